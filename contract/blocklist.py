@@ -1,0 +1,152 @@
+"""The keyword blocklist: the file a user writes, and which of its entries occur in a text.
+
+Text in, entries out. What a hit leads to is the flag policy's business; neither torch nor SQL is needed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import ahocorasick
+
+from contract.errors import UsageError
+
+_SPACELESS = ("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
+"""How the Unicode names of characters begin whose script writes no space between words."""
+
+
+class Blocklist:
+    """Finds a list's entries in texts, each as a whole word or phrase.
+
+    Entry and text are folded alike before they are compared (Unicode 3.13, compatibility caseless matching: NFKC
+    and full case folding), so that "STRASSE" finds "straße" and full-width letters hide nothing. Accents count:
+    "cafe" does not find "café". Invisible format characters (soft hyphen, zero-width space, variation selectors)
+    are dropped, and a run of white space equals one space.
+
+    Word characters are letters, digits and the underscore, with the marks on them. An apostrophe is none: "fool"
+    is found in "fool's", and "don't", typographic or plain, is an entry like any other. An entry whose edge is no
+    word character ("c++") asks for no boundary there; nor does one in a script that writes no spaces (Han, Hiragana,
+    Katakana, Thai, Lao, Khmer, Myanmar), which is found inside longer runs, and ends a word of another script.
+    """
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """Take the entries in the user's order; those that `is_searchable` refuses are passed over."""
+        self._words = [word for word in dict.fromkeys(words) if is_searchable(word)]
+        places: dict[str, list[int]] = {}
+        for place, word in enumerate(self._words):
+            places.setdefault(fold(word), []).append(place)
+        self._automaton = ahocorasick.Automaton()
+        for folded, indices in places.items():
+            self._automaton.add_word(folded, (len(folded), indices))
+        if places:
+            self._automaton.make_automaton()
+
+    def find(self, text: str) -> list[str]:
+        """The distinct entries that occur in `text`, as the user wrote them, in the order of the list."""
+        if not self._words:
+            return []
+        folded = fold(text)
+        found: set[int] = set()
+        for last, (length, places) in self._automaton.iter(folded):
+            if _is_boundary(folded, last + 1 - length) and _is_boundary(folded, last + 1):
+                found.update(places)
+        return [self._words[place] for place in sorted(found)]
+
+
+def read_blocklist(path: str | Path) -> tuple[str, ...]:
+    """The entries of a blocklist file: UTF-8, one a line; blank lines and lines that begin with `#` are skipped.
+
+    White space around an entry is dropped, and so is an entry that means the same as an earlier one.
+
+    Raises:
+        UsageError: a file that cannot be read or is not UTF-8, or an entry that could never be found; with the line.
+    """
+    entries: dict[str, str] = {}
+    for number, line in _lines(Path(path)):
+        entry = line.strip()
+        if not entry or entry.startswith("#"):
+            continue
+        if not is_searchable(entry):
+            raise UsageError(
+                f"{path}, line {number}: {entry!r} holds nothing but punctuation; write a word, a phrase or a symbol, "
+                "or begin the line with # to skip it"
+            )
+        entries.setdefault(fold(entry), entry)
+    return tuple(entries.values())
+
+
+def is_searchable(entry: str) -> bool:
+    """Whether `entry` holds a letter, a digit or a symbol: with punctuation alone, every text would be flagged."""
+    return any(unicodedata.category(character)[0] in "LNS" for character in fold(entry))
+
+
+def fold(text: str) -> str:
+    """The form in which entries and texts are compared.
+
+    Folding may lengthen a text ("ß" becomes "ss", "İ" two characters): a place in it says nothing about a place in
+    the original, so only entries are ever reported, never places.
+    """
+    caseless = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", caseless.translate(_VISIBLE)).split())
+
+
+class _Visible(dict[int, str | int | None]):
+    """What `str.translate` makes of a character: nothing of an invisible one, one apostrophe of all. Fills itself."""
+
+    def __missing__(self, code: int) -> str | int | None:
+        character = chr(code)
+        kept: str | int | None = code
+        if character in "\u2018\u2019\u02bc":
+            kept = "'"
+        elif unicodedata.category(character) == "Cf" or "VARIATION SELECTOR" in unicodedata.name(character, ""):
+            kept = None
+        self[code] = kept
+        return kept
+
+
+_VISIBLE = _Visible()
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"{path}: the blocklist cannot be read ({reason}); check --blocklist") from error
+    # bytes.splitlines knows the line breaks of text files only; str.splitlines would also cut at U+2028.
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        try:
+            yield number, line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{path}, line {number}: not UTF-8 (byte 0x{line[error.start]:02x} at byte {error.start + 1} "
+                "of the line); save the file as UTF-8"
+            ) from error
+
+
+def _is_boundary(folded: str, place: int) -> bool:
+    """Whether a word may begin or end between `folded[place - 1]` and `folded[place]`."""
+    if place in (0, len(folded)):
+        return True
+    if unicodedata.category(folded[place])[0] == "M":  # a mark is never cut off what it sits on
+        return folded[place - 1] == " "
+    return not (_is_word_character(_base(folded, place - 1)) and _is_word_character(folded[place]))
+
+
+def _base(folded: str, place: int) -> str:
+    """The character at `place`, or the one that the marks there sit on."""
+    while place > 0 and unicodedata.category(folded[place])[0] == "M":
+        place -= 1
+    return folded[place]
+
+
+@lru_cache(maxsize=4096)
+def _is_word_character(character: str) -> bool:
+    if character == "_":
+        return True
+    if unicodedata.category(character)[0] not in "LN":
+        return False
+    return not unicodedata.name(character, "").startswith(_SPACELESS)

@@ -1,0 +1,121 @@
+"""The errors a user can meet, and the exit code each one ends the program with.
+
+InkmillError                 1  failed
+├── UsageError               2  wrong use or bad input
+│   ├── SettingsError           sampling settings that cannot be used, field by field
+│   ├── BadInput                a prompt file with bad lines, each named
+│   └── DuplicateJob            the same bytes and settings were submitted before
+├── Unreachable              4  a service or a model cannot be reached
+│   ├── DatabaseUnreachable
+│   ├── QueueUnreachable
+│   └── ModelUnavailable        a model or a classifier that cannot be loaded
+└── LeaseLost                1  another worker owns the batch now; nothing was stored
+
+A message says what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the `inkmill` command ends with."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 4
+    DEAD_PROMPTS = 5
+    INTERRUPTED = 130
+
+
+class InkmillError(Exception):
+    """Something the user should read, without a traceback."""
+
+    exit_code = ExitCode.FAILED
+
+
+class UsageError(InkmillError):
+    """The command or its input is wrong; nothing was changed."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one field."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class SettingsError(UsageError):
+    """Sampling settings that cannot be used."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """One line of a prompt file that cannot be used. `number` counts from 1."""
+
+    number: int
+    problem: Problem
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.problem}"
+
+
+class BadInput(UsageError):
+    """A prompt file with bad lines: the first ones and how many there are in all."""
+
+    def __init__(self, source: str, lines: Sequence[BadLine], total: int) -> None:
+        self.source, self.lines, self.total = source, tuple(lines), total
+        shown = "\n".join(f"  {line}" for line in self.lines)
+        more = f"\n  … and {total - len(self.lines):,} more" if total > len(self.lines) else ""
+        noun = "problem" if total == 1 else "problems"
+        super().__init__(
+            f"{source}: {total:,} {noun}; nothing was submitted\n{shown}{more}\n"
+            "Mend the lines, or submit the rest with --skip-bad."
+        )
+
+
+class DuplicateJob(UsageError):
+    """The same bytes and settings were submitted before."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id = job_id
+        super().__init__(
+            f"this file with these settings is already job {job_id}; "
+            f"follow it with 'inkmill watch {job_id}', or submit it once more with --again"
+        )
+
+
+class Unreachable(InkmillError):
+    """A service or a model cannot be reached."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+
+class DatabaseUnreachable(Unreachable):
+    """The SQL database does not answer."""
+
+
+class QueueUnreachable(Unreachable):
+    """Redis does not answer. What is in SQL stays; messages go out again once it is back."""
+
+
+class ModelUnavailable(Unreachable):
+    """A model or a classifier cannot be loaded."""
+
+
+class LeaseLost(InkmillError):
+    """Another worker owns the batch now: this save changed nothing."""

@@ -1,0 +1,53 @@
+"""How users name models and classifiers: a built-in name, a Hub id, or a path."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from contract.errors import UsageError
+from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
+from contract.sampling import nearest
+
+
+def model_name(said: str) -> str:
+    """The name under which a model is stored and served: an absolute path where a path was said, else as it is.
+
+    A bare name is never a path, so that a folder called gpt2 does not stand in for the Hub's gpt2.
+
+    Raises:
+        UsageError: where a path was said and nothing lies there.
+    """
+    path = _path(said)
+    if path is None:
+        return said
+    if not path.is_dir():
+        raise UsageError(f"--model {said}: there is no folder {path}; give a model's folder, a Hub id, or demo")
+    return str(path)
+
+
+def safety_name(said: str) -> str:
+    """The name under which a classifier is stored and served.
+
+    Raises:
+        UsageError: where it is neither a built-in name nor a path that exists.
+    """
+    if said in (*BUILT_IN_CLASSIFIERS, NO_SAFETY):
+        return said
+    path = _path(said) or (Path(said).absolute() if Path(said).exists() else None)
+    if path is None:
+        near = nearest(said, (*BUILT_IN_CLASSIFIERS, NO_SAFETY))
+        names = ", ".join((*BUILT_IN_CLASSIFIERS, NO_SAFETY))
+        raise UsageError(
+            f"--safety {said}: is not a classifier; "
+            + (f"did you mean {near}?" if near else f"use one of {names}, or a checkpoint's path")
+        )
+    if not path.exists():
+        raise UsageError(f"--safety {said}: there is no file {path}; give a checkpoint in Detoxify's layout")
+    return str(path)
+
+
+def _path(said: str) -> Path | None:
+    path = Path(said).expanduser()
+    marked = said.startswith((".", "~", os.sep))
+    return path.absolute().resolve() if marked or (os.sep in said and path.exists()) else None

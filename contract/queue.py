@@ -1,0 +1,124 @@
+"""The Celery app, the queues and the hint messages that travel in them.
+
+SQL is the truth. A message holds a batch id, and even that is only a hint: losing, doubling or forging one is harmless.
+Run stock tools on it: `celery -A contract.queue inspect active`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+from redis.exceptions import RedisError
+
+from contract.errors import QueueUnreachable
+from contract.settings import Settings, settings
+
+MOST_MESSAGES = 64
+"""A queue is topped up to at most this many messages, so that Redis stays small however large a job is."""
+
+GENERATE = "inkmill.generate"
+SCORE = "inkmill.score"
+
+
+def generate_queue(model: str) -> str:
+    """The queue of a model's generate messages."""
+    return f"generate.{_slug(model)}"
+
+
+def score_queue(classifier: str) -> str:
+    """The queue of a classifier's score messages."""
+    return f"score.{_slug(classifier)}"
+
+
+def _slug(name: str) -> str:
+    """A name as part of a queue's name; what had to be changed is told apart by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-60:]
+    return plain if plain == name else f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def make_app(where: Settings) -> Celery:
+    """A Celery app on the Redis that `where` names."""
+    app = Celery("inkmill", broker=where.broker_url, set_as_current=False)
+    timeout = where.service_seconds
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=False,
+        task_create_missing_queues=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=timeout,
+        broker_transport_options={
+            "socket_connect_timeout": timeout,
+            "socket_timeout": timeout,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            # A message is acknowledged before its task runs, so a redelivery could only be a second hint.
+            "visibility_timeout": 3600,
+        },
+        task_publish_retry=False,
+        control_queue_ttl=60.0,
+        event_queue_ttl=60.0,
+    )
+    return app
+
+
+app = make_app(settings())
+
+
+def top_up(queue: str, waiting: Sequence[int], celery: Celery | None = None) -> int:
+    """Fills `queue` up to one message for each waiting batch, `MOST_MESSAGES` at most. Returns how many it sent.
+
+    Args:
+        waiting: ids of batches that could be claimed now, the oldest first.
+
+    Raises:
+        QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
+    """
+    celery = celery or app
+    wanted = list(waiting)[:MOST_MESSAGES]
+    if not wanted:
+        return 0
+    task = GENERATE if queue.startswith("generate.") else SCORE
+    with _translated(celery), celery.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+        there = connection.default_channel.client.llen(queue)
+        # The oldest batches have their messages already; those that are missing are the newest of the wanted.
+        missing = wanted[there:]
+        with celery.amqp.Producer(connection) as producer:
+            for batch_id in missing:
+                celery.send_task(task, args=(batch_id,), queue=queue, producer=producer)
+    return len(missing)
+
+
+def ping(celery: Celery | None = None) -> dict[str, Any]:
+    """What Redis says of itself.
+
+    Raises:
+        QueueUnreachable: where it does not answer.
+    """
+    celery = celery or app
+    with _translated(celery), celery.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+        found: dict[str, Any] = connection.default_channel.client.info("server")
+    return found
+
+
+@contextmanager
+def _translated(celery: Celery) -> Iterator[None]:
+    try:
+        yield
+    except (BrokerError, RedisError, OSError) as error:
+        where = celery.connection_for_write().as_uri()  # kombu leaves the password out
+        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise QueueUnreachable(f"Redis at {where} does not answer: {cause}") from error

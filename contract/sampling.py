@@ -1,0 +1,185 @@
+"""Reading sampling settings that a user wrote: names and their aliases, types, ranges, near misses.
+
+The one table of what may be said; the command line, every prompt-file form and the README draw on it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from contract.errors import Problem, SettingsError
+from contract.spec import SEED_LIMIT
+
+Reader = Callable[[object], Any]
+
+
+class _Wrong(ValueError):
+    """A value that does not fit; its text completes the sentence 'FIELD …'."""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _whole(low: int, high: int) -> Reader:
+    def read(value: object) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise _Wrong(f"must be a whole number, not {_shown(value)}")
+        if not low <= value <= high:
+            raise _Wrong(f"must be from {low} to {high}, not {_shown(value)}")
+        return value
+
+    return read
+
+
+def _number(low: float, high: float, *, above: bool = False) -> Reader:
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise _Wrong(f"must be a number, not {_shown(value)}")
+        if value < low or value > high or (above and value == low):
+            span = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
+            raise _Wrong(f"must be {span}, not {_shown(value)}")
+        return float(value)
+
+    return read
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"must be true or false, not {_shown(value)}")
+    return value
+
+
+def _texts(most: int) -> Reader:
+    def read(value: object) -> tuple[str, ...]:
+        texts = (value,) if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
+            raise _Wrong(f"must be a text or a list of texts, none of them empty, not {_shown(value)}")
+        if len(texts) > most:
+            raise _Wrong(f"may hold at most {most} texts, not {len(texts)}")
+        return tuple(texts)
+
+    return read
+
+
+def _bias(value: object) -> tuple[tuple[int, float], ...]:
+    if not isinstance(value, Mapping):
+        raise _Wrong(f"must be an object of token ids and numbers, not {_shown(value)}")
+    read_bias = _number(-100, 100)
+    try:
+        return tuple(sorted((int(token), read_bias(bias)) for token, bias in value.items()))
+    except (TypeError, ValueError) as wrong:
+        if isinstance(wrong, _Wrong):
+            raise
+        raise _Wrong(f"has a key that is no token id: {_shown(value)}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its name, other engines' names for it, and how its value is read."""
+
+    name: str
+    read: Reader
+    help: str
+    aliases: tuple[str, ...] = ()
+
+
+SETTINGS: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (
+        Setting("n", _whole(1, 1000), "outputs for each prompt", ("num_return_sequences", "nsamples")),
+        Setting("max_new_tokens", _whole(1, 1024), "most tokens to write", ("max_tokens", "length")),
+        Setting("min_new_tokens", _whole(0, 1024), "fewest tokens to write", ("min_tokens",)),
+        Setting("do_sample", _flag, "sample (true) or decode greedily (false)"),
+        Setting("temperature", _number(0, 100), "0 = greedy"),
+        Setting("top_k", _whole(0, 1_000_000), "sample among the k likeliest tokens; 0 = off"),
+        Setting("top_p", _number(0, 1, above=True), "nucleus sampling; 1 = off"),
+        Setting("min_p", _number(0, 1), "drop tokens below this share of the likeliest; 0 = off"),
+        Setting("repetition_penalty", _number(0, 100, above=True), "over prompt and text; 1 = off"),
+        Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
+        Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
+        Setting("no_repeat_ngram_size", _whole(0, 1024), "never write an n-gram twice; 0 = off"),
+        Setting("bad_words", _texts(1000), "texts never to write"),
+        Setting("logit_bias", _bias, "token id to number, added to its logit"),
+        Setting("stop", _texts(16), "texts to stop at; cut from the output"),
+        Setting("seed", _whole(0, SEED_LIMIT - 1), "the row's own seed"),
+        Setting("logprobs", _whole(0, 20), "alternatives to keep for each token; 0 = off"),
+    )
+}
+
+CANONICAL: dict[str, str] = {
+    spelling: setting.name for setting in SETTINGS.values() for spelling in (setting.name, *setting.aliases)
+}
+"""Every accepted spelling and the canonical name it stands for."""
+
+MAX_LENGTH = "is not used here because it would count the prompt too; say max_new_tokens instead"
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that `name` was probably meant to be, if one is near."""
+    close = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.7)
+    return close[0] if close else None
+
+
+def unknown(name: str, valid: Iterable[str]) -> Problem:
+    """The problem of a name that nobody knows, with the nearest valid one."""
+    if name == "max_length":
+        return Problem(name, MAX_LENGTH)
+    near = nearest(name, valid)
+    hint = f"; did you mean {near}?" if near else "; valid names: " + ", ".join(SETTINGS)
+    return Problem(name, f"is not a setting{hint}")
+
+
+def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
+    """The settings a user wrote, by canonical name, checked one by one. A value of None counts as absent.
+
+    Raises:
+        SettingsError: every field that is unknown, said twice, of a wrong type or out of range.
+    """
+    values: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for spelling, value in raw.items():
+        name = CANONICAL.get(spelling)
+        if value is None and name is not None:
+            continue
+        if name is None:
+            problems.append(unknown(spelling, CANONICAL))
+        elif name in values:
+            problems.append(Problem(spelling, f"says {name} a second time"))
+        else:
+            try:
+                values[name] = SETTINGS[name].read(value)
+            except _Wrong as wrong:
+                problems.append(Problem(spelling, str(wrong)))
+    if problems:
+        raise SettingsError(problems)
+    return values
+
+
+def from_cell(name: str, cell: str) -> object:
+    """A CSV cell as the value that `read_settings` expects for `name`; what cannot be parsed stays text."""
+    if name in ("stop", "bad_words") and not cell.lstrip().startswith("["):
+        return cell
+    if name == "do_sample":
+        cell = {
+            "true": "true",
+            "1": "true",
+            "yes": "true",
+            "false": "false",
+            "0": "false",
+            "no": "false",
+        }.get(cell.strip().lower(), cell)
+    try:
+        value: object = orjson.loads(cell)
+    except orjson.JSONDecodeError:
+        return cell
+    return value

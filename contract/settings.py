@@ -1,0 +1,141 @@
+"""Where this installation keeps its things: one typed object, read once a process.
+
+Values come from INKMILL_* variables, then inkmill.toml in the working folder or in the home, then defaults.
+Flags of a command are laid over it by the command.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from contract.errors import UsageError
+
+UNIX_PATH_LIMIT = 100
+"""sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
+
+
+def default_home() -> Path:
+    """The user's data folder, as the XDG base directory specification places it."""
+    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(data) / "inkmill"
+
+
+class Settings(BaseSettings):
+    """This installation."""
+
+    model_config = SettingsConfigDict(env_prefix="INKMILL_", extra="ignore")
+
+    home: Path = Field(default_factory=default_home)
+    database_url: str = ""
+    redis_url: str = ""
+    lease_seconds: float = Field(default=60.0, ge=1, le=3600)
+    sweep_seconds: float = Field(default=5.0, gt=0, le=60)
+    step_seconds: float = Field(default=60.0, ge=1)  # one engine or scorer step longer than this is a hang
+    idle_seconds: float = Field(default=60.0, ge=0)  # a stack that `run` started ends after this long without work
+    grace_seconds: float = Field(default=30.0, ge=1)  # what a worker gets between SIGTERM and SIGKILL
+    service_seconds: float = Field(default=10.0, ge=1)  # how long a silent Redis or database is waited for
+    # Defaults of the common options.
+    model: str = "gpt2"
+    safety: str = "original"
+    device: str = "auto"
+    dtype: str = "auto"
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        return home.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        home = Path(os.environ.get("INKMILL_HOME") or default_home())
+        files = [home / "inkmill.toml", Path("inkmill.toml")]  # the later one wins
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=files)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Redis is the one that the local stack starts."""
+        return not self.redis_url
+
+    @property
+    def sql_url(self) -> str:
+        """The database's SQLAlchemy URL."""
+        url = self.database_url or f"sqlite:///{self.home / 'inkmill.db'}"
+        for plain in ("postgresql://", "postgres://"):
+            if url.startswith(plain):
+                return "postgresql+psycopg://" + url.removeprefix(plain)
+        return url
+
+    @property
+    def redis_folder(self) -> Path:
+        return self.home / "redis"
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded Redis' Unix socket: in the home, or in a short private folder where that path is too long."""
+        socket = self.redis_folder / "redis.sock"
+        if len(os.fsencode(socket)) <= UNIX_PATH_LIMIT:
+            return socket
+        short = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"inkmill-{os.getuid()}-{short}" / "redis.sock"
+
+    @property
+    def redis_password_file(self) -> Path:
+        return self.redis_folder / "password"
+
+    @property
+    def broker_url(self) -> str:
+        """Redis as Celery is told of it."""
+        if not self.embedded:
+            return self.redis_url
+        try:
+            password = self.redis_password_file.read_text().strip()
+        except FileNotFoundError:
+            password = ""
+        return f"redis+socket://:{password}@{self.redis_socket}"
+
+
+def read_settings(**overrides: Any) -> Settings:
+    """The settings as they stand now.
+
+    Raises:
+        UsageError: naming the variable or key that cannot be used.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"INKMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
+        raise UsageError(f"settings cannot be used: {wrong or error}") from None
+    except ValueError as error:  # a toml file that does not parse
+        raise UsageError(f"inkmill.toml cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()
+
+
+def private_folder(path: Path) -> Path:
+    """`path` as a folder that only its owner can enter, made where it is missing."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,120 @@
+"""Batches as rows: how they settle, are cancelled, are taken back, and how their counters stay true.
+
+Functions here work inside the caller's transaction; leases are the business of `claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, true, update
+
+from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from db.models import Batch, Job, Output, Prompt
+from db.session import now
+
+OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
+
+FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None, "alone": False}
+"""The columns of a batch that nobody holds."""
+
+
+def settle(connection: Connection, batch_id: int, job_id: int) -> None:
+    """Ends a batch whose texts are all settled, and its job with the last one."""
+    pending = and_(Prompt.batch_id == batch_id, Prompt.status == PromptStatus.PENDING)
+    done = connection.execute(update(Prompt).where(pending).values(status=PromptStatus.DONE.value)).rowcount
+    connection.execute(
+        update(Batch)
+        .where(Batch.id == batch_id)
+        .values(status=BatchStatus.DONE.value, done=Batch.done + done, deaths=0, **FREE)
+    )
+    finish_job_if_over(connection, job_id)
+
+
+def finish_job_if_over(connection: Connection, job_id: int) -> None:
+    """Ends the job when none of its batches is open. The row lock comes first: two last batches may end at once."""
+    connection.execute(select(Job.id).where(Job.id == job_id).with_for_update()).first()
+    still_open = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
+    going = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+    over = case((Job.status == JobStatus.CANCELLING, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
+    connection.execute(
+        update(Job).where(Job.id == job_id, Job.status.in_(going), ~still_open).values(status=over, finished_at=now())
+    )
+
+
+def take_back(connection: Connection, ids: Sequence[int], **values: Any) -> None:
+    """Frees batches that somebody held, back to where the next claim finds them."""
+    back = case((Batch.status == BatchStatus.GENERATING, BatchStatus.PENDING.value), else_=BatchStatus.GENERATED.value)
+    connection.execute(update(Batch).where(Batch.id.in_(ids)).values(status=back, **FREE, **values))
+
+
+def cancel_where_job_is_cancelling(connection: Connection, ids: Sequence[int]) -> None:
+    """Batches that came back to a job which a user cancelled meanwhile are not claimed again."""
+    cancelling = connection.execute(
+        select(Batch.id, Batch.job_id)
+        .join(Job, Job.id == Batch.job_id)
+        .where(Batch.id.in_(ids), Batch.status == BatchStatus.PENDING, Job.status == JobStatus.CANCELLING)
+    ).all()
+    cancel_batches(connection, [row.id for row in cancelling])
+    for job_id in {row.job_id for row in cancelling}:
+        finish_job_if_over(connection, job_id)
+
+
+def cancel_batches(connection: Connection, ids: Sequence[int]) -> None:
+    """Cancels batches that nobody holds; those with stored texts go on to scoring with what they have."""
+    if not ids:
+        return
+    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
+    connection.execute(
+        update(Prompt)
+        .where(Prompt.batch_id.in_(ids), Prompt.status == PromptStatus.PENDING, stored < Prompt.n)
+        .values(status=PromptStatus.CANCELLED.value)
+    )
+    unscored = exists().where(
+        Output.prompt_id == Prompt.id, Prompt.batch_id == Batch.id, Output.safety == Safety.WAITING
+    )
+    nothing = Batch.generated == 0
+    after = case(
+        (nothing, BatchStatus.CANCELLED.value),
+        (unscored, BatchStatus.GENERATED.value),
+        else_=BatchStatus.DONE.value,
+    )
+    connection.execute(update(Batch).where(Batch.id.in_(ids)).values(status=after, deaths=0, **FREE))
+    finished = select(Batch.id).where(Batch.id.in_(ids), Batch.status == BatchStatus.DONE)
+    connection.execute(
+        update(Prompt)
+        .where(Prompt.batch_id.in_(finished), Prompt.status == PromptStatus.PENDING)
+        .values(status=PromptStatus.DONE.value)
+    )
+    recount(connection, ids)
+
+
+def recount(connection: Connection, ids: Iterable[int]) -> None:
+    """Counts batches anew from their rows, after prompts moved or changed state out of the ordinary way."""
+
+    def prompts(*where: ColumnElement[bool]) -> Any:
+        return select(func.count()).where(Prompt.batch_id == Batch.id, *where).scalar_subquery()
+
+    def outputs(what: Any, *where: ColumnElement[bool]) -> Any:
+        mine = and_(Output.prompt_id == Prompt.id, Prompt.batch_id == Batch.id, *where)
+        return select(func.coalesce(what, 0)).where(mine).scalar_subquery()
+
+    asked = select(func.coalesce(func.sum(Prompt.n), 0)).where(Prompt.batch_id == Batch.id).scalar_subquery()
+    connection.execute(
+        update(Batch)
+        .where(Batch.id.in_(list(ids)))
+        .values(
+            prompts=prompts(),
+            outputs=asked,
+            done=prompts(Prompt.status == PromptStatus.DONE),
+            dead=prompts(Prompt.status == PromptStatus.DEAD),
+            cancelled=prompts(Prompt.status == PromptStatus.CANCELLED),
+            generated=outputs(func.count(Output.id)),
+            scored=outputs(func.count(Output.id), Output.safety == Safety.SCORED),
+            unscored=outputs(func.count(Output.id), Output.safety == Safety.UNSCORED),
+            flagged=outputs(func.count(Output.id), Output.flagged == true()),
+            generated_tokens=outputs(func.sum(Output.tokens)),
+            prompt_tokens=outputs(func.sum(Output.prompt_tokens), Output.sample_index == 0),
+        )
+    )

@@ -1,0 +1,233 @@
+"""Claiming batches under a lease, renewing, giving back and ending them.
+
+Every change of a claimed batch is fenced by its lease token, so that a worker that lost its lease changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, or_, select, update
+
+from contract.errors import LeaseLost
+from contract.spec import BatchStatus, JobStatus, Safety
+from db.batches import FREE, cancel_where_job_is_cancelling, settle
+from db.models import Batch, Job, Output, Prompt
+from db.session import Database, now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What one worker process can serve."""
+
+    worker: str  # its id, fresh with every process
+    model: str
+    revision: str
+    dtype: str
+    device: str  # "cpu", "cuda:0"
+    classifiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A batch in the hands of one worker, until its lease runs out."""
+
+    batch_id: int
+    job_id: int
+    token: str
+    alone: bool  # a suspect: nothing may run beside it in its process
+
+
+def _for_generation(ability: Ability) -> ColumnElement[bool]:
+    return and_(
+        Batch.status == BatchStatus.PENDING,
+        Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
+        Job.model == ability.model,
+        Job.dtype.in_(("auto", ability.dtype)),
+        Job.device.in_(("auto", ability.device, ability.device.partition(":")[0])),
+        or_(Job.served_revision.is_(None), Job.served_revision == ability.revision),
+        or_(Job.served_dtype.is_(None), Job.served_dtype == ability.dtype),
+    )
+
+
+def _for_scoring(ability: Ability) -> ColumnElement[bool]:
+    return and_(
+        Batch.status == BatchStatus.GENERATED,
+        Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)),
+        Job.safety.in_(ability.classifiers),
+    )
+
+
+def claim_generation(
+    database: Database, ability: Ability, lease: float, *, hint: int | None = None, suspects: bool = False
+) -> Claim | None:
+    """Takes a waiting batch to generate: the hinted one, or the oldest that this worker can serve.
+
+    Args:
+        lease: seconds until the claim runs out unless it is renewed.
+        suspects: take batches that processes died over, those with the fewest deaths first, instead of unmarked ones.
+    """
+    return _claim(database, ability, lease, _for_generation(ability), BatchStatus.GENERATING, hint, suspects)
+
+
+def claim_scoring(
+    database: Database, ability: Ability, lease: float, *, hint: int | None = None, suspects: bool = False
+) -> Claim | None:
+    """Takes a generated batch to score, as `claim_generation` does."""
+    return _claim(database, ability, lease, _for_scoring(ability), BatchStatus.SCORING, hint, suspects)
+
+
+def _claim(
+    database: Database,
+    ability: Ability,
+    lease: float,
+    claimable: ColumnElement[bool],
+    status: BatchStatus,
+    hint: int | None,
+    suspects: bool,
+) -> Claim | None:
+    wanted = and_(claimable, Batch.deaths > 0 if suspects else Batch.deaths == 0)
+    with database.write() as connection:
+        found = _pick(connection, and_(wanted, Batch.id == hint)) if hint is not None else None
+        found = found or _pick(connection, wanted)
+        if found is None or not _adopt_job(connection, found.job_id, ability, status):
+            return None
+        token = secrets.token_hex(16)
+        connection.execute(
+            update(Batch)
+            .where(Batch.id == found.id)
+            .values(
+                status=status.value,
+                worker=ability.worker,
+                lease_token=token,
+                lease_until=now() + lease,
+                alone=suspects,
+            )
+        )
+    return Claim(batch_id=found.id, job_id=found.job_id, token=token, alone=suspects)
+
+
+def _pick(connection: Connection, wanted: ColumnElement[bool]) -> Any:
+    query = select(Batch.id, Batch.job_id).join(Job, Job.id == Batch.job_id).where(wanted)
+    first = query.order_by(Batch.deaths, Batch.id).limit(1)
+    return connection.execute(first.with_for_update(of=Batch, skip_locked=True)).first()
+
+
+def _adopt_job(connection: Connection, job_id: int, ability: Ability, status: BatchStatus) -> bool:
+    """The first claim starts the job and settles which model revision and dtype serve all of it."""
+    if status != BatchStatus.GENERATING:
+        return True
+    job = connection.execute(select(Job.status, Job.served_revision).where(Job.id == job_id)).one()
+    if job.status == JobStatus.RUNNING and job.served_revision is not None:
+        return True
+    adopting = (
+        update(Job)
+        .where(
+            Job.id == job_id,
+            or_(Job.served_revision.is_(None), Job.served_revision == ability.revision),
+            or_(Job.served_dtype.is_(None), Job.served_dtype == ability.dtype),
+            Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
+        )
+        .values(
+            status=JobStatus.RUNNING.value,
+            started_at=func.coalesce(Job.started_at, now()),
+            served_revision=ability.revision,
+            served_dtype=ability.dtype,
+        )
+    )
+    return connection.execute(adopting).rowcount == 1
+
+
+def waiting_generation(database: Database, ability: Ability, limit: int = 64) -> list[int]:
+    """The oldest batches that this worker could claim for generation now."""
+    return _waiting(database, _for_generation(ability), limit)
+
+
+def waiting_scoring(database: Database, ability: Ability, limit: int = 64) -> list[int]:
+    """The oldest batches that this worker could claim for scoring now."""
+    return _waiting(database, _for_scoring(ability), limit)
+
+
+def waiting_in_job(database: Database, job_id: int, status: BatchStatus, limit: int = 64) -> list[int]:
+    """The oldest batches of a job in that state, whoever can serve them: what a producer tells the queue of."""
+    return _waiting(database, and_(Batch.job_id == job_id, Batch.status == status), limit)
+
+
+def _waiting(database: Database, wanted: ColumnElement[bool], limit: int) -> list[int]:
+    query = select(Batch.id).join(Job, Job.id == Batch.job_id).where(wanted)
+    with database.read() as connection:
+        return list(connection.scalars(query.order_by(Batch.deaths, Batch.id).limit(limit)))
+
+
+def renew(database: Database, claims: Sequence[Claim], lease: float) -> set[str]:
+    """Prolongs the claims that still hold. Returns the tokens of those that do not: lost, or their job is cancelled."""
+    tokens = [claim.token for claim in claims]
+    held = Batch.lease_token.in_(tokens)  # late, but taken over by nobody: still ours
+    cancelled = and_(Job.status == JobStatus.CANCELLING, Batch.status == BatchStatus.GENERATING)
+    with database.write() as connection:
+        connection.execute(update(Batch).where(held).values(lease_until=now() + lease))
+        good = connection.scalars(
+            select(Batch.lease_token).join(Job, Job.id == Batch.job_id).where(held, ~cancelled)
+        ).all()
+    return set(tokens) - {token for token in good if token is not None}
+
+
+def fenced(claim: Claim, status: BatchStatus) -> Update:
+    """An update of the claimed batch that changes nothing where the claim is not this worker's any more."""
+    return update(Batch).where(Batch.id == claim.batch_id, Batch.lease_token == claim.token, Batch.status == status)
+
+
+def fence(connection: Connection, claim: Claim, expected: BatchStatus, /, **values: Any) -> None:
+    """Applies `values` to the claimed batch.
+
+    Raises:
+        LeaseLost: where another worker has it now; the caller's transaction must not store anything.
+    """
+    if connection.execute(fenced(claim, expected).values(**values)).rowcount != 1:
+        raise LeaseLost(f"batch {claim.batch_id} was taken over by another worker")
+
+
+def release(database: Database, claim: Claim) -> None:
+    """Gives a batch back unfinished: another claim takes up what is missing. Stale claims change nothing."""
+    with database.write() as connection:
+        connection.execute(fenced(claim, BatchStatus.SCORING).values(status=BatchStatus.GENERATED.value, **FREE))
+        given = fenced(claim, BatchStatus.GENERATING).values(status=BatchStatus.PENDING.value, **FREE)
+        if connection.execute(given).rowcount:
+            cancel_where_job_is_cancelling(connection, [claim.batch_id])
+
+
+def finish_generation(database: Database, claim: Claim) -> bool:
+    """Ends the generation of a batch whose prompts all have their texts or are dead.
+
+    Returns:
+        Whether the batch goes on to scoring.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        fence(connection, claim, BatchStatus.GENERATING, status=BatchStatus.GENERATED.value, expiries=0, **FREE)
+        scoring = connection.scalar(
+            select(exists().where(Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id,
+                                  Output.safety == Safety.WAITING))
+        )  # fmt: skip
+        if scoring:
+            # The generator's deaths are not the scorer's.
+            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(deaths=0))
+        else:
+            settle(connection, claim.batch_id, claim.job_id)
+    return bool(scoring)
+
+
+def finish_scoring(database: Database, claim: Claim) -> None:
+    """Ends a batch whose texts are all settled.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        fence(connection, claim, BatchStatus.SCORING, expiries=0)
+        settle(connection, claim.batch_id, claim.job_id)

@@ -1,0 +1,250 @@
+"""Texts and scores: what of a claimed batch is still missing, and saving it under the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, Insert, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
+from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
+from db.batches import recount
+from db.claims import Claim, fence
+from db.models import Batch, Output, Prompt, Score
+from db.models import Provenance as ProvenanceTable
+from db.session import Database, now
+
+FAULTS_BEFORE_DEAD = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A prompt of a claimed batch with the samples that are not stored yet."""
+
+    prompt_id: int
+    position: int
+    custom_id: str | None
+    prompt: str
+    settings: dict[str, Any] | None
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """One generated text, ready to be stored."""
+
+    prompt_id: int
+    sample_index: int
+    text: str
+    finish_reason: str
+    tokens: int
+    prompt_tokens: int
+    seed: int
+    mean_logprob: float | None
+    logprobs: list[Any] | None = None
+
+
+def missing_work(database: Database, claim: Claim) -> list[Work]:
+    """The prompts of a claimed batch that lack outputs, in the file's order."""
+    here = (Prompt.batch_id == claim.batch_id) & (Prompt.status == PromptStatus.PENDING)
+    with database.read() as connection:
+        prompts = connection.execute(
+            select(Prompt.id, Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.settings, Prompt.n)
+            .where(here)
+            .order_by(Prompt.position)
+        ).all()
+        stored = connection.execute(
+            select(Output.prompt_id, Output.sample_index).join(Prompt, Prompt.id == Output.prompt_id).where(here)
+        ).all()
+    have = {(row.prompt_id, row.sample_index) for row in stored}
+    work = []
+    for row in prompts:
+        missing = tuple(index for index in range(row.n) if (row.id, index) not in have)
+        if missing:
+            work.append(
+                Work(
+                    prompt_id=row.id,
+                    position=row.position,
+                    custom_id=row.custom_id,
+                    prompt=row.prompt,
+                    settings=row.settings,
+                    missing=missing,
+                )
+            )
+    return work
+
+
+def provenance_id(database: Database, provenance: Provenance) -> int:
+    """The row that says what makes these outputs, made at its first use."""
+    values = {f.name: getattr(provenance, f.name) for f in fields(provenance)}
+    same = [ProvenanceTable.__table__.c[name] == value for name, value in values.items()]
+    with database.write() as connection:
+        connection.execute(_ignoring_twins(connection, ProvenanceTable), values)
+        return connection.execute(select(ProvenanceTable.id).where(*same)).scalar_one()
+
+
+def _ignoring_twins(connection: Connection, table: Any) -> Insert:
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement: Insert = dialect.insert(table).on_conflict_do_nothing()
+    return statement
+
+
+def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenance: int, *, scored_later: bool) -> None:
+    """Stores generated texts of a claimed batch, all of them or none.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+    """
+    safety = Safety.WAITING if scored_later else Safety.NONE
+    shared = {
+        "job_id": claim.job_id,
+        "provenance_id": provenance,
+        "safety": safety.value,
+    }
+    rows = [shared | {f.name: getattr(text, f.name) for f in fields(text)} for text in texts]
+    with database.write() as connection:
+        fence(
+            connection,
+            claim,
+            BatchStatus.GENERATING,
+            expiries=0,
+            generated=Batch.generated + len(texts),
+            generated_tokens=Batch.generated_tokens + sum(text.tokens for text in texts),
+            prompt_tokens=Batch.prompt_tokens + sum(t.prompt_tokens for t in texts if t.sample_index == 0),
+        )
+        stored = connection.execute(_ignoring_twins(connection, Output).values(created_at=now()), rows).rowcount
+        if stored not in (len(texts), -1):  # some were there already: counted once, as they are stored once
+            recount(connection, [claim.batch_id])
+        if claim.alone:  # a save clears what it saved
+            saved = {text.prompt_id for text in texts}
+            connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))
+
+
+def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, *, certain: bool) -> bool:
+    """An error of the prompt's own. Returns whether the prompt is dead now: at the third, or at once if it would recur.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        fence(connection, claim, BatchStatus.GENERATING, expiries=0)
+        faults = connection.execute(
+            update(Prompt).where(Prompt.id == prompt_id).values(faults=Prompt.faults + 1).returning(Prompt.faults)
+        ).scalar_one()
+        if not certain and faults < FAULTS_BEFORE_DEAD:
+            return False
+        dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
+        if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=reason)).rowcount:
+            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(dead=Batch.dead + 1))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """A stored text that waits for its scores."""
+
+    output_id: int
+    text: str
+    faults: int  # how often scoring it alone failed
+
+
+def waiting_texts(database: Database, claim: Claim) -> list[Unscored]:
+    """The texts of a claimed batch that have no scores yet."""
+    query = (
+        select(Output.id, Output.text, Output.score_faults)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .where(Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+        .order_by(Output.id)
+    )
+    with database.read() as connection:
+        return [Unscored(row.id, row.text, row.score_faults) for row in connection.execute(query)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One text's scores and the blocklist's words found in it."""
+
+    output_id: int
+    scores: Mapping[str, float]
+    blocked: tuple[str, ...] = ()
+
+
+def save_scores(
+    database: Database,
+    claim: Claim,
+    verdicts: Sequence[Verdict],
+    thresholds: Mapping[str, float],
+    *,
+    classifier: str,
+    classifier_revision: str,
+) -> None:
+    """Stores scores of a claimed batch and flags what is over a threshold, all of them or none.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+    """
+    reasons = [flag_reasons(verdict.scores, thresholds, verdict.blocked) for verdict in verdicts]
+    with database.write() as connection:
+        fence(
+            connection,
+            claim,
+            BatchStatus.SCORING,
+            expiries=0,
+            scored=Batch.scored + len(verdicts),
+            flagged=Batch.flagged + sum(map(bool, reasons)),
+        )
+        connection.execute(
+            _ignoring_twins(connection, Score).values(created_at=now(), revision=0),
+            [
+                {
+                    "output_id": v.output_id,
+                    "classifier": classifier,
+                    "classifier_revision": classifier_revision,
+                }
+                | {label: v.scores.get(label) for label in LABELS}
+                for v in verdicts
+            ],
+        )
+        connection.execute(
+            update(Output).where(Output.id == bindparam("output")),
+            [
+                {
+                    "output": verdict.output_id,
+                    "safety": Safety.SCORED.value,
+                    "flagged": bool(why),
+                    "flag_reasons": why or None,
+                    "top_score": top_score(verdict.scores),
+                }
+                for verdict, why in zip(verdicts, reasons, strict=True)
+            ],
+        )
+
+
+def charge_text(database: Database, claim: Claim, output_id: int) -> None:
+    """Counts an attempt to score a text alone, before it is made: the attempt may take the process down.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        fence(connection, claim, BatchStatus.SCORING)
+        connection.execute(update(Output).where(Output.id == output_id).values(score_faults=Output.score_faults + 1))
+
+
+def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
+    """Flags a text as unscored: never clean, and settled.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        counted = {"unscored": Batch.unscored + 1, "flagged": Batch.flagged + 1}
+        fence(connection, claim, BatchStatus.SCORING, expiries=0, **counted)
+        connection.execute(
+            update(Output)
+            .where(Output.id == output_id)
+            .values(safety=Safety.UNSCORED.value, flagged=True, flag_reasons=[UNSCORED])
+        )

@@ -1,0 +1,119 @@
+"""What brings batches back: leases that ran out, and worker processes that died.
+
+A death makes a batch a suspect, suspects run alone and are halved, and so the culprit is found: only a single prompt
+that took its process down three times while it ran alone is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
+
+from contract.spec import BatchStatus, JobStatus, PromptStatus
+from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.models import Batch, Job, Output, Prompt
+from db.session import Database, now
+
+EXPIRIES_BEFORE_SUSPECT = 5
+DEATHS_BEFORE_DEAD = 3
+HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
+
+
+def sweep(database: Database) -> int:
+    """Takes back the batches whose lease ran out. Returns how many.
+
+    A lease that runs out five times in a row without a save makes its batch a suspect.
+    """
+    ran_out = and_(HELD, Batch.lease_until < now())
+    with database.read() as connection:  # most sweeps find nothing, and then take no write lock
+        if not connection.scalar(select(exists().where(ran_out))):
+            return 0
+    with database.write() as connection:
+        ids = connection.scalars(select(Batch.id).where(ran_out).with_for_update(skip_locked=True)).all()
+        too_often = and_(Batch.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT, Batch.deaths == 0)
+        take_back(
+            connection,
+            ids,
+            expiries=Batch.expiries + 1,
+            deaths=case((too_often, 1), else_=Batch.deaths),
+        )
+        cancel_where_job_is_cancelling(connection, ids)
+    return len(ids)
+
+
+def finish_jobs(database: Database) -> None:
+    """Ends running jobs without an open batch. Their last batch does that itself; this mends what a crash left."""
+    with database.read() as connection:
+        running = (JobStatus.RUNNING, JobStatus.CANCELLING)
+        still_open = exists().where(Batch.job_id == Job.id, Batch.status.in_(OPEN_BATCHES))
+        ids = connection.scalars(select(Job.id).where(Job.status.in_(running), ~still_open)).all()
+    for job_id in ids:
+        with database.write() as connection:
+            finish_job_if_over(connection, job_id)
+
+
+def mark_death(database: Database, worker: str, how: str) -> int:
+    """A process died: what it was generating or scoring is taken back and marked. Returns how many batches.
+
+    Args:
+        worker: the id of the process that died.
+        how: what its parent saw, for a dead prompt's reason: "was killed by signal 9", "exited with status 1".
+    """
+    with database.write() as connection:
+        rows = connection.execute(
+            select(Batch.id, Batch.job_id, Batch.status, Batch.alone)
+            .where(HELD, Batch.worker == worker)
+            .with_for_update()
+        ).all()
+        ids = [row.id for row in rows]
+        take_back(connection, ids, deaths=Batch.deaths + 1)
+        for row in rows:
+            # A text whose scoring kills is charged before it is scored, one by one: nothing to halve there.
+            if row.alone and row.status == BatchStatus.GENERATING:
+                _halve_or_charge(connection, row.id, row.job_id, how)
+        cancel_where_job_is_cancelling(connection, ids)
+    return len(rows)
+
+
+def give_back(database: Database, worker: str) -> int:
+    """Frees what a worker that left in order still held; nothing is marked. Returns how many batches."""
+    with database.write() as connection:
+        ids = connection.scalars(select(Batch.id).where(HELD, Batch.worker == worker).with_for_update()).all()
+        take_back(connection, ids)
+        cancel_where_job_is_cancelling(connection, ids)
+    return len(ids)
+
+
+def _halve_or_charge(connection: Connection, batch_id: int, job_id: int, how: str) -> None:
+    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
+    missing = connection.scalars(
+        select(Prompt.id)
+        .where(Prompt.batch_id == batch_id, Prompt.status == PromptStatus.PENDING, stored < Prompt.n)
+        .order_by(Prompt.position)
+    ).all()
+    if len(missing) > 1:
+        _split_off(connection, batch_id, job_id, missing[len(missing) // 2 :])
+    elif missing:
+        _charge(connection, batch_id, missing[0], how)
+
+
+def _split_off(connection: Connection, batch_id: int, job_id: int, prompts: Sequence[int]) -> None:
+    deaths = select(Batch.deaths).where(Batch.id == batch_id).scalar_subquery()
+    values = {"job_id": job_id, "status": BatchStatus.PENDING.value, "deaths": deaths}
+    half = connection.execute(insert(Batch).values(values).returning(Batch.id)).scalar_one()
+    connection.execute(update(Prompt).where(Prompt.id.in_(prompts)).values(batch_id=half))
+    recount(connection, [batch_id, half])
+
+
+def _charge(connection: Connection, batch_id: int, prompt_id: int, how: str) -> None:
+    deaths = connection.execute(
+        update(Prompt).where(Prompt.id == prompt_id).values(deaths=Prompt.deaths + 1).returning(Prompt.deaths)
+    ).scalar_one()
+    if deaths < DEATHS_BEFORE_DEAD:
+        return
+    reason = f"the worker process {how} {deaths} times while it generated this prompt alone"
+    connection.execute(
+        update(Prompt).where(Prompt.id == prompt_id).values(status=PromptStatus.DEAD.value, reason=reason)
+    )
+    recount(connection, [batch_id])

@@ -1,0 +1,144 @@
+"""How a job stands: one snapshot from its batches' counters, cheap however large the job is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from contract.errors import UsageError
+from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
+from db.models import Batch, Job, Output, Prompt
+from db.session import Database, now
+
+MOST_REASONS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSnapshot:
+    """A job's figures at one moment. Times are seconds since the epoch."""
+
+    id: int
+    name: str
+    status: JobStatus
+    model: str
+    safety: str
+    seed: int
+    device: str
+    dtype: str
+    served_revision: str | None
+    served_dtype: str | None
+    error: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    now: float
+    prompts: int
+    done: int
+    dead: int
+    cancelled: int
+    outputs: int
+    generated: int
+    scored: int
+    unscored: int
+    flagged: int
+    pending_review: int
+    prompt_tokens: int
+    generated_tokens: int
+    to_generate: int  # batches that wait for a worker with the model
+    to_score: int  # batches that wait for a worker with the classifier
+    in_hand: int  # batches under a lease
+    failures: dict[str, int]  # why prompts are dead, and how many for each reason
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED_JOBS
+
+    @property
+    def settled(self) -> int:
+        """Outputs that need nothing more from a worker."""
+        return self.scored + self.unscored if self.safety != "none" else self.generated
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been, or was, worked on."""
+        return 0.0 if self.started_at is None else max((self.finished_at or self.now) - self.started_at, 1e-3)
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.generated_tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds left at the pace so far; None where there is no pace yet or nothing left."""
+        if self.finished or not self.settled:
+            return None
+        expected = self.outputs - self.cancelled - self.dead
+        return max(expected - self.settled, 0) * self.seconds / self.settled
+
+
+_COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
+             "prompt_tokens", "generated_tokens")  # fmt: skip
+_JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
+        "error", "created_at", "started_at", "finished_at")  # fmt: skip
+
+
+def snapshot(database: Database, job_id: int) -> JobSnapshot:
+    """How one job stands.
+
+    Raises:
+        UsageError: where there is no such job.
+    """
+    found = snapshots(database, job_id)
+    if not found:
+        raise UsageError(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+    return found[0]
+
+
+def snapshots(database: Database, job_id: int | None = None, limit: int = 100) -> list[JobSnapshot]:
+    """How the newest jobs stand, newest first."""
+    jobs = select(Job.__table__, now().label("now")).order_by(Job.id.desc()).limit(limit)
+    if job_id is not None:
+        jobs = jobs.where(Job.id == job_id)
+    with database.read() as connection:
+        return [_snapshot(connection, job) for job in connection.execute(jobs).all()]
+
+
+def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
+    values: dict[str, Any] = {name: getattr(job, name) for name in _JOB}
+    values["status"] = JobStatus(job.status)
+    sums = [func.coalesce(func.sum(Batch.__table__.c[name]), 0).label(name) for name in _COUNTERS]
+    counted = connection.execute(select(*sums).where(Batch.job_id == job.id)).one()
+    values |= {name: int(getattr(counted, name)) for name in _COUNTERS}
+    states: dict[str, int] = dict(
+        connection.execute(select(Batch.status, func.count()).where(Batch.job_id == job.id).group_by(Batch.status))
+        .tuples()
+        .all()
+    )
+    return JobSnapshot(
+        **values,
+        now=job.now,
+        to_generate=states.get(BatchStatus.PENDING, 0),
+        to_score=states.get(BatchStatus.GENERATED, 0),
+        in_hand=states.get(BatchStatus.GENERATING, 0) + states.get(BatchStatus.SCORING, 0),
+        pending_review=_undecided(connection, job.id) if values["flagged"] else 0,
+        failures=_failures(connection, job.id) if values["dead"] else {},
+    )
+
+
+def _undecided(connection: Connection, job_id: int) -> int:
+    flagged = (Output.job_id == job_id) & Output.flagged & Output.decision.is_(None)
+    return connection.execute(select(func.count()).select_from(Output).where(flagged)).scalar_one()
+
+
+def _failures(connection: Connection, job_id: int) -> dict[str, int]:
+    count = func.count()
+    rows = connection.execute(
+        select(Prompt.reason, count)
+        .where(Prompt.job_id == job_id, Prompt.status == PromptStatus.DEAD)
+        .group_by(Prompt.reason)
+        .order_by(count.desc())
+        .limit(MOST_REASONS)
+    ).all()
+    return {reason or "unknown": number for reason, number in rows}

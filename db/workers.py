@@ -1,0 +1,67 @@
+"""Worker processes as the others see them: what they serve, and when they last gave a sign of life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from db.models import Worker
+from db.session import Database, now
+
+SILENT_SECONDS = 30.0
+"""A worker that gave no sign for this long is not counted on."""
+FORGOTTEN_SECONDS = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A worker process."""
+
+    id: str
+    host: str
+    pid: int
+    state: str  # starting, ready, failed, stopped
+    model: str
+    revision: str | None
+    dtype: str
+    device: str
+    classifiers: list[str]
+    error: str | None
+    started_at: float
+    last_seen: float
+    tokens_per_second: float
+    memory_mb: float
+    silent: float  # seconds since the last sign of life
+
+    @property
+    def alive(self) -> bool:
+        return self.state in ("starting", "ready") and self.silent < SILENT_SECONDS
+
+
+def announce(database: Database, worker: str, **values: Any) -> None:
+    """A worker process says that it is there, and forgets those that have been gone for a week."""
+    with database.write() as connection:
+        connection.execute(delete(Worker).where(Worker.last_seen < now() - FORGOTTEN_SECONDS))
+        connection.execute(insert(Worker).values(id=worker, started_at=now(), last_seen=now(), **values))
+
+
+def beat(database: Database, worker: str, **values: Any) -> None:
+    """A sign of life, with what changed."""
+    with database.write() as connection:
+        connection.execute(update(Worker).where(Worker.id == worker).values(last_seen=now(), **values))
+
+
+def list_workers(database: Database) -> list[WorkerRow]:
+    """Every worker remembered, the newest first."""
+    names = [field.name for field in fields(WorkerRow) if field.name != "silent"]
+    columns = [Worker.__table__.c[name] for name in names]
+    query = select(*columns, (now() - Worker.last_seen).label("silent")).order_by(Worker.started_at.desc())
+    with database.read() as connection:
+        return [WorkerRow(**row._mapping) for row in connection.execute(query)]
+
+
+def get_worker(database: Database, worker: str) -> WorkerRow | None:
+    """The worker of that id."""
+    return next((row for row in list_workers(database) if row.id == worker), None)

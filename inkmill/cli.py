@@ -1,0 +1,68 @@
+"""The `inkmill` command: its groups of commands, and what its exit status says.
+
+Heavy imports happen inside the commands, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+
+from contract.errors import ExitCode, InkmillError
+from inkmill import __version__
+from inkmill.commands import exporting, following, health, serving, steering, submitting
+
+app = typer.Typer(
+    name="inkmill",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Writes text in bulk, overnight, unattended: GPT-2 generation, Detoxify scores, all in one SQL database.",
+    epilog="Exit status: 0 done, 1 failed, 2 wrong use or bad input, 4 a service or model cannot be reached, "
+    "5 the job ended with dead prompts, 130 Ctrl-C (the work goes on).",
+)
+for group in (submitting, following, steering, serving, exporting, health):
+    group.register(app)
+
+
+def _version(said: bool) -> None:
+    if said:
+        typer.echo(f"inkmill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits; errors that a user should read come without a traceback."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs the command line. Returns the exit status."""
+    try:
+        status: Any = app(args=arguments, standalone_mode=False, prog_name="inkmill")
+        return status if isinstance(status, int) else ExitCode.DONE
+    except InkmillError as error:
+        print(f"inkmill: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our standard output left, as `head` does: nothing is wrong.
+        sys.stderr.close()
+        return ExitCode.DONE
+    except Exception as error:
+        show = getattr(error, "show", None)  # Typer's own errors know how to show themselves
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", ExitCode.USAGE))

@@ -1,0 +1,50 @@
+"""`export`: the data set, taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from inkmill import options as o
+from inkmill.commands.following import JobId
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(export)
+
+
+def export(
+    job: JobId,
+    out: o.Out = None,
+    form: o.Form = None,
+    only: o.Only = "all",
+    allow_empty: o.AllowEmpty = False,
+    json: o.Json = False,
+) -> None:
+    """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
+    from producer.export import export_job, read_only
+
+    from contract.errors import UsageError
+    from db.jobs import get_job
+    from inkmill.display import messages, print_json
+    from inkmill.opening import opened
+
+    if out is None:
+        raise UsageError("export: say where to, -o FILE (or -o - for standard output)")
+    if json and out == "-":
+        raise UsageError("--json and -o -: both want standard output; write the export to a file")
+    _, database = opened()
+    chosen = read_only(only, get_job(database, job).safety)
+    report = export_job(
+        database, job, None if out == "-" else Path(out), form=form, only=chosen, allow_empty=allow_empty
+    )
+    if json:
+        print_json(
+            {"path": str(report.path), "rows": report.rows, "errors": report.errors, "format": report.form,
+             "errors_path": str(report.errors_path) if report.errors_path else None}
+        )  # fmt: skip
+        return
+    messages.print(f"{report.rows:,} outputs written to {report.path}", markup=False)
+    if report.errors_path:
+        messages.print(f"{report.errors:,} dead or cancelled prompts are in {report.errors_path}", markup=False)

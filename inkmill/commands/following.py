@@ -1,0 +1,83 @@
+"""`jobs`, `status` and `watch`: how the work stands."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from contract.errors import ExitCode
+from inkmill import options as o
+
+JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number, as 'inkmill jobs' lists it.")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(jobs)
+    app.command()(status)
+    app.command()(watch)
+
+
+def jobs(
+    json: o.Json = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest to list.")] = 100,
+) -> None:
+    """List the jobs, newest first."""
+    from rich.console import Console
+
+    from db.status import snapshots
+    from inkmill.display import jobs_table, messages, print_json, status_json
+    from inkmill.opening import opened
+    from inkmill.waiting import waiting_for
+
+    _, database = opened()
+    found = snapshots(database, limit=limit)
+    if json:
+        print_json([status_json(job, waiting_for(database, job)) for job in found])
+    elif found:
+        Console(highlight=False).print(jobs_table(found))
+    else:
+        messages.print("no jobs yet; submit one: inkmill run FILE")
+
+
+def status(job: JobId, json: o.Json = False) -> None:
+    """Show how JOB stands and, where it waits, what for."""
+    from db.status import snapshot
+    from inkmill.display import print_json, print_status, status_json
+    from inkmill.opening import opened
+    from inkmill.waiting import waiting_for
+
+    _, database = opened()
+    now = snapshot(database, job)
+    waiting = waiting_for(database, now)
+    if json:
+        print_json(status_json(now, waiting))
+    else:
+        print_status(now, waiting)
+
+
+def watch(job: JobId, json: o.Json = False) -> None:
+    """Follow JOB until it is over. Ctrl-C stops watching, never the job."""
+    from db.status import snapshot
+    from inkmill.display import Progress, print_json, print_status, status_json
+    from inkmill.opening import opened
+    from inkmill.waiting import waiting_for
+
+    _, database = opened()
+    with Progress() as progress:
+        while not (now := snapshot(database, job)).finished:
+            progress.show(now, waiting_for(database, now))
+            time.sleep(0.5)
+    if json:
+        print_json(status_json(now, None))
+    else:
+        print_status(now, None)
+    raise typer.Exit(outcome(now.status.value, now.dead))
+
+
+def outcome(status: str, dead: int) -> int:
+    """The exit status that a job which is over stands for."""
+    if status == "completed":
+        return ExitCode.DEAD_PROMPTS if dead else ExitCode.DONE
+    return ExitCode.FAILED

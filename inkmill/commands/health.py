@@ -1,0 +1,42 @@
+"""`doctor` and `try`: is all well here, and what do these settings sound like."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from inkmill import options as o
+
+
+def register(app: typer.Typer) -> None:
+    app.command(name="try")(o.with_sampling(try_prompt))
+    app.command()(doctor)
+
+
+def try_prompt(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from; '' = from nothing.")],
+    sampling: dict[str, Any],
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    seed: o.Seed = None,
+    json: o.Json = False,
+) -> None:
+    """Write a few samples now, in this process, to find the settings. Nothing is stored."""
+    from contract.names import model_name
+    from contract.settings import settings
+    from inkmill.commands.submitting import check_device
+    from inkmill.trial import samples, show
+
+    where = settings()
+    device, dtype = device or where.device, dtype or where.dtype
+    check_device(device, dtype)
+    show(samples(model_name(model or where.model), prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
+
+
+def doctor(json: o.Json = False) -> None:
+    """Say what is installed, reachable and loadable, and for what is missing the command that mends it."""
+    from inkmill.doctor import examine, report
+
+    raise typer.Exit(report(examine(), json=json))

@@ -1,0 +1,96 @@
+"""`worker` and `stop`: the processes that do the work."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from inkmill import options as o
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(worker)
+    app.command()(stop)
+
+
+def worker(
+    model: o.Model = None,
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    safety: Annotated[
+        list[str] | None,
+        typer.Option("--safety", help="A classifier to serve; repeatable. [default: every built-in one, at first use]"),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve a Redis on another host without a password.")
+    ] = False,
+    in_stack: Annotated[bool, typer.Option("--in-stack", hidden=True)] = False,
+) -> None:
+    """Serve jobs with a loaded model until told to stop (Ctrl-C or SIGTERM).
+
+    Starts an embedded Redis where INKMILL_REDIS_URL names none.
+    """
+    from importlib.util import find_spec
+
+    from contract.errors import ModelUnavailable
+    from contract.names import model_name, safety_name
+    from contract.settings import settings
+    from inkmill.commands.submitting import check_device
+    from inkmill.stack import Stack
+    from worker.process import WorkerOptions, main
+
+    where = settings()
+    device, dtype = device or where.device, dtype or where.dtype
+    check_device(device, dtype)
+    options = WorkerOptions(
+        model=model_name(model or where.model),
+        device=device,
+        dtype=dtype,
+        safety=tuple(safety_name(name) for name in safety or ()),
+    )
+    if find_spec("torch") is None:
+        raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
+    if not where.embedded:
+        check_redis(where.redis_url, insecure=insecure)
+    elif not in_stack:
+        Stack(where).ensure(pin=True)
+    raise typer.Exit(main(options, where))
+
+
+def check_redis(url: str, *, insecure: bool) -> None:
+    """Refuses a Redis that anyone on the network could put messages into.
+
+    Raises:
+        UsageError: saying what to do.
+    """
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    from contract.errors import UsageError
+
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    try:
+        near = ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost"
+    if near or parts.password or insecure or parts.scheme.startswith(("unix", "redis+socket")):
+        return
+    raise UsageError(
+        f"INKMILL_REDIS_URL: the Redis on {host} asks for no password, so anyone who reaches it could put messages in; "
+        "give it one (redis://:PASSWORD@HOST:6379/0), or say --insecure"
+    )
+
+
+def stop() -> None:
+    """End the local stack now. Unfinished jobs go on when it is started again."""
+    from contract.settings import settings
+    from inkmill.display import messages
+    from inkmill.stack import Stack
+
+    where = settings()
+    if Stack(where).stop():
+        messages.print(f"the stack in {where.home} has ended", markup=False)
+    else:
+        messages.print(f"no stack runs in {where.home}", markup=False)

@@ -1,0 +1,87 @@
+"""`cancel`, `retry` and `reflag`: changing what becomes of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inkmill import options as o
+from inkmill.commands.following import JobId
+
+if TYPE_CHECKING:
+    from db.session import Database
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(cancel)
+    app.command()(retry)
+    app.command()(reflag)
+
+
+def cancel(job: JobId, json: o.Json = False) -> None:
+    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay."""
+    from db.jobs import cancel_job
+    from inkmill.opening import opened
+
+    _, database = opened()
+    cancel_job(database, job)
+    _say(database, job, json)
+
+
+def retry(
+    job: JobId,
+    any_worker: Annotated[
+        bool, typer.Option("--any-worker", help="Let workers of another model revision, dtype or device serve it.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Try JOB's dead and cancelled prompts and unscored texts again."""
+    from db.jobs import get_job, retry_job
+    from inkmill.display import messages
+    from inkmill.opening import opened
+    from producer.submit import announce
+
+    _, database = opened()
+    retried = retry_job(database, job, any_worker=any_worker)
+    messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
+    announce(database, job, get_job(database, job).model)
+    _say(database, job, json)
+
+
+def reflag(
+    job: JobId,
+    threshold: o.Threshold = None,
+    blocklist: o.BlocklistFile = None,
+    json: o.Json = False,
+) -> None:
+    """Apply new thresholds, or a new blocklist, to JOB's stored scores. Nothing is generated or scored again."""
+    from contract.blocklist import read_blocklist
+    from contract.errors import UsageError
+    from contract.policy import read_thresholds
+    from db.reflag import reflag_job
+    from inkmill.display import messages
+    from inkmill.opening import opened
+
+    if threshold is None and blocklist is None:
+        raise UsageError("reflag: say what to apply, --threshold LABEL=X or --blocklist FILE")
+    _, database = opened()
+    words = read_blocklist(Path(blocklist)) if blocklist else None
+    thresholds = read_thresholds(threshold) if threshold is not None else None
+    changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)
+    messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
+    _say(database, job, json)
+
+
+def _say(database: Database, job: int, json: bool) -> None:
+    from db.status import snapshot
+    from inkmill.display import print_json, print_status, status_json
+    from inkmill.waiting import waiting_for
+
+    now = snapshot(database, job)
+    waiting = waiting_for(database, now)
+    if json:
+        print_json(status_json(now, waiting))
+    else:
+        print_status(now, waiting)

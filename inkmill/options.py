@@ -1,0 +1,150 @@
+"""The options that several commands share, and the sampling settings as flags, made from the one table of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+SAMPLING_PANEL = "Sampling settings (a row's own values win)"
+JOB_PANEL = "Model and safety"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="demo, a Hub id such as gpt2, or a folder. [default: gpt2]", rich_help_panel=JOB_PANEL
+    ),
+]
+Safety = Annotated[
+    str | None,
+    typer.Option(
+        "--safety",
+        help="original, unbiased, multilingual, original-small, unbiased-small, demo, a checkpoint's path, or none. "
+        "[default: original]",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+Threshold = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold",
+        metavar="LABEL=X",
+        help="Flag at this score or over; repeatable. [default: 0.7 for every label]",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+BlocklistFile = Annotated[
+    Path | None,
+    typer.Option("--blocklist", metavar="FILE", help="Words that flag a text, one a line.", rich_help_panel=JOB_PANEL),
+]
+OnFlag = Annotated[
+    str,
+    typer.Option("--on-flag", help="keep, or redact: exports leave flagged texts out.", rich_help_panel=JOB_PANEL),
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=JOB_PANEL)]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, bf16 or int8.", rich_help_panel=JOB_PANEL)]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="The job's seed; drawn at random and printed where it is not given.", min=0),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Submit the good lines; write the bad ones to a file beside the input.")
+]
+Again = Annotated[bool, typer.Option("--again", help="Make a new job even where the same was submitted before.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Take an empty input, write an empty export.")]
+Out = Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output.")]
+Form = Annotated[
+    str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by the file's ending]")
+]
+Only = Annotated[
+    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; several with commas.")
+]
+
+_FLAG_TYPES: dict[str, Any] = {
+    "do_sample": bool,
+    "stop": list[str],
+    "bad_words": list[str],
+    "logit_bias": str,
+    "temperature": float,
+    "top_p": float,
+    "min_p": float,
+    "repetition_penalty": float,
+    "presence_penalty": float,
+    "frequency_penalty": float,
+}
+"""The type of each sampling flag; whole numbers where it says nothing."""
+
+
+def _flags(name: str) -> list[inspect.Parameter]:
+    """A setting's flag, and a hidden one for each other engine's name of it."""
+    from contract.sampling import SETTINGS
+
+    setting = SETTINGS[name]
+    also = f" (also {', '.join(map(_spelled, setting.aliases))})" if setting.aliases else ""
+    shown = "--do-sample/--no-do-sample" if name == "do_sample" else _spelled(name)
+    option = typer.Option(shown, help=setting.help + also, rich_help_panel=SAMPLING_PANEL, show_default=False)
+    hidden = [(alias, typer.Option(_spelled(alias), hidden=True)) for alias in setting.aliases]
+    return [
+        inspect.Parameter(
+            spelling,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_FLAG_TYPES.get(name, int) | None, how],
+        )
+        for spelling, how in [(name, option), *hidden]
+    ]
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def with_sampling(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command every sampling setting as a flag; it receives what was said as `sampling`, checked.
+
+    A row's `seed` is no flag: `--seed` is the job's.
+    """
+    from contract.sampling import SETTINGS
+
+    flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name)]
+    own = inspect.signature(command, eval_str=True)
+    parameters = [p for p in own.parameters.values() if p.name != "sampling"]
+
+    def wrapper(**values: Any) -> None:
+        said = {flag.name: values.pop(flag.name) for flag in flags}
+        command(sampling=read_flags(said), **values)
+
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    signature = own.replace(parameters=[*keyword, *flags])
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    return wrapper
+
+
+def read_flags(said: dict[str, Any]) -> dict[str, Any]:
+    """Sampling flags as settings by canonical name; what was not said is left out.
+
+    Raises:
+        UsageError: naming each flag that cannot be used.
+    """
+    import orjson
+
+    from contract.errors import SettingsError, UsageError
+    from contract.sampling import read_settings
+
+    given = {name: value for name, value in said.items() if value not in (None, [])}
+    if "logit_bias" in given:
+        try:
+            given["logit_bias"] = orjson.loads(given["logit_bias"])
+        except orjson.JSONDecodeError:
+            raise UsageError("--logit-bias: must be a JSON object, for example '{\"198\": -100}'") from None
+    try:
+        return read_settings(given)
+    except SettingsError as error:
+        flags = "; ".join(f"{_spelled(problem.field)}: {problem.message}" for problem in error.problems)
+        raise UsageError(flags) from None

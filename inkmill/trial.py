@@ -1,0 +1,81 @@
+"""`inkmill try`: a few samples from an engine in this process. The one place of the front door that loads torch."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from contract.errors import InkmillError, ModelUnavailable
+from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
+from inkmill.display import messages, print_json
+
+SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample."""
+
+    prompt: str
+    text: str
+    finish_reason: str
+    tokens: int
+    seed: int
+    mean_logprob: float
+
+
+def samples(
+    model: str, prompt: str, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None
+) -> list[Sample]:
+    """A few texts for one prompt: three, unless the settings say n or are greedy.
+
+    Raises:
+        ModelUnavailable: where the model cannot be loaded.
+        InkmillError: where the prompt cannot be written on.
+    """
+    if find_spec("torch") is None:
+        raise ModelUnavailable("torch is not installed, and trying needs it: pip install 'inkmill[worker]'")
+    settings = merge(SamplingSettings(), sampling)
+    if "n" not in sampling and not settings.greedy:
+        settings = merge(settings, {"n": SAMPLES})
+    job_seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
+    # A job of one prompt with this seed gives the same texts: its position is 0.
+    seeds = [output_seed(job_seed, None, 0, index) for index in range(settings.n)]
+    messages.print(f"seed {job_seed}")
+    return _generate(model, prompt, settings, seeds, device, dtype)
+
+
+def _generate(
+    model: str, prompt: str, settings: SamplingSettings, seeds: list[int], device: str, dtype: str
+) -> list[Sample]:
+    from worker.engine.loading import load_engine
+    from worker.engine.sequence import Completion, Request
+
+    engine = load_engine(model, device, dtype, slots=min(len(seeds), 64)).engine
+    engine.add(Request(key=index, prompt=prompt, settings=settings, seed=seed) for index, seed in enumerate(seeds))
+    found: dict[int, Sample] = {}
+    while engine.pending:
+        for result in engine.step():
+            if not isinstance(result, Completion):
+                raise InkmillError(f"the prompt cannot be written on: {result.reason}")
+            index = int(str(result.key))
+            found[index] = Sample(
+                prompt, result.text, result.finish_reason, result.tokens, seeds[index], result.mean_logprob
+            )
+    return [found[index] for index in sorted(found)]
+
+
+def show(found: list[Sample], *, json: bool) -> None:
+    """Prints samples on standard output."""
+    if json:
+        print_json([{name: getattr(sample, name) for name in Sample.__slots__} for sample in found])
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for sample in found:
+        console.rule(f"{sample.finish_reason}, {sample.tokens} tokens, mean log-probability {sample.mean_logprob:.2f}")
+        console.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")

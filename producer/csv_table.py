@@ -1,0 +1,130 @@
+"""CSV with a header: cells may be quoted and may span lines, as in RFC 4180.
+
+A record is known by the physical line where it starts. What a column means is for `producer.columns`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from contract.errors import Problem, UsageError
+from producer.columns import Columns
+from producer.expansion import expanded
+from producer.form import Form
+from producer.lines import MAX_LINE, numbered_lines, unreadable
+from producer.rows import BadRow
+from producer.source import Source
+
+_SYNTAX = {
+    "unexpected end of data": "opens a quote that is never closed; close it, or double it inside a quoted cell",
+    "',' expected after '\"'": 'goes on after a closing quote; write a quote inside a cell as ""',
+    "new-line character seen": "holds a carriage return on its own; end lines with LF or CRLF",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRecord:
+    """One record: its cells, or why there are none, and its bytes."""
+
+    cells: list[str] | Problem
+    raw: bytes
+
+
+class Csv(Form[CsvRecord]):
+    """A comma-separated table whose first record names the columns."""
+
+    name, ending = "csv", ".csv"
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        header = next((record for _, record in self._all_records() if record.raw.strip()), None)
+        self._columns: Columns | None = None
+        if header is None:
+            return
+        try:
+            names = _cells(header)
+        except BadRow as wrong:
+            raise UsageError(f"{source.name}: the header {wrong}") from None
+        self._columns = Columns([name.strip() for name in names], source.name)
+        self.header = header.raw + b"\n"
+        self.notes = self._columns.notes
+
+    def records(self) -> Iterator[tuple[int, CsvRecord]]:
+        records = self._all_records()
+        for _, record in records:
+            if record.raw.strip():
+                break
+        yield from records
+
+    def fields(self, record: CsvRecord) -> dict[str, Any] | None:
+        if not record.raw.strip() or self._columns is None:
+            return None
+        return self._columns.fields(_cells(record))
+
+    def raw(self, record: CsvRecord) -> bytes:
+        return record.raw
+
+    def _all_records(self) -> Iterator[tuple[int, CsvRecord]]:
+        # The csv module's own limit is one for the whole process and 128 KiB; `_Feed` keeps ours for each record.
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_LINE))
+        feed = _Feed(self.source)
+        reader = csv.reader(feed, strict=True)
+        while True:
+            feed.start_record()
+            cells: list[str] | Problem
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as wrong:
+                cells = _syntax(wrong)
+            yield feed.first, CsvRecord(cells, b"\n".join(feed.lines))
+
+
+class _Feed:
+    """Physical lines for the csv reader; remembers those of the record that is being read.
+
+    Where a record grows too long, nobody can tell where it was meant to end, nor where the next one begins:
+    the whole file is refused.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._name = source.name
+        self._numbered = numbered_lines(expanded(source), source.name)
+        self.start_record()
+
+    def start_record(self) -> None:
+        self.first, self.lines, self._size = 0, list[bytes](), 0
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        number, line = next(self._numbered)
+        self.first = self.first or number
+        self.lines.append(line)
+        self._size += len(line) + 1
+        if self._size > MAX_LINE + 1:
+            raise UsageError(
+                f"{self._name}: line {self.first:,}: the record that starts here is over 1 MB; "
+                "close a quote that was left open, or cut the prompt"
+            )
+        # Bytes that are not UTF-8 pass through here, so that the record's end is found; `_cells` refuses them.
+        return line.decode("utf-8", "surrogateescape") + "\n"
+
+
+def _cells(record: CsvRecord) -> list[str]:
+    problem = unreadable(record.raw)
+    if problem:
+        raise BadRow(problem)
+    if isinstance(record.cells, Problem):
+        raise BadRow(record.cells)
+    return record.cells
+
+
+def _syntax(wrong: csv.Error) -> Problem:
+    told = next((told for start, told in _SYNTAX.items() if str(wrong).startswith(start)), None)
+    return Problem("", told or f"is not CSV ({wrong})")

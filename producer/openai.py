@@ -1,0 +1,118 @@
+"""OpenAI batch files: `{"custom_id", "method", "url": "/v1/completions", "body": {…}}` on each line.
+
+Says which of OpenAI's fields mean something here. What a body leaves out has OpenAI's defaults.
+See https://platform.openai.com/docs/api-reference/completions/create and …/batch/request-input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from types import MappingProxyType
+from typing import Any
+
+import orjson
+
+from contract.errors import Problem
+from contract.sampling import nearest
+from producer.jsonl import LineForm, read_object
+from producer.rows import BadRow, kind, shown
+from producer.source import Source
+
+URL = "/v1/completions"
+ENVELOPE = ("custom_id", "method", "url", "body")
+PEEK = 100  # lines searched for the model's name
+
+
+class OpenAi(LineForm):
+    """Requests of the completions endpoint. `model` is what the first request names; the others must agree."""
+
+    name, ending = "openai", ".jsonl"
+    defaults = MappingProxyType({"max_new_tokens": 16, "top_k": 0})
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.model = self._first_model()
+
+    def _first_model(self) -> str | None:
+        for _, line in islice(self.records(), PEEK):
+            try:
+                request = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue
+            body = request.get("body") if isinstance(request, dict) else None
+            if isinstance(body, dict) and isinstance(body.get("model"), str):
+                return str(body["model"])
+        return None
+
+    def fields(self, record: bytes) -> dict[str, Any] | None:
+        request = read_object(record)
+        if request is None:
+            return None
+        _check_envelope(request)
+        body: dict[str, Any] = request["body"]
+        self._check_model(body.pop("model", None))
+        _check_prompt(body.get("prompt"))
+        if "custom_id" in body:
+            raise BadRow(Problem("custom_id", "stands inside body; it belongs beside it"))
+        _drop_what_changes_nothing(body)
+        return body | {"custom_id": request.get("custom_id")}
+
+    def _check_model(self, model: object) -> None:
+        if model is None or model == self.model:
+            return
+        if not isinstance(model, str):
+            raise BadRow(Problem("body.model", f"must be text, not {kind(model)}"))
+        others = f"is {shown(self.model)!r} on the lines before" if self.model else "is missing on the first lines"
+        raise BadRow(
+            Problem("body.model", f"is {shown(model)!r} here but {others}; a job has one model: submit one file each")
+        )
+
+
+def _check_envelope(request: Mapping[str, Any]) -> None:
+    for name in request:
+        if name not in ENVELOPE:
+            near = nearest(name, ENVELOPE) if len(name) < 64 else None
+            hint = f"did you mean {near}?" if near else "settings belong into body"
+            raise BadRow(Problem(shown(name), f"is not a field of a batch request; {hint}"))
+    url, method = request.get("url"), request.get("method", "POST")
+    if url != URL:
+        raise BadRow(Problem("url", _wrong_url(url)))
+    if method != "POST":
+        raise BadRow(Problem("method", 'must be "POST"'))
+    if not isinstance(request.get("body"), dict):
+        raise BadRow(
+            Problem("body", f'must be an object such as {{"prompt": "Once"}}, not {kind(request.get("body"))}')
+        )
+
+
+def _wrong_url(url: object) -> str:
+    if isinstance(url, str) and "chat" in url:
+        return f'must be "{URL}": these models complete a text and do not chat; write the conversation as one prompt'
+    return f'must be "{URL}"'
+
+
+def _check_prompt(prompt: object) -> None:
+    if not isinstance(prompt, list):
+        return
+    if prompt and all(isinstance(item, str) for item in prompt):
+        raise BadRow(Problem("prompt", "is a list of texts; give each text a line with a custom_id of its own"))
+    raise BadRow(Problem("prompt", "is a list of tokens; token ids depend on the model: write the prompt as text"))
+
+
+def _drop_what_changes_nothing(body: dict[str, Any]) -> None:
+    """Takes out OpenAI's own fields where their value asks for what happens anyway; `user` becomes metadata."""
+    harmless: dict[str, tuple[object, ...]] = {
+        "stream": (None, False),
+        "stream_options": (None,),
+        "echo": (None, False),
+        "suffix": (None, ""),
+        "best_of": (None, 1, body.get("n", 1)),
+    }
+    for name, values in harmless.items():
+        if body.pop(name, None) not in values:
+            raise BadRow(Problem(name, "is not supported; remove it from body"))
+    user = body.pop("user", None)
+    if user is not None:
+        metadata = body.get("metadata") or {}
+        body["metadata"] = {**metadata, "user": user} if isinstance(metadata, dict) else metadata

@@ -1,0 +1,175 @@
+"""Parquet files, read batch by batch. A "line" is a row here, counted from 1.
+
+Every row becomes JSON first: dates and times are ISO 8601 text (to the microsecond), decimals and durations
+text, NaN counts as absent, bytes are refused. What a column means is for `producer.columns`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import orjson
+
+from contract.errors import Problem, UsageError
+from producer.columns import Columns
+from producer.expansion import FREE_SIZE, MOST_RATIO, compression, expanded
+from producer.form import Form
+from producer.lines import BLOCK, MAX_LINE, TOO_LONG
+from producer.rows import BadRow, shown
+from producer.source import Source
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+BATCH = 256  # rows at once: of the longest ones that are allowed, a few hundred MB
+
+ParquetRecord = dict[str, object] | Problem
+
+
+class Parquet(Form[ParquetRecord]):
+    """A Parquet file, plain or compressed as a whole."""
+
+    name, ending = "parquet", ".jsonl"
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._spool: BinaryIO | None = None
+        self._columns: Columns | None = None
+        if not source.size:
+            return
+        if compression(source):
+            self._spool = _spooled(source)
+        try:
+            self._columns = self._read_columns()
+        except BaseException:
+            self.close()
+            raise
+        self.notes = self._columns.notes
+
+    def records(self) -> Iterator[tuple[int, ParquetRecord]]:
+        if self._columns is None:
+            return
+        number = 0
+        with _translated(self.source.name):
+            for batch in self._open().iter_batches(batch_size=BATCH, use_threads=False):
+                for number, record in enumerate(_records(_to_microseconds(batch)), number + 1):  # noqa: B020
+                    yield number, record
+
+    def fields(self, record: ParquetRecord) -> dict[str, Any] | None:
+        if isinstance(record, Problem) or self._columns is None:
+            raise BadRow(record if isinstance(record, Problem) else TOO_LONG)
+        data = _to_json(record)
+        if len(data) > MAX_LINE:
+            raise BadRow(TOO_LONG)
+        return self._columns.fields(list(orjson.loads(data).values()))
+
+    def raw(self, record: ParquetRecord) -> bytes:
+        if isinstance(record, Problem):
+            return b"{}"
+        return orjson.dumps(record, default=repr, option=orjson.OPT_NON_STR_KEYS)
+
+    def close(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+
+    def _open(self) -> pq.ParquetFile:
+        import pyarrow.parquet as pq
+
+        # pre_buffer off: a whole row group would be held in memory otherwise.
+        return pq.ParquetFile(self._spool or self.source.cursor(), pre_buffer=False, buffer_size=BLOCK)
+
+    def _read_columns(self) -> Columns:
+        name = self.source.name
+        with _translated(name):
+            file = self._open()
+            names = [str(column) for column in file.schema_arrow.names]
+            groups = range(file.metadata.num_row_groups)
+            size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+        if size > max(FREE_SIZE, MOST_RATIO * self.source.size):
+            raise UsageError(f"{name}: expands to {size / 1e9:.1f} GB, over {MOST_RATIO} times its size; split it")
+        return Columns(names, name)
+
+
+@contextmanager
+def _translated(name: str) -> Iterator[None]:
+    """Arrow's errors as the user's."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as wrong:
+        told = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
+        raise UsageError(f"{name}: is no Parquet file, or a damaged one ({told}); write or copy it again") from wrong
+
+
+def _spooled(source: Source) -> BinaryIO:
+    # Parquet is read from its end, so a compressed one has to be expanded first.
+    spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115  (the form closes it)
+    try:
+        stream = expanded(source)
+        while block := stream.read(BLOCK):
+            spool.write(block)
+        spool.flush()
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nanosecond timestamps, as pandas writes them, have no Python value: cut to microseconds."""
+    import pyarrow as pa
+
+    for place, field in enumerate(batch.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            cut = batch.column(place).cast(pa.timestamp("us", field.type.tz), safe=False)
+            batch = batch.set_column(place, field.name, cut)
+    return batch
+
+
+def _records(batch: pa.RecordBatch) -> Iterator[ParquetRecord]:
+    try:
+        yield from batch.to_pylist(maps_as_pydicts="strict")
+    except Exception:  # one value spoils the whole batch: find its row
+        for place in range(batch.num_rows):
+            yield _record(batch.slice(place, 1))
+
+
+def _record(row: pa.RecordBatch) -> ParquetRecord:
+    record: dict[str, object] = {}
+    for name in row.schema.names:
+        try:
+            record[name] = row.column(name).to_pylist(maps_as_pydicts="strict")[0]
+        except Exception as wrong:  # whatever Python cannot hold: text that is not UTF-8, the year 10000
+            return Problem(shown(name), f"holds a value that cannot be read ({wrong})")
+    return record
+
+
+def _to_json(record: dict[str, object]) -> bytes:
+    try:
+        return orjson.dumps(record, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as wrong:
+        raise BadRow(next(_unfit(record), Problem("", f"cannot be kept as JSON ({wrong})"))) from None
+
+
+def _unfit(record: dict[str, object]) -> Iterator[Problem]:
+    for name, value in record.items():
+        try:
+            orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+        except orjson.JSONEncodeError:
+            what = "bytes" if isinstance(value, bytes) else f"a value ({type(value).__name__})"
+            yield Problem(shown(name), f"holds {what} that JSON cannot; write the column as text, or leave it out")
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    if isinstance(value, date | time):  # subclasses; orjson writes the plain ones itself
+        return value.isoformat()
+    raise TypeError

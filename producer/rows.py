@@ -1,0 +1,212 @@
+"""Admission: the fields that a form read from one record become a prompt row, or a problem that is named.
+
+Knows no form and no file; line numbers are only remembered, to say where a custom_id stood first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from contract.errors import Problem, SettingsError
+from contract.sampling import CANONICAL, nearest, read_settings, unknown
+from contract.spec import PromptRow, SamplingSettings, merge
+from producer.lines import NUL_CHARACTER
+
+ROW_FIELDS = ("prompt", "custom_id", "metadata")
+NAMES = (*ROW_FIELDS, *CANONICAL)
+"""Everything that a row may say."""
+
+MAX_CUSTOM_ID = 512  # characters
+MAX_NAME = 64  # a longer name is not compared with the valid ones
+MAX_COMBINATIONS = 4096
+
+_ABSENT = object()
+
+
+class BadRow(ValueError):
+    """A record that cannot be used. Several problems are told as one: the first one's field leads."""
+
+    def __init__(self, *problems: Problem) -> None:
+        first, *others = problems
+        self.problem = Problem(first.field, "; ".join([first.message, *map(str, others)]))
+        super().__init__(str(self.problem))
+
+
+def shown(name: str) -> str:
+    """A user's own name, fit for a terminal."""
+    text = name if name.isprintable() and name else repr(name)
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
+
+
+@lru_cache(MAX_COMBINATIONS)
+def unknown_name(name: str) -> Problem:
+    """What is wrong with a name that no row may use. Cached: such a name mostly stands on every line."""
+    if len(name) <= MAX_NAME and (name == "max_length" or nearest(name, NAMES)):
+        return Problem(shown(name), unknown(name, NAMES).message)
+    return Problem(shown(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
+
+
+class RowSettings:
+    """Reads the settings of rows and lays them over the job's; each combination is checked once.
+
+    A row's seed is read apart, because it mostly differs from row to row.
+    """
+
+    def __init__(self, base: SamplingSettings) -> None:
+        self._base = base
+        self._known: dict[bytes, tuple[dict[str, Any] | None, int]] = {}
+
+    def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
+        """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
+
+        The mapping may be shared between rows that say the same: it is not to be changed.
+
+        Raises:
+            BadRow: a name is unknown, or a value cannot be used.
+        """
+        strangers = [name for name in raw if name not in CANONICAL]
+        if strangers:
+            raise BadRow(*map(unknown_name, strangers[:5]))
+        seed = raw.pop("seed", None)
+        try:
+            own, n = self._combination(raw)
+            return (own if seed is None else {**(own or {}), **read_settings({"seed": seed})}), n
+        except SettingsError as wrong:
+            raise BadRow(*wrong.problems) from None
+
+    def _combination(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
+        key = b",".join([encoded(item, item[0]) for item in raw.items()])
+        known = self._known.get(key)
+        if known is None:
+            values = read_settings(raw)
+            known = _json_ready(values) or None, merge(self._base, values).n
+            if len(self._known) < MAX_COMBINATIONS:
+                self._known[key] = known
+        return known
+
+
+def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `read_settings` gave, in the shape of `SamplingSettings.to_dict`."""
+    ready = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    if "logit_bias" in ready:
+        ready["logit_bias"] = {str(token): bias for token, bias in values["logit_bias"]}
+    return ready
+
+
+def encoded(value: object, field: str) -> bytes:
+    """`value` as JSON bytes.
+
+    Raises:
+        BadRow: it is nested too deep to be stored, or holds U+0000.
+    """
+    try:
+        data = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        raise BadRow(Problem(field, "is nested too deep; flatten it")) from None
+    # An escaped backslash before u0000 is plain text, so the cheap search only tells where to look.
+    if b"\\u0000" in data and _holds_nul(value):
+        raise BadRow(Problem(field, NUL_CHARACTER))
+    return data
+
+
+def _holds_nul(value: object) -> bool:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and "\0" in item:
+            return True
+        if isinstance(item, dict):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple):
+            waiting += item
+    return False
+
+
+class Admission:
+    """Turns the fields of records into prompt rows, positions counting the good ones from 0.
+
+    Remembers a 64-bit hash and a line number for every custom_id, about 100 bytes of memory each. Python keys
+    its hashes anew in every process, so two ids of a million rows share one once in 30 million runs.
+    """
+
+    def __init__(self, base: SamplingSettings) -> None:
+        self.count = 0
+        self._n = base.n
+        self._settings = RowSettings(base)
+        self._first_lines: dict[int, int] = {}
+
+    def admit(self, fields: dict[str, Any], number: int) -> PromptRow:
+        """The row that `fields` describe; `number` is its line's. Takes `fields` apart.
+
+        Raises:
+            BadRow: they cannot be used.
+        """
+        prompt = fields.pop("prompt", _ABSENT)
+        custom_id = fields.pop("custom_id", None)
+        metadata = fields.pop("metadata", None)
+        settings, n = self._settings.read(fields) if fields else (None, self._n)
+        if type(prompt) is not str or "\0" in prompt:
+            raise BadRow(_prompt_problem(prompt))
+        if metadata is not None:
+            _check_metadata(metadata)
+        if custom_id is not None:
+            custom_id = self._unique(custom_id, number)
+        row = PromptRow(
+            position=self.count, prompt=prompt, n=n, custom_id=custom_id, settings=settings, metadata=metadata
+        )
+        self.count += 1
+        return row
+
+    def _unique(self, custom_id: object, number: int) -> str:
+        text = custom_id if type(custom_id) is str else _id_text(custom_id)
+        if not 0 < len(text) <= MAX_CUSTOM_ID:
+            raise BadRow(Problem("custom_id", f"must have 1 to {MAX_CUSTOM_ID} characters, not {len(text):,}"))
+        if "\0" in text:
+            raise BadRow(Problem("custom_id", NUL_CHARACTER))
+        first = self._first_lines.setdefault(hash(text), number)
+        if first != number:
+            raise BadRow(
+                Problem("custom_id", f"{shown(text)!r} stands on line {first:,} already; give each prompt its own")
+            )
+        return text
+
+
+def _id_text(custom_id: object) -> str:
+    if isinstance(custom_id, float) and custom_id.is_integer():
+        return str(int(custom_id))
+    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
+        return str(custom_id)
+    raise BadRow(Problem("custom_id", f"must be text or a whole number, not {kind(custom_id)}"))
+
+
+def _prompt_problem(prompt: object) -> Problem:
+    if prompt is _ABSENT:
+        return Problem("prompt", 'is missing; write "prompt": "" for text from nothing')
+    if isinstance(prompt, str):
+        return Problem("prompt", NUL_CHARACTER)
+    return Problem("prompt", f"must be text, not {kind(prompt)}")
+
+
+def _check_metadata(metadata: object) -> None:
+    if not isinstance(metadata, dict):
+        raise BadRow(Problem("metadata", f"must be a JSON object, not {kind(metadata)}"))
+    encoded(metadata, "metadata")
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    if value is None:
+        return "null"
+    names: Sequence[tuple[type, str]] = (
+        (bool, "true or false"),
+        (str, "text"),
+        (int, "a number"),
+        (float, "a number"),
+        (list, "a list"),
+        (dict, "an object"),
+    )
+    return next((name for type_, name in names if isinstance(value, type_)), type(value).__name__)

@@ -1,0 +1,168 @@
+"""Submitting: a prompt file becomes a job in SQL first, and hints in the queue after the commit."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from contract.errors import QueueUnreachable, UsageError
+from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
+from db.claims import waiting_in_job
+from db.ingest import Ingest
+from db.session import Database
+from producer.bad_lines import BadLines
+from producer.readers import EmptyInput, PromptFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a user asks to be done with a prompt file."""
+
+    model: str | None  # None = what the file names, else the default
+    default_model: str
+    safety: str
+    flags: dict[str, Any] = field(default_factory=dict)  # sampling settings said for the whole job
+    thresholds: dict[str, float] = field(default_factory=dict)
+    blocklist: tuple[str, ...] = ()
+    on_flag: str = "keep"
+    seed: int | None = None  # None = drawn at random
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 256
+    again: bool = False
+    skip_bad: bool = False
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A job that is complete in SQL."""
+
+    job_id: int
+    model: str
+    seed: int
+    prompts: int
+    outputs: int
+    bad_lines: int
+    bad_path: Path | None  # where skipped lines were written
+    queue_error: str | None = None  # why no message went out; the next sweep or worker mends it
+
+
+def order_model(order: Order, file: PromptFile) -> str:
+    """The job's model: what the file and the order agree on.
+
+    Raises:
+        UsageError: where they do not.
+    """
+    if file.model and order.model and file.model != order.model:
+        raise UsageError(
+            f"--model {order.model}: but {file.name} says model {file.model!r} in its lines; "
+            "leave --model out, or change the file"
+        )
+    return order.model or file.model or order.default_model
+
+
+def fingerprint(order: Order, file: PromptFile) -> str:
+    """What tells one submission from another: the file's bytes and everything that shapes its outputs."""
+    settings = file.base_settings(order.flags).to_dict()
+    said = [order_model(order, file), order.safety, settings, sorted(order.thresholds.items()), order.blocklist,
+            order.on_flag, order.seed, order.device, order.dtype, order.skip_bad]  # fmt: skip
+    return hashlib.sha256(file.digest().encode() + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def submit(
+    database: Database, file: PromptFile, order: Order, progress: Callable[[int], object] = lambda rows: None
+) -> Submitted:
+    """Writes the job, makes it claimable, and tells the queue.
+
+    Args:
+        progress: called with the number of rows read so far, now and then.
+
+    Raises:
+        BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
+        DuplicateJob: these bytes with these settings are a job already.
+        UsageError: the file or the order cannot be used; nothing was submitted.
+    """
+    spec = _spec(order, file)
+    ingest = Ingest(database, spec, again=order.again)
+    try:
+        with _bad_lines(file, order) as bad:
+            ingest.write(_counted(_good_rows(file, order, bad), progress))
+        if bad.total and (not order.skip_bad or not ingest.prompts):
+            raise bad.error()
+    except EmptyInput:
+        if not order.allow_empty:
+            ingest.abandon()
+            raise
+    except BaseException:
+        ingest.abandon()
+        raise
+    ingest.finish()
+    return Submitted(
+        job_id=ingest.job_id,
+        model=spec.model,
+        seed=spec.seed,
+        prompts=ingest.prompts,
+        outputs=ingest.outputs,
+        bad_lines=bad.total,
+        bad_path=file.bad_path if bad.total else None,
+        queue_error=announce(database, ingest.job_id, spec.model),
+    )
+
+
+def announce(database: Database, job_id: int, model: str) -> str | None:
+    """Puts hints of a job's waiting batches into the queue. Returns why that failed, where it did."""
+    from contract.queue import generate_queue, top_up
+
+    try:
+        top_up(generate_queue(model), waiting_in_job(database, job_id, BatchStatus.PENDING))
+    except QueueUnreachable as error:
+        return str(error)
+    return None
+
+
+def _spec(order: Order, file: PromptFile) -> JobSpec:
+    return JobSpec(
+        name=file.name,
+        fingerprint=fingerprint(order, file),
+        model=order_model(order, file),
+        safety=order.safety,
+        seed=secrets.randbelow(SEED_LIMIT) if order.seed is None else order.seed,
+        settings=file.base_settings(order.flags),
+        thresholds=order.thresholds,
+        blocklist=order.blocklist,
+        on_flag=order.on_flag,
+        device=order.device,
+        dtype=order.dtype,
+        batch_size=order.batch_size,
+    )
+
+
+def _bad_lines(file: PromptFile, order: Order) -> BadLines:
+    return BadLines(file.name, file.bad_path, file.bad_header) if order.skip_bad else BadLines(file.name)
+
+
+def _good_rows(file: PromptFile, order: Order, bad: BadLines) -> Iterator[PromptRow]:
+    for row in file.rows(order.flags, bad):
+        # After a bad line nothing more is written: the rest is read only to report it.
+        if not bad.total or order.skip_bad:
+            yield row
+
+
+def _counted(rows: Iterator[PromptRow], progress: Callable[[int], object]) -> Iterator[PromptRow]:
+    for row in rows:
+        if not row.position % 4096:
+            progress(row.position)
+        yield row
+
+
+def described(settings: SamplingSettings) -> dict[str, Any]:
+    """What of `settings` differs from the defaults: what a user wants to read back."""
+    plain = SamplingSettings().to_dict()
+    return {name: value for name, value in settings.to_dict().items() if value != plain[name]}

@@ -1,0 +1,101 @@
+"""OpenAI batch files: their defaults, their model, and what of OpenAI's own makes no sense here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producer.readers import open_input
+
+from .conftest import Read, no_bad_line
+
+Reading = Callable[..., Read]
+
+
+def request(body: dict[str, Any], custom_id: str = "a", /, **envelope: Any) -> str:
+    return (
+        json.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/completions", "body": body} | envelope) + "\n"
+    )
+
+
+def test_what_a_request_leaves_out_has_the_flag_or_openais_default(tmp_path: Path) -> None:
+    path = tmp_path / "batch.jsonl"
+    path.write_text(request({"model": "gpt2", "prompt": "Once", "temperature": 0.2}))
+    with open_input(str(path)) as file:
+        assert (file.form, file.model) == ("openai", "gpt2")
+        base = file.base_settings({})
+        assert (base.max_new_tokens, base.top_k, base.temperature) == (16, 0, 1.0)
+        base = file.base_settings({"max_new_tokens": 99, "n": 2})
+        assert (base.max_new_tokens, base.top_k, base.n) == (99, 0, 2)
+        (row,) = file.rows({"n": 2}, no_bad_line)
+    assert (row.custom_id, row.prompt, row.n, row.settings) == ("a", "Once", 2, {"temperature": 0.2})
+
+
+def test_a_request_is_checked_against_openais_default_length(read: Reading) -> None:
+    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), form="openai").told
+    assert "is 17, more than max_new_tokens 16" in read(request({"prompt": "", "min_tokens": 17})).told
+
+
+def test_the_model_is_what_the_first_readable_request_names(read: Reading) -> None:
+    found = read('{"custom_id": "x", "url": "/v1/completions", "body": \n' + request({"model": "gpt2", "prompt": ""}))
+    assert (found.form, found.model, len(found.rows), found.bad[0].number) == ("openai", "gpt2", 1, 1)
+
+
+def test_a_second_model_is_a_bad_line(read: Reading) -> None:
+    found = read(
+        request({"model": "gpt2", "prompt": ""}, "a")
+        + request({"prompt": ""}, "b")
+        + request({"model": "gpt2-large", "prompt": ""}, "c")
+    )
+    assert [row.custom_id for row in found.rows] == ["a", "b"]
+    assert found.told.startswith(
+        "line 3: body.model: is 'gpt2-large' here but is 'gpt2' on the lines before; a job has one"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            request({"prompt": ["a", "b"]}),
+            "prompt: is a list of texts; give each text a line with a custom_id of its own",
+        ),
+        (
+            request({"prompt": [1, 2]}),
+            "prompt: is a list of tokens; token ids depend on the model: write the prompt as text",
+        ),
+        (request({"prompt": [[1], [2]]}), "prompt: is a list of tokens"),
+        (request({}), "prompt: is missing"),
+        (request({"prompt": "", "max_tokns": 5}), "max_tokns: is not a setting; did you mean max_tokens?"),
+        (request({"prompt": "", "stream": True}), "stream: is not supported; remove it from body"),
+        (request({"prompt": "", "best_of": 5}), "best_of: is not supported"),
+        (request({"prompt": "", "custom_id": "x"}), "custom_id: stands inside body; it belongs beside it"),
+        (request({"prompt": "", "model": 5}), "body.model: must be text, not a number"),
+        (
+            request({"prompt": ""}, url="/v1/chat/completions"),
+            'url: must be "/v1/completions": these models complete a text',
+        ),
+        (request({"prompt": ""}, url=None), 'url: must be "/v1/completions"'),
+        (request({"prompt": ""}, method="GET"), 'method: must be "POST"'),
+        (
+            request({"prompt": ""}, temperature=1),
+            "temperature: is not a field of a batch request; settings belong into body",
+        ),
+        (request({"prompt": ""}, custm_id=1), "custm_id: is not a field of a batch request; did you mean custom_id?"),
+        (request({"prompt": ""}, body="x"), 'body: must be an object such as {"prompt": "Once"}, not text'),
+    ],
+)
+def test_a_bad_request_is_told_with_its_field_and_what_would_be_right(read: Reading, line: str, told: str) -> None:
+    found = read(request({"prompt": "good"}, "first") + line)
+    assert found.told.startswith("line 2: " + told), found.told
+    assert len(found.rows) == 1
+
+
+def test_openai_fields_that_ask_for_what_happens_anyway_are_accepted(read: Reading) -> None:
+    body = {"prompt": "a", "stream": False, "echo": False, "suffix": None, "n": 2, "best_of": 2, "user": "night shift"}
+    (row,) = read(request(body)).rows
+    assert (row.n, row.settings, row.metadata) == (2, {"n": 2}, {"user": "night shift"})

@@ -1,0 +1,204 @@
+"""CSV and Parquet: columns, cells, and the tables that are not what they seem."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from contract.errors import UsageError
+
+from .conftest import Read
+
+Reading = Callable[..., Read]
+
+
+def parquet(columns: dict[str, Any], **how: Any) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, **how)
+    return sink.getvalue()
+
+
+def test_other_columns_become_metadata_with_a_note_that_names_them(read: Reading) -> None:
+    for found in (
+        read("prompt,topic,author\na,sea,\nb,,Mill\n", "p.csv"),
+        read(parquet({"prompt": ["a", "b"], "topic": ["sea", None], "author": [None, "Mill"]}), "p.parquet"),
+    ):
+        assert found.notes == ["columns kept as metadata: topic, author"]
+        assert [row.metadata for row in found.rows] == [{"topic": "sea"}, {"author": "Mill"}]
+
+
+@pytest.mark.parametrize(
+    ("header", "told"),
+    [
+        ("prompt,temprature", "column 'temprature' is nearly 'temperature'; rename it to that, or to something else"),
+        ("prompt,Top_K", "column 'Top_K' is nearly 'top_k'"),
+        ("prompt,custom id", "column 'custom id' is nearly 'custom_id'"),
+        ("prompt,max_length", "column 'max_length' is not used here because it would count the prompt"),
+        ("promt,topic", "no column is named 'prompt'; rename the one that holds the prompts. Columns: promt, topic"),
+        ("prompt,topic,topic", "column 'topic' stands 2 times; name each once"),
+        ("prompt;topic", "the header is one column, 'prompt;topic'; separate columns with commas"),
+        ("prompt\ttopic", "separate columns with commas"),
+        ("seed", "no column is named 'prompt'"),
+        ("custom_id", "no column is named 'prompt'"),
+        ("prompt," + ",".join(map(str, range(2000))), "has 2,001 columns; at most 1,000 are read"),
+    ],
+)
+def test_a_header_that_cannot_be_right_is_an_error(read: Reading, header: str, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read(header + "\na,b\n", "p.csv")
+    assert "p.csv: " in str(error.value) and told in str(error.value)
+
+
+def test_near_miss_columns_of_parquet_are_errors_too(read: Reading) -> None:
+    with pytest.raises(UsageError, match=r"p\.parquet: column 'seeds' is nearly 'seed'"):
+        read(parquet({"prompt": ["a"], "seeds": [1]}), "p.parquet")
+
+
+def test_a_single_column_is_the_prompt_whatever_its_name(read: Reading) -> None:
+    found = read('text\nOnce\n"a,b"\n', "p.csv")
+    assert [row.prompt for row in found.rows] == ["Once", "a,b"]
+    assert found.notes == ["the only column, 'text', is read as the prompt; the first line is its name"]
+    assert read(parquet({"text": ["x"]}), "p.parquet").rows[0].prompt == "x"
+
+
+def test_empty_cells_are_absent_but_an_empty_prompt_is_a_prompt(read: Reading) -> None:
+    (row,) = read("prompt,custom_id,n,metadata,topic\n,,,,\n", "p.csv").rows
+    assert (row.prompt, row.custom_id, row.settings, row.metadata) == ("", None, None, None)
+
+
+def test_a_csv_record_is_numbered_by_the_line_where_it_starts(read: Reading) -> None:
+    found = read('prompt,n\r\n"one\r\ntwo",1\r\n\r\n"three\nfour",x\r\nfive,0\r\n', "p.csv")
+    assert [row.prompt for row in found.rows] == ["one\r\ntwo"]
+    assert [(line.number, line.problem.field) for line in found.bad] == [(5, "n"), (7, "n")]
+    assert found.raw[0] == b'"three\nfour",x\r'
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (b"a,1,2", "has 3 cells, but the header has 2 columns; quote a cell that holds commas"),
+        (b"a", "has 1 cell, but the header has 2 columns"),
+        (b'"a"b,1', 'goes on after a closing quote; write a quote inside a cell as ""'),
+        (b"a\rb,1", "holds a carriage return on its own"),
+        (b"caf\xe9,1", "is not UTF-8 (byte 0xE9 at column 4)"),
+        (b'"x\ncaf\xe9",1', "is not UTF-8"),
+        (b"a\0,1", "holds NUL bytes"),
+        (b"a,hot", "n: must be a whole number, not 'hot'"),
+        (b"a," + b'"' + b"[" * 999 + b"]" * 999 + b'"', "n: is nested too deep"),
+    ],
+)
+def test_a_bad_csv_record_is_told_and_the_next_one_is_read(read: Reading, record: bytes, told: str) -> None:
+    found = read(b"prompt,n\n" + record + b"\ngood,2\n", "p.csv")
+    assert found.told.startswith("line 2: " + told), found.told
+    assert [(row.prompt, row.n) for row in found.rows] == [("good", 2)]
+    assert found.raw == [record]
+
+
+def test_a_quote_left_open_is_told_by_the_line_that_opens_it(read: Reading) -> None:
+    found = read('prompt,n\ngood,1\n"open,1\nlost,1\n', "p.csv")
+    assert found.told.startswith("line 3: opens a quote that is never closed")
+    assert found.raw == [b'"open,1\nlost,1']
+    with pytest.raises(UsageError, match=r"p\.csv: line 2: the record that starts here is over 1 MB; close a quote"):
+        read('prompt,n\n"open,1\n' + "lost,1\n" * 200_000, "p.csv")
+
+
+def test_a_long_cell_is_read(read: Reading) -> None:
+    assert len(read('prompt\n"' + "x" * 500_000 + '"\n', "p.csv").rows[0].prompt) == 500_000
+
+
+def test_a_csv_header_that_is_not_utf_8_is_an_error(read: Reading) -> None:
+    with pytest.raises(UsageError, match=r"p\.csv: the header is not UTF-8 \(byte 0xE9"):
+        read(b"prompt,caf\xe9\na,b\n", "p.csv")
+
+
+def test_a_metadata_column_holds_json_objects_beside_the_other_columns(read: Reading) -> None:
+    found = read('prompt,metadata,topic\na,"{""x"": [1]}",sea\nb,oops,\nc,[1],\nd,"{""topic"": 1}",sea\n', "p.csv")
+    assert found.rows[0].metadata == {"x": [1], "topic": "sea"}
+    assert "line 3: metadata: must be a JSON object, for example" in found.told
+    assert "line 4: metadata: must be a JSON object, not a list" in found.told
+    assert "line 5: metadata: has 'topic', which is a column of its own too" in found.told
+
+
+def test_a_setting_said_by_two_columns_is_told(read: Reading) -> None:
+    found = read("prompt,max_tokens,length\na,5,\nb,,6\nc,5,6\n", "p.csv")
+    assert [row.settings for row in found.rows] == [{"max_new_tokens": 5}, {"max_new_tokens": 6}]
+    assert found.told == "line 4: length: says max_new_tokens a second time"
+
+
+def test_parquet_metadata_is_json(read: Reading) -> None:
+    noon = dt.datetime(2026, 1, 2, 12, 0, 0, 5)
+    columns = {
+        "prompt": ["a"],
+        "at": [noon],
+        "zoned": pa.array([noon], pa.timestamp("us", "UTC")),
+        "nano": pa.array([1_234_567_891], pa.timestamp("ns")),
+        "day": [dt.date(2026, 1, 2)],
+        "price": [Decimal("1.50")],
+        "took": [dt.timedelta(seconds=90)],
+        "many": [[1.5, float("nan")]],
+        "deep": [{"a": [{"b": None}]}],
+        "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+        "kind": pa.array(["x"]).dictionary_encode(),
+    }
+    (row,) = read(parquet(columns), "p.parquet").rows
+    assert row.metadata == {
+        "at": "2026-01-02T12:00:00.000005",
+        "zoned": "2026-01-02T12:00:00.000005+00:00",
+        "nano": "1970-01-01T00:00:01.234567",
+        "day": "2026-01-02",
+        "price": "1.50",
+        "took": "0:01:30",
+        "many": [1.5, None],
+        "deep": {"a": [{"b": None}]},
+        "map": {"k": 1},
+        "kind": "x",
+    }
+
+
+def test_bad_parquet_rows_are_counted_from_one_across_batches(read: Reading) -> None:
+    prompts: list[str | None] = [f"p{number}" for number in range(1000)]
+    prompts[699] = None
+    prompts[999] = "a\0"
+    ids = [*range(998), 5, 999]
+    found = read(parquet({"prompt": prompts, "custom_id": ids}, row_group_size=400), "p.parquet")
+    assert (len(found.rows), found.rows[-1].position) == (997, 996)
+    assert [line.number for line in found.bad] == [700, 999, 1000]
+    assert found.bad[1].problem.message == "'5' stands on line 6 already; give each prompt its own"
+    assert "custom_id" in found.raw[0].decode()
+
+
+def test_what_json_cannot_hold_is_a_bad_parquet_row(read: Reading) -> None:
+    binary = read(parquet({"prompt": ["a", "b"], "blob": [b"\xff", None]}), "p.parquet")
+    assert binary.told == "line 1: blob: holds bytes that JSON cannot; write the column as text, or leave it out"
+    assert len(binary.rows) == 1
+    far = pa.array([0, 2**50], pa.timestamp("s"))
+    assert read(parquet({"prompt": ["a", "b"], "at": far}), "p.parquet").told.startswith(
+        "line 2: at: holds a value that"
+    )
+    not_text = pa.array([b"ok", b"\xff"]).cast(pa.binary()).view(pa.binary())
+    wrong = pa.Array.from_buffers(pa.string(), 2, not_text.buffers())
+    assert read(parquet({"prompt": wrong}), "p.parquet").told.startswith(
+        "line 2: prompt: holds a value that cannot be read"
+    )
+
+
+def test_a_prompt_that_is_no_text_in_parquet_is_told(read: Reading) -> None:
+    assert "line 1: prompt: must be text, not a number" in read(parquet({"prompt": [5]}), "p.parquet").told
+    big = read(parquet({"prompt": ["x" * (1 << 20), "b"]}), "p.parquet")
+    assert "line 1: is over 1 MB" in big.told and len(big.rows) == 1
+
+
+def test_a_parquet_file_that_is_none_or_damaged_is_an_error(read: Reading) -> None:
+    good = parquet({"prompt": [f"p {number}" for number in range(5000)]})
+    middle = bytearray(good)
+    middle[100:2000] = b"\xff" * 1900
+    for data in (b"prompt\na\n", good[:-100], b"PAR1", bytes(middle)):
+        with pytest.raises(UsageError, match=r"p\.parquet: is no Parquet file, or a damaged one \("):
+            read(data, "p.parquet")

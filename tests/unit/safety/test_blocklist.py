@@ -1,0 +1,175 @@
+"""The blocklist: folding, word boundaries, scripts without spaces, and the file a user writes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contract.blocklist import Blocklist, fold, is_searchable, read_blocklist
+from contract.errors import UsageError
+
+SPACELESS_SAMPLES = "猫犬ばカไลຂខမ"
+LETTERS = "aAbBßẞİıſKéeǅΣςσ"
+ALPHABET = LETTERS + "_19'’-. \t\u00a0\u200b\u00ad\u0301\ufe0f☠🖕ａﬁ가" + SPACELESS_SAMPLES
+
+texts = st.text(alphabet=ALPHABET, max_size=30)
+entries = st.lists(st.text(alphabet=ALPHABET, min_size=1, max_size=5), max_size=6)
+
+
+def reference_find(words: list[str], text: str) -> list[str]:
+    """Every entry at every place, with the boundary rule spelled out once more and no automaton."""
+    folded = fold(text)
+    # One string per character with its marks: no match may begin or end inside one.
+    clusters: list[str] = []
+    for character in folded:
+        if clusters and clusters[-1] != " " and unicodedata.category(character).startswith("M"):
+            clusters[-1] += character
+        else:
+            clusters.append(character)
+
+    def wordlike(cluster: str) -> bool:
+        head = cluster[0]
+        return (head.isalnum() or head == "_") and head not in SPACELESS_SAMPLES
+
+    def occurs(entry: str) -> bool:
+        for first in range(len(clusters)):
+            for last in range(first + 1, len(clusters) + 1):
+                if "".join(clusters[first:last]) != entry:
+                    continue
+                inside_before = first > 0 and wordlike(clusters[first - 1]) and wordlike(clusters[first])
+                inside_after = last < len(clusters) and wordlike(clusters[last - 1]) and wordlike(clusters[last])
+                if not inside_before and not inside_after:
+                    return True
+        return False
+
+    return [word for word in dict.fromkeys(words) if is_searchable(word) and occurs(fold(word))]
+
+
+@settings(max_examples=400, deadline=None)
+@given(entries, texts)
+def test_the_automaton_finds_what_a_plain_search_at_every_place_finds(words: list[str], text: str) -> None:
+    assert Blocklist(words).find(text) == reference_find(words, text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(entries, texts, st.integers(0, 5))
+def test_an_entry_set_between_spaces_is_always_found(words: list[str], text: str, pick: int) -> None:
+    searchable = [word for word in words if is_searchable(word)]
+    if searchable:
+        word = searchable[pick % len(searchable)]
+        assert word in Blocklist(words).find(f"{text} . {word} . {text}")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=20), st.text(max_size=40))
+def test_no_text_and_no_entry_is_too_odd(word: str, text: str) -> None:
+    assert Blocklist([word]).find(text) in ([], [word])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet=ALPHABET, max_size=20))
+def test_upper_case_lower_case_and_every_normal_form_fold_alike(text: str) -> None:
+    for form in ("NFC", "NFD", "NFKC", "NFKD"):
+        assert fold(unicodedata.normalize(form, text)) == fold(text)
+    assert fold(fold(text)) == fold(text)
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("fool", "You FOOL!"),
+        ("STRASSE", "Die straße"),
+        ("straße", "DIE STRASSE."),
+        ("İstanbul", "i̇stanbul"),
+        ("ὈΔΥΣΣΕΎΣ", "ὀδυσσεύς"),
+        ("café", "un cafe\u0301 noir"),
+        ("file", "a ﬁle"),
+        ("fool", "ｆｏｏｌ"),
+        ("fool", "a foo\u00adl"),
+        ("don't", "I don’t"),
+        ("fool", "the fool's"),
+        ("big fat fool", "a big  fat\n\u00a0fool"),
+        ("c++", "I write c++17"),
+        ("🖕", "so🖕there"),
+        ("❤", "I ❤\ufe0f you"),
+        ("fool", "☠\ufe0ffool"),
+        ("fool", "*\u20e3fool"),
+        ("馬鹿", "君は馬鹿だ"),
+        ("fool", "君はfoolだ"),
+        ("ไอ้บ้า", "มึงไอ้บ้าเอ๊ย"),
+        ("バカ", "オオバカモノ"),
+        ("ﾊﾞｶ", "オオバカモノ"),
+    ],
+)
+def test_an_entry_is_found_however_it_is_written(word: str, text: str) -> None:
+    assert Blocklist([word]).find(text) == [word]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("ass", "a class assembled"),
+        ("ass", "ass_hat"),
+        ("ass", "ass1"),
+        ("cafe", "café"),
+        ("x", "x\u0302"),
+        ("fool", ""),
+        ("big fool", "big, fool"),
+        ("か", "が"),
+        ("c++", "abc++"),
+        ("욕", "욕설"),
+    ],
+)
+def test_a_part_of_a_word_is_no_word(word: str, text: str) -> None:
+    assert Blocklist([word]).find(text) == []
+
+
+def test_entries_come_back_once_each_in_the_order_of_the_list() -> None:
+    blocklist = Blocklist(["fool", "big fool", "Idiot", "fool", "idiot"])
+    assert blocklist.find("idiot! big fool, fool, fool") == ["fool", "big fool", "Idiot", "idiot"]
+
+
+def test_an_empty_list_and_a_list_of_punctuation_find_nothing() -> None:
+    assert Blocklist([]).find("anything at all") == []
+    assert Blocklist(["", " ", "...", "_"]).find("anything... _ at all") == []
+
+
+def test_a_file_is_read_without_comments_blanks_and_doubles(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeff# mine\r\nFool \r\n\r\n  big  fool\rstraße\nfool\nSTRASSE\n\u2028 #x\n馬鹿".encode())
+    assert read_blocklist(path) == ("Fool", "big  fool", "straße", "馬鹿")
+    assert Blocklist(read_blocklist(path)).find("A BIG FOOL") == ["Fool", "big  fool"]
+
+
+def test_an_empty_file_is_an_empty_blocklist(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").touch()
+    assert read_blocklist(tmp_path / "words.txt") == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"one\r\ntwo\r\nna\xefve\r\n", 3), ("one\ntwo".encode("utf-16"), 1), (b"one\n...\n", 2), (b"\n\n_\n", 3)],
+)
+def test_a_bad_line_is_named(tmp_path: Path, content: bytes, line: int) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"words\.txt, line {line}: "):
+        read_blocklist(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.txt: .*No such file.*--blocklist"):
+        read_blocklist(tmp_path / "nowhere.txt")
+    with pytest.raises(UsageError, match="directory"):
+        read_blocklist(tmp_path)
+
+
+def test_the_producer_can_read_a_blocklist_without_torch_or_sql() -> None:
+    code = "import sys, contract.blocklist; sys.exit(any(m in sys.modules for m in ('torch', 'sqlalchemy')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

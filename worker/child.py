@@ -1,0 +1,122 @@
+"""The worker process proper: loads its model, then lets Celery feed it. Started and restarted by `worker.process`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import sys
+
+import structlog
+
+from contract.errors import ExitCode, InkmillError, ModelUnavailable
+from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
+from contract.queue import app, generate_queue, score_queue
+from contract.settings import settings
+from db.session import Database, open_database
+from db.workers import announce, beat
+from worker.logs import configure
+
+MOST_TASKS = 34
+"""Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
+PR_SET_PDEATHSIG = 1
+log = structlog.get_logger()
+
+
+def options() -> argparse.Namespace:
+    """What the parent says."""
+    parser = argparse.ArgumentParser(prog="python -m worker.child")
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--safety", action="append", default=[])
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs until told to stop. Returns the exit status."""
+    _end_with_parent()
+    configure()
+    said = options()
+    structlog.contextvars.bind_contextvars(worker=said.id[:8])
+    try:
+        database = open_database(settings().sql_url, timeout=settings().service_seconds)
+        offered = [name for name in said.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
+        announce(
+            database,
+            said.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            state="starting",
+            model=said.model,
+            dtype=said.dtype,
+            device=said.device,
+            classifiers=offered,
+        )
+    except InkmillError as error:
+        print(f"inkmill: {error}", file=sys.stderr)
+        return int(error.exit_code)
+    return _serve(database, said, tuple(offered))
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent is gone would be restarted by nobody and marked by nobody: it ends too."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:
+        sys.exit(1)
+
+
+def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...]) -> int:
+    # torch takes seconds to import: not before the worker has announced itself.
+    from worker.classifiers import Classifiers
+    from worker.engine.loading import load_engine
+    from worker.runtime import Runtime
+    from worker.sweeper import Sweeper
+    from worker.tasks import serve
+
+    try:
+        loaded = load_engine(said.model, said.device, said.dtype)
+        classifiers = Classifiers(offered, loaded.device)
+        if said.safety:
+            classifiers.load_all()
+    except ModelUnavailable as error:
+        log.error("cannot serve", error=str(error))
+        beat(database, said.id, state="failed", error=str(error))
+        return int(ExitCode.UNREACHABLE)
+    runtime = Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
+    made_by = loaded.provenance
+    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
+    log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
+    serve(runtime)
+    runtime.start()
+    Sweeper(runtime).start()
+    _consume(runtime, [generate_queue(said.model), *map(score_queue, offered)])
+    beat(database, said.id, state="stopped")
+    return 0
+
+
+def _consume(runtime: object, queues: list[str]) -> None:
+    from celery.signals import worker_shutting_down
+
+    def stop(**_: object) -> None:
+        runtime.stopping.set()  # type: ignore[attr-defined]
+
+    worker_shutting_down.connect(stop, weak=False)
+    worker = app.Worker(
+        pool="threads",
+        concurrency=MOST_TASKS,
+        queues=queues,
+        hostname=f"inkmill-{os.getpid()}@{socket.gethostname()}",
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    worker.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""Where the two demonstration models lie: a small GPT-2 and a small classifier.
+
+Paths only. Loading them is the engine's and the scorer's work, so nothing here imports torch.
+"""
+
+from pathlib import Path
+
+DEMO_DIR = Path(__file__).resolve().parent
+
+GPT2_DIR = DEMO_DIR / "gpt2"
+CLASSIFIER_CONFIG_DIR = DEMO_DIR / "classifier"
+CLASSIFIER_PATH = CLASSIFIER_CONFIG_DIR / "demo.ckpt"

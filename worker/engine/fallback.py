@@ -1,0 +1,161 @@
+"""The engine for models that are not of GPT-2's family: transformers' generate, one request at a time.
+
+The same interface, sampling rules, seeds and stop strings as the slot engine; only slower.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+
+from worker.engine.admission import Rejected, Row, admit, described
+from worker.engine.sampler import sample
+from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.vocabulary import Vocabulary
+
+Report = Completion | Fault
+
+REPLACEMENT = "\ufffd"
+
+
+class FallbackEngine:
+    """Requests in, completions and faults out. Only one thread may call it."""
+
+    name = "inkmill-fallback 1"
+    slots = 1
+    active = 0  # a step begins and ends a whole request
+
+    def __init__(self, model: Any, vocabulary: Vocabulary) -> None:
+        self.model = model
+        self._vocabulary = vocabulary
+        self._waiting: deque[Request] = deque()
+        self._rules = GenerationConfig(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
+        # Whatever generation_config came with the model: it must not add rules of its own.
+        self.model.generation_config = self._rules
+
+    @property
+    def free(self) -> int:
+        return self.slots
+
+    @property
+    def pending(self) -> int:
+        """Requests that were added and not yet reported or cancelled."""
+        return len(self._waiting)
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Put requests at the end of the waiting queue.
+
+        Raises:
+            ValueError: a key that is pending already; nothing is added then.
+        """
+        held = {request.key for request in self._waiting}
+        added = []
+        for request in requests:
+            if request.key in held:
+                raise ValueError(f"the engine already holds a request with the key {request.key!r}")
+            held.add(request.key)
+            added.append(request)
+        self._waiting.extend(added)
+
+    def cancel(self, keys: Iterable[Hashable]) -> None:
+        """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
+        gone = set(keys)
+        self._waiting = deque(request for request in self._waiting if request.key not in gone)
+
+    def step(self) -> list[Report]:
+        """Write one whole text."""
+        if not self._waiting:
+            return []
+        request = self._waiting.popleft()
+        try:
+            return [self._written(request)]
+        except Rejected as error:
+            return [Fault(request.key, str(error), certain=True)]
+        except Exception as error:
+            return [Fault(request.key, described(error), certain=False)]
+
+    def _written(self, request: Request) -> Completion:
+        config = self.model.config
+        positions = getattr(config, "max_position_embeddings", None)
+        row = admit(request, self._vocabulary, config.get_text_config().vocab_size, positions)
+        writer = _Writer(row, self._vocabulary)
+        prompt = torch.tensor([row.prompt], device=self.model.device)  # [1, length]
+        self.model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            generation_config=self._rules,
+            max_new_tokens=request.settings.max_new_tokens,
+            logits_processor=LogitsProcessorList([writer]),
+            stopping_criteria=StoppingCriteriaList([_Finished(row)]),
+        )
+        return row.sequence.completion()
+
+
+class _Writer(LogitsProcessor):  # type: ignore[misc]
+    """Draws the next token itself and leaves generate no other; the text grows on the way."""
+
+    def __init__(self, row: Row, vocabulary: Vocabulary) -> None:
+        self._row, self._vocabulary = row, vocabulary
+        self._decoder = _StreamDecoder(vocabulary.tokenizer, row.prompt)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
+        (choice,) = sample(scores.float().clone(), [self._row.state])
+        if isinstance(choice, Exception):
+            raise choice
+        self._row.state.append(choice.token)
+        sequence, entry = self._row.sequence, self._row.entry(choice, self._vocabulary)
+        if choice.token in self._vocabulary.eos:
+            sequence.end(choice.token, choice.logprob, entry)
+        else:
+            sequence.append(choice.token, self._decoder.push(choice.token), choice.logprob, entry)
+        if sequence.finish_reason == "length" or choice.token in self._vocabulary.eos:
+            sequence.flush(self._decoder.rest())
+        only = torch.full_like(scores, -torch.inf)
+        only[0, choice.token] = 0
+        return only
+
+
+class _Finished(StoppingCriteria):  # type: ignore[misc]
+    def __init__(self, row: Row) -> None:
+        self._row = row
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        finished = self._row.sequence.finish_reason is not None
+        return torch.full((input_ids.shape[0],), finished, device=input_ids.device)
+
+
+class _StreamDecoder:
+    """The text after the prompt, piece by piece.
+
+    Every time the tokens are decoded together with the prompt, since many tokenizers write a token
+    differently at the start of a text. A character whose last bytes are still to come is held back.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = list(prompt)
+        self._written = len(self._decoded())
+
+    def push(self, token: int) -> bytes:
+        self._tokens.append(token)
+        return self._beyond(self._decoded().rstrip(REPLACEMENT))
+
+    def rest(self) -> bytes:
+        """What was held back, once no token can follow."""
+        return self._beyond(self._decoded())
+
+    def _beyond(self, text: str) -> bytes:
+        piece = text[self._written :]
+        self._written = max(self._written, len(text))
+        return piece.encode("utf-8", errors="replace")
+
+    def _decoded(self) -> str:
+        decoded = self._tokenizer.decode(
+            self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(decoded)

@@ -1,0 +1,158 @@
+"""From a model's name to an engine that holds it, and the provenance of what it will write.
+
+Weights come from safetensors, or from PyTorch files read with weights_only; a model's own code is never run.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import transformers
+
+from contract.errors import ModelUnavailable, UsageError
+from contract.spec import Provenance
+from worker.engine import gpt2
+from worker.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
+from worker.engine.engine import SlotEngine
+from worker.engine.fallback import FallbackEngine
+from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
+
+CPU_SLOTS = 64
+CUDA_SLOTS = 256
+CPU_SHARE = 4  # the cache takes at most a quarter of the memory that is available
+CUDA_SHARE = 2
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An engine, and what is said of everything it writes."""
+
+    engine: SlotEngine | FallbackEngine
+    provenance: Provenance
+
+
+def load_engine(
+    model: str, device: str = "auto", dtype: str = "auto", slots: int | None = None, threads: int | None = None
+) -> Loaded:
+    """Load a model.
+
+    Args:
+        model: "demo", a Hub id, or a folder.
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+        dtype: "auto" (fp32 on a CPU, bf16 on CUDA), "fp32" or "bf16".
+        slots: sequences decoded at once; None = as many as memory allows, up to 64 on a CPU and 256 on CUDA.
+        threads: torch's threads; None = the cores this process may use.
+
+    Raises:
+        ModelUnavailable: it cannot be found, fetched, trusted or run here; the message says what to do.
+        UsageError: slots or threads below 1.
+    """
+    _check_counts(slots, threads)
+    place = _device(device)
+    kind = _dtype(dtype, place)
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    checkpoint = find_checkpoint(model)
+    network, tokenizer = _read(checkpoint, kind)
+    engine = _engine(network, tokenizer, place, slots)
+    provenance = Provenance(
+        model=str(checkpoint.folder.resolve()) if model != DEMO and Path(model).expanduser().is_dir() else model,
+        revision=checkpoint.revision(),
+        engine=engine.name,
+        torch=torch.__version__,
+        device=f"cuda:{torch.cuda.get_device_name(place)}" if place.type == "cuda" else "cpu",
+        isa=torch.backends.cpu.get_cpu_capability() if place.type == "cpu" else "",
+        dtype=next(name for name, value in DTYPES.items() if value == kind),
+    )
+    return Loaded(engine, provenance)
+
+
+def _check_counts(slots: int | None, threads: int | None) -> None:
+    for name, count in (("slots", slots), ("threads", threads)):
+        if count is not None and count < 1:
+            raise UsageError(f"{name} must be at least 1, not {count}")
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if asked == "cpu":
+        return torch.device("cpu")
+    name, _, number = asked.partition(":")
+    if name != "cuda" or (":" in asked and not number.isdecimal()):
+        raise ModelUnavailable(f"there is no device {asked!r}; use auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        raise ModelUnavailable(
+            f"device {asked} was asked for, but torch {torch.__version__} finds no CUDA GPU; "
+            "use --device cpu, or install the CUDA build of torch and the GPU's driver"
+        )
+    if int(number or 0) >= torch.cuda.device_count():
+        raise ModelUnavailable(f"there is no device {asked}; this machine's GPUs go from 0 to "
+                               f"{torch.cuda.device_count() - 1}")  # fmt: skip
+    return torch.device("cuda", int(number or 0))
+
+
+def _dtype(asked: str, device: torch.device) -> torch.dtype:
+    if asked == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if asked == "int8":
+        raise ModelUnavailable("dtype int8 is not available in this version; use fp32 or bf16")
+    if asked not in DTYPES:
+        raise ModelUnavailable(f"there is no dtype {asked!r}; use auto, fp32 or bf16")
+    return DTYPES[asked]
+
+
+def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The network and the tokenizer, through transformers. The model's own generation_config is not looked at."""
+    folder, local = str(checkpoint.folder), {"local_files_only": True, "trust_remote_code": False}
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **local)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
+        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=checkpoint.safetensors,
+            weights_only=True,
+            output_loading_info=True,
+            **local,
+        )
+    except Exception as error:
+        reason = str(error).strip() or type(error).__name__
+        raise ModelUnavailable(f"the model in {folder} cannot be loaded: {reason}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelUnavailable(
+            f"the weights in {folder} lack {len(missing)} tensors of a language model ({missing[0]}, …); "
+            "use a complete causal language model"
+        )
+    return network.eval(), tokenizer
+
+
+def _engine(network: Any, tokenizer: Any, device: torch.device, slots: int | None) -> SlotEngine | FallbackEngine:
+    if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
+        if slots is not None and slots != 1:
+            raise UsageError(f"slots is {slots}, but a model that is not of GPT-2's family runs in one slot; use 1")
+        return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config))
+    weights = {name: tensor.to(device) for name, tensor in network.state_dict().items()}
+    vocabulary = ByteVocabulary(tokenizer, network.config)
+    model = gpt2.GPT2(network.config, weights)
+    del network, weights
+    gc.collect()
+    return SlotEngine(model, vocabulary, slots or _default_slots(model.slot_bytes, device))
+
+
+def _default_slots(slot_bytes: int, device: torch.device) -> int:
+    """As many as the device keeps busy with, if the cache fits into its share of memory."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, min(CUDA_SLOTS, free // CUDA_SHARE // slot_bytes))
+    return max(1, min(CPU_SLOTS, psutil.virtual_memory().available // CPU_SHARE // slot_bytes))

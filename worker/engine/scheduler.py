@@ -1,0 +1,120 @@
+"""Who gets a slot next, and who runs apart after a failure. Deques and integers.
+
+Torch, tokens and logits are not known here, so that every decision can be tested without a model.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+
+from worker.engine.sequence import Request
+
+
+class Scheduler:
+    """The waiting queue, the slots, and the quarantine.
+
+    After an exception in a step that several sequences shared, they restart in halves (`split`). A half runs
+    with nobody else, and is halved again if it fails, until the one that fails alone is found.
+    """
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ValueError(f"slots must be at least 1, not {slots}")
+        self.slots = slots
+        self._most_slots = slots
+        self._waiting: deque[Request] = deque()
+        self._groups: deque[deque[Request]] = deque()  # quarantined; the first one is on trial
+        self._active: dict[int, Request] = {}  # slot -> its request, in order of admission
+
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self._active)
+
+    @property
+    def pending(self) -> int:
+        return len(self._waiting) + len(self._active) + sum(map(len, self._groups))
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Append to the waiting queue.
+
+        Raises:
+            ValueError: a key that the scheduler already holds; nothing is added then.
+        """
+        held = set(self._keys())
+        added = []
+        for request in requests:
+            if request.key in held:
+                raise ValueError(f"the engine already holds a request with the key {request.key!r}")
+            held.add(request.key)
+            added.append(request)
+        self._waiting.extend(added)
+
+    def cancel(self, keys: Iterable[Hashable]) -> list[int]:
+        """Forget these requests, wherever they are; unknown keys are passed over. Returns the slots freed."""
+        gone = set(keys)
+        for queue in (self._waiting, *self._groups):
+            kept = [request for request in queue if request.key not in gone]
+            queue.clear()
+            queue.extend(kept)
+        freed = [slot for slot, request in self._active.items() if request.key in gone]
+        for slot in freed:
+            del self._active[slot]
+        return freed
+
+    def admit(self) -> tuple[int, Request] | None:
+        """Give the lowest free slot to the next request; None where there is no slot or no request."""
+        queue = self._queue()
+        if not queue or self.free < 1:
+            return None
+        slot = next(slot for slot in range(self.slots) if slot not in self._active)
+        self._active[slot] = queue.popleft()
+        return slot, self._active[slot]
+
+    def release(self, slot: int) -> None:
+        """Free the slot of a sequence that ended."""
+        del self._active[slot]
+
+    def split(self) -> Request | None:
+        """Answer an exception in a shared step: every active sequence loses its slot.
+
+        Returns:
+            The request to charge where it was alone; otherwise None, and the halves are in quarantine.
+        """
+        suspects = list(self._active.values())
+        self._active.clear()
+        if len(suspects) == 1:
+            return suspects[0]
+        middle = len(suspects) // 2
+        self._groups.extendleft(deque(half) for half in (suspects[middle:], suspects[:middle]) if half)
+        return None
+
+    def shrink(self) -> Request | None:
+        """Answer running out of memory: half the slots; every active sequence waits again, first in line.
+
+        Returns:
+            The request to charge where there was one slot only, with all slots given back; otherwise None.
+        """
+        interrupted = list(self._active.values())
+        if self.slots == 1 and interrupted:
+            self._active.clear()
+            self.slots = self._most_slots
+            return interrupted[0]
+        self.slots = max(1, self.slots // 2)
+        self._queue().extendleft(reversed(interrupted))
+        self._active.clear()
+        return None
+
+    def _queue(self) -> deque[Request]:
+        """Whom slots go to now: the group on trial, or where none is, the waiting queue."""
+        while self._groups and not self._groups[0] and not self._active:
+            self._groups.popleft()
+        return self._groups[0] if self._groups else self._waiting
+
+    def _keys(self) -> Iterable[Hashable]:
+        for queue in (self._waiting, self._active.values(), *self._groups):
+            yield from (request.key for request in queue)

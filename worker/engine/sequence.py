@@ -1,0 +1,118 @@
+"""One text being written: what was asked for, what came out, and where it has to end.
+
+Bytes and numbers only. Neither torch nor tokenizers are known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from contract.spec import SamplingSettings
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One text to write. `settings.n` is not looked at: a request is one output."""
+
+    key: Hashable  # the caller's own name for it, unique among what the engine holds
+    prompt: str
+    settings: SamplingSettings
+    seed: int  # 0 to 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A text that is finished."""
+
+    key: Hashable
+    text: str  # the continuation alone, without the stop string and the end-of-text token
+    finish_reason: FinishReason
+    tokens: int  # tokens sampled; the end-of-text token and a stop string's own are counted
+    prompt_tokens: int
+    mean_logprob: float  # of the sampled tokens under the raw model, natural logarithm
+    logprobs: list[dict[str, Any]] | None  # {"token", "logprob", "top"} for each token, where asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A request that failed, for a reason of its own."""
+
+    key: Hashable
+    reason: str
+    certain: bool  # it would fail again, however often it is tried
+
+
+class Sequence:
+    """A text while it is being written.
+
+    GPT-2's tokens stand for bytes, not characters, so the text is bytes until it is finished; stop strings
+    are looked for as UTF-8 bytes, each time only where the newest token can have completed one.
+    """
+
+    def __init__(self, request: Request, prompt_tokens: int) -> None:
+        self.request = request
+        self.prompt_tokens = prompt_tokens
+        self.tokens: list[int] = []
+        self.finish_reason: FinishReason | None = None
+        self._text = bytearray()
+        self._stops = [stop.encode("utf-8") for stop in request.settings.stop]
+        self._logprob_sum = 0.0
+        self._logprobs: list[dict[str, Any]] | None = [] if request.settings.logprobs else None
+
+    def append(self, token: int, piece: bytes, logprob: float, entry: dict[str, Any] | None = None) -> None:
+        """Take the next token.
+
+        Args:
+            token: its id.
+            piece: the bytes it adds to the text.
+            logprob: its log probability under the raw model.
+            entry: its line of `Completion.logprobs`, where those were asked for.
+
+        A stop string that is complete before `min_new_tokens` tokens were written has no effect, then or later.
+        """
+        self.tokens.append(token)
+        self._logprob_sum += logprob
+        if self._logprobs is not None and entry is not None:
+            self._logprobs.append(entry)
+        old_length = len(self._text)
+        self._text += piece
+        settings = self.request.settings
+        if len(self.tokens) >= settings.min_new_tokens and self._cut_at_stop(old_length):
+            self.finish_reason = "stop"
+        elif len(self.tokens) >= settings.max_new_tokens:
+            self.finish_reason = "length"
+
+    def end(self, token: int, logprob: float, entry: dict[str, Any] | None = None) -> None:
+        """Take the end-of-text token: it is counted, and adds nothing to the text."""
+        self.append(token, b"", logprob, entry)
+        self.finish_reason = "stop"
+
+    def flush(self, piece: bytes) -> None:
+        """Add what a decoder held back, once no token can follow."""
+        self._text += piece
+
+    def completion(self) -> Completion:
+        """The finished text. Bytes that are no UTF-8, and U+0000, become U+FFFD."""
+        if self.finish_reason is None:
+            raise ValueError("the sequence is not finished")
+        return Completion(
+            key=self.request.key,
+            text=self._text.decode("utf-8", errors="replace").replace("\0", "\ufffd"),
+            finish_reason=self.finish_reason,
+            tokens=len(self.tokens),
+            prompt_tokens=self.prompt_tokens,
+            mean_logprob=self._logprob_sum / len(self.tokens),
+            logprobs=self._logprobs,
+        )
+
+    def _cut_at_stop(self, old_length: int) -> bool:
+        # Whatever ended before `old_length` was looked at before.
+        found = [self._text.find(stop, max(0, old_length - len(stop) + 1)) for stop in self._stops]
+        starts = [at for at in found if at >= 0]
+        if starts:
+            del self._text[min(starts) :]
+        return bool(starts)

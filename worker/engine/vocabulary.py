@@ -1,0 +1,114 @@
+"""Texts to token ids, and token ids to bytes.
+
+Wraps a transformers tokenizer. Nothing is loaded here, and torch is not known.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+END_OF_TEXT = "<|endoftext|>"
+
+
+class Vocabulary:
+    """What the engines need of a tokenizer. Prompts are tokenised without special tokens added."""
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        self.tokenizer = tokenizer
+        self.eos = _eos(tokenizer, config)
+        self._start = self._start_token(config)
+        self._special = frozenset(tokenizer.all_special_ids)
+
+    def encode(self, prompt: str) -> list[int]:
+        """The prompt's tokens, never none: an empty prompt means the end-of-text token.
+
+        Raises:
+            ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
+        """
+        tokens = self._tokens(prompt)
+        if tokens:
+            return tokens
+        if self._start is None:
+            raise ValueError("the prompt is empty, and this model has no end-of-text or start token to begin with")
+        return [self._start]
+
+    def banned(self, word: str) -> list[tuple[int, ...]]:
+        """The token sequences that write `word`: at the start of a text and after a space."""
+        found = {tuple(self._tokens(spelling)) for spelling in (word, f" {word}")}
+        return sorted(tokens for tokens in found if tokens and not (len(tokens) == 1 and tokens[0] in self.eos))
+
+    def shown(self, token: int) -> str:
+        """A token as `logprobs` shows it."""
+        name = self.tokenizer.convert_ids_to_tokens(token)
+        return f"token:{token}" if name is None else str(name).replace("\0", "\ufffd")
+
+    def _tokens(self, text: str) -> list[int]:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the text has half of a surrogate pair at character {error.start}, which is no character; remove it"
+            ) from None
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _start_token(self, config: Any) -> int | None:
+        found = self.tokenizer.get_vocab().get(END_OF_TEXT)
+        candidates = (found, config.bos_token_id, self.tokenizer.bos_token_id, *sorted(self.eos))
+        return next((int(token) for token in candidates if token is not None), None)
+
+
+class ByteVocabulary(Vocabulary):
+    """A byte-level BPE vocabulary, GPT-2's: every token stands for bytes."""
+
+    def __init__(self, tokenizer: Any, config: Any) -> None:
+        super().__init__(tokenizer, config)
+        self._pieces: dict[int, bytes] = {}
+        added = tokenizer.added_tokens_decoder
+        values = _byte_values()
+        for name, token in tokenizer.get_vocab().items():
+            if token in added or not all(character in values for character in name):
+                self._pieces[token] = str(added[token].content if token in added else name).encode("utf-8")
+            else:
+                self._pieces[token] = bytes(values[character] for character in name)
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to the text: none for special tokens and for ids without a token."""
+        return b"" if token in self._special else self._pieces.get(token, b"")
+
+    def shown(self, token: int) -> str:
+        """The token's text; where its bytes are no text, `bytes:` and what they are (as OpenAI's API does)."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            return f"token:{token}"
+        try:
+            if b"\0" not in piece:
+                return piece.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
+
+
+def is_byte_level(tokenizer: Any) -> bool:
+    """Whether a tokenizer is a byte-level BPE."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return False
+    parts = json.loads(backend.to_str())
+    decoder = parts.get("decoder") or {}
+    return decoder.get("type") == "ByteLevel" and parts["model"]["type"] == "BPE"
+
+
+def _byte_values() -> dict[str, int]:
+    """GPT-2's printable character for each byte, turned round (`bytes_to_unicode` in OpenAI's encoder.py)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _eos(tokenizer: Any, config: Any) -> frozenset[int]:
+    """The end-of-text tokens: the configuration's, else the tokenizer's."""
+    stated = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
+    if stated is None:
+        return frozenset()
+    return frozenset(stated if isinstance(stated, list | tuple) else [stated])

@@ -1,0 +1,129 @@
+"""The one thread that owns the engine: it takes requests from all task threads and hands each its results."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import structlog
+
+from worker.engine.engine import SlotEngine
+from worker.engine.fallback import FallbackEngine
+from worker.engine.sequence import Completion, Fault, Request
+from worker.watchdog import Watchdog
+
+log = structlog.get_logger()
+Result = Completion | Fault
+
+
+class Intake:
+    """One batch's requests in the engine, and its results as they come."""
+
+    def __init__(self, feeder: Feeder, number: int) -> None:
+        self._feeder, self._number = feeder, number
+        self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self.open = 0  # requests without a result
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Hands requests to the engine. Their keys need to be unique within this intake only."""
+        mine = [replace(request, key=(self._number, request.key)) for request in requests]
+        self.open += len(mine)
+        self._feeder.command(lambda: self._feeder.admit(self, mine))
+
+    def results(self, patience: float) -> Iterator[Result | None]:
+        """Results until none is open; None where nothing came for `patience` seconds, so that the caller can look up."""
+        while self.open:
+            try:
+                result = self._results.get(timeout=patience)
+            except queue.Empty:
+                yield None
+                continue
+            self.open -= 1
+            yield replace(result, key=result.key[1])
+
+    def drop(self, keys: Iterable[object] | None = None) -> None:
+        """Takes requests back: those of `keys`, or all. Results that are ready already still come."""
+        wanted = None if keys is None else {(self._number, key) for key in keys}
+        dropped = threading.Event()
+        self._feeder.command(lambda: self._feeder.drop(self, wanted, dropped))
+        dropped.wait(timeout=60)
+
+    def deliver(self, result: Result) -> None:
+        self._results.put(result)
+
+
+class Feeder:
+    """Keeps the engine's slots full from every open intake at once."""
+
+    def __init__(self, engine: SlotEngine | FallbackEngine, watchdog: Watchdog, die: Callable[[], object]) -> None:
+        """
+        Args:
+            die: ends the process, where the engine itself breaks.
+        """
+        self.engine, self._watchdog, self._die = engine, watchdog, die
+        self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._owners: dict[object, Intake] = {}
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.tokens = 0  # generated since the process started
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def load(self) -> int:
+        """Requests that wait or run."""
+        return len(self._owners) + self._commands.qsize()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what is in hand no longer does more than fill the slots: time to claim one batch more."""
+        return self.load <= self.engine.slots
+
+    def intake(self) -> Intake:
+        return Intake(self, next(self._numbers))
+
+    def command(self, what: Callable[[], object]) -> None:
+        """Runs `what` on the engine's thread, between two steps."""
+        self._commands.put(what)
+
+    def admit(self, intake: Intake, requests: list[Request]) -> None:
+        self._owners.update(dict.fromkeys((request.key for request in requests), intake))
+        self.engine.add(requests)
+
+    def drop(self, intake: Intake, keys: set[object] | None, dropped: threading.Event) -> None:
+        gone = [key for key, owner in self._owners.items() if owner is intake and (keys is None or key in keys)]
+        self.engine.cancel(gone)
+        for key in gone:
+            del self._owners[key]
+        intake.open -= len(gone)
+        dropped.set()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._obey(wait=not self.engine.pending)
+                if self.engine.pending:
+                    self._step()
+        except BaseException:
+            log.critical("the engine broke; ending this process", exc_info=True)
+            self._die()
+
+    def _obey(self, *, wait: bool) -> None:
+        if wait:
+            self._commands.get()()
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _step(self) -> None:
+        with self._watchdog.step("engine"):
+            results = self.engine.step()
+        for result in results:
+            if isinstance(result, Completion):
+                self.tokens += result.tokens
+            owner = self._owners.pop(result.key, None)
+            if owner is not None:
+                owner.deliver(result)

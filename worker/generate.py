@@ -1,0 +1,153 @@
+"""Generating one claimed batch: requests to the engine, its texts into SQL in groups as they finish."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from contract.errors import InkmillError, LeaseLost, SettingsError
+from contract.spec import output_seed
+from db.claims import Claim, finish_generation, release
+from db.jobs import JobRow, get_job, stored_settings
+from db.outputs import Text, Work, missing_work, record_fault, save_texts
+from worker.engine.sequence import Completion, Fault, Request
+from worker.feeder import Intake
+from worker.lease import Lease
+from worker.runtime import Runtime
+
+GROUP_TEXTS = 32
+GROUP_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+class Generation:
+    """One claimed batch on its way through the engine."""
+
+    def __init__(self, runtime: Runtime, lease: Lease) -> None:
+        self._runtime, self._lease, self._claim = runtime, lease, lease.claim
+        self._job: JobRow = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
+        self._intake: Intake = runtime.feeder.intake()
+        self._requests: dict[tuple[int, int], Request] = {}
+        self._group: list[Text] = []
+        self._saved_at = time.monotonic()
+
+    def run(self) -> bool:
+        """Generates what is missing. Returns whether the batch was finished; otherwise it was given back or lost."""
+        try:
+            work = self._runtime.patiently(lambda: missing_work(self._runtime.database, self._claim))
+            self._admit(work)
+            for result in self._intake.results(patience=0.25):
+                self._take(result)
+                if self._lease.lost.is_set():
+                    raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
+                if self._runtime.stopping.is_set():
+                    return self._leave()
+            self._save()
+            self._runtime.patiently(lambda: finish_generation(self._runtime.database, self._claim))
+            return True
+        finally:
+            if self._intake.open:
+                self._intake.drop()
+
+    def _admit(self, work: Sequence[Work]) -> None:
+        for prompt in work:
+            try:
+                self._requests |= self._requests_of(prompt)
+            except (SettingsError, ValueError, TypeError) as error:
+                self._fault(prompt.prompt_id, f"its stored settings cannot be used: {error}", certain=True)
+        self._intake.add(self._requests.values())
+
+    def _requests_of(self, work: Work) -> dict[tuple[int, int], Request]:
+        settings = stored_settings(self._job.settings, work.settings)
+        key = work.position if work.custom_id is None else work.custom_id
+        return {
+            (work.prompt_id, index): Request(
+                key=(work.prompt_id, index),
+                prompt=work.prompt,
+                settings=settings,
+                seed=output_seed(self._job.seed, settings.seed, key, index),
+            )
+            for index in work.missing
+        }
+
+    def _take(self, result: Completion | Fault | None) -> None:
+        if isinstance(result, Completion):
+            self._keep(result)
+        elif isinstance(result, Fault):
+            self._retry_or_bury(result)
+        overdue = time.monotonic() - self._saved_at > GROUP_SECONDS
+        if len(self._group) >= GROUP_TEXTS or (self._group and overdue):
+            self._save()
+
+    def _keep(self, done: Completion) -> None:
+        request = self._requests.pop(done.key, None)  # type: ignore[call-overload]
+        if request is None:
+            return  # another sample's fault buried this prompt meanwhile
+        prompt_id, sample_index = request.key
+        self._group.append(
+            Text(
+                prompt_id=prompt_id,
+                sample_index=sample_index,
+                text=done.text,
+                finish_reason=done.finish_reason,
+                tokens=done.tokens,
+                prompt_tokens=done.prompt_tokens,
+                seed=request.seed,
+                mean_logprob=done.mean_logprob,
+                logprobs=done.logprobs,
+            )
+        )
+
+    def _retry_or_bury(self, fault: Fault) -> None:
+        prompt_id = fault.key[0]  # type: ignore[index]
+        request = self._requests.get(fault.key)  # type: ignore[call-overload]
+        if request is None:
+            return  # another sample's fault buried this prompt already
+        if not self._fault(prompt_id, fault.reason, certain=fault.certain):
+            self._intake.add([request])
+            return
+        siblings = [key for key in self._requests if key[0] == prompt_id]
+        for key in siblings:
+            del self._requests[key]
+        self._intake.drop(siblings)
+
+    def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
+        log.warning("a prompt failed", batch=self._claim.batch_id, prompt_id=prompt_id, reason=reason)
+        return self._runtime.patiently(
+            lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, certain=certain)
+        )
+
+    def _save(self) -> None:
+        group, self._group = self._group, []
+        self._saved_at = time.monotonic()
+        if group:
+            scored_later = self._job.safety != "none"
+            self._runtime.patiently(
+                lambda: save_texts(
+                    self._runtime.database, self._claim, group, self._runtime.provenance, scored_later=scored_later
+                )
+            )
+
+    def _leave(self) -> bool:
+        self._save()
+        release(self._runtime.database, self._claim)
+        return False
+
+
+def generate(runtime: Runtime, claim: Claim) -> bool:
+    """Generates a claimed batch. Returns whether it was finished."""
+    with runtime.leases.hold(claim) as lease:
+        try:
+            return Generation(runtime, lease).run()
+        except LeaseLost as lost:
+            log.info("stopped", batch=claim.batch_id, why=str(lost))
+            # A cancelled job's batch is still ours to give back; one that another worker holds is not, and stays.
+            runtime.patiently(lambda: release(runtime.database, claim))
+        except InkmillError:
+            raise
+        except Exception:
+            log.exception("a batch was given back", batch=claim.batch_id)
+            runtime.patiently(lambda: release(runtime.database, claim))
+    return False

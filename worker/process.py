@@ -1,0 +1,138 @@
+"""The worker's parent: starts the process that holds the model, restarts it when it dies, and says what it died over.
+
+It stays small: torch is loaded in the child alone, and a fresh child never inherits a CUDA context.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+import structlog
+
+from contract.errors import DatabaseUnreachable, ExitCode
+from contract.settings import Settings
+from db.recovery import give_back, mark_death
+from db.session import Database, open_database
+from db.workers import beat
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+STEADY_SECONDS = 60.0
+"""A child that lived this long was not failing at start: the next restart is quick again."""
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """What one worker serves. No classifiers = every built-in one, loaded at first use."""
+
+    model: str
+    device: str = "auto"
+    dtype: str = "auto"
+    safety: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        """As the child's command line says it."""
+        plain = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
+        return plain + [word for name in self.safety for word in ("--safety", name)]
+
+
+class WorkerProcess:
+    """A worker that outlives its own crashes."""
+
+    def __init__(self, options: WorkerOptions, where: Settings) -> None:
+        self._options, self._where = options, where
+        self._stopping = False
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Serves until told to stop by SIGTERM or SIGINT, or until the model cannot be loaded.
+
+        Returns:
+            The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
+        """
+        database = open_database(self._where.sql_url, timeout=self._where.service_seconds)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        pause = FIRST_PAUSE
+        while not self._stopping:
+            started = time.monotonic()
+            worker = uuid.uuid4().hex
+            status = self._run_child(worker)
+            self._account_for(database, worker, status)
+            if status == ExitCode.UNREACHABLE:
+                return status
+            if self._stopping:
+                break
+            pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
+            log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
+            self._rest(pause)
+        return ExitCode.DONE
+
+    def _run_child(self, worker: str) -> int:
+        command: Sequence[str] = [sys.executable, "-m", "worker.child", "--id", worker, *self._options.arguments()]
+        # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
+        self._child = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        asked_at: float | None = None
+        while True:
+            try:
+                return self._child.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                pass
+            if self._stopping and asked_at is None:
+                asked_at = time.monotonic()
+                self._child.terminate()
+            if asked_at is not None and time.monotonic() - asked_at > self._where.grace_seconds:
+                log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
+                self._child.kill()
+
+    def _account_for(self, database: Database, worker: str, status: int) -> None:
+        """Frees what the child still held: with a mark where it died, without one where it was told to go."""
+        in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE)
+        while True:
+            try:
+                if in_order:
+                    give_back(database, worker)
+                else:
+                    mark_death(database, worker, describe(status))
+                    beat(database, worker, state="stopped", error=f"the process {describe(status)}")
+                return
+            except DatabaseUnreachable as error:
+                if self._stopping:
+                    return  # the leases run out by themselves
+                log.warning("waiting for the database", error=str(error))
+                self._rest(1.0)
+
+    def _rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < end:
+            time.sleep(0.1)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+
+def describe(status: int) -> str:
+    """A child's end in words: "was killed by signal 9", "exited with status 1"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    return f"was killed by {name}"
+
+
+def main(options: WorkerOptions, where: Settings) -> int:
+    """Runs a worker in this process' foreground."""
+    from worker.logs import configure
+
+    configure(os.environ.get("INKMILL_LOG_LEVEL", "INFO"))
+    return WorkerProcess(options, where).run()

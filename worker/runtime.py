@@ -1,0 +1,120 @@
+"""One worker process as a whole: its database, engine, leases, watchdog and turns, and what a message makes it do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+import structlog
+
+from contract.errors import DatabaseUnreachable, QueueUnreachable
+from contract.queue import generate_queue, score_queue, top_up
+from contract.settings import Settings
+from db.claims import Ability, waiting_generation, waiting_scoring
+from db.outputs import provenance_id
+from db.session import Database
+from worker.classifiers import Classifiers
+from worker.engine.loading import Loaded
+from worker.feeder import Feeder
+from worker.lease import LeaseKeeper
+from worker.turns import Turns
+from worker.watchdog import HANG_EXIT, Watchdog
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+
+class Runtime:
+    """What the task threads of one process share."""
+
+    def __init__(
+        self, *, worker: str, database: Database, where: Settings, loaded: Loaded, classifiers: Classifiers
+    ) -> None:
+        self.worker, self.database, self.where = worker, database, where
+        self.classifiers, self._made_by = classifiers, loaded.provenance
+        self.device = loaded.device
+        self.stopping = threading.Event()
+        self.turns = Turns()
+        self.watchdog = Watchdog(where.step_seconds)
+        self.feeder = Feeder(loaded.engine, self.watchdog, die=lambda: self.watchdog.end(HANG_EXIT))
+        self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
+        self.provenance = provenance_id(database, loaded.provenance)
+        self._claimer = threading.Semaphore(1)
+        self._scorer = threading.Semaphore(1)
+
+    def start(self) -> None:
+        for part in (self.watchdog, self.leases, self.feeder):
+            part.start()
+
+    @property
+    def ability(self) -> Ability:
+        """What this process can serve now."""
+        return Ability(
+            worker=self.worker,
+            model=self._made_by.model,
+            revision=self._made_by.revision,
+            dtype=self._made_by.dtype,
+            device=self.device,
+            classifiers=self.classifiers.offered,
+        )
+
+    def patiently(self, what: Callable[[], T]) -> T:
+        """Runs `what`, waiting for a database that is away for as long as this process is not told to stop."""
+        pause = 0.2
+        while True:
+            try:
+                return what()
+            except DatabaseUnreachable as error:
+                if self.stopping.is_set():
+                    raise
+                log.warning("waiting for the database", error=str(error), again_in=pause)
+                self.stopping.wait(pause)
+                pause = min(pause * 2, 5.0)
+
+    @contextmanager
+    def place_to_claim(self) -> Iterator[bool]:
+        """Yields True once the slots need another batch; False at once where another task waits for that already."""
+        granted = self._claimer.acquire(blocking=False)
+        try:
+            while granted and not (self.feeder.has_room or self._leaving):
+                time.sleep(0.02)
+            yield granted and not self._leaving
+        finally:
+            if granted:
+                self._claimer.release()
+
+    @property
+    def _leaving(self) -> bool:
+        return self.stopping.is_set() or self.turns.suspect_waits
+
+    @contextmanager
+    def place_to_score(self) -> Iterator[bool]:
+        """Yields whether no other task scores here."""
+        granted = not self.stopping.is_set() and self._scorer.acquire(blocking=False)
+        try:
+            yield granted
+        finally:
+            if granted:
+                self._scorer.release()
+
+    def refill_generation(self) -> None:
+        """Tops up this model's queue with what this process could claim."""
+        self._refill(generate_queue(self._made_by.model), waiting_generation)
+
+    def refill_scoring(self) -> None:
+        """Tops up the queues of this process' classifiers with what it could claim."""
+        for name in self.classifiers.offered:
+            self._refill(score_queue(name), waiting_scoring, name)
+
+    def _refill(
+        self, queue: str, waiting: Callable[[Database, Ability], list[int]], classifier: str | None = None
+    ) -> None:
+        ability = self.ability if classifier is None else replace(self.ability, classifiers=(classifier,))
+        try:
+            top_up(queue, waiting(self.database, ability))
+        except (QueueUnreachable, DatabaseUnreachable) as error:
+            log.warning("could not top up", queue=queue, error=str(error))

@@ -1,0 +1,113 @@
+"""Scoring one claimed batch: its stored texts through the classifier and the blocklist, verdicts into SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from contract.blocklist import Blocklist
+
+from contract.errors import InkmillError, LeaseLost
+from db.claims import Claim, finish_scoring, release
+from db.jobs import get_job
+from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
+from worker.lease import Lease
+from worker.runtime import Runtime
+from worker.safety.detoxify import Classifier
+
+GROUP_TEXTS = 32
+FAULTS_BEFORE_UNSCORED = 3
+log = structlog.get_logger()
+
+
+class Scoring:
+    """One claimed batch on its way through the classifier."""
+
+    def __init__(self, runtime: Runtime, lease: Lease, classifier: Classifier) -> None:
+        self._runtime, self._lease, self._claim = runtime, lease, lease.claim
+        self._classifier = classifier
+        self._job = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
+        self._blocklist = Blocklist(self._job.blocklist)
+
+    def run(self) -> bool:
+        """Scores what is missing. Returns whether the batch was finished; otherwise it was given back."""
+        texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
+        # Neighbours of like length share a forward pass without padding.
+        texts.sort(key=lambda text: len(text.text))
+        size = 1 if self._claim.alone else GROUP_TEXTS
+        for first in range(0, len(texts), size):
+            if self._runtime.stopping.is_set():
+                release(self._runtime.database, self._claim)
+                return False
+            if self._lease.lost.is_set():
+                raise LeaseLost(f"batch {self._claim.batch_id} was lost")
+            self._score_group(texts[first : first + size])
+        self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
+        return True
+
+    def _score_group(self, group: Sequence[Unscored]) -> None:
+        if self._claim.alone:
+            self._score_alone(group[0])
+            return
+        try:
+            verdicts = self._verdicts(group)
+        except Exception:
+            log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id, exc_info=True)
+            for text in group:
+                self._score_alone(text)
+        else:
+            self._save(verdicts)
+
+    def _score_alone(self, text: Unscored) -> None:
+        """The attempt is counted before it is made: it may take this process down."""
+        faults = text.faults
+        while faults < FAULTS_BEFORE_UNSCORED:
+            self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id))
+            faults += 1
+            try:
+                verdicts = self._verdicts([text])
+            except Exception as error:
+                log.warning("a text could not be scored", output=text.output_id, attempt=faults, error=repr(error))
+            else:
+                self._save(verdicts)
+                return
+        self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
+
+    def _verdicts(self, group: Sequence[Unscored]) -> list[Verdict]:
+        with self._runtime.watchdog.step("scorer"):
+            scores = self._classifier.score([text.text for text in group])
+        return [
+            Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
+            for text, found in zip(group, scores, strict=True)
+        ]
+
+    def _save(self, verdicts: Sequence[Verdict]) -> None:
+        self._runtime.patiently(
+            lambda: save_scores(
+                self._runtime.database,
+                self._claim,
+                verdicts,
+                self._job.thresholds,
+                classifier=self._job.safety,
+                classifier_revision=self._classifier.revision,
+            )
+        )
+
+
+def score(runtime: Runtime, claim: Claim) -> bool:
+    """Scores a claimed batch. Returns whether it was finished."""
+    with runtime.leases.hold(claim) as lease:
+        try:
+            job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
+            classifier = runtime.classifiers.get(job.safety)
+            if classifier is not None:
+                return Scoring(runtime, lease, classifier).run()
+        except LeaseLost as lost:
+            log.info("stopped", batch=claim.batch_id, why=str(lost))
+            return False
+        except InkmillError:
+            raise
+        except Exception:
+            log.exception("a batch was given back", batch=claim.batch_id)
+        runtime.patiently(lambda: release(runtime.database, claim))
+    return False

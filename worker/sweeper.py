@@ -1,0 +1,64 @@
+"""The sweeper: every few seconds it brings back what ran out, tells of this worker, and fills the queues again.
+
+That is what makes work go on by itself after Redis was flushed, or a message or a worker was lost.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psutil
+import structlog
+
+from contract.errors import DatabaseUnreachable
+from db.recovery import finish_jobs, sweep
+from db.workers import beat
+from worker.runtime import Runtime
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """A thread of every worker process."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._seen = (time.monotonic(), 0)
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._runtime.stopping.is_set():
+            try:
+                self._sweep()
+            except DatabaseUnreachable as error:
+                log.warning("waiting for the database", error=str(error))
+            except Exception:
+                log.exception("a sweep failed; the next one tries again")
+            self._runtime.stopping.wait(self._runtime.where.sweep_seconds)
+
+    def _sweep(self) -> None:
+        runtime = self._runtime
+        expired = sweep(runtime.database)
+        if expired:
+            log.warning("leases ran out; their batches wait again", batches=expired)
+        finish_jobs(runtime.database)
+        beat(
+            runtime.database,
+            runtime.worker,
+            state="ready",
+            classifiers=list(runtime.classifiers.offered),
+            error=runtime.classifiers.error,
+            tokens_per_second=self._pace(),
+            memory_mb=psutil.Process().memory_info().rss / 2**20,
+        )
+        runtime.refill_generation()
+        runtime.refill_scoring()
+
+    def _pace(self) -> float:
+        """Tokens a second since the last sweep."""
+        (then, before), self._seen = self._seen, (time.monotonic(), self._runtime.feeder.tokens)
+        return (self._seen[1] - before) / max(self._seen[0] - then, 1e-3)

@@ -1,0 +1,100 @@
+"""The two Celery tasks, thin: a message is a hint, a claim in SQL decides, and with nothing to claim they return."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from contract.errors import DatabaseUnreachable
+from contract.queue import GENERATE, SCORE, app
+from db.claims import Ability, Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
+from db.session import Database
+from worker.generate import generate
+from worker.runtime import Runtime
+from worker.score import score
+
+log = structlog.get_logger()
+_runtime: Runtime | None = None
+
+
+def serve(runtime: Runtime) -> None:
+    """Makes `runtime` the one that the tasks of this process work in."""
+    global _runtime  # Celery calls tasks by name: they find their process' runtime here
+    _runtime = runtime
+
+
+@app.task(name=GENERATE)
+def generate_task(hint: object = None) -> None:
+    """Generates the hinted batch, or the oldest waiting one."""
+    if _runtime is not None:
+        _work(_runtime, _generate_one, hint, _runtime.refill_generation, _runtime.refill_scoring)
+
+
+@app.task(name=SCORE)
+def score_task(hint: object = None) -> None:
+    """Scores the hinted batch, or the oldest waiting one."""
+    if _runtime is not None:
+        _work(_runtime, _score_one, hint, _runtime.refill_scoring)
+
+
+def _work(
+    runtime: Runtime, one: Callable[[Runtime, int | None], bool], hint: object, *refills: Callable[[], None]
+) -> None:
+    batch_id = hint if isinstance(hint, int) and not isinstance(hint, bool) and 0 < hint < 2**63 else None
+    try:
+        claimed = one(runtime, batch_id)
+    except DatabaseUnreachable as error:
+        log.warning("the database is away; the sweeper hands the work out again", error=str(error))
+        return
+    if claimed and not runtime.stopping.is_set():
+        for refill in refills:
+            refill()
+
+
+def _generate_one(runtime: Runtime, hint: int | None) -> bool:
+    with runtime.turns.together() as granted:
+        if not granted:
+            return False
+        with runtime.place_to_claim() as wanted:
+            if not wanted:
+                return False
+            claim = _claim(runtime, claim_generation, hint=hint)
+        if claim is not None:
+            generate(runtime, claim)
+            return True
+    return _suspect(runtime, claim_generation, waiting_generation, generate)
+
+
+def _score_one(runtime: Runtime, hint: int | None) -> bool:
+    with runtime.place_to_score() as wanted:
+        if not wanted:
+            return False
+        with runtime.turns.together() as granted:
+            claim = _claim(runtime, claim_scoring, hint=hint) if granted else None
+            if claim is not None:
+                score(runtime, claim)
+                return True
+        return granted and _suspect(runtime, claim_scoring, waiting_scoring, score)
+
+
+def _suspect(
+    runtime: Runtime,
+    claiming: Callable[..., Claim | None],
+    waiting: Callable[[Database, Ability, int], list[int]],
+    work: Callable[[Runtime, Claim], bool],
+) -> bool:
+    """With nothing unmarked left to claim, a batch that processes died over gets its turn, alone."""
+    if not waiting(runtime.database, runtime.ability, 1):
+        return False
+    with runtime.turns.alone(runtime.stopping) as granted:
+        claim = _claim(runtime, claiming, suspects=True) if granted else None
+        if claim is None:
+            return False
+        log.info("a suspect batch runs alone", batch=claim.batch_id)
+        work(runtime, claim)
+    return True
+
+
+def _claim(runtime: Runtime, claiming: Callable[..., Claim | None], **what: object) -> Claim | None:
+    return claiming(runtime.database, runtime.ability, runtime.where.lease_seconds, **what)

@@ -1,0 +1,53 @@
+"""Who may run beside whom in one process: ordinary batches together, a suspect with nothing beside it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Turns:
+    """A readers-writer lock that prefers writers: while a suspect waits, no ordinary batch starts."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._together = 0
+        self._alone = False
+        self._waiting = False
+
+    @property
+    def suspect_waits(self) -> bool:
+        return self._waiting
+
+    @contextmanager
+    def together(self) -> Iterator[bool]:
+        """Yields whether an ordinary batch may run now. Never waits: the message was only a hint."""
+        with self._changed:
+            granted = not self._alone and not self._waiting
+            self._together += granted
+        try:
+            yield granted
+        finally:
+            with self._changed:
+                self._together -= granted
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self, stopping: threading.Event) -> Iterator[bool]:
+        """Waits until nothing else runs, then yields True; False where another suspect is ahead or the process stops."""
+        with self._changed:
+            granted = not self._alone and not self._waiting
+            if granted:
+                self._waiting = True
+                while self._together and not stopping.is_set():
+                    self._changed.wait(0.2)
+                self._waiting = False
+                granted = self._alone = not stopping.is_set()
+        try:
+            yield granted
+        finally:
+            if granted:
+                with self._changed:
+                    self._alone = False
+                    self._changed.notify_all()

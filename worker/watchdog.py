@@ -1,0 +1,54 @@
+"""Notices an engine or scorer step that hangs, and ends the process: a thread cannot be killed, a process can."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+HANG_EXIT = 75
+log = structlog.get_logger()
+
+
+class Watchdog:
+    """Steps under watch. Loading, compiling, and waiting for SQL or disk are not steps."""
+
+    def __init__(self, limit: float, end: Callable[[int], object] = os._exit) -> None:
+        """
+        Args:
+            limit: seconds one step may take.
+            end: how the process is ended; its parent then sees what was running here as suspect.
+        """
+        self._limit, self.end = limit, end
+        self._started: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """One step of `name`, of which at most one runs at a time."""
+        self._started[name] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._started.pop(name, None)
+
+    def overdue(self) -> str | None:
+        """The name of a step that takes longer than it may."""
+        limit = time.monotonic() - self._limit
+        return next((name for name, started in list(self._started.items()) if started < limit), None)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._limit / 4))
+            name = self.overdue()
+            if name is not None:
+                log.critical("a step hangs; ending this process", step=name, seconds=self._limit)
+                self.end(HANG_EXIT)
+                return
