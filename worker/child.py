@@ -79,7 +79,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
 
     try:
         loaded = load_engine(said.model, said.device, said.dtype)
-        classifiers = Classifiers(offered, loaded.device)
+        classifiers = Classifiers(offered, loaded.provenance.device.partition(":")[0])
         if said.safety:
             classifiers.load_all()
     except ModelUnavailable as error:
@@ -88,7 +88,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
         return int(ExitCode.UNREACHABLE)
     runtime = Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     made_by = loaded.provenance
-    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
+    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=runtime.device)
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     runtime.start()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import structlog
 
@@ -42,11 +43,12 @@ class Intake:
                 yield None
                 continue
             self.open -= 1
-            yield replace(result, key=result.key[1])
+            _, key = cast("tuple[int, Hashable]", result.key)
+            yield replace(result, key=key)
 
-    def drop(self, keys: Iterable[object] | None = None) -> None:
+    def drop(self, keys: Iterable[Hashable] | None = None) -> None:
         """Takes requests back: those of `keys`, or all. Results that are ready already still come."""
-        wanted = None if keys is None else {(self._number, key) for key in keys}
+        wanted: set[Hashable] | None = None if keys is None else {(self._number, key) for key in keys}
         dropped = threading.Event()
         self._feeder.command(lambda: self._feeder.drop(self, wanted, dropped))
         dropped.wait(timeout=60)
@@ -65,7 +67,7 @@ class Feeder:
         """
         self.engine, self._watchdog, self._die = engine, watchdog, die
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._owners: dict[object, Intake] = {}
+        self._owners: dict[Hashable, Intake] = {}
         self._numbers = itertools.count()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.tokens = 0  # generated since the process started
@@ -94,7 +96,7 @@ class Feeder:
         self._owners.update(dict.fromkeys((request.key for request in requests), intake))
         self.engine.add(requests)
 
-    def drop(self, intake: Intake, keys: set[object] | None, dropped: threading.Event) -> None:
+    def drop(self, intake: Intake, keys: set[Hashable] | None, dropped: threading.Event) -> None:
         gone = [key for key, owner in self._owners.items() if owner is intake and (keys is None or key in keys)]
         self.engine.cancel(gone)
         for key in gone:

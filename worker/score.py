@@ -75,11 +75,14 @@ class Scoring:
 
     def _verdicts(self, group: Sequence[Unscored]) -> list[Verdict]:
         with self._runtime.watchdog.step("scorer"):
-            scores = self._classifier.score([text.text for text in group])
+            scores = self._classifier.score([text.text for text in group], self._alive)
         return [
             Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
             for text, found in zip(group, scores, strict=True)
         ]
+
+    def _alive(self) -> None:
+        self._runtime.watchdog.touch("scorer")
 
     def _save(self, verdicts: Sequence[Verdict]) -> None:
         self._runtime.patiently(

@@ -24,14 +24,14 @@ def serve(runtime: Runtime) -> None:
     _runtime = runtime
 
 
-@app.task(name=GENERATE)
+@app.task(name=GENERATE)  # type: ignore[untyped-decorator]
 def generate_task(hint: object = None) -> None:
     """Generates the hinted batch, or the oldest waiting one."""
     if _runtime is not None:
         _work(_runtime, _generate_one, hint, _runtime.refill_generation, _runtime.refill_scoring)
 
 
-@app.task(name=SCORE)
+@app.task(name=SCORE)  # type: ignore[untyped-decorator]
 def score_task(hint: object = None) -> None:
     """Scores the hinted batch, or the oldest waiting one."""
     if _runtime is not None:

@@ -39,6 +39,11 @@ class Watchdog:
         finally:
             self._started.pop(name, None)
 
+    def touch(self, name: str) -> None:
+        """A sign of life in the middle of a long step."""
+        if name in self._started:
+            self._started[name] = time.monotonic()
+
     def overdue(self) -> str | None:
         """The name of a step that takes longer than it may."""
         limit = time.monotonic() - self._limit

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.spec import SamplingSettings
-from worker.engine.sampler import Choice, SamplingState
+from worker.engine.sampler import Choice
+from worker.engine.sampling_state import SamplingState
 from worker.engine.sequence import Request, Sequence
 from worker.engine.vocabulary import Vocabulary
 
@@ -57,7 +58,8 @@ def admit(request: Request, vocabulary: Vocabulary, model_tokens: int, positions
         raise Rejected(str(error)) from error
     _check_tokens(prompt, banned, settings, model_tokens)
     _check_length(len(prompt), settings.max_new_tokens, positions)
-    return Row(prompt, sequence, SamplingState(settings, request.seed, prompt, banned, sorted(vocabulary.eos)))
+    state = SamplingState(settings, request.seed, prompt, banned, sorted(vocabulary.eos))
+    return Row(prompt, sequence, state)
 
 
 def _check_tokens(
@@ -66,13 +68,13 @@ def _check_tokens(
     biased = [token for token, _ in settings.logit_bias if not 0 <= token < model_tokens]
     if biased:
         raise Rejected(
-            f"logit_bias has the token id {biased[0]}, but the model's ids go from 0 to {model_tokens - 1}; remove it"
+            f"logit_bias has the token id {biased[0]}, but the model's ids go from 0 to {model_tokens - 1}"
         )
     unknown = [token for tokens in (prompt, *banned) for token in tokens if not 0 <= token < model_tokens]
     if unknown:
         raise Rejected(
-            f"the tokenizer gives the token id {unknown[0]}, but the model's ids go from 0 to {model_tokens - 1}; "
-            "the model's folder holds a tokenizer that does not fit it"
+            f"the tokenizer gives the token id {unknown[0]}, but the model's ids go from 0 to "
+            f"{model_tokens - 1}; the model's folder holds a tokenizer that does not fit it"
         )
 
 
@@ -80,8 +82,9 @@ def _check_length(prompt_tokens: int, max_new_tokens: int, positions: int | None
     total = prompt_tokens + max_new_tokens
     if positions is not None and total > positions:
         raise Rejected(
-            f"the prompt has {prompt_tokens} tokens and max_new_tokens is {max_new_tokens}: together {total}, "
-            f"more than the model's {positions} positions; shorten the prompt or lower max_new_tokens"
+            f"the prompt has {prompt_tokens} tokens and max_new_tokens is {max_new_tokens}: together "
+            f"{total}, more than the model's {positions} positions; "
+            "shorten the prompt or lower max_new_tokens"
         )
 
 

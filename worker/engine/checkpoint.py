@@ -15,15 +15,28 @@ from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from contract.errors import ModelUnavailable
+from worker.demo import GPT2_DIR
 
 DEMO = "demo"
 HUB_TIMEOUT = 10  # seconds for the Hub's first answer
 REVISION_DIGITS = 16
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 """One of these is needed; the first one found is used."""
 
-TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt")
+TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+)
 """One of these is needed; all that are there are used."""
 
 TOKENIZER_PARTS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
@@ -63,14 +76,14 @@ def find_checkpoint(model: str) -> Checkpoint:
         ModelUnavailable: nothing by that name, files missing, or the Hub cannot be reached.
     """
     if model == DEMO:
-        from worker.demo import GPT2_DIR
-
         return in_folder(GPT2_DIR)
     path = Path(model).expanduser()
     if path.is_dir():
         return in_folder(path)
     if path.exists():
-        raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
+        raise ModelUnavailable(
+            f"{model} is a file; a model is a folder with config.json, weights and tokenizer"
+        )
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or not model:
         raise ModelUnavailable(f"there is no folder {model!r}; {alternatives()}")
     return _cached(model) or _downloaded(model)
@@ -154,9 +167,11 @@ def _downloaded(model: str) -> Checkpoint:
             model, revision=about.sha, endpoint=constants.ENDPOINT, allow_patterns=_wanted(names)
         )
     except GatedRepoError as error:
-        raise ModelUnavailable(f"the Hub gives {model} only to accounts that accepted its terms: {error}") from error
+        raise ModelUnavailable(f"the Hub gives {model} to accounts only that accepted its terms") from error
     except RepositoryNotFoundError as error:
-        raise ModelUnavailable(f"the Hub has no model {model!r}, or it is private; {alternatives()}") from error
+        raise ModelUnavailable(
+            f"the Hub has no model {model!r}, or it is private; {alternatives()}"
+        ) from error
     except Exception as error:  # httpx, OSError, huggingface_hub's own: all mean that it did not come
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ModelUnavailable(

@@ -121,7 +121,7 @@ class SlotEngine:
                 self._take(slot, choice, reports)
 
     def _take(self, slot: int, choice: Choice, reports: list[Report]) -> None:
-        """Append a sampled token to its sequence; report the sequence and free its slot where that ends it."""
+        """Append a token to its sequence; report the sequence and free its slot where that ends it."""
         row = self._rows[slot]
         entry = row.entry(choice, self._vocabulary)
         if choice.token in self._vocabulary.eos:
@@ -144,7 +144,7 @@ class SlotEngine:
         self._scheduler.release(slot)
 
     def _recover(self, error: Exception, reports: list[Report]) -> None:
-        """Drop the cache and restart the active sequences: in fewer slots, or in halves to find the guilty one."""
+        """Drop the cache and restart what was active: in fewer slots, or in halves to find the guilty one."""
         memory, idle = out_of_memory(error), not self.active
         if idle and (not memory or self.slots == 1):
             raise error
@@ -160,4 +160,5 @@ def out_of_memory(error: Exception) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)
+    said = "out of memory" in message or "can't allocate memory" in message
+    return said and isinstance(error, RuntimeError)

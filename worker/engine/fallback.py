@@ -10,7 +10,13 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from worker.engine.admission import Rejected, Row, admit, described
 from worker.engine.sampler import sample
@@ -33,7 +39,8 @@ class FallbackEngine:
         self.model = model
         self._vocabulary = vocabulary
         self._waiting: deque[Request] = deque()
-        self._rules = GenerationConfig(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
+        rules: Any = GenerationConfig  # untyped
+        self._rules = rules(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
         # Whatever generation_config came with the model: it must not add rules of its own.
         self.model.generation_config = self._rules
 
@@ -95,7 +102,7 @@ class FallbackEngine:
         return row.sequence.completion()
 
 
-class _Writer(LogitsProcessor):  # type: ignore[misc]
+class _Writer(LogitsProcessor):
     """Draws the next token itself and leaves generate no other; the text grows on the way."""
 
     def __init__(self, row: Row, vocabulary: Vocabulary) -> None:
@@ -120,7 +127,7 @@ class _Writer(LogitsProcessor):  # type: ignore[misc]
         return only
 
 
-class _Finished(StoppingCriteria):  # type: ignore[misc]
+class _Finished(StoppingCriteria):
     def __init__(self, row: Row) -> None:
         self._row = row
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from worker.engine.kv_cache import KVCache, slot_bytes
+from worker.engine.kv_cache import CacheShape, KVCache
 from worker.engine.rows import RowLayers
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
@@ -78,13 +78,11 @@ class GPT2:
         return self._tokens.device
 
     @property
-    def slot_bytes(self) -> int:
-        return slot_bytes(len(self._layers), self.heads, self.positions, self.head_dim, self._tokens.dtype)
+    def cache_shape(self) -> CacheShape:
+        return CacheShape(len(self._layers), self.heads, self.positions, self.head_dim, self._tokens.dtype)
 
     def new_cache(self, slots: int) -> KVCache:
-        return KVCache(
-            len(self._layers), slots, self.heads, self.positions, self.head_dim, self._tokens.dtype, self.device
-        )
+        return KVCache(self.cache_shape, slots, self.device)
 
     @torch.inference_mode()
     def prefill(self, tokens: Sequence[int], slot: int, cache: KVCache) -> torch.Tensor:
@@ -100,8 +98,8 @@ class GPT2:
         places = [min(place, self.positions - 1) for place in range(self.rows.padded(length))]
         hidden = self._embed(tokens, places)  # [padded, width]
         for index, layer in enumerate(self._layers):
-            query, key, value = self._heads(hidden, layer)  # [padded, heads, head_dim] each
-            query, key, value = (part.transpose(0, 1) for part in (query, key, value))  # [heads, padded, head_dim]
+            parts = self._heads(hidden, layer)  # [padded, heads, head_dim] each
+            query, key, value = (part.transpose(0, 1) for part in parts)  # [heads, padded, head_dim] each
             cache.fill(index, slot, key[:, :length], value[:, :length])
             mixed = attend(query, key, value, layer.attention_scale, causal=True)
             hidden = self._finish(hidden, mixed.transpose(0, 1), layer)
@@ -122,10 +120,10 @@ class GPT2:
         rows = len(tokens)
         padding = [0] * (self.rows.padded(rows) - rows)
         hidden = self._embed(tokens, [*positions, *padding])  # [padded, width]
-        places, owners = (torch.tensor(numbers, device=self.device) for numbers in (positions, slots))
+        places = (torch.tensor(slots, device=self.device), torch.tensor(positions, device=self.device))
         for index, layer in enumerate(self._layers):
             query, key, value = self._heads(hidden, layer)  # [padded, heads, head_dim] each
-            cache.append(index, owners, places, key[:rows], value[:rows])
+            cache.append(index, places, key[:rows], value[:rows])
             mixed = torch.zeros_like(query)
             for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
                 # Exactly the row's own keys: a longer, masked row would be summed in another order.
@@ -141,7 +139,8 @@ class GPT2:
 
     def _heads(self, hidden: torch.Tensor, layer: Layer) -> tuple[torch.Tensor, ...]:
         """Queries, keys and values, [padded, heads, head_dim] each."""
-        projected = self.rows.linear(self._normed(hidden, layer.attention_norm), layer.qkv.weight, layer.qkv.bias)
+        normed = self._normed(hidden, layer.attention_norm)
+        projected = self.rows.linear(normed, layer.qkv.weight, layer.qkv.bias)
         return projected.view(-1, 3, self.heads, self.head_dim).unbind(1)
 
     def _finish(self, hidden: torch.Tensor, mixed: torch.Tensor, layer: Layer) -> torch.Tensor:
@@ -185,9 +184,8 @@ def attend(
 def _layer(config: Any, weights: dict[str, torch.Tensor], index: int) -> Layer:
     def affine(name: str) -> Affine:
         prefix = f"transformer.h.{index}.{name}"
-        weight = weights[f"{prefix}.weight"]
-        # transformers keeps GPT-2's linear layers as [in, out].
-        return Affine(weight.t().contiguous() if weight.dim() == 2 else weight, weights[f"{prefix}.bias"])
+        # transformers keeps GPT-2's linear layers as [in, out]; a norm's one dimension stays as it is.
+        return Affine(weights[f"{prefix}.weight"].t().contiguous(), weights[f"{prefix}.bias"])
 
     scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
     return Layer(

@@ -40,7 +40,11 @@ class Loaded:
 
 
 def load_engine(
-    model: str, device: str = "auto", dtype: str = "auto", slots: int | None = None, threads: int | None = None
+    model: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    slots: int | None = None,
+    threads: int | None = None,
 ) -> Loaded:
     """Load a model.
 
@@ -63,7 +67,7 @@ def load_engine(
     network, tokenizer = _read(checkpoint, kind)
     engine = _engine(network, tokenizer, place, slots)
     provenance = Provenance(
-        model=str(checkpoint.folder.resolve()) if model != DEMO and Path(model).expanduser().is_dir() else model,
+        model=_name(model, checkpoint),
         revision=checkpoint.revision(),
         engine=engine.name,
         torch=torch.__version__,
@@ -72,6 +76,12 @@ def load_engine(
         dtype=next(name for name, value in DTYPES.items() if value == kind),
     )
     return Loaded(engine, provenance)
+
+
+def _name(model: str, checkpoint: Checkpoint) -> str:
+    """What was asked for; a folder by its whole path."""
+    is_folder = model != DEMO and Path(model).expanduser().is_dir()
+    return str(checkpoint.folder.resolve()) if is_folder else model
 
 
 def _check_counts(slots: int | None, threads: int | None) -> None:
@@ -94,8 +104,10 @@ def _device(asked: str) -> torch.device:
             "use --device cpu, or install the CUDA build of torch and the GPU's driver"
         )
     if int(number or 0) >= torch.cuda.device_count():
-        raise ModelUnavailable(f"there is no device {asked}; this machine's GPUs go from 0 to "
-                               f"{torch.cuda.device_count() - 1}")  # fmt: skip
+        last = torch.cuda.device_count() - 1
+        raise ModelUnavailable(
+            f"there is no device {asked}; this machine's GPUs go from cuda:0 to cuda:{last}"
+        )
     return torch.device("cuda", int(number or 0))
 
 
@@ -110,13 +122,14 @@ def _dtype(asked: str, device: torch.device) -> torch.dtype:
 
 
 def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The network and the tokenizer, through transformers. The model's own generation_config is not looked at."""
+    """The network and the tokenizer, through transformers."""
     folder, local = str(checkpoint.folder), {"local_files_only": True, "trust_remote_code": False}
-    transformers.utils.logging.disable_progress_bar()
+    library: Any = transformers
+    library.utils.logging.disable_progress_bar()
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, **local)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local)
-        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+        config = library.AutoConfig.from_pretrained(folder, **local)
+        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
+        network, report = library.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
@@ -137,17 +150,18 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
     return network.eval(), tokenizer
 
 
-def _engine(network: Any, tokenizer: Any, device: torch.device, slots: int | None) -> SlotEngine | FallbackEngine:
+def _engine(
+    network: Any, tokenizer: Any, device: torch.device, slots: int | None
+) -> SlotEngine | FallbackEngine:
+    """The slot engine, or for a model that it cannot run the fallback, which has one slot whatever is asked."""
     if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
-        if slots is not None and slots != 1:
-            raise UsageError(f"slots is {slots}, but a model that is not of GPT-2's family runs in one slot; use 1")
         return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config))
     weights = {name: tensor.to(device) for name, tensor in network.state_dict().items()}
     vocabulary = ByteVocabulary(tokenizer, network.config)
     model = gpt2.GPT2(network.config, weights)
     del network, weights
     gc.collect()
-    return SlotEngine(model, vocabulary, slots or _default_slots(model.slot_bytes, device))
+    return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
 
 
 def _default_slots(slot_bytes: int, device: torch.device) -> int:

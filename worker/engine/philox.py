@@ -32,7 +32,12 @@ def philox4x32(counters: Words, keys: Words) -> Words:
         products = words[:, ::2].astype(np.uint64) * MULTIPLIERS  # [n, 2]
         high, low = (products >> np.uint64(32)).astype(np.uint32), products.astype(np.uint32)
         words = np.stack(
-            [high[:, 1] ^ words[:, 1] ^ keys[:, 0], low[:, 1], high[:, 0] ^ words[:, 3] ^ keys[:, 1], low[:, 0]],
+            [
+                high[:, 1] ^ words[:, 1] ^ keys[:, 0],
+                low[:, 1],
+                high[:, 0] ^ words[:, 3] ^ keys[:, 1],
+                low[:, 0],
+            ],
             axis=1,
         )
     return words

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from contract.spec import SamplingSettings
-
 Logits = npt.NDArray[np.float32]  # [vocabulary]
 Tokens = npt.NDArray[np.int64]  # [length]
 
@@ -49,7 +47,7 @@ def ban_repeated_ngrams(logits: Logits, context: Tokens, size: int) -> None:
 
 
 def penalise_repetition(logits: Logits, context: Tokens, penalty: float) -> None:
-    """Divide the positive, multiply the negative logits of tokens in the context (Keskar et al. 2019, CTRL)."""
+    """Divide positive and multiply negative logits of tokens in the context (CTRL, Keskar et al. 2019)."""
     seen = np.unique(context)
     values, factor = logits[seen], np.float32(penalty)
     logits[seen] = np.where(values < 0, values * factor, values / factor)
@@ -62,34 +60,3 @@ def penalise_presence(logits: Logits, text: Tokens, presence: float, frequency: 
     """
     seen, counts = np.unique(text, return_counts=True)
     logits[seen] -= (counts * frequency + presence).astype(np.float32)
-
-
-def process(
-    logits: Logits,
-    context: Tokens,
-    prompt_tokens: int,
-    settings: SamplingSettings,
-    bad_words: Sequence[tuple[int, ...]],
-    eos: Sequence[int],
-) -> None:
-    """Everything that `settings` ask for, in the contract's order: bias and bans, then penalties.
-
-    Args:
-        logits: [vocabulary], changed in place.
-        context: [length], the prompt's tokens and then the text's.
-        prompt_tokens: how many of them are the prompt's.
-        bad_words: token sequences that may not be completed.
-        eos: the end-of-text tokens, banned before `min_new_tokens`.
-    """
-    text = context[prompt_tokens:]
-    add_bias(logits, settings.logit_bias)
-    if bad_words:
-        ban_bad_words(logits, context, bad_words)
-    if len(text) < settings.min_new_tokens:
-        ban(logits, eos)
-    if settings.no_repeat_ngram_size:
-        ban_repeated_ngrams(logits, context, settings.no_repeat_ngram_size)
-    if settings.repetition_penalty != 1:
-        penalise_repetition(logits, context, settings.repetition_penalty)
-    if settings.presence_penalty or settings.frequency_penalty:
-        penalise_presence(logits, text, settings.presence_penalty, settings.frequency_penalty)

@@ -1,7 +1,7 @@
 """Layers over rows, whose result for a row never depends on the rows beside it: batch invariance.
 
-A matrix product may round a row differently when the number of rows changes, because another kernel is chosen.
-What is known here is how many rows a product must have so that this does not happen.
+A matrix product may round a row differently when the number of rows changes, because another kernel is
+chosen. What is known here is how many rows a product must have so that this does not happen.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 
 MULTIPLE = 8
-"""On x86 CPUs, rows in multiples of 8 are bit-identical to each other whatever their number and the number of
-threads (MKL float32 changes kernels for the 1 to 3 rows left over to a thread; bfloat16 only for a single row)."""
+"""On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads.
+(MKL's float32 product takes another kernel for 1 to 3 rows left to a thread, bfloat16's for a single row.)"""
 
 BLOCK = 64
 """Where that does not hold, every product has exactly this many rows, so that no number can matter."""
 
 ACTIVATION_ELEMENTS = 1 << 14  # below torch's threshold for cutting one call among threads
-VECTOR = 64  # elements; a length that it divides leaves no remainder to the scalar code, which rounds differently
+VECTOR = 64  # elements; a length it divides leaves no rest to the scalar code, which rounds differently
 
 
 class RowLayers:
@@ -34,11 +34,13 @@ class RowLayers:
         """How many rows to compute where `rows` are needed."""
         return -(-rows // self.multiple) * self.multiple
 
-    def linear(self, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def linear(
+        self, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """[rows, in] and [out, in] to [rows, out]; the number of rows must be one that `padded` gave."""
         if self.whole:
             return F.linear(rows, weight, bias)
-        return torch.cat([F.linear(block, weight, bias) for block in rows.split(BLOCK)])
+        return torch.cat([F.linear(block, weight, bias) for block in _blocks(rows, BLOCK)])
 
     def gelu_new(self, rows: torch.Tensor) -> torch.Tensor:
         """GPT-2's activation, the tanh form of Hendrycks & Gimpel 2016. [rows, inner] to the same."""
@@ -46,7 +48,11 @@ class RowLayers:
             return F.gelu(rows, approximate="tanh")
         inner = rows.shape[1]
         count = max(1, ACTIVATION_ELEMENTS // inner) if inner % VECTOR == 0 else 1
-        return torch.cat([F.gelu(block, approximate="tanh") for block in rows.split(count)])
+        return torch.cat([F.gelu(block, approximate="tanh") for block in _blocks(rows, count)])
+
+
+def _blocks(rows: torch.Tensor, count: int) -> list[torch.Tensor]:
+    return [rows[start : start + count] for start in range(0, rows.shape[0], count)]
 
 
 def _rows_are_independent(weight: torch.Tensor) -> bool:

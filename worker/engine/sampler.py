@@ -1,6 +1,6 @@
 """From logits to tokens: each row by its own settings, its own seed, and nothing of its neighbours.
 
-What rows share is only how the work is laid out. Every width, and so every rounding, depends on the row alone.
+What rows share is only how the work is laid out: every width, and so every rounding, is the row's own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from contract.spec import SamplingSettings
 from worker.engine.philox import uniform
-from worker.engine.processors import Logits, process
+from worker.engine.processors import Logits
+from worker.engine.sampling_state import SamplingState
 
 FIRST_WIDTH = 128  # the fewest tokens sorted at first
 OPEN_WIDTH = 1024  # sorted at first where the row's settings set no top_k
@@ -29,46 +30,6 @@ class Choice:
     token: int
     logprob: float  # under the raw logits: before bias, bans, penalties and temperature
     top: tuple[tuple[int, float], ...]  # the likeliest tokens under the raw logits, where asked for
-
-
-class SamplingState:
-    """What sampling one sequence needs to remember: its settings, its seed and its tokens."""
-
-    def __init__(
-        self,
-        settings: SamplingSettings,
-        seed: int,
-        prompt: Sequence[int],
-        bad_words: Sequence[tuple[int, ...]] = (),
-        eos: Sequence[int] = (),
-    ) -> None:
-        self.settings, self.seed = settings, seed
-        self.bad_words, self.eos = bad_words, eos
-        self.prompt_tokens = self.length = len(prompt)
-        self._tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int64)
-        self._tokens[: self.length] = prompt
-
-    @property
-    def step(self) -> int:
-        """How many tokens were sampled: the counter of the next random number."""
-        return self.length - self.prompt_tokens
-
-    @property
-    def context(self) -> npt.NDArray[np.int64]:
-        """[length], the prompt's tokens and then the text's."""
-        return self._tokens[: self.length]
-
-    def append(self, token: int) -> None:
-        self._tokens[self.length] = token
-        self.length += 1
-
-    def process(self, logits: Logits) -> None:
-        """Bias, bans and penalties, in place. Raises ValueError where nothing is left to sample."""
-        if not np.isfinite(logits.max()):
-            raise ValueError(f"the model's logits are not finite numbers at token {self.step + 1}")
-        process(logits, self.context, self.prompt_tokens, self.settings, self.bad_words, self.eos)
-        if logits.max() == -np.inf:
-            raise ValueError(f"bad_words, logit_bias and bans leave no token to sample at token {self.step + 1}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +174,9 @@ def _within(head: Head, count: int, limit: int | None) -> int:
     return count
 
 
-def _weights(logits: npt.NDArray[np.float32], largest: np.float32, temperature: float) -> npt.NDArray[np.float64]:
+def _weights(
+    logits: npt.NDArray[np.float32], largest: np.float32, temperature: float
+) -> npt.NDArray[np.float64]:
     """Probabilities relative to the likeliest token's, after temperature."""
     with np.errstate(over="ignore", under="ignore"):
         return np.exp((logits.astype(np.float64) - float(largest)) / temperature)

@@ -72,7 +72,7 @@ class Sequence:
             logprob: its log probability under the raw model.
             entry: its line of `Completion.logprobs`, where those were asked for.
 
-        A stop string that is complete before `min_new_tokens` tokens were written has no effect, then or later.
+        A stop string complete before `min_new_tokens` tokens were written has no effect, then or later.
         """
         self.tokens.append(token)
         self._logprob_sum += logprob

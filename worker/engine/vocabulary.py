@@ -30,13 +30,14 @@ class Vocabulary:
         if tokens:
             return tokens
         if self._start is None:
-            raise ValueError("the prompt is empty, and this model has no end-of-text or start token to begin with")
+            raise ValueError("the prompt is empty, and this model has no end-of-text token to start from")
         return [self._start]
 
     def banned(self, word: str) -> list[tuple[int, ...]]:
         """The token sequences that write `word`: at the start of a text and after a space."""
         found = {tuple(self._tokens(spelling)) for spelling in (word, f" {word}")}
-        return sorted(tokens for tokens in found if tokens and not (len(tokens) == 1 and tokens[0] in self.eos))
+        ends = {(token,) for token in self.eos}  # as in transformers, the end of text cannot be banned
+        return sorted(tokens for tokens in found - ends if tokens)
 
     def shown(self, token: int) -> str:
         """A token as `logprobs` shows it."""
@@ -48,7 +49,7 @@ class Vocabulary:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"the text has half of a surrogate pair at character {error.start}, which is no character; remove it"
+                f"{text[:40]!r} has half of a surrogate pair at character {error.start}; remove it"
             ) from None
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -77,7 +78,7 @@ class ByteVocabulary(Vocabulary):
         return b"" if token in self._special else self._pieces.get(token, b"")
 
     def shown(self, token: int) -> str:
-        """The token's text; where its bytes are no text, `bytes:` and what they are (as OpenAI's API does)."""
+        """The token's text; where its bytes are no text, `bytes:` and what they are, as OpenAI's API does."""
         piece = self._pieces.get(token)
         if piece is None:
             return f"token:{token}"
@@ -100,8 +101,12 @@ def is_byte_level(tokenizer: Any) -> bool:
 
 
 def _byte_values() -> dict[str, int]:
-    """GPT-2's printable character for each byte, turned round (`bytes_to_unicode` in OpenAI's encoder.py)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    """GPT-2's printable character for each byte, turned round (`bytes_to_unicode` of its encoder.py)."""
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 

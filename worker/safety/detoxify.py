@@ -162,7 +162,7 @@ def _device(device: str) -> torch.device:
 
 def _build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
     _check_classes(checkpoint)
-    # transformers kept this buffer in the weights until 4.31; every published checkpoint has it.
+    # transformers saved this buffer with the weights until 4.31, so older checkpoints hold it.
     weights = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(".position_ids")}
     try:
         # The local folder goes in as `model_type`. As `huggingface_config_path` it would be read a second time

@@ -45,7 +45,7 @@ def _write_checkpoint(folder: Path, architecture: str, classes: Sequence[str] = 
     vocabulary = _write_configuration(configuration, architecture)
     weights = _reference_model(configuration, architecture, classes).state_dict()
     prefix = "roberta" if "Roberta" in architecture else architecture.lower()
-    # Every published checkpoint carries this buffer of older transformers.
+    # Published checkpoints carry this buffer of older transformers.
     weights[f"{prefix}.embeddings.position_ids"] = torch.arange(POSITIONS).expand(1, -1)
     arguments = {
         "num_classes": _outputs(classes),
