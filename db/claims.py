@@ -186,7 +186,7 @@ def fence(connection: Connection, claim: Claim, expected: BatchStatus, /, **valu
     Raises:
         LeaseLost: where another worker has it now; the caller's transaction must not store anything.
     """
-    if connection.execute(fenced(claim, expected).values(**values)).rowcount != 1:
+    if connection.execute(fenced(claim, expected).values(**{"status": expected.value} | values)).rowcount != 1:
         raise LeaseLost(f"batch {claim.batch_id} was taken over by another worker")
 
 

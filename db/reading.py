@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, or_, select, true
+import orjson
+from sqlalchemy import ColumnElement, Select, Text, and_, cast, or_, select, true
 
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
@@ -15,6 +16,9 @@ from db.models import Output, Prompt, Provenance, Score
 from db.session import Database
 
 CHUNK_PROMPTS = 2000
+FETCHED_ROWS = 1000
+"""Rows held at once; without it PostgreSQL's driver would hold a chunk's, and a prompt may have 1,000 outputs."""
+KNOWN_SETTINGS = 4096
 
 SELECTIONS: dict[str, ColumnElement[bool]] = {
     "all": true(),
@@ -38,10 +42,12 @@ class StoredOutput:
     position: int
     custom_id: str | None
     prompt: str
+    prompt_status: str
     metadata: dict[str, Any]
     settings: SamplingSettings
     sample_index: int
     text: str
+    created_at: float  # seconds since the epoch
     finish_reason: str
     tokens: int
     prompt_tokens: int
@@ -75,7 +81,7 @@ class LostPrompt:
 
 def outputs_in_order(
     database: Database, job_id: int, classifier: str, base: SamplingSettings, only: tuple[str, ...] = ("all",)
-) -> Iterator[StoredOutput]:
+) -> Generator[StoredOutput]:
     """A job's stored outputs by position and sample.
 
     Args:
@@ -83,18 +89,34 @@ def outputs_in_order(
         base: the job's settings, over which each row's own are laid.
         only: names of `SELECTIONS`; an output that any of them takes is given.
     """
-    chosen = or_(*(SELECTIONS[name] for name in only))
+    query = _query(job_id, classifier, or_(*(SELECTIONS[name] for name in only)))
+    settings = _Settings(base)
+    for first, last in _ranges(database, job_id):
+        with database.read() as connection:
+            here = query.where(Prompt.position >= first, Prompt.position < last)
+            for row in connection.execute(here, execution_options={"yield_per": FETCHED_ROWS}):
+                yield _stored_output(row, settings)
+
+
+_OUTPUT = ("id", "sample_index", "text", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
+           "mean_logprob", "logprobs", "flagged", "decision")  # fmt: skip
+_MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype")
+_PLAIN = (*_OUTPUT, "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
+"""The fields that are columns as they stand; they lead in the query, and the scores follow them."""
+_SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
+
+
+def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[Any]:
     scores = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == classifier)
-    query = (
+    return (
         select(
-            Output.__table__,
-            Prompt.position,
-            Prompt.custom_id,
-            Prompt.prompt,
-            Prompt.extra.label("extra"),
-            Prompt.settings.label("row_settings"),
-            *(Score.__table__.c[label] for label in LABELS),
+            *(Output.__table__.c[name] for name in _OUTPUT),
+            *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
+            *(Score.__table__.c[label] for label in LABELS),
+            Output.flag_reasons,
+            Prompt.extra,
+            cast(Prompt.settings, Text),  # unparsed: most rows say what the row before said
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Provenance, Provenance.id == Output.provenance_id)
@@ -102,30 +124,43 @@ def outputs_in_order(
         .where(Prompt.job_id == job_id, chosen)
         .order_by(Prompt.position, Output.sample_index)
     )
-    for first, last in _ranges(database, job_id):
-        with database.read() as connection:
-            here = query.where(Prompt.position >= first, Prompt.position < last)
-            for row in connection.execute(here):
-                yield _stored_output(row, base)
 
 
-_MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype")
-_OWN = ("id", "position", "custom_id", "prompt", "sample_index", "text", "finish_reason", "tokens", "prompt_tokens",
-        "seed", "mean_logprob", "logprobs", "flagged", "decision", *_MADE_BY)  # fmt: skip
-
-
-def _stored_output(row: Row[Any], base: SamplingSettings) -> StoredOutput:
-    scores = {label: getattr(row, label) for label in LABELS}
+def _stored_output(row: Sequence[Any], settings: _Settings) -> StoredOutput:
+    *_, flag_reasons, metadata, own = row
+    scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
     return StoredOutput(
-        **{name: getattr(row, name) for name in _OWN},
-        metadata=row.extra or {},
-        settings=stored_settings(base, row.row_settings),
-        scores={label: score for label, score in scores.items() if score is not None},
-        flag_reasons=row.flag_reasons or [],
+        **dict(zip(_PLAIN, row, strict=False)),
+        metadata=metadata or {},
+        settings=settings.of(own),
+        scores={label: score for label, score in scores if score is not None},
+        flag_reasons=flag_reasons or [],
     )
 
 
-def lost_prompts(database: Database, job_id: int) -> Iterator[LostPrompt]:
+class _Settings:
+    """The effective settings of rows, each distinct combination read once; a row's own seed is laid over it."""
+
+    def __init__(self, base: SamplingSettings) -> None:
+        self._base = base
+        self._known: dict[bytes, SamplingSettings] = {}
+
+    def of(self, own: str | None) -> SamplingSettings:
+        """The job's settings with a row's own, JSON text as SQL keeps it, laid over them."""
+        if not own:
+            return self._base
+        stored = orjson.loads(own)
+        seed = stored.pop("seed", None)
+        key = orjson.dumps(stored)
+        known = self._known.get(key)
+        if known is None:
+            known = stored_settings(self._base, stored)
+            if len(self._known) < KNOWN_SETTINGS:
+                self._known[key] = known
+        return known if seed is None else replace(known, seed=seed)
+
+
+def lost_prompts(database: Database, job_id: int) -> Generator[LostPrompt]:
     """A job's dead and cancelled prompts by position."""
     query = (
         select(Prompt.__table__)

@@ -6,6 +6,7 @@ SQLite and PostgreSQL differ here and in `ingest`, hardly anywhere else.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ from db.migrations import HEAD
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock; no transaction of ours holds it for a second."""
+
+_WAITABLE = re.compile(r"locked|busy|unable to open|disk|readonly|read-only|full|I/O", re.IGNORECASE)
+"""What SQLite says of a database that is away for now; the same exception stands for errors in a statement."""
 
 
 class now(FunctionElement[float]):
@@ -102,6 +106,8 @@ class Database:
         try:
             yield
         except (OperationalError, InterfaceError) as error:
+            if self.sqlite and not _WAITABLE.search(str(error.orig)):
+                raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
 
     def close(self) -> None:

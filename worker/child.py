@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 
 import structlog
 
@@ -79,7 +80,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
 
     try:
         loaded = load_engine(said.model, said.device, said.dtype)
-        classifiers = Classifiers(offered, loaded.provenance.device.partition(":")[0])
+        classifiers = Classifiers(offered, loaded.device)
         if said.safety:
             classifiers.load_all()
     except ModelUnavailable as error:
@@ -88,7 +89,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
         return int(ExitCode.UNREACHABLE)
     runtime = Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     made_by = loaded.provenance
-    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=runtime.device)
+    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     runtime.start()
@@ -99,7 +100,11 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
 
 
 def _consume(runtime: object, queues: list[str]) -> None:
+    from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
+
+    # Celery warns root of pickled messages; this app takes JSON alone.
+    warnings.simplefilter("ignore", SecurityWarning)
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]

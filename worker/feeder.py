@@ -35,7 +35,7 @@ class Intake:
         self._feeder.command(lambda: self._feeder.admit(self, mine))
 
     def results(self, patience: float) -> Iterator[Result | None]:
-        """Results until none is open; None where nothing came for `patience` seconds, so that the caller can look up."""
+        """Results until none is open; None where nothing came for `patience` seconds, to let the caller look up."""
         while self.open:
             try:
                 result = self._results.get(timeout=patience)

@@ -23,8 +23,8 @@ from db.recovery import give_back, mark_death
 from db.session import Database, open_database
 from db.workers import beat
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-STEADY_SECONDS = 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+STEADY_SECONDS = 30.0
 """A child that lived this long was not failing at start: the next restart is quick again."""
 log = structlog.get_logger()
 
@@ -71,9 +71,11 @@ class WorkerProcess:
                 return status
             if self._stopping:
                 break
-            pause = FIRST_PAUSE if time.monotonic() - started > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
+            if time.monotonic() - started > STEADY_SECONDS:
+                pause = FIRST_PAUSE
             log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
             self._rest(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
         return ExitCode.DONE
 
     def _run_child(self, worker: str) -> int:

@@ -36,7 +36,7 @@ class Runtime:
     ) -> None:
         self.worker, self.database, self.where = worker, database, where
         self.classifiers, self._made_by = classifiers, loaded.provenance
-        self.device = loaded.provenance.device.partition(":")[0]
+        self.device = loaded.device
         self.stopping = threading.Event()
         self.turns = Turns()
         self.watchdog = Watchdog(where.step_seconds)

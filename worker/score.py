@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from contract.blocklist import Blocklist
 
+from contract.blocklist import Blocklist
 from contract.errors import InkmillError, LeaseLost
 from db.claims import Claim, finish_scoring, release
 from db.jobs import get_job

@@ -35,7 +35,7 @@ class Turns:
 
     @contextmanager
     def alone(self, stopping: threading.Event) -> Iterator[bool]:
-        """Waits until nothing else runs, then yields True; False where another suspect is ahead or the process stops."""
+        """Waits until nothing else runs, then yields True; False where another suspect is ahead, or at a stop."""
         with self._changed:
             granted = not self._alone and not self._waiting
             if granted:

@@ -122,7 +122,7 @@ def alternatives() -> str:
 def cached_models() -> list[str]:
     """The Hub ids in the local cache that have a configuration."""
     try:
-        repos = huggingface_hub.scan_cache_dir().repos
+        repos = huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos
     except (CacheNotFound, OSError):
         return []
     ids = [repo.repo_id for repo in repos if repo.repo_type == "model"]
@@ -164,7 +164,7 @@ def _downloaded(model: str) -> Checkpoint:
         about = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(model, timeout=HUB_TIMEOUT)
         names = {file.rfilename for file in about.siblings or ()}
         folder = huggingface_hub.snapshot_download(
-            model, revision=about.sha, endpoint=constants.ENDPOINT, allow_patterns=_wanted(names)
+            model, revision=about.sha, endpoint=constants.ENDPOINT, allow_patterns=wanted(names)
         )
     except GatedRepoError as error:
         raise ModelUnavailable(f"the Hub gives {model} to accounts only that accepted its terms") from error
@@ -181,7 +181,7 @@ def _downloaded(model: str) -> Checkpoint:
     return in_folder(Path(folder))
 
 
-def _wanted(names: set[str]) -> list[str]:
+def wanted(names: set[str]) -> list[str]:
     """Which of a repository's files to download."""
     weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
     stem, ending = ("model", "safetensors") if "safetensors" in weights else ("pytorch_model", "bin")

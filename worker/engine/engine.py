@@ -22,6 +22,9 @@ Report = Completion | Fault
 PREFILL_TOKENS = 1024
 """Prompt tokens that one step takes in before it decodes, so that no step lasts long."""
 
+PREFILL_FLOOR = 128
+"""What a shorter prompt counts for: all weights are read for it, too."""
+
 
 class SlotEngine:
     """Requests in, completions and faults out. Only one thread may call it."""
@@ -95,7 +98,7 @@ class SlotEngine:
                     raise
                 self._fail(slot, request, described(error), reports)
             else:
-                budget -= len(row.prompt)
+                budget -= max(len(row.prompt), PREFILL_FLOOR)
                 self._rows[slot] = row
                 self._take(slot, choice, reports)
 

@@ -37,6 +37,7 @@ class Loaded:
 
     engine: SlotEngine | FallbackEngine
     provenance: Provenance
+    device: str  # as torch names it: "cpu", "cuda:0"
 
 
 def load_engine(
@@ -62,7 +63,7 @@ def load_engine(
     _check_counts(slots, threads)
     place = _device(device)
     kind = _dtype(dtype, place)
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or _cores())
     checkpoint = find_checkpoint(model)
     network, tokenizer = _read(checkpoint, kind)
     engine = _engine(network, tokenizer, place, slots)
@@ -75,7 +76,7 @@ def load_engine(
         isa=torch.backends.cpu.get_cpu_capability() if place.type == "cpu" else "",
         dtype=next(name for name, value in DTYPES.items() if value == kind),
     )
-    return Loaded(engine, provenance)
+    return Loaded(engine, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 
 
 def _name(model: str, checkpoint: Checkpoint) -> str:
@@ -88,6 +89,11 @@ def _check_counts(slots: int | None, threads: int | None) -> None:
     for name, count in (("slots", slots), ("threads", threads)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")
+
+
+def _cores() -> int:
+    """The cores this process may use, where the system can tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(asked: str) -> torch.device:
@@ -153,7 +159,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
 def _engine(
     network: Any, tokenizer: Any, device: torch.device, slots: int | None
 ) -> SlotEngine | FallbackEngine:
-    """The slot engine, or for a model that it cannot run the fallback, which has one slot whatever is asked."""
+    """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
     if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
         return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config))
     weights = {name: tensor.to(device) for name, tensor in network.state_dict().items()}

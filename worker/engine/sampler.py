@@ -100,7 +100,7 @@ def _first_heads(logits: torch.Tensor, settings: dict[int, SamplingSettings]) ->
     for width, members in groups.items():
         values, tokens = torch.topk(logits[members], width, dim=-1)  # [members, width] each
         for row, row_values, row_tokens in zip(members, values.numpy(), tokens.numpy(), strict=True):
-            heads[row] = _sorted_head(row_values, row_tokens, logits.shape[-1])
+            heads[row] = sorted_head(row_values, row_tokens, logits.shape[-1])
     return heads
 
 
@@ -111,7 +111,7 @@ def _first_width(settings: SamplingSettings) -> int:
     return max(FIRST_WIDTH, 1 << (2 * settings.top_k - 1).bit_length())
 
 
-def _sorted_head(values: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64], vocabulary: int) -> Head:
+def sorted_head(values: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64], vocabulary: int) -> Head:
     order = np.lexsort((tokens, -values))
     values, tokens = values[order], tokens[order]
     whole = len(values) == vocabulary
@@ -121,14 +121,16 @@ def _sorted_head(values: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64],
 
 def _drawn(row: Logits, head: Head, settings: SamplingSettings, number: float) -> int:
     """Draw from the row, from a wider head where the first one is too narrow."""
-    total = None if settings.top_k else float(_weights(row, head.logits[0], settings.temperature).sum())
+    total = (
+        None if settings.top_k else float(relative_weights(row, head.logits[0], settings.temperature).sum())
+    )
     while True:
         try:
             return draw(head, settings, number, total)
         except TooNarrow:
             width = min(len(head.logits) * WIDENING, len(row))
             values, tokens = torch.topk(torch.from_numpy(row), width)
-            head = _sorted_head(values.numpy(), tokens.numpy(), len(row))
+            head = sorted_head(values.numpy(), tokens.numpy(), len(row))
 
 
 def draw(head: Head, settings: SamplingSettings, number: float, total: float | None) -> int:
@@ -141,7 +143,9 @@ def draw(head: Head, settings: SamplingSettings, number: float, total: float | N
     Raises:
         TooNarrow: the head ends before the answer.
     """
-    weights = _weights(head.logits, head.logits[0], settings.temperature)  # [width], the first one is 1
+    weights = relative_weights(
+        head.logits, head.logits[0], settings.temperature
+    )  # [width], the first one is 1
     kept = _top_k(head, settings.top_k) if settings.top_k else None
     cumulative = np.cumsum(weights[:kept])
     mass = float(cumulative[-1]) if total is None else total
@@ -174,7 +178,7 @@ def _within(head: Head, count: int, limit: int | None) -> int:
     return count
 
 
-def _weights(
+def relative_weights(
     logits: npt.NDArray[np.float32], largest: np.float32, temperature: float
 ) -> npt.NDArray[np.float64]:
     """Probabilities relative to the likeliest token's, after temperature."""

@@ -1,0 +1,44 @@
+"""A prompt file to measure with: the same bytes for the same number of rows, on every machine.
+
+Knows no database and no clock.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+SHORTEST, LONGEST = 40, 200  # characters of a prompt
+
+OPENINGS = ("Once upon a time", "The night train", "Dear editor,", "In the year 1911", "“Nobody knows”, she said,",
+            "A short review:", "Breaking news:", "My grandmother’s café")  # fmt: skip
+WORDS = ("the a of and in with her his their small old bright river letter window city garden winter machine story "
+         "walked opened wrote remembered carried waited over under through before because until slowly again never "
+         "always quiet morning harbour teacher doctor engine bread silver paper question answer").split()  # fmt: skip
+TOPICS = ("travel", "letters", "reviews", "news", "fiction")
+
+
+def write_prompts(path: Path, rows: int) -> None:
+    """Writes `rows` JSON lines: a custom_id and a prompt each, settings on every 10th, metadata on every 4th."""
+    random = Random(rows)
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(rows):
+            file.write(json.dumps(_row(random, number), ensure_ascii=False) + "\n")
+
+
+def _row(random: Random, number: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"custom_id": f"night-{number:08d}", "prompt": _prompt(random)}
+    if not number % 10:
+        row |= {"temperature": random.choice((0.7, 0.8, 0.9, 1.1)), "max_new_tokens": random.choice((32, 64, 128))}
+    if not number % 4:
+        row["metadata"] = {"topic": random.choice(TOPICS), "page": number // 40}
+    return row
+
+
+def _prompt(random: Random) -> str:
+    length = random.randint(SHORTEST, LONGEST)
+    text = random.choice(OPENINGS) + " " + " ".join(random.choices(WORDS, k=length // 4))
+    # Words are 5 or 6 letters with their space: the cut leaves the lengths evenly spread.
+    return text[:length].rstrip().ljust(SHORTEST, ".")

@@ -1,0 +1,229 @@
+"""Exports: a job's outputs as one file, and its dead and cancelled prompts as another beside it.
+
+Decides what is exported and whether; the forms are `writers`, the bytes' way is `new_file`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from contract.errors import InkmillError, UsageError
+from contract.policy import NO_SAFETY
+from contract.sampling import nearest
+from contract.spec import JobStatus
+from db.jobs import JobRow, get_job
+from db.reading import SELECTIONS, LostPrompt, StoredOutput, lost_prompts, outputs_in_order
+from db.session import Database
+from db.status import snapshot
+from producer.new_file import check_target, compressed, new_file, standard_output
+from producer.output_line import Lines
+from producer.writers.csv_table import write_csv
+from producer.writers.jsonl import write_jsonl, write_lost_jsonl
+from producer.writers.openai import write_lost_openai, write_openai
+from producer.writers.parquet_table import write_parquet
+
+STDOUT = Path("-")
+ON_FLAG = ("keep", "redact")
+
+FORMS: dict[str, Callable[[Iterable[StoredOutput], Lines, BinaryIO], int]] = {
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+    "parquet": write_parquet,
+    "openai": write_openai,
+}
+ENDINGS = {".csv": "csv", ".parquet": "parquet"}
+"""The form that a file's name asks for; every other ending, .jsonl and .json among them, is JSONL."""
+COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What an export wrote."""
+
+    path: Path  # "-" = standard output
+    errors_path: Path | None  # None = no prompt is dead or cancelled, or there is no file to put them beside
+    rows: int  # outputs
+    errors: int  # dead and cancelled prompts
+    form: str
+
+
+def read_only(only: str, safety: str) -> tuple[str, ...]:
+    """What `--only` says, as names of selections.
+
+    Args:
+        only: names with commas between them.
+        safety: the job's classifier, or "none".
+
+    Raises:
+        UsageError: a name is unknown, or it asks for clean texts that nobody scores.
+    """
+    return _checked([name.strip() for name in only.split(",") if name.strip()], safety)
+
+
+def export_job(
+    database: Database,
+    job_id: int,
+    out: Path | None,
+    *,
+    form: str | None = None,
+    only: Sequence[str] = ("all",),
+    allow_empty: bool = False,
+    on_flag: str | None = None,
+) -> ExportReport:
+    """Writes a job's outputs to `out`, by position and sample, and its dead and cancelled prompts beside it.
+
+    The prompts go to `OUT.errors.jsonl`; an older such file is removed where there are none. Both files appear
+    whole or not at all. Standard output has no file beside it: there the prompts are counted only. An unfinished
+    job is exported as far as it is.
+
+    An export without an output is refused, so that nobody trains on nothing, except where it is asked for, and where
+    all outputs are wanted and there are dead or cancelled prompts to tell of: then an empty file and the file of
+    those prompts are written.
+
+    Args:
+        out: a file; None or "-" is standard output.
+        form: a name of `FORMS`; None = by the file's ending, else JSONL.
+        only: names of selections; an output that any of them takes is exported.
+        allow_empty: write a file even if it has no output in it.
+        on_flag: "keep" or "redact" in place of what the job was submitted with.
+
+    Raises:
+        UsageError: the job, the file or the selection cannot be used; nothing was written.
+        InkmillError: the disk is full, or fails; an older file is still whole.
+    """
+    job = get_job(database, job_id)
+    if job.status == JobStatus.INGESTING:
+        raise UsageError(f"job {job_id} is still being submitted; wait until that command ends, then export")
+    target = None if out in (None, STDOUT) else out
+    plan = _Plan(job, target, form, _checked(only, job.safety), allow_empty, on_flag)
+    outputs = outputs_in_order(database, job.id, job.safety, job.settings, plan.only)
+    with closing(outputs):
+        return plan.carry_out(database, outputs)
+
+
+class _Plan:
+    """One export, checked before it begins."""
+
+    def __init__(
+        self,
+        job: JobRow,
+        target: Path | None,
+        form: str | None,
+        only: tuple[str, ...],
+        allow_empty: bool,
+        on_flag: str | None,
+    ) -> None:
+        self.job, self.target, self.only, self.allow_empty = job, target, only, allow_empty
+        self.form, self.compression = _form(form, target)
+        self.lines = Lines(job.id, redact=_redacts(job.on_flag if on_flag is None else on_flag))
+        self.errors_target: Path | None = None
+        if target is not None:
+            check_target(target)
+            self.errors_target = target.with_name(target.name + ".errors.jsonl")
+            check_target(self.errors_target)
+
+    def carry_out(self, database: Database, outputs: Iterator[StoredOutput]) -> ExportReport:
+        first = next(outputs, None)
+        if first is None:
+            self._check_empty(database)
+        errors = self._write_errors(database)
+        with self._opened() as file:
+            rows = FORMS[self.form](outputs if first is None else chain([first], outputs), self.lines, file)
+        if self.errors_target and not errors:
+            _remove(self.errors_target)
+        return ExportReport(
+            path=self.target or STDOUT,
+            errors_path=self.errors_target if errors else None,
+            rows=rows,
+            errors=errors,
+            form=self.form,
+        )
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        with (
+            new_file(self.target) if self.target else standard_output() as file,
+            compressed(file, self.compression) as inner,
+        ):
+            yield inner
+
+    def _write_errors(self, database: Database) -> int:
+        """Before the outputs: where the disk is too full for this little, the old export stays as it was."""
+        prompts = lost_prompts(database, self.job.id)
+        with closing(prompts):
+            first = next(prompts, None)
+            if first is None or self.errors_target is None:
+                return sum(1 for _ in prompts) + (first is not None)
+            lost: Iterable[LostPrompt] = chain([first], prompts)
+            with new_file(self.errors_target) as file:
+                write = write_lost_openai if self.form == "openai" else write_lost_jsonl
+                return write(lost, self.job.id, file)
+
+    def _check_empty(self, database: Database) -> None:
+        now = snapshot(database, self.job.id)
+        if self.allow_empty or ("all" in self.only and now.dead + now.cancelled):
+            return
+        if not now.generated:
+            raise UsageError(
+                f"job {now.id} has no outputs yet, it is {now.status}; follow it with 'inkmill watch {now.id}', "
+                "or say --allow-empty for an empty file"
+            )
+        raise UsageError(
+            f"job {now.id} has {now.generated:,} outputs ({now.scored:,} scored, {now.flagged:,} flagged), and none "
+            f"of them is {' or '.join(self.only)}; say --only all, or --allow-empty for an empty file"
+        )
+
+
+def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
+    for name in only:
+        if name not in SELECTIONS:
+            near = nearest(name, SELECTIONS)
+            hint = f"did you mean {near}?" if near else "use some of " + ", ".join(SELECTIONS)
+            raise UsageError(f"--only {name}: is not a choice of outputs; {hint}")
+    if not only:
+        raise UsageError("--only: names no outputs; use some of " + ", ".join(SELECTIONS))
+    if "clean" in only and safety == NO_SAFETY:
+        raise UsageError("--only clean: this job has safety none, so no text of it was scored; say --only all")
+    return tuple(dict.fromkeys(only))
+
+
+def _redacts(on_flag: str) -> bool:
+    if on_flag not in ON_FLAG:
+        raise UsageError(f"--on-flag {on_flag}: must be {' or '.join(ON_FLAG)}")
+    return on_flag == "redact"
+
+
+def _form(said: str | None, target: Path | None) -> tuple[str, str]:
+    """The form and the compression, "" for none.
+
+    Raises:
+        UsageError: there is no such form, or it cannot go there.
+    """
+    if said is not None and said not in FORMS:
+        near = nearest(said, FORMS)
+        hint = f"did you mean {near}?" if near else "use one of " + ", ".join(FORMS)
+        raise UsageError(f"--format {said}: is not a form of export; {hint}")
+    name = target.name.lower() if target else ""
+    compression = COMPRESSIONS.get(Path(name).suffix, "")
+    form = said or ENDINGS.get(Path(Path(name).stem if compression else name).suffix, "jsonl")
+    if form == "parquet" and compression:
+        raise UsageError(f"-o {target}: Parquet is compressed inside already; leave out .{compression}")
+    if form == "parquet" and target is None and sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("-o -: Parquet is no text for a terminal; name a file, or send standard output to one")
+    return form, compression
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as wrong:
+        raise InkmillError(
+            f"{path}: is of an earlier export and could not be removed ({wrong.strerror}); remove it, no prompt of "
+            "this job is dead"
+        ) from wrong

@@ -1,0 +1,158 @@
+"""Where an export's bytes go: a file that appears whole or not at all, or standard output.
+
+Bytes only. A file is written under another name in its own folder, reaches the disk, and only then takes its name.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gzip
+import io
+import os
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from contract.errors import InkmillError, UsageError
+
+PREFIX, SUFFIX = ".inkmill-", ".tmp"
+BUFFER = 1 << 20
+SWEPT_AFTER_SECONDS = 60
+"""A younger unfinished file may be one that its process has not locked yet."""
+ROOM = "nothing was lost: make room or name another place, and export again"
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+
+
+def check_target(path: Path) -> None:
+    """Makes sure, before any work, that a file can appear under `path`.
+
+    Raises:
+        UsageError: its folder is missing or it names something other than a file.
+    """
+    try:
+        if not path.parent.is_dir():
+            raise UsageError(f"-o {path}: there is no folder {path.parent}; make it, or name another one")
+        found = path.stat().st_mode if path.exists() else None  # through a link: what looks like a file may be a device
+        with suppress(FileNotFoundError):
+            path.lstat()
+    except (OSError, ValueError) as wrong:  # a name that is too long, a folder that may not be entered
+        raise UsageError(f"-o {path}: cannot be written ({_said(wrong)}); name another file") from wrong
+    if found is not None and stat.S_ISDIR(found):
+        raise UsageError(f"-o {path}: is a folder; name a file in it")
+    if found is not None and not stat.S_ISREG(found):
+        raise UsageError(f"-o {path}: is no ordinary file; use '-o -' and send standard output there")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when the block ends well; else nothing of it stays, and an old file does.
+
+    Only its owner can read it. Where `path` is a symbolic link, the file takes the link's place: what the link
+    points at is not touched. A process that is killed leaves a hidden `.inkmill-….tmp`, which the next file made in
+    that folder a minute later takes away.
+
+    Raises:
+        UsageError: the folder refuses a new file.
+        InkmillError: the disk is full, or fails.
+    """
+    with _translated(str(path), InkmillError, ROOM):
+        _sweep(path.parent)
+        descriptor, temporary = _make(path)
+        try:
+            with os.fdopen(descriptor, "wb", BUFFER) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            _sync(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def _make(path: Path) -> tuple[int, str]:
+    with _translated(f"-o {path}", UsageError, "name a file where you may write"):
+        descriptor, temporary = tempfile.mkstemp(SUFFIX, PREFIX, path.parent)  # mode 0600, never through a link
+    with suppress(OSError):  # some network disks know no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor, temporary
+
+
+def _sweep(folder: Path) -> None:
+    """Takes away what killed processes left: files of ours that nobody holds locked."""
+    for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                found = os.fstat(descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if found.st_uid == os.geteuid() and time.time() - found.st_mtime > SWEPT_AFTER_SECONDS:
+                    left.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as wrong:
+        if wrong.errno != errno.EINVAL:  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Standard output as bytes. A reader that leaves early is a BrokenPipeError, as everywhere.
+
+    Raises:
+        UsageError: it is closed.
+        InkmillError: what it goes to is full, or fails.
+    """
+    if sys.stdout is None:
+        raise UsageError("-o -: standard output is closed; name a file")
+    with _translated("standard output", InkmillError, "what was written is not whole"):
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+
+
+@contextmanager
+def compressed(file: BinaryIO, kind: str) -> Iterator[BinaryIO]:
+    """`file` behind a compressor: `gz`, `zst`, or none where `kind` is empty."""
+    if not kind:
+        yield file
+        return
+    if kind == "gz":  # no name and no time inside: the same rows are the same bytes
+        inner: object = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
+    else:
+        inner = zstandard.ZstdCompressor().stream_writer(file, closefd=False)
+    with io.BufferedWriter(cast(io.RawIOBase, inner), BUFFER) as buffered:
+        yield cast(BinaryIO, buffered)
+
+
+@contextmanager
+def _translated(where: str, kind: type[InkmillError], advice: str) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as wrong:
+        raise kind(f"{where}: could not be written ({_said(wrong)}); {advice}") from wrong
+
+
+def _said(wrong: OSError | ValueError) -> str:
+    if not isinstance(wrong, OSError):
+        return str(wrong)
+    return FULL.get(wrong.errno or 0) or wrong.strerror or str(wrong)

@@ -1,0 +1,123 @@
+"""What an export says of one output, or of one prompt without any: the fields, in the order of an export line.
+
+Knows no file; the writers lay these fields out in their forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from contract.policy import LABELS
+from contract.spec import SamplingSettings
+from db.reading import LostPrompt, StoredOutput
+
+KNOWN_SETTINGS = 4096
+
+COLUMNS = (
+    "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
+    "mean_logprob", *(f"score_{label}" for label in LABELS), "flagged", "flag_reasons", "review", "metadata",
+    "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "logprobs", "redacted",
+)  # fmt: skip
+"""The columns of every table, whatever the job asked for: `scores` has one for each label."""
+
+_JSON_COLUMNS = ("review", "metadata", "settings", "logprobs")
+
+
+class Lines:
+    """Makes the export lines of one job.
+
+    Where flagged texts are withheld, every line ends in `redacted`; in the lines where it is true, `text` and
+    `logprobs` (the text's own tokens) are null. A flagged text that a person approved is not withheld.
+    """
+
+    def __init__(self, job_id: int, *, redact: bool) -> None:
+        self.job_id = job_id
+        self._redact = redact
+        self._settings: dict[SamplingSettings, dict[str, Any]] = {}
+
+    def redacted(self, output: StoredOutput) -> bool:
+        """Whether the output's text is withheld."""
+        return self._redact and output.flagged and output.decision != "approve"
+
+    def of(self, output: StoredOutput) -> dict[str, Any]:
+        """The output's line. `logprobs` are in it where its settings asked for them."""
+        redacted = self.redacted(output)
+        line = {
+            "id": output.id,
+            "job": self.job_id,
+            "custom_id": output.custom_id,
+            "position": output.position,
+            "sample_index": output.sample_index,
+            "prompt": output.prompt,
+            "text": None if redacted else output.text,
+            "finish_reason": output.finish_reason,
+            "tokens": output.tokens,
+            "seed": output.seed,
+            "mean_logprob": output.mean_logprob,
+            "scores": output.scores,
+            "flagged": output.flagged,
+            "flag_reasons": output.flag_reasons,
+            "review": None,
+            "metadata": output.metadata,
+            "model": output.model,
+            "revision": output.revision,
+            "dtype": output.dtype,
+            "device": output.device,
+            "torch": output.torch,
+            "engine": output.engine,
+            "settings": self._settings_of(output.settings),
+            "isa": output.isa,
+        }
+        if output.settings.logprobs:
+            line["logprobs"] = None if redacted else output.logprobs
+        if self._redact:
+            line["redacted"] = redacted
+        return line
+
+    def cells(self, output: StoredOutput) -> list[Any]:
+        """The output's line as a row of a table, a value for each of `COLUMNS`; what is nested is JSON text."""
+        line = self.of(output)
+        scores: Mapping[str, float] = line["scores"]
+        line.update((f"score_{label}", score) for label, score in scores.items())
+        line.setdefault("redacted", False)
+        for name in _JSON_COLUMNS:
+            value = line.get(name)
+            line[name] = None if value is None else orjson.dumps(value).decode()
+        return [line.get(name) for name in COLUMNS]
+
+    def _settings_of(self, settings: SamplingSettings) -> dict[str, Any]:
+        # Rows mostly differ in nothing but their own seeds.
+        common = settings if settings.seed is None else replace(settings, seed=None)
+        known = self._settings.get(common)
+        if known is None:
+            known = common.to_dict()
+            if len(self._settings) < KNOWN_SETTINGS:
+                self._settings[common] = known
+        return known if settings.seed is None else {**known, "seed": settings.seed}
+
+
+def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
+    """The line of a dead or cancelled prompt."""
+    return {
+        "job": job_id,
+        "custom_id": prompt.custom_id,
+        "position": prompt.position,
+        "prompt": prompt.prompt,
+        "status": prompt.status,
+        "reason": prompt.reason,
+        "metadata": prompt.metadata,
+    }
+
+
+def json_line(line: dict[str, Any]) -> bytes:
+    """The line as JSON bytes, with its line ending."""
+    try:
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:
+        # Metadata may be nested as deep as orjson goes; inside the line it would be one level deeper.
+        whole = line | {"metadata": orjson.Fragment(orjson.dumps(line["metadata"]))}
+        return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)

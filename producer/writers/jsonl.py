@@ -1,0 +1,27 @@
+"""JSON Lines: an object a line, as `producer.output_line` makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from db.reading import LostPrompt, StoredOutput
+from producer.output_line import Lines, json_line, lost_line
+
+
+def write_jsonl(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:
+    """Writes a line for each output. Returns how many."""
+    rows = 0
+    for output in outputs:
+        file.write(json_line(lines.of(output)))
+        rows += 1
+    return rows
+
+
+def write_lost_jsonl(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO) -> int:
+    """Writes a line for each dead or cancelled prompt. Returns how many."""
+    rows = 0
+    for prompt in prompts:
+        file.write(json_line(lost_line(job_id, prompt)))
+        rows += 1
+    return rows

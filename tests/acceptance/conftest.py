@@ -1,0 +1,166 @@
+"""The whole program as a user runs it: the installed command, real processes, real Redis, real databases."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+INKMILL = [sys.executable, "-m", "inkmill"]
+
+
+@dataclass
+class Home:
+    """One home folder and the commands run in it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def env(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("INKMILL_")}
+        mine = {
+            "INKMILL_HOME": str(self.folder),
+            "INKMILL_LEASE_SECONDS": "4",
+            "INKMILL_SWEEP_SECONDS": "1",
+            "INKMILL_IDLE_SECONDS": "20",
+            "HF_HUB_OFFLINE": "1",
+            "NO_COLOR": "1",
+        }
+        return clean | mine | self.environment
+
+    def inkmill(self, *words: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end; a status other than `code` fails the test with its output."""
+        done = subprocess.run(
+            [*INKMILL, *words], env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=280, **options
+        )
+        if code is not None:
+            assert done.returncode == code, f"{words} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """Starts a command that goes on; its output is in the log files of the home."""
+        log = (self.folder / f"{words[0]}-{len(self.started)}.log").open("wb")
+        process = subprocess.Popen([*INKMILL, *words], env=self.env, cwd=self.folder, stdout=log, stderr=log)
+        self.started.append(process)
+        return process
+
+    def status(self, job: int = 1) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json").stdout)
+        return found
+
+    def until(self, met: Callable[[dict[str, Any]], bool], job: int = 1, seconds: float = 240) -> dict[str, Any]:
+        """Waits until the job's status meets a condition."""
+        deadline = time.monotonic() + seconds
+        while True:
+            now = self.status(job)
+            if met(now):
+                return now
+            assert time.monotonic() < deadline, f"waited {seconds} s in vain: {now}\n{self.logs()}"
+            time.sleep(0.3)
+
+    def finished(self, job: int = 1, seconds: float = 240) -> dict[str, Any]:
+        over = ("completed", "cancelled", "failed")
+        return self.until(lambda now: now["status"] in over, job, seconds)
+
+    def worker_children(self) -> list[psutil.Process]:
+        """The processes of this home that hold a model."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            try:
+                if "worker.child" in (process.info["cmdline"] or []) and (
+                    process.environ().get("INKMILL_HOME") == str(self.folder)
+                ):
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def kill_workers(self) -> int:
+        """kill -9 on everything that holds a model. Returns how many were hit."""
+        victims = self.worker_children()
+        for process in victims:
+            process.kill()
+        return len(victims)
+
+    def redis(self) -> Any:
+        import redis
+
+        folder = self.folder / "redis"
+        return redis.Redis(
+            unix_socket_path=str(folder / "redis.sock"), password=(folder / "password").read_text().strip()
+        )
+
+    def logs(self) -> str:
+        files = sorted(self.folder.glob("*.log")) + sorted(self.folder.glob("logs/*.log"))
+        return "\n".join(f"== {file.name}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+
+    def close(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.started:
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        subprocess.run([*INKMILL, "stop"], env=self.env, cwd=self.folder, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path)
+    yield home
+    home.close()
+
+
+@pytest.fixture(scope="session")
+def stock_redis() -> str:
+    """The path of Debian's redis-server."""
+    found = shutil.which("redis-server")
+    if found is None and os.environ.get("CI"):
+        pytest.fail("redis-server is not installed; CI installs Debian's package")
+    if found is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    return found
+
+
+def write_prompts(path: Path, count: int, n: int = 3) -> Path:
+    """A prompt file of mixed settings: short and long, greedy and sampled, penalties, stops, seeds of their own."""
+    starts = ["The captain", "At dawn", "On market day", "Dear Aunt", "To make the soup", "“You", "We reached", ""]
+    mixed: list[dict[str, Any]] = [
+        {},
+        {"temperature": 0.7},
+        {"top_p": 0.9},
+        {"top_k": 5},
+        {"min_p": 0.1},
+        {"repetition_penalty": 1.2},
+        {"presence_penalty": 0.5, "frequency_penalty": 0.3},
+        {"top_k": 0},
+        {"stop": ["."]},
+        {"no_repeat_ngram_size": 3},
+        {"temperature": 1.2, "top_k": 0, "top_p": 0.95},
+        {"min_new_tokens": 4},
+        {"bad_words": ["sea"]},
+    ]
+    with path.open("w") as file:
+        for number in range(count):
+            row = {"custom_id": f"r-{number}", "prompt": starts[number % len(starts)], "n": n}
+            row["max_new_tokens"] = (4, 8, 12, 20)[number % 4]
+            row |= mixed[number % len(mixed)]
+            if number % 50 == 0:
+                row["seed"] = number
+            file.write(json.dumps(row) + "\n")
+    return path

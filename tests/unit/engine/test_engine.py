@@ -1,0 +1,288 @@
+"""The slot engine's texts: what is asked for, what comes back, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import SENTENCES, Tiny, run_all, settings
+
+from contract.spec import SamplingSettings
+from worker.engine.sequence import Completion, Fault, Request
+
+Write = Callable[..., Completion]
+
+PROMPTS = [sentence[:length] for sentence in SENTENCES for length in (1, 4, 9, 15, 22, 31)]
+
+
+def generated(tiny: Tiny, prompt: str, **options: Any) -> tuple[list[int], str]:
+    """transformers' own continuation: token ids and text."""
+    ids = torch.tensor([tiny.tokenizer(prompt)["input_ids"]])
+    end = tiny.tokenizer.eos_token_id
+    with torch.inference_mode():
+        output = tiny.reference.generate(
+            ids, attention_mask=torch.ones_like(ids), pad_token_id=end, do_sample=False, **options
+        )
+    new = output[0, ids.shape[1] :].tolist()
+    text = tiny.tokenizer.decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return new, text.replace("\0", "\ufffd")
+
+
+def test_greedy_texts_are_those_of_transformers(tiny: Tiny) -> None:
+    greedy = settings(do_sample=False, max_new_tokens=24)
+    reports = run_all(tiny.engine(5), [Request(prompt, prompt, greedy, 0) for prompt in PROMPTS])
+    for prompt in PROMPTS:
+        new, text = generated(tiny, prompt, max_new_tokens=24)
+        assert (reports[prompt].text, reports[prompt].tokens) == (text, len(new)), prompt
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"repetition_penalty": 1.4}, {"repetition_penalty": 1.4}),
+        ({"no_repeat_ngram_size": 2}, {"no_repeat_ngram_size": 2}),
+        ({"min_new_tokens": 12}, {"min_new_tokens": 12}),
+    ],
+)
+def test_greedy_texts_with_penalties_and_bans_are_those_of_transformers(
+    tiny: Tiny, ours: dict[str, Any], theirs: dict[str, Any]
+) -> None:
+    greedy = settings(do_sample=False, max_new_tokens=20, **ours)
+    reports = run_all(tiny.engine(8), [Request(prompt, prompt, greedy, 0) for prompt in PROMPTS])
+    for prompt in PROMPTS:
+        assert reports[prompt].text == generated(tiny, prompt, max_new_tokens=20, **theirs)[1], prompt
+
+
+def test_a_seed_always_gives_the_same_text_and_another_seed_another(write: Write) -> None:
+    texts = {write(seed=seed, max_new_tokens=20).text for seed in (1, 2, 3, 1, 2, 3)}
+    assert len(texts) == 3
+
+
+def test_an_empty_prompt_means_the_end_of_text_token(write: Write) -> None:
+    assert write("", max_new_tokens=10) == write("<|endoftext|>", max_new_tokens=10)
+    assert write("").prompt_tokens == 1
+
+
+def test_the_end_of_text_token_ends_a_text_and_is_counted(tiny: Tiny, write: Write) -> None:
+    end = tiny.tokenizer.eos_token_id
+    done = write(logit_bias=((end, 100.0),), max_new_tokens=9, logprobs=1)
+    assert (done.text, done.finish_reason, done.tokens) == ("", "stop", 1)
+    assert done.logprobs is not None
+    assert done.logprobs[0]["token"] == "<|endoftext|>"
+
+
+def test_min_new_tokens_holds_the_end_of_text_back(tiny: Tiny, write: Write) -> None:
+    end = tiny.tokenizer.eos_token_id
+    done = write(logit_bias=((end, 100.0),), min_new_tokens=4, max_new_tokens=9)
+    assert (done.finish_reason, done.tokens) == ("stop", 5)
+    assert done.text
+
+
+def test_one_new_token_is_possible(write: Write) -> None:
+    assert write(max_new_tokens=1).tokens == 1
+
+
+def test_a_stop_string_cuts_the_text_even_if_it_straddles_tokens(write: Write) -> None:
+    whole = write(max_new_tokens=30, do_sample=False, logprobs=1)
+    assert whole.logprobs is not None
+    for start in range(1, len(whole.text) - 4):
+        stop = whole.text[start : start + 3]
+        if "\ufffd" in stop:
+            continue
+        cut = write(max_new_tokens=30, do_sample=False, stop=("never written", stop))
+        assert (cut.text, cut.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
+        assert cut.tokens <= whole.tokens
+
+
+def test_characters_split_over_tokens_come_out_whole(tiny: Tiny, write: Write) -> None:
+    """Force, one after the other, the three byte tokens of a character that has no token of its own."""
+    tokens = tiny.tokenizer("한")["input_ids"]
+    assert [len(tiny.vocabulary.piece(token)) for token in tokens] == [1, 1, 1]
+    bias = tuple(zip(tokens, (600.0, 400.0, 200.0), strict=True))
+    done = write(logit_bias=bias, no_repeat_ngram_size=1, do_sample=False, max_new_tokens=3)
+    assert done.text == "한"
+
+
+def test_every_text_is_what_its_tokens_decode_to(tiny: Tiny) -> None:
+    requests = [Request(seed, "The", settings(max_new_tokens=25, logprobs=1), seed) for seed in range(20)]
+    engine = tiny.engine(6)
+    engine.add(requests)
+    written: dict[int, list[int]] = {}
+    while engine.pending:
+        rows = {row.sequence.request.key: row.sequence for row in engine._rows.values()}
+        written.update({key: sequence.tokens for key, sequence in rows.items()})
+        for report in engine.step():
+            expected = tiny.tokenizer.decode(
+                written[report.key], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            assert report.text == expected.replace("\0", "\ufffd")
+
+
+def test_bad_words_are_never_written_with_or_without_a_space(tiny: Tiny, write: Write) -> None:
+    word = "the"
+    forced = tuple(
+        (token, 30.0) for spelling in ("the", " the") for token in tiny.tokenizer(spelling)["input_ids"]
+    )
+    assert "the" in write(logit_bias=forced, max_new_tokens=12).text
+    for seed in range(5):
+        assert "the" not in write(logit_bias=forced, max_new_tokens=12, bad_words=(word,), seed=seed).text
+
+
+def test_no_ngram_is_written_twice(tiny: Tiny) -> None:
+    request = Request(
+        "k", "Once upon a time", settings(max_new_tokens=60, no_repeat_ngram_size=2, top_k=3), 3
+    )
+    engine = tiny.engine(1)
+    engine.add([request])
+    tokens: list[int] = []
+    while engine.pending:
+        if engine._rows:
+            tokens = engine._rows[0].state.context.tolist()
+        engine.step()
+    pairs = list(zip(tokens, tokens[1:], strict=False))
+    assert len(pairs) > 30
+    assert len(pairs) == len(set(pairs))
+
+
+def test_logprobs_hold_a_line_for_each_token_and_their_mean_is_mean_logprob(write: Write) -> None:
+    done = write(max_new_tokens=15, logprobs=5, temperature=1.7, repetition_penalty=1.5)
+    assert done.logprobs is not None
+    assert len(done.logprobs) == done.tokens == 15
+    assert all(len(line["top"]) == 5 for line in done.logprobs)
+    assert all(line["logprob"] <= max(line["top"].values()) for line in done.logprobs)
+    mean = sum(line["logprob"] for line in done.logprobs) / 15
+    assert done.mean_logprob == pytest.approx(mean)
+    assert write(max_new_tokens=15).logprobs is None
+
+
+def test_mean_logprob_is_that_of_the_raw_model(tiny: Tiny) -> None:
+    """Compare with transformers' own logits over the same tokens, before any bias or penalty."""
+    own = settings(max_new_tokens=9, min_new_tokens=9, temperature=2.0, logit_bias=((40, 5.0),), logprobs=1)
+    engine = tiny.engine(1)
+    engine.add([Request(0, "Once", own, 1)])
+    engine.step()
+    row = engine._rows[0]
+    (report,) = run_all(engine).values()
+    assert isinstance(report, Completion)
+    with torch.inference_mode():
+        logits = tiny.reference(torch.tensor([[*row.prompt, *row.sequence.tokens]])).logits[0]
+    logprobs = torch.log_softmax(logits, dim=-1)[len(row.prompt) - 1 :]
+    expected = [float(logprobs[i, token]) for i, token in enumerate(row.sequence.tokens)]
+    assert report.mean_logprob == pytest.approx(sum(expected) / 9, abs=1e-4)
+    assert report.logprobs is not None
+    assert [line["logprob"] for line in report.logprobs] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "values", "words"),
+    [
+        (
+            "word " * 40,
+            {"max_new_tokens": 100},
+            ["together", "more than the model's 128 positions", "shorten"],
+        ),
+        ("x", {"logit_bias": ((7, 1.0), (100_000, 1.0))}, ["logit_bias", "100000"]),
+        ("half \ud800", {}, ["surrogate"]),
+        ("x", {"bad_words": ("\udfff",)}, ["surrogate"]),
+        ("x", {"stop": ("\ud800",)}, ["surrogates"]),
+    ],
+)
+def test_a_request_that_can_never_be_served_is_a_certain_fault(
+    tiny: Tiny, prompt: str, values: dict[str, Any], words: list[str]
+) -> None:
+    reports = run_all(
+        tiny.engine(2), [Request("bad", prompt, settings(**values), 0), Request("good", "x", settings(), 0)]
+    )
+    fault = reports["bad"]
+    assert isinstance(fault, Fault)
+    assert fault.certain
+    assert all(word in fault.reason for word in words), fault.reason
+    assert isinstance(reports["good"], Completion)
+
+
+def test_the_fault_of_a_prompt_that_is_too_long_says_both_numbers(tiny: Tiny) -> None:
+    (fault,) = run_all(tiny.engine(1), [Request(0, "x" * 60, settings(max_new_tokens=100), 0)]).values()
+    tokens = len(tiny.vocabulary.encode("x" * 60))
+    assert isinstance(fault, Fault)
+    assert fault.reason == (
+        f"the prompt has {tokens} tokens and max_new_tokens is 100: together {tokens + 100}, "
+        "more than the model's 128 positions; shorten the prompt or lower max_new_tokens"
+    )
+
+
+def test_the_last_position_can_be_used(tiny: Tiny) -> None:
+    prompt = "x"
+    report = run_all(
+        tiny.engine(1), [Request(0, prompt, settings(max_new_tokens=127, min_new_tokens=127), 0)]
+    )[0]
+    assert isinstance(report, Completion)
+    assert report.tokens == 127
+
+
+def test_a_seed_out_of_range_is_a_certain_fault(tiny: Tiny) -> None:
+    reports = run_all(
+        tiny.engine(1), [Request(seed, "x", settings(), seed) for seed in (-1, 2**64, 2**64 - 1)]
+    )
+    assert [isinstance(report, Fault) for report in reports.values()] == [True, True, False]
+
+
+def test_no_work_is_no_reports(tiny: Tiny) -> None:
+    engine = tiny.engine(3)
+    engine.add([])
+    assert engine.step() == []
+    assert (engine.pending, engine.active, engine.free) == (0, 0, 3)
+
+
+def test_a_free_slot_is_refilled_before_the_next_decode(tiny: Tiny) -> None:
+    lengths = [2, 9, 3, 5, 4, 7]
+    engine = tiny.engine(2)
+    engine.add(
+        Request(i, "x", settings(max_new_tokens=length, min_new_tokens=length), i)
+        for i, length in enumerate(lengths)
+    )
+    decodes = 0
+    forward = engine.model.decode
+
+    class Counting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny.model, name)
+
+        def decode(self, tokens: Any, positions: Any, slots: Any, cache: Any) -> torch.Tensor:
+            nonlocal decodes
+            decodes += 1
+            if engine.pending >= 2:
+                assert len(tokens) == 2
+            return forward(tokens, positions, slots, cache)
+
+    engine.model = Counting()  # type: ignore[assignment]
+    assert len(run_all(engine)) == 6
+    assert decodes <= sum(length - 1 for length in lengths) / 2 + max(lengths)
+
+
+def test_a_cancelled_request_is_never_reported_and_its_slot_is_free(tiny: Tiny) -> None:
+    engine = tiny.engine(2)
+    engine.add(Request(i, "x", SamplingSettings(max_new_tokens=30, min_new_tokens=30), i) for i in range(4))
+    assert engine.step() == []
+    assert (engine.active, engine.free, engine.pending) == (2, 0, 4)
+    engine.cancel([0, 3, "never added"])
+    assert (engine.active, engine.free, engine.pending) == (1, 1, 2)
+    assert set(run_all(engine)) == {1, 2}
+
+
+def test_a_key_that_is_pending_cannot_be_added_again(tiny: Tiny) -> None:
+    engine = tiny.engine(1)
+    engine.add([Request("k", "x", settings(), 0)])
+    with pytest.raises(ValueError, match="already holds"):
+        engine.add([Request("k", "y", settings(), 0)])
+
+
+def test_long_prompts_are_taken_in_over_several_steps(tiny: Tiny) -> None:
+    engine = tiny.engine(64)
+    engine.add(
+        Request(i, "x y z w " * 14, settings(max_new_tokens=20, min_new_tokens=20), i) for i in range(64)
+    )
+    engine.step()
+    assert 0 < engine.active < 64
+    assert len(run_all(engine)) == 64

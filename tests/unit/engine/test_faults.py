@@ -1,0 +1,227 @@
+"""Failures: whose they are, what restarts, and that nobody else's text changes by a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import Tiny, run_all, settings
+
+from worker.engine.engine import SlotEngine, out_of_memory
+from worker.engine.kv_cache import KVCache
+from worker.engine.sequence import Completion, Fault, Request
+
+POISON = "The river"
+
+
+class Failing:
+    """The model, with a failure of the test's choice before each forward pass."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.before_prefill: Callable[[Sequence[int]], None] = lambda tokens: None
+        self.before_decode: Callable[[Sequence[int]], None] = lambda slots: None
+        self.in_slot: dict[int, tuple[int, ...]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def prefill(self, tokens: Sequence[int], slot: int, cache: KVCache) -> torch.Tensor:
+        self.before_prefill(tokens)
+        self.in_slot[slot] = tuple(tokens)
+        result: torch.Tensor = self._model.prefill(tokens, slot, cache)
+        return result
+
+    def decode(
+        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], cache: KVCache
+    ) -> torch.Tensor:
+        self.before_decode(slots)
+        result: torch.Tensor = self._model.decode(tokens, positions, slots, cache)
+        return result
+
+
+def requests(count: int = 9, poisoned: Sequence[int] = ()) -> list[Request]:
+    own = settings(max_new_tokens=8, min_new_tokens=8)
+    return [Request(i, POISON if i in poisoned else f"prompt {i}", own, i) for i in range(count)]
+
+
+def failing_engine(tiny: Tiny, slots: int) -> tuple[SlotEngine, Failing]:
+    engine, model = tiny.engine(slots), Failing(tiny.model)
+    engine.model = model  # type: ignore[assignment]
+    return engine, model
+
+
+def faults_of(reports: dict[Any, Any]) -> dict[Any, Fault]:
+    return {key: report for key, report in reports.items() if isinstance(report, Fault)}
+
+
+def others_are_unchanged(tiny: Tiny, reports: dict[Any, Any], asked: list[Request]) -> bool:
+    faults, right = faults_of(reports), run_all(tiny.engine(3), asked)
+    assert set(reports) == set(right)
+    return all(reports[key] == right[key] for key in reports if key not in faults)
+
+
+def test_an_error_at_admission_belongs_to_that_request(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 4)
+    poison = tiny.vocabulary.encode(POISON)
+
+    def fail(tokens: Sequence[int]) -> None:
+        if list(tokens) == poison:
+            raise RuntimeError("a kernel failed")
+
+    model.before_prefill = fail
+    reports = run_all(engine, requests(poisoned=[2, 6]))
+    assert faults_of(reports) == {
+        key: Fault(key, "RuntimeError: a kernel failed", certain=False) for key in (2, 6)
+    }
+    assert others_are_unchanged(tiny, reports, requests(poisoned=[2, 6]))
+
+
+def test_an_error_in_a_rows_own_sampling_belongs_to_that_request(tiny: Tiny) -> None:
+    own = settings(max_new_tokens=9, min_new_tokens=9)
+    engine = tiny.engine(5)
+    engine.add([*requests(4), Request("own", "x", own, 1)])
+    engine.step()
+    row = next(row for row in engine._rows.values() if row.sequence.request.key == "own")
+    row.state._eos = [10**9]  # spoil its sampling state: banning that token is an index error
+    reports = run_all(engine)
+    assert list(faults_of(reports)) == ["own"]
+    assert "IndexError" in reports["own"].reason
+    assert not reports["own"].certain
+    right = run_all(tiny.engine(1), requests(4))
+    assert all(reports[key] == right[key] for key in range(4))
+
+
+@pytest.mark.parametrize("poisoned", [[0], [4], [8], [1, 2], [0, 4, 8], list(range(9))])
+def test_a_shared_step_that_fails_charges_only_those_that_fail_alone(tiny: Tiny, poisoned: list[int]) -> None:
+    engine, model = failing_engine(tiny, 6)
+    poison = tuple(tiny.vocabulary.encode(POISON))
+
+    def fail(slots: Sequence[int]) -> None:
+        if any(model.in_slot[slot] == poison for slot in slots):
+            raise RuntimeError("illegal instruction")
+
+    model.before_decode = fail
+    reports = run_all(engine, requests(poisoned=poisoned))
+    assert sorted(faults_of(reports)) == poisoned
+    assert all(not fault.certain for fault in faults_of(reports).values())
+    assert others_are_unchanged(tiny, reports, requests(poisoned=poisoned))
+    assert (engine.slots, engine.pending, engine.active) == (6, 0, 0)
+
+
+def test_a_failure_that_happens_once_charges_nobody(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 5)
+    calls = 0
+
+    def fail(slots: Sequence[int]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise RuntimeError("a cosmic ray")
+
+    model.before_decode = fail
+    reports = run_all(engine, requests())
+    assert not faults_of(reports)
+    assert others_are_unchanged(tiny, reports, requests())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+@pytest.mark.parametrize("where", ["before_decode", "before_prefill"])
+def test_out_of_memory_halves_the_slots_and_charges_nobody(tiny: Tiny, error: Exception, where: str) -> None:
+    engine, model = failing_engine(tiny, 8)
+
+    def fail(_: Sequence[int]) -> None:
+        if engine.active > 3:
+            raise error
+
+    setattr(model, where, fail)
+    reports = run_all(engine, requests())
+    assert not faults_of(reports)
+    assert engine.slots == 2
+    assert others_are_unchanged(tiny, reports, requests())
+
+
+def test_out_of_memory_with_one_slot_and_one_sequence_is_a_fault_of_that_request(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 4)
+    poison = tuple(tiny.vocabulary.encode(POISON))
+
+    def fail(slots: Sequence[int]) -> None:
+        if any(model.in_slot[slot] == poison for slot in slots):
+            raise torch.OutOfMemoryError("out of memory")
+
+    model.before_decode = fail
+    reports = run_all(engine, requests(poisoned=[3]))
+    assert list(faults_of(reports)) == [3]
+    assert "out of memory" in reports[3].reason
+    assert engine.slots == 4
+    assert others_are_unchanged(tiny, reports, requests(poisoned=[3]))
+
+
+def test_a_cache_that_does_not_fit_gets_fewer_slots(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 8)
+    new_cache = tiny.model.new_cache
+
+    def too_large(slots: int) -> KVCache:
+        if slots > 2:
+            raise MemoryError
+        return new_cache(slots)
+
+    model.new_cache = too_large  # type: ignore[attr-defined]
+    assert not faults_of(run_all(engine, requests()))
+    assert engine.slots == 2
+
+
+def test_a_cache_that_never_fits_is_an_error_of_the_engine(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 2)
+
+    def never(slots: int) -> KVCache:
+        raise MemoryError("no memory for the cache")
+
+    model.new_cache = never  # type: ignore[attr-defined]
+    engine.add(requests(1))
+    with pytest.raises(MemoryError, match="cache"):
+        run_all(engine)
+
+
+def test_what_was_cancelled_during_a_trial_never_returns(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 4)
+    calls = 0
+
+    def fail(slots: Sequence[int]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("once")
+
+    model.before_decode = fail
+    engine.add(requests(6))
+    for _ in range(3):
+        engine.step()
+    engine.cancel([0, 3, 5])
+    assert set(run_all(engine)) == {1, 2, 4}
+
+
+def test_only_memory_errors_count_as_out_of_memory() -> None:
+    assert not out_of_memory(RuntimeError("shape mismatch"))
+    assert not out_of_memory(ValueError("out of memory"))
+
+
+def test_completions_that_came_before_a_failure_in_the_same_step_are_reported(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 4)
+
+    def fail(slots: Sequence[int]) -> None:
+        raise RuntimeError("always")
+
+    model.before_decode = fail
+    engine.add([*requests(1), Request("short", "x", settings(max_new_tokens=1), 0)])
+    reports = engine.step()
+    assert [(type(report), report.key) for report in reports] == [(Completion, "short"), (Fault, 0)]

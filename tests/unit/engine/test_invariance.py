@@ -1,0 +1,96 @@
+"""A text depends on model, prompt, settings and seed alone: to the byte, in float32 and bfloat16."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
+
+from worker.engine.sequence import Request
+
+MIXTURE: list[dict[str, Any]] = [
+    {},
+    {"do_sample": False},
+    {"top_k": 0},
+    {"top_k": 0, "top_p": 0.9},
+    {"top_k": 5, "temperature": 0.7, "logprobs": 3},
+    {"top_k": 0, "min_p": 0.05, "temperature": 1.5},
+    {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.2},
+    {"no_repeat_ngram_size": 2, "bad_words": ("the", "mill"), "stop": ("er", "\n")},
+    {"top_p": 0.5, "min_new_tokens": 6, "logit_bias": ((0, 6.0), (70, 2.0))},
+    {"do_sample": False, "repetition_penalty": 1.2, "stop": ("a",)},
+]
+
+
+def mixed_requests() -> list[Request]:
+    chance = random.Random(0)
+    requests = []
+    for number in range(60):
+        sentence = chance.choice(SENTENCES) * 2
+        prompt = sentence[: chance.choice([0, 1, 5, 17, 40, 70])]
+        own = (
+            settings(max_new_tokens=chance.randint(1, 22), **MIXTURE[number % len(MIXTURE)])
+            if (number % len(MIXTURE) != 8)
+            else settings(max_new_tokens=chance.randint(6, 22), **MIXTURE[8])
+        )
+        requests.append(Request(number, prompt, own, chance.getrandbits(53)))
+    return requests
+
+
+@pytest.fixture(scope="module", params=["float32", "bfloat16", "float32 odd", "bfloat16 odd"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    name, _, odd = request.param.partition(" ")
+    shape: dict[str, Any] = {"n_embd": 36, "n_head": 3, "n_inner": 90, "n_positions": 100} if odd else {}
+    folder: Path = make_gpt2(tmp_path_factory.mktemp(name), seed=4, **shape)
+    return load_tiny(folder, getattr(torch, name))
+
+
+@pytest.fixture(scope="module")
+def alone(model: Tiny) -> dict[Any, Any]:
+    """Each request on its own, in one slot."""
+    return run_all(model.engine(1), mixed_requests())
+
+
+@pytest.mark.parametrize("slots", [2, 7, 64])
+def test_the_number_of_slots_changes_no_byte(model: Tiny, alone: dict[Any, Any], slots: int) -> None:
+    assert run_all(model.engine(slots), mixed_requests()) == alone
+
+
+def test_order_changes_no_byte(model: Tiny, alone: dict[Any, Any]) -> None:
+    requests = mixed_requests()
+    random.Random(7).shuffle(requests)
+    assert run_all(model.engine(11), requests) == alone
+
+
+def test_neighbours_that_come_and_go_change_no_byte(model: Tiny, alone: dict[Any, Any]) -> None:
+    requests = mixed_requests()
+    engine = model.engine(16)
+    engine.add(requests[:9])
+    strangers = [Request(("stranger", i), "The mill", settings(max_new_tokens=40), i) for i in range(8)]
+    reports: dict[Any, Any] = {}
+    for turn in range(400):
+        if turn % 2 and turn // 2 < len(requests) - 9:
+            engine.add([requests[9 + turn // 2]])
+        if turn % 10 == 0 and strangers:
+            engine.add([strangers.pop()])
+        if turn % 10 == 5:
+            engine.cancel([("stranger", i) for i in range(8)])
+        reports.update({report.key: report for report in engine.step()})
+    assert {key: report for key, report in reports.items() if isinstance(key, int)} == alone
+
+
+def test_the_number_of_threads_changes_no_byte(model: Tiny, alone: dict[Any, Any]) -> None:
+    torch.set_num_threads(1)
+    try:
+        assert run_all(model.engine(13), mixed_requests()) == alone
+    finally:
+        torch.set_num_threads(2)
+
+
+def test_the_mixture_is_not_trivial(alone: dict[Any, Any]) -> None:
+    assert {report.finish_reason for report in alone.values()} == {"stop", "length"}
+    assert len({report.text for report in alone.values()}) > 35

@@ -1,0 +1,285 @@
+"""From names to engines: what is loaded, what is refused, and what the message tells the user to do."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from tiny_models import make_tokenizer, run_all, settings
+from transformers import BertConfig, BertModel
+
+from contract.errors import ModelUnavailable, UsageError
+from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
+from worker.engine.engine import SlotEngine
+from worker.engine.loading import load_engine
+from worker.engine.sequence import Completion, Request
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    """The tiny checkpoint in a folder that a test may spoil."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "model"))
+
+
+@pytest.fixture
+def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a Hub whose address refuses connections. Returns the cache."""
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    return cache
+
+
+def in_cache(cache: Path, model: str, files: Path) -> None:
+    """Lay files into a Hugging Face cache as a download would."""
+    folder = cache / f"models--{model.replace('/', '--')}"
+    revision = "0" * 40
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(revision)
+    shutil.copytree(files, folder / "snapshots" / revision)
+
+
+def text_of(engine: object) -> str:
+    report = run_all(engine, [Request(0, "Once upon", settings(max_new_tokens=12), 5)])[0]
+    assert isinstance(report, Completion)
+    return report.text
+
+
+def test_a_folder_is_loaded_and_its_provenance_says_what_it_is(checkpoint: Path) -> None:
+    loaded = load_engine(str(checkpoint), device="cpu", threads=2)
+    assert isinstance(loaded.engine, SlotEngine)
+    said = loaded.provenance
+    assert (said.model, said.device, said.dtype) == (str(checkpoint.resolve()), "cpu", "fp32")
+    assert (said.engine, said.torch) == (loaded.engine.name, torch.__version__)
+    assert said.isa == torch.backends.cpu.get_cpu_capability()
+    assert len(said.revision) == 16
+    assert torch.get_num_threads() == 2
+    assert 1 <= loaded.engine.slots <= 64
+    assert text_of(loaded.engine)
+
+
+def test_the_demo_model_is_loaded_by_its_name() -> None:
+    loaded = load_engine("demo", device="cpu", threads=2, slots=3)
+    assert (loaded.provenance.model, loaded.engine.slots) == ("demo", 3)
+    assert isinstance(loaded.engine, SlotEngine)
+
+
+def test_bf16_is_loaded_where_it_is_asked_for(checkpoint: Path) -> None:
+    loaded = load_engine(str(checkpoint), device="cpu", dtype="bf16", threads=2)
+    assert loaded.provenance.dtype == "bf16"
+    assert text_of(loaded.engine)
+
+
+def test_the_revision_follows_weights_configuration_and_tokenizer_and_nothing_else(copy: Path) -> None:
+    seen = [in_folder(copy).revision()]
+    (copy / "generation_config.json").write_text("{}")
+    (copy / "README.md").write_text("a note")
+    assert in_folder(copy).revision() == seen[0]
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        with (copy / name).open("ab") as file:
+            file.write(b" ")
+        seen.append(in_folder(copy).revision())
+    assert len(set(seen)) == 4
+
+
+def test_the_models_own_generation_config_is_ignored(checkpoint: Path, copy: Path) -> None:
+    rules = {"do_sample": True, "top_k": 1, "bad_words_ids": [[5]], "max_new_tokens": 1, "eos_token_id": 40}
+    (copy / "generation_config.json").write_text(json.dumps(rules))
+    one, other = (load_engine(str(folder), device="cpu", threads=2).engine for folder in (checkpoint, copy))
+    assert text_of(one) == text_of(other)
+
+
+def test_weights_in_a_pytorch_file_give_the_same_texts(checkpoint: Path, copy: Path) -> None:
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    loaded = load_engine(str(copy), device="cpu", threads=2)
+    assert text_of(loaded.engine) == text_of(load_engine(str(checkpoint), device="cpu", threads=2).engine)
+
+
+def test_weights_in_shards_give_the_same_texts(checkpoint: Path, copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    names = sorted(weights)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, held in parts.items():
+        save_file({name: weights[name] for name in held}, copy / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    (copy / "model.safetensors").unlink()
+    loaded = load_engine(str(copy), device="cpu", threads=2)
+    assert text_of(loaded.engine) == text_of(load_engine(str(checkpoint), device="cpu", threads=2).engine)
+    (copy / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match="model-00002-of-00002"):
+        load_engine(str(copy), device="cpu")
+
+
+class Trap:
+    """A pickle that creates a file when it is read without care."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize("write", [torch.save, lambda trap, path: path.write_bytes(pickle.dumps(trap))])
+def test_a_planted_pickle_is_refused_and_never_run(
+    copy: Path, tmp_path: Path, write: Callable[[object, Path], object]
+) -> None:
+    trace = tmp_path / "it ran"
+    write({"transformer.wte.weight": Trap(trace)}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        load_engine(str(copy), device="cpu")
+    assert not trace.exists()
+
+
+def test_safetensors_are_preferred_and_a_pickle_beside_them_is_not_even_read(
+    copy: Path, tmp_path: Path
+) -> None:
+    torch.save(Trap(tmp_path / "it ran"), copy / "pytorch_model.bin")
+    load_engine(str(copy), device="cpu", threads=2)
+    assert not (tmp_path / "it ran").exists()
+
+
+def test_a_models_own_code_is_never_run(copy: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "it ran"
+    (copy / "own.py").write_text(f"open({str(trace)!r}, 'w')\nclass Own: pass\n")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable):
+        load_engine(str(copy), device="cpu")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("gone", "named"),
+    [
+        (["config.json"], "config.json"),
+        (["model.safetensors"], "model.safetensors"),
+        (["tokenizer.json"], "tokenizer"),
+    ],
+)
+def test_a_folder_that_lacks_a_file_is_refused_by_that_files_name(
+    copy: Path, gone: list[str], named: str
+) -> None:
+    for name in gone:
+        (copy / name).unlink()
+    with pytest.raises(ModelUnavailable, match=f"lacks .*{named}.*--model demo"):
+        load_engine(str(copy))
+
+
+@pytest.mark.parametrize("spoil", [b"", b"not weights at all", b"\xff" * 4000])
+def test_damaged_weights_are_refused(copy: Path, spoil: bytes) -> None:
+    (copy / "model.safetensors").write_bytes(spoil)
+    with pytest.raises(ModelUnavailable, match="cannot be loaded"):
+        load_engine(str(copy), device="cpu")
+
+
+def test_weights_that_are_not_all_of_a_language_model_are_refused(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    del weights["transformer.h.1.mlp.c_fc.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnavailable, match="lack 1 tensors"):
+        load_engine(str(copy), device="cpu")
+
+
+def test_a_model_that_is_no_causal_language_model_is_refused(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelUnavailable, match="causal language model"):
+        load_engine(str(tmp_path), device="cpu")
+
+
+def test_a_hub_id_where_no_hub_can_be_reached_is_refused_quickly_with_what_else_there_is(
+    no_hub: Path, checkpoint: Path
+) -> None:
+    in_cache(no_hub, "someone/cached-model", checkpoint)
+    started = time.monotonic()
+    with pytest.raises(ModelUnavailable, match=r"cannot be reached.*--model demo.*someone/cached-model"):
+        load_engine("gpt2-that-is-nowhere")
+    assert time.monotonic() - started < 20
+
+
+def test_a_model_in_the_local_cache_is_loaded_without_asking_the_network(
+    no_hub: Path, checkpoint: Path
+) -> None:
+    in_cache(no_hub, "someone/cached-model", checkpoint)
+    loaded = load_engine("someone/cached-model", device="cpu", threads=2)
+    assert loaded.provenance.model == "someone/cached-model"
+    assert text_of(loaded.engine)
+
+
+def test_a_cached_model_that_is_incomplete_is_asked_for_again(no_hub: Path, copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    in_cache(no_hub, "someone/half", copy)
+    with pytest.raises(ModelUnavailable, match="cannot be reached"):
+        load_engine("someone/half", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "/no/such/folder", "./nothing", "~/nothing-there", "a/b/c", "a b", "../x", "x--y"]
+)
+def test_a_name_that_is_nothing_is_refused(no_hub: Path, name: str) -> None:
+    with pytest.raises(ModelUnavailable):
+        find_checkpoint(name)
+
+
+def test_a_file_is_no_model(checkpoint: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="is a file"):
+        find_checkpoint(str(checkpoint / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dtype": "int8"}, "int8 is not available in this version; use fp32 or bf16"),
+        ({"dtype": "fp8"}, "use auto, fp32 or bf16"),
+        ({"device": "tpu"}, "use auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:x"}, "use auto, cpu, cuda or cuda:N"),
+        ({"device": "cuda:99"}, "cuda:99"),
+    ],
+)
+def test_a_device_or_dtype_that_cannot_be_had_is_refused(
+    checkpoint: Path, options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ModelUnavailable, match=said):
+        load_engine(str(checkpoint), **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA GPU")
+def test_cuda_without_a_gpu_is_refused_with_what_to_do(checkpoint: Path) -> None:
+    with pytest.raises(ModelUnavailable, match="--device cpu, or install the CUDA build"):
+        load_engine(str(checkpoint), device="cuda")
+
+
+@pytest.mark.parametrize("options", [{"slots": 0}, {"slots": -3}, {"threads": 0}])
+def test_fewer_than_one_slot_or_thread_is_wrong_use(checkpoint: Path, options: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        load_engine(str(checkpoint), **options)
+
+
+def test_the_files_asked_of_the_hub_are_one_kind_of_weights_and_no_more() -> None:
+    both = wanted({"model.safetensors", "pytorch_model.bin", "tf_model.h5", "config.json"})
+    assert "model.safetensors" in both
+    assert not [name for name in both if name.endswith((".bin", ".h5"))]
+    sharded = wanted({"model.safetensors.index.json", "model-00001-of-00002.safetensors"})
+    assert {"model.safetensors.index.json", "model-*.safetensors"} <= set(sharded)
+    assert "pytorch_model.bin" in wanted({"pytorch_model.bin", "config.json"})

@@ -1,0 +1,329 @@
+"""Filters, penalties and draws: each against transformers' own, or the written formula, on random logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import settings
+from transformers import (
+    MinNewTokensLengthLogitsProcessor,
+    MinPLogitsWarper,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from worker.engine import sampler
+from worker.engine.sampler import Choice, sample
+from worker.engine.sampling_state import SamplingState
+
+CASES = 200
+VOCABULARY = 301
+
+
+def random_logits(case: int, vocabulary: int = VOCABULARY, ties: bool = False) -> torch.Tensor:
+    logits = torch.randn(1, vocabulary, generator=torch.Generator().manual_seed(case)) * (0.5 + case % 7)
+    return (logits * 2).round() / 2 if ties else logits  # [1, vocabulary]
+
+
+def random_context(case: int, length: int = 12, kinds: int = 6) -> list[int]:
+    return np.random.default_rng(case).integers(0, kinds, length).tolist()
+
+
+def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: Any) -> np.ndarray:
+    bad_words = values.pop("bad_token_ids", ())
+    state = SamplingState(settings(max_new_tokens=64, **values), 0, context[:prompt], bad_words, eos=[0])
+    for token in context[prompt:]:
+        state.append(token)
+    row = logits[0].clone().numpy()
+    state.process(row)
+    return row
+
+
+def kept_tokens(logits: torch.Tensor, **values: Any) -> set[int]:
+    """Every token that a row can draw: the draws at the middle of each token's share and beyond."""
+    state = settings(**values)
+    total = None
+    if not state.top_k:
+        total = float(
+            sampler.relative_weights(logits[0].numpy(), logits.max().numpy(), state.temperature).sum()
+        )
+    head = whole_head(logits)
+    found, number = set(), 0.0
+    while number < 1:
+        token = sampler.draw(head, state, number, total)
+        found.add(token)
+        # The next number that cannot give this token again: bisect.
+        low, high = number, 1.0
+        while high - low > 1e-13:
+            middle = (low + high) / 2
+            low, high = (middle, high) if sampler.draw(head, state, middle, total) == token else (low, middle)
+        number = high
+    return found
+
+
+def whole_head(logits: torch.Tensor) -> sampler.Head:
+    return sampler.sorted_head(logits[0].numpy(), np.arange(logits.shape[1]), logits.shape[1])
+
+
+def reference_kept(logits: torch.Tensor, *warpers: Any) -> set[int]:
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    scores = logits.clone()
+    for warper in warpers:
+        scores = warper(ids, scores)
+    return set(torch.nonzero(scores[0] > -torch.inf).flatten().tolist())
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.3, 2.0])
+def test_the_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
+    for case in range(CASES):
+        logits, context = random_logits(case), random_context(case, kinds=40)
+        ours = processed(logits, context, prompt=5, repetition_penalty=penalty)
+        theirs = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([context]), logits.clone())
+        np.testing.assert_allclose(ours, theirs[0].numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_the_ngram_ban_is_that_of_transformers(size: int) -> None:
+    for case in range(CASES):
+        logits, context = random_logits(case), random_context(case, length=1 + case % 20, kinds=3)
+        ours = processed(logits, context, prompt=1, no_repeat_ngram_size=size)
+        theirs = NoRepeatNGramLogitsProcessor(size)(torch.tensor([context]), logits.clone())
+        np.testing.assert_array_equal(ours, theirs[0].numpy())
+
+
+def test_the_bad_words_ban_is_that_of_transformers() -> None:
+    words = [(4,), (1, 2), (2, 1, 3), (0, 0, 0, 5), (300,)]
+    for case in range(CASES):
+        logits, context = random_logits(case), random_context(case, kinds=4)
+        ours = processed(logits, context, prompt=3, bad_token_ids=words)
+        theirs = NoBadWordsLogitsProcessor([list(word) for word in words])(
+            torch.tensor([context]), logits.clone()
+        )
+        np.testing.assert_array_equal(ours, theirs[0].numpy())
+
+
+@pytest.mark.parametrize("written", [0, 3, 4, 5])
+def test_the_end_of_text_is_banned_before_min_new_tokens_as_in_transformers(written: int) -> None:
+    logits, context = random_logits(written), random_context(written, length=2 + written)
+    ours = processed(logits, context, prompt=2, min_new_tokens=4)
+    theirs = MinNewTokensLengthLogitsProcessor(2, 4, [0], device="cpu")(
+        torch.tensor([context]), logits.clone()
+    )
+    np.testing.assert_array_equal(ours, theirs[0].numpy())
+    assert (ours[0] == -np.inf) == (written < 4)
+
+
+@pytest.mark.parametrize(("presence", "frequency"), [(1.5, 0), (0, 0.7), (-2, 2), (0.3, -0.4)])
+def test_presence_and_frequency_penalties_follow_openais_formula_over_the_text_only(
+    presence: float, frequency: float
+) -> None:
+    for case in range(CASES):
+        logits, context = random_logits(case), random_context(case, kinds=8)
+        ours = processed(logits, context, prompt=5, presence_penalty=presence, frequency_penalty=frequency)
+        expected = logits[0].numpy().copy()
+        for token in range(VOCABULARY):
+            count = context[5:].count(token)
+            expected[token] -= count * frequency + (count > 0) * presence
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_logit_bias_is_added_to_its_tokens() -> None:
+    logits = random_logits(1)
+    ours = processed(logits, [1], prompt=1, logit_bias=((3, 2.5), (300, -100.0)))
+    difference = ours - logits[0].numpy()
+    assert difference[3] == pytest.approx(2.5)
+    assert difference[300] == pytest.approx(-100, rel=1e-5)
+    assert np.count_nonzero(difference) == 2
+
+
+def test_bias_and_bans_come_before_penalties() -> None:
+    logits = torch.full((1, VOCABULARY), 1.0)
+    ours = processed(
+        logits, [7, 7], prompt=1, logit_bias=((7, 3.0),), repetition_penalty=2.0, presence_penalty=0.5
+    )
+    assert ours[7] == pytest.approx((1 + 3) / 2 - 0.5)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("top_k", [1, 2, 5, 50, 300, 5000])
+def test_top_k_keeps_what_transformers_keeps_ties_included(top_k: int, ties: bool) -> None:
+    for case in range(0, CASES, 25):
+        logits = random_logits(case % 3, ties=ties) / 4
+        assert kept_tokens(logits, top_k=top_k) == reference_kept(logits, TopKLogitsWarper(top_k)), case
+
+
+@pytest.mark.parametrize("top_p", [0.01, 0.3, 0.9, 0.99])
+def test_top_p_keeps_what_transformers_keeps(top_p: float) -> None:
+    for case in range(0, CASES, 20):
+        logits = random_logits(case, vocabulary=60)
+        assert kept_tokens(logits, top_k=0, top_p=top_p) == reference_kept(logits, TopPLogitsWarper(top_p)), (
+            case
+        )
+
+
+@pytest.mark.parametrize("min_p", [0.01, 0.2, 0.7, 1.0])
+def test_min_p_keeps_what_transformers_keeps(min_p: float) -> None:
+    for case in range(0, CASES, 20):
+        logits = random_logits(case, vocabulary=60)
+        assert kept_tokens(logits, top_k=0, min_p=min_p) == reference_kept(logits, MinPLogitsWarper(min_p)), (
+            case
+        )
+
+
+def test_all_filters_together_keep_what_transformers_keeps_in_the_contracts_order() -> None:
+    random = np.random.default_rng(0)
+    for case in range(CASES):
+        logits = random_logits(case, vocabulary=40)
+        temperature, top_k = float(random.uniform(0.3, 2)), int(random.integers(1, 40))
+        top_p, min_p = float(random.uniform(0.2, 1)), float(random.uniform(0, 0.3))
+        warpers = (
+            TemperatureLogitsWarper(temperature),
+            TopKLogitsWarper(top_k),
+            TopPLogitsWarper(top_p),
+            MinPLogitsWarper(min_p),
+        )
+        ours = kept_tokens(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        assert ours == reference_kept(logits, *warpers), case
+
+
+def drawn(logits: torch.Tensor, count: int, **values: Any) -> np.ndarray:
+    """How often each token comes in `count` draws of different seeds."""
+    states = [SamplingState(settings(**values), seed, [1]) for seed in range(count)]
+    choices = sample(logits.repeat(count, 1), states)
+    tokens = [choice.token for choice in choices if isinstance(choice, Choice)]
+    return np.bincount(tokens, minlength=logits.shape[1])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"top_k": 0},
+        {"top_k": 20},
+        {"top_k": 0, "top_p": 0.8, "temperature": 1.4},
+        {"top_k": 30, "top_p": 0.9, "min_p": 0.02, "temperature": 0.7},
+    ],
+)
+def test_sampled_frequencies_fit_the_probabilities(values: dict[str, Any]) -> None:
+    count, logits = 20_000, random_logits(2, vocabulary=60) / 2
+    scores, ids = logits.clone() / values.get("temperature", 1.0), torch.zeros(1, 1, dtype=torch.long)
+    if values["top_k"]:
+        scores = TopKLogitsWarper(values["top_k"])(ids, scores)
+    if "top_p" in values:
+        scores = TopPLogitsWarper(values["top_p"])(ids, scores)
+    if "min_p" in values:
+        scores = MinPLogitsWarper(values["min_p"])(ids, scores)
+    expected = torch.softmax(scores.double(), dim=-1)[0].numpy() * count
+    observed = drawn(logits, count, **values)
+    assert observed[expected == 0].sum() == 0
+    large = expected >= 5
+    chi_square = ((observed[large] - expected[large]) ** 2 / expected[large]).sum()
+    freedom = int(large.sum()) - 1
+    assert chi_square < freedom + 4 * (2 * freedom) ** 0.5 + 5
+
+
+@pytest.mark.parametrize("values", [{"do_sample": False}, {"temperature": 0.0}])
+def test_greedy_takes_the_first_of_the_largest(values: dict[str, Any]) -> None:
+    logits = torch.zeros(1, VOCABULARY)
+    logits[0, [17, 40]] = 3.0
+    assert drawn(logits, 5, **values).nonzero()[0].tolist() == [17]
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-5, 100.0])
+def test_extreme_temperatures_still_draw_a_token(temperature: float) -> None:
+    logits = random_logits(3) * 50
+    counts = drawn(logits, 20, temperature=temperature)
+    assert counts.sum() == 20
+    if temperature < 1:
+        assert counts[int(logits.argmax())] == 20
+
+
+def test_a_narrow_head_gives_the_same_token_as_the_whole_vocabulary() -> None:
+    """Whatever width is sorted first: the answer is that of sorting everything, or `TooNarrow`."""
+    random = np.random.default_rng(1)
+    narrow_answers = 0
+    for case in range(CASES):
+        logits = random_logits(case, ties=case % 2 == 0)
+        own = settings(
+            top_k=int(random.choice([0, 0, 3, 20])),
+            top_p=float(random.choice([1.0, 0.5, 0.95])),
+            min_p=float(random.choice([0.0, 0.05])),
+        )
+        row = logits[0].numpy()
+        total = None if own.top_k else float(sampler.relative_weights(row, row.max(), 1.0).sum())
+        number = float(random.uniform())
+        right = sampler.draw(whole_head(logits), own, number, total)
+        for width in (8, 32, 128):
+            values, tokens = torch.topk(logits[0], width)
+            try:
+                token = sampler.draw(
+                    sampler.sorted_head(values.numpy(), tokens.numpy(), VOCABULARY), own, number, total
+                )
+            except sampler.TooNarrow:
+                continue
+            narrow_answers += 1
+            assert token == right, (case, width)
+    assert narrow_answers > CASES
+
+
+def test_a_large_vocabulary_with_ties_everywhere_is_drawn_right() -> None:
+    """bfloat16-like logits tie far past the first head; every tied token must be reachable under top_k."""
+    logits = torch.zeros(1, 6000)
+    counts = drawn(logits, 3000, top_k=50)
+    assert counts.sum() == 3000
+    assert np.count_nonzero(counts) > 2000
+
+
+def test_rows_of_mixed_settings_draw_what_each_draws_alone() -> None:
+    random = np.random.default_rng(5)
+    rows = torch.cat([random_logits(case, vocabulary=2000, ties=case % 3 == 0) for case in range(40)])
+    own = [
+        settings(
+            top_k=int(random.choice([0, 1, 40, 700])),
+            top_p=float(random.choice([1.0, 0.9])),
+            do_sample=bool(random.uniform() < 0.8),
+            logprobs=case % 4,
+        )
+        for case in range(40)
+    ]
+    together = sample(rows.clone(), [SamplingState(each, seed, [1]) for seed, each in enumerate(own)])
+    for case, each in enumerate(own):
+        (alone,) = sample(rows[case : case + 1].clone(), [SamplingState(each, case, [1])])
+        assert together[case] == alone
+
+
+def test_one_rows_error_leaves_the_other_rows_alone() -> None:
+    rows = torch.cat([random_logits(case) for case in range(3)])
+    rows[1, 5] = torch.nan
+    states = [SamplingState(settings(), seed, [1]) for seed in range(3)]
+    first, second, third = sample(rows, states)
+    assert isinstance(first, Choice)
+    assert isinstance(second, ValueError)
+    assert "not finite" in str(second)
+    assert isinstance(third, Choice)
+
+
+def test_settings_that_ban_every_token_are_an_error_of_the_row() -> None:
+    state = SamplingState(settings(), 0, [1], bad_words=[(token,) for token in range(10)])
+    (error,) = sample(torch.zeros(1, 10), [state])
+    assert isinstance(error, ValueError)
+    assert "ban every token" in str(error)
+
+
+def test_logprobs_are_those_of_the_raw_logits() -> None:
+    logits = random_logits(9)
+    expected = torch.log_softmax(logits[0], dim=-1)
+    state = SamplingState(settings(logprobs=4, temperature=0.5, top_k=2, logit_bias=((3, 50.0),)), 0, [1])
+    (choice,) = sample(logits.clone(), [state])
+    assert isinstance(choice, Choice)
+    assert choice.token == 3
+    assert choice.logprob == pytest.approx(float(expected[3]), rel=1e-6)
+    values, tokens = torch.topk(expected, 4)
+    assert [token for token, _ in choice.top] == tokens.tolist()
+    assert [logprob for _, logprob in choice.top] == pytest.approx(values.tolist())

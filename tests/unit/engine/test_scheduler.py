@@ -1,0 +1,131 @@
+"""Who gets a slot, without a model: queues, slots, halves and shrinking."""
+
+import subprocess
+import sys
+
+import pytest
+
+from contract.spec import SamplingSettings
+from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import Request
+
+
+def request(key: int) -> Request:
+    return Request(key, "", SamplingSettings(), 0)
+
+
+def scheduler_of(count: int, slots: int) -> Scheduler:
+    scheduler = Scheduler(slots)
+    scheduler.add(request(key) for key in range(count))
+    return scheduler
+
+
+def admit_all(scheduler: Scheduler) -> dict[int, int]:
+    """The slots given and the keys they went to."""
+    given = {}
+    while admitted := scheduler.admit():
+        given[admitted[0]] = admitted[1].key
+    return given
+
+
+def test_requests_get_slots_in_the_order_they_came() -> None:
+    scheduler = scheduler_of(5, slots=3)
+    assert admit_all(scheduler) == {0: 0, 1: 1, 2: 2}
+    assert (scheduler.active, scheduler.free, scheduler.pending) == (3, 0, 5)
+
+
+def test_a_released_slot_goes_to_the_next_request() -> None:
+    scheduler = scheduler_of(5, slots=3)
+    admit_all(scheduler)
+    scheduler.release(1)
+    assert admit_all(scheduler) == {1: 3}
+
+
+def test_a_key_that_is_held_already_is_refused_and_nothing_is_added() -> None:
+    scheduler = scheduler_of(2, slots=1)
+    admit_all(scheduler)
+    for key in (0, 1):
+        with pytest.raises(ValueError, match="already holds"):
+            scheduler.add([request(7), request(key)])
+    with pytest.raises(ValueError, match="already holds"):
+        scheduler.add([request(7), request(7)])
+    assert scheduler.pending == 2
+
+
+def test_cancel_reaches_waiting_active_and_quarantined_requests() -> None:
+    scheduler = scheduler_of(6, slots=4)
+    admit_all(scheduler)
+    assert scheduler.split() is None
+    admit_all(scheduler)  # 0 and 1 are on trial, 2 and 3 in quarantine, 4 and 5 wait
+    assert scheduler.cancel([1, 2, 5, "unknown"]) == [1]
+    assert scheduler.pending == 3
+    scheduler.release(0)
+    assert admit_all(scheduler) == {0: 3}
+
+
+def test_one_slot_is_the_fewest() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Scheduler(0)
+
+
+def test_after_a_shared_failure_each_half_runs_with_nobody_else() -> None:
+    scheduler = scheduler_of(7, slots=4)
+    admit_all(scheduler)
+    assert scheduler.split() is None
+    assert sorted(admit_all(scheduler).values()) == [0, 1]
+    scheduler.release(0)
+    assert admit_all(scheduler) == {}  # the second half waits until the first one is done
+    scheduler.release(1)
+    assert sorted(admit_all(scheduler).values()) == [2, 3]
+    scheduler.release(0)
+    scheduler.release(1)
+    assert sorted(admit_all(scheduler).values()) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("guilty", range(9))
+def test_halving_finds_the_one_that_fails_and_charges_nobody_else(guilty: int) -> None:
+    scheduler = scheduler_of(9, slots=9)
+    charged, finished = [], []
+    while scheduler.pending:
+        given = admit_all(scheduler)
+        if guilty in given.values():
+            if (blamed := scheduler.split()) is not None:
+                charged.append(blamed.key)
+        else:
+            finished += given.values()
+            for slot in given:
+                scheduler.release(slot)
+    assert charged == [guilty]
+    assert sorted([*finished, guilty]) == list(range(9))
+
+
+def test_out_of_memory_halves_the_slots_and_the_interrupted_wait_first_in_line() -> None:
+    scheduler = scheduler_of(6, slots=4)
+    admit_all(scheduler)
+    assert scheduler.shrink() is None
+    assert (scheduler.slots, scheduler.active, scheduler.pending) == (2, 0, 6)
+    assert admit_all(scheduler) == {0: 0, 1: 1}
+
+
+def test_out_of_memory_with_one_slot_charges_the_one_and_gives_the_slots_back() -> None:
+    scheduler = scheduler_of(3, slots=2)
+    admit_all(scheduler)
+    assert scheduler.shrink() is None
+    admit_all(scheduler)
+    charged = scheduler.shrink()
+    assert charged is not None
+    assert (charged.key, scheduler.slots, scheduler.pending) == (0, 2, 2)
+
+
+def test_running_out_of_memory_in_quarantine_keeps_the_group_together() -> None:
+    scheduler = scheduler_of(5, slots=4)
+    admit_all(scheduler)
+    scheduler.split()
+    admit_all(scheduler)
+    scheduler.shrink()
+    assert sorted(admit_all(scheduler).values()) == [0, 1]
+
+
+def test_sequence_and_scheduler_load_without_torch() -> None:
+    code = "import sys, worker.engine.scheduler, worker.engine.sequence; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

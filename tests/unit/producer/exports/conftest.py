@@ -1,0 +1,138 @@
+"""What the tests of exports share: a database that is filled the way workers fill it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
+from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
+from db.ingest import Ingest
+from db.jobs import get_job
+from db.models import Output
+from db.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
+from db.outputs import waiting_texts as waiting
+from db.session import Database, open_database
+
+ABLE = Ability(worker="w1", model="demo", revision="r1", dtype="fp32", device="cpu", classifiers=("demo",))
+MADE_BY = Provenance(
+    model="demo", revision="r1", engine="inkmill 0.1", torch="2.13", device="cpu", isa="AVX2", dtype="fp32"
+)
+LEASE = 60.0
+
+
+class Mill:
+    """Jobs as producers and workers leave them, on a real database."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def submit(self, rows: Iterable[PromptRow | str], *, finish: bool = True, **spec: Any) -> int:
+        """A queued job of prompts; a text stands for a row that says nothing else."""
+        n = spec.get("settings", SamplingSettings()).n
+        values = {"name": "p.jsonl", "fingerprint": secrets.token_hex(8), "model": "demo", "safety": "demo", "seed": 7}
+        ingest = Ingest(self.database, JobSpec(**{**values, **spec}))
+        ingest.write(
+            PromptRow(position=place, prompt=row, n=n) if isinstance(row, str) else row
+            for place, row in enumerate(rows)
+        )
+        return ingest.finish() if finish else ingest.job_id
+
+    def generate(
+        self,
+        write: Callable[[Work, int], str] = lambda work, sample: f" text {work.position}.{sample}",
+        *,
+        dead: dict[int, str] | None = None,
+        logprobs: Callable[[str], list[Any]] | None = None,
+        batches: int = 1_000_000,
+    ) -> None:
+        """Generates what waits; prompts at the positions in `dead` die of what stands there."""
+        made_by = provenance_id(self.database, MADE_BY)
+        while batches and (claim := claim_generation(self.database, ABLE, LEASE)):
+            batches -= 1
+            self._generate(claim, made_by, write, dead or {}, logprobs)
+
+    def _generate(
+        self,
+        claim: Claim,
+        made_by: int,
+        write: Callable[[Work, int], str],
+        dead: dict[int, str],
+        logprobs: Callable[[str], list[Any]] | None,
+    ) -> None:
+        texts = []
+        for work in missing_work(self.database, claim):
+            if work.position in dead:
+                record_fault(self.database, claim, work.prompt_id, dead[work.position], certain=True)
+                continue
+            for sample in work.missing:
+                text = write(work, sample)
+                texts.append(
+                    Text(
+                        prompt_id=work.prompt_id,
+                        sample_index=sample,
+                        text=text,
+                        finish_reason="length" if sample % 2 == 0 else "stop",
+                        tokens=3 + sample,
+                        prompt_tokens=2,
+                        seed=2**53 - 1 - work.position,
+                        mean_logprob=-2.91 - sample,
+                        logprobs=logprobs(text) if logprobs else None,
+                    )
+                )
+        if texts:
+            save_texts(self.database, claim, texts, made_by, scored_later=self._scored(claim))
+        finish_generation(self.database, claim)
+
+    def _scored(self, claim: Claim) -> bool:
+        return get_job(self.database, claim.job_id).safety != "none"
+
+    def score(self, toxicity: Callable[[str], float] = lambda text: 0.9 if "bad" in text else 0.1) -> None:
+        """Scores what waits; over 0.7 is flagged."""
+        while claim := claim_scoring(self.database, ABLE, LEASE):
+            verdicts = [
+                Verdict(output_id=one.output_id, scores={"toxicity": toxicity(one.text), "insult": 0.25})
+                for one in waiting(self.database, claim)
+            ]
+            save_scores(self.database, claim, verdicts, {}, classifier="demo", classifier_revision="c1")
+            finish_scoring(self.database, claim)
+
+    def decide(self, decision: str, *outputs: int) -> None:
+        """What the review page stores of a decision."""
+        with self.database.write() as connection:
+            connection.execute(update(Output).where(Output.id.in_(outputs)).values(decision=decision))
+
+
+@pytest.fixture
+def mill(tmp_path: Path) -> Iterator[Mill]:
+    database = open_database(f"sqlite:///{tmp_path / 'db' / 'mill.db'}")
+    yield Mill(database)
+    database.close()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder of its own for exports."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def mixed(mill: Mill) -> int:
+    """A job with good and bad texts of two prompts, a dead prompt and one with settings of its own."""
+    rows = [
+        PromptRow(position=0, prompt="Once", n=2, custom_id="r-1", metadata={"topic": "sea", "deep": {"a": [1, None]}}),
+        PromptRow(position=1, prompt="Twice", n=2, settings={"temperature": 0.5, "seed": 11}),
+        PromptRow(position=2, prompt="Never", n=2, custom_id="r-3", metadata={"topic": "sky"}),
+        PromptRow(position=3, prompt="", n=1, settings={"n": 1}),
+    ]
+    job = mill.submit(rows, settings=SamplingSettings(n=2, stop=("\n",)))
+    mill.generate(lambda work, sample: f" {'bad' if sample else 'good'} {work.position}", dead={2: "ran out of luck"})
+    mill.score()
+    return job

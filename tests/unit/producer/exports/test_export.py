@@ -1,0 +1,299 @@
+"""Exports: which outputs are in them, what a line says, and where dead prompts go."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text as sql
+
+from contract.errors import UsageError
+from contract.policy import LABELS
+from contract.spec import PromptRow, SamplingSettings
+from db.jobs import cancel_job
+from producer.export import ExportReport, export_job, read_only
+
+FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
+          "mean_logprob", "scores", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype",
+          "device", "torch", "engine", "settings", "isa"]  # fmt: skip
+HOSTILE = [
+    "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\n",
+    'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
+    "a\u2028b\x85c\x0bd", "", " ", "null", "NaN", "\ufeff=1", "\x1f\x7f", ";|\t,", "</script>", "\\u0000 \\n", "-2.5",
+]  # fmt: skip
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, out: Path) -> None:
+    report = export_job(mill.database, mixed, out / "o.jsonl")
+    query = (
+        "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
+        " v.engine, v.isa, s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
+        " ORDER BY p.position, o.sample_index"
+    )
+    with mill.database.read() as connection:
+        rows = connection.execute(sql(query)).all()
+    exported = lines(out / "o.jsonl")
+    assert report == ExportReport(
+        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl"
+    )
+    assert len(exported) == len(rows) == 5
+    for line, row in zip(exported, rows, strict=True):
+        assert list(line) == FIELDS
+        for name in set(FIELDS) - {"job", "scores", "flagged", "flag_reasons", "review", "metadata", "settings"}:
+            assert line[name] == getattr(row, name), name
+        assert line["job"] == mixed and line["review"] is None
+        assert line["flagged"] is bool(row.flagged)
+        assert line["scores"] == {"toxicity": row.toxicity, "insult": row.insult}
+        assert line["flag_reasons"] == json.loads(row.flag_reasons or "[]")
+        assert line["metadata"] == json.loads(row.metadata or "{}")
+
+
+def test_a_line_has_the_settings_that_made_it_whoever_said_them(mill: Any, mixed: int, out: Path) -> None:
+    export_job(mill.database, mixed, out / "o.jsonl")
+    first, _, third, *_, last = (line["settings"] for line in lines(out / "o.jsonl"))
+    job = SamplingSettings(n=2, stop=("\n",)).to_dict()
+    assert first == job
+    assert third == job | {"temperature": 0.5, "seed": 11}
+    assert last == job | {"n": 1}
+
+
+def test_rows_with_seeds_of_their_own_keep_them_apart(mill: Any, out: Path) -> None:
+    job = mill.submit([PromptRow(position=i, prompt="x", n=1, settings={"seed": i, "top_k": i % 2}) for i in range(9)])
+    mill.generate()
+    export_job(mill.database, job, out / "o.jsonl")
+    said = [(line["settings"]["seed"], line["settings"]["top_k"]) for line in lines(out / "o.jsonl")]
+    assert said == [(i, i % 2) for i in range(9)]
+
+
+def test_before_anything_is_scored_scores_are_empty(mill: Any, out: Path) -> None:
+    job = mill.submit(["Once"])
+    mill.generate()
+    export_job(mill.database, job, out / "o.jsonl")
+    assert lines(out / "o.jsonl")[0]["scores"] == {}
+
+
+def test_logprobs_are_in_the_lines_that_asked_for_them_alone(mill: Any, out: Path) -> None:
+    asked = PromptRow(position=1, prompt="b", n=1, settings={"logprobs": 1})
+    job = mill.submit([PromptRow(position=0, prompt="a", n=1), asked])
+    entries = [{"token": " t", "logprob": -0.5, "top": {" t": -0.5}}]
+    mill.generate(logprobs=lambda text: entries)
+    export_job(mill.database, job, out / "o.jsonl")
+    without, with_them = lines(out / "o.jsonl")
+    assert "logprobs" not in without
+    assert list(with_them)[-1] == "logprobs" and with_them["logprobs"] == entries
+
+
+def test_hostile_texts_come_back_as_they_were(mill: Any, out: Path) -> None:
+    job = mill.submit(HOSTILE)
+    mill.generate(lambda work, sample: HOSTILE[work.position])
+    export_job(mill.database, job, out / "o.jsonl")
+    assert [line["text"] for line in lines(out / "o.jsonl")] == HOSTILE
+    assert [line["prompt"] for line in lines(out / "o.jsonl")] == HOSTILE
+
+
+def test_metadata_as_deep_as_a_prompt_file_may_have_it_is_exported(mill: Any, out: Path) -> None:
+    metadata: dict[str, Any] = {}
+    deepest = 1
+    while True:
+        try:
+            orjson.dumps({"a": metadata})
+        except orjson.JSONEncodeError:
+            break
+        metadata, deepest = {"a": metadata}, deepest + 1
+    rows = [PromptRow(position=i, prompt="x", n=1, metadata=metadata) for i in range(2)]
+    job = mill.submit(rows)
+    mill.generate(dead={1: "why"})
+    for form in ("csv", "parquet", "openai", "jsonl"):
+        export_job(mill.database, job, out / "o.jsonl", form=form)
+    assert deepest > 200
+    assert lines(out / "o.jsonl")[0]["metadata"] == metadata
+    assert lines(out / "o.jsonl.errors.jsonl")[0]["metadata"] == metadata
+
+
+@pytest.mark.parametrize(
+    ("only", "texts"),
+    [
+        (["all"], [" good 0", " bad 0", " good 1", " bad 1", " good 3"]),
+        (["clean"], [" good 0", " good 3"]),
+        (["flagged"], [" bad 0", " bad 1"]),
+        (["approved"], [" bad 0"]),
+        (["clean", "approved"], [" good 0", " bad 0", " good 3"]),
+        (["clean", "all"], [" good 0", " bad 0", " good 1", " bad 1", " good 3"]),
+    ],
+)
+def test_only_takes_what_it_names(mill: Any, mixed: int, out: Path, only: list[str], texts: list[str]) -> None:
+    mill.decide("approve", 2)
+    mill.decide("reject", 3)  # good 1
+    report = export_job(mill.database, mixed, out / "o.jsonl", only=only)
+    assert [line["text"] for line in lines(out / "o.jsonl")] == texts
+    assert report.rows == len(texts)
+
+
+def test_clean_takes_no_text_that_is_not_scored_yet(mill: Any, out: Path) -> None:
+    job = mill.submit(["a", "b"], batch_size=1)
+    mill.generate(batches=1)
+    mill.score()
+    mill.generate()
+    export_job(mill.database, job, out / "o.jsonl", only=["clean"])
+    assert [line["position"] for line in lines(out / "o.jsonl")] == [0]
+
+
+def test_only_is_read_from_names_with_commas() -> None:
+    assert read_only(" clean, approved,clean", "demo") == ("clean", "approved")
+    assert read_only("all", "none") == ("all",)
+
+
+@pytest.mark.parametrize(
+    ("only", "safety", "said"),
+    [
+        ("clean", "none", "safety none"),
+        ("cleen", "demo", "did you mean clean"),
+        ("xyz", "demo", "all, clean, flagged, approved"),
+        (",", "demo", "names no outputs"),
+    ],
+)
+def test_a_wrong_only_is_refused_with_what_would_be_right(only: str, safety: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_only(only, safety)
+
+
+def test_clean_of_a_job_that_scores_nothing_is_refused_before_a_file_is_made(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"], safety="none")
+    mill.generate()
+    with pytest.raises(UsageError, match="safety none"):
+        export_job(mill.database, job, out / "o.jsonl", only=["clean"])
+    assert list(out.iterdir()) == []
+
+
+def test_an_export_that_would_be_empty_is_refused_and_says_why(mill: Any, out: Path) -> None:
+    job = mill.submit(["a", "b"])
+    with pytest.raises(UsageError, match=f"no outputs yet, it is queued.*watch {job}"):
+        export_job(mill.database, job, out / "o.jsonl")
+    mill.generate()
+    mill.score()
+    (out / "o.jsonl").write_text("older\n")
+    with pytest.raises(UsageError, match=r"2 outputs \(2 scored, 0 flagged\).*none of them is flagged.*--allow-empty"):
+        export_job(mill.database, job, out / "o.jsonl", only=["flagged"])
+    assert (out / "o.jsonl").read_text() == "older\n"
+
+
+@pytest.mark.parametrize("name", ["o.jsonl", "o.csv", "o.parquet", "o.jsonl.gz", "o.csv.zst"])
+def test_an_empty_export_that_was_asked_for_can_be_read(mill: Any, out: Path, name: str) -> None:
+    import pandas as pd
+
+    job = mill.submit(["a"])
+    report = export_job(mill.database, job, out / name, allow_empty=True)
+    assert report.rows == 0
+    if ".jsonl" not in name:
+        read = pd.read_csv if ".csv" in name else pd.read_parquet
+        assert len(read(out / name)) == 0
+
+
+def test_a_job_whose_prompts_are_all_dead_still_says_which(mill: Any, out: Path) -> None:
+    job = mill.submit(["a", "b"])
+    mill.generate(dead={0: "too long", 1: "too odd"})
+    report = export_job(mill.database, job, out / "o.jsonl")
+    assert (report.rows, report.errors, report.errors_path) == (0, 2, out / "o.jsonl.errors.jsonl")
+    assert (out / "o.jsonl").read_bytes() == b""
+    assert [line["reason"] for line in lines(out / "o.jsonl.errors.jsonl")] == ["too long", "too odd"]
+
+
+def test_dead_and_cancelled_prompts_go_to_a_file_beside_the_export(mill: Any, out: Path) -> None:
+    row = PromptRow(position=0, prompt="=x", n=1, custom_id="r-1", metadata={"k": 1})
+    job = mill.submit([row, "b", "c"], batch_size=1)
+    mill.generate(dead={0: "ran out of luck"}, batches=2)
+    cancel_job(mill.database, job)
+    export_job(mill.database, job, out / "o.jsonl")
+    assert lines(out / "o.jsonl.errors.jsonl") == [
+        {"job": job, "custom_id": "r-1", "position": 0, "prompt": "=x", "status": "dead", "reason": "ran out of luck",
+         "metadata": {"k": 1}},
+        {"job": job, "custom_id": None, "position": 2, "prompt": "c", "status": "cancelled", "reason": None,
+         "metadata": {}},
+    ]  # fmt: skip
+
+
+def test_an_older_file_of_dead_prompts_goes_when_there_are_none(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"])
+    mill.generate()
+    (out / "o.jsonl.errors.jsonl").write_text("{}\n")
+    report = export_job(mill.database, job, out / "o.jsonl")
+    assert report.errors_path is None
+    assert [path.name for path in out.iterdir()] == ["o.jsonl"]
+
+
+def test_redacting_withholds_flagged_texts_and_their_tokens(mill: Any, out: Path) -> None:
+    job = mill.submit(["a", "b", "c"], on_flag="redact", settings=SamplingSettings(logprobs=1))
+    texts = [" fine", " bad secret", " bad approved"]
+    mill.generate(
+        lambda work, sample: texts[work.position],
+        logprobs=lambda text: [{"token": text, "logprob": -1.0, "top": {text: -1.0}}],
+    )
+    mill.score()
+    mill.decide("approve", 3)
+    for name in ("o.jsonl", "o.csv", "o.parquet", "o.openai"):
+        export_job(mill.database, job, out / name, form="openai" if name == "o.openai" else None)
+        if name != "o.parquet":
+            assert b"secret" not in (out / name).read_bytes()
+    exported = lines(out / "o.jsonl")
+    assert [(line["text"], line["redacted"]) for line in exported] == [
+        (" fine", False), (None, True), (" bad approved", False)
+    ]  # fmt: skip
+    assert pq.read_table(out / "o.parquet")["text"].to_pylist() == [" fine", None, " bad approved"]
+    assert pq.read_table(out / "o.parquet")["logprobs"][1].as_py() is None
+    assert exported[1]["logprobs"] is None and exported[1]["flag_reasons"] == ["toxicity"]
+
+
+def test_flagged_texts_are_kept_by_default_and_when_the_export_says_so(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"], on_flag="redact")
+    mill.generate(lambda work, sample: " bad")
+    mill.score()
+    export_job(mill.database, job, out / "o.jsonl", on_flag="keep")
+    (line,) = lines(out / "o.jsonl")
+    assert line["text"] == " bad" and "redacted" not in line
+    with pytest.raises(UsageError, match="keep or redact"):
+        export_job(mill.database, job, out / "o.jsonl", on_flag="hide")
+
+
+def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"], finish=False)
+    with pytest.raises(UsageError, match="still being submitted"):
+        export_job(mill.database, job, out / "o.jsonl", allow_empty=True)
+    with pytest.raises(UsageError, match="no job 99"):
+        export_job(mill.database, 99, out / "o.jsonl")
+
+
+@pytest.fixture
+def large(mill: Any) -> int:
+    rows = (
+        PromptRow(position=i, prompt=f"Once {i}", n=2, custom_id=f"r-{i}", metadata={"i": i}) for i in range(25_000)
+    )
+    job: int = mill.submit(rows, settings=SamplingSettings(n=2), batch_size=4096)
+    mill.generate(lambda work, sample: f" {work.position}" + " there lived a girl by the sea" * 8)
+    mill.score()
+    return job
+
+
+@pytest.mark.slow
+def test_exporting_50_000_outputs_holds_few_of_them_in_memory(mill: Any, large: int, out: Path) -> None:
+    before = pa.default_memory_pool().max_memory()
+    for name, most in (("o.jsonl", 8), ("o.parquet", 48)):
+        tracemalloc.start()
+        assert export_job(mill.database, large, out / name).rows == 50_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most << 20, f"{name}: {peak / 1e6:.0f} MB"
+    assert pa.default_memory_pool().max_memory() - before < 64 << 20
+    exported = [(line["position"], line["sample_index"]) for line in lines(out / "o.jsonl")]
+    assert exported == [(i, sample) for i in range(25_000) for sample in range(2)]
+    assert set(lines(out / "o.jsonl")[-1]["scores"]) <= set(LABELS)

@@ -1,0 +1,73 @@
+"""What a fresh process loads: the front door answers at once, and only a worker pays for torch.
+
+import-linter reads the imports as they are written; this runs them, the indirect ones too.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "transformers", "detoxify"}
+MIDDLE = {"sqlalchemy", "celery", "pyarrow"}
+"""Quick enough for a command that needs them, too slow for one that only answers a question."""
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The top-level packages that a fresh interpreter imports on its way through `arguments`."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = (line for line in done.stderr.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+def test_the_probe_sees_what_is_loaded_inside_a_function() -> None:
+    assert "torch" in loaded_by("-c", "def late():\n import worker.engine.sampler\nlate()")
+
+
+@pytest.mark.parametrize("command", ["", "run", "submit", "status", "worker", "export", "try", "doctor"])
+def test_help_loads_neither_torch_nor_sqlalchemy_nor_celery(command: str) -> None:
+    found = loaded_by("-m", "inkmill", *command.split(), "--help")
+    assert "typer" in found
+    assert not found & (HEAVY | MIDDLE)
+
+
+def test_the_version_loads_nothing_heavy() -> None:
+    assert not loaded_by("-m", "inkmill", "--version") & (HEAVY | MIDDLE)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["inkmill.cli", "inkmill.daemon", "inkmill.running", "producer.submit", "producer.export", "db.status", "db.claims",
+     "contract.queue", "contract.policy", "worker.process", "worker.demo"],
+)  # fmt: skip
+def test_only_the_workers_child_loads_torch(module: str) -> None:
+    found = loaded_by("-c", f"import {module}")
+    assert module.partition(".")[0] in found
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("module", ["worker.engine.sequence", "worker.engine.scheduler"])
+def test_the_engines_decisions_load_no_torch(module: str) -> None:
+    assert "torch" not in loaded_by("-c", f"import {module}")
+
+
+def test_the_workers_parent_loads_no_celery() -> None:
+    assert "celery" not in loaded_by("-c", "import worker.process")
+
+
+def test_a_command_that_reads_the_database_loads_no_torch(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INKMILL_HOME", str(tmp_path_factory.mktemp("home")))
+    found = loaded_by("-m", "inkmill", "jobs")
+    assert "sqlalchemy" in found
+    assert not found & HEAVY

@@ -1,0 +1,125 @@
+"""Turns, the watchdog and the lease keeper, each with real threads and real time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from contract.spec import JobSpec, PromptRow
+from db.claims import Ability, claim_generation, release
+from db.ingest import Ingest
+from db.recovery import sweep
+from db.session import Database
+from worker.lease import LeaseKeeper
+from worker.turns import Turns
+from worker.watchdog import HANG_EXIT, Watchdog
+
+ABILITY = Ability(worker="w", model="demo", revision="r", dtype="fp32", device="cpu")
+
+
+def test_ordinary_batches_run_together() -> None:
+    turns = Turns()
+    with turns.together() as first, turns.together() as second:
+        assert first
+        assert second
+
+
+def test_a_suspect_waits_for_the_others_and_keeps_newcomers_out() -> None:
+    turns, order, stopping = Turns(), [], threading.Event()
+
+    def suspect() -> None:
+        with turns.alone(stopping) as granted:
+            order.append(("suspect", granted))
+
+    with turns.together():
+        thread = threading.Thread(target=suspect)
+        thread.start()
+        while not turns.suspect_waits:
+            time.sleep(0.01)
+        with turns.together() as granted:
+            assert not granted
+        order.append(("others", True))
+    thread.join(5)
+    assert order == [("others", True), ("suspect", True)]
+    with turns.together() as granted:
+        assert granted
+
+
+def test_two_suspects_never_run_at_once() -> None:
+    turns, stopping = Turns(), threading.Event()
+    with turns.alone(stopping) as first, turns.alone(stopping) as second, turns.together() as third:
+        assert (first, second, third) == (True, False, False)
+
+
+def test_a_stop_ends_a_suspects_wait() -> None:
+    turns, stopping = Turns(), threading.Event()
+    with turns.together():
+        stopping.set()
+        with turns.alone(stopping) as granted:
+            assert not granted
+
+
+def test_a_step_that_hangs_ends_the_process_with_its_own_status() -> None:
+    ended = threading.Event()
+    seen: list[int] = []
+
+    def end(status: int) -> None:
+        seen.append(status)
+        ended.set()
+
+    watchdog = Watchdog(0.2, end)
+    watchdog.start()
+    with watchdog.step("engine"):
+        assert ended.wait(5)
+    assert seen == [HANG_EXIT]
+
+
+def test_steps_that_end_or_give_signs_of_life_are_no_hang() -> None:
+    watchdog = Watchdog(0.3, lambda status: None)
+    with watchdog.step("scorer"):
+        for _ in range(5):
+            time.sleep(0.1)
+            watchdog.touch("scorer")
+            assert watchdog.overdue() is None
+    time.sleep(0.4)
+    assert watchdog.overdue() is None
+
+
+def claimed(database: Database, lease: float) -> object:
+    spec = JobSpec(name="t", fingerprint="f", model="demo", safety="none", seed=1)
+    ingest = Ingest(database, spec)
+    ingest.write([PromptRow(position=0, prompt="a", n=1)])
+    ingest.finish()
+    return claim_generation(database, ABILITY, lease)
+
+
+def test_a_lease_is_renewed_for_as_long_as_the_work_advances(database: Database, tmp_path: Path) -> None:
+    claim = claimed(database, 0.6)
+    keeper = LeaseKeeper(database, 0.6, lambda: True)
+    keeper.start()
+    with keeper.hold(claim) as lease:  # type: ignore[arg-type]
+        time.sleep(1.5)
+        assert sweep(database) == 0
+        assert not lease.lost.is_set()
+    keeper.stop()
+
+
+def test_a_worker_that_no_longer_advances_lets_its_lease_run_out(database: Database) -> None:
+    claim = claimed(database, 0.4)
+    keeper = LeaseKeeper(database, 0.4, lambda: False)
+    keeper.start()
+    with keeper.hold(claim):  # type: ignore[arg-type]
+        time.sleep(0.8)
+        assert sweep(database) == 1
+    keeper.stop()
+
+
+def test_a_lost_lease_is_told(database: Database) -> None:
+    claim = claimed(database, 0.4)
+    keeper = LeaseKeeper(database, 0.4, lambda: True)
+    keeper.start()
+    with keeper.hold(claim) as lease:  # type: ignore[arg-type]
+        release(database, claim)  # type: ignore[arg-type]
+        assert lease.lost.wait(3)
+    keeper.stop()

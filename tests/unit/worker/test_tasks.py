@@ -1,0 +1,217 @@
+"""What a message makes a worker do: claim, generate, score, and what becomes of faults."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from contract.spec import JobStatus, Safety
+from db.claims import claim_generation
+from db.jobs import cancel_job
+from db.models import Batch, Output, Prompt
+from db.recovery import mark_death
+from db.session import Database
+from db.status import snapshot
+from tests.unit.worker.conftest import StubClassifier
+from tests.unit.worker.stub_engine import StubEngine
+from worker.runtime import Runtime
+from worker.tasks import generate_task, score_task
+
+Submit = Callable[..., int]
+
+
+def drain(runtime: Runtime, rounds: int = 20) -> None:
+    """Delivers messages until nothing is left to claim."""
+    for _ in range(rounds):
+        generate_task(None)
+        score_task(None)
+
+
+def texts(database: Database) -> dict[tuple[str, int], str]:
+    query = select(Prompt.prompt, Output.sample_index, Output.text).join(Output, Output.prompt_id == Prompt.id)
+    with database.read() as connection:
+        return {(row.prompt, row.sample_index): row.text for row in connection.execute(query)}
+
+
+def test_messages_bring_a_job_from_queued_to_completed(runtime: Runtime, submit: Submit, database: Database) -> None:
+    job = submit(*(f"p{i}" for i in range(10)), n=3)
+    drain(runtime)
+    done = snapshot(database, job)
+    assert (done.status, done.done, done.scored) == (JobStatus.COMPLETED, 10, 30)
+    assert len(texts(database)) == 30
+
+
+@pytest.mark.parametrize("hint", [None, 0, -5, 10**30, "1", True, [1], {"a": 1}, 1.5, 999999])
+def test_any_hint_at_all_is_harmless(runtime: Runtime, submit: Submit, database: Database, hint: object) -> None:
+    job = submit("a", "b")
+    generate_task(hint)
+    score_task(hint)
+    assert snapshot(database, job).status == JobStatus.COMPLETED
+
+
+def test_messages_with_nothing_to_claim_return(runtime: Runtime) -> None:
+    generate_task(1)
+    score_task(1)
+
+
+def test_a_prompt_that_faults_is_tried_three_times_and_harms_no_other(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    job = submit("good", "raise", "fine", n=2)
+    drain(runtime)
+    done = snapshot(database, job)
+    assert (done.status, done.done, done.dead) == (JobStatus.COMPLETED, 2, 1)
+    assert done.failures == {"cannot write on 'raise'": 1}
+    assert {prompt for prompt, _ in texts(database)} == {"good", "fine"}
+
+
+def test_a_fault_that_is_certain_to_recur_kills_at_once(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    job = submit("certain")
+    drain(runtime)
+    assert snapshot(database, job).dead == 1
+    assert engine.seen.count("certain") == 1
+
+
+def test_a_text_that_cannot_be_scored_is_flagged_unscored_and_its_neighbours_are_scored(
+    runtime: Runtime, submit: Submit, database: Database
+) -> None:
+    job = submit("calm", "unscorable", "rude")
+    drain(runtime)
+    done = snapshot(database, job)
+    assert (done.status, done.scored, done.unscored, done.flagged) == (JobStatus.COMPLETED, 2, 1, 2)
+    with database.read() as connection:
+        row = connection.execute(select(Output).where(Output.safety == Safety.UNSCORED)).one()
+    assert (row.flagged, row.flag_reasons) == (True, ["unscored"])
+
+
+def test_without_a_classifier_generation_alone_completes_a_job(
+    runtime: Runtime, submit: Submit, database: Database
+) -> None:
+    job = submit("a", "b", safety="none")
+    generate_task(None)
+    done = snapshot(database, job)
+    assert (done.status, done.generated, done.scored) == (JobStatus.COMPLETED, 2, 0)
+
+
+def test_a_job_cancelled_in_the_middle_stops_and_keeps_what_is_stored(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    runtime.leases._seconds = 0.4
+    job = submit(*(f"p{i}" for i in range(8)), batch_size=8)
+    engine.gate.clear()
+    task = threading.Thread(target=generate_task, args=(None,))
+    task.start()
+    time.sleep(0.3)
+    cancel_job(database, job)
+    time.sleep(0.5)
+    engine.gate.set()
+    task.join(10)
+    drain(runtime)
+    done = snapshot(database, job)
+    assert done.status == JobStatus.CANCELLED
+    assert done.done + done.cancelled == 8
+
+
+def test_a_worker_told_to_stop_saves_what_it_has_and_gives_the_rest_back(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    submit(*(f"p{i}" for i in range(200)), batch_size=200)
+    task = threading.Thread(target=generate_task, args=(None,))
+    task.start()
+    while not engine.seen:
+        time.sleep(0.01)
+    engine.gate.clear()
+    runtime.stopping.set()
+    engine.gate.set()
+    task.join(10)
+    assert not task.is_alive()
+    with database.read() as connection:
+        batch = connection.execute(select(Batch)).one()
+    assert (batch.status, batch.lease_token, batch.deaths) == ("pending", None, 0)
+    assert batch.generated == len(texts(database)) > 0
+
+
+def test_a_suspect_runs_with_nothing_beside_it(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    submit("suspect", batch_size=1)
+    dead = claim_generation(database, runtime.ability, 60)
+    assert dead is not None
+    mark_death(database, runtime.worker, "was killed")
+    job = submit(*(f"p{i}" for i in range(40)), batch_size=4)
+    threads = [threading.Thread(target=drain, args=(runtime, 12)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    drain(runtime)
+    assert snapshot(database, job).status == JobStatus.COMPLETED
+    assert engine.most_beside["suspect"] == 0
+    assert max(engine.most_beside.values()) > 0
+
+
+def test_a_suspects_texts_are_scored_one_by_one_with_the_charge_committed_first(
+    runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
+) -> None:
+    from db.claims import claim_scoring
+
+    job = submit("a", "b", "c")
+    generate_task(None)
+    assert claim_scoring(database, runtime.ability, 60) is not None
+    mark_death(database, runtime.worker, "was killed")
+    score_task(None)
+    assert classifier.groups == [1, 1, 1]
+    done = snapshot(database, job)
+    assert (done.status, done.scored, done.unscored) == (JobStatus.COMPLETED, 3, 0)
+
+
+def test_a_stale_worker_stores_nothing_and_its_batch_is_completed_by_another(
+    runtime: Runtime,
+    make_runtime: Callable[..., Runtime],
+    engine: StubEngine,
+    classifier: StubClassifier,
+    submit: Submit,
+    database: Database,
+) -> None:
+    from db.recovery import sweep
+
+    job = submit(*(f"p{i}" for i in range(6)), batch_size=6)
+    engine.gate.clear()
+    runtime.leases.stop()
+    stale = threading.Thread(target=generate_task, args=(None,))
+    stale.start()
+    time.sleep(0.3)
+    with database.write() as connection:  # its lease runs out
+        connection.exec_driver_sql("UPDATE batches SET lease_until = 0")
+    assert sweep(database) == 1
+    second = make_runtime(StubEngine(), classifier, worker="w2")
+    from worker import tasks
+
+    tasks.serve(second)
+    generate_task(None)
+    engine.gate.set()
+    stale.join(10)
+    assert len(texts(database)) == 6
+    score_task(None)
+    assert snapshot(database, job).status == JobStatus.COMPLETED
+    second.stopping.set()
+
+
+def test_the_same_prompts_give_the_same_seeds_whatever_the_batches(
+    runtime: Runtime, submit: Submit, database: Database
+) -> None:
+    submit("a", "b", "c", n=2, batch_size=1)
+    drain(runtime)
+    first = texts(database)
+    with database.write() as connection:
+        for table in ("scores", "outputs", "prompts", "batches", "jobs"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    submit("a", "b", "c", n=2, batch_size=3)
+    drain(runtime)
+    assert texts(database) == first
