@@ -5,31 +5,35 @@ Knows no database and no clock.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from random import Random
 from typing import Any
+
+import orjson
 
 SHORTEST, LONGEST = 40, 200  # characters of a prompt
 
 OPENINGS = ("Once upon a time", "The night train", "Dear editor,", "In the year 1911", "“Nobody knows”, she said,",
             "A short review:", "Breaking news:", "My grandmother’s café")  # fmt: skip
-WORDS = ("the a of and in with her his their small old bright river letter window city garden winter machine story "
-         "walked opened wrote remembered carried waited over under through before because until slowly again never "
-         "always quiet morning harbour teacher doctor engine bread silver paper question answer").split()  # fmt: skip
+WORDS = """
+the a of and in with her his their small old bright river letter window city garden winter machine story walked opened
+wrote remembered carried waited over under through before because until slowly again never always quiet morning harbour
+teacher doctor engine bread silver paper question answer
+"""
 TOPICS = ("travel", "letters", "reviews", "news", "fiction")
 
 
 def write_prompts(path: Path, rows: int) -> None:
-    """Writes `rows` JSON lines: a custom_id and a prompt each, settings on every 10th, metadata on every 4th."""
-    random = Random(rows)
-    with path.open("w", encoding="utf-8") as file:
+    """Writes `rows` JSON lines: a custom_id and a prompt each, two settings on every 10th, metadata on every 4th."""
+    random = Random(1911)
+    story = " ".join(random.choices(WORDS.split(), k=200_000))
+    with path.open("wb") as file:
         for number in range(rows):
-            file.write(json.dumps(_row(random, number), ensure_ascii=False) + "\n")
+            file.write(orjson.dumps(_row(random, story, number), option=orjson.OPT_APPEND_NEWLINE))
 
 
-def _row(random: Random, number: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"custom_id": f"night-{number:08d}", "prompt": _prompt(random)}
+def _row(random: Random, story: str, number: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"custom_id": f"night-{number:08d}", "prompt": _prompt(random, story)}
     if not number % 10:
         row |= {"temperature": random.choice((0.7, 0.8, 0.9, 1.1)), "max_new_tokens": random.choice((32, 64, 128))}
     if not number % 4:
@@ -37,8 +41,7 @@ def _row(random: Random, number: int) -> dict[str, Any]:
     return row
 
 
-def _prompt(random: Random) -> str:
-    length = random.randint(SHORTEST, LONGEST)
-    text = random.choice(OPENINGS) + " " + " ".join(random.choices(WORDS, k=length // 4))
-    # Words are 5 or 6 letters with their space: the cut leaves the lengths evenly spread.
-    return text[:length].rstrip().ljust(SHORTEST, ".")
+def _prompt(random: Random, story: str) -> str:
+    opening, length = random.choice(OPENINGS), random.randint(SHORTEST, LONGEST)
+    start = random.randrange(len(story) - LONGEST)
+    return f"{opening} {story[start : start + length - len(opening) - 1]}"

@@ -6,8 +6,10 @@ Flags of a command are laid over it by the command.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import secrets
 import tempfile
 from functools import lru_cache
 from pathlib import Path
@@ -99,19 +101,27 @@ class Settings(BaseSettings):
         return Path(tempfile.gettempdir()) / f"inkmill-{os.getuid()}-{short}" / "redis.sock"
 
     @property
-    def redis_password_file(self) -> Path:
-        return self.redis_folder / "password"
+    def redis_password(self) -> str:
+        """The embedded Redis' password: drawn by whoever asks first, so that every process knows the same."""
+        file = self.redis_folder / "password"
+        try:
+            return file.read_text().strip()
+        except FileNotFoundError:
+            private_folder(self.home)
+            private_folder(self.redis_folder)
+            part = file.with_name(f"password.{os.getpid()}")
+            write_private(part, secrets.token_urlsafe(24))
+            with contextlib.suppress(FileExistsError):
+                os.link(part, file)  # unlike a rename, it never replaces what another process drew
+            part.unlink()
+            return file.read_text().strip()
 
     @property
     def broker_url(self) -> str:
         """Redis as Celery is told of it."""
         if not self.embedded:
             return self.redis_url
-        try:
-            password = self.redis_password_file.read_text().strip()
-        except FileNotFoundError:
-            password = ""
-        return f"redis+socket://:{password}@{self.redis_socket}"
+        return f"redis+socket://:{self.redis_password}@{self.redis_socket}"
 
 
 def read_settings(**overrides: Any) -> Settings:
@@ -139,3 +149,11 @@ def private_folder(path: Path) -> Path:
     """`path` as a folder that only its owner can enter, made where it is missing."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only its owner can read; it appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import orjson
 import psutil
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from contract.errors import DuplicateJob, UsageError
+from contract.errors import DuplicateJob, InkmillError, UsageError
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStatus
+from db.batches import finish_job_if_over
 from db.models import Batch, Job, Prompt
 from db.session import Database, now
 
-CHUNK_BATCHES = 32
+CHUNK_ROWS = 8192
+CHUNK_CHARACTERS = 16 * 2**20
+"""What one transaction writes at most, but for its last batch: other writers wait for less than a second."""
+DISCARD_BATCHES = 32
 PRODUCER_SILENT_SECONDS = 60.0
 """A producer on another host that has written nothing for this long is taken for dead."""
 
@@ -40,23 +46,29 @@ class Ingest:
     def __init__(self, database: Database, spec: JobSpec, *, again: bool = False) -> None:
         """Raises:
         DuplicateJob: where the same fingerprint is a job already, and `again` is not said.
-        UsageError: where a live producer is writing the same job right now.
+        UsageError: where a live producer is writing the same job right now, or the batch size is below 1.
         """
-        self._database, self._batch_size = database, spec.batch_size
-        self.job_id = _begin(database, spec, None if again else spec.fingerprint)
+        if spec.batch_size < 1:
+            raise UsageError(f"batch_size: must be at least 1, not {spec.batch_size}")
+        self._database, self._batch_size, self._producer = database, spec.batch_size, new_producer()
+        _discard_dead(database, spec.fingerprint, self._producer)
+        self.job_id = _begin(database, spec, self._producer, once=not again)
         self.prompts = self.outputs = 0
 
     def write(self, rows: Iterable[PromptRow]) -> None:
-        """Writes `rows` in transactions of some thousands."""
-        rows = iter(rows)
-        while chunk := list(islice(rows, self._batch_size * CHUNK_BATCHES)):
+        """Writes `rows` in transactions of some thousands.
+
+        Raises:
+            InkmillError: where another producer took this one for dead and replaced its job.
+        """
+        for chunk in _chunks(rows, self._batch_size):
             with self._database.write() as connection:
                 self._write_chunk(connection, chunk)
-            self.prompts += len(chunk)
-            self.outputs += sum(row.n for row in chunk)
+            self.prompts += sum(map(len, chunk))
+            self.outputs += sum(row.n for part in chunk for row in part)
 
-    def _write_chunk(self, connection: Connection, chunk: Sequence[PromptRow]) -> None:
-        parts = [chunk[i : i + self._batch_size] for i in range(0, len(chunk), self._batch_size)]
+    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptRow]]) -> None:
+        self._keep(connection, producer_seen=now())
         batches = [
             {
                 "job_id": self.job_id,
@@ -69,33 +81,67 @@ class Ingest:
         inserting = insert(Batch).returning(Batch.id, sort_by_parameter_order=True)
         ids = connection.scalars(inserting, batches).all()
         _insert_prompts(connection, _prompt_values(self.job_id, zip(ids, parts, strict=True)))
-        connection.execute(update(Job).where(Job.id == self.job_id).values(producer_seen=now()))
 
     def finish(self) -> int:
-        """Makes the job claimable, in one short transaction. Returns its id."""
+        """Makes the job claimable, in one short transaction; one without prompts is complete at once.
+
+        Returns:
+            The job's id.
+
+        Raises:
+            InkmillError: where another producer took this one for dead and replaced its job.
+        """
         with self._database.write() as connection:
-            connection.execute(
-                update(Job)
-                .where(Job.id == self.job_id, Job.status == JobStatus.INGESTING)
-                .values(status=JobStatus.QUEUED.value, producer=None, producer_seen=None)
-            )
+            self._keep(connection, status=JobStatus.QUEUED.value, producer=None, producer_seen=None)
+            finish_job_if_over(connection, self.job_id)
         return self.job_id
 
     def abandon(self) -> None:
         """Takes back everything written so far."""
-        discard(self._database, self.job_id)
+        discard(self._database, self.job_id, self._producer)
+
+    def _keep(self, connection: Connection, **values: Any) -> None:
+        """Changes the job while it is this producer's. SQLite gives a removed job's id to the next one."""
+        if connection.execute(_owned(self.job_id, self._producer).values(values)).rowcount != 1:
+            raise InkmillError(
+                f"job {self.job_id} was replaced while it was being submitted: "
+                "the same file was submitted again after a long silence; follow that job, or submit with --again"
+            )
 
 
-def _begin(database: Database, spec: JobSpec, once: str | None) -> int:
+def _chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[list[PromptRow]]]:
+    """Whole batches of rows, as many together as one transaction may write."""
+    rows = iter(rows)
+    chunk: list[list[PromptRow]] = []
+    count = characters = 0
+    while part := list(islice(rows, batch_size)):
+        chunk.append(part)
+        count += len(part)
+        characters += sum(len(row.prompt) for row in part)
+        if count >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, count, characters = [], 0, 0
+    if chunk:
+        yield chunk
+
+
+def _owned(job_id: int, producer: str | None) -> Update:
+    """An update of an ingesting job that changes nothing where another producer has it now."""
+    return update(Job).where(Job.id == job_id, Job.status == JobStatus.INGESTING, Job.producer == producer)
+
+
+def _begin(database: Database, spec: JobSpec, producer: str, *, once: bool) -> int:
     while True:
         try:
             with database.write() as connection:
-                return _insert_job(connection, spec, once)
+                return _insert_job(connection, spec, producer, spec.fingerprint if once else None)
         except IntegrityError:
-            _make_way(database, spec.fingerprint)
+            if not once:
+                raise
+            _make_way(database, spec.fingerprint, producer)
 
 
-def _insert_job(connection: Connection, spec: JobSpec, once: str | None) -> int:
+def _insert_job(connection: Connection, spec: JobSpec, producer: str, once: str | None) -> int:
     values = {
         "name": spec.name,
         "status": JobStatus.INGESTING.value,
@@ -111,40 +157,62 @@ def _insert_job(connection: Connection, spec: JobSpec, once: str | None) -> int:
         "batch_size": spec.batch_size,
         "device": spec.device,
         "dtype": spec.dtype,
-        "producer": this_producer(),
+        "producer": producer,
         "producer_seen": now(),
         "created_at": now(),
     }
     return connection.execute(insert(Job).values(values).returning(Job.id)).scalar_one()
 
 
-def _make_way(database: Database, fingerprint: str) -> None:
+def _make_way(database: Database, fingerprint: str, producer: str) -> None:
     """The same job stands in the way: take it away where a dead producer left it half written, else say so."""
     with database.read() as connection:
-        found = connection.execute(
-            select(Job.id, Job.status, Job.producer, (now() - Job.producer_seen).label("silent")).where(
-                Job.once == fingerprint
-            )
-        ).first()
+        found = connection.execute(_SEEN.where(Job.once == fingerprint)).first()
     if found is None:
         return
     if found.status != JobStatus.INGESTING:
         raise DuplicateJob(found.id)
     if _producer_lives(found.producer, found.silent):
+        host, pid, *_ = found.producer.rsplit(":", 3)
         raise UsageError(
-            f"this file is being submitted right now, as job {found.id}, by process {found.producer}; "
+            f"this file is being submitted right now, as job {found.id}, by process {pid} on {host}; "
             "wait for it, or end that process and submit again"
         )
-    discard(database, found.id)
+    take_away(database, found.id, found.producer, producer)
 
 
-def this_producer() -> str:
-    """This process, so that another one can tell whether it still lives: host:pid:start."""
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}"
+_SEEN = select(Job.id, Job.status, Job.producer, (now() - Job.producer_seen).label("silent"))
+
+
+def _discard_dead(database: Database, fingerprint: str, producer: str) -> None:
+    """Takes away what dead producers of the same file left half written, those with --again too."""
+    with database.read() as connection:
+        left = connection.execute(
+            _SEEN.where(Job.fingerprint == fingerprint, Job.status == JobStatus.INGESTING)
+        ).all()
+    for row in left:
+        if not _producer_lives(row.producer, row.silent):
+            take_away(database, row.id, row.producer, producer)
+
+
+def discard_if_dead(database: Database, job_id: int) -> bool:
+    """Removes an ingesting job whose producer is dead. Returns whether it did."""
+    with database.read() as connection:
+        found = connection.execute(_SEEN.where(Job.id == job_id, Job.status == JobStatus.INGESTING)).first()
+    if found is None or _producer_lives(found.producer, found.silent):
+        return False
+    take_away(database, job_id, found.producer, new_producer())
+    return True
+
+
+def new_producer() -> str:
+    """This process and submission, so that another process can tell whether it lives: host:pid:start:token."""
+    token = secrets.token_hex(8)
+    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}:{token}"
 
 
 def _producer_lives(producer: str | None, silent: float | None) -> bool:
-    host, pid, started = (producer or "::").rsplit(":", 2)
+    host, pid, started, _ = (producer or ":::").rsplit(":", 3)
     if host != socket.gethostname():
         return silent is not None and silent < PRODUCER_SILENT_SECONDS
     try:
@@ -154,13 +222,21 @@ def _producer_lives(producer: str | None, silent: float | None) -> bool:
         return False
 
 
-def discard(database: Database, job_id: int) -> None:
-    """Removes an ingesting job, a chunk at a time. A job that is complete in SQL is never touched."""
+def take_away(database: Database, job_id: int, dead: str | None, producer: str) -> None:
+    """Removes a dead producer's job; where several come to do that, the first one does."""
+    with database.write() as connection:
+        taken = connection.execute(_owned(job_id, dead).values(producer=producer, producer_seen=now())).rowcount
+    if taken:
+        discard(database, job_id, producer)
+
+
+def discard(database: Database, job_id: int, producer: str) -> None:
+    """Removes the producer's ingesting job, a chunk at a time. A job that is complete in SQL is never touched."""
     while True:
         with database.write() as connection:
-            if connection.scalar(select(Job.status).where(Job.id == job_id)) != JobStatus.INGESTING:
+            if not connection.execute(_owned(job_id, producer).values(producer_seen=now())).rowcount:
                 return
-            some = select(Batch.id).where(Batch.job_id == job_id).order_by(Batch.id).limit(CHUNK_BATCHES)
+            some = select(Batch.id).where(Batch.job_id == job_id).order_by(Batch.id).limit(DISCARD_BATCHES)
             ids = connection.scalars(some).all()
             if not ids:
                 connection.execute(delete(Job).where(Job.id == job_id))

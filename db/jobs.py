@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from contract.errors import UsageError
+from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
 from contract.spec import (
     FINISHED_JOBS,
@@ -20,10 +20,12 @@ from contract.spec import (
     merge,
 )
 from db.batches import cancel_batches, finish_job_if_over, recount
+from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
 
 CHUNK_BATCHES = 64
+UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +105,8 @@ def find_job(database: Database, fingerprint: str) -> JobRow | None:
 
 def unfinished_jobs(database: Database) -> list[JobRow]:
     """The jobs that still need a worker, oldest first."""
-    wanted = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
     with database.read() as connection:
-        rows = connection.execute(select(*_COLUMNS).where(Job.status.in_(wanted)).order_by(Job.id)).all()
+        rows = connection.execute(select(*_COLUMNS).where(Job.status.in_(UNDER_WAY)).order_by(Job.id)).all()
     return [_job_row(row) for row in rows]
 
 
@@ -113,16 +114,27 @@ def cancel_job(database: Database, job_id: int) -> None:
     """Cancels at once what no live lease holds; workers see it when they renew, and stop the rest.
 
     Raises:
-        UsageError: where the job is unknown or over already.
+        UsageError: where the job is unknown or over already, or still being submitted.
+        InkmillError: where its producer died; what it left is removed.
     """
+    cancelling = update(Job).where(Job.id == job_id, Job.status.in_(UNDER_WAY))
+    with database.write() as connection:
+        found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
+    if not found:
+        _refuse_to_cancel(database, job_id)
+    wind_up(database, job_id)
+
+
+def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status} already; there is nothing to cancel")
-    if job.status == JobStatus.INGESTING:
-        raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
-    with database.write() as connection:
-        connection.execute(update(Job).where(Job.id == job_id).values(status=JobStatus.CANCELLING.value))
-    wind_up(database, job_id)
+    if discard_if_dead(database, job_id):
+        raise InkmillError(
+            f"job {job_id} was never complete: the command that submitted it died. What it left is removed; "
+            "submit the file again"
+        )
+    raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
 
 
 def wind_up(database: Database, job_id: int) -> None:

@@ -5,9 +5,11 @@ SQLite and PostgreSQL differ here and in `ingest`, hardly anywhere else.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Double, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from contract.errors import DatabaseUnreachable, UsageError
+from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from db.migrations import HEAD
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock; no transaction of ours holds it for a second."""
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+SECRETS = ("password", "sslpassword")
+NO_SUCH_TABLE = "42P01"
+"""PostgreSQL's code for it (Appendix A of its manual)."""
 
-_WAITABLE = re.compile(r"locked|busy|unable to open|disk|readonly|read-only|full|I/O", re.IGNORECASE)
+_WAITABLE = re.compile(r"locked|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
 """What SQLite says of a database that is away for now; the same exception stands for errors in a statement."""
 
 
@@ -71,15 +78,28 @@ class Database:
     @property
     def address(self) -> str:
         """Where it is, for people: a file's path, or a URL without its password."""
-        return self.url.database or "" if self.sqlite else self.url.render_as_string(hide_password=True)
+        if self.sqlite:
+            return self.url.database or ""
+        return self.url.difference_update_query(SECRETS).render_as_string(hide_password=True)
 
     @property
     def sqlite(self) -> bool:
         return self.url.get_backend_name() == "sqlite"
 
     @cached_property
+    def _reader(self) -> Engine:
+        # SQLite's transactions read one state by themselves.
+        return self.engine if self.sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
+
+    @cached_property
     def _writer(self) -> Engine:
         return self.engine.execution_options(writes=True)
+
+    @cached_property
+    def _away(self) -> tuple[type[Exception], ...]:
+        # The driver's own errors too: a COPY speaks to the driver directly.
+        driver: Any = self.engine.dialect.loaded_dbapi
+        return (OperationalError, InterfaceError, PoolTimeout, driver.OperationalError, driver.InterfaceError)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -88,7 +108,7 @@ class Database:
         Raises:
             DatabaseUnreachable: where the database does not answer.
         """
-        with self._translated(), self.engine.begin() as connection:
+        with self._translated(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
@@ -105,8 +125,8 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as error:
-            if self.sqlite and not _WAITABLE.search(str(error.orig)):
+        except self._away as error:
+            if self.sqlite and not _WAITABLE.search(_cause(error)):
                 raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
 
@@ -124,34 +144,63 @@ def open_database(url: str, *, timeout: float = 10.0) -> Database:
         DatabaseUnreachable: where it does not answer.
         UsageError: where the URL cannot be used.
     """
-    try:
-        parsed = make_url(url)
-        backend = parsed.get_backend_name()
-    except Exception:
-        raise UsageError("INKMILL_DATABASE_URL: is not a database URL; use sqlite:///PATH or postgresql://…") from None
-    if backend == "sqlite":
+    parsed = _read_url(url)
+    if parsed.get_backend_name() == "sqlite":
         database = Database(url, _sqlite_engine(parsed.database or "", url))
-    elif backend == "postgresql":
-        database = Database(url, _postgresql_engine(url, timeout))
     else:
-        raise UsageError(f"INKMILL_DATABASE_URL: {backend} is not served here; use sqlite:///PATH or postgresql://…")
-    _migrate(database)
+        database = Database(url, _postgresql_engine(url, timeout))
+    try:
+        _migrate(database)
+    except (DBAPIError, InkmillError) as error:
+        database.close()
+        if isinstance(error, InkmillError):
+            raise
+        raise DatabaseUnreachable(
+            f"the database {database.address} cannot be opened: {_cause(error)}; "
+            "is it running, and is INKMILL_DATABASE_URL right?"
+        ) from error
     return database
 
 
+def _read_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except Exception:
+        raise UsageError("INKMILL_DATABASE_URL: is not a database URL; use sqlite:///PATH or postgresql://…") from None
+    if parsed.drivername not in DRIVERS:
+        raise UsageError(
+            f"INKMILL_DATABASE_URL: {parsed.drivername} is not served here; use sqlite:///PATH or postgresql://…"
+        )
+    return parsed
+
+
 def _sqlite_engine(path: str, url: str) -> Engine:
-    if not path or path == ":memory:":
-        raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it")
+    if not path or path == ":memory:" or path.startswith("file:"):
+        raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it; "
+                         "use sqlite:///PATH")  # fmt: skip
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Texts are private: the file belongs to its owner alone before anything is in it.
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _create_private(path)
     except OSError as error:
         raise DatabaseUnreachable(f"the database {path} cannot be opened: {error.strerror}") from None
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **_json_options())
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+_creating = threading.Lock()
+
+
+def _create_private(path: str) -> None:
+    """Texts are private: the file belongs to its owner alone before anything is in it."""
+    # A file that exists is never opened here: closing it would drop the locks that this process holds on it.
+    with _creating:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except FileExistsError:
+            if Path(path).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:
@@ -166,12 +215,18 @@ def _enter_wal(connection: Any) -> None:
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            if connection.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
-                return
-        except sqlite_module().OperationalError:
-            if time.monotonic() > deadline:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        except sqlite_module().OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-        time.sleep(0.02)
+            time.sleep(0.02)
+            continue
+        if mode != "wal":
+            raise DatabaseUnreachable(
+                "the SQLite database lies on a file system that cannot keep its WAL, as network file systems; "
+                "move it to a local disk, or use postgresql://…"
+            )
+        return
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -204,9 +259,8 @@ def _json_options() -> dict[str, Any]:
 def _migrate(database: Database) -> None:
     if _version(database) == HEAD:
         return
-    from db.migrations.apply import (
-        upgrade,
-    )  # Alembic takes a while to import: only where there is work for it
+    # Alembic takes a while to import: only where there is work for it.
+    from db.migrations.apply import upgrade
 
     with database.write() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
@@ -217,17 +271,15 @@ def _migrate(database: Database) -> None:
 def _version(database: Database) -> str | None:
     try:
         with database.engine.connect() as connection:
-            return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    except ProgrammingError:  # PostgreSQL: no such table yet
-        return None
-    except OperationalError as error:
-        if "no such table" in str(error):
+            version: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    except DatabaseError as error:
+        if "no such table" in str(error.orig) or getattr(error.orig, "sqlstate", None) == NO_SUCH_TABLE:
             return None
-        raise DatabaseUnreachable(
-            f"the database {database.address} cannot be reached: {_cause(error)}; "
-            "is it running, and is INKMILL_DATABASE_URL right?"
-        ) from error
+        raise
+    return version
 
 
-def _cause(error: DBAPIError) -> str:
-    return str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+def _cause(error: Exception) -> str:
+    """The first line of what the driver said."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

@@ -20,11 +20,13 @@ from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings, settings
 from db.session import Database, open_database
 from db.status import snapshots
-from inkmill.redis_server import start_server
+from inkmill.redis_server import answers, start_server
 from inkmill.stack import Stack, StackState, WantedWorker
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0
+DEAF_SECONDS = 5.0
+"""A Redis that refuses connections for this long has lost its socket, say, and is started anew."""
 PR_SET_PDEATHSIG = 1
 log = structlog.get_logger()
 
@@ -43,7 +45,7 @@ class Daemon:
         self._redis: subprocess.Popen[bytes] | None = None
         self._workers: dict[WantedWorker, subprocess.Popen[bytes]] = {}
         self._stopping = False
-        self._busy_at = self._looked_at = time.monotonic()
+        self._busy_at = self._looked_at = self._redis_seen = time.monotonic()
 
     def run(self) -> int:
         """Runs until told to stop, or until nothing was left to do for a while."""
@@ -53,8 +55,9 @@ class Daemon:
         while not self._stopping:
             with self._stack.locked():
                 state = self._stack.read()
-                if state.daemon is not None and state.daemon.pid != os.getpid():
-                    break  # this home belongs to another daemon now
+                if state.daemon is None or state.daemon.pid != os.getpid():
+                    self._forsake_redis()
+                    break
                 self._stack.write(self._reconciled(state))
                 if self._idle(state):
                     self._stack.write(replace(state, daemon=None, workers=(), pins=()))
@@ -63,12 +66,26 @@ class Daemon:
         self._end_all()
         return ExitCode.DONE
 
+    def _forsake_redis(self) -> None:
+        """The home was removed, and may be another daemon's by now: told to end, Redis would unlink *its* socket."""
+        log.warning("this home is not this stack's any more; ending", home=str(self._where.home))
+        if self._redis is not None:
+            self._redis.kill()
+
     def _reconciled(self, state: StackState) -> StackState:
-        if self._redis is not None and self._redis.poll() is not None:
-            log.warning("Redis ended; starting it again", status=self._redis.returncode)
-            self._redis = start_server(self._where)
+        self._tend_redis()
         workers = tuple(self._tended(worker) for worker in state.workers)
         return replace(state, workers=workers, pins=tuple(pin for pin in state.pins if pin.lives()))
+
+    def _tend_redis(self) -> None:
+        if self._redis is None or answers(self._where, 0):
+            self._redis_seen = time.monotonic()
+        elif self._redis.poll() is not None or time.monotonic() - self._redis_seen > DEAF_SECONDS:
+            log.warning("Redis ended or went deaf; starting it again", status=self._redis.poll())
+            self._redis.kill()
+            self._redis.wait()
+            self._redis = start_server(self._where)
+            self._redis_seen = time.monotonic()
 
     def _tended(self, worker: WantedWorker) -> WantedWorker:
         if worker.failed:

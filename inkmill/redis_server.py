@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 from contract.errors import QueueUnreachable
-from contract.settings import Settings, private_folder
+from contract.settings import Settings, private_folder, write_private
 
 
 def server_binary() -> str | None:
@@ -55,13 +54,11 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
 def _write_config(where: Settings) -> Path:
     folder = private_folder(where.redis_folder)
     private_folder(where.redis_socket.parent)
-    if not where.redis_password_file.exists():
-        _write_private(where.redis_password_file, secrets.token_urlsafe(24))
     lines = {
         "port": "0",
         "unixsocket": _quoted(where.redis_socket),
         "unixsocketperm": "700",
-        "requirepass": where.redis_password_file.read_text().strip(),
+        "requirepass": where.redis_password,
         "dir": _quoted(folder),
         "appendonly": "yes",
         "save": '""',
@@ -70,19 +67,12 @@ def _write_config(where: Settings) -> Path:
     }
     config = folder / "redis.conf"
     # The password goes through a file: a command line is readable by every user.
-    _write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
+    write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
     return config
 
 
 def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    part.replace(path)
 
 
 def answers(where: Settings, seconds: float) -> bool:

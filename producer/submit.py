@@ -93,7 +93,7 @@ def submit(
     ingest = Ingest(database, spec, again=order.again)
     try:
         with _bad_lines(file, order) as bad:
-            ingest.write(_counted(_good_rows(file, order, bad), progress))
+            ingest.write(_good_rows(file, order, bad, progress))
         if bad.total and (not order.skip_bad or not ingest.prompts):
             raise bad.error()
     except EmptyInput:
@@ -148,15 +148,11 @@ def _bad_lines(file: PromptFile, order: Order) -> BadLines:
     return BadLines(file.name, file.bad_path, file.bad_header) if order.skip_bad else BadLines(file.name)
 
 
-def _good_rows(file: PromptFile, order: Order, bad: BadLines) -> Iterator[PromptRow]:
+def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
     for row in file.rows(order.flags, bad):
         # After a bad line nothing more is written: the rest is read only to report it.
-        if not bad.total or order.skip_bad:
-            yield row
-
-
-def _counted(rows: Iterator[PromptRow], progress: Callable[[int], object]) -> Iterator[PromptRow]:
-    for row in rows:
+        if bad.total and not order.skip_bad:
+            continue
         if not row.position % 4096:
             progress(row.position)
         yield row

@@ -6,7 +6,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+
+from contract.errors import UsageError
 
 FOLDER = Path(__file__).parent
 
@@ -19,7 +23,18 @@ def config() -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Applies what is missing. The caller holds the lock that keeps other processes out, and commits."""
+    """Applies what is missing. The caller holds the lock that keeps other processes out, and commits.
+
+    Raises:
+        UsageError: where a newer version of the program made these tables.
+    """
     configuration = config()
+    found = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(configuration).walk_revisions()}
+    if found is not None and found not in known:
+        raise UsageError(
+            f"the database is at revision {found}, made by a newer Inkmill; upgrade this one, "
+            "or say another database with INKMILL_DATABASE_URL"
+        )
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, "head")

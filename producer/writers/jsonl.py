@@ -1,4 +1,8 @@
-"""JSON Lines: an object a line, as `producer.output_line` makes them."""
+"""JSON Lines: an object a line, as `producer.output_line` makes them.
+
+`datasets.load_dataset("json")` takes the types from a file's first 10 MB, where a field may be null throughout: of a
+larger file, say `chunksize` with more bytes than it has, or load the Parquet form, whose types are fixed.
+"""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_a_prompt_too_long_for_the_model_is_dead_at_once_with_both_numbers(home:
     assert "300" in reason
     assert "256" in reason
     assert reason in done.stderr
-    (lost,) = (home.folder / "p.jsonl.errors.jsonl").read_text().splitlines()
+    (lost,) = (home.folder / "p.jsonl.out.jsonl.errors.jsonl").read_text().splitlines()
     assert json.loads(lost)["reason"] == reason
 
 

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from inkmill.redis_server import server_binary
 from tests.compose import SECRETS, entrypoint, services
 from tests.conftest import PostgresServer
 
+pytestmark = pytest.mark.xdist_group("services")
 DEMO = {"INKMILL_MODEL": "demo", "INKMILL_SAFETY": "demo", "INKMILL_SWEEP_SECONDS": "1"}
 PASSWORD = SECRETS["INKMILL_REDIS_PASSWORD"]
 
@@ -50,17 +51,18 @@ class Outside:
         theirs: dict[str, str] = json.loads(text)
         return clean | theirs | mine
 
-    def run(self, service: str, *command: str, code: int | None = 0, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, service: str, *command: str, code: int | None = 0, more: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """A command in a service's environment, to its end."""
-        done = subprocess.run(
-            command, env=self.environment(service) | more, cwd=self.folder, capture_output=True, text=True, timeout=120
-        )
+        env = self.environment(service) | dict(more or {})
+        done = subprocess.run(command, env=env, cwd=self.folder, capture_output=True, text=True, timeout=120)
         if code is not None:
             assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
     def inkmill(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.run("producer", *entrypoint(), *words, **DEMO)
+        return self.run("producer", *entrypoint(), *words, more=DEMO)
 
 
 def free_port() -> int:
@@ -146,7 +148,7 @@ def test_the_redis_health_check_tells_an_answer_from_a_refusal(outside: Outside)
     # The port is the one thing that differs from the container.
     line = line.replace("redis-cli", f"redis-cli -p {outside.redis_port}")
     outside.run("redis", "sh", "-c", line)
-    outside.run("redis", "sh", "-c", line, code=1, REDISCLI_AUTH="wrong")
+    outside.run("redis", "sh", "-c", line, code=1, more={"REDISCLI_AUTH": "wrong"})
 
 
 def test_the_postgres_health_check_tells_a_server_from_none(outside: Outside, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 MULTIPLE = 8
 """On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads.
-(MKL's float32 product takes another kernel for 1 to 3 rows left to a thread, bfloat16's for a single row.
-Where a layer's width is no multiple of 16, unlike in any published GPT-2, only the number of threads matters.)"""
+(MKL's float32 product takes another kernel for 1 to 3 rows left to a thread, bfloat16's for one row.
+Where a layer's width is no multiple of 16, as in no published GPT-2, the number of threads does matter.)"""
 
 BLOCK = 64
 """Where that does not hold, every product has exactly this many rows, so that no number can matter."""

@@ -185,7 +185,7 @@ class Mill:
         return get_job(self.database, job_id).status
 
     def assert_counters(self) -> None:
-        """Every batch's counters equal what its rows say, and no finished job has an open batch or an unsettled text."""
+        """Every batch's counters equal what its rows say, and no batch is done before its texts are."""
         with self.database.read() as connection:
             stored = connection.execute(select(Batch.__table__).order_by(Batch.id)).all()
         ids = [row.id for row in stored]

@@ -103,7 +103,7 @@ def test_ten_processes_that_open_a_new_database_at_once_do_not_collide(empty_url
 
 def test_an_up_to_date_database_is_opened_without_alembic(database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
-    program = "import sys; from db.session import open_database; open_database(sys.argv[1]); print('alembic' in sys.modules)"
+    program = "import sys, db.session as s; s.open_database(sys.argv[1]); print('alembic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, url], cwd=ROOT, text=True, capture_output=True, check=True)
     assert done.stdout == "False\n"
 

@@ -11,9 +11,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))  # the import mode of the suite knows no sibling modules
 
-from tiny_models import Tiny, load_tiny, make_gpt2, run_all, settings  # noqa: E402
+from tiny_models import Tiny, load_tiny, make_gpt2, run_all, settings
 
-from worker.engine.sequence import Completion, Request  # noqa: E402
+from worker.engine.sequence import Completion, Request
 
 
 @pytest.fixture(scope="session", autouse=True)

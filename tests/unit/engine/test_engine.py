@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -141,7 +142,7 @@ def test_no_ngram_is_written_twice(tiny: Tiny) -> None:
         if engine._rows:
             tokens = engine._rows[0].state.context.tolist()
         engine.step()
-    pairs = list(zip(tokens, tokens[1:], strict=False))
+    pairs = list(pairwise(tokens))
     assert len(pairs) > 30
     assert len(pairs) == len(set(pairs))
 

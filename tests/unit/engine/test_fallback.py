@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import SENTENCES, Tiny, make_gpt2, make_tokenizer, run_all, settings
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, make_tokenizer, run_all, settings
+from tokenizers import Tokenizer, decoders, models, normalizers, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -46,7 +46,8 @@ def make_llama(folder: Path) -> Path:
     torch.manual_seed(1)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=96, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
+        num_attention_heads=4, max_position_embeddings=96, initializer_range=0.3,
+        bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -191,7 +192,7 @@ def test_an_error_in_the_model_belongs_to_the_one_request(engine: FallbackEngine
 
 def test_both_engines_write_the_same_text_with_one_models_weights(tiny: Tiny) -> None:
     """Sampling, seeds and stop strings are the same code; only the forward pass differs."""
-    other = FallbackEngine(tiny.reference, tiny.vocabulary)
+    other = FallbackEngine(load_tiny(tiny.folder).reference, tiny.vocabulary)
     asked = [request for request in requests() if request.prompt]
     ours, theirs = run_all(tiny.engine(4), asked), run_all(other, asked)
     assert {key: report.text for key, report in ours.items()} == {

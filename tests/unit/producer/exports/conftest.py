@@ -102,6 +102,22 @@ class Mill:
             save_scores(self.database, claim, verdicts, {}, classifier="demo", classifier_revision="c1")
             finish_scoring(self.database, claim)
 
+    def mixed(self) -> int:
+        """A job with good and bad texts, rows with settings of their own, and a dead prompt."""
+        metadata = {"topic": "sea", "deep": {"a": [1, None]}}
+        rows = [
+            PromptRow(position=0, prompt="Once", n=2, custom_id="r-1", metadata=metadata),
+            PromptRow(position=1, prompt="Twice", n=2, settings={"temperature": 0.5, "seed": 11}),
+            PromptRow(position=2, prompt="Never", n=2, custom_id="r-3", metadata={"topic": "sky"}),
+            PromptRow(position=3, prompt="", n=1, settings={"n": 1}),
+        ]
+        job = self.submit(rows, settings=SamplingSettings(n=2, stop=("\n",)))
+        self.generate(
+            lambda work, sample: f" {'bad' if sample else 'good'} {work.position}", dead={2: "ran out of luck"}
+        )
+        self.score()
+        return job
+
     def decide(self, decision: str, *outputs: int) -> None:
         """What the review page stores of a decision."""
         with self.database.write() as connection:
@@ -125,14 +141,11 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mixed(mill: Mill) -> int:
-    """A job with good and bad texts of two prompts, a dead prompt and one with settings of its own."""
-    rows = [
-        PromptRow(position=0, prompt="Once", n=2, custom_id="r-1", metadata={"topic": "sea", "deep": {"a": [1, None]}}),
-        PromptRow(position=1, prompt="Twice", n=2, settings={"temperature": 0.5, "seed": 11}),
-        PromptRow(position=2, prompt="Never", n=2, custom_id="r-3", metadata={"topic": "sky"}),
-        PromptRow(position=3, prompt="", n=1, settings={"n": 1}),
-    ]
-    job = mill.submit(rows, settings=SamplingSettings(n=2, stop=("\n",)))
-    mill.generate(lambda work, sample: f" {'bad' if sample else 'good'} {work.position}", dead={2: "ran out of luck"})
-    mill.score()
-    return job
+    return mill.mixed()
+
+
+@pytest.fixture
+def postgres_mill(postgres_url: str) -> Iterator[Mill]:
+    database = open_database(postgres_url)
+    yield Mill(database)
+    database.close()

@@ -59,6 +59,14 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         assert line["metadata"] == json.loads(row.metadata or "{}")
 
 
+def test_both_databases_export_the_same_bytes(mill: Any, mixed: int, postgres_mill: Any, out: Path) -> None:
+    for only in (["all"], ["clean"], ["flagged"]):
+        export_job(mill.database, mixed, out / "sqlite", only=only)
+        export_job(postgres_mill.database, postgres_mill.mixed() if only == ["all"] else 1, out / "postgres", only=only)
+        for ending in ("", ".errors.jsonl"):
+            assert (out / f"postgres{ending}").read_bytes() == (out / f"sqlite{ending}").read_bytes() != b""
+
+
 def test_a_line_has_the_settings_that_made_it_whoever_said_them(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "o.jsonl")
     first, _, third, *_, last = (line["settings"] for line in lines(out / "o.jsonl"))
