@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 import time
 from collections import deque
@@ -98,6 +101,14 @@ def jobs_table(jobs: list[JobSnapshot]) -> Table:
         pace = f"{job.tokens_per_second:,.0f}"
         table.add_row(str(job.id), job.name, job.status.value, done, f"{job.flagged:,}", pace, job.model, created)
     return table
+
+
+def typed(*words: str) -> str:
+    """A command as it has to be typed here: with this program's path and home, where those are not the usual ones."""
+    program = "inkmill" if shutil.which("inkmill") else sys.argv[0]
+    home = os.environ.get("INKMILL_HOME")
+    prefix = f"INKMILL_HOME={shlex.quote(home)} " if home else ""
+    return prefix + shlex.join([program, *words])
 
 
 def duration(seconds: float) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from producer.export import export_job, read_only
-
 from contract.errors import ExitCode, QueueUnreachable
 from contract.policy import NO_SAFETY
 from contract.settings import Settings
@@ -15,11 +13,11 @@ from db.jobs import JobRow, fail_job, find_job, get_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
 from db.workers import list_workers
-from inkmill.commands.submitting import say_submitted
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
-from inkmill.summary import print_summary
+from inkmill.summary import print_summary, say_submitted
 from inkmill.waiting import waiting_for
+from producer.export import export_job, read_only
 from producer.readers import open_input
 from producer.submit import Order, announce, fingerprint, submit
 
@@ -92,10 +90,15 @@ class Run:
                 now = snapshot(self._database, job.id)
                 if now.finished:
                     return now
-                progress.show(now, waiting_for(self._database, now))
                 if self._where.embedded:
                     self._check_stack(job)
+                progress.show(now, self._waiting(now))
                 time.sleep(ROUND_SECONDS)
+
+    def _waiting(self, now: JobSnapshot) -> str | None:
+        waiting = waiting_for(self._database, now)
+        # This run's own stack starts that worker: nobody has to.
+        return "its worker, which is starting" if waiting and self._where.embedded and not now.started_at else waiting
 
     def _check_stack(self, job: JobRow) -> None:
         state = self._stack.read()
@@ -121,7 +124,7 @@ class Run:
         report = export_job(self._database, job.id, out, form=form, only=only, allow_empty=True)
         if json:
             print_json(status_json(job, None))
-        print_summary(self._database, self._where, job, report)
+        print_summary(self._database, job, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

@@ -1,29 +1,42 @@
-"""What `inkmill run` says at the end: how much, how fast, what was flagged, a few texts, and what to type next."""
+"""What a job comes to, for people: what was submitted, then how much, how fast, a few texts, what to type next."""
 
 from __future__ import annotations
 
 from itertools import islice
 
-from producer.export import ExportReport
 from rich.markup import escape
 
-from contract.settings import Settings
+from contract.policy import NO_SAFETY
 from db.jobs import get_job
 from db.reading import outputs_in_order
 from db.session import Database
 from db.status import JobSnapshot
-from inkmill.display import duration, messages
+from inkmill.display import duration, messages, typed
+from producer.export import ExportReport
+from producer.readers import PromptFile
+from producer.submit import Submitted
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
 
 
-def print_summary(database: Database, where: Settings, job: JobSnapshot, report: ExportReport) -> None:
+def say_submitted(file: PromptFile, done: Submitted) -> None:
+    """What was submitted, for people."""
+    messages.print(
+        f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "
+        f"model {done.model}, seed {done.seed}",
+        markup=False,
+    )
+    if done.bad_lines:
+        messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
+
+
+def print_summary(database: Database, job: JobSnapshot, report: ExportReport) -> None:
     """The summary, on standard error: standard output is for data."""
     say = messages.print
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
-    if job.safety != "none":
+    if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
     say(f"  tokens    {job.generated_tokens:,}, {job.tokens_per_second:,.0f} a second")
     for reason, count in job.failures.items():
@@ -41,19 +54,23 @@ def _print_texts(database: Database, job: JobSnapshot) -> None:
     settings = get_job(database, job.id).settings
     say = messages.print
     say("\n  a few of them")
-    for output in islice(outputs_in_order(database, job.id, job.safety, settings, ("all",)), SHOWN_TEXTS):
+    stored = outputs_in_order(database, job.id, job.safety, settings, ("all",))
+    for output in islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS):
         text = " ".join(output.text.split())
         short = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
         flag = f" [red]flagged: {escape(', '.join(output.flag_reasons))}[/red]" if output.flagged else ""
-        say(f"  [dim]·[/dim] [bold]{escape(output.prompt or '(no prompt)')}[/bold] {escape(short)}{flag}")
+        say(f"  · [bold]{escape(output.prompt or '(no prompt)')}[/bold] {escape(short)}{flag}")
     say("")
 
 
 def _print_next(job: JobSnapshot) -> None:
+    number = str(job.id)
+    commands: list[tuple[str, ...]] = (
+        [("export", number, "-o", "clean.jsonl", "--only", "clean")] if job.safety != NO_SAFETY else []
+    )
+    commands += [("status", number, "--json")]
+    commands += [("retry", number)] if job.dead or job.cancelled else []
+    commands += [("run", "YOUR_PROMPTS.jsonl", "--model", "gpt2", "--safety", "original")]
     messages.print("\n  next", markup=False)
-    if job.safety != "none":
-        messages.print(f"    inkmill export {job.id} -o clean.jsonl --only clean", markup=False)
-    messages.print(f"    inkmill status {job.id} --json", markup=False)
-    if job.dead or job.cancelled:
-        messages.print(f"    inkmill retry {job.id}", markup=False)
-    messages.print("    inkmill run YOUR_PROMPTS.jsonl --model gpt2 --safety original", markup=False)
+    for words in commands:
+        messages.print(f"    {typed(*words)}", markup=False)

@@ -13,7 +13,6 @@ from inkmill import options as o
 if TYPE_CHECKING:
     from contract.settings import Settings
     from db.session import Database
-    from producer.readers import PromptFile
     from producer.submit import Order, Submitted
 
 File = Annotated[
@@ -84,6 +83,7 @@ def submit(
     """Enqueue FILE and print the job's id; workers do the rest."""
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
+    from inkmill.summary import say_submitted
     from producer.readers import open_input
     from producer.submit import submit as submit_file
 
@@ -109,19 +109,6 @@ def submit(
         )
     else:
         typer.echo(done.job_id)
-
-
-def say_submitted(file: PromptFile, done: Submitted) -> None:
-    """What was submitted, for people."""
-    from inkmill.display import messages
-
-    messages.print(
-        f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "
-        f"model {done.model}, seed {done.seed}",
-        markup=False,
-    )
-    if done.bad_lines:
-        messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
 
 
 def _warn(where: Settings, database: Database, done: Submitted) -> None:

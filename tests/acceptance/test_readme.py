@@ -25,7 +25,6 @@ from inkmill.cli import app
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 RUNNABLE = re.findall(r"<!-- runnable -->\n```sh\n(.*?)```", README, re.DOTALL)
-pytestmark = pytest.mark.xdist_group("readme")
 
 
 def marked(name: str) -> str:

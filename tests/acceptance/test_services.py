@@ -27,7 +27,6 @@ from inkmill.redis_server import server_binary
 from tests.compose import SECRETS, entrypoint, services
 from tests.conftest import PostgresServer
 
-pytestmark = pytest.mark.xdist_group("services")
 DEMO = {"INKMILL_MODEL": "demo", "INKMILL_SAFETY": "demo", "INKMILL_SWEEP_SECONDS": "1"}
 PASSWORD = SECRETS["INKMILL_REDIS_PASSWORD"]
 

@@ -18,7 +18,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_SOURCE = (".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "bench", "docs")
-pytestmark = pytest.mark.xdist_group("wheel")
 
 
 @pytest.fixture(scope="module")
