@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
-PYTEST_ARGS ?= -n 2 --dist loadgroup
+PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_HOME ?= .demo
 
 BIN := $(VENV)/bin
@@ -55,4 +55,5 @@ bench-ingest: $(VENV)/.dev
 	$(BIN)/python -m bench.ingest
 
 clean:
+	-test -x $(BIN)/inkmill && INKMILL_HOME=$(DEMO_HOME) $(BIN)/inkmill stop
 	rm -rf $(VENV) $(DEMO_HOME) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -24,20 +24,15 @@ CHUNK_ROWS = 8192
 CHUNK_CHARACTERS = 16 * 2**20
 """What one transaction writes at most, but for its last batch: other writers wait for less than a second."""
 DISCARD_BATCHES = 32
+MOST_IN_A_BATCH = 10_000
+"""A batch's prompts are named in one statement, and PostgreSQL's protocol ends at 65,535 parameters."""
 PRODUCER_SILENT_SECONDS = 60.0
 """A producer on another host that has written nothing for this long is taken for dead."""
 
-PROMPT_COLUMNS = (
-    "job_id",
-    "batch_id",
-    "position",
-    "n",
-    "status",
-    "custom_id",
-    "prompt",
-    "settings",
-    "metadata",
-)
+PROMPT_COLUMNS = ("job_id", "batch_id", "status", "position", "n", "custom_id", "prompt", "settings", "metadata")
+
+PromptValues = tuple[int, int, str | None, str, str | None, str | None]
+"""A row as SQL gets it: the values of `PROMPT_COLUMNS` from `position` on."""
 
 
 class Ingest:
@@ -46,10 +41,10 @@ class Ingest:
     def __init__(self, database: Database, spec: JobSpec, *, again: bool = False) -> None:
         """Raises:
         DuplicateJob: where the same fingerprint is a job already, and `again` is not said.
-        UsageError: where a live producer is writing the same job right now, or the batch size is below 1.
+        UsageError: where a live producer is writing the same job right now, or the batch size cannot be used.
         """
-        if spec.batch_size < 1:
-            raise UsageError(f"batch_size: must be at least 1, not {spec.batch_size}")
+        if not 1 <= spec.batch_size <= MOST_IN_A_BATCH:
+            raise UsageError(f"batch_size: must be from 1 to {MOST_IN_A_BATCH:,}, not {spec.batch_size:,}")
         self._database, self._batch_size, self._producer = database, spec.batch_size, new_producer()
         _discard_dead(database, spec.fingerprint, self._producer)
         self.job_id = _begin(database, spec, self._producer, once=not again)
@@ -61,26 +56,27 @@ class Ingest:
         Raises:
             InkmillError: where another producer took this one for dead and replaced its job.
         """
-        for chunk in _chunks(rows, self._batch_size):
+        # As tuples of plain values they leave the garbage collector nothing to search.
+        for chunk in _chunks(map(_prompt_values, rows), self._batch_size):
             with self._database.write() as connection:
                 self._write_chunk(connection, chunk)
             self.prompts += sum(map(len, chunk))
-            self.outputs += sum(row.n for part in chunk for row in part)
+            self.outputs += sum(map(_outputs, chunk))
 
-    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptRow]]) -> None:
+    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptValues]]) -> None:
         self._keep(connection, producer_seen=now())
         batches = [
             {
                 "job_id": self.job_id,
                 "status": BatchStatus.PENDING.value,
                 "prompts": len(part),
-                "outputs": sum(row.n for row in part),
+                "outputs": _outputs(part),
             }
             for part in parts
         ]
         inserting = insert(Batch).returning(Batch.id, sort_by_parameter_order=True)
         ids = connection.scalars(inserting, batches).all()
-        _insert_prompts(connection, _prompt_values(self.job_id, zip(ids, parts, strict=True)))
+        _insert_prompts(connection, self.job_id, zip(ids, parts, strict=True))
 
     def finish(self) -> int:
         """Makes the job claimable, in one short transaction; one without prompts is complete at once.
@@ -109,15 +105,14 @@ class Ingest:
             )
 
 
-def _chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[list[PromptRow]]]:
-    """Whole batches of rows, as many together as one transaction may write."""
-    rows = iter(rows)
-    chunk: list[list[PromptRow]] = []
+def _chunks(values: Iterator[PromptValues], batch_size: int) -> Iterator[list[list[PromptValues]]]:
+    """Whole batches of prompts, as many together as one transaction may write."""
+    chunk: list[list[PromptValues]] = []
     count = characters = 0
-    while part := list(islice(rows, batch_size)):
+    while part := list(islice(values, batch_size)):
         chunk.append(part)
         count += len(part)
-        characters += sum(len(row.prompt) for row in part)
+        characters += sum(map(_characters, part))
         if count >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, count, characters = [], 0, 0
@@ -187,9 +182,7 @@ _SEEN = select(Job.id, Job.status, Job.producer, (now() - Job.producer_seen).lab
 def _discard_dead(database: Database, fingerprint: str, producer: str) -> None:
     """Takes away what dead producers of the same file left half written, those with --again too."""
     with database.read() as connection:
-        left = connection.execute(
-            _SEEN.where(Job.fingerprint == fingerprint, Job.status == JobStatus.INGESTING)
-        ).all()
+        left = connection.execute(_SEEN.where(Job.fingerprint == fingerprint, Job.status == JobStatus.INGESTING)).all()
     for row in left:
         if not _producer_lives(row.producer, row.silent):
             take_away(database, row.id, row.producer, producer)
@@ -245,35 +238,30 @@ def discard(database: Database, job_id: int, producer: str) -> None:
             connection.execute(delete(Batch).where(Batch.id.in_(ids)))
 
 
-PromptValues = tuple[int, int, int, int, str, str | None, str, str | None, str | None]
+def _prompt_values(row: PromptRow) -> PromptValues:
+    settings = None if row.settings is None else orjson.dumps(row.settings).decode()
+    metadata = None if row.metadata is None else orjson.dumps(row.metadata).decode()
+    return row.position, row.n, row.custom_id, row.prompt, settings, metadata
 
 
-def _prompt_values(job_id: int, batches: Iterable[tuple[int, Sequence[PromptRow]]]) -> Iterator[PromptValues]:
-    pending = PromptStatus.PENDING.value
-    for batch_id, part in batches:
-        for row in part:
-            settings = None if row.settings is None else orjson.dumps(row.settings).decode()
-            metadata = None if row.metadata is None else orjson.dumps(row.metadata).decode()
-            yield (
-                job_id,
-                batch_id,
-                row.position,
-                row.n,
-                pending,
-                row.custom_id,
-                row.prompt,
-                settings,
-                metadata,
-            )
+def _outputs(part: Iterable[PromptValues]) -> int:
+    return sum(values[1] for values in part)
 
 
-def _insert_prompts(connection: Connection, values: Iterator[PromptValues]) -> None:
+def _characters(values: PromptValues) -> int:
+    _, _, _, prompt, settings, metadata = values
+    return len(prompt) + len(settings or "") + len(metadata or "")
+
+
+def _insert_prompts(connection: Connection, job_id: int, parts: Iterable[tuple[int, Sequence[PromptValues]]]) -> None:
     columns = ", ".join(PROMPT_COLUMNS)
+    pending = PromptStatus.PENDING.value
+    records = ((job_id, batch_id, pending, *values) for batch_id, part in parts for values in part)
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(PROMPT_COLUMNS))
-        connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(values))  # noqa: S608
+        connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(records))  # noqa: S608
         return
     cursor = connection.connection.cursor()
     with cursor.copy(f"COPY prompts ({columns}) FROM STDIN") as copy:
-        for row in values:
-            copy.write_row(row)
+        for record in records:
+            copy.write_row(record)

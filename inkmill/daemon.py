@@ -21,7 +21,7 @@ from contract.settings import Settings, settings
 from db.session import Database, open_database
 from db.status import snapshots
 from inkmill.redis_server import answers, start_server
-from inkmill.stack import Stack, StackState, WantedWorker
+from inkmill.stack import PYTHON, Stack, StackState, WantedWorker
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0
@@ -109,7 +109,7 @@ class Daemon:
         for name in worker.safety:
             words += ["--safety", name]
         return subprocess.Popen(
-            [sys.executable, "-m", "inkmill", *words],
+            [*PYTHON, "-m", "inkmill", *words],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_daemon,  # this process has one thread

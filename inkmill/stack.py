@@ -28,6 +28,7 @@ from contract.settings import Settings, private_folder
 from inkmill.redis_server import answers
 
 START_SECONDS = 20.0
+PYTHON = (sys.executable, "-P")  # never import from the working folder: it may hold a folder named like a room of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ class Stack:
         with os.fdopen(os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as output:
             # A session of its own: Ctrl-C in the terminal does not reach it.
             process = subprocess.Popen(
-                [sys.executable, "-m", "inkmill.daemon"],
+                [*PYTHON, "-m", "inkmill.daemon"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -30,6 +30,7 @@ def options() -> argparse.Namespace:
     """What the parent says."""
     parser = argparse.ArgumentParser(prog="python -m worker.child")
     parser.add_argument("--id", required=True)
+    parser.add_argument("--parent", required=True, type=int, help="its process id")
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
@@ -39,9 +40,9 @@ def options() -> argparse.Namespace:
 
 def main() -> int:
     """Runs until told to stop. Returns the exit status."""
-    _end_with_parent()
-    configure()
     said = options()
+    _end_with_parent(said.parent)
+    configure()
     structlog.contextvars.bind_contextvars(worker=said.id[:8])
     try:
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
@@ -63,10 +64,10 @@ def main() -> int:
     return _serve(database, said, tuple(offered))
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     """A worker whose parent is gone would be restarted by nobody and marked by nobody: it ends too."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != parent:  # it was gone before that call
         sys.exit(1)
 
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -79,7 +78,9 @@ class WorkerProcess:
         return ExitCode.DONE
 
     def _run_child(self, worker: str) -> int:
-        command: Sequence[str] = [sys.executable, "-m", "worker.child", "--id", worker, *self._options.arguments()]
+        # -P: the working folder may hold a folder named like a room of ours.
+        command = [sys.executable, "-P", "-m", "worker.child", "--id", worker, "--parent", str(os.getpid())]
+        command += self._options.arguments()
         # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
         self._child = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
         asked_at: float | None = None

@@ -67,9 +67,7 @@ def _check_tokens(
 ) -> None:
     biased = [token for token, _ in settings.logit_bias if not 0 <= token < model_tokens]
     if biased:
-        raise Rejected(
-            f"logit_bias has the token id {biased[0]}, but the model's ids go from 0 to {model_tokens - 1}"
-        )
+        raise Rejected(f"logit_bias has the token id {biased[0]}, but the model's ids go from 0 to {model_tokens - 1}")
     unknown = [token for tokens in (prompt, *banned) for token in tokens if not 0 <= token < model_tokens]
     if unknown:
         raise Rejected(

@@ -81,9 +81,7 @@ def find_checkpoint(model: str) -> Checkpoint:
     if path.is_dir():
         return in_folder(path)
     if path.exists():
-        raise ModelUnavailable(
-            f"{model} is a file; a model is a folder with config.json, weights and tokenizer"
-        )
+        raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or not model:
         raise ModelUnavailable(f"there is no folder {model!r}; {alternatives()}")
     return _cached(model) or _downloaded(model)
@@ -169,9 +167,7 @@ def _downloaded(model: str) -> Checkpoint:
     except GatedRepoError as error:
         raise ModelUnavailable(f"the Hub gives {model} to accounts only that accepted its terms") from error
     except RepositoryNotFoundError as error:
-        raise ModelUnavailable(
-            f"the Hub has no model {model!r}, or it is private; {alternatives()}"
-        ) from error
+        raise ModelUnavailable(f"the Hub has no model {model!r}, or it is private; {alternatives()}") from error
     except Exception as error:  # httpx, OSError, huggingface_hub's own: all mean that it did not come
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ModelUnavailable(

@@ -136,9 +136,7 @@ class SlotEngine:
             reports.append(row.sequence.completion())
             self._release(slot)
 
-    def _fail(
-        self, slot: int, request: Request, reason: str, reports: list[Report], *, certain: bool = False
-    ) -> None:
+    def _fail(self, slot: int, request: Request, reason: str, reports: list[Report], *, certain: bool = False) -> None:
         reports.append(Fault(request.key, reason, certain))
         self._release(slot)
 

@@ -162,7 +162,5 @@ class _StreamDecoder:
         return piece.encode("utf-8", errors="replace")
 
     def _decoded(self) -> str:
-        decoded = self._tokenizer.decode(
-            self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        decoded = self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded)

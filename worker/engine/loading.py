@@ -111,9 +111,7 @@ def _device(asked: str) -> torch.device:
         )
     if int(number or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
-        raise ModelUnavailable(
-            f"there is no device {asked}; this machine's GPUs go from cuda:0 to cuda:{last}"
-        )
+        raise ModelUnavailable(f"there is no device {asked}; this machine's GPUs go from cuda:0 to cuda:{last}")
     return torch.device("cuda", int(number or 0))
 
 
@@ -156,9 +154,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
     return network.eval(), tokenizer
 
 
-def _engine(
-    network: Any, tokenizer: Any, device: torch.device, slots: int | None
-) -> SlotEngine | FallbackEngine:
+def _engine(network: Any, tokenizer: Any, device: torch.device, slots: int | None) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
     if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
         return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config))

@@ -35,9 +35,7 @@ class RowLayers:
         """How many rows to compute where `rows` are needed."""
         return -(-rows // self.multiple) * self.multiple
 
-    def linear(
-        self, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def linear(self, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """[rows, in] and [out, in] to [rows, out]; the number of rows must be one that `padded` gave."""
         if self.whole:
             return F.linear(rows, weight, bias)

@@ -121,9 +121,7 @@ def sorted_head(values: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64], 
 
 def _drawn(row: Logits, head: Head, settings: SamplingSettings, number: float) -> int:
     """Draw from the row, from a wider head where the first one is too narrow."""
-    total = (
-        None if settings.top_k else float(relative_weights(row, head.logits[0], settings.temperature).sum())
-    )
+    total = None if settings.top_k else float(relative_weights(row, head.logits[0], settings.temperature).sum())
     while True:
         try:
             return draw(head, settings, number, total)
@@ -143,9 +141,7 @@ def draw(head: Head, settings: SamplingSettings, number: float, total: float | N
     Raises:
         TooNarrow: the head ends before the answer.
     """
-    weights = relative_weights(
-        head.logits, head.logits[0], settings.temperature
-    )  # [width], the first one is 1
+    weights = relative_weights(head.logits, head.logits[0], settings.temperature)  # [width], the first one is 1
     kept = _top_k(head, settings.top_k) if settings.top_k else None
     cumulative = np.cumsum(weights[:kept])
     mass = float(cumulative[-1]) if total is None else total

@@ -23,9 +23,9 @@ from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
 ODD_ROWS = [
     PromptRow(position=0, prompt="", n=1),
     PromptRow(position=1, prompt="tab\there, line\nbreak, \\N \\. back\\slash", n=2, custom_id="r-1"),
-    PromptRow(position=2, prompt="日本語 🦉 ‮عربي\u2028", n=1000, custom_id="ü", metadata={"z": 1, "a": {"y": [None, "é"]}}),
+    PromptRow(position=2, prompt="日本語 🦉 ‮عربي\u2028", n=1000, custom_id="ü", metadata={"z": 1, "a": [None, "é"]}),
     PromptRow(position=3, prompt="'; DROP TABLE prompts; --", n=1, settings={"temperature": 0.5, "stop": ["\n", "🦉"]}),
-    PromptRow(position=4, prompt="x" * 100_000, n=1, metadata={"big": 2**63 - 1, "float": 0.1, "nul": "a\0b"}, settings={}),
+    PromptRow(position=4, prompt="x" * 100_000, n=1, metadata={"big": 2**63 - 1, "nul": "a\0b"}, settings={}),
 ]
 
 
@@ -63,7 +63,7 @@ def test_batches_follow_the_order_of_the_file(mill: Mill) -> None:
     assert [row.batch_id for row in mill.prompts(job)] == [batches[i // 3].id for i in range(700)]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 20_000])
+@pytest.mark.parametrize("batch_size", [1, 7, 10_000])
 def test_chunks_of_any_size_lose_no_prompt(mill: Mill, batch_size: int) -> None:
     ingest = Ingest(mill.database, replace(SPEC, batch_size=batch_size))
     ingest.write(iter(rows(9000)))
@@ -77,8 +77,8 @@ def test_chunks_of_any_size_lose_no_prompt(mill: Mill, batch_size: int) -> None:
     assert max(row.prompts for row in mill.batches(job)) <= batch_size
 
 
-@pytest.mark.parametrize("batch_size", [0, -1])
-def test_a_batch_size_below_one_is_wrong_use(database: Database, batch_size: int) -> None:
+@pytest.mark.parametrize("batch_size", [0, -1, 10_001])
+def test_a_batch_size_out_of_range_is_wrong_use(database: Database, batch_size: int) -> None:
     with pytest.raises(UsageError, match="batch_size"):
         Ingest(database, replace(SPEC, batch_size=batch_size))
     assert list_jobs(database) == []

@@ -25,10 +25,11 @@ from tests.unit.db.mill import SPEC, Mill, rows, together
 ROOT = Path(__file__).parents[3]
 PRODUCER = """
 import sys, time
+from dataclasses import replace
 from db.ingest import Ingest
 from db.session import open_database
 from tests.unit.db.mill import SPEC, rows
-ingest = Ingest(open_database(sys.argv[1]), SPEC, again=sys.argv[3] == "again")
+ingest = Ingest(open_database(sys.argv[1]), replace(SPEC, batch_size=256), again=sys.argv[3] == "again")
 ingest.write(rows(int(sys.argv[2])))
 print(ingest.job_id, flush=True)
 time.sleep(60) if sys.argv[4] == "wait" else print(ingest.finish(), flush=True)

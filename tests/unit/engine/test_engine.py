@@ -123,18 +123,14 @@ def test_every_text_is_what_its_tokens_decode_to(tiny: Tiny) -> None:
 
 def test_bad_words_are_never_written_with_or_without_a_space(tiny: Tiny, write: Write) -> None:
     word = "the"
-    forced = tuple(
-        (token, 30.0) for spelling in ("the", " the") for token in tiny.tokenizer(spelling)["input_ids"]
-    )
+    forced = tuple((token, 30.0) for spelling in ("the", " the") for token in tiny.tokenizer(spelling)["input_ids"])
     assert "the" in write(logit_bias=forced, max_new_tokens=12).text
     for seed in range(5):
         assert "the" not in write(logit_bias=forced, max_new_tokens=12, bad_words=(word,), seed=seed).text
 
 
 def test_no_ngram_is_written_twice(tiny: Tiny) -> None:
-    request = Request(
-        "k", "Once upon a time", settings(max_new_tokens=60, no_repeat_ngram_size=2, top_k=3), 3
-    )
+    request = Request("k", "Once upon a time", settings(max_new_tokens=60, no_repeat_ngram_size=2, top_k=3), 3)
     engine = tiny.engine(1)
     engine.add([request])
     tokens: list[int] = []
@@ -215,17 +211,13 @@ def test_the_fault_of_a_prompt_that_is_too_long_says_both_numbers(tiny: Tiny) ->
 
 def test_the_last_position_can_be_used(tiny: Tiny) -> None:
     prompt = "x"
-    report = run_all(
-        tiny.engine(1), [Request(0, prompt, settings(max_new_tokens=127, min_new_tokens=127), 0)]
-    )[0]
+    report = run_all(tiny.engine(1), [Request(0, prompt, settings(max_new_tokens=127, min_new_tokens=127), 0)])[0]
     assert isinstance(report, Completion)
     assert report.tokens == 127
 
 
 def test_a_seed_out_of_range_is_a_certain_fault(tiny: Tiny) -> None:
-    reports = run_all(
-        tiny.engine(1), [Request(seed, "x", settings(), seed) for seed in (-1, 2**64, 2**64 - 1)]
-    )
+    reports = run_all(tiny.engine(1), [Request(seed, "x", settings(), seed) for seed in (-1, 2**64, 2**64 - 1)])
     assert [isinstance(report, Fault) for report in reports.values()] == [True, True, False]
 
 
@@ -240,8 +232,7 @@ def test_a_free_slot_is_refilled_before_the_next_decode(tiny: Tiny) -> None:
     lengths = [2, 9, 3, 5, 4, 7]
     engine = tiny.engine(2)
     engine.add(
-        Request(i, "x", settings(max_new_tokens=length, min_new_tokens=length), i)
-        for i, length in enumerate(lengths)
+        Request(i, "x", settings(max_new_tokens=length, min_new_tokens=length), i) for i, length in enumerate(lengths)
     )
     decodes = 0
     forward = engine.model.decode
@@ -281,9 +272,7 @@ def test_a_key_that_is_pending_cannot_be_added_again(tiny: Tiny) -> None:
 
 def test_long_prompts_are_taken_in_over_several_steps(tiny: Tiny) -> None:
     engine = tiny.engine(64)
-    engine.add(
-        Request(i, "x y z w " * 14, settings(max_new_tokens=20, min_new_tokens=20), i) for i in range(64)
-    )
+    engine.add(Request(i, "x y z w " * 14, settings(max_new_tokens=20, min_new_tokens=20), i) for i in range(64))
     engine.step()
     assert 0 < engine.active < 64
     assert len(run_all(engine)) == 64

@@ -39,9 +39,7 @@ def make_llama(folder: Path) -> Path:
         trainers.BpeTrainer(vocab_size=400, special_tokens=special[:3], show_progress=False),
     )
     backend.add_tokens(special[3:])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
     config = LlamaConfig(
@@ -195,9 +193,7 @@ def test_both_engines_write_the_same_text_with_one_models_weights(tiny: Tiny) ->
     other = FallbackEngine(load_tiny(tiny.folder).reference, tiny.vocabulary)
     asked = [request for request in requests() if request.prompt]
     ours, theirs = run_all(tiny.engine(4), asked), run_all(other, asked)
-    assert {key: report.text for key, report in ours.items()} == {
-        key: report.text for key, report in theirs.items()
-    }
+    assert {key: report.text for key, report in ours.items()} == {key: report.text for key, report in theirs.items()}
 
 
 def test_a_gpt2_that_the_slot_engine_cannot_run_goes_to_the_fallback(tmp_path: Path) -> None:

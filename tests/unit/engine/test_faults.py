@@ -73,9 +73,7 @@ def test_an_error_at_admission_belongs_to_that_request(tiny: Tiny) -> None:
 
     model.before_prefill = fail
     reports = run_all(engine, requests(poisoned=[2, 6]))
-    assert faults_of(reports) == {
-        key: Fault(key, "RuntimeError: a kernel failed", certain=False) for key in (2, 6)
-    }
+    assert faults_of(reports) == {key: Fault(key, "RuntimeError: a kernel failed", certain=False) for key in (2, 6)}
     assert others_are_unchanged(tiny, reports, requests(poisoned=[2, 6]))
 
 

@@ -143,9 +143,7 @@ def test_a_planted_pickle_is_refused_and_never_run(
     assert not trace.exists()
 
 
-def test_safetensors_are_preferred_and_a_pickle_beside_them_is_not_even_read(
-    copy: Path, tmp_path: Path
-) -> None:
+def test_safetensors_are_preferred_and_a_pickle_beside_them_is_not_even_read(copy: Path, tmp_path: Path) -> None:
     torch.save(Trap(tmp_path / "it ran"), copy / "pytorch_model.bin")
     load_engine(str(copy), device="cpu", threads=2)
     assert not (tmp_path / "it ran").exists()
@@ -170,9 +168,7 @@ def test_a_models_own_code_is_never_run(copy: Path, tmp_path: Path) -> None:
         (["tokenizer.json"], "tokenizer"),
     ],
 )
-def test_a_folder_that_lacks_a_file_is_refused_by_that_files_name(
-    copy: Path, gone: list[str], named: str
-) -> None:
+def test_a_folder_that_lacks_a_file_is_refused_by_that_files_name(copy: Path, gone: list[str], named: str) -> None:
     for name in gone:
         (copy / name).unlink()
     with pytest.raises(ModelUnavailable, match=f"lacks .*{named}.*--model demo"):
@@ -218,9 +214,7 @@ def test_a_hub_id_where_no_hub_can_be_reached_is_refused_quickly_with_what_else_
     assert time.monotonic() - started < 20
 
 
-def test_a_model_in_the_local_cache_is_loaded_without_asking_the_network(
-    no_hub: Path, checkpoint: Path
-) -> None:
+def test_a_model_in_the_local_cache_is_loaded_without_asking_the_network(no_hub: Path, checkpoint: Path) -> None:
     in_cache(no_hub, "someone/cached-model", checkpoint)
     loaded = load_engine("someone/cached-model", device="cpu", threads=2)
     assert loaded.provenance.model == "someone/cached-model"
@@ -257,9 +251,7 @@ def test_a_file_is_no_model(checkpoint: Path) -> None:
         ({"device": "cuda:99"}, "cuda:99"),
     ],
 )
-def test_a_device_or_dtype_that_cannot_be_had_is_refused(
-    checkpoint: Path, options: dict[str, str], said: str
-) -> None:
+def test_a_device_or_dtype_that_cannot_be_had_is_refused(checkpoint: Path, options: dict[str, str], said: str) -> None:
     with pytest.raises(ModelUnavailable, match=said):
         load_engine(str(checkpoint), **options)
 

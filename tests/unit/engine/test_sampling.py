@@ -51,9 +51,7 @@ def kept_tokens(logits: torch.Tensor, **values: Any) -> set[int]:
     state = settings(**values)
     total = None
     if not state.top_k:
-        total = float(
-            sampler.relative_weights(logits[0].numpy(), logits.max().numpy(), state.temperature).sum()
-        )
+        total = float(sampler.relative_weights(logits[0].numpy(), logits.max().numpy(), state.temperature).sum())
     head = whole_head(logits)
     found, number = set(), 0.0
     while number < 1:
@@ -103,9 +101,7 @@ def test_the_bad_words_ban_is_that_of_transformers() -> None:
     for case in range(CASES):
         logits, context = random_logits(case), random_context(case, kinds=4)
         ours = processed(logits, context, prompt=3, bad_token_ids=words)
-        theirs = NoBadWordsLogitsProcessor([list(word) for word in words])(
-            torch.tensor([context]), logits.clone()
-        )
+        theirs = NoBadWordsLogitsProcessor([list(word) for word in words])(torch.tensor([context]), logits.clone())
         np.testing.assert_array_equal(ours, theirs[0].numpy())
 
 
@@ -113,9 +109,7 @@ def test_the_bad_words_ban_is_that_of_transformers() -> None:
 def test_the_end_of_text_is_banned_before_min_new_tokens_as_in_transformers(written: int) -> None:
     logits, context = random_logits(written), random_context(written, length=2 + written)
     ours = processed(logits, context, prompt=2, min_new_tokens=4)
-    theirs = MinNewTokensLengthLogitsProcessor(2, 4, [0], device="cpu")(
-        torch.tensor([context]), logits.clone()
-    )
+    theirs = MinNewTokensLengthLogitsProcessor(2, 4, [0], device="cpu")(torch.tensor([context]), logits.clone())
     np.testing.assert_array_equal(ours, theirs[0].numpy())
     assert (ours[0] == -np.inf) == (written < 4)
 
@@ -145,9 +139,7 @@ def test_logit_bias_is_added_to_its_tokens() -> None:
 
 def test_bias_and_bans_come_before_penalties() -> None:
     logits = torch.full((1, VOCABULARY), 1.0)
-    ours = processed(
-        logits, [7, 7], prompt=1, logit_bias=((7, 3.0),), repetition_penalty=2.0, presence_penalty=0.5
-    )
+    ours = processed(logits, [7, 7], prompt=1, logit_bias=((7, 3.0),), repetition_penalty=2.0, presence_penalty=0.5)
     assert ours[7] == pytest.approx((1 + 3) / 2 - 0.5)
 
 
@@ -163,18 +155,14 @@ def test_top_k_keeps_what_transformers_keeps_ties_included(top_k: int, ties: boo
 def test_top_p_keeps_what_transformers_keeps(top_p: float) -> None:
     for case in range(0, CASES, 20):
         logits = random_logits(case, vocabulary=60)
-        assert kept_tokens(logits, top_k=0, top_p=top_p) == reference_kept(logits, TopPLogitsWarper(top_p)), (
-            case
-        )
+        assert kept_tokens(logits, top_k=0, top_p=top_p) == reference_kept(logits, TopPLogitsWarper(top_p)), case
 
 
 @pytest.mark.parametrize("min_p", [0.01, 0.2, 0.7, 1.0])
 def test_min_p_keeps_what_transformers_keeps(min_p: float) -> None:
     for case in range(0, CASES, 20):
         logits = random_logits(case, vocabulary=60)
-        assert kept_tokens(logits, top_k=0, min_p=min_p) == reference_kept(logits, MinPLogitsWarper(min_p)), (
-            case
-        )
+        assert kept_tokens(logits, top_k=0, min_p=min_p) == reference_kept(logits, MinPLogitsWarper(min_p)), case
 
 
 def test_all_filters_together_keep_what_transformers_keeps_in_the_contracts_order() -> None:

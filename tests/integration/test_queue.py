@@ -1,0 +1,113 @@
+"""The queue on a real Redis: how many messages lie in it, what is in them, and what happens when it is away."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+
+from contract.errors import QueueUnreachable
+from contract.queue import generate_queue, make_app, ping, score_queue, top_up
+from contract.settings import Settings
+from inkmill.redis_server import answers, start_server
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, service_seconds=2)
+
+
+@pytest.fixture
+def celery(where: Settings) -> Iterator[Celery]:
+    server = start_server(where)
+    assert answers(where, 10)
+    yield make_app(where)
+    server.kill()
+    server.wait()
+
+
+def messages(where: Settings, queue: str) -> list[Any]:
+    client = redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+    return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]  # type: ignore[union-attr]
+
+
+def test_a_queue_is_filled_up_to_what_waits_and_no_further(celery: Celery, where: Settings) -> None:
+    assert top_up("generate.demo", range(1, 11), celery) == 10
+    assert top_up("generate.demo", range(1, 11), celery) == 0
+    assert top_up("generate.demo", range(1, 13), celery) == 2
+    assert len(messages(where, "generate.demo")) == 12
+
+
+def test_a_queue_holds_at_most_64_messages_however_much_waits(celery: Celery, where: Settings) -> None:
+    assert top_up("generate.demo", range(1, 100_000), celery) == 64
+    assert top_up("generate.demo", range(1, 100_000), celery) == 0
+
+
+def test_a_message_holds_a_batch_id_and_nothing_else(celery: Celery, where: Settings) -> None:
+    top_up("score.demo", [41], celery)
+    (message,) = messages(where, "score.demo")
+    assert message["content-type"] == "application/json"
+    arguments, keywords, _ = json.loads(b64decode(message["body"]))
+    assert (arguments, keywords) == ([41], {})
+    assert message["headers"]["task"] == "inkmill.score"
+    assert message["headers"]["eta"] is None
+
+
+def test_with_nothing_waiting_redis_is_not_even_asked(where: Settings) -> None:
+    assert top_up("generate.demo", [], make_app(where)) == 0
+
+
+def test_a_redis_that_is_away_is_said_quickly_and_without_its_password() -> None:
+    app = make_app(Settings(redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2))
+    started = time.monotonic()
+    with pytest.raises(QueueUnreachable) as refused:
+        top_up("generate.demo", [1], app)
+    assert time.monotonic() - started < 5
+    assert "127.0.0.1" in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_redis_is_locked_to_its_owner(celery: Celery, where: Settings) -> None:
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(unix_socket_path=str(where.redis_socket)).ping()
+    assert where.redis_socket.stat().st_mode & 0o077 == 0
+    assert (where.redis_folder / "redis.conf").stat().st_mode & 0o077 == 0
+    assert ping(celery)["redis_version"]
+
+
+def test_a_home_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> None:
+    where = Settings(home=tmp_path / ("long" * 30))
+    assert len(str(where.redis_socket)) < 100
+    server = start_server(where)
+    try:
+        assert answers(where, 10)
+        assert where.redis_socket.parent.stat().st_mode & 0o077 == 0
+    finally:
+        server.terminate()
+        server.wait(10)
+        where.redis_socket.parent.rmdir()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "openai-community/gpt2", "/a/path with spaces/ü", "x" * 300])
+def test_every_model_has_a_queue_of_its_own_with_a_plain_name(name: str) -> None:
+    queue = generate_queue(name)
+    assert queue.startswith("generate.")
+    assert queue.isascii()
+    assert len(queue) < 100
+    assert queue != generate_queue(name + "2")
+    assert score_queue(name) != queue
+
+
+def test_two_processes_that_ask_first_agree_on_one_password(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(16) as pool:
+        drawn = set(pool.map(lambda _: Settings(home=tmp_path).redis_password, range(64)))
+    assert len(drawn) == 1

@@ -1,0 +1,116 @@
+"""Settings as users write them: names, aliases, types, ranges, and what is said of the wrong ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import SettingsError, UsageError
+from contract.policy import flag_reasons, read_thresholds, top_score
+from contract.sampling import CANONICAL, SETTINGS, read_settings
+from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
+
+
+def problem(raw: dict[str, Any]) -> str:
+    with pytest.raises(SettingsError) as wrong:
+        merge(SamplingSettings(), read_settings(raw))
+    return str(wrong.value)
+
+
+def test_every_setting_is_a_field_of_the_spec_and_its_default_is_valid() -> None:
+    assert set(SETTINGS) == set(SamplingSettings.__dataclass_fields__)
+    defaults = {name: value for name, value in SamplingSettings().to_dict().items() if value not in (None, [])}
+    assert merge(SamplingSettings(), read_settings(defaults)) == SamplingSettings()
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("num_return_sequences", "n"), ("nsamples", "n"), ("max_tokens", "max_new_tokens"), ("length", "max_new_tokens"),
+     ("min_tokens", "min_new_tokens")],
+)  # fmt: skip
+def test_other_engines_names_are_accepted(alias: str, name: str) -> None:
+    assert read_settings({alias: 3}) == {name: 3}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"temprature": 1}, "temprature: is not a setting; did you mean temperature?"),
+        ({"max_length": 5}, "max_length: is not used here because it would count the prompt"),
+        ({"top_p": 1.5}, "top_p: must be above 0 and at most 1, not 1.5"),
+        ({"top_p": 0}, "top_p: must be above 0"),
+        ({"top_k": "5"}, "top_k: must be a whole number, not '5'"),
+        ({"top_k": True}, "top_k: must be a whole number"),
+        ({"temperature": float("nan")}, "temperature: must be a number"),
+        ({"do_sample": "yes"}, "do_sample: must be true or false"),
+        ({"stop": [""]}, "stop: must be a text or a list of texts, none of them empty"),
+        ({"logit_bias": {"x": 1}}, "logit_bias: has a key that is no token id"),
+        ({"logit_bias": {"5": 101}}, "logit_bias: must be from -100 to 100"),
+        ({"max_tokens": 5, "length": 6}, "length: says max_new_tokens a second time"),
+        ({"n": 2, "temperature": 0}, "n: is 2, but greedy decoding"),
+        ({"n": 2, "do_sample": False}, "n: is 2, but greedy decoding"),
+        ({"min_tokens": 9, "max_tokens": 3}, "min_new_tokens: is 9, more than max_new_tokens 3"),
+        ({"seed": SEED_LIMIT}, "seed: must be from 0 to"),
+        ({"n": 1001}, "n: must be from 1 to 1000, not 1001"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_would_be_right(raw: dict[str, Any], said: str) -> None:
+    assert said in problem(raw)
+
+
+def test_all_wrong_fields_are_said_at_once() -> None:
+    said = problem({"top_p": 2, "top_k": -1, "nonsense_entirely": 1})
+    assert all(name in said for name in ("top_p", "top_k", "nonsense_entirely"))
+
+
+@given(st.dictionaries(st.sampled_from([*CANONICAL, "other"]), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)))  # fmt: skip
+def test_anything_at_all_is_read_or_refused_and_what_is_read_survives_storage(raw: dict[str, Any]) -> None:
+    try:
+        settings = merge(SamplingSettings(), read_settings(raw))
+    except SettingsError:
+        return
+    assert merge(SamplingSettings(), read_settings(settings.to_dict())) == settings
+
+
+def test_seeds_depend_on_everything_they_should_and_stay_below_2_to_the_53() -> None:
+    seeds = {
+        output_seed(1, None, "a", 0),
+        output_seed(2, None, "a", 0),
+        output_seed(1, None, "b", 0),
+        output_seed(1, None, "a", 1),
+        output_seed(1, None, 0, 0),
+        output_seed(1, None, "0", 0),
+        output_seed(1, 5, "a", 0),
+    }
+    assert len(seeds) == 7
+    assert all(0 <= seed < SEED_LIMIT for seed in seeds)
+    assert output_seed(1, 5, "a", 0) == output_seed(9, 5, 77, 0), "a row's own seed decides alone"
+
+
+def test_seeds_never_change_from_one_version_to_the_next() -> None:
+    assert output_seed(7, None, "r-1", 0) == 5733401263777325
+    assert output_seed(7, None, 3, 2) == 1987090813952800
+    assert output_seed(7, 42, "r-1", 0) == 1799450673870667
+
+
+def test_flags_follow_thresholds_and_the_blocklist() -> None:
+    scores = {"toxicity": 0.7, "insult": 0.69, "threat": 0.2}
+    assert flag_reasons(scores, {}) == ["toxicity"]
+    assert flag_reasons(scores, {"toxicity": 0.8, "threat": 0.1}) == ["threat"]
+    assert flag_reasons({}, {}, ["turnip"]) == ["blocklist:turnip"]
+    assert top_score(scores) == 0.7
+    assert top_score({}) is None
+
+
+def test_thresholds_are_read_and_wrong_ones_explained() -> None:
+    assert read_thresholds(["toxicity=0.5"]) == {"toxicity": 0.5}
+    assert set(read_thresholds(["0.3"]).values()) == {0.3}
+    for pair, said in (("toxicty=0.5", "toxicity"), ("toxicity=2", "from 0 to 1"), ("toxicity=x", "LABEL=X")):
+        with pytest.raises(UsageError, match=said):
+            read_thresholds([pair])
