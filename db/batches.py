@@ -34,7 +34,9 @@ def settle(connection: Connection, batch_id: int, job_id: int) -> None:
 
 def finish_job_if_over(connection: Connection, job_id: int) -> None:
     """Ends the job when none of its batches is open. The row lock comes first: two last batches may end at once."""
-    connection.execute(select(Job.id).where(Job.id == job_id).with_for_update()).first()
+    # FOR NO KEY UPDATE: the plain lock waits for every transaction that stored a row of this job, and two of those
+    # that end at once would wait for each other.
+    connection.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True)).first()
     still_open = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
     going = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
     over = case((Job.status == JobStatus.CANCELLING, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
@@ -92,6 +94,9 @@ def cancel_batches(connection: Connection, ids: Sequence[int]) -> None:
 
 def recount(connection: Connection, ids: Iterable[int]) -> None:
     """Counts batches anew from their rows, after prompts moved or changed state out of the ordinary way."""
+    wanted = Batch.id.in_(sorted(ids))
+    # Locked first, and in order: what is counted next then holds what others stored while we waited for them.
+    connection.execute(select(Batch.id).where(wanted).order_by(Batch.id).with_for_update(key_share=True)).all()
 
     def prompts(*where: ColumnElement[bool]) -> Any:
         return select(func.count()).where(Prompt.batch_id == Batch.id, *where).scalar_subquery()
@@ -103,7 +108,7 @@ def recount(connection: Connection, ids: Iterable[int]) -> None:
     asked = select(func.coalesce(func.sum(Prompt.n), 0)).where(Prompt.batch_id == Batch.id).scalar_subquery()
     connection.execute(
         update(Batch)
-        .where(Batch.id.in_(list(ids)))
+        .where(wanted)
         .values(
             prompts=prompts(),
             outputs=asked,

@@ -120,8 +120,8 @@ def _adopt_job(connection: Connection, job_id: int, ability: Ability, status: Ba
     """The first claim starts the job and settles which model revision and dtype serve all of it."""
     if status != BatchStatus.GENERATING:
         return True
-    job = connection.execute(select(Job.status, Job.served_revision).where(Job.id == job_id)).one()
-    if job.status == JobStatus.RUNNING and job.served_revision is not None:
+    job = connection.execute(select(Job.status, Job.served_revision, Job.served_dtype).where(Job.id == job_id)).one()
+    if tuple(job) == (JobStatus.RUNNING, ability.revision, ability.dtype):
         return True
     adopting = (
         update(Job)
@@ -164,10 +164,14 @@ def _waiting(database: Database, wanted: ColumnElement[bool], limit: int) -> lis
 
 def renew(database: Database, claims: Sequence[Claim], lease: float) -> set[str]:
     """Prolongs the claims that still hold. Returns the tokens of those that do not: lost, or their job is cancelled."""
+    if not claims:
+        return set()
     tokens = [claim.token for claim in claims]
     held = Batch.lease_token.in_(tokens)  # late, but taken over by nobody: still ours
     cancelled = and_(Job.status == JobStatus.CANCELLING, Batch.status == BatchStatus.GENERATING)
     with database.write() as connection:
+        # In order, as everybody locks several batches: nobody waits for each other.
+        connection.execute(select(Batch.id).where(held).order_by(Batch.id).with_for_update(key_share=True)).all()
         connection.execute(update(Batch).where(held).values(lease_until=now() + lease))
         good = connection.scalars(
             select(Batch.lease_token).join(Job, Job.id == Batch.job_id).where(held, ~cancelled)

@@ -25,12 +25,23 @@ from sqlalchemy import (
     text as sql,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 # SQLite gives an automatic row id only to a column declared exactly INTEGER PRIMARY KEY.
 Id = BigInteger().with_variant(Integer, "sqlite")
 # none_as_null: a Python None is SQL's NULL, never the JSON text "null".
 # Plain JSON on PostgreSQL too: JSONB would reorder a user's metadata.
 Json = JSON(none_as_null=True)
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that a model or an exception made. PostgreSQL refuses U+0000, so both store U+FFFD in its place."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value if value is None else value.replace("\0", "\ufffd")
 
 
 class Base(DeclarativeBase):
@@ -73,7 +84,7 @@ class Job(Base):
     # Who is writing the prompts, while the job is ingesting.
     producer: Mapped[str | None] = mapped_column(Text)
     producer_seen: Mapped[float | None] = mapped_column(Double)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(AnyText)
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)
     finished_at: Mapped[float | None] = mapped_column(Double)
@@ -135,7 +146,7 @@ class Prompt(Base):
     settings: Mapped[dict[str, Any] | None] = mapped_column(Json)
     # "metadata" itself is a name that SQLAlchemy keeps for its own use.
     extra: Mapped[dict[str, Any] | None] = mapped_column("metadata", Json)
-    reason: Mapped[str | None] = mapped_column(Text)  # why it is dead
+    reason: Mapped[str | None] = mapped_column(AnyText)  # why it is dead
 
     __table_args__ = (UniqueConstraint("job_id", "position"), Index(None, "batch_id"))
 
@@ -167,7 +178,7 @@ class Output(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
     provenance_id: Mapped[int] = mapped_column(ForeignKey("provenances.id"))
     sample_index: Mapped[int] = mapped_column(Integer)
-    text: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(AnyText)
     finish_reason: Mapped[str] = mapped_column(Text)
     tokens: Mapped[int] = mapped_column(Integer)
     prompt_tokens: Mapped[int] = mapped_column(Integer)
@@ -232,7 +243,7 @@ class Worker(Base):
     dtype: Mapped[str] = mapped_column(Text)
     device: Mapped[str] = mapped_column(Text)
     classifiers: Mapped[list[str]] = mapped_column(Json)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(AnyText)
     started_at: Mapped[float] = mapped_column(Double)
     last_seen: Mapped[float] = mapped_column(Double)
     tokens_per_second: Mapped[float] = mapped_column(Double, server_default="0")

@@ -11,13 +11,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
-from db.batches import recount
 from db.claims import Claim, fence
-from db.models import Batch, Output, Prompt, Score
+from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.session import Database, now
 
 FAULTS_BEFORE_DEAD = 3
+LONGEST_REASON = 1000
+"""Characters kept of why a prompt is dead: an exception may quote a whole prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +99,10 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
     Raises:
         LeaseLost: where the claim is not this worker's any more; nothing is stored then.
     """
+    if not texts:
+        return
+    if not texts:
+        return
     safety = Safety.WAITING if scored_later else Safety.NONE
     shared = {
         "job_id": claim.job_id,
@@ -106,18 +111,19 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
     }
     rows = [shared | {f.name: getattr(text, f.name) for f in fields(text)} for text in texts]
     with database.write() as connection:
-        fence(
-            connection,
-            claim,
-            BatchStatus.GENERATING,
-            expiries=0,
-            generated=Batch.generated + len(texts),
-            generated_tokens=Batch.generated_tokens + sum(text.tokens for text in texts),
-            prompt_tokens=Batch.prompt_tokens + sum(t.prompt_tokens for t in texts if t.sample_index == 0),
+        fence(connection, claim, BatchStatus.GENERATING, expiries=0)
+        inserting = _ignoring_twins(connection, Output).values(created_at=now())
+        counted = inserting.returning(Output.sample_index, Output.tokens, Output.prompt_tokens)
+        stored = connection.execute(counted, rows).all()  # those that were there already are not among them
+        connection.execute(
+            update(Batch)
+            .where(Batch.id == claim.batch_id)
+            .values(
+                generated=Batch.generated + len(stored),
+                generated_tokens=Batch.generated_tokens + sum(row.tokens for row in stored),
+                prompt_tokens=Batch.prompt_tokens + sum(r.prompt_tokens for r in stored if r.sample_index == 0),
+            )
         )
-        stored = connection.execute(_ignoring_twins(connection, Output).values(created_at=now()), rows).rowcount
-        if stored not in (len(texts), -1):  # some were there already: counted once, as they are stored once
-            recount(connection, [claim.batch_id])
         if claim.alone:  # a save clears what it saved
             saved = {text.prompt_id for text in texts}
             connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))
@@ -136,6 +142,7 @@ def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, 
         ).scalar_one()
         if not certain and faults < FAULTS_BEFORE_DEAD:
             return False
+        reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
         dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
         if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=reason)).rowcount:
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(dead=Batch.dead + 1))
@@ -176,51 +183,69 @@ def save_scores(
     database: Database,
     claim: Claim,
     verdicts: Sequence[Verdict],
-    thresholds: Mapping[str, float],
     *,
     classifier: str,
     classifier_revision: str,
 ) -> None:
     """Stores scores of a claimed batch and flags what is over a threshold, all of them or none.
 
+    The thresholds are the job's at this moment, and stay so until the scores are stored: a reflag at the same time
+    comes wholly before, or finds these scores and flags them anew.
+
     Raises:
         LeaseLost: where the claim is not this worker's any more; nothing is stored then.
     """
-    reasons = [flag_reasons(verdict.scores, thresholds, verdict.blocked) for verdict in verdicts]
+    if not verdicts:
+        return
     with database.write() as connection:
-        fence(
-            connection,
-            claim,
-            BatchStatus.SCORING,
-            expiries=0,
-            scored=Batch.scored + len(verdicts),
-            flagged=Batch.flagged + sum(map(bool, reasons)),
-        )
-        connection.execute(
-            _ignoring_twins(connection, Score).values(created_at=now(), revision=0),
-            [
-                {
-                    "output_id": v.output_id,
-                    "classifier": classifier,
-                    "classifier_revision": classifier_revision,
-                }
-                | {label: v.scores.get(label) for label in LABELS}
-                for v in verdicts
-            ],
-        )
-        connection.execute(
-            update(Output).where(Output.id == bindparam("output")),
-            [
-                {
-                    "output": verdict.output_id,
-                    "safety": Safety.SCORED.value,
-                    "flagged": bool(why),
-                    "flag_reasons": why or None,
-                    "top_score": top_score(verdict.scores),
-                }
-                for verdict, why in zip(verdicts, reasons, strict=True)
-            ],
-        )
+        fence(connection, claim, BatchStatus.SCORING, expiries=0)
+        waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
+        policy = select(Job.thresholds).where(Job.id == claim.job_id).with_for_update(read=True)
+        thresholds = connection.execute(policy).scalar_one()
+        judged = [
+            (verdict, flag_reasons(verdict.scores, thresholds, verdict.blocked))
+            for verdict in verdicts
+            if verdict.output_id in waiting
+        ]
+        if judged:
+            _store_scores(connection, [v for v, _ in judged], classifier, classifier_revision)
+            _flag(connection, judged)
+            counted = {"scored": Batch.scored + len(judged), "flagged": Batch.flagged + sum(bool(r) for _, r in judged)}
+            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
+
+
+def _waiting_among(connection: Connection, claim: Claim, outputs: Sequence[int]) -> set[int]:
+    """Those of a claimed batch's texts that have no scores yet: a save may come twice, after an answer was lost."""
+    query = (
+        select(Output.id)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .where(Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+    )
+    return set(connection.scalars(query))
+
+
+def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifier: str, revision: str) -> None:
+    made_by = {"classifier": classifier, "classifier_revision": revision}
+    connection.execute(
+        _ignoring_twins(connection, Score).values(created_at=now(), revision=0),
+        [made_by | {"output_id": v.output_id} | {label: v.scores.get(label) for label in LABELS} for v in verdicts],
+    )
+
+
+def _flag(connection: Connection, judged: Sequence[tuple[Verdict, list[str]]]) -> None:
+    connection.execute(
+        update(Output).where(Output.id == bindparam("output")),
+        [
+            {
+                "output": verdict.output_id,
+                "safety": Safety.SCORED.value,
+                "flagged": bool(why),
+                "flag_reasons": why or None,
+                "top_score": top_score(verdict.scores),
+            }
+            for verdict, why in judged
+        ],
+    )
 
 
 def charge_text(database: Database, claim: Claim, output_id: int) -> None:
@@ -241,10 +266,11 @@ def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
-        counted = {"unscored": Batch.unscored + 1, "flagged": Batch.flagged + 1}
-        fence(connection, claim, BatchStatus.SCORING, expiries=0, **counted)
-        connection.execute(
+        fence(connection, claim, BatchStatus.SCORING, expiries=0)
+        unscored = connection.execute(
             update(Output)
-            .where(Output.id == output_id)
+            .where(Output.id == output_id, Output.safety == Safety.WAITING)
             .values(safety=Safety.UNSCORED.value, flagged=True, flag_reasons=[UNSCORED])
-        )
+        ).rowcount
+        counted = {"unscored": Batch.unscored + unscored, "flagged": Batch.flagged + unscored}
+        connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))

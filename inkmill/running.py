@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from contract.errors import ExitCode, QueueUnreachable
+from contract.errors import DuplicateJob, ExitCode, QueueUnreachable
 from contract.policy import NO_SAFETY
 from contract.settings import Settings
 from contract.spec import JobStatus
@@ -17,7 +17,8 @@ from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
 from inkmill.summary import print_summary, say_submitted
 from inkmill.waiting import waiting_for
-from producer.export import export_job, read_only
+from producer.export import STDOUT, export_job, read_only
+from producer.new_file import check_target
 from producer.readers import open_input
 from producer.submit import Order, announce, fingerprint, submit
 
@@ -35,6 +36,8 @@ class Run:
         """Returns the exit status."""
         chosen = read_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
+        if out != STDOUT:
+            check_target(out)  # now, not after a night's work
         job = self._job(file)
         if job.status not in (JobStatus.COMPLETED,):
             self._start(job)
@@ -52,17 +55,17 @@ class Run:
     def _job(self, file: str) -> JobRow:
         """The job that this file and these settings are: a new one, or the one that was submitted before."""
         with open_input(file) as prompts:
-            known = None if self._order.again else self._known(fingerprint(self._order, prompts))
+            known = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
             if known is not None:
                 return self._taken_up(known)
             for note in prompts.notes:
                 messages.print(f"note: {note}", markup=False)
-            done = submit(self._database, prompts, self._order)
+            try:
+                done = submit(self._database, prompts, self._order)
+            except DuplicateJob as same:  # another run of it was faster
+                return self._taken_up(get_job(self._database, same.job_id))
         say_submitted(prompts, done)
         return get_job(self._database, done.job_id)
-
-    def _known(self, found: str) -> JobRow | None:
-        return find_job(self._database, found)
 
     def _taken_up(self, job: JobRow) -> JobRow:
         messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)

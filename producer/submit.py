@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from contract.errors import QueueUnreachable, UsageError
+from contract.names import model_name
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
 from db.claims import waiting_in_job
 from db.ingest import Ingest
@@ -60,12 +61,12 @@ def order_model(order: Order, file: PromptFile) -> str:
     Raises:
         UsageError: where they do not.
     """
-    if file.model and order.model and file.model != order.model:
+    if file.model and order.model and model_name(file.model) != order.model:
         raise UsageError(
             f"--model {order.model}: but {file.name} says model {file.model!r} in its lines; "
             "leave --model out, or change the file"
         )
-    return order.model or file.model or order.default_model
+    return order.model or (model_name(file.model) if file.model else order.default_model)
 
 
 def fingerprint(order: Order, file: PromptFile) -> str:

@@ -116,6 +116,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
         concurrency=MOST_TASKS,
         queues=queues,
         hostname=f"inkmill-{os.getpid()}@{socket.gethostname()}",
+        consumer_cls="worker.consumer:PatientConsumer",
         loglevel="WARNING",
         without_gossip=True,
         without_mingle=True,

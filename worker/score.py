@@ -90,7 +90,6 @@ class Scoring:
                 self._runtime.database,
                 self._claim,
                 verdicts,
-                self._job.thresholds,
                 classifier=self._job.safety,
                 classifier_revision=self._classifier.revision,
             )

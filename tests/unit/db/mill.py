@@ -116,7 +116,7 @@ class Mill:
 
     def save_verdicts(self, claim: Claim, verdicts: Sequence[Verdict], thresholds: dict[str, float]) -> None:
         save_scores(
-            self.database, claim, verdicts, thresholds, classifier="demo", classifier_revision="rev-c"
+            self.database, claim, verdicts, classifier="demo", classifier_revision="rev-c"
         )  # fmt: skip
 
     def score(self, claim: Claim, toxicity: float = 0.1) -> None:
