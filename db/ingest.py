@@ -29,10 +29,17 @@ MOST_IN_A_BATCH = 10_000
 PRODUCER_SILENT_SECONDS = 60.0
 """A producer on another host that has written nothing for this long is taken for dead."""
 
-PROMPT_COLUMNS = ("job_id", "batch_id", "status", "position", "n", "custom_id", "prompt", "settings", "metadata")
-
-PromptValues = tuple[int, int, str | None, str, str | None, str | None]
-"""A row as SQL gets it: the values of `PROMPT_COLUMNS` from `position` on."""
+PROMPT_COLUMNS = (
+    "job_id",
+    "batch_id",
+    "position",
+    "n",
+    "status",
+    "custom_id",
+    "prompt",
+    "settings",
+    "metadata",
+)
 
 
 class Ingest:
@@ -56,27 +63,26 @@ class Ingest:
         Raises:
             InkmillError: where another producer took this one for dead and replaced its job.
         """
-        # As tuples of plain values they leave the garbage collector nothing to search.
-        for chunk in _chunks(map(_prompt_values, rows), self._batch_size):
+        for chunk in _chunks(rows, self._batch_size):
             with self._database.write() as connection:
                 self._write_chunk(connection, chunk)
             self.prompts += sum(map(len, chunk))
-            self.outputs += sum(map(_outputs, chunk))
+            self.outputs += sum(row.n for part in chunk for row in part)
 
-    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptValues]]) -> None:
+    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptRow]]) -> None:
         self._keep(connection, producer_seen=now())
         batches = [
             {
                 "job_id": self.job_id,
                 "status": BatchStatus.PENDING.value,
                 "prompts": len(part),
-                "outputs": _outputs(part),
+                "outputs": sum(row.n for row in part),
             }
             for part in parts
         ]
         inserting = insert(Batch).returning(Batch.id, sort_by_parameter_order=True)
         ids = connection.scalars(inserting, batches).all()
-        _insert_prompts(connection, self.job_id, zip(ids, parts, strict=True))
+        _insert_prompts(connection, _prompt_values(self.job_id, zip(ids, parts, strict=True)))
 
     def finish(self) -> int:
         """Makes the job claimable, in one short transaction; one without prompts is complete at once.
@@ -105,11 +111,12 @@ class Ingest:
             )
 
 
-def _chunks(values: Iterator[PromptValues], batch_size: int) -> Iterator[list[list[PromptValues]]]:
-    """Whole batches of prompts, as many together as one transaction may write."""
-    chunk: list[list[PromptValues]] = []
+def _chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[list[PromptRow]]]:
+    """Whole batches of rows, as many together as one transaction may write."""
+    rows = iter(rows)
+    chunk: list[list[PromptRow]] = []
     count = characters = 0
-    while part := list(islice(values, batch_size)):
+    while part := list(islice(rows, batch_size)):
         chunk.append(part)
         count += len(part)
         characters += sum(map(_characters, part))
@@ -118,6 +125,11 @@ def _chunks(values: Iterator[PromptValues], batch_size: int) -> Iterator[list[li
             chunk, count, characters = [], 0, 0
     if chunk:
         yield chunk
+
+
+def _characters(row: PromptRow) -> int:
+    """About what a row holds; metadata may be as large as a line of the prompt file."""
+    return len(row.prompt) + (0 if row.metadata is None else len(orjson.dumps(row.metadata)))
 
 
 def _owned(job_id: int, producer: str | None) -> Update:
@@ -238,30 +250,35 @@ def discard(database: Database, job_id: int, producer: str) -> None:
             connection.execute(delete(Batch).where(Batch.id.in_(ids)))
 
 
-def _prompt_values(row: PromptRow) -> PromptValues:
-    settings = None if row.settings is None else orjson.dumps(row.settings).decode()
-    metadata = None if row.metadata is None else orjson.dumps(row.metadata).decode()
-    return row.position, row.n, row.custom_id, row.prompt, settings, metadata
+PromptValues = tuple[int, int, int, int, str, str | None, str, str | None, str | None]
 
 
-def _outputs(part: Iterable[PromptValues]) -> int:
-    return sum(values[1] for values in part)
-
-
-def _characters(values: PromptValues) -> int:
-    _, _, _, prompt, settings, metadata = values
-    return len(prompt) + len(settings or "") + len(metadata or "")
-
-
-def _insert_prompts(connection: Connection, job_id: int, parts: Iterable[tuple[int, Sequence[PromptValues]]]) -> None:
-    columns = ", ".join(PROMPT_COLUMNS)
+def _prompt_values(job_id: int, batches: Iterable[tuple[int, Sequence[PromptRow]]]) -> Iterator[PromptValues]:
     pending = PromptStatus.PENDING.value
-    records = ((job_id, batch_id, pending, *values) for batch_id, part in parts for values in part)
+    for batch_id, part in batches:
+        for row in part:
+            settings = None if row.settings is None else orjson.dumps(row.settings).decode()
+            metadata = None if row.metadata is None else orjson.dumps(row.metadata).decode()
+            yield (
+                job_id,
+                batch_id,
+                row.position,
+                row.n,
+                pending,
+                row.custom_id,
+                row.prompt,
+                settings,
+                metadata,
+            )
+
+
+def _insert_prompts(connection: Connection, values: Iterator[PromptValues]) -> None:
+    columns = ", ".join(PROMPT_COLUMNS)
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(PROMPT_COLUMNS))
-        connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(records))  # noqa: S608
+        connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(values))  # noqa: S608
         return
     cursor = connection.connection.cursor()
     with cursor.copy(f"COPY prompts ({columns}) FROM STDIN") as copy:
-        for record in records:
-            copy.write_row(record)
+        for row in values:
+            copy.write_row(row)

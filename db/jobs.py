@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
@@ -19,12 +19,13 @@ from contract.spec import (
     SamplingSettings,
     merge,
 )
-from db.batches import cancel_batches, finish_job_if_over, recount
+from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
 
 CHUNK_BATCHES = 64
+CHUNK_TEXTS = 2000
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
@@ -137,16 +138,20 @@ def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
     raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
 
 
+UNHELD = or_(
+    Batch.status == BatchStatus.PENDING,
+    (Batch.status == BatchStatus.GENERATING) & (Batch.lease_until < now()),
+)
+"""The batches of a cancelling job that no live lease holds."""
+
+
 def wind_up(database: Database, job_id: int) -> None:
     """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
-    unheld = or_(
-        Batch.status == BatchStatus.PENDING,
-        (Batch.status == BatchStatus.GENERATING) & (Batch.lease_until < now()),
-    )
+    mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
+    some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
     while True:
         with database.write() as connection:
-            some = select(Batch.id).where(Batch.job_id == job_id, unheld).limit(CHUNK_BATCHES)
-            ids = connection.scalars(some.with_for_update(skip_locked=True)).all()
+            ids = connection.scalars(some.with_for_update(of=Batch, skip_locked=True)).all()
             cancel_batches(connection, ids)
             if not ids:
                 finish_job_if_over(connection, job_id)
@@ -175,32 +180,55 @@ class Retried:
 def retry_job(database: Database, job_id: int, *, any_worker: bool = False) -> Retried:
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
+    Args:
+        any_worker: let workers of another revision, dtype or device serve it from now on; a job that is still under
+            way changes in nothing else.
+
     Raises:
         UsageError: where the job is unknown or not over yet.
     """
     job = get_job(database, job_id)
-    if job.status not in FINISHED_JOBS and not any_worker:
+    if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
+        _let_any_worker_serve(database, job_id)
+        if job.status not in FINISHED_JOBS:
+            return Retried(0, 0)
+    if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    prompts = _requeue_prompts(database, job)
-    texts = _requeue_texts(database, job_id)
+    retried = Retried(_requeue_prompts(database, job), _requeue_texts(database, job_id))
+    _requeue_job(database, job_id)
+    return retried
+
+
+def _let_any_worker_serve(database: Database, job_id: int) -> None:
+    values = {"served_revision": None, "served_dtype": None, "device": "auto", "dtype": "auto"}
     with database.write() as connection:
-        values: dict[str, Any] = {"error": None}
-        if any_worker:
-            values |= {"served_revision": None, "served_dtype": None, "device": "auto", "dtype": "auto"}
-        if job.status == JobStatus.FAILED or prompts or texts:
-            values |= {"status": JobStatus.QUEUED.value, "finished_at": None}
         connection.execute(update(Job).where(Job.id == job_id).values(values))
+
+
+def _requeue_job(database: Database, job_id: int) -> None:
+    # Its batches say whether there is work, not what this retry did: an earlier one may have died half way.
+    work = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
+    over = and_(Job.id == job_id, Job.status.in_(FINISHED_JOBS), or_(Job.status == JobStatus.FAILED, work))
+    with database.write() as connection:
+        connection.execute(update(Job).where(over).values(status=JobStatus.QUEUED.value, finished_at=None, error=None))
         finish_job_if_over(connection, job_id)
-    return Retried(prompts, texts)
+
+
+def _in_held_batches(job_id: int) -> Select[Any]:
+    """Batches that a worker still has in hand: what died in them is left to them."""
+    held = (BatchStatus.GENERATING, BatchStatus.SCORING)
+    return select(Batch.id).where(Batch.job_id == job_id, Batch.status.in_(held))
 
 
 def _requeue_prompts(database: Database, job: JobRow) -> int:
     given_up = (PromptStatus.DEAD, PromptStatus.CANCELLED)
+    mine = and_(Prompt.job_id == job.id, Prompt.status.in_(given_up), Prompt.batch_id.not_in(_in_held_batches(job.id)))
     some = (
         select(Prompt.id, Prompt.batch_id, Prompt.n)
-        .where(Prompt.job_id == job.id, Prompt.status.in_(given_up))
+        .where(mine)
         .order_by(Prompt.position)
         .limit(job.batch_size)
+        .with_for_update(skip_locked=True)
     )
     total = 0
     while True:
@@ -212,7 +240,7 @@ def _requeue_prompts(database: Database, job: JobRow) -> int:
             total += len(rows)
 
 
-def _move_to_new_batch(connection: Connection, job_id: int, rows: list[Row[Any]] | Any) -> None:
+def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any]) -> None:
     batch = connection.execute(
         insert(Batch).values(job_id=job_id, status=BatchStatus.PENDING.value).returning(Batch.id)
     ).scalar_one()
@@ -225,17 +253,36 @@ def _move_to_new_batch(connection: Connection, job_id: int, rows: list[Row[Any]]
 
 
 def _requeue_texts(database: Database, job_id: int) -> int:
-    unscored = (Output.job_id == job_id) & (Output.safety == Safety.UNSCORED)
-    with database.write() as connection:
-        batches = connection.scalars(
-            select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(unscored).distinct()
-        ).all()
-        texts = connection.execute(
-            update(Output)
-            .where(unscored)
-            .values(safety=Safety.WAITING.value, score_faults=0, flagged=False, flag_reasons=None)
-        ).rowcount
-        reopened = update(Batch).where(Batch.id.in_(batches), Batch.status == BatchStatus.DONE)
-        connection.execute(reopened.values(status=BatchStatus.GENERATED.value))
-        recount(connection, list(batches))
-    return texts
+    total = 0
+    unscored = and_(
+        Output.job_id == job_id,
+        Output.safety == Safety.UNSCORED,
+        Prompt.batch_id.not_in(_in_held_batches(job_id)),
+    )
+    some = (
+        select(Output.id, Output.prompt_id, Prompt.batch_id)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .where(unscored)
+        .order_by(Output.id)
+        .limit(CHUNK_TEXTS)
+        .with_for_update(of=Output, skip_locked=True)
+    )
+    while True:
+        with database.write() as connection:
+            rows = connection.execute(some).all()
+            if not rows:
+                return total
+            _wait_for_scores(connection, rows)
+            total += len(rows)
+
+
+def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
+    batches = {row.batch_id for row in rows}
+    waiting = {"safety": Safety.WAITING.value, "score_faults": 0, "flagged": False, "flag_reasons": None}
+    connection.execute(update(Output).where(Output.id.in_([row.id for row in rows])).values(waiting))
+    # Done means settled, and these are not any more.
+    unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
+    connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))
+    reopened = Batch.id.in_(batches) & (Batch.status == BatchStatus.DONE)
+    connection.execute(update(Batch).where(reopened).values(status=BatchStatus.GENERATED.value))
+    recount(connection, batches)

@@ -34,6 +34,10 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 Json = JSON(none_as_null=True)
 
 
+REVIEWABLE = sql("flagged AND decision IS NULL")
+"""The outputs that wait for a person. Queries say it in these words: SQLite knows its partial indexes by them."""
+
+
 class AnyText(TypeDecorator[str]):
     """Text that a model or an exception made. PostgreSQL refuses U+0000, so both store U+FFFD in its place."""
 
@@ -199,11 +203,9 @@ class Output(Base):
         Index(None, "job_id", "id"),
         # The review queue: flagged and undecided, the highest score first.
         Index("ix_outputs_review", sql("top_score DESC"), "id",
-              sqlite_where=sql("flagged AND decision IS NULL"),
-              postgresql_where=sql("flagged AND decision IS NULL")),
+              sqlite_where=REVIEWABLE, postgresql_where=REVIEWABLE),
         Index("ix_outputs_review_job", "job_id", sql("top_score DESC"), "id",
-              sqlite_where=sql("flagged AND decision IS NULL"),
-              postgresql_where=sql("flagged AND decision IS NULL")),
+              sqlite_where=REVIEWABLE, postgresql_where=REVIEWABLE),
     )  # fmt: skip
 
 

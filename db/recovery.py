@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, case, exists, func, insert, select, upd
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
 
@@ -43,14 +44,21 @@ def sweep(database: Database) -> int:
 
 
 def finish_jobs(database: Database) -> None:
-    """Ends running jobs without an open batch. Their last batch does that itself; this mends what a crash left."""
+    """Ends jobs without an open batch and winds up cancelled ones.
+
+    The last batch and the cancelling command do that themselves; this mends what a crash left.
+    """
+    still_open = exists().where(Batch.job_id == Job.id, Batch.status.in_(OPEN_BATCHES))
+    unheld = exists().where(Batch.job_id == Job.id, UNHELD)
+    cancelling = Job.status == JobStatus.CANCELLING
     with database.read() as connection:
-        running = (JobStatus.RUNNING, JobStatus.CANCELLING)
-        still_open = exists().where(Batch.job_id == Job.id, Batch.status.in_(OPEN_BATCHES))
-        ids = connection.scalars(select(Job.id).where(Job.status.in_(running), ~still_open)).all()
-    for job_id in ids:
+        over = connection.scalars(select(Job.id).where(Job.status.in_(UNDER_WAY), ~still_open)).all()
+        stuck = connection.scalars(select(Job.id).where(cancelling, unheld)).all()
+    for job_id in over:
         with database.write() as connection:
             finish_job_if_over(connection, job_id)
+    for job_id in stuck:
+        wind_up(database, job_id)
 
 
 def mark_death(database: Database, worker: str, how: str) -> int:
@@ -64,22 +72,24 @@ def mark_death(database: Database, worker: str, how: str) -> int:
         rows = connection.execute(
             select(Batch.id, Batch.job_id, Batch.status, Batch.alone)
             .where(HELD, Batch.worker == worker)
-            .with_for_update()
+            .order_by(Batch.id)
+            .with_for_update(key_share=True)
         ).all()
         ids = [row.id for row in rows]
         take_back(connection, ids, deaths=Batch.deaths + 1)
+        cancel_where_job_is_cancelling(connection, ids)
         for row in rows:
             # A text whose scoring kills is charged before it is scored, one by one: nothing to halve there.
             if row.alone and row.status == BatchStatus.GENERATING:
                 _halve_or_charge(connection, row.id, row.job_id, how)
-        cancel_where_job_is_cancelling(connection, ids)
     return len(rows)
 
 
 def give_back(database: Database, worker: str) -> int:
     """Frees what a worker that left in order still held; nothing is marked. Returns how many batches."""
     with database.write() as connection:
-        ids = connection.scalars(select(Batch.id).where(HELD, Batch.worker == worker).with_for_update()).all()
+        held = select(Batch.id).where(HELD, Batch.worker == worker).order_by(Batch.id)
+        ids = connection.scalars(held.with_for_update(key_share=True)).all()
         take_back(connection, ids)
         cancel_where_job_is_cancelling(connection, ids)
     return len(ids)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from contract.errors import UsageError
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
-from db.models import Batch, Job, Output, Prompt
+from db.models import REVIEWABLE, Batch, Job, Output, Prompt
 from db.session import Database, now
 
 MOST_REASONS = 20
@@ -72,10 +72,11 @@ class JobSnapshot:
     @property
     def eta_seconds(self) -> float | None:
         """Seconds left at the pace so far; None where there is no pace yet or nothing left."""
-        if self.finished or not self.settled:
+        lost = (self.cancelled + self.dead) * self.outputs / max(self.prompts, 1)  # as many a prompt as on average
+        left = self.outputs - lost - self.settled
+        if self.finished or not self.settled or not self.seconds or left <= 0:
             return None
-        expected = self.outputs - self.cancelled - self.dead
-        return max(expected - self.settled, 0) * self.seconds / self.settled
+        return left * self.seconds / self.settled
 
 
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
@@ -111,11 +112,8 @@ def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
     sums = [func.coalesce(func.sum(Batch.__table__.c[name]), 0).label(name) for name in _COUNTERS]
     counted = connection.execute(select(*sums).where(Batch.job_id == job.id)).one()
     values |= {name: int(getattr(counted, name)) for name in _COUNTERS}
-    states: dict[str, int] = dict(
-        connection.execute(select(Batch.status, func.count()).where(Batch.job_id == job.id).group_by(Batch.status))
-        .tuples()
-        .all()
-    )
+    by_status = select(Batch.status, func.count()).where(Batch.job_id == job.id).group_by(Batch.status)
+    states: dict[str, int] = dict(connection.execute(by_status).all())
     return JobSnapshot(
         **values,
         now=job.now,
@@ -127,16 +125,20 @@ def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
     )
 
 
+_UNDECIDED = select(func.count()).select_from(Output).where(Output.job_id == bindparam("job"), REVIEWABLE)
+
+
 def _undecided(connection: Connection, job_id: int) -> int:
-    flagged = (Output.job_id == job_id) & Output.flagged & Output.decision.is_(None)
-    return connection.execute(select(func.count()).select_from(Output).where(flagged)).scalar_one()
+    return connection.execute(_UNDECIDED, {"job": job_id}).scalar_one()
 
 
 def _failures(connection: Connection, job_id: int) -> dict[str, int]:
     count = func.count()
+    # By way of the few batches that have some: a large job's prompts are not read through.
+    batches = select(Batch.id).where(Batch.job_id == job_id, Batch.dead > 0)
     rows = connection.execute(
         select(Prompt.reason, count)
-        .where(Prompt.job_id == job_id, Prompt.status == PromptStatus.DEAD)
+        .where(Prompt.batch_id.in_(batches), Prompt.status == PromptStatus.DEAD)
         .group_by(Prompt.reason)
         .order_by(count.desc())
         .limit(MOST_REASONS)

@@ -148,6 +148,6 @@ def generate(runtime: Runtime, claim: Claim) -> bool:
         except InkmillError:
             raise
         except Exception:
-            log.exception("a batch was given back", batch=claim.batch_id)
-            runtime.patiently(lambda: release(runtime.database, claim))
+            # Given back at once it would be claimed at once, and fail again: its lease may run out first.
+            log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
     return False

@@ -104,12 +104,13 @@ def score(runtime: Runtime, claim: Claim) -> bool:
             classifier = runtime.classifiers.get(job.safety)
             if classifier is not None:
                 return Scoring(runtime, lease, classifier).run()
+            # It could not be loaded, and this process no longer offers it: another one may.
+            runtime.patiently(lambda: release(runtime.database, claim))
         except LeaseLost as lost:
             log.info("stopped", batch=claim.batch_id, why=str(lost))
-            return False
         except InkmillError:
             raise
         except Exception:
-            log.exception("a batch was given back", batch=claim.batch_id)
-        runtime.patiently(lambda: release(runtime.database, claim))
+            # Given back at once it would be claimed at once, and fail again: its lease may run out first.
+            log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
     return False

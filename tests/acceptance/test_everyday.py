@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
+import subprocess
 import time
 
 import pytest
@@ -108,7 +110,7 @@ def test_a_prompt_too_long_for_the_model_is_dead_at_once_with_both_numbers(home:
 
 
 def test_cancel_stops_a_job_within_seconds_and_retry_completes_it(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 1500)
+    write_prompts(home.folder / "p.jsonl", 600)
     home.inkmill("submit", "p.jsonl", *DEMO)
     home.start("worker", *DEMO)
     home.until(lambda now: now["outputs"]["generated"] > 100)
@@ -117,9 +119,9 @@ def test_cancel_stops_a_job_within_seconds_and_retry_completes_it(home: Home) ->
     assert status["status"] == "cancelled"
     assert status["prompts"]["cancelled"] > 0
     assert status["outputs"]["scored"] == status["outputs"]["generated"] > 0
-    assert sum(status["prompts"][state] for state in ("done", "dead", "cancelled")) == 1500
+    assert sum(status["prompts"][state] for state in ("done", "dead", "cancelled")) == 600
     home.inkmill("retry", "1")
-    assert home.finished()["outputs"]["scored"] == 4500
+    assert home.finished()["outputs"]["scored"] == 1800
 
 
 def test_bad_lines_are_all_reported_and_nothing_is_submitted(home: Home) -> None:
@@ -168,7 +170,7 @@ def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, pa
 
 
 def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 800)
+    write_prompts(home.folder / "p.jsonl", 400)
     home.inkmill("submit", "p.jsonl", *DEMO)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until(lambda now: now["outputs"]["generated"] > 50)
@@ -178,7 +180,7 @@ def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> Non
     assert home.worker_children() == []
     assert home.status()["status"] == "running"
     home.inkmill("run", "p.jsonl", *DEMO)
-    assert home.status()["outputs"]["scored"] == 2400
+    assert home.status()["outputs"]["scored"] == 1200
 
 
 def test_an_idle_stack_ends_by_itself(home: Home) -> None:
@@ -215,3 +217,53 @@ def test_doctor_says_what_mends_a_redis_and_a_database_that_are_away(home: Home)
     assert set(missing) == {"redis", "database"}
     assert all(row["mend"] for row in missing.values())
     assert "secret" not in done.stdout + done.stderr
+
+
+def test_with_a_redis_of_the_users_own_run_starts_no_worker_and_says_what_it_waits_for(
+    home: Home, stock_redis: str
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    redis = subprocess.Popen([stock_redis, "--port", str(port), "--bind", "127.0.0.1", "--save", ""])
+    home.environment["INKMILL_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
+    try:
+        write_prompts(home.folder / "p.jsonl", 20)
+        run = home.start("run", "p.jsonl", *DEMO)
+        while "inkmill worker --model demo" not in home.logs():
+            assert run.poll() is None, home.logs()
+            time.sleep(0.2)
+        assert home.worker_children() == []
+        assert not (home.folder / "redis").exists()
+        home.start("worker", *DEMO)
+        assert run.wait(120) == 0, home.logs()
+    finally:
+        home.close()
+        redis.terminate()
+        redis.wait(10)
+
+
+def test_a_worker_refuses_a_redis_on_another_host_that_asks_for_no_password(home: Home) -> None:
+    home.environment["INKMILL_REDIS_URL"] = "redis://192.0.2.1:6379/0"
+    refused = home.inkmill("worker", *DEMO, code=2)
+    assert "password" in refused.stderr
+    assert "--insecure" in refused.stderr
+
+
+def test_wrong_settings_of_the_installation_are_named(home: Home) -> None:
+    home.environment["INKMILL_LEASE_SECONDS"] = "soon"
+    assert "INKMILL_LEASE_SECONDS" in home.inkmill("jobs", code=2).stderr
+    home.environment["INKMILL_LEASE_SECONDS"] = "4"
+    home.environment["INKMILL_DATABASE_URL"] = "mysql://u:secret@h/x"
+    refused = home.inkmill("jobs", code=2)
+    assert "INKMILL_DATABASE_URL" in refused.stderr
+    assert "secret" not in refused.stderr
+
+
+def test_unknown_jobs_and_empty_files_are_explained(home: Home) -> None:
+    for words in (("status", "7"), ("watch", "7"), ("cancel", "7"), ("retry", "7"), ("export", "7", "-o", "x")):
+        assert "there is no job 7" in home.inkmill(*words, code=2).stderr
+    (home.folder / "empty.jsonl").write_text("")
+    assert "holds no prompts" in home.inkmill("submit", "empty.jsonl", *DEMO, code=2).stderr
+    home.inkmill("submit", "empty.jsonl", *DEMO, "--allow-empty")
+    assert "empty.jsonl" in home.inkmill("jobs").stdout

@@ -114,15 +114,13 @@ class Mill:
             self.generate(claim)
         return finish_generation(self.database, claim)
 
-    def save_verdicts(self, claim: Claim, verdicts: Sequence[Verdict], thresholds: dict[str, float]) -> None:
-        save_scores(
-            self.database, claim, verdicts, classifier="demo", classifier_revision="rev-c"
-        )  # fmt: skip
+    def save_verdicts(self, claim: Claim, verdicts: Sequence[Verdict]) -> None:
+        save_scores(self.database, claim, verdicts, classifier="demo", classifier_revision="rev-c")
 
     def score(self, claim: Claim, toxicity: float = 0.1) -> None:
         """Scores every waiting text of a claimed batch alike."""
         waiting = waiting_texts(self.database, claim)
-        self.save_verdicts(claim, [Verdict(output_id=t.output_id, scores={"toxicity": toxicity}) for t in waiting], {})
+        self.save_verdicts(claim, [Verdict(output_id=t.output_id, scores={"toxicity": toxicity}) for t in waiting])
 
     def finish_texts(self, claim: Claim, toxicity: float = 0.1) -> None:
         """Scores what is waiting and ends the batch."""

@@ -72,7 +72,7 @@ def test_saving_nothing_stores_nothing(mill: Mill) -> None:
     assert mill.outputs(job) == []
     mill.finish(claim)
     scoring = mill.claim_texts()
-    mill.save_verdicts(scoring, [], {})
+    mill.save_verdicts(scoring, [])
     assert mill.scores() == []
 
 
@@ -152,7 +152,7 @@ def test_texts_of_a_prompt_that_died_later_stay(mill: Mill) -> None:
 
 
 def test_scores_flag_what_is_over_its_threshold(mill: Mill) -> None:
-    job = mill.submit(4, batch_size=4)
+    job = mill.submit(4, batch_size=4, thresholds={"insult": 0.4})
     mill.finish(mill.claim())
     claim = mill.claim_texts()
     texts = waiting_texts(mill.database, claim)
@@ -162,7 +162,7 @@ def test_scores_flag_what_is_over_its_threshold(mill: Mill) -> None:
         Verdict(output_id=texts[2].output_id, scores={"toxicity": 0.1, "insult": 0.4}, blocked=("fool",)),
         Verdict(output_id=texts[3].output_id, scores={"toxicity": 0.0}),
     ]
-    mill.save_verdicts(claim, verdicts, {"insult": 0.4})
+    mill.save_verdicts(claim, verdicts)
     found = mill.outputs(job)
     assert [row.flagged for row in found] == [False, True, True, False]
     assert [row.flag_reasons for row in found] == [None, ["toxicity"], ["insult", "blocklist:fool"], None]
@@ -182,9 +182,9 @@ def test_saving_the_same_scores_twice_counts_them_once(mill: Mill) -> None:
     claim = mill.claim_texts()
     texts = waiting_texts(mill.database, claim)
     verdicts = [Verdict(output_id=text.output_id, scores={"toxicity": 0.9}) for text in texts]
-    mill.save_verdicts(claim, verdicts[:1], {})
-    mill.save_verdicts(claim, verdicts, {})
-    mill.save_verdicts(claim, verdicts, {})
+    mill.save_verdicts(claim, verdicts[:1])
+    mill.save_verdicts(claim, verdicts)
+    mill.save_verdicts(claim, verdicts)
     row = mill.batch(claim.batch_id)
     assert (row.scored, row.flagged) == (2, 2)
     assert len(mill.scores()) == 2
@@ -195,7 +195,7 @@ def test_scores_that_are_stored_are_not_asked_for_again(mill: Mill) -> None:
     mill.finish(mill.claim())
     claim = mill.claim_texts()
     first, second = waiting_texts(mill.database, claim)
-    mill.save_verdicts(claim, [Verdict(output_id=first.output_id, scores={"toxicity": 0.1})], {})
+    mill.save_verdicts(claim, [Verdict(output_id=first.output_id, scores={"toxicity": 0.1})])
     mill.expire(claim)
     sweep(mill.database)
     again = mill.claim_texts(worker("w2"))

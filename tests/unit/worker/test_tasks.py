@@ -13,7 +13,7 @@ from contract.spec import JobStatus, Safety
 from db.claims import claim_generation
 from db.jobs import cancel_job
 from db.models import Batch, Output, Prompt
-from db.recovery import mark_death
+from db.recovery import mark_death, sweep
 from db.session import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
@@ -179,7 +179,6 @@ def test_a_stale_worker_stores_nothing_and_its_batch_is_completed_by_another(
     submit: Submit,
     database: Database,
 ) -> None:
-    from db.recovery import sweep
 
     job = submit(*(f"p{i}" for i in range(6)), batch_size=6)
     engine.gate.clear()
@@ -215,3 +214,25 @@ def test_the_same_prompts_give_the_same_seeds_whatever_the_batches(
     submit("a", "b", "c", n=2, batch_size=3)
     drain(runtime)
     assert texts(database) == first
+
+
+def test_a_batch_that_fails_for_an_unknown_reason_is_not_claimed_again_at_once(
+    runtime: Runtime, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker import generate
+
+    attempts = []
+
+    def broken(*_: object) -> None:
+        attempts.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(generate, "missing_work", broken)
+    submit("a")
+    drain(runtime)
+    assert len(attempts) == 1
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE batches SET lease_until = 0")
+    assert sweep(database) == 1
+    drain(runtime)
+    assert len(attempts) == 2

@@ -1,0 +1,208 @@
+"""A job's figures: true at every moment, and cheap however large the job is."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import delete, insert, text, update
+
+from contract.spec import JobStatus
+from db.claims import finish_generation
+from db.jobs import cancel_job
+from db.models import Batch, Job, Output, Prompt, Worker
+from db.outputs import Verdict, record_fault, waiting_texts
+from db.session import now
+from db.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
+from db.workers import announce, beat, get_worker, list_workers
+from tests.unit.db.mill import Mill
+
+
+def test_a_fresh_job_shows_what_it_asks_for(mill: Mill) -> None:
+    job = snapshot(mill.database, mill.submit(5, n=3))
+    assert (job.prompts, job.outputs, job.generated, job.settled) == (5, 15, 0, 0)
+    assert (job.to_generate, job.to_score, job.in_hand) == (3, 0, 0)
+    assert (job.status, job.seconds, job.tokens_per_second, job.eta_seconds) == (JobStatus.QUEUED, 0.0, 0.0, None)
+    assert not job.finished
+
+
+def test_figures_follow_the_work(mill: Mill) -> None:
+    job = mill.submit(6, n=2)
+    mill.finish(mill.claim())
+    mill.generate(mill.claim(), 1)
+    shown = snapshot(mill.database, job)
+    assert (shown.generated, shown.scored, shown.settled) == (5, 0, 0)
+    assert (shown.to_generate, shown.to_score, shown.in_hand) == (1, 1, 1)
+    # Tokens are position + sample index + 1, three for each prompt that has its first sample.
+    assert (shown.generated_tokens, shown.prompt_tokens) == (1 + 2 + 2 + 3 + 3, 9)
+    assert shown.tokens_per_second > 0
+    mill.finish_texts(mill.claim_texts(), toxicity=0.9)
+    shown = snapshot(mill.database, job)
+    assert (shown.scored, shown.flagged, shown.pending_review, shown.done) == (4, 4, 4, 2)
+    assert shown.eta_seconds is not None and shown.eta_seconds > 0
+
+
+def test_a_decided_output_is_no_longer_pending_review(mill: Mill) -> None:
+    job = mill.submit(2)
+    mill.finish(mill.claim())
+    mill.finish_texts(mill.claim_texts(), toxicity=0.9)
+    with mill.database.write() as connection:
+        first = mill.outputs(job)[0].id
+        connection.execute(update(Output).where(Output.id == first).values(decision="approve"))
+    shown = snapshot(mill.database, job)
+    assert (shown.flagged, shown.pending_review) == (2, 1)
+
+
+def test_failures_are_counted_by_reason_the_most_frequent_first(mill: Mill) -> None:
+    job = mill.submit(8, batch_size=4)
+    claims = [mill.claim(), mill.claim()]
+    by_batch = {claim.batch_id: claim for claim in claims}
+    reasons = ["too long", "not a number", "too long", "too long"]
+    for row, reason in zip(mill.prompts(job)[2:], reasons, strict=False):
+        record_fault(mill.database, by_batch[row.batch_id], row.id, reason, certain=True)
+    shown = snapshot(mill.database, job)
+    assert shown.dead == 4
+    assert list(shown.failures.items()) == [("too long", 3), ("not a number", 1)]
+
+
+def test_a_very_long_reason_is_cut(mill: Mill) -> None:
+    job = mill.submit(1)
+    record_fault(mill.database, mill.claim(), mill.prompts(job)[0].id, "x" * 100_000, certain=True)
+    assert len(next(iter(snapshot(mill.database, job).failures))) < 2000
+
+
+def test_a_finished_job_has_no_estimate_and_its_time_stands_still(mill: Mill) -> None:
+    job = mill.submit(2)
+    mill.work_off()
+    first = snapshot(mill.database, job)
+    time.sleep(0.05)
+    second = snapshot(mill.database, job)
+    assert second.finished and second.eta_seconds is None
+    assert (second.seconds, second.tokens_per_second) == (first.seconds, first.tokens_per_second)
+
+
+@pytest.fixture
+def halfway() -> JobSnapshot:
+    """A job that scored 40 of 120 outputs in 100 seconds: 40 prompts, three outputs each."""
+    return JobSnapshot(
+        id=1, name="", status=JobStatus.RUNNING, model="m", safety="demo", seed=1, device="auto", dtype="auto",
+        served_revision=None, served_dtype=None, error=None, created_at=0.0, started_at=1000.0, finished_at=None,
+        now=1100.0, prompts=40, done=13, dead=0, cancelled=0, outputs=120, generated=60, scored=40, unscored=0,
+        flagged=0, pending_review=0, prompt_tokens=0, generated_tokens=5000, to_generate=1, to_score=1, in_hand=1,
+        failures={},
+    )  # fmt: skip
+
+
+def test_the_estimate_is_what_is_left_at_the_pace_so_far(halfway: JobSnapshot) -> None:
+    assert halfway.eta_seconds == pytest.approx(200.0)
+    assert halfway.tokens_per_second == pytest.approx(50.0)
+    assert replace(halfway, safety="none").eta_seconds == pytest.approx(100.0)
+
+
+def test_the_estimate_leaves_out_every_output_of_a_dead_prompt(halfway: JobSnapshot) -> None:
+    assert replace(halfway, dead=10).eta_seconds == pytest.approx((120 - 30 - 40) * 100 / 40)
+
+
+def test_there_is_no_estimate_without_a_pace_or_with_nothing_left(halfway: JobSnapshot) -> None:
+    assert replace(halfway, scored=0).eta_seconds is None
+    assert replace(halfway, scored=120).eta_seconds is None
+    assert replace(halfway, started_at=None).eta_seconds is None
+
+
+def test_a_job_without_prompts_divides_by_nothing(mill: Mill) -> None:
+    shown = snapshot(mill.database, mill.submit(0))
+    assert (shown.prompts, shown.outputs, shown.eta_seconds, shown.tokens_per_second) == (0, 0, None, 0.0)
+    assert shown.finished
+
+
+def test_snapshots_are_the_newest_jobs_first(mill: Mill) -> None:
+    jobs = [mill.submit(1) for _ in range(3)]
+    cancel_job(mill.database, jobs[2])
+    assert [job.id for job in snapshots(mill.database)] == jobs[::-1]
+    assert [job.id for job in snapshots(mill.database, limit=2)] == jobs[:0:-1]
+    assert snapshots(mill.database)[0].cancelled == 1
+
+
+def test_a_job_of_three_hundred_thousand_prompts_answers_fast(
+    mill: Mill, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """With a dead prompt in every batch, which is the dearest to sum up."""
+    job = mill.submit(300_000, batch_size=256)
+    with mill.database.write() as connection:
+        claim_all = {"status": "done", "generated": 200, "scored": 200, "flagged": 20, "dead": 1}
+        connection.execute(update(Batch).where(Batch.job_id == job).values(claim_all))
+        connection.execute(
+            update(Prompt).where(Prompt.job_id == job, Prompt.position % 256 == 0).values(status="dead", reason="long")
+        )
+    started = time.monotonic()
+    shown = snapshot(mill.database, job)
+    took = time.monotonic() - started
+    with capsys.disabled():
+        print(f"\n{mill.database.url.get_backend_name()}: a job of 300,000 prompts shown in {took:.3f} s")
+    assert (shown.prompts, shown.failures) == (300_000, {"long": 1172})
+    with mill.database.write() as connection:  # its counters were made up
+        connection.execute(delete(Batch).where(Batch.job_id == job))
+
+
+def test_counting_the_review_queue_uses_its_index(mill: Mill) -> None:
+    if not mill.database.sqlite:
+        pytest.skip("PostgreSQL chooses by its statistics")
+    with mill.database.read() as connection:
+        query = _UNDECIDED.params(job=1).compile(mill.database.engine, compile_kwargs={"literal_binds": True})
+        plan = connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all()
+    assert "ix_outputs_review_job" in str(plan)
+
+
+def test_a_worker_is_alive_while_it_gives_signs_of_life(mill: Mill) -> None:
+    values = {
+        "host": "h", "pid": os.getpid(), "model": "demo", "dtype": "fp32", "device": "cpu", "classifiers": ["demo"],
+    }  # fmt: skip
+    announce(mill.database, "w1", state="starting", **values)
+    beat(mill.database, "w1", state="ready", revision="rev", error="a\0b", tokens_per_second=12.5)
+    found = get_worker(mill.database, "w1")
+    assert found is not None and found.alive
+    assert (found.state, found.revision, found.error, found.classifiers) == ("ready", "rev", "a\ufffdb", ["demo"])
+    assert 0 <= found.silent < 30
+    with mill.database.write() as connection:
+        connection.execute(update(Worker).values(last_seen=now() - 60))
+    silent = get_worker(mill.database, "w1")
+    assert silent is not None and not silent.alive
+    beat(mill.database, "w1", state="stopped")
+    stopped = get_worker(mill.database, "w1")
+    assert stopped is not None and not stopped.alive
+    assert get_worker(mill.database, "w2") is None
+
+
+def test_workers_that_are_long_gone_are_forgotten(mill: Mill) -> None:
+    old = {
+        "id": "old", "host": "h", "pid": 1, "state": "ready", "model": "m", "dtype": "d", "device": "cpu",
+        "classifiers": [], "started_at": 1.0, "last_seen": 1.0,
+    }  # fmt: skip
+    with mill.database.write() as connection:
+        connection.execute(insert(Worker).values(old))
+    assert [row.id for row in list_workers(mill.database)] == ["old"]
+    announce(
+        mill.database, "new", host="h", pid=1, state="starting", model="m", dtype="d", device="cpu", classifiers=[],
+    )  # fmt: skip
+    assert [row.id for row in list_workers(mill.database)] == ["new"]
+
+
+def test_a_status_is_one_of_the_contracts(mill: Mill) -> None:
+    job = mill.submit(2)
+    seen = [mill.status(job)]
+    claim = mill.claim()
+    seen.append(mill.status(job))
+    cancel_job(mill.database, job)
+    seen.append(mill.status(job))
+    mill.generate(claim)
+    finish_generation(mill.database, claim)
+    scoring = mill.claim_texts()
+    verdicts = [Verdict(output_id=t.output_id, scores={"toxicity": 0.1}) for t in waiting_texts(mill.database, scoring)]
+    mill.save_verdicts(scoring, verdicts)
+    mill.finish_texts(scoring)
+    seen.append(mill.status(job))
+    assert seen == [JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING, JobStatus.CANCELLED]
+    with mill.database.read() as connection:
+        assert connection.execute(text(f"SELECT count(*) FROM {Job.__tablename__}")).scalar() == 1
