@@ -1,4 +1,4 @@
-"""Processes that are measured from their start to their end, and the prompts that are checked for in them.
+"""Processes that are measured: from their start to their end, or while another one runs beside them.
 
 Knows how to time; what is timed is for `bench.ingest` to say.
 """

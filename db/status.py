@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from contract.errors import UsageError
+from contract.policy import NO_SAFETY
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
 from db.models import REVIEWABLE, Batch, Job, Output, Prompt
 from db.session import Database, now
@@ -58,7 +59,7 @@ class JobSnapshot:
     @property
     def settled(self) -> int:
         """Outputs that need nothing more from a worker."""
-        return self.scored + self.unscored if self.safety != "none" else self.generated
+        return self.scored + self.unscored if self.safety != NO_SAFETY else self.generated
 
     @property
     def seconds(self) -> float:
@@ -70,13 +71,18 @@ class JobSnapshot:
         return self.generated_tokens / self.seconds if self.seconds else 0.0
 
     @property
+    def progress(self) -> float:
+        """The share of the work that is done, 0 to 1: writing a text and scoring it count alike."""
+        expected = self.outputs - self.cancelled - self.dead
+        done = self.generated if self.safety == NO_SAFETY else (self.generated + self.settled) / 2
+        return min(done / expected, 1.0) if expected > 0 else 1.0
+
+    @property
     def eta_seconds(self) -> float | None:
         """Seconds left at the pace so far; None where there is no pace yet or nothing left."""
-        lost = (self.cancelled + self.dead) * self.outputs / max(self.prompts, 1)  # as many a prompt as on average
-        left = self.outputs - lost - self.settled
-        if self.finished or not self.settled or not self.seconds or left <= 0:
+        if self.finished or not self.generated:
             return None
-        return left * self.seconds / self.settled
+        return self.seconds * (1 - self.progress) / self.progress
 
 
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",

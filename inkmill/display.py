@@ -123,20 +123,19 @@ class Pace:
     """Estimates the time left as a range, from the pace of the whole job and that of the last minute."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque(maxlen=120)
+        self._seen: deque[tuple[float, float]] = deque(maxlen=120)  # (time, progress), one for each look
 
     def left(self, job: JobSnapshot) -> str:
         """The time left in words; empty where nothing can be said yet."""
-        self._seen.append((job.now, job.settled))
-        (then, before), (now, settled) = self._seen[0], self._seen[-1]
-        remaining = job.outputs - job.dead - job.cancelled - settled
-        whole = settled / job.seconds if job.seconds else 0.0
-        recent = (settled - before) / (now - then) if now > then else whole
+        self._seen.append((job.now, job.progress))
+        (then, before), (now, done) = self._seen[0], self._seen[-1]
+        whole = done / job.seconds if job.seconds else 0.0
+        recent = (done - before) / (now - then) if now > then else whole
         paces = sorted(pace for pace in (whole, recent) if pace > 0)
-        if not paces or remaining <= 0:
+        if not paces or done >= 1:
             return ""
         # Paces drift by some tenths: a single figure would claim more than is known.
-        low, high = remaining / (paces[-1] * 1.1), remaining / (paces[0] * 0.9)
+        low, high = (1 - done) / (paces[-1] * 1.1), (1 - done) / (paces[0] * 0.9)
         return f"{duration(low)} to {duration(high)} left"
 
 

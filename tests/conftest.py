@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import psycopg
@@ -52,7 +53,7 @@ class PostgresServer:
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _unavailable(why: str) -> None:
+def _unavailable(why: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"no PostgreSQL server: {why}")
     pytest.skip(f"no PostgreSQL server: {why}")
@@ -86,7 +87,6 @@ def postgres_server() -> Iterator[PostgresServer]:
     except Exception as error:
         shutil.rmtree(folder, ignore_errors=True)
         _unavailable(f"{type(error).__name__}: {error}")
-        raise
     try:
         server.execute(f"CREATE DATABASE {TEMPLATE}")
         open_database(server.url(TEMPLATE)).close()
