@@ -73,14 +73,15 @@ class JobSnapshot:
     @property
     def progress(self) -> float:
         """The share of the work that is done, 0 to 1: writing a text and scoring it count alike."""
-        expected = self.outputs - self.cancelled - self.dead
+        lost = (self.cancelled + self.dead) / max(self.prompts, 1)
+        expected = self.outputs * (1 - lost)  # a lost prompt's outputs are as many as on average
         done = self.generated if self.safety == NO_SAFETY else (self.generated + self.settled) / 2
         return min(done / expected, 1.0) if expected > 0 else 1.0
 
     @property
     def eta_seconds(self) -> float | None:
         """Seconds left at the pace so far; None where there is no pace yet or nothing left."""
-        if self.finished or not self.generated:
+        if self.finished or not self.generated or not self.seconds or self.progress >= 1:
             return None
         return self.seconds * (1 - self.progress) / self.progress
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+Command = Callable[..., Any]
 SAMPLING_PANEL = "Sampling settings (a row's own values win)"
 JOB_PANEL = "Model and safety"
 
@@ -103,27 +104,40 @@ def _spelled(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def with_sampling(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command every sampling setting as a flag; it receives what was said as `sampling`, checked.
+def gathering(name: str, build: Command) -> Callable[[Command], Command]:
+    """Gives a command all options of `build`; it receives what `build` makes of them as its argument `name`."""
+    gathered = list(inspect.signature(build, eval_str=True).parameters.values())
 
-    A row's `seed` is no flag: `--seed` is the job's.
-    """
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
+
+        def wrapper(**values: Any) -> Any:
+            said = {option.name: values.pop(option.name) for option in gathered}
+            return command(**{name: build(**said)}, **values)
+
+        return _signed(wrapper, command, [*own, *gathered])
+
+    return decorate
+
+
+def _signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
+    """`wrapper` under the command's name and text, with those parameters: what Typer makes its options of."""
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    wrapper.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in keyword}
+    return wrapper
+
+
+def sampling_flags() -> Command:
+    """Every sampling setting as a flag, checked. A row's `seed` is none of them: `--seed` is the job's."""
     from contract.sampling import SETTINGS
 
+    def build(**said: Any) -> dict[str, Any]:
+        return read_flags(said)
+
     flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name)]
-    own = inspect.signature(command, eval_str=True)
-    parameters = [p for p in own.parameters.values() if p.name != "sampling"]
-
-    def wrapper(**values: Any) -> None:
-        said = {flag.name: values.pop(flag.name) for flag in flags}
-        command(sampling=read_flags(said), **values)
-
-    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
-    signature = own.replace(parameters=[*keyword, *flags])
-    wrapper.__signature__ = signature  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    return wrapper
+    return _signed(build, build, flags)
 
 
 def read_flags(said: dict[str, Any]) -> dict[str, Any]:

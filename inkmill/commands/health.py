@@ -10,7 +10,7 @@ from inkmill import options as o
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="try")(o.with_sampling(try_prompt))
+    app.command(name="try")(o.gathering("sampling", o.sampling_flags())(try_prompt))
     app.command()(doctor)
 
 

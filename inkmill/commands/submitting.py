@@ -13,7 +13,7 @@ from inkmill import options as o
 if TYPE_CHECKING:
     from contract.settings import Settings
     from db.session import Database
-    from producer.submit import Order, Submitted
+    from producer.submit import Submitted
 
 File = Annotated[
     str,
@@ -24,27 +24,17 @@ File = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(o.with_sampling(run))
-    app.command()(o.with_sampling(submit))
+    ordering = o.gathering("order", o.gathering("sampling", o.sampling_flags())(_order))
+    app.command()(ordering(run))
+    app.command()(ordering(submit))
 
 
 def run(
     file: File,
-    sampling: dict[str, Any],
+    order: Any,
     out: o.Out = None,
     form: o.Form = None,
     only: o.Only = "all",
-    model: o.Model = None,
-    safety: o.Safety = None,
-    threshold: o.Threshold = None,
-    blocklist: o.BlocklistFile = None,
-    on_flag: o.OnFlag = "keep",
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    seed: o.Seed = None,
-    skip_bad: o.SkipBad = False,
-    again: o.Again = False,
-    allow_empty: o.AllowEmpty = False,
     json: o.Json = False,
 ) -> None:
     """The whole job: submit FILE, generate, score, export. Starts what is missing.
@@ -57,27 +47,13 @@ def run(
     if json and out == "-":
         raise UsageError("--json and -o -: both want standard output; write the export to a file")
     where, database = opened()
-    order = _order(
-        where, sampling, model, safety, threshold, blocklist, on_flag, device, dtype, seed, again, skip_bad, allow_empty
-    )
     target = Path(out) if out else None
     raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json))
 
 
 def submit(
     file: File,
-    sampling: dict[str, Any],
-    model: o.Model = None,
-    safety: o.Safety = None,
-    threshold: o.Threshold = None,
-    blocklist: o.BlocklistFile = None,
-    on_flag: o.OnFlag = "keep",
-    device: o.Device = None,
-    dtype: o.Dtype = None,
-    seed: o.Seed = None,
-    skip_bad: o.SkipBad = False,
-    again: o.Again = False,
-    allow_empty: o.AllowEmpty = False,
+    order: Any,
     json: o.Json = False,
 ) -> None:
     """Enqueue FILE and print the job's id; workers do the rest."""
@@ -88,9 +64,6 @@ def submit(
     from producer.submit import submit as submit_file
 
     where, database = opened()
-    order = _order(
-        where, sampling, model, safety, threshold, blocklist, on_flag, device, dtype, seed, again, skip_bad, allow_empty
-    )
     with open_input(file) as prompts:
         for note in prompts.notes:
             messages.print(f"note: {note}", markup=False)
@@ -126,23 +99,24 @@ def _warn(where: Settings, database: Database, done: Submitted) -> None:
 
 
 def _order(
-    where: Settings,
     sampling: dict[str, Any],
-    model: str | None,
-    safety: str | None,
-    threshold: list[str] | None,
-    blocklist: Path | None,
-    on_flag: str,
-    device: str | None,
-    dtype: str | None,
-    seed: int | None,
-    again: bool,
-    skip_bad: bool,
-    allow_empty: bool,
-) -> Order:
+    model: o.Model = None,
+    safety: o.Safety = None,
+    threshold: o.Threshold = None,
+    blocklist: o.BlocklistFile = None,
+    on_flag: o.OnFlag = "keep",
+    device: o.Device = None,
+    dtype: o.Dtype = None,
+    seed: o.Seed = None,
+    skip_bad: o.SkipBad = False,
+    again: o.Again = False,
+    allow_empty: o.AllowEmpty = False,
+) -> Any:
+    """What a user asks to be done with a prompt file, checked."""
     from contract.blocklist import read_blocklist
     from contract.names import model_name, safety_name
     from contract.policy import read_thresholds
+    from contract.settings import settings
     from contract.spec import SEED_LIMIT
     from producer.submit import Order
 
@@ -150,6 +124,7 @@ def _order(
         raise UsageError(f"--on-flag {on_flag}: must be keep or redact")
     if seed is not None and seed >= SEED_LIMIT:
         raise UsageError(f"--seed {seed}: must be below 2**53 = {SEED_LIMIT}")
+    where = settings()
     device, dtype = device or where.device, dtype or where.dtype
     check_device(device, dtype)
     return Order(

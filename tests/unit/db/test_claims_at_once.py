@@ -129,7 +129,11 @@ def test_renewing_sweeping_scoring_and_reflagging_at_once_lock_nobody_out(mill: 
             reflag_job(mill.database, job, thresholds={"toxicity": threshold}, blocklist=("text",))
 
     def ending(some: list[Claim]) -> Callable[[], None]:
-        return lambda: [mill.finish_texts(claim) for claim in some] and None
+        def end() -> None:
+            for claim in some:
+                mill.finish_texts(claim)
+
+        return end
 
     def sweeping() -> None:
         for _ in range(15):

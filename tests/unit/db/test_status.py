@@ -95,19 +95,22 @@ def halfway() -> JobSnapshot:
     )  # fmt: skip
 
 
-def test_the_estimate_is_what_is_left_at_the_pace_so_far(halfway: JobSnapshot) -> None:
-    assert halfway.eta_seconds == pytest.approx(200.0)
+def test_the_estimate_counts_writing_and_scoring_alike_at_the_pace_so_far(halfway: JobSnapshot) -> None:
+    assert halfway.progress == pytest.approx((60 + 40) / (120 + 120))
+    assert halfway.eta_seconds == pytest.approx(140.0)
     assert halfway.tokens_per_second == pytest.approx(50.0)
     assert replace(halfway, safety="none").eta_seconds == pytest.approx(100.0)
 
 
 def test_the_estimate_leaves_out_every_output_of_a_dead_prompt(halfway: JobSnapshot) -> None:
-    assert replace(halfway, dead=10).eta_seconds == pytest.approx((120 - 30 - 40) * 100 / 40)
+    assert replace(halfway, dead=10).progress == pytest.approx((60 + 40) / (90 + 90))
+    assert replace(halfway, dead=6, cancelled=4).eta_seconds == pytest.approx(80.0)
 
 
 def test_there_is_no_estimate_without_a_pace_or_with_nothing_left(halfway: JobSnapshot) -> None:
-    assert replace(halfway, scored=0).eta_seconds is None
-    assert replace(halfway, scored=120).eta_seconds is None
+    assert replace(halfway, generated=0, scored=0).eta_seconds is None
+    assert replace(halfway, generated=120, scored=120).eta_seconds is None
+    assert replace(halfway, dead=40).eta_seconds is None
     assert replace(halfway, started_at=None).eta_seconds is None
 
 
