@@ -9,7 +9,8 @@ InkmillError                 1  failed
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
 │   └── ModelUnavailable        a model or a classifier that cannot be loaded
-└── LeaseLost                1  another worker owns the batch now; nothing was stored
+├── LeaseLost                1  another worker owns the batch now; nothing was stored
+└── PolicyChanged            1  the job's blocklist changed under a scorer; nothing was stored
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -119,3 +120,7 @@ class ModelUnavailable(Unreachable):
 
 class LeaseLost(InkmillError):
     """Another worker owns the batch now: this save changed nothing."""
+
+
+class PolicyChanged(InkmillError):
+    """The job's blocklist is not the one these texts were matched against: nothing was stored."""

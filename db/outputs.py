@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contract.errors import PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.claims import Claim, fence
@@ -183,16 +184,21 @@ def save_scores(
     database: Database,
     claim: Claim,
     verdicts: Sequence[Verdict],
+    blocklist: Sequence[str],
     *,
     classifier: str,
     classifier_revision: str,
 ) -> None:
     """Stores scores of a claimed batch and flags what is over a threshold, all of them or none.
 
-    The thresholds are the job's at this moment, and stay so until the scores are stored: a reflag at the same time
-    comes wholly before, or finds these scores and flags them anew.
+    The policy is the job's at this moment, and stays so until the scores are stored: a reflag at the same time comes
+    wholly before, or finds these scores and flags them anew.
+
+    Args:
+        blocklist: what the verdicts' texts were matched against.
 
     Raises:
+        PolicyChanged: where that is not the job's blocklist any more; nothing is stored then.
         LeaseLost: where the claim is not this worker's any more; nothing is stored then.
     """
     if not verdicts:
@@ -200,8 +206,10 @@ def save_scores(
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
-        policy = select(Job.thresholds).where(Job.id == claim.job_id).with_for_update(read=True)
-        thresholds = connection.execute(policy).scalar_one()
+        policy = select(Job.thresholds, Job.blocklist).where(Job.id == claim.job_id).with_for_update(read=True)
+        thresholds, words = connection.execute(policy).one()
+        if list(words) != list(blocklist):
+            raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
         judged = [
             (verdict, flag_reasons(verdict.scores, thresholds, verdict.blocked))
             for verdict in verdicts

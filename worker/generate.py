@@ -45,6 +45,8 @@ class Generation:
                 if self._runtime.stopping.is_set():
                     return self._leave()
             self._save()
+            if self._requests:
+                raise RuntimeError(f"the engine gave no result for {len(self._requests)} requests")
             self._runtime.patiently(lambda: finish_generation(self._runtime.database, self._claim))
             return True
         finally:

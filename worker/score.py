@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from contract.blocklist import Blocklist
-from contract.errors import InkmillError, LeaseLost
+from contract.errors import InkmillError, LeaseLost, PolicyChanged
 from db.claims import Claim, finish_scoring, release
 from db.jobs import get_job
 from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
@@ -26,8 +26,7 @@ class Scoring:
     def __init__(self, runtime: Runtime, lease: Lease, classifier: Classifier) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
-        self._job = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
-        self._blocklist = Blocklist(self._job.blocklist)
+        self._read_job()
 
     def run(self) -> bool:
         """Scores what is missing. Returns whether the batch was finished; otherwise it was given back."""
@@ -50,13 +49,13 @@ class Scoring:
             self._score_alone(group[0])
             return
         try:
-            verdicts = self._verdicts(group)
+            scores = self._scores(group)
         except Exception:
             log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id, exc_info=True)
             for text in group:
                 self._score_alone(text)
         else:
-            self._save(verdicts)
+            self._save(group, scores)
 
     def _score_alone(self, text: Unscored) -> None:
         """The attempt is counted before it is made: it may take this process down."""
@@ -65,35 +64,46 @@ class Scoring:
             self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id))
             faults += 1
             try:
-                verdicts = self._verdicts([text])
+                scores = self._scores([text])
             except Exception as error:
                 log.warning("a text could not be scored", output=text.output_id, attempt=faults, error=repr(error))
             else:
-                self._save(verdicts)
+                self._save([text], scores)
                 return
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
-    def _verdicts(self, group: Sequence[Unscored]) -> list[Verdict]:
+    def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
         with self._runtime.watchdog.step("scorer"):
-            scores = self._classifier.score([text.text for text in group], self._alive)
-        return [
-            Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
-            for text, found in zip(group, scores, strict=True)
-        ]
+            return self._classifier.score([text.text for text in group], self._alive)
 
     def _alive(self) -> None:
         self._runtime.watchdog.touch("scorer")
 
-    def _save(self, verdicts: Sequence[Verdict]) -> None:
-        self._runtime.patiently(
-            lambda: save_scores(
-                self._runtime.database,
-                self._claim,
-                verdicts,
-                classifier=self._job.safety,
-                classifier_revision=self._classifier.revision,
-            )
+    def _save(self, group: Sequence[Unscored], scores: Sequence[dict[str, float]]) -> None:
+        while True:
+            verdicts = [
+                Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
+                for text, found in zip(group, scores, strict=True)
+            ]
+            try:
+                self._runtime.patiently(lambda verdicts=verdicts: self._store(verdicts))  # type: ignore[misc]
+                return
+            except PolicyChanged:
+                self._read_job()
+
+    def _store(self, verdicts: Sequence[Verdict]) -> None:
+        save_scores(
+            self._runtime.database,
+            self._claim,
+            verdicts,
+            self._job.blocklist,
+            classifier=self._job.safety,
+            classifier_revision=self._classifier.revision,
         )
+
+    def _read_job(self) -> None:
+        self._job = self._runtime.patiently(lambda: get_job(self._runtime.database, self._claim.job_id))
+        self._blocklist = Blocklist(self._job.blocklist)
 
 
 def score(runtime: Runtime, claim: Claim) -> bool:

@@ -115,7 +115,8 @@ class Mill:
         return finish_generation(self.database, claim)
 
     def save_verdicts(self, claim: Claim, verdicts: Sequence[Verdict]) -> None:
-        save_scores(self.database, claim, verdicts, classifier="demo", classifier_revision="rev-c")
+        words = get_job(self.database, claim.job_id).blocklist
+        save_scores(self.database, claim, verdicts, words, classifier="demo", classifier_revision="rev-c")
 
     def score(self, claim: Claim, toxicity: float = 0.1) -> None:
         """Scores every waiting text of a claimed batch alike."""

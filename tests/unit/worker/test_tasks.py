@@ -14,6 +14,7 @@ from db.claims import claim_generation
 from db.jobs import cancel_job
 from db.models import Batch, Output, Prompt
 from db.recovery import mark_death, sweep
+from db.reflag import reflag_job
 from db.session import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
@@ -236,3 +237,38 @@ def test_a_batch_that_fails_for_an_unknown_reason_is_not_claimed_again_at_once(
     assert sweep(database) == 1
     drain(runtime)
     assert len(attempts) == 2
+
+
+def test_a_blocklist_that_changes_while_texts_are_scored_flags_all_of_them(
+    runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit("calm turnip", "calm sea", safety="demo")
+    generate_task(None)
+    score = classifier.score
+
+    def meanwhile(texts: list[str], after_batch: Callable[[], None] | None = None) -> list[dict[str, float]]:
+        reflag_job(database, job, thresholds={"toxicity": 0.05}, blocklist=("turnip",))
+        return score(texts, after_batch)
+
+    monkeypatch.setattr(classifier, "score", meanwhile)
+    score_task(None)
+    with database.read() as connection:
+        reasons = connection.scalars(select(Output.flag_reasons).order_by(Output.id)).all()
+    assert reasons == [["toxicity", "blocklist:turnip"], ["toxicity"]]
+
+
+def test_a_batch_whose_engine_swallowed_a_request_is_not_taken_for_done(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from worker.feeder import Intake
+
+    job = submit("a", "b")
+    monkeypatch.setattr(Intake, "results", lambda self, patience: iter(()))
+    generate_task(None)
+    assert snapshot(database, job).done == 0
+    monkeypatch.undo()
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE batches SET lease_until = 0")
+    sweep(database)
+    drain(runtime)
+    assert snapshot(database, job).status == JobStatus.COMPLETED

@@ -99,7 +99,14 @@ class Mill:
                 Verdict(output_id=one.output_id, scores={"toxicity": toxicity(one.text), "insult": 0.25})
                 for one in waiting(self.database, claim)
             ]
-            save_scores(self.database, claim, verdicts, classifier="demo", classifier_revision="c1")
+            save_scores(
+                self.database,
+                claim,
+                verdicts,
+                get_job(self.database, claim.job_id).blocklist,
+                classifier="demo",
+                classifier_revision="c1",
+            )
             finish_scoring(self.database, claim)
 
     def mixed(self) -> int:
