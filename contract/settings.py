@@ -10,10 +10,12 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -25,6 +27,7 @@ from pydantic_settings import (
 
 from contract.errors import UsageError
 
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
@@ -49,11 +52,24 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(default=60.0, ge=0)  # a stack that `run` started ends after this long without work
     grace_seconds: float = Field(default=30.0, ge=1)  # what a worker gets between SIGTERM and SIGKILL
     service_seconds: float = Field(default=10.0, ge=1)  # how long a silent Redis or database is waited for
+    patient: bool = False  # wait for a database that is away at the start: set for the workers of a stack
     # Defaults of the common options.
     model: str = "gpt2"
     safety: str = "original"
     device: str = "auto"
     dtype: str = "auto"
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("is not a Redis URL; use redis://:PASSWORD@HOST:6379/0 or rediss://…")
+        return url
 
     @field_validator("home")
     @classmethod
@@ -109,7 +125,7 @@ class Settings(BaseSettings):
         except FileNotFoundError:
             private_folder(self.home)
             private_folder(self.redis_folder)
-            part = file.with_name(f"password.{os.getpid()}")
+            part = file.with_name(f"password.{secrets.token_hex(8)}")
             write_private(part, secrets.token_urlsafe(24))
             with contextlib.suppress(FileExistsError):
                 os.link(part, file)  # unlike a rename, it never replaces what another process drew
@@ -148,6 +164,18 @@ def settings() -> Settings:
 def private_folder(path: Path) -> Path:
     """`path` as a folder that only its owner can enter, made where it is missing."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def own_folder(path: Path) -> Path:
+    """`path` as a private folder, even where others may write around it, as in /tmp.
+
+    Raises:
+        UsageError: it is somebody else's, or open to others.
+    """
+    found = private_folder(path).lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise UsageError(f"{path}: is not private to you; remove it, or choose an INKMILL_HOME with a shorter path")
     return path
 
 

@@ -203,6 +203,16 @@ def release(database: Database, claim: Claim) -> None:
             cancel_where_job_is_cancelling(connection, [claim.batch_id])
 
 
+def leave_to_lease(database: Database, claim: Claim) -> None:
+    """Lets go of a batch that failed here for an unknown reason: nobody claims it before its lease has run out.
+
+    It is this worker's no more, so that nothing that happens to the worker meanwhile is charged to it.
+    """
+    with database.write() as connection:
+        mine = (Batch.id == claim.batch_id) & (Batch.lease_token == claim.token)
+        connection.execute(update(Batch).where(mine).values(worker=None, alone=False))
+
+
 def finish_generation(database: Database, claim: Claim) -> bool:
     """Ends the generation of a batch whose prompts all have their texts or are dead.
 

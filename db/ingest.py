@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,11 +9,11 @@ from itertools import islice
 from typing import Any
 
 import orjson
-import psutil
 from sqlalchemy import Connection, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from contract.errors import DuplicateJob, InkmillError, UsageError
+from contract.processes import Process
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStatus
 from db.batches import finish_job_if_over
 from db.models import Batch, Job, Prompt
@@ -213,18 +212,15 @@ def discard_if_dead(database: Database, job_id: int) -> bool:
 def new_producer() -> str:
     """This process and submission, so that another process can tell whether it lives: host:pid:start:token."""
     token = secrets.token_hex(8)
-    return f"{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.2f}:{token}"
+    me = Process.me()
+    return f"{socket.gethostname()}:{me.pid}:{me.born}:{token}"
 
 
 def _producer_lives(producer: str | None, silent: float | None) -> bool:
-    host, pid, started, _ = (producer or ":::").rsplit(":", 3)
+    host, pid, born, _ = (producer or ":::").rsplit(":", 3)
     if host != socket.gethostname():
         return silent is not None and silent < PRODUCER_SILENT_SECONDS
-    try:
-        born: float = psutil.Process(int(pid)).create_time()
-        return abs(born - float(started)) < 1
-    except (psutil.Error, ValueError):
-        return False
+    return pid.isdecimal() and Process(pid=int(pid), born=born).lives()
 
 
 def take_away(database: Database, job_id: int, dead: str | None, producer: str) -> None:

@@ -160,7 +160,7 @@ def wind_up(database: Database, job_id: int) -> None:
 
 def fail_job(database: Database, job_id: int, error: str) -> None:
     """Ends a job whose model or classifier cannot be loaded. Nothing stored is touched; `retry_job` queues it again."""
-    open_states = (JobStatus.QUEUED, JobStatus.RUNNING)
+    open_states = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
     with database.write() as connection:
         connection.execute(
             update(Job)

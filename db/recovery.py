@@ -24,23 +24,34 @@ HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
 def sweep(database: Database) -> int:
     """Takes back the batches whose lease ran out. Returns how many.
 
-    A lease that runs out five times in a row without a save makes its batch a suspect.
+    Five leases in a row that run out without a save count like a death: the batch becomes a suspect, and a suspect is
+    halved, until a single prompt is charged.
     """
     ran_out = and_(HELD, Batch.lease_until < now())
     with database.read() as connection:  # most sweeps find nothing, and then take no write lock
         if not connection.scalar(select(exists().where(ran_out))):
             return 0
     with database.write() as connection:
-        ids = connection.scalars(select(Batch.id).where(ran_out).with_for_update(skip_locked=True)).all()
-        too_often = and_(Batch.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT, Batch.deaths == 0)
+        rows = connection.execute(
+            select(Batch.id, Batch.job_id, Batch.status, Batch.deaths, Batch.expiries)
+            .where(ran_out)
+            .order_by(Batch.id)
+            .with_for_update(skip_locked=True)
+        ).all()
+        ids = [row.id for row in rows]
+        too_often = Batch.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT
         take_back(
             connection,
             ids,
-            expiries=Batch.expiries + 1,
-            deaths=case((too_often, 1), else_=Batch.deaths),
+            expiries=case((too_often, 0), else_=Batch.expiries + 1),
+            deaths=case((too_often, Batch.deaths + 1), else_=Batch.deaths),
         )
         cancel_where_job_is_cancelling(connection, ids)
-    return len(ids)
+        for row in rows:
+            suspect = row.deaths > 0 and row.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT
+            if suspect and row.status == BatchStatus.GENERATING:
+                _halve_or_charge(connection, row.id, row.job_id, "gave no sign of life")
+    return len(rows)
 
 
 def finish_jobs(database: Database) -> None:

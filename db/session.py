@@ -253,7 +253,12 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
 
 
 def _json_options() -> dict[str, Any]:
-    return {"json_serializer": lambda value: orjson.dumps(value).decode(), "json_deserializer": orjson.loads}
+    # hide_parameters: an error in a log must not quote the texts that were to be stored.
+    return {
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+        "hide_parameters": True,
+    }
 
 
 def _migrate(database: Database) -> None:

@@ -56,10 +56,9 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our standard output left, as `head` does: nothing is wrong.
-        sys.stderr.close()
-        return ExitCode.DONE
+    except OSError as error:
+        print(f"inkmill: {error}", file=sys.stderr)
+        return ExitCode.FAILED
     except Exception as error:
         show = getattr(error, "show", None)  # Typer's own errors know how to show themselves
         if show is None:

@@ -5,7 +5,6 @@ Started by `inkmill.stack`, never by hand. It holds no work itself.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,24 +15,22 @@ from types import FrameType
 
 import structlog
 
-from contract.errors import DatabaseUnreachable, ExitCode
+from contract.errors import ExitCode, InkmillError
+from contract.policy import BUILT_IN_CLASSIFIERS
+from contract.processes import end_with_parent
 from contract.settings import Settings, settings
+from db.jobs import unfinished_jobs
 from db.session import Database, open_database
-from db.status import snapshots
+from db.status import JobSnapshot, snapshot
 from inkmill.redis_server import answers, start_server
 from inkmill.stack import PYTHON, Stack, StackState, WantedWorker
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0
+RESTART_SECONDS = 2.0
 DEAF_SECONDS = 5.0
 """A Redis that refuses connections for this long has lost its socket, say, and is started anew."""
-PR_SET_PDEATHSIG = 1
 log = structlog.get_logger()
-
-
-def _end_with_daemon() -> None:
-    # A worker or a Redis without its daemon would be stopped by nobody.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Daemon:
@@ -45,32 +42,40 @@ class Daemon:
         self._redis: subprocess.Popen[bytes] | None = None
         self._workers: dict[WantedWorker, subprocess.Popen[bytes]] = {}
         self._stopping = False
+        self._not_before: dict[WantedWorker, float] = {}  # when a worker that ended is started again
         self._busy_at = self._looked_at = self._redis_seen = time.monotonic()
 
     def run(self) -> int:
         """Runs until told to stop, or until nothing was left to do for a while."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        self._redis = start_server(self._where)
-        while not self._stopping:
-            with self._stack.locked():
-                state = self._stack.read()
-                if state.daemon is None or state.daemon.pid != os.getpid():
-                    self._forsake_redis()
-                    break
-                self._stack.write(self._reconciled(state))
-                if self._idle(state):
-                    self._stack.write(replace(state, daemon=None, workers=(), pins=()))
-                    break
-            time.sleep(ROUND_SECONDS)
-        self._end_all()
+        with self._stack.alone() as still_mine:
+            self._redis = start_server(self._where)
+            self._keep()
+            for process in self._workers.values():
+                process.terminate()
+            self._end_redis(gently=still_mine())
+        # Another stack may start now; what is left here are workers that finish what they hold.
+        for process in self._workers.values():
+            _wait(process, self._where.grace_seconds + 5)
         return ExitCode.DONE
 
-    def _forsake_redis(self) -> None:
-        """The home was removed, and may be another daemon's by now: told to end, Redis would unlink *its* socket."""
-        log.warning("this home is not this stack's any more; ending", home=str(self._where.home))
-        if self._redis is not None:
-            self._redis.kill()
+    def _keep(self) -> None:
+        while not self._stopping:
+            self._look()
+            try:
+                with self._stack.locked():
+                    state = self._stack.read()
+                    if state.daemon is None or state.daemon.pid != os.getpid():
+                        return  # it was stopped
+                    self._stack.write(self._reconciled(state))
+                    if self._idle_for() > self._where.idle_seconds and not self._has_work(state):
+                        self._stack.write(StackState(database=state.database))
+                        return
+            except FileNotFoundError:
+                log.warning("this home is gone; ending", home=str(self._where.home))
+                return
+            time.sleep(ROUND_SECONDS)
 
     def _reconciled(self, state: StackState) -> StackState:
         self._tend_redis()
@@ -92,16 +97,18 @@ class Daemon:
             return worker
         process = self._workers.get(worker)
         if process is None:
-            self._workers[worker] = self._start(worker)
+            if time.monotonic() >= self._not_before.get(worker, 0):
+                self._workers[worker] = self._start(worker)
             return worker
         status = process.poll()
         if status is None:
             return worker
         del self._workers[worker]
-        if status == ExitCode.UNREACHABLE:
+        if status in (ExitCode.UNREACHABLE, ExitCode.USAGE):
             log.error("a worker cannot load what it shall serve", model=worker.model, safety=worker.safety)
             return replace(worker, failed=True)
         log.warning("a worker ended; starting it again", status=status)
+        self._not_before[worker] = time.monotonic() + RESTART_SECONDS
         return worker
 
     def _start(self, worker: WantedWorker) -> subprocess.Popen[bytes]:
@@ -112,46 +119,48 @@ class Daemon:
             [*PYTHON, "-m", "inkmill", *words],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_daemon,  # this process has one thread
+            env=os.environ | {"INKMILL_PATIENT": "true"},
+            preexec_fn=end_with_parent,  # this process has one thread
         )
 
-    def _idle(self, state: StackState) -> bool:
-        """Whether nobody needed this stack for long enough. Read under the lock that joiners take."""
+    def _idle_for(self) -> float:
+        return self._looked_at - self._busy_at
+
+    def _look(self) -> None:
+        """Looks, now and then and outside of the lock, whether somebody still needs this stack."""
         if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._where.idle_seconds / 4):
-            return False
+            return
         self._looked_at = time.monotonic()
-        if any(pin.lives() for pin in state.pins) or self._has_work(state):
+        if self._has_work(self._stack.read()):
             self._busy_at = self._looked_at
-        return self._looked_at - self._busy_at > self._where.idle_seconds
 
     def _has_work(self, state: StackState) -> bool:
+        if any(pin.lives() for pin in state.pins):
+            return True
         serving = [worker for worker in state.workers if not worker.failed]
         try:
             if self._database is None:
                 self._database = open_database(self._where.sql_url)
-            unfinished = [job for job in snapshots(self._database) if not job.finished]
-        except DatabaseUnreachable:
+            unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
+        except InkmillError:
             return True  # nothing can be said of the work: stay
-        for job in unfinished:
-            if job.in_hand:
-                return True
-            generates = any(worker.model == job.model for worker in serving)
-            scores = any(not worker.safety or job.safety in worker.safety for worker in serving)
-            if (job.to_generate and generates) or (job.to_score and scores):
-                return True
-        return False
+        return any(_served(job, serving) for job in unfinished)
 
-    def _end_all(self) -> None:
-        for process in self._workers.values():
-            process.terminate()
-        for process in self._workers.values():
-            _wait(process, self._where.grace_seconds + 5)
+    def _end_redis(self, *, gently: bool) -> None:
         if self._redis is not None:
-            self._redis.terminate()
+            # Told to end, Redis unlinks its socket's path; in a home that was made anew, that is another stack's.
+            self._redis.terminate() if gently else self._redis.kill()
             _wait(self._redis, 10)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+
+def _served(job: JobSnapshot, serving: list[WantedWorker]) -> bool:
+    """Whether one of these workers has, or could take, some of the job."""
+    generates = any(worker.model == job.model for worker in serving)
+    scores = any(job.safety in (worker.safety or BUILT_IN_CLASSIFIERS) for worker in serving)
+    return bool(job.in_hand or (job.to_generate and generates) or (job.to_score and scores))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

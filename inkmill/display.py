@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from db.status import JobSnapshot
@@ -71,9 +72,8 @@ def print_json(value: object) -> None:
 def print_status(job: JobSnapshot, waiting: str | None) -> None:
     """A job's status for people, on standard output."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"job {job.id}  {job.name}  [bold]{job.status}[/bold]  model {job.model}, safety {job.safety}", markup=True
-    )
+    name, model, safety = map(escape, (job.name, job.model, job.safety))
+    console.print(f"job {job.id}  {name}  [bold]{job.status}[/bold]  model {model}, safety {safety}")
     lost = "".join(f", {n:,} {what}" for n, what in ((job.dead, "dead"), (job.cancelled, "cancelled")) if n)
     console.print(f"  prompts  {job.done:,} of {job.prompts:,} done{lost}")
     console.print(
@@ -99,7 +99,8 @@ def jobs_table(jobs: list[JobSnapshot]) -> Table:
         done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
         created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         pace = f"{job.tokens_per_second:,.0f}"
-        table.add_row(str(job.id), job.name, job.status.value, done, f"{job.flagged:,}", pace, job.model, created)
+        name, model = escape(job.name), escape(job.model)
+        table.add_row(str(job.id), name, job.status.value, done, f"{job.flagged:,}", pace, model, created)
     return table
 
 
@@ -160,10 +161,13 @@ class Progress:
             self._status.stop()
 
     def show(self, job: JobSnapshot, waiting: str | None) -> None:
-        line = self._line(job, waiting)
+        self.say(self._line(job, waiting), now=bool(waiting))
+
+    def say(self, line: str, *, now: bool = True) -> None:
+        """Shows a line; off a terminal only where it is new and, unless `now`, the last one is some seconds old."""
         if self._status is not None:
-            self._status.update(line.replace("[", r"\["))
-        elif line != self._said and (waiting or time.monotonic() - self._said_at >= self.PLAIN_SECONDS):
+            self._status.update(escape(line))
+        elif line != self._said and (now or time.monotonic() - self._said_at >= self.PLAIN_SECONDS):
             messages.print(line, markup=False)
             self._said, self._said_at = line, time.monotonic()
 

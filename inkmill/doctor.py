@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +16,7 @@ from rich.console import Console
 from contract.errors import ExitCode, InkmillError
 from contract.settings import Settings, settings
 from inkmill.display import print_json
+from inkmill.stack import PYTHON
 
 SAFE_SQLITE = (3, 51, 3)
 """Older libraries can, rarely, corrupt a WAL database when two connections reset the log at the same moment."""
@@ -138,7 +138,7 @@ def _device(where: Settings) -> Iterator[Finding]:
     if _version("torch") is None:
         return
     try:  # in a process of its own: this one stays small
-        run = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, timeout=120, check=True)
+        run = subprocess.run([*PYTHON, "-c", _PROBE], capture_output=True, timeout=120, check=True)
         found = orjson.loads(run.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
         yield Finding("device", BAD, f"torch cannot be loaded: {error}", "pip install --force-reinstall torch")

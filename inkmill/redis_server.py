@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from contract.errors import QueueUnreachable
-from contract.settings import Settings, private_folder, write_private
+from contract.processes import end_with_parent
+from contract.settings import Settings, own_folder, private_folder, write_private
 
 
 def server_binary() -> str | None:
@@ -48,12 +49,13 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
             umask=0o077,
+            preexec_fn=end_with_parent,  # its daemon has one thread
         )
 
 
 def _write_config(where: Settings) -> Path:
     folder = private_folder(where.redis_folder)
-    private_folder(where.redis_socket.parent)
+    own_folder(where.redis_socket.parent)
     lines = {
         "port": "0",
         "unixsocket": _quoted(where.redis_socket),

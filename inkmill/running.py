@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from contract.errors import DuplicateJob, ExitCode, QueueUnreachable
+from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError
 from contract.policy import NO_SAFETY
 from contract.settings import Settings
 from contract.spec import JobStatus
@@ -75,13 +75,10 @@ class Run:
         return get_job(self._database, job.id)
 
     def _start(self, job: JobRow) -> None:
-        if not self._where.embedded:
-            return
-        self._stack.ensure(self._wanted(job))
-        # The queue may be newer than the job: tell it again.
-        error = announce(self._database, job.id, job.model)
-        if error:
-            raise QueueUnreachable(error)
+        if self._where.embedded:
+            self._stack.ensure(self._wanted(job))
+            # The queue may be newer than the job. Where this fails, the worker's sweeper tells it within seconds.
+            announce(self._database, job.id, job.model)
 
     def _wanted(self, job: JobRow) -> WantedWorker:
         safety = () if job.safety == NO_SAFETY else (job.safety,)
@@ -90,12 +87,15 @@ class Run:
     def _follow(self, job: JobRow) -> JobSnapshot:
         with Progress() as progress:
             while True:
-                now = snapshot(self._database, job.id)
-                if now.finished:
-                    return now
-                if self._where.embedded:
-                    self._check_stack(job)
-                progress.show(now, self._waiting(now))
+                try:
+                    now = snapshot(self._database, job.id)
+                    if now.finished:
+                        return now
+                    if self._where.embedded:
+                        self._check_stack(job)
+                    progress.show(now, self._waiting(now))
+                except DatabaseUnreachable as error:
+                    progress.say(f"job {job.id}: {error}; waiting for it")
                 time.sleep(ROUND_SECONDS)
 
     def _waiting(self, now: JobSnapshot) -> str | None:
@@ -104,13 +104,15 @@ class Run:
         return "its worker, which is starting" if waiting and self._where.embedded and not now.started_at else waiting
 
     def _check_stack(self, job: JobRow) -> None:
-        state = self._stack.read()
-        wanted = self._wanted(job)
-        mine = [worker for worker in state.workers if (worker.model, worker.safety) == (wanted.model, wanted.safety)]
-        if mine and all(worker.failed for worker in mine):
+        state, wanted = self._stack.read(), self._wanted(job)
+        if state.stopped:
+            raise InkmillError(
+                f"the stack was stopped; job {job.id} keeps what it has, and the same command takes it up again"
+            )
+        if state.runs and state.refused(wanted):
             fail_job(self._database, job.id, self._why(job))
-        elif not state.runs:
-            self._start(job)  # somebody stopped it, or it was killed: this job still wants it
+        elif not state.runs or not state.serves(wanted):
+            self._start(job)  # it was killed, or shares a stack whose worker for somebody else could not be loaded
 
     def _why(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)

@@ -13,17 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
-import psutil
 
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
+from contract.processes import Process
 from contract.settings import Settings, private_folder
 from inkmill.redis_server import answers
 
@@ -42,29 +42,9 @@ class WantedWorker:
     failed: bool = False  # its model or classifier could not be loaded
 
     def covers(self, other: WantedWorker) -> bool:
-        """Whether this worker does what the other one would."""
+        """Whether this worker does, or would do if it could be loaded, what the other one does."""
         same = (self.model, self.device, self.dtype) == (other.model, other.device, other.dtype)
-        scores = set(self.safety or BUILT_IN_CLASSIFIERS)
-        return same and not self.failed and set(other.safety) - {NO_SAFETY} <= scores
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A process that can be told apart from a later one with the same number."""
-
-    pid: int
-    born: float
-
-    @classmethod
-    def me(cls) -> Process:
-        return cls(pid=os.getpid(), born=psutil.Process().create_time())
-
-    def lives(self) -> bool:
-        try:
-            process = psutil.Process(self.pid)
-            return bool(abs(process.create_time() - self.born) < 1 and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
+        return same and set(other.safety) - {NO_SAFETY} <= set(self.safety or BUILT_IN_CLASSIFIERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +54,20 @@ class StackState:
     database: str  # a hash of its URL: one stack works on one database
     daemon: Process | None = None
     workers: tuple[WantedWorker, ...] = ()
-    pins: tuple[Process, ...] = field(default=())  # commands that need Redis for as long as they live
+    pins: tuple[Process, ...] = ()  # workers in a foreground, which need Redis for as long as they live
+    stopped: bool = False  # a user ended it: nobody but a new command starts it again
 
     @property
     def runs(self) -> bool:
         return self.daemon is not None and self.daemon.lives()
+
+    def serves(self, wanted: WantedWorker) -> bool:
+        """Whether a worker is there, or coming, that does what `wanted` would."""
+        return any(worker.covers(wanted) for worker in self.workers if not worker.failed)
+
+    def refused(self, wanted: WantedWorker) -> bool:
+        """Whether just that worker could not be loaded."""
+        return not self.serves(wanted) and replace(wanted, failed=True) in self.workers
 
 
 class Stack:
@@ -90,11 +79,28 @@ class Stack:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the lock under which the stack's state is read and changed."""
-        private_folder(self.where.home)
-        with os.fdopen(os.open(self.where.home / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600), "r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Holds the lock under which the stack's state is read and changed. Makes nothing.
+
+        Raises:
+            FileNotFoundError: the home is gone.
+        """
+        with _flock(self.where.home / "stack.lock", os.O_RDWR):
             yield
+
+    @contextmanager
+    def alone(self) -> Iterator[Callable[[], bool]]:
+        """Waits until no other daemon keeps a Redis in this home, and then keeps them out.
+
+        Yields a function that says whether it still does: a home may be removed, and made again by another stack.
+        """
+        path = self.where.home / "daemon.lock"
+        with _flock(path, os.O_CREAT | os.O_RDWR) as lock:
+            mine = os.fstat(lock.fileno()).st_ino
+            yield lambda: path.exists() and path.stat().st_ino == mine
+
+    def _make_lock(self) -> None:
+        private_folder(self.where.home)
+        os.close(os.open(self.where.home / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600))
 
     def read(self) -> StackState:
         """The state as it stands; a file that is missing or broken counts as no stack."""
@@ -119,6 +125,7 @@ class Stack:
             UsageError: where the stack of this home works on another database.
             QueueUnreachable: where Redis does not come up.
         """
+        self._make_lock()
         with self.locked():
             state = self.read()
             if not state.runs:
@@ -128,11 +135,13 @@ class Stack:
                     f"the stack in {self.where.home} works on another database; end it with 'inkmill stop', "
                     "or choose another INKMILL_HOME"
                 )
-            if worker is not None and not any(there.covers(worker) for there in state.workers):
-                kept = tuple(there for there in state.workers if not replace(there, failed=False).covers(worker))
+            if worker is not None and not state.serves(worker):
+                # One that could not be loaded gets another chance: what was wrong may be mended.
+                kept = tuple(there for there in state.workers if not there.failed)
                 state = replace(state, workers=(*kept, worker))
             if pin:
-                state = replace(state, pins=(*(p for p in state.pins if p.lives()), Process.me()))
+                others = (pinned for pinned in state.pins if pinned.lives() and pinned.pid != os.getpid())
+                state = replace(state, pins=(*others, Process.me()))
             if not state.runs:
                 state = replace(state, daemon=self._spawn())
             self.write(state)
@@ -168,21 +177,44 @@ class Stack:
                 start_new_session=True,
                 env=os.environ | {"INKMILL_HOME": str(self.where.home)},
             )
-        return Process(pid=process.pid, born=psutil.Process(process.pid).create_time())
+        return Process.of(process.pid)
 
     def stop(self) -> bool:
-        """Ends the stack and waits until it is gone. Returns whether one ran."""
-        with self.locked():
-            state = self.read()
-            if not state.runs or state.daemon is None:
-                return False
-            os.kill(state.daemon.pid, signal.SIGTERM)
+        """Ends the stack and the workers in foregrounds that use it, and waits until they are gone.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            InkmillError: where it does not end in time.
+        """
+        try:
+            with self.locked():
+                state = self.read()
+                if not state.runs:
+                    return False
+                # From here on nobody joins it: a command that comes now starts another one, which waits its turn.
+                self.write(StackState(database=state.database, stopped=True))
+        except FileNotFoundError:
+            return False
+        leaving = [process for process in (state.daemon, *state.pins) if process is not None and process.lives()]
+        for process in leaving:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + self.where.grace_seconds + 15
-        while state.daemon.lives():
+        while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
-                raise InkmillError(f"the stack (process {state.daemon.pid}) does not end; see {self.log}")
+                still = ", ".join(str(process.pid) for process in leaving if process.lives())
+                raise InkmillError(f"the stack does not end (processes {still}); see {self.log}")
             time.sleep(0.05)
         return True
+
+
+@contextmanager
+def _flock(path: Path, flags: int) -> Iterator[IO[str]]:
+    with os.fdopen(os.open(path, flags, 0o600), "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
 
 
 def _state(raw: dict[str, Any]) -> StackState:
@@ -191,4 +223,5 @@ def _state(raw: dict[str, Any]) -> StackState:
         daemon=Process(**raw["daemon"]) if raw["daemon"] else None,
         workers=tuple(WantedWorker(**worker | {"safety": tuple(worker["safety"])}) for worker in raw["workers"]),
         pins=tuple(Process(**pin) for pin in raw["pins"]),
+        stopped=raw["stopped"],
     )

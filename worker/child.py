@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import signal
 import socket
 import sys
+import threading
 import warnings
+from contextlib import suppress
 
 import structlog
 
 from contract.errors import ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
+from contract.processes import end_with_parent
 from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.session import Database, open_database
@@ -22,7 +23,6 @@ from worker.logs import configure
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
-PR_SET_PDEATHSIG = 1
 log = structlog.get_logger()
 
 
@@ -59,14 +59,14 @@ def main() -> int:
             classifiers=offered,
         )
     except InkmillError as error:
-        print(f"inkmill: {error}", file=sys.stderr)
-        return int(error.exit_code)
+        log.error("cannot start", error=str(error))
+        return int(ExitCode.FAILED)  # the parent tries again: the database may only be away
     return _serve(database, said, tuple(offered))
 
 
 def _end_with_parent(parent: int) -> None:
     """A worker whose parent is gone would be restarted by nobody and marked by nobody: it ends too."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     if os.getppid() != parent:  # it was gone before that call
         sys.exit(1)
 
@@ -79,6 +79,8 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     from worker.sweeper import Sweeper
     from worker.tasks import serve
 
+    loading = threading.Event()
+    threading.Thread(target=_show_life, args=(database, said.id, loading), daemon=True).start()
     try:
         loaded = load_engine(said.model, said.device, said.dtype)
         classifiers = Classifiers(offered, loaded.device)
@@ -88,6 +90,8 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
         log.error("cannot serve", error=str(error))
         beat(database, said.id, state="failed", error=str(error))
         return int(ExitCode.UNREACHABLE)
+    finally:
+        loading.set()
     runtime = Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     made_by = loaded.provenance
     beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
@@ -100,12 +104,24 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     return 0
 
 
+def _show_life(database: Database, worker: str, loaded: threading.Event) -> None:
+    """A large model takes minutes to load; meanwhile this worker is no dead one."""
+    while not loaded.wait(5):
+        with suppress(InkmillError):
+            beat(database, worker)
+
+
 def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
+    from celery.worker.control import Panel
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
+    # Anyone who reaches Redis can send control messages. Those that only look are answered; none may stop the work.
+    for name, about in list(Panel.meta.items()):
+        if about.type != "inspect":
+            Panel.data.pop(name, None)
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]

@@ -1,8 +1,9 @@
-"""The classifiers of this process: each loaded at its first use, and taken off the offer where it cannot be."""
+"""The classifiers of this process: each loaded at its first use, off the offer for a while where it cannot be."""
 
 from __future__ import annotations
 
 import threading
+import time
 
 import structlog
 
@@ -12,19 +13,25 @@ from worker.safety.detoxify import Classifier, load_classifier
 log = structlog.get_logger()
 
 
+AGAIN_SECONDS = 300.0
+"""A classifier that could not be loaded is offered again after this long: a download may have failed."""
+
+
 class Classifiers:
     """What this worker can score with."""
 
     def __init__(self, offered: tuple[str, ...], device: str) -> None:
-        self._device = device
-        self._offered = list(offered)
+        self._device, self._all = device, offered
+        self._not_before = dict.fromkeys(offered, 0.0)
         self._loaded: dict[str, Classifier] = {}
         self._lock = threading.Lock()
-        self.error: str | None = None  # why one was taken off the offer
+        self.error: str | None = None  # why one is off the offer
 
     @property
     def offered(self) -> tuple[str, ...]:
-        return tuple(self._offered)
+        """The classifiers that are loaded, or may be tried."""
+        now = time.monotonic()
+        return tuple(name for name in self._all if self._not_before[name] <= now)
 
     def load_all(self) -> None:
         """Loads every classifier now.
@@ -32,17 +39,18 @@ class Classifiers:
         Raises:
             ModelUnavailable: for the first that cannot be loaded.
         """
-        for name in self._offered:
+        for name in self._all:
             self._loaded[name] = load_classifier(name, self._device)
 
     def get(self, name: str) -> Classifier | None:
-        """The classifier, loaded where it was not yet; None, and no longer offered, where that fails."""
+        """The classifier, loaded where it was not yet; None, and off the offer for a while, where that fails."""
         with self._lock:
-            if name not in self._loaded and name in self._offered:
+            if name not in self._loaded and name in self.offered:
                 try:
                     self._loaded[name] = load_classifier(name, self._device)
+                    self.error = None
                 except ModelUnavailable as error:
                     log.error("a classifier cannot be loaded", classifier=name, error=str(error))
-                    self._offered.remove(name)
+                    self._not_before[name] = time.monotonic() + AGAIN_SECONDS
                     self.error = str(error)
             return self._loaded.get(name)

@@ -9,7 +9,7 @@ import structlog
 
 from contract.errors import InkmillError, LeaseLost, SettingsError
 from contract.spec import output_seed
-from db.claims import Claim, finish_generation, release
+from db.claims import Claim, finish_generation, leave_to_lease, release
 from db.jobs import JobRow, get_job, stored_settings
 from db.outputs import Text, Work, missing_work, record_fault, save_texts
 from worker.engine.sequence import Completion, Fault, Request
@@ -116,7 +116,7 @@ class Generation:
         self._intake.drop(siblings)
 
     def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
-        log.warning("a prompt failed", batch=self._claim.batch_id, prompt_id=prompt_id, reason=reason)
+        log.warning("a prompt failed", batch=self._claim.batch_id, prompt_id=prompt_id, certain=certain)
         return self._runtime.patiently(
             lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, certain=certain)
         )
@@ -152,4 +152,5 @@ def generate(runtime: Runtime, claim: Claim) -> bool:
         except Exception:
             # Given back at once it would be claimed at once, and fail again: its lease may run out first.
             log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
+            runtime.patiently(lambda: leave_to_lease(runtime.database, claim))
     return False

@@ -11,17 +11,21 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
 
 import structlog
 
-from contract.errors import DatabaseUnreachable, ExitCode
+from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.recovery import give_back, mark_death
 from db.session import Database, open_database
-from db.workers import beat
+from db.workers import beat, get_worker
+from worker.logs import configure
 
+KEEP_SECONDS = 5.0
+MOST_STILLBORN = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 STEADY_SECONDS = 30.0
 """A child that lived this long was not failing at start: the next restart is quick again."""
@@ -46,8 +50,13 @@ class WorkerOptions:
 class WorkerProcess:
     """A worker that outlives its own crashes."""
 
-    def __init__(self, options: WorkerOptions, where: Settings) -> None:
-        self._options, self._where = options, where
+    def __init__(self, options: WorkerOptions, where: Settings, keep: Callable[[], object]) -> None:
+        """
+        Args:
+            keep: called every few seconds, to see that what the child needs is still there.
+        """
+        self._options, self._where, self._keep = options, where, keep
+        self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
         self._stopping = False
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -57,25 +66,38 @@ class WorkerProcess:
         Returns:
             The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
         """
-        database = open_database(self._where.sql_url, timeout=self._where.service_seconds)
+        database = self._opened()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        pause = FIRST_PAUSE
+        pause, status = FIRST_PAUSE, int(ExitCode.DONE)
         while not self._stopping:
             started = time.monotonic()
             worker = uuid.uuid4().hex
             status = self._run_child(worker)
             self._account_for(database, worker, status)
-            if status == ExitCode.UNREACHABLE:
-                return status
-            if self._stopping:
+            if status == ExitCode.UNREACHABLE or self._stopping:
+                break
+            if self._stillborn >= MOST_STILLBORN:
+                self._give_up(database, worker, status)
+                status = ExitCode.UNREACHABLE
                 break
             if time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        return ExitCode.DONE
+        return ExitCode.DONE if self._stopping else status
+
+    def _opened(self) -> Database:
+        """The database, waited for where nobody is there to read an error."""
+        while True:
+            try:
+                return open_database(self._where.sql_url, timeout=self._where.service_seconds)
+            except DatabaseUnreachable as error:
+                if not self._where.patient:
+                    raise
+                log.warning("waiting for the database", error=str(error))
+                time.sleep(2.0)
 
     def _run_child(self, worker: str) -> int:
         # -P: the working folder may hold a folder named like a room of ours.
@@ -88,7 +110,7 @@ class WorkerProcess:
             try:
                 return self._child.wait(timeout=0.2)
             except subprocess.TimeoutExpired:
-                pass
+                self._look_after()
             if self._stopping and asked_at is None:
                 asked_at = time.monotonic()
                 self._child.terminate()
@@ -105,6 +127,8 @@ class WorkerProcess:
                     give_back(database, worker)
                 else:
                     mark_death(database, worker, describe(status))
+                    row = get_worker(database, worker)
+                    self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
                     beat(database, worker, state="stopped", error=f"the process {describe(status)}")
                 return
             except DatabaseUnreachable as error:
@@ -112,6 +136,22 @@ class WorkerProcess:
                     return  # the leases run out by themselves
                 log.warning("waiting for the database", error=str(error))
                 self._rest(1.0)
+
+    def _give_up(self, database: Database, worker: str, status: int) -> None:
+        error = (
+            f"the worker process {describe(status)} {self._stillborn} times before its model was loaded; "
+            "is there memory enough for it?"
+        )
+        log.error("cannot serve", error=error)
+        beat(database, worker, state="failed", error=error)
+
+    def _look_after(self) -> None:
+        if time.monotonic() - self._kept_at > KEEP_SECONDS and not self._stopping:
+            self._kept_at = time.monotonic()
+            try:
+                self._keep()
+            except InkmillError as error:
+                log.warning("what the worker needs is away", error=str(error))
 
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -133,9 +173,7 @@ def describe(status: int) -> str:
     return f"was killed by {name}"
 
 
-def main(options: WorkerOptions, where: Settings) -> int:
-    """Runs a worker in this process' foreground."""
-    from worker.logs import configure
-
-    configure(os.environ.get("INKMILL_LOG_LEVEL", "INFO"))
-    return WorkerProcess(options, where).run()
+def main(options: WorkerOptions, where: Settings, keep: Callable[[], object] = lambda: None) -> int:
+    """Runs a worker in this process' foreground. `keep` is called every few seconds."""
+    configure()
+    return WorkerProcess(options, where, keep).run()

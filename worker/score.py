@@ -8,7 +8,7 @@ import structlog
 
 from contract.blocklist import Blocklist
 from contract.errors import InkmillError, LeaseLost, PolicyChanged
-from db.claims import Claim, finish_scoring, release
+from db.claims import Claim, finish_scoring, leave_to_lease, release
 from db.jobs import get_job
 from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
 from worker.lease import Lease
@@ -50,8 +50,8 @@ class Scoring:
             return
         try:
             scores = self._scores(group)
-        except Exception:
-            log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id, exc_info=True)
+        except Exception:  # of whichever text: each alone will show
+            log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id)
             for text in group:
                 self._score_alone(text)
         else:
@@ -66,7 +66,9 @@ class Scoring:
             try:
                 scores = self._scores([text])
             except Exception as error:
-                log.warning("a text could not be scored", output=text.output_id, attempt=faults, error=repr(error))
+                log.warning(
+                    "a text could not be scored", output=text.output_id, attempt=faults, error=type(error).__name__
+                )
             else:
                 self._save([text], scores)
                 return
@@ -123,4 +125,5 @@ def score(runtime: Runtime, claim: Claim) -> bool:
         except Exception:
             # Given back at once it would be claimed at once, and fail again: its lease may run out first.
             log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
+            runtime.patiently(lambda: leave_to_lease(runtime.database, claim))
     return False

@@ -23,12 +23,11 @@ def export(
     json: o.Json = False,
 ) -> None:
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
-    from producer.export import export_job, read_only
-
     from contract.errors import UsageError
     from db.jobs import get_job
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
+    from producer.export import export_job, read_only
 
     if out is None:
         raise UsageError("export: say where to, -o FILE (or -o - for standard output)")

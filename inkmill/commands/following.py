@@ -10,7 +10,9 @@ import typer
 from contract.errors import ExitCode
 from inkmill import options as o
 
-JobId = Annotated[int, typer.Argument(metavar="JOB", help="The job's number, as 'inkmill jobs' lists it.")]
+JobId = Annotated[
+    int, typer.Argument(metavar="JOB", min=1, max=2**62, help="The job's number, as 'inkmill jobs' lists it.")
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -53,9 +53,12 @@ def worker(
         raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
     if not where.embedded:
         check_redis(where.redis_url, insecure=insecure)
-    elif not in_stack:
-        Stack(where).ensure(pin=True)
-    raise typer.Exit(main(options, where))
+    if not where.embedded or in_stack:
+        raise typer.Exit(main(options, where))
+    stack = Stack(where)
+    stack.ensure(pin=True)
+    # Again and again: the daemon that keeps Redis may be killed.
+    raise typer.Exit(main(options, where, keep=lambda: stack.ensure(pin=True)))
 
 
 def check_redis(url: str, *, insecure: bool) -> None:

@@ -43,10 +43,12 @@ def retry(
     from inkmill.opening import opened
     from producer.submit import announce
 
-    _, database = opened()
+    where, database = opened()
     retried = retry_job(database, job, any_worker=any_worker)
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
-    announce(database, job, get_job(database, job).model)
+    error = announce(database, job, get_job(database, job).model)
+    if error and not where.embedded:
+        messages.print(f"warning: {error}; the work starts by itself once Redis is back", markup=False)
     _say(database, job, json)
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
-from db.claims import claim_generation, claim_scoring, waiting_generation
+from db.claims import claim_generation, claim_scoring, leave_to_lease, waiting_generation
 from db.jobs import cancel_job, get_job
 from db.models import Job
 from db.outputs import charge_text, give_up_scoring, waiting_texts
@@ -62,7 +62,7 @@ def test_a_save_between_two_expiries_starts_the_count_again(mill: Mill) -> None:
         mill.expire(claim)
         sweep(mill.database)
     row = mill.batch(claim.batch_id)
-    assert (row.expiries, row.deaths) == (5, 1)  # 4 before the save, 5 after it: only these are in a row
+    assert (row.expiries, row.deaths) == (0, 1)  # 4 before the save, 5 after it: only these are in a row
 
 
 def test_a_death_marks_what_that_process_held_and_nothing_else(mill: Mill) -> None:
@@ -241,3 +241,37 @@ def test_a_job_whose_last_batch_ended_without_it_is_ended_by_the_sweeper(mill: M
     assert mill.status(job) == JobStatus.COMPLETED
     assert get_job(mill.database, job).finished_at is not None
     assert mill.status(going) == JobStatus.RUNNING
+
+
+def test_a_suspect_whose_lease_only_ever_runs_out_is_halved_and_the_last_prompt_given_up(mill: Mill) -> None:
+    job = mill.submit(2, batch_size=2)
+    for _ in range(5):
+        mill.expire(mill.claim())
+        sweep(mill.database)
+    for _ in range(5):
+        mill.expire(mill.claim(suspects=True))
+        sweep(mill.database)
+    assert len(mill.states(job)) == 2, "five more expiries halve it"
+    for _ in range(40):
+        claim = claim_generation(mill.database, ABILITY, LEASE, suspects=True)
+        if claim is None:
+            break
+        if not mill.missing(claim):
+            mill.finish(claim)
+            continue
+        mill.expire(claim)
+        sweep(mill.database)
+    assert sorted(mill.prompt_states(job)) == ["dead", "dead"]
+
+
+def test_a_batch_left_to_its_lease_is_not_charged_for_what_happens_to_its_worker(mill: Mill) -> None:
+    mill.submit(1, batch_size=1)
+    mill.claim()
+    mark_death(mill.database, ABILITY.worker, "was killed")
+    claim = mill.claim(suspects=True)
+    leave_to_lease(mill.database, claim)
+    assert mark_death(mill.database, ABILITY.worker, "was killed") == 0
+    assert claim_generation(mill.database, ABILITY, LEASE, suspects=True) is None, "its lease has to run out first"
+    mill.expire(claim)
+    assert sweep(mill.database) == 1
+    assert mill.claim(suspects=True).batch_id == claim.batch_id

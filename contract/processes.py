@@ -1,0 +1,50 @@
+"""Processes as other processes know them: told apart from later ones with the same number, and ended with their parent.
+
+Linux: the facts come from /proc and prctl.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_STATE, _START_TIME = 0, 19  # fields of /proc/PID/stat after the name, which may hold spaces: proc(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of this machine."""
+
+    pid: int
+    born: str  # the boot and the clock tick of its start; a step of the wall clock does not move it
+
+    @classmethod
+    def me(cls) -> Process:
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """The process that has that number now; one that has ended is never alive."""
+        return cls(pid=pid, born=_birth(pid) or "")
+
+    def lives(self) -> bool:
+        """Whether it still runs. A zombie does not."""
+        return bool(self.born) and _birth(self.pid) == self.born
+
+
+def _birth(pid: int) -> str | None:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (OSError, ValueError):
+        return None
+    return None if fields[_STATE] in "ZX" else f"{boot}/{fields[_START_TIME]}"
+
+
+def end_with_parent() -> None:
+    """This process gets SIGTERM when the thread that made it ends: what nobody can stop any more shall not stay."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
