@@ -1,0 +1,152 @@
+"""The stack under rough hands: killed, stopped, removed, shared with workers that cannot load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from contract.queue import make_app
+from contract.settings import Settings
+from tests.acceptance.conftest import Home, write_prompts
+
+DEMO = ("--model", "demo", "--safety", "demo")
+
+
+def processes(home: Home, word: str) -> list[psutil.Process]:
+    """The processes of this home whose command line holds a word."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        try:
+            # Redis writes its socket's path where its environment was.
+            mine = str(home.folder) in line or process.environ().get("INKMILL_HOME") == str(home.folder)
+        except psutil.Error:
+            continue
+        if mine and word in line:
+            found.append(process)
+    return found
+
+
+def wait_until_none(home: Home, word: str, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while processes(home, word):
+        assert time.monotonic() < deadline, f"{word} still runs: {processes(home, word)}\n{home.logs()}"
+        time.sleep(0.1)
+
+
+def begun(home: Home, prompts: int = 400) -> None:
+    """A detached run in the middle of its work."""
+    write_prompts(home.folder / "p.jsonl", prompts)
+    run = home.start("run", "p.jsonl", *DEMO)
+    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
+        time.sleep(0.2)
+    home.until(lambda now: now["outputs"]["generated"] > 0)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(20) == 130
+
+
+def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_goes_on(home: Home) -> None:
+    begun(home)
+    (daemon,) = processes(home, "inkmill.daemon")
+    daemon.kill()
+    wait_until_none(home, "redis.sock")
+    wait_until_none(home, "worker.child")
+    home.inkmill("run", "p.jsonl", *DEMO)
+    assert home.status()["outputs"]["scored"] == 1200
+    assert len(processes(home, "redis.sock")) == 1
+
+
+def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 400)
+    run = home.start("run", "p.jsonl", *DEMO)
+    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
+        time.sleep(0.2)
+    home.until(lambda now: now["outputs"]["generated"] > 0)
+    home.inkmill("stop")
+    assert run.wait(20) == 1
+    assert "the stack was stopped; job 1 keeps what it has" in home.logs()
+    assert processes(home, "inkmill.daemon") == []
+
+
+def test_a_worker_in_the_foreground_survives_the_death_of_its_redis_keeper(home: Home) -> None:
+    home.start("worker", *DEMO)
+    while not processes(home, "worker.child"):
+        time.sleep(0.1)
+    (daemon,) = processes(home, "inkmill.daemon")
+    daemon.kill()
+    write_prompts(home.folder / "p.jsonl", 20)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    assert home.finished(seconds=60)["outputs"]["scored"] == 60
+
+
+def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
+    worker = home.start("worker", *DEMO)
+    while not processes(home, "worker.child"):
+        time.sleep(0.1)
+    home.inkmill("stop")
+    assert worker.wait(5) == 0
+    assert processes(home, "worker.child") == []
+
+
+def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:
+    inner = Home(tmp_path / "inner", dict(home.environment))
+    inner.folder.mkdir()
+    begun(inner, 60)
+    shutil.rmtree(inner.folder)
+    inner.folder.mkdir()
+    write_prompts(inner.folder / "p.jsonl", 20)
+    inner.inkmill("run", "p.jsonl", *DEMO)
+    time.sleep(7)  # longer than a deaf Redis is borne
+    assert len(processes(inner, "redis.sock")) == 1
+    assert inner.redis().ping()
+    inner.close()
+
+
+def test_a_worker_that_cannot_load_fails_its_own_job_and_nobody_elses(home: Home) -> None:
+    home.environment["INKMILL_IDLE_SECONDS"] = "60"
+    write_prompts(home.folder / "good.jsonl", 10)
+    write_prompts(home.folder / "bad.jsonl", 11)
+    (home.folder / "broken.ckpt").write_bytes(b"this is no checkpoint")
+    home.inkmill("run", "good.jsonl", *DEMO)
+    refused = home.inkmill("run", "bad.jsonl", "--model", "demo", "--safety", "./broken.ckpt", code=4)
+    assert "broken.ckpt" in refused.stderr
+    refused = home.inkmill("run", "bad.jsonl", "--model", "demo", "--device", "cuda:7", "--safety", "demo", code=4)
+    assert "cuda" in refused.stderr
+    write_prompts(home.folder / "third.jsonl", 12)
+    home.inkmill("run", "third.jsonl", "--model", "demo", "--safety", "none")
+    states = [job["status"] for job in json.loads(home.inkmill("jobs", "--json").stdout)]
+    assert states == ["completed", "failed", "failed", "completed"]
+
+
+@pytest.mark.parametrize("order", ["cancel_consumer", "shutdown", "rate_limit", "pool_shrink"])
+def test_forged_control_messages_do_not_stop_the_work(home: Home, order: str) -> None:
+    home.start("worker", *DEMO)
+    while "ready" not in home.logs():
+        time.sleep(0.2)
+    time.sleep(1)
+    app = make_app(Settings(home=home.folder))
+    arguments: dict[str, dict[str, object]] = {
+        "cancel_consumer": {"queue": "generate.demo"},
+        "rate_limit": {"task_name": "inkmill.generate", "rate_limit": "1/h"},
+        "pool_shrink": {"n": 34},
+    }
+    app.control.broadcast(order, arguments=arguments.get(order, {}))
+    time.sleep(1)
+    write_prompts(home.folder / "p.jsonl", 10)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    assert home.finished(seconds=40)["outputs"]["scored"] == 30
+
+
+def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:
+    write_prompts(home.folder / "a[red]b.jsonl", 1)
+    home.inkmill("submit", "a[red]b.jsonl", "--model", "m[/red]", "--safety", "none")
+    for words in (("jobs",), ("status", "1")):
+        shown = home.inkmill(*words).stdout
+        assert "a[red]b.jsonl" in shown
+        assert "m[/red]" in shown
