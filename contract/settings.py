@@ -52,7 +52,6 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(default=60.0, ge=0)  # a stack that `run` started ends after this long without work
     grace_seconds: float = Field(default=30.0, ge=1)  # what a worker gets between SIGTERM and SIGKILL
     service_seconds: float = Field(default=10.0, ge=1)  # how long a silent Redis or database is waited for
-    patient: bool = False  # wait for a database that is away at the start: set for the workers of a stack
     # Defaults of the common options.
     model: str = "gpt2"
     safety: str = "original"

@@ -119,7 +119,6 @@ class Daemon:
             [*PYTHON, "-m", "inkmill", *words],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"INKMILL_PATIENT": "true"},
             preexec_fn=end_with_parent,  # this process has one thread
         )
 

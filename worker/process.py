@@ -50,12 +50,13 @@ class WorkerOptions:
 class WorkerProcess:
     """A worker that outlives its own crashes."""
 
-    def __init__(self, options: WorkerOptions, where: Settings, keep: Callable[[], object]) -> None:
+    def __init__(self, options: WorkerOptions, where: Settings, keep: Callable[[], object], patient: bool) -> None:
         """
         Args:
             keep: called every few seconds, to see that what the child needs is still there.
+            patient: wait for a database that is away at the start, where nobody is there to read an error.
         """
-        self._options, self._where, self._keep = options, where, keep
+        self._options, self._where, self._keep, self._patient = options, where, keep, patient
         self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
         self._stopping = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -89,12 +90,11 @@ class WorkerProcess:
         return ExitCode.DONE if self._stopping else status
 
     def _opened(self) -> Database:
-        """The database, waited for where nobody is there to read an error."""
         while True:
             try:
                 return open_database(self._where.sql_url, timeout=self._where.service_seconds)
             except DatabaseUnreachable as error:
-                if not self._where.patient:
+                if not self._patient:
                     raise
                 log.warning("waiting for the database", error=str(error))
                 time.sleep(2.0)
@@ -173,7 +173,9 @@ def describe(status: int) -> str:
     return f"was killed by {name}"
 
 
-def main(options: WorkerOptions, where: Settings, keep: Callable[[], object] = lambda: None) -> int:
-    """Runs a worker in this process' foreground. `keep` is called every few seconds."""
+def main(
+    options: WorkerOptions, where: Settings, keep: Callable[[], object] = lambda: None, *, patient: bool = False
+) -> int:
+    """Runs a worker in this process' foreground; `WorkerProcess` says what the arguments are."""
     configure()
-    return WorkerProcess(options, where, keep).run()
+    return WorkerProcess(options, where, keep, patient).run()

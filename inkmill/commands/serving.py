@@ -54,7 +54,7 @@ def worker(
     if not where.embedded:
         check_redis(where.redis_url, insecure=insecure)
     if not where.embedded or in_stack:
-        raise typer.Exit(main(options, where))
+        raise typer.Exit(main(options, where, patient=in_stack))
     stack = Stack(where)
     stack.ensure(pin=True)
     # Again and again: the daemon that keeps Redis may be killed.
