@@ -56,7 +56,7 @@ def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),
-        "eta_seconds": None if job.eta_seconds is None else round(job.eta_seconds, 1),
+        "eta_seconds": None if job.eta_seconds is None or waiting else round(job.eta_seconds, 1),
         "waiting_for": waiting,
         "failures": job.failures,
         "error": job.error,
@@ -80,7 +80,7 @@ def print_status(job: JobSnapshot, waiting: str | None) -> None:
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
     console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
-    if job.eta_seconds is not None:
+    if job.eta_seconds is not None and not waiting:
         console.print(f"  left     about {duration(job.eta_seconds)}")
     if waiting:
         console.print(f"  waits for {waiting}", markup=False)
@@ -94,7 +94,10 @@ def jobs_table(jobs: list[JobSnapshot]) -> Table:
     """The jobs as a table."""
     table = Table(box=None, pad_edge=False)
     for name in ("job", "name", "status", "done", "flagged", "tokens/s", "model", "created"):
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
+        # A long name gives way before anything else is broken.
+        fixed = name not in ("name", "model")
+        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="ellipsis", no_wrap=True,
+                         min_width=None if fixed else 6)  # fmt: skip
     for job in jobs:
         done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
         created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError
+from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError, QueueUnreachable, UsageError
 from contract.policy import NO_SAFETY
 from contract.settings import Settings
 from contract.spec import JobStatus
@@ -17,7 +17,7 @@ from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
 from inkmill.summary import print_summary, say_submitted
 from inkmill.waiting import waiting_for
-from producer.export import STDOUT, export_job, read_only
+from producer.export import STDOUT, export_job, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import open_input
 from producer.submit import Order, announce, fingerprint, submit
@@ -36,8 +36,12 @@ class Run:
         """Returns the exit status."""
         chosen = read_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
+        # All this now, not after a night's work.
         if out != STDOUT:
-            check_target(out)  # now, not after a night's work
+            check_target(out)
+            if file != "-" and out.exists() and Path(file).exists() and out.samefile(file):
+                raise UsageError(f"-o {out}: is the prompt file itself; name another file")
+        read_form(form, None if out == STDOUT else out)
         job = self._job(file)
         if job.status not in (JobStatus.COMPLETED,):
             self._start(job)
@@ -77,8 +81,12 @@ class Run:
     def _start(self, job: JobRow) -> None:
         if self._where.embedded:
             self._stack.ensure(self._wanted(job))
-            # The queue may be newer than the job. Where this fails, the worker's sweeper tells it within seconds.
-            announce(self._database, job.id, job.model)
+        # The queue may be newer than the job.
+        error = announce(self._database, job.id, job.model)
+        if error and not self._where.embedded:  # an embedded one is told by its worker's sweeper within seconds
+            raise QueueUnreachable(
+                f"{error}; job {job.id} is stored and starts by itself once Redis is back; the same command follows it"
+            )
 
     def _wanted(self, job: JobRow) -> WantedWorker:
         safety = () if job.safety == NO_SAFETY else (job.safety,)
@@ -100,8 +108,8 @@ class Run:
 
     def _waiting(self, now: JobSnapshot) -> str | None:
         waiting = waiting_for(self._database, now)
-        # This run's own stack starts that worker: nobody has to.
-        return "its worker, which is starting" if waiting and self._where.embedded and not now.started_at else waiting
+        # This run's own stack starts that worker, and starts it again: nobody has to.
+        return "its worker, which is starting" if waiting and self._where.embedded else waiting
 
     def _check_stack(self, job: JobRow) -> None:
         state, wanted = self._stack.read(), self._wanted(job)

@@ -120,7 +120,7 @@ class _Plan:
         on_flag: str | None,
     ) -> None:
         self.job, self.target, self.only, self.allow_empty = job, target, only, allow_empty
-        self.form, self.compression = _form(form, target)
+        self.form, self.compression = read_form(form, target)
         self.lines = Lines(job.id, redact=_redacts(job.on_flag if on_flag is None else on_flag))
         self.errors_target: Path | None = None
         if target is not None:
@@ -199,7 +199,7 @@ def _redacts(on_flag: str) -> bool:
     return on_flag == "redact"
 
 
-def _form(said: str | None, target: Path | None) -> tuple[str, str]:
+def read_form(said: str | None, target: Path | None) -> tuple[str, str]:
     """The form and the compression, "" for none.
 
     Raises:

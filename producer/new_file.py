@@ -43,12 +43,20 @@ def check_target(path: Path) -> None:
         found = path.stat().st_mode if path.exists() else None  # through a link: what looks like a file may be a device
         with suppress(FileNotFoundError):
             path.lstat()
+        if _is_no_place_for_files(path.parent.resolve()):
+            raise UsageError(f"-o {path}: {path.parent} holds no ordinary files; name a file elsewhere")
     except (OSError, ValueError) as wrong:  # a name that is too long, a folder that may not be entered
         raise UsageError(f"-o {path}: cannot be written ({_said(wrong)}); name another file") from wrong
     if found is not None and stat.S_ISDIR(found):
         raise UsageError(f"-o {path}: is a folder; name a file in it")
     if found is not None and not stat.S_ISREG(found):
         raise UsageError(f"-o {path}: is no ordinary file; use '-o -' and send standard output there")
+
+
+def _is_no_place_for_files(folder: Path) -> bool:
+    """A mistyped device's name must not become a file. /dev/shm is memory, and meant for files."""
+    special = any(folder.is_relative_to(place) for place in ("/dev", "/proc", "/sys"))
+    return special and not folder.is_relative_to("/dev/shm")  # noqa: S108
 
 
 @contextmanager

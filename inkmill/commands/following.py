@@ -38,7 +38,9 @@ def jobs(
     if json:
         print_json([status_json(job, waiting_for(database, job)) for job in found])
     elif found:
-        Console(highlight=False).print(jobs_table(found))
+        console = Console(highlight=False)
+        # A pipe has no width: nothing is cut there.
+        Console(highlight=False, width=None if console.is_terminal else 400).print(jobs_table(found))
     else:
         messages.print("no jobs yet; submit one: inkmill run FILE")
 

@@ -89,13 +89,13 @@ def _warn(where: Settings, database: Database, done: Submitted) -> None:
     from inkmill.display import messages
     from inkmill.waiting import waiting_for
 
-    waiting = waiting_for(database, snapshot(database, done.job_id))
-    if waiting:
-        messages.print(f"warning: job {done.job_id} waits for {waiting}", markup=False)
-    elif done.queue_error and not where.embedded:
+    if done.queue_error and not where.embedded:
         messages.print(
             f"warning: {done.queue_error}; the job is stored and starts by itself once Redis is back", markup=False
         )
+    waiting = waiting_for(database, snapshot(database, done.job_id))
+    if waiting:
+        messages.print(f"warning: job {done.job_id} waits for {waiting}", markup=False)
 
 
 def _order(
@@ -149,5 +149,7 @@ def check_device(device: str, dtype: str) -> None:
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
         raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
-    if dtype not in ("auto", "fp32", "bf16", "int8"):
-        raise UsageError(f"--dtype {dtype}: must be auto, fp32, bf16 or int8")
+    if dtype == "int8":
+        raise UsageError("--dtype int8: is not there in this version; use fp32 or bf16")
+    if dtype not in ("auto", "fp32", "bf16"):
+        raise UsageError(f"--dtype {dtype}: must be auto, fp32 or bf16")

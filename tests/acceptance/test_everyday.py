@@ -267,3 +267,42 @@ def test_unknown_jobs_and_empty_files_are_explained(home: Home) -> None:
     assert "holds no prompts" in home.inkmill("submit", "empty.jsonl", *DEMO, code=2).stderr
     home.inkmill("submit", "empty.jsonl", *DEMO, "--allow-empty")
     assert "empty.jsonl" in home.inkmill("jobs").stdout
+
+
+def test_what_would_fail_in_the_morning_is_refused_in_the_evening(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    before = (home.folder / "p.jsonl").read_bytes()
+    (home.folder / "link.jsonl").symlink_to("p.jsonl")
+    for words, said in (
+        (("-o", "p.jsonl"), "is the prompt file itself"),
+        (("-o", "link.jsonl"), "is the prompt file itself"),
+        (("-o", "no/folder.jsonl"), "there is no folder"),
+        (("-o", "/proc/x.jsonl"), "no ordinary files"),
+        (("--format", "xml"), "not a form of export"),
+        (("--only", "clena"), "clean"),
+        (("--dtype", "int8"), "fp32 or bf16"),
+        (("--device", "gpu"), "must be auto, cpu, cuda"),
+        (("--safety", "orignal"), "did you mean original"),
+        (("--threshold", "toxcity=0.5"), "did you mean toxicity"),
+    ):
+        model = DEMO[:2] if words[0] == "--safety" else DEMO
+        assert said in home.inkmill("run", "p.jsonl", *model, *words, code=2).stderr
+    assert (home.folder / "p.jsonl").read_bytes() == before
+    assert json.loads(home.inkmill("jobs", "--json").stdout) == []
+
+
+def test_a_run_with_redis_away_says_so_and_the_job_is_stored(home: Home) -> None:
+    home.environment["INKMILL_REDIS_URL"] = "redis://:secret@127.0.0.1:1/0"
+    write_prompts(home.folder / "p.jsonl", 5)
+    refused = home.inkmill("run", "p.jsonl", *DEMO, code=4)
+    assert "Redis at redis://:**@127.0.0.1:1/0 does not answer" in refused.stderr
+    assert "job 1 is stored" in refused.stderr
+    assert "secret" not in refused.stderr
+
+
+def test_the_export_of_an_unfinished_job_says_that_it_is_one(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    home.inkmill("submit", "p.jsonl", *DEMO)
+    done = home.inkmill("export", "1", "-o", "x.jsonl", "--allow-empty", "--json")
+    assert "0 of 15 texts" in done.stderr
+    assert json.loads(done.stdout)["complete"] is False
