@@ -71,6 +71,13 @@ class Home:
             assert time.monotonic() < deadline, f"waited {seconds} s in vain: {now}\n{self.logs()}"
             time.sleep(0.3)
 
+    def until_submitted(self) -> None:
+        """Waits until a run in the background has made its job."""
+        deadline = time.monotonic() + 60
+        while not (self.folder / "inkmill.db").exists() or not json.loads(self.inkmill("jobs", "--json").stdout):
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.2)
+
     def finished(self, job: int = 1, seconds: float = 240) -> dict[str, Any]:
         over = ("completed", "cancelled", "failed")
         return self.until(lambda now: now["status"] in over, job, seconds)

@@ -37,8 +37,7 @@ def test_the_same_run_twice_at_once_makes_one_job(home: Home) -> None:
 def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 500)
     run = home.start("run", "p.jsonl", *DEMO)
-    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
-        time.sleep(0.2)
+    home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
     run.send_signal(signal.SIGINT)
     assert run.wait(20) == 130
@@ -158,8 +157,7 @@ def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, pa
         home.environment["PATH"] = "/nowhere"
     write_prompts(home.folder / "p.jsonl", 300)
     run = home.start("run", "p.jsonl", *DEMO)
-    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
-        time.sleep(0.2)
+    home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
     folder = home.folder / "redis"
     assert folder.stat().st_mode & 0o077 == 0

@@ -6,7 +6,6 @@ import json
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,8 +102,7 @@ def test_the_settings_of_each_row_show_in_its_outputs(undisturbed: Home) -> None
 def test_killed_workers_and_a_flushed_redis_change_neither_count_nor_texts(home: Home, undisturbed: Home) -> None:
     write_prompts(home.folder / "prompts.jsonl", PROMPTS, SAMPLES)
     run = home.start("run", "prompts.jsonl", *DEMO, "-o", "out.jsonl")
-    while not (home.folder / "inkmill.db").exists() or not json.loads(home.inkmill("jobs", "--json").stdout):
-        time.sleep(0.2)
+    home.until_submitted()
     for generated in (500, 1500, 3000):
         home.until(lambda now, least=generated: now["outputs"]["generated"] >= least)  # type: ignore[misc]
         assert home.kill_workers() >= 1

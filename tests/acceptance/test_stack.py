@@ -44,8 +44,7 @@ def begun(home: Home, prompts: int = 400) -> None:
     """A detached run in the middle of its work."""
     write_prompts(home.folder / "p.jsonl", prompts)
     run = home.start("run", "p.jsonl", *DEMO)
-    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
-        time.sleep(0.2)
+    home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
     run.send_signal(signal.SIGINT)
     assert run.wait(20) == 130
@@ -65,8 +64,7 @@ def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_go
 def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 400)
     run = home.start("run", "p.jsonl", *DEMO)
-    while not (home.folder / "inkmill.db").exists() or "[]" in home.inkmill("jobs", "--json").stdout:
-        time.sleep(0.2)
+    home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
     home.inkmill("stop")
     assert run.wait(20) == 1
