@@ -95,7 +95,7 @@ def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
 def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:
     inner = Home(tmp_path / "inner", dict(home.environment))
     inner.folder.mkdir()
-    begun(inner, 60)
+    begun(inner, 400)
     shutil.rmtree(inner.folder)
     inner.folder.mkdir()
     write_prompts(inner.folder / "p.jsonl", 20)
