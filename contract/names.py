@@ -18,7 +18,7 @@ def model_name(said: str) -> str:
     Raises:
         UsageError: where a path was said and nothing lies there.
     """
-    path = _path(said)
+    path = local_path(said)
     if path is None:
         return said
     if not path.is_dir():
@@ -34,7 +34,7 @@ def safety_name(said: str) -> str:
     """
     if said in (*BUILT_IN_CLASSIFIERS, NO_SAFETY):
         return said
-    path = _path(said) or (Path(said).absolute() if Path(said).exists() else None)
+    path = local_path(said) or (Path(said).absolute() if Path(said).exists() else None)
     if path is None:
         near = nearest(said, (*BUILT_IN_CLASSIFIERS, NO_SAFETY))
         names = ", ".join((*BUILT_IN_CLASSIFIERS, NO_SAFETY))
@@ -47,7 +47,8 @@ def safety_name(said: str) -> str:
     return str(path)
 
 
-def _path(said: str) -> Path | None:
+def local_path(said: str) -> Path | None:
+    """The path that a name stands for: one that begins like a path, or holds a separator and is there."""
     path = Path(said).expanduser()
     marked = said.startswith((".", "~", os.sep))
     return path.absolute().resolve() if marked or (os.sep in said and path.exists()) else None

@@ -104,7 +104,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("top_k", _whole(0, 1_000_000), "sample among the k likeliest tokens; 0 = off"),
         Setting("top_p", _number(0, 1, above=True), "nucleus sampling; 1 = off"),
         Setting("min_p", _number(0, 1), "drop tokens below this share of the likeliest; 0 = off"),
-        Setting("repetition_penalty", _number(0, 100, above=True), "over prompt and text; 1 = off"),
+        Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off"),
         Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
         Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
         Setting("no_repeat_ngram_size", _whole(0, 1024), "never write an n-gram twice; 0 = off"),

@@ -55,6 +55,7 @@ class StoredOutput:
     mean_logprob: float | None
     logprobs: list[Any] | None
     scores: dict[str, float]
+    safety: str  # where it is on its way through the classifier: a contract.spec.Safety
     flagged: bool
     flag_reasons: list[str]
     decision: str | None
@@ -99,7 +100,7 @@ def outputs_in_order(
 
 
 _OUTPUT = ("id", "sample_index", "text", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
-           "mean_logprob", "logprobs", "flagged", "decision")  # fmt: skip
+           "mean_logprob", "logprobs", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype")
 _PLAIN = (*_OUTPUT, "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""

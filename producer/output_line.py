@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from contract.policy import LABELS
-from contract.spec import SamplingSettings
+from contract.spec import Safety, SamplingSettings
 from db.reading import LostPrompt, StoredOutput
 
 KNOWN_SETTINGS = 4096
@@ -30,8 +30,9 @@ _JSON_COLUMNS = ("review", "metadata", "settings", "logprobs")
 class Lines:
     """Makes the export lines of one job.
 
-    Where flagged texts are withheld, every line ends in `redacted`; in the lines where it is true, `text` and
-    `logprobs` (the text's own tokens) are null. A flagged text that a person approved is not withheld.
+    Where flagged texts, and those not scored yet, are withheld, every line ends in `redacted`; in the lines where it
+    is true, `text` and `logprobs` (the text's own tokens) are null. A flagged text that a person approved is not
+    withheld.
     """
 
     def __init__(self, job_id: int, *, redact: bool) -> None:
@@ -41,7 +42,8 @@ class Lines:
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
-        return self._redact and output.flagged and output.decision != "approve"
+        unjudged = output.safety == Safety.WAITING  # it may turn out flagged
+        return self._redact and (output.flagged or unjudged) and output.decision != "approve"
 
     def of(self, output: StoredOutput) -> dict[str, Any]:
         """The output's line. `logprobs` are in it where its settings asked for them."""

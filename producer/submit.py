@@ -72,8 +72,8 @@ def order_model(order: Order, file: PromptFile) -> str:
 def fingerprint(order: Order, file: PromptFile) -> str:
     """What tells one submission from another: the file's bytes and everything that shapes its outputs."""
     settings = file.base_settings(order.flags).to_dict()
-    said = [order_model(order, file), order.safety, settings, sorted(order.thresholds.items()), order.blocklist,
-            order.on_flag, order.seed, order.device, order.dtype, order.skip_bad]  # fmt: skip
+    said = [file.form, order_model(order, file), order.safety, settings, sorted(order.thresholds.items()),
+            order.blocklist, order.on_flag, order.seed, order.device, order.dtype, order.skip_bad]  # fmt: skip
     return hashlib.sha256(file.digest().encode() + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 

@@ -66,6 +66,8 @@ class Feeder:
             die: ends the process, where the engine itself breaks.
         """
         self.engine, self._watchdog, self._die = engine, watchdog, die
+        if isinstance(engine, FallbackEngine):
+            engine.alive = lambda: watchdog.touch("engine")
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._owners: dict[Hashable, Intake] = {}
         self._numbers = itertools.count()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contract.errors import UsageError
+from contract.policy import NO_SAFETY
 from inkmill import options as o
 
 if TYPE_CHECKING:
@@ -127,10 +128,16 @@ def _order(
     where = settings()
     device, dtype = device or where.device, dtype or where.dtype
     check_device(device, dtype)
+    safety = safety_name(safety or where.safety)
+    if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact"):
+        raise UsageError(
+            "--safety none: nothing is flagged then, so --blocklist, --threshold and --on-flag redact have no effect; "
+            "leave them out, or choose a classifier"
+        )
     return Order(
         model=model_name(model) if model else None,
         default_model=model_name(where.model),
-        safety=safety_name(safety or where.safety),
+        safety=safety,
         flags=sampling,
         thresholds=read_thresholds(threshold or ()),
         blocklist=read_blocklist(blocklist) if blocklist else (),

@@ -304,3 +304,29 @@ def test_the_export_of_an_unfinished_job_says_that_it_is_one(home: Home) -> None
     done = home.inkmill("export", "1", "-o", "x.jsonl", "--allow-empty", "--json")
     assert "0 of 15 texts" in done.stderr
     assert json.loads(done.stdout)["complete"] is False
+
+
+def test_a_redacting_export_withholds_what_is_not_scored_yet(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 40)
+    home.inkmill("submit", "p.jsonl", *DEMO, "--on-flag", "redact")
+    home.start("worker", "--model", "demo", "--safety", "none")
+    home.until(lambda now: now["outputs"]["generated"] == 120)
+    home.inkmill("export", "1", "-o", "x.jsonl")
+    rows = [json.loads(line) for line in (home.folder / "x.jsonl").read_text().splitlines()]
+    assert len(rows) == 120
+    assert all(row["text"] is None and row["redacted"] for row in rows)
+
+
+def test_a_folder_named_like_a_model_does_not_stand_in_for_it(home: Home) -> None:
+    (home.folder / "distilgpt2").mkdir()
+    refused = home.inkmill("try", "Once", "--model", "distilgpt2", code=4)
+    assert "Hub" in refused.stderr
+    assert "lacks" not in refused.stderr
+
+
+def test_policies_without_a_classifier_are_refused(home: Home) -> None:
+    write_prompts(home.folder / "p.jsonl", 5)
+    (home.folder / "words.txt").write_text("sea\n")
+    for words in (("--blocklist", "words.txt"), ("--threshold", "0.5"), ("--on-flag", "redact")):
+        refused = home.inkmill("submit", "p.jsonl", "--model", "demo", "--safety", "none", *words, code=2)
+        assert "have no effect" in refused.stderr

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from contract.errors import ModelUnavailable
+from contract.names import local_path
 from worker.demo import GPT2_DIR
 
 DEMO = "demo"
@@ -77,12 +78,12 @@ def find_checkpoint(model: str) -> Checkpoint:
     """
     if model == DEMO:
         return in_folder(GPT2_DIR)
-    path = Path(model).expanduser()
-    if path.is_dir():
+    path = local_path(model)
+    if path is not None and path.is_dir():
         return in_folder(path)
-    if path.exists():
+    if path is not None and path.exists():
         raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
-    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or not model:
+    if path is not None or model.count("/") > 1 or not model:
         raise ModelUnavailable(f"there is no folder {model!r}; {alternatives()}")
     return _cached(model) or _downloaded(model)
 

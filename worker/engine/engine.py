@@ -74,6 +74,7 @@ class SlotEngine:
 
         Raises:
             MemoryError, torch.OutOfMemoryError: not even the cache of one slot fits.
+            torch.AcceleratorError: the device is lost to this process; no request is charged with that.
         """
         reports: list[Report] = []
         try:
@@ -94,7 +95,7 @@ class SlotEngine:
             except Rejected as error:
                 self._fail(slot, request, str(error), reports, certain=True)
             except Exception as error:
-                if out_of_memory(error):
+                if out_of_memory(error) or device_lost(error):
                     raise
                 self._fail(slot, request, described(error), reports)
             else:
@@ -147,6 +148,8 @@ class SlotEngine:
     def _recover(self, error: Exception, reports: list[Report]) -> None:
         """Drop the cache and restart what was active: in fewer slots, or in halves to find the guilty one."""
         memory, idle = out_of_memory(error), not self.active
+        if device_lost(error):
+            raise error
         if idle and (not memory or self.slots == 1):
             raise error
         self._rows.clear()
@@ -154,6 +157,11 @@ class SlotEngine:
         charged = self._scheduler.shrink() if memory else self._scheduler.split()
         if charged is not None:
             reports.append(Fault(charged.key, described(error), certain=False))
+
+
+def device_lost(error: Exception) -> bool:
+    """Whether the device failed in a way that makes everything after it fail too: an illegal access, say."""
+    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
 
 
 def out_of_memory(error: Exception) -> bool:

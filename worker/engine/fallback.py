@@ -6,7 +6,7 @@ The same interface, sampling rules, seeds and stop strings as the slot engine; o
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ class FallbackEngine:
         self.model = model
         self._vocabulary = vocabulary
         self._waiting: deque[Request] = deque()
+        self.alive: Callable[[], object] = lambda: None  # called for every token: a step is a whole text here
         rules: Any = GenerationConfig  # untyped
         self._rules = rules(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
         # Whatever generation_config came with the model: it must not add rules of its own.
@@ -86,10 +87,10 @@ class FallbackEngine:
             return [Fault(request.key, described(error), certain=False)]
 
     def _written(self, request: Request) -> Completion:
-        config = self.model.config
+        config = self.model.config.get_text_config()
         positions = getattr(config, "max_position_embeddings", None)
-        row = admit(request, self._vocabulary, config.get_text_config().vocab_size, positions)
-        writer = _Writer(row, self._vocabulary)
+        row = admit(request, self._vocabulary, config.vocab_size, positions)
+        writer = _Writer(row, self._vocabulary, self.alive)
         prompt = torch.tensor([row.prompt], device=self.model.device)  # [1, length]
         self.model.generate(
             prompt,
@@ -105,12 +106,13 @@ class FallbackEngine:
 class _Writer(LogitsProcessor):
     """Draws the next token itself and leaves generate no other; the text grows on the way."""
 
-    def __init__(self, row: Row, vocabulary: Vocabulary) -> None:
-        self._row, self._vocabulary = row, vocabulary
+    def __init__(self, row: Row, vocabulary: Vocabulary, alive: Callable[[], object]) -> None:
+        self._row, self._vocabulary, self._alive = row, vocabulary, alive
         self._decoder = _StreamDecoder(vocabulary.tokenizer, row.prompt)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
+        self._alive()
         (choice,) = sample(scores.float().clone(), [self._row.state])
         if isinstance(choice, Exception):
             raise choice

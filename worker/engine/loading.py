@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,9 +15,10 @@ import torch
 import transformers
 
 from contract.errors import ModelUnavailable, UsageError
+from contract.names import local_path
 from contract.spec import Provenance
 from worker.engine import gpt2
-from worker.engine.checkpoint import DEMO, Checkpoint, find_checkpoint
+from worker.engine.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
@@ -81,8 +81,7 @@ def load_engine(
 
 def _name(model: str, checkpoint: Checkpoint) -> str:
     """What was asked for; a folder by its whole path."""
-    is_folder = model != DEMO and Path(model).expanduser().is_dir()
-    return str(checkpoint.folder.resolve()) if is_folder else model
+    return str(checkpoint.folder.resolve()) if local_path(model) is not None else model
 
 
 def _check_counts(slots: int | None, threads: int | None) -> None:
@@ -157,7 +156,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
 def _engine(network: Any, tokenizer: Any, device: torch.device, slots: int | None) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
     if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
-        return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config))
+        return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config.get_text_config()))
     weights = {name: tensor.to(device) for name, tensor in network.state_dict().items()}
     vocabulary = ByteVocabulary(tokenizer, network.config)
     model = gpt2.GPT2(network.config, weights)

@@ -86,6 +86,8 @@ def _processed(row: Logits, state: SamplingState) -> int | Exception:
     """The token where decoding is greedy, `DRAW` where one has to be drawn, or the row's error."""
     try:
         state.process(row)
+    except MemoryError:
+        raise  # it belongs to no row
     except Exception as error:
         return error
     return int(row.argmax()) if state.settings.greedy else DRAW

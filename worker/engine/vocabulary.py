@@ -56,7 +56,7 @@ class Vocabulary:
     def _start_token(self, config: Any) -> int | None:
         found = self.tokenizer.get_vocab().get(END_OF_TEXT)
         candidates = (found, config.bos_token_id, self.tokenizer.bos_token_id, *sorted(self.eos))
-        return next((int(token) for token in candidates if token is not None), None)
+        return next(iter(_within_vocabulary(candidates, config)), None)
 
 
 class ByteVocabulary(Vocabulary):
@@ -113,7 +113,14 @@ def _byte_values() -> dict[str, int]:
 
 def _eos(tokenizer: Any, config: Any) -> frozenset[int]:
     """The end-of-text tokens: the configuration's, else the tokenizer's."""
-    stated = config.eos_token_id if config.eos_token_id is not None else tokenizer.eos_token_id
-    if stated is None:
-        return frozenset()
-    return frozenset(stated if isinstance(stated, list | tuple) else [stated])
+    for stated in (config.eos_token_id, tokenizer.eos_token_id):
+        known = _within_vocabulary(stated, config)
+        if known:
+            return frozenset(known)
+    return frozenset()
+
+
+def _within_vocabulary(stated: Any, config: Any) -> list[int]:
+    """The stated ids that the model has: GPT2Config's default is 50256 even where the vocabulary is smaller."""
+    ids = stated if isinstance(stated, list | tuple) else [stated]
+    return [int(token) for token in ids if token is not None and 0 <= int(token) < config.vocab_size]

@@ -38,7 +38,8 @@ def find_configuration(checkpoint: Path, model_type: str, folder: Path | None) -
     Raises:
         ModelUnavailable: no configuration, or one without a tokenizer.
     """
-    candidates = [folder] if folder else [checkpoint.parent, checkpoint.with_suffix(""), Path(model_type)]
+    named = [Path(model_type)] if Path(model_type).is_absolute() else []  # a bare name is a Hub id, not a folder here
+    candidates = [folder] if folder else [checkpoint.parent, checkpoint.with_suffix(""), *named]
     for candidate in candidates:
         if (candidate / "config.json").is_file():
             return _with_tokenizer(candidate)

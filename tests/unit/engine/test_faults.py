@@ -223,3 +223,25 @@ def test_completions_that_came_before_a_failure_in_the_same_step_are_reported(ti
     engine.add([*requests(1), Request("short", "x", settings(max_new_tokens=1), 0)])
     reports = engine.step()
     assert [(type(report), report.key) for report in reports] == [(Completion, "short"), (Fault, 0)]
+
+
+def test_a_lost_device_ends_the_engine_and_charges_no_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny.engine(4)
+    engine.add(Request(number, "Once", settings(max_new_tokens=4), number) for number in range(8))
+    prefill, calls = engine.model.prefill, iter(range(100))
+
+    def lost(*arguments: Any) -> torch.Tensor:
+        if next(calls) > 3:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return prefill(*arguments)
+
+    monkeypatch.setattr(engine.model, "prefill", lost)
+    reports: list[Any] = []
+
+    def run() -> None:
+        while engine.pending:
+            reports.extend(engine.step())
+
+    with pytest.raises(torch.AcceleratorError):
+        run()
+    assert not any(isinstance(report, Fault) for report in reports)
