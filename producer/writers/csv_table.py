@@ -16,7 +16,8 @@ import orjson
 from db.reading import StoredOutput
 from producer.output_line import COLUMNS, Lines
 
-_FORMULA = re.compile(r"'*(?:[\t\r\n]|[\s\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠﹦﹢﹣﹫−])")
+_INVISIBLE = r"[\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"
+_FORMULA = re.compile(r"'*(?:[\t\r\n]|" + _INVISIBLE + r"[=+\-@＝＋－＠﹦﹢﹣﹫−])")
 """How a cell begins that a spreadsheet may run: OWASP's list (CSV Injection), after spaces and invisible characters
 too, and the signs that compatibility folding (NFKC) or a spreadsheet takes for those."""
 

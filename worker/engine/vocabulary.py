@@ -12,13 +12,19 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 class Vocabulary:
-    """What the engines need of a tokenizer. Prompts are tokenised without special tokens added."""
+    """What the engines need of a tokenizer.
+
+    Prompts begin with the token that the tokenizer itself begins texts with, where it does: models such as Llama and
+    Gemma were trained so. No other special token is added; GPT-2's tokenizer adds none.
+    """
 
     def __init__(self, tokenizer: Any, config: Any) -> None:
         self.tokenizer = tokenizer
         self.eos = _eos(tokenizer, config)
         self._start = self._start_token(config)
         self._special = frozenset(tokenizer.all_special_ids)
+        begun = list(tokenizer("a", verbose=False)["input_ids"])
+        self._opening = begun[:1] if begun[0] == tokenizer.bos_token_id != self._tokens("a")[0] else []
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
@@ -26,7 +32,7 @@ class Vocabulary:
         Raises:
             ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
         """
-        tokens = self._tokens(prompt)
+        tokens = self._opening + self._tokens(prompt)
         if tokens:
             return tokens
         if self._start is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, make_tokenizer, run_all, settings
-from tokenizers import Tokenizer, decoders, models, normalizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -49,6 +49,24 @@ def make_llama(folder: Path) -> Path:
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def test_a_prompt_begins_as_the_tokenizer_begins_texts(tmp_path: Path) -> None:
+    folder = make_llama(tmp_path)
+    plain = AutoTokenizer.from_pretrained(folder)
+    config = LlamaConfig(vocab_size=len(plain), bos_token_id=1, eos_token_id=2)
+    assert Vocabulary(plain, config).encode("Once")[0] != plain.bos_token_id
+    plain.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", plain.bos_token_id)]
+    )
+    with_start = PreTrainedTokenizerFast(
+        tokenizer_object=plain.backend_tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    )
+    vocabulary = Vocabulary(with_start, config)
+    assert vocabulary.encode("Once") == with_start("Once")["input_ids"]
+    assert vocabulary.encode("Once")[0] == with_start.bos_token_id
+    assert vocabulary.encode("") == [with_start.bos_token_id]
+    assert all(with_start.bos_token_id not in banned for banned in vocabulary.banned("Once"))
 
 
 def make_neox(folder: Path) -> Path:

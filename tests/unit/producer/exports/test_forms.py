@@ -28,6 +28,7 @@ HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\nx",
     'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
     "a\u2028b\x85c", " ", "\ufeff=1", "\u200b-1", "\u3000＠x", ";|\t,", "-2.5", '"', '",=1', "−1",
+    "\u202a=1", "\u2066=cmd", "\xad=1+1",
 ]  # fmt: skip
 
 
