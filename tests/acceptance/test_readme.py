@@ -174,6 +174,8 @@ def edges(span: str) -> tuple[list[object], list[object]]:
     if found := re.fullmatch(r"above (\d+), to (\d+)", span):
         low, high = map(int, found.groups())
         return [low + 1e-9, high], [low, high + 1]
+    if found := re.fullmatch(r"(0\.\d+) to (\d+)", span):
+        return [float(found[1]), int(found[2])], [float(found[1]) / 2, int(found[2]) + 1]
     found = re.fullmatch(r"(-?\d+) to (-?\d+)", span)
     assert found, f"cannot read the range {span!r}"
     low, high = map(int, found.groups())
