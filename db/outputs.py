@@ -102,8 +102,6 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
     """
     if not texts:
         return
-    if not texts:
-        return
     safety = Safety.WAITING if scored_later else Safety.NONE
     shared = {
         "job_id": claim.job_id,

@@ -13,7 +13,7 @@ import orjson
 
 from contract.errors import QueueUnreachable, UsageError
 from contract.names import model_name
-from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
+from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
 from db.claims import waiting_in_job
 from db.ingest import Ingest
 from db.session import Database
@@ -157,9 +157,3 @@ def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable
         if not row.position % 4096:
             progress(row.position)
         yield row
-
-
-def described(settings: SamplingSettings) -> dict[str, Any]:
-    """What of `settings` differs from the defaults: what a user wants to read back."""
-    plain = SamplingSettings().to_dict()
-    return {name: value for name, value in settings.to_dict().items() if value != plain[name]}
