@@ -51,7 +51,7 @@ OnFlag = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=JOB_PANEL)]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32 or bf16.", rich_help_panel=JOB_PANEL)]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, bf16 or int8.", rich_help_panel=JOB_PANEL)]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", help="The job's seed; drawn at random and printed where it is not given.", min=0),

@@ -1,4 +1,4 @@
-"""`inkmill try`: a few samples from an engine in this process. The one place of the front door that loads torch."""
+"""`inkmill try`: a few samples from an engine in this process. Beside `reproduction`, the front door's only torch."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import cast
 
 import structlog
 
+from worker.cores import Cores
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
 from worker.engine.sequence import Completion, Fault, Request
@@ -60,14 +61,20 @@ class Intake:
 class Feeder:
     """Keeps the engine's slots full from every open intake at once."""
 
-    def __init__(self, engine: SlotEngine | FallbackEngine, watchdog: Watchdog, die: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        engine: SlotEngine | FallbackEngine,
+        watchdog: Watchdog,
+        cores: Cores,
+        die: Callable[[], object],
+    ) -> None:
         """
         Args:
             die: ends the process, where the engine itself breaks.
         """
-        self.engine, self._watchdog, self._die = engine, watchdog, die
+        self.engine, self._watchdog, self._cores, self._die = engine, watchdog, cores, die
         if isinstance(engine, FallbackEngine):
-            engine.alive = lambda: watchdog.touch("engine")
+            engine.alive = self._alive
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._owners: dict[Hashable, Intake] = {}
         self._numbers = itertools.count()
@@ -122,8 +129,13 @@ class Feeder:
         while not self._commands.empty():
             self._commands.get()()
 
+    def _alive(self) -> None:
+        """In the middle of a long step: a whole text, for engines that have no shorter one."""
+        self._cores.give_way()
+        self._watchdog.touch("engine")
+
     def _step(self) -> None:
-        with self._watchdog.step("engine"):
+        with self._cores.held(), self._watchdog.step("engine"):
             results = self.engine.step()
         for result in results:
             if isinstance(result, Completion):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
@@ -18,6 +19,7 @@ from db.claims import Ability, waiting_generation, waiting_scoring
 from db.outputs import provenance_id
 from db.session import Database
 from worker.classifiers import Classifiers
+from worker.cores import Cores
 from worker.engine.loading import Loaded
 from worker.feeder import Feeder
 from worker.lease import LeaseKeeper
@@ -40,11 +42,14 @@ class Runtime:
         self.stopping = threading.Event()
         self.turns = Turns()
         self.watchdog = Watchdog(where.step_seconds)
-        self.feeder = Feeder(loaded.engine, self.watchdog, die=lambda: self.watchdog.end(HANG_EXIT))
+        self.cores = Cores(shared=loaded.device == "cpu")
+        self.feeder = Feeder(loaded.engine, self.watchdog, self.cores, die=lambda: self.watchdog.end(HANG_EXIT))
         self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
         self.provenance = provenance_id(database, loaded.provenance)
         self._claimer = threading.Semaphore(1)
         self._scorer = threading.Semaphore(1)
+        # Every thread that computes gets threads of its own for the other cores, and keeps them: so there is but one.
+        self.scorer = ThreadPoolExecutor(1, thread_name_prefix="scorer")
 
     def start(self) -> None:
         for part in (self.watchdog, self.leases, self.feeder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
@@ -15,9 +15,25 @@ from worker.lease import Lease
 from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier
 
-GROUP_TEXTS = 32
+GROUP_TEXTS, GROUP_CHARACTERS = 128, 16_384
+"""What is scored and saved together: many short texts, since few would not fill a forward pass, or some long ones."""
+
 FAULTS_BEFORE_UNSCORED = 3
 log = structlog.get_logger()
+
+
+def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
+    """Groups of texts of like length, the shortest first: a forward pass takes only what is padded alike."""
+    group: list[Unscored] = []
+    characters = 0
+    for text in sorted(texts, key=lambda text: len(text.text)):
+        if group and (len(group) == GROUP_TEXTS or characters + len(text.text) > GROUP_CHARACTERS):
+            yield group
+            group, characters = [], 0
+        group.append(text)
+        characters += len(text.text)
+    if group:
+        yield group
 
 
 class Scoring:
@@ -31,16 +47,13 @@ class Scoring:
     def run(self) -> bool:
         """Scores what is missing. Returns whether the batch was finished; otherwise it was given back."""
         texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
-        # Neighbours of like length share a forward pass without padding.
-        texts.sort(key=lambda text: len(text.text))
-        size = 1 if self._claim.alone else GROUP_TEXTS
-        for first in range(0, len(texts), size):
+        for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
             if self._runtime.stopping.is_set():
                 release(self._runtime.database, self._claim)
                 return False
             if self._lease.lost.is_set():
                 raise LeaseLost(f"batch {self._claim.batch_id} was lost")
-            self._score_group(texts[first : first + size])
+            self._score_group(group)
         self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
         return True
 
@@ -75,10 +88,12 @@ class Scoring:
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
     def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
-        with self._runtime.watchdog.step("scorer"):
-            return self._classifier.score([text.text for text in group], self._alive)
+        with self._runtime.cores.held(), self._runtime.watchdog.step("scorer"):
+            texts = [text.text for text in group]
+            return self._runtime.scorer.submit(self._classifier.score, texts, self._alive).result()
 
     def _alive(self) -> None:
+        self._runtime.cores.give_way()
         self._runtime.watchdog.touch("scorer")
 
     def _save(self, group: Sequence[Unscored], scores: Sequence[dict[str, float]]) -> None:

@@ -156,7 +156,5 @@ def check_device(device: str, dtype: str) -> None:
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
         raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
-    if dtype == "int8":
-        raise UsageError("--dtype int8: is not there in this version; use fp32 or bf16")
-    if dtype not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"--dtype {dtype}: must be auto, fp32 or bf16")
+    if dtype not in ("auto", "fp32", "bf16", "int8"):
+        raise UsageError(f"--dtype {dtype}: must be auto, fp32, bf16 or int8")

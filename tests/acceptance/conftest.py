@@ -144,6 +144,10 @@ def stock_redis() -> str:
     return found
 
 
+LONG = 2000
+"""Prompts of a job, three samples each, that no machine ends while a test does something to it."""
+
+
 def write_prompts(path: Path, count: int, n: int = 3) -> Path:
     """A prompt file of mixed settings: short and long, greedy and sampled, penalties, stops, seeds of their own."""
     starts = ["The captain", "At dawn", "On market day", "Dear Aunt", "To make the soup", "“You", "We reached", ""]

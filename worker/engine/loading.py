@@ -5,8 +5,9 @@ Weights come from safetensors, or from PyTorch files read with weights_only; a m
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,20 @@ import transformers
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
 from contract.spec import Provenance
+from worker.cpu import cores, has_bfloat16, has_int8
 from worker.engine import gpt2
 from worker.engine.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
+from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
 
-CPU_SLOTS = 64
+CPU_SLOTS = 128
 CUDA_SLOTS = 256
 CPU_SHARE = 4  # the cache takes at most a quarter of the memory that is available
 CUDA_SHARE = 2
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,9 @@ def load_engine(
     Args:
         model: "demo", a Hub id, or a folder.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
-        dtype: "auto" (fp32 on a CPU, bf16 on CUDA), "fp32" or "bf16".
-        slots: sequences decoded at once; None = as many as memory allows, up to 64 on a CPU and 256 on CUDA.
+        dtype: "auto" (bf16 on CUDA and on a CPU that has it in hardware, else fp32), "fp32", "bf16", or on a
+            CPU "int8".
+        slots: sequences decoded at once; None = as many as memory allows, up to 128 on a CPU and 256 on CUDA.
         threads: torch's threads; None = the cores this process may use.
 
     Raises:
@@ -63,10 +67,11 @@ def load_engine(
     _check_counts(slots, threads)
     place = _device(device)
     kind = _dtype(dtype, place)
-    torch.set_num_threads(threads or _cores())
+    torch.set_num_threads(threads or cores())
     checkpoint = find_checkpoint(model)
-    network, tokenizer = _read(checkpoint, kind)
-    engine = _engine(network, tokenizer, place, slots)
+    network, tokenizer = _read(checkpoint)
+    engine = _engine(network, tokenizer, place, kind, slots)
+    engine.warm()
     provenance = Provenance(
         model=_name(model, checkpoint),
         revision=checkpoint.revision(),
@@ -74,7 +79,7 @@ def load_engine(
         torch=torch.__version__,
         device=f"cuda:{torch.cuda.get_device_name(place)}" if place.type == "cuda" else "cpu",
         isa=torch.backends.cpu.get_cpu_capability() if place.type == "cpu" else "",
-        dtype=next(name for name, value in DTYPES.items() if value == kind),
+        dtype=kind,
     )
     return Loaded(engine, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 
@@ -88,11 +93,6 @@ def _check_counts(slots: int | None, threads: int | None) -> None:
     for name, count in (("slots", slots), ("threads", threads)):
         if count is not None and count < 1:
             raise UsageError(f"{name} must be at least 1, not {count}")
-
-
-def _cores() -> int:
-    """The cores this process may use, where the system can tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _device(asked: str) -> torch.device:
@@ -114,18 +114,19 @@ def _device(asked: str) -> torch.device:
     return torch.device("cuda", int(number or 0))
 
 
-def _dtype(asked: str, device: torch.device) -> torch.dtype:
+def _dtype(asked: str, device: torch.device) -> str:
     if asked == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if asked == "int8":
-        raise ModelUnavailable("dtype int8 is not available in this version; use fp32 or bf16")
+        return "bf16" if device.type == "cuda" or has_bfloat16() else "fp32"
     if asked not in DTYPES:
-        raise ModelUnavailable(f"there is no dtype {asked!r}; use auto, fp32 or bf16")
-    return DTYPES[asked]
+        raise ModelUnavailable(f"there is no dtype {asked!r}; use auto, fp32, bf16 or int8")
+    if asked == "int8" and (device.type == "cuda" or not has_int8()):
+        where = "a GPU" if device.type == "cuda" else "this CPU, which lacks AVX-VNNI and AVX512-VNNI"
+        raise ModelUnavailable(f"dtype int8 is not there on {where}; use auto, fp32 or bf16")
+    return asked
 
 
-def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
-    """The network and the tokenizer, through transformers."""
+def _read(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """The network, in float32, and the tokenizer, through transformers."""
     folder, local = str(checkpoint.folder), {"local_files_only": True, "trust_remote_code": False}
     library: Any = transformers
     library.utils.logging.disable_progress_bar()
@@ -135,7 +136,7 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
         network, report = library.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
-            dtype=dtype,
+            dtype=torch.float32,
             use_safetensors=checkpoint.safetensors,
             weights_only=True,
             output_loading_info=True,
@@ -153,16 +154,34 @@ def _read(checkpoint: Checkpoint, dtype: torch.dtype) -> tuple[Any, Any]:
     return network.eval(), tokenizer
 
 
-def _engine(network: Any, tokenizer: Any, device: torch.device, slots: int | None) -> SlotEngine | FallbackEngine:
+def _engine(
+    network: Any, tokenizer: Any, device: torch.device, dtype: str, slots: int | None
+) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
-    if gpt2.unsupported(network.config) or not is_byte_level(tokenizer):
-        return FallbackEngine(network.to(device), Vocabulary(tokenizer, network.config.get_text_config()))
-    weights = {name: tensor.to(device) for name, tensor in network.state_dict().items()}
+    if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
+        if dtype == "int8":
+            raise ModelUnavailable(
+                f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16"
+            )
+        network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
+        return FallbackEngine(network, Vocabulary(tokenizer, network.config.get_text_config()))
+    model = _model(network, device, dtype)
     vocabulary = ByteVocabulary(tokenizer, network.config)
-    model = gpt2.GPT2(network.config, weights)
-    del network, weights
-    gc.collect()
+    del network
+    _give_memory_back()
     return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
+
+
+def _model(network: Any, device: torch.device, dtype: str) -> gpt2.GPT2 | CudaGPT2:
+    parts = network.config, network.state_dict(), dtype
+    return CudaGPT2(*parts, device) if device.type == "cuda" else gpt2.GPT2(*parts)
+
+
+def _give_memory_back() -> None:
+    """The allocator keeps what loading took and freed; the cache will need it."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _default_slots(slot_bytes: int, device: torch.device) -> int:

@@ -1,62 +1,77 @@
 """Logit bias, bans and penalties: what changes one row's logits before a token is drawn from them.
 
 Each works in place on one row and looks at that row's own tokens only. The formulas are those of
-transformers' logits processors, the presence and frequency penalties OpenAI's.
+transformers' logits processors, the presence and frequency penalties OpenAI's. Compiled with numba.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Logits = npt.NDArray[np.float32]  # [vocabulary]
-Tokens = npt.NDArray[np.int64]  # [length]
+from worker.engine.compiling import called
 
-
-def add_bias(logits: Logits, bias: Sequence[tuple[int, float]]) -> None:
-    """Add to the logits of single tokens."""
-    for token, amount in bias:
-        logits[token] += np.float32(amount)
+BANNED = np.float32(-np.inf)
 
 
-def ban(logits: Logits, tokens: Sequence[int] | Tokens) -> None:
-    """Make these tokens impossible."""
-    logits[np.asarray(tokens, dtype=np.int64)] = -np.inf
+@called
+def ban_bad_words(logits: Any, context: Any, words: Any, ends: Any) -> None:
+    """Ban the last token of each word whose other tokens the context ends with.
+
+    Args:
+        logits: [vocabulary], float32.
+        context: [length], int32.
+        words: the words' tokens one after the other, int32; ends: [words], where each ends.
+    """
+    start = 0
+    for end in ends:
+        before = end - start - 1
+        matches = before <= len(context)
+        for i in range(before if matches else 0):
+            matches = matches and context[len(context) - before + i] == words[start + i]
+        if matches:
+            logits[words[end - 1]] = BANNED
+        start = end
 
 
-def ban_bad_words(logits: Logits, context: Tokens, words: Sequence[tuple[int, ...]]) -> None:
-    """Ban the last token of each word whose other tokens the context ends with."""
-    last = [
-        word[-1]
-        for word in words
-        if len(word) == 1
-        or (len(context) >= len(word) - 1 and tuple(context[len(context) - len(word) + 1 :]) == word[:-1])
-    ]
-    ban(logits, last)
+@called
+def ban_repeated_ngrams(logits: Any, context: Any, size: int) -> None:
+    """Ban every token that would complete an n-gram of `size` which the context [length] has already."""
+    tail = len(context) - size + 1
+    for start in range(tail):
+        same = True
+        for i in range(size - 1):
+            same = same and context[start + i] == context[tail + i]
+        if same:
+            logits[context[start + size - 1]] = BANNED
 
 
-def ban_repeated_ngrams(logits: Logits, context: Tokens, size: int) -> None:
-    """Ban every token that would complete an n-gram of `size` which the context has already."""
-    if len(context) < size:
-        return
-    ngrams = np.lib.stride_tricks.sliding_window_view(context, size)  # [n-grams, size]
-    tail = context[len(context) - size + 1 :]
-    ban(logits, ngrams[(ngrams[:, :-1] == tail).all(axis=1), -1])
+@called
+def penalise_repetition(logits: Any, context: Any, penalty: Any, counts: Any) -> None:
+    """Divide positive and multiply negative logits of tokens in the context (CTRL, Keskar et al. 2019).
+
+    `counts`: [vocabulary], int32, all 0 before and after.
+    """
+    for token in context:
+        if not counts[token]:
+            counts[token] = 1
+            value = logits[token]
+            logits[token] = value * penalty if value < 0 else value / penalty
+    for token in context:
+        counts[token] = 0
 
 
-def penalise_repetition(logits: Logits, context: Tokens, penalty: float) -> None:
-    """Divide positive and multiply negative logits of tokens in the context (CTRL, Keskar et al. 2019)."""
-    seen = np.unique(context)
-    values, factor = logits[seen], np.float32(penalty)
-    logits[seen] = np.where(values < 0, values * factor, values / factor)
-
-
-def penalise_presence(logits: Logits, text: Tokens, presence: float, frequency: float) -> None:
-    """Subtract `presence` once and `frequency` for each time, from the logits of tokens in the text.
+@called
+def penalise_presence(logits: Any, text: Any, presence: Any, frequency: Any, counts: Any) -> None:
+    """Subtract `presence` once and `frequency` for each time, from the logits of tokens in the text [length].
 
     OpenAI's formula: logit[j] -= count[j] * frequency + (count[j] > 0) * presence.
+    `counts`: [vocabulary], int32, all 0 before and after.
     """
-    seen, counts = np.unique(text, return_counts=True)
-    logits[seen] -= (counts * frequency + presence).astype(np.float32)
+    for token in text:
+        counts[token] += 1
+    for token in text:
+        if counts[token]:
+            logits[token] -= np.float32(counts[token] * frequency + presence)
+            counts[token] = 0

@@ -1,26 +1,40 @@
 """From logits to tokens: each row by its own settings, its own seed, and nothing of its neighbours.
 
-What rows share is only how the work is laid out: every width, and so every rounding, is the row's own.
+What rows share is only that several threads take them in turn.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from contract.spec import SamplingSettings
+from worker.engine.compiling import called, each_thread, threaded
+from worker.engine.drawing import (
+    GROUP,
+    STEEPEST,
+    drop_below,
+    drop_beyond_nucleus,
+    first_of_the_largest,
+    group_maxima,
+    likeliest,
+    pick,
+    select_top_k,
+    total_weight,
+    weigh,
+    whole_groups,
+)
+from worker.engine.floats import as_array, float_of_rank, widen
+from worker.engine.forward import Logits
 from worker.engine.philox import uniform
-from worker.engine.processors import Logits
-from worker.engine.sampling_state import SamplingState
+from worker.engine.processors import BANNED, ban_bad_words, ban_repeated_ngrams, penalise_presence, penalise_repetition
+from worker.engine.sampling_state import RECORD, SamplingState
 
-FIRST_WIDTH = 128  # the fewest tokens sorted at first
-OPEN_WIDTH = 1024  # sorted at first where the row's settings set no top_k
-WIDENING = 8
+NOT_FINITE, ALL_BANNED, NO_SUCH_TOKEN = -1, -2, -3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,166 +46,228 @@ class Choice:
     top: tuple[tuple[int, float], ...]  # the likeliest tokens under the raw logits, where asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The start of a row's vocabulary, sorted by falling logit and then by token id.
-
-    Only the first `sure` entries are certain to be those that a sort of everything would give:
-    among tokens that tie with the last one, some may have been left out.
-    """
-
-    logits: npt.NDArray[np.float32]  # [width]
-    tokens: npt.NDArray[np.int64]  # [width]
-    sure: int
-    whole: bool  # nothing of the vocabulary lies outside
-
-
-class TooNarrow(Exception):
-    """The head does not reach as far as the row's settings need."""
-
-
-def sample(logits: torch.Tensor, states: Sequence[SamplingState]) -> list[Choice | Exception]:
+def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
     """Draw the next token of every row.
 
     Args:
-        logits: [rows, vocabulary], float32, raw; overwritten.
+        logits: raw, on the CPU.
         states: one for each row.
 
     Returns:
         For each row its choice, or the error that belongs to that row alone.
 
-    Where u is uniform from the counter (seed, step), the token is the first one, by falling probability and
-    then by id, at which the cumulative probability of the kept tokens exceeds u (float64). Greedy: the first
-    token of the largest logit.
+    Order: bias and bans, penalties, temperature, top_k, top_p, min_p. Where u is uniform from the counter
+    (seed, step), the token is the first one, by id, at which the cumulative probability of the kept tokens
+    exceeds u. Greedy: the first token of the largest logit.
     """
-    logits = logits.cpu()
-    logprobs = torch.log_softmax(logits, dim=-1)  # [rows, vocabulary]
-    rows = logits.numpy()
-    tokens: list[int | Exception] = [_processed(row, state) for row, state in zip(rows, states, strict=True)]
-    drawing = [i for i, state in enumerate(states) if not state.settings.greedy and tokens[i] == DRAW]
-    numbers = uniform([states[i].seed for i in drawing], [states[i].step for i in drawing])
-    heads = _first_heads(logits, {i: states[i].settings for i in drawing})
-    for i, number in zip(drawing, numbers, strict=True):
-        tokens[i] = _drawn(rows[i], heads[i], states[i].settings, float(number))
+    rows, alternatives = len(states), max(state.settings.logprobs for state in states)
+    tokens, logprobs = np.empty(rows, np.int64), np.empty(rows, np.float64)
+    best = np.zeros((rows, alternatives), np.int32)
+    best_logprobs = np.zeros((rows, alternatives), np.float64)
+    sample_rows(
+        as_array(logits.values),
+        logits.offsets,
+        np.array([state.record for state in states], RECORD),
+        np.array([state.step for state in states]),
+        uniform([state.seed for state in states], [state.step for state in states]),
+        *_joined([state.context_for_penalties for state in states]),
+        *_joined([state.eos for state in states]),
+        *_joined([state.bad_words for state in states]),
+        *_joined([state.bad_word_ends for state in states]),
+        *_joined([state.biased for state in states]),
+        np.concatenate([state.biases for state in states]),
+        torch.get_num_threads(),
+        tokens,
+        logprobs,
+        best,
+        best_logprobs,
+    )
+    pairs = zip(tokens.tolist(), logprobs.tolist(), strict=True)
     return [
-        token if isinstance(token, Exception) else _choice(token, logprobs[i], states[i].settings.logprobs)
-        for i, token in enumerate(tokens)
+        _error(token, state)
+        if token < 0
+        else Choice(token, logprob, _top(best[row], best_logprobs[row], state.settings.logprobs))
+        for row, ((token, logprob), state) in enumerate(zip(pairs, states, strict=True))
     ]
 
 
-DRAW = -1
+def _joined(arrays: Sequence[npt.NDArray[np.int32]]) -> tuple[Any, Any]:
+    """Arrays one after the other, and [arrays + 1], where each starts and the last ends."""
+    return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])
 
 
-def _processed(row: Logits, state: SamplingState) -> int | Exception:
-    """The token where decoding is greedy, `DRAW` where one has to be drawn, or the row's error."""
-    try:
-        state.process(row)
-    except MemoryError:
-        raise  # it belongs to no row
-    except Exception as error:
-        return error
-    return int(row.argmax()) if state.settings.greedy else DRAW
+def _top(tokens: Any, logprobs: Any, count: int) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(tokens[:count].tolist(), logprobs[:count].tolist(), strict=True)) if count else ()
 
 
-def _first_heads(logits: torch.Tensor, settings: dict[int, SamplingSettings]) -> dict[int, Head]:
-    """The first head of each row, rows of one width together."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row, own in settings.items():
-        groups[min(_first_width(own), logits.shape[-1])].append(row)
-    heads = {}
-    for width, members in groups.items():
-        values, tokens = torch.topk(logits[members], width, dim=-1)  # [members, width] each
-        for row, row_values, row_tokens in zip(members, values.numpy(), tokens.numpy(), strict=True):
-            heads[row] = sorted_head(row_values, row_tokens, logits.shape[-1])
-    return heads
+def _error(code: int, state: SamplingState) -> Exception:
+    at = f"at token {state.step + 1}"
+    if code == NOT_FINITE:
+        return ValueError(f"the model's logits are not finite numbers {at}")
+    if code == ALL_BANNED:
+        return ValueError(f"the settings ban every token there is {at}")
+    return IndexError(f"the settings or the prompt have a token id that the model's vocabulary lacks, {at}")
 
 
-def _first_width(settings: SamplingSettings) -> int:
-    """A power of two with room for tokens that tie with the last one kept."""
-    if not settings.top_k:
-        return OPEN_WIDTH
-    return max(FIRST_WIDTH, 1 << (2 * settings.top_k - 1).bit_length())
+@called
+def process(
+    logits: Any,
+    own: Any,
+    step: int,
+    context: Any,
+    eos: Any,
+    words: Any,
+    word_ends: Any,
+    biased: Any,
+    biases: Any,
+    counts: Any,
+) -> bool:
+    """Change one row's raw logits, in place: bias and bans, then penalties. Returns whether anything was changed."""
+    for i in range(len(biased)):
+        logits[biased[i]] += biases[i]
+    ban_bad_words(logits, context, words, word_ends)
+    ending = step < own.min_new_tokens
+    if ending:
+        for token in eos:
+            logits[token] = BANNED
+    if own.no_repeat_ngram_size:
+        ban_repeated_ngrams(logits, context, own.no_repeat_ngram_size)
+    if own.repetition_penalty != np.float32(1):
+        penalise_repetition(logits, context, own.repetition_penalty, counts)
+    if own.presence_penalty != 0 or own.frequency_penalty != 0:
+        text = context[own.prompt_tokens :]
+        penalise_presence(logits, text, own.presence_penalty, own.frequency_penalty, counts)
+    return len(biased) > 0 or len(context) > 0 or ending
 
 
-def sorted_head(values: npt.NDArray[np.float32], tokens: npt.NDArray[np.int64], vocabulary: int) -> Head:
-    order = np.lexsort((tokens, -values))
-    values, tokens = values[order], tokens[order]
-    whole = len(values) == vocabulary
-    sure = len(values) if whole else int(np.count_nonzero(values > values[-1]))
-    return Head(values, tokens, sure, whole)
-
-
-def _drawn(row: Logits, head: Head, settings: SamplingSettings, number: float) -> int:
-    """Draw from the row, from a wider head where the first one is too narrow."""
-    total = None if settings.top_k else float(relative_weights(row, head.logits[0], settings.temperature).sum())
-    while True:
-        try:
-            return draw(head, settings, number, total)
-        except TooNarrow:
-            width = min(len(head.logits) * WIDENING, len(row))
-            values, tokens = torch.topk(torch.from_numpy(row), width)
-            head = sorted_head(values.numpy(), tokens.numpy(), len(row))
-
-
-def draw(head: Head, settings: SamplingSettings, number: float, total: float | None) -> int:
-    """Keep tokens by top_k, top_p and min_p, in this order, and draw one of them.
+@called
+def keep(logits: Any, maxima: Any, own: Any, weights: Any, tokens: Any) -> int:
+    """Which tokens of a row may come: top_k, top_p and min_p, in this order.
 
     Args:
-        number: uniform in [0, 1).
-        total: the weight of the whole vocabulary relative to the likeliest token; None where top_k is set.
+        logits: [groups, GROUP], processed; maxima: [groups].
+        weights, tokens: [groups * GROUP]: where the kept tokens' weights and ids go; 0 is the weight of one that
+            fell out after all. Without a top_k all are weighed, by id, and no ids are written.
 
-    Raises:
-        TooNarrow: the head ends before the answer.
+    Returns:
+        How many weights there are.
     """
-    weights = relative_weights(head.logits, head.logits[0], settings.temperature)  # [width], the first one is 1
-    kept = _top_k(head, settings.top_k) if settings.top_k else None
-    cumulative = np.cumsum(weights[:kept])
-    mass = float(cumulative[-1]) if total is None else total
-    if settings.top_p < 1:
-        kept = _within(head, 1 + int(np.searchsorted(cumulative, settings.top_p * mass, side="left")), kept)
-    if settings.min_p > 0:
-        kept = _within(head, int(np.count_nonzero(weights >= settings.min_p)), kept)
-    if kept is not None:
-        mass = float(cumulative[kept - 1])
-    place = int(np.searchsorted(cumulative[:kept], number * mass, side="right"))
-    # Rounding may carry the last draw past the end, or among the banned, whose weight is 0.
-    place = min(place, _within(head, place + 1, kept) - 1, int(np.count_nonzero(weights)) - 1)
-    return int(head.tokens[place])
-
-
-def _top_k(head: Head, top_k: int) -> int:
-    """How many tokens have at least the k-th largest logit: ties with it stay, as in transformers."""
-    smallest = head.logits[min(top_k, len(head.logits)) - 1]
-    return _within(head, int(np.count_nonzero(head.logits >= smallest)), None)
-
-
-def _within(head: Head, count: int, limit: int | None) -> int:
-    """`count`, no more than `limit`, and only if the head is sure so far."""
-    if limit is not None:
-        count = min(count, limit)
-    if count > head.sure:
-        if not head.whole:
-            raise TooNarrow
-        count = head.sure
+    flat = logits.reshape(-1)
+    count, largest = len(flat), float_of_rank(maxima.max())
+    steepness = np.float32(min(1 / own.temperature, STEEPEST))
+    if 0 < own.top_k < len(flat):
+        count = select_top_k(logits, maxima, own.top_k, tokens)
+        weigh(flat[tokens[:count]], largest, steepness, weights[:count])
+    else:
+        weigh(flat, largest, steepness, weights)
+    if own.top_p < 1:
+        drop_beyond_nucleus(weights[:count], own.top_p)
+    if own.min_p > 0:
+        drop_below(weights[:count], np.float32(own.min_p))
     return count
 
 
-def relative_weights(
-    logits: npt.NDArray[np.float32], largest: np.float32, temperature: float
-) -> npt.NDArray[np.float64]:
-    """Probabilities relative to the likeliest token's, after temperature."""
-    with np.errstate(over="ignore", under="ignore"):
-        return np.exp((logits.astype(np.float64) - float(largest)) / temperature)
+@called
+def choose(logits: Any, maxima: Any, own: Any, number: float, weights: Any, tokens: Any) -> int:
+    """One row's token; the arguments are those of `keep`, and number is uniform in [0, 1)."""
+    if own.greedy:
+        return first_of_the_largest(logits, maxima)
+    count = keep(logits, maxima, own, weights, tokens)
+    grouped = whole_groups(count)
+    weights[count:grouped] = 0
+    place = pick(weights[:grouped].reshape(-1, GROUP), number)
+    return place if count == logits.size else int(tokens[place])
 
 
-def _choice(token: int, logprobs: torch.Tensor, alternatives: int) -> Choice:
-    return Choice(token, float(logprobs[token]), _likeliest(logprobs, alternatives) if alternatives else ())
+@called
+def load(values: Any, offset: Any, logits: Any) -> None:
+    for i in range(len(values)):
+        logits[i] = widen(values[i]) + offset
 
 
-def _likeliest(logprobs: torch.Tensor, count: int) -> tuple[tuple[int, float], ...]:
-    """The `count` likeliest tokens, ties by id."""
-    smallest = torch.topk(logprobs, min(count, len(logprobs))).values[-1]
-    tokens = torch.nonzero(logprobs >= smallest).flatten().numpy()
-    values = logprobs.numpy()[tokens]
-    order = np.lexsort((tokens, -values))[:count]
-    return tuple((int(tokens[i]), float(values[i])) for i in order)
+@called
+def all_known(tokens: Any, vocabulary: int) -> bool:
+    known = True
+    for token in tokens:
+        known = known and 0 <= token < vocabulary
+    return known
+
+
+@threaded
+def sample_rows(
+    values: Any,
+    offsets: Any,
+    settings: Any,
+    steps: Any,
+    numbers: Any,
+    contexts: Any,
+    context_at: Any,
+    eos: Any,
+    eos_at: Any,
+    words: Any,
+    words_at: Any,
+    word_ends: Any,
+    word_ends_at: Any,
+    biased: Any,
+    biased_at: Any,
+    biases: Any,
+    threads: int,
+    chosen: Any,
+    logprobs: Any,
+    best: Any,
+    best_logprobs: Any,
+) -> None:
+    """Every row's token, or an error's code, to `chosen`, and its log probability; see `sample`.
+
+    `x` and `x_at` together are the rows' arrays one after the other, and where each starts.
+    """
+    rows, vocabulary = values.shape
+    for thread in each_thread(threads):
+        size = whole_groups(vocabulary)
+        flat, weights = np.full(size, BANNED), np.empty(size, np.float32)
+        tokens, counts = np.empty(size, np.int32), np.zeros(vocabulary, np.int32)
+        logits, maxima = flat.reshape(-1, GROUP), np.empty(size // GROUP, np.int32)
+        for row in range(rows * thread // threads, rows * (thread + 1) // threads):
+            own = settings[row]
+            context = contexts[context_at[row] : context_at[row + 1]]
+            ends = eos[eos_at[row] : eos_at[row + 1]]
+            banned = words[words_at[row] : words_at[row + 1]]
+            favoured = biased[biased_at[row] : biased_at[row + 1]]
+            known = all_known(context, vocabulary) and all_known(ends, vocabulary)
+            if not (known and all_known(banned, vocabulary) and all_known(favoured, vocabulary)):
+                chosen[row] = NO_SUCH_TOKEN
+                continue
+            load(values[row], offsets[row], flat)
+            group_maxima(logits, maxima)
+            largest = flat[first_of_the_largest(logits, maxima)]
+            total = total_weight(logits, largest)
+            if not (np.isfinite(largest) and np.isfinite(total)):
+                chosen[row] = NOT_FINITE
+                continue
+            level = largest + np.log(total)  # the logarithm of the sum of all exponentials
+            for i in range(own.logprobs):
+                best[row, i] = 0
+            if own.logprobs:
+                count = min(own.logprobs, vocabulary - 1)
+                likeliest(logits, maxima, count, tokens, best[row])
+                for i in range(count):
+                    best_logprobs[row, i] = flat[best[row, i]] - level
+            if process(
+                flat,
+                own,
+                steps[row],
+                context,
+                ends,
+                banned,
+                word_ends[word_ends_at[row] : word_ends_at[row + 1]],
+                favoured,
+                biases[biased_at[row] : biased_at[row + 1]],
+                counts,
+            ):
+                group_maxima(logits, maxima)
+                if flat[first_of_the_largest(logits, maxima)] == BANNED:
+                    chosen[row] = ALL_BANNED
+                    continue
+            token = choose(logits, maxima, own, numbers[row], weights, tokens)
+            chosen[row] = token
+            logprobs[row] = widen(values[row, token]) + offsets[row] - level

@@ -1,17 +1,38 @@
-"""What sampling one sequence has to remember, and what its settings do to its logits.
+"""What sampling one sequence has to remember: its settings, its seed and its tokens, as compiled code reads them.
 
-Batches, widths and random numbers are the sampler's.
+Batches, filters and random numbers are the sampler's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import numpy as np
+import numpy.typing as npt
 
 from contract.spec import SamplingSettings
-from worker.engine import processors
-from worker.engine.processors import Logits, Tokens
+
+Tokens = npt.NDArray[np.int32]
+
+RECORD = np.dtype(
+    [
+        ("temperature", np.float64),
+        ("top_p", np.float64),
+        ("min_p", np.float64),
+        ("repetition_penalty", np.float32),
+        ("presence_penalty", np.float64),
+        ("frequency_penalty", np.float64),
+        ("top_k", np.int32),
+        ("no_repeat_ngram_size", np.int32),
+        ("min_new_tokens", np.int32),
+        ("prompt_tokens", np.int32),
+        ("logprobs", np.int32),
+        ("greedy", np.bool_),
+    ]
+)
+
+NO_TOKENS: Tokens = np.zeros(0, np.int32)
 
 
 class SamplingState:
@@ -27,10 +48,22 @@ class SamplingState:
     ) -> None:
         """`bad_words`: token sequences never to complete. `eos`: the end-of-text tokens."""
         self.settings, self.seed = settings, seed
-        self._bad_words, self._eos = bad_words, eos
-        self._prompt_tokens = self.length = len(prompt)
-        self._tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int64)
+        self.length = self._prompt_tokens = len(prompt)
+        self._tokens: Tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int32)
         self._tokens[: self.length] = prompt
+        self.bad_words: Tokens = np.array(list(chain.from_iterable(bad_words)), np.int32)
+        self.bad_word_ends: Tokens = np.array(list(accumulate(map(len, bad_words))), np.int32)
+        self.biased: Tokens = np.array([token for token, _ in settings.logit_bias], np.int32)
+        self.biases = np.array([amount for _, amount in settings.logit_bias], np.float32)
+        self.eos: Tokens = np.array(eos, np.int32)
+        self.record = self._record()
+        self._looks_back = bool(
+            bad_words
+            or settings.no_repeat_ngram_size
+            or settings.repetition_penalty != 1
+            or settings.presence_penalty
+            or settings.frequency_penalty
+        )
 
     @property
     def step(self) -> int:
@@ -42,37 +75,28 @@ class SamplingState:
         """[length], the prompt's tokens and then the text's."""
         return self._tokens[: self.length]
 
+    @property
+    def context_for_penalties(self) -> Tokens:
+        """The context, or nothing where the settings do not look at it."""
+        return self.context if self._looks_back else NO_TOKENS
+
     def append(self, token: int) -> None:
         self._tokens[self.length] = token
         self.length += 1
 
-    def process(self, logits: Logits) -> None:
-        """Change one row's raw logits, in place: bias and bans, then penalties.
-
-        Raises:
-            ValueError: the logits are no numbers, or nothing is left to sample.
-        """
-        if not np.isfinite(logits.max()):
-            raise ValueError(f"the model's logits are not finite numbers at token {self.step + 1}")
-        self._bias_and_ban(logits)
-        self._penalise(logits)
-        if logits.max() == -np.inf:
-            raise ValueError(f"the settings ban every token there is at token {self.step + 1}")
-
-    def _bias_and_ban(self, logits: Logits) -> None:
-        settings = self.settings
-        processors.add_bias(logits, settings.logit_bias)
-        if self._bad_words:
-            processors.ban_bad_words(logits, self.context, self._bad_words)
-        if self.step < settings.min_new_tokens:
-            processors.ban(logits, self._eos)
-        if settings.no_repeat_ngram_size:
-            processors.ban_repeated_ngrams(logits, self.context, settings.no_repeat_ngram_size)
-
-    def _penalise(self, logits: Logits) -> None:
-        settings = self.settings
-        if settings.repetition_penalty != 1:
-            processors.penalise_repetition(logits, self.context, settings.repetition_penalty)
-        if settings.presence_penalty or settings.frequency_penalty:
-            text = self._tokens[self._prompt_tokens : self.length]
-            processors.penalise_presence(logits, text, settings.presence_penalty, settings.frequency_penalty)
+    def _record(self) -> tuple[object, ...]:
+        own = self.settings
+        return (
+            own.temperature,
+            own.top_p,
+            own.min_p,
+            own.repetition_penalty,
+            own.presence_penalty,
+            own.frequency_penalty,
+            min(own.top_k, np.iinfo(np.int32).max),
+            own.no_repeat_ngram_size,
+            own.min_new_tokens,
+            self._prompt_tokens,
+            own.logprobs,
+            own.greedy,
+        )

@@ -1,41 +1,41 @@
 """Scoring texts with a Detoxify classifier: windows, mini-batches, one probability by label.
 
-Builds the model through Detoxify's own `get_model_and_tokenizer`; what a score leads to is not known here.
+What a score leads to is not known here.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from detoxify.detoxify import get_model_and_tokenizer
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from worker.safety.batches import Batch, Window, mini_batches
+from worker.safety.building import build, window_length
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from worker.safety.configuration import find_configuration
+from worker.safety.network import DTYPES, Network
 
-BATCH_TOKENS = 4096
-"""Most tokens of one forward pass, padding counted: some 100 MB of activations in a base-size model."""
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Most tokens of one forward pass, padding counted. On a CPU more of them leave its caches, and are slower."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """What one row of a mini-batch reads: a whole text, or a part of a long one."""
-
-    text: int  # place among the texts
-    tokens: list[int]  # with its special tokens
+MULTIPLE = {"cpu": 8, "cuda": 32}
+"""Texts are padded to a multiple of this many tokens. Products of 8, 16, … rows round each row alike on a CPU."""
 
 
 class Classifier:
-    """A loaded classifier. Its scores of a text depend on that text alone, but for float noise."""
+    """A loaded classifier.
 
-    def __init__(self, name: str, checkpoint: Checkpoint, configuration: Path, device: torch.device) -> None:
+    The scores of a text depend on that text, the device and its dtype: never on where it stands or what stands beside
+    it, up to 1e-6 (the products of the last layer, of as many rows as there are texts in a batch, may round otherwise).
+    """
+
+    def __init__(
+        self, name: str, checkpoint: Checkpoint, configuration: Path, device: torch.device, dtype: str = "auto"
+    ) -> None:
         """Build the model; `load_classifier` is the way to get one.
 
         Raises:
@@ -51,11 +51,15 @@ class Classifier:
                 f"{checkpoint.path}: {checkpoint.num_classes} outputs for the classes {checkpoint.classes}; "
                 f"at least one has to be of {', '.join(LABELS)}, and there may not be more classes than outputs"
             )
-        self.device = device
-        self._model, self._tokenizer = _build(checkpoint, configuration)
-        self._model.to(device)
-        self._window = _window_length(self._model, self._tokenizer)
+        model, self._tokenizer = build(checkpoint, configuration)
+        self._window = window_length(model, self._tokenizer)
+        self._network = Network(model, device, dtype)
         self._tokenizing = threading.Lock()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self._network.dtype
 
     def score(self, texts: Sequence[str], after_batch: Callable[[], None] | None = None) -> list[dict[str, float]]:
         """Probability (0 to 1) by label of each text, in the order of the texts.
@@ -73,14 +77,20 @@ class Classifier:
         if isinstance(texts, str):
             raise TypeError("score takes a sequence of texts, not one text")
         best = torch.zeros(len(texts), len(self.labels))  # [texts, labels]
-        for batch in _mini_batches(self._windows(texts)):
-            for window, probabilities in zip(batch, self._probabilities(batch), strict=True):
+        for batch in self._batches(texts):
+            for window, probabilities in zip(batch.windows, self._probabilities(batch), strict=True):
                 best[window.text] = torch.maximum(best[window.text], probabilities)  # [labels]
             if after_batch:
                 after_batch()
         return [dict(zip(self.labels, row, strict=True)) for row in best.tolist()]
 
-    def _windows(self, texts: Sequence[str]) -> list[_Window]:
+    def _batches(self, texts: Sequence[str]) -> Iterator[Batch]:
+        kind = self._network.device.type
+        return mini_batches(
+            self._windows(texts), multiple=MULTIPLE[kind], longest=self._window, budget=BATCH_TOKENS[kind]
+        )
+
+    def _windows(self, texts: Sequence[str]) -> list[Window]:
         if not texts:
             return []
         # A lone surrogate is no text: the tokenizer would refuse the whole batch for it.
@@ -95,24 +105,11 @@ class Classifier:
             )
         pairs = zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True)
         # A tokenizer without special tokens makes nothing of an empty text; the model needs one token.
-        return [_Window(text, tokens or [self._padding]) for text, tokens in pairs]
+        return [Window(text, tokens or [self._network.padding]) for text, tokens in pairs]
 
-    @property
-    def _padding(self) -> int:
-        # RoBERTa counts positions by the model's padding token, so the model decides, not the tokenizer.
-        return int(self._model.config.pad_token_id or 0)
-
-    @torch.inference_mode()
-    def _probabilities(self, batch: Sequence[_Window]) -> torch.Tensor:
+    def _probabilities(self, batch: Batch) -> torch.Tensor:
         """[windows, labels], on the CPU."""
-        longest = max(len(window.tokens) for window in batch)
-        tokens = torch.full((len(batch), longest), self._padding)  # [windows, longest]
-        mask = torch.zeros_like(tokens)  # [windows, longest]
-        for row, window in enumerate(batch):
-            tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
-            mask[row, : len(window.tokens)] = 1
-        logits = self._model(input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)).logits
-        probabilities = torch.sigmoid(logits)[:, self._columns].cpu()  # [windows, labels]
+        probabilities = self._network.probabilities(batch)[:, self._columns]
         # Not a number is over no threshold: it would pass for clean.
         if not torch.isfinite(probabilities).all():
             raise InkmillError(f"the classifier {self.name} gave a score that is not a number")
@@ -120,7 +117,11 @@ class Classifier:
 
 
 def load_classifier(
-    name: str, device: str = "auto", threads: int | None = None, configuration: str | Path | None = None
+    name: str,
+    device: str = "auto",
+    threads: int | None = None,
+    configuration: str | Path | None = None,
+    dtype: str = "auto",
 ) -> Classifier:
     """Load a classifier by a built-in name, "demo", or a checkpoint's path.
 
@@ -131,11 +132,14 @@ def load_classifier(
         threads: torch's threads on the CPU, for the whole process; None leaves them as they are.
         configuration: folder of the base configuration and tokenizer; None looks beside the checkpoint, then
             in the Hub's cache, then on the Hub.
+        dtype: "auto" (bfloat16 where the device has it in hardware, else float32), "fp32" or "bf16".
 
     Raises:
         ModelUnavailable: whatever is missing or broken, where, and what to do about it.
     """
     place = _device(device)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ModelUnavailable(f"a classifier has no dtype {dtype!r}; use auto, fp32 or bf16")
     if threads is not None:
         torch.set_num_threads(threads)
     checkpoint = read_checkpoint(find_checkpoint(name))
@@ -145,7 +149,7 @@ def load_classifier(
 
         asked = CLASSIFIER_CONFIG_DIR
     folder = find_configuration(checkpoint.path, checkpoint.model_type, asked)
-    return Classifier(name, checkpoint, folder, place)
+    return Classifier(name, checkpoint, folder, place, dtype)
 
 
 def _device(device: str) -> torch.device:
@@ -158,86 +162,3 @@ def _device(device: str) -> torch.device:
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ModelUnavailable(f"there is no {device} here ({torch.cuda.device_count()} GPUs); use --device cpu")
     return place
-
-
-def _build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
-    _check_classes(checkpoint)
-    # transformers saved this buffer with the weights until 4.31, so older checkpoints hold it.
-    weights = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(".position_ids")}
-    try:
-        # The local folder goes in as `model_type`. As `huggingface_config_path` it would be read a second time
-        # without num_classes, and a base configuration, which has two labels, would not fit the weights.
-        model, tokenizer = get_model_and_tokenizer(
-            model_type=str(configuration.resolve()),
-            model_name=checkpoint.model_name,
-            tokenizer_name=checkpoint.tokenizer_name,
-            num_classes=checkpoint.num_classes,
-            state_dict=weights,
-        )
-    except Exception as error:  # transformers has no error of its own for what does not fit
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelUnavailable(
-            f"{checkpoint.path}: cannot be built with the configuration in {configuration} ({reason}); "
-            f"is it that of {checkpoint.model_type}?"
-        ) from error
-    _check_fit(checkpoint, configuration, model, tokenizer, weights)
-    return model.float().eval(), tokenizer
-
-
-def _check_classes(checkpoint: Checkpoint) -> None:
-    # Both names come out of the file, and Detoxify takes any attribute of transformers by them.
-    expected = {
-        checkpoint.model_name: ("ForSequenceClassification", transformers.PreTrainedModel),
-        checkpoint.tokenizer_name: ("Tokenizer", transformers.PreTrainedTokenizerBase),
-    }
-    for name, (kind, base) in expected.items():
-        found = getattr(transformers, name, None) if kind in name else None
-        if not (isinstance(found, type) and issubclass(found, base)):
-            version = transformers.__version__
-            raise ModelUnavailable(f"{checkpoint.path}: names {name}, which transformers {version} has not")
-
-
-def _check_fit(
-    checkpoint: Checkpoint, configuration: Path, model: Any, tokenizer: Any, weights: dict[str, torch.Tensor]
-) -> None:
-    """from_pretrained only logs what it does not find and draws it at random, so what it loaded is compared."""
-    loaded = model.state_dict()
-    wrong = sorted(weights.keys() - loaded.keys()) + [
-        key
-        for key, value in loaded.items()
-        if key not in weights or not torch.equal(value, weights[key].to(value.dtype))
-    ]
-    if wrong:
-        raise ModelUnavailable(
-            f"{checkpoint.path}: {len(wrong)} weights do not fit {checkpoint.model_name} with the configuration "
-            f"in {configuration}, the first is {wrong[0]}; the scores would be noise. Is it that of "
-            f"{checkpoint.model_type}?"
-        )
-    largest = max(tokenizer.get_vocab().values(), default=0)
-    if not tokenizer.is_fast or largest >= model.config.vocab_size:
-        raise ModelUnavailable(
-            f"{configuration}: its tokenizer ({type(tokenizer).__name__}, ids up to {largest}) does not fit a model "
-            f"of {model.config.vocab_size} tokens; put {checkpoint.model_type}'s own tokenizer files there"
-        )
-
-
-def _window_length(model: Any, tokenizer: Any) -> int:
-    """Most tokens, special ones counted, that the model reads at once."""
-    positions = int(model.config.max_position_embeddings)
-    for module_name, module in model.named_modules():
-        # RoBERTa's positions begin after the padding token's: its 514 hold 512 tokens.
-        if module_name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            positions -= module.padding_idx + 1
-    return min(positions, int(tokenizer.model_max_length))
-
-
-def _mini_batches(windows: Sequence[_Window]) -> Iterator[list[_Window]]:
-    """Windows of like length together, longest first, each batch within BATCH_TOKENS once padded."""
-    batch: list[_Window] = []
-    for window in sorted(windows, key=lambda window: len(window.tokens), reverse=True):
-        if batch and (len(batch) + 1) * len(batch[0].tokens) > BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(window)
-    if batch:
-        yield batch

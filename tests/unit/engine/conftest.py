@@ -13,12 +13,21 @@ sys.path.insert(0, str(Path(__file__).parent))  # the import mode of the suite k
 
 from tiny_models import Tiny, load_tiny, make_gpt2, run_all, settings
 
+from worker.engine.compiling import ensure_compiled
+from worker.engine.gpt2 import DTYPES
 from worker.engine.sequence import Completion, Request
 
 
 @pytest.fixture(scope="session", autouse=True)
 def two_threads() -> None:
     torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_code() -> None:
+    """Read from disk, as in a worker, by tests of single loops too."""
+    for dtype in DTYPES:
+        ensure_compiled(dtype, 16)
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from test_device_sampler import CLOSE, ROWS, distance_to_an_edge, on_cpu, padded, random_state, same
 from test_invariance import mixed_requests
 from tiny_models import load_tiny, make_gpt2, run_all, settings
 
+from worker.engine import sampler_cuda
+from worker.engine.attention import BLOCK
+from worker.engine.attention_cuda import attention, by_pages
+from worker.engine.cuda_graph import Graph
+from worker.engine.engine import SlotEngine
+from worker.engine.forward import Logits, Rows
+from worker.engine.gpt2_cuda import CudaGPT2
+from worker.engine.kv_cache import KVCache
 from worker.engine.loading import load_engine
 from worker.engine.sequence import Completion, Request
 
@@ -49,14 +59,45 @@ def test_greedy_texts_on_cuda_are_those_of_transformers(folder: Path) -> None:
 
 def test_memory_that_runs_out_on_the_device_halves_the_slots_and_loses_no_text(folder: Path) -> None:
     engine = load_engine(str(folder), "cuda", "fp32", 8).engine
+    assert isinstance(engine, SlotEngine)
     expected = run_all(load_engine(str(folder), "cuda", "fp32", 1).engine, mixed_requests())
-    decode, failures = engine.model.decode, iter([True, False, True])  # type: ignore[union-attr]
+    forward, failures = engine.model.forward, iter([True, False, True])
 
-    def scarce(*arguments: Any) -> torch.Tensor:
+    def scarce(rows: Rows, cache: KVCache) -> Logits:
         if next(failures, False):
             torch.empty(1 << 60, device="cuda")  # a real refusal of the allocator
-        return decode(*arguments)
+        return forward(rows, cache)
 
-    engine.model.decode = scarce  # type: ignore[union-attr, method-assign]
+    engine.model.forward = scarce  # type: ignore[method-assign]
     assert run_all(engine, mixed_requests()) == expected
     assert engine.slots == 2
+
+
+def test_the_forward_pass_is_recorded_as_a_graph(folder: Path) -> None:
+    engine = load_engine(str(folder), "cuda", "bf16", 4).engine
+    assert isinstance(engine, SlotEngine)
+    run_all(engine, mixed_requests()[:5])
+    assert isinstance(engine.model, CudaGPT2)
+    assert all(isinstance(made, Graph) for made in engine.model._passes.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_the_attention_kernel_gives_what_torch_gives(dtype: torch.dtype) -> None:
+    heads, head_dim, rows, pages = 3, 64, 40, 4
+    tables = torch.randperm(rows * pages, device="cuda").view(rows, pages).int()
+    positions = torch.randint(0, pages * BLOCK, (rows,), device="cuda").int()
+    keys, values = (torch.randn(rows * pages, heads, BLOCK, head_dim, device="cuda").to(dtype) for _ in range(2))
+    projected = torch.randn(rows, 3 * heads * head_dim, device="cuda").to(dtype)
+    case = (projected, keys, values, tables, positions, head_dim**-0.5)
+    torch.testing.assert_close(attention(projected.device)(*case), by_pages(*case))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_device_draws_what_the_cpu_draws(ties: bool) -> None:
+    chance = np.random.default_rng(0)
+    states = [random_state(chance, 2000) for _ in range(ROWS)]
+    logits = torch.from_numpy(chance.normal(size=(ROWS, 2000)).astype(np.float32) * 3 - 2)
+    logits = (logits * 2).round() / 2 + 0.0 if ties else logits
+    drawn = sampler_cuda.sample(padded(logits).cuda(), 2000, states, ROWS)
+    for row, (ours, theirs) in enumerate(zip(drawn, on_cpu(logits, states), strict=True)):
+        assert same(ours, theirs) or distance_to_an_edge(logits[row], states[row]) < 10 * CLOSE, (row, ours, theirs)

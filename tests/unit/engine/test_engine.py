@@ -11,6 +11,8 @@ import torch
 from tiny_models import SENTENCES, Tiny, run_all, settings
 
 from contract.spec import SamplingSettings
+from worker.engine.engine import PROMPT_TOKENS, SlotEngine
+from worker.engine.forward import Rows
 from worker.engine.sequence import Completion, Fault, Request
 
 Write = Callable[..., Completion]
@@ -234,23 +236,22 @@ def test_a_free_slot_is_refilled_before_the_next_decode(tiny: Tiny) -> None:
     engine.add(
         Request(i, "x", settings(max_new_tokens=length, min_new_tokens=length), i) for i, length in enumerate(lengths)
     )
-    decodes = 0
-    forward = engine.model.decode
+    passes, forward = 0, tiny.model.forward
 
     class Counting:
         def __getattr__(self, name: str) -> Any:
             return getattr(tiny.model, name)
 
-        def decode(self, tokens: Any, positions: Any, slots: Any, cache: Any) -> torch.Tensor:
-            nonlocal decodes
-            decodes += 1
+        def forward(self, rows: Rows, cache: Any) -> Any:
+            nonlocal passes
+            passes += 1
             if engine.pending >= 2:
-                assert len(tokens) == 2
-            return forward(tokens, positions, slots, cache)
+                assert len(rows.wanted) == 2
+            return forward(rows, cache)
 
     engine.model = Counting()  # type: ignore[assignment]
     assert len(run_all(engine)) == 6
-    assert decodes <= sum(length - 1 for length in lengths) / 2 + max(lengths)
+    assert passes <= sum(lengths) / 2 + max(lengths)
 
 
 def test_a_cancelled_request_is_never_reported_and_its_slot_is_free(tiny: Tiny) -> None:
@@ -270,9 +271,76 @@ def test_a_key_that_is_pending_cannot_be_added_again(tiny: Tiny) -> None:
         engine.add([Request("k", "y", settings(), 0)])
 
 
-def test_long_prompts_are_taken_in_over_several_steps(tiny: Tiny) -> None:
-    engine = tiny.engine(64)
-    engine.add(Request(i, "x y z w " * 14, settings(max_new_tokens=20, min_new_tokens=20), i) for i in range(64))
-    engine.step()
-    assert 0 < engine.active < 64
+class Watched:
+    """The model, and what it was asked to compute."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.seen: list[Rows] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def forward(self, rows: Rows, cache: Any) -> Any:
+        self.seen.append(rows)
+        return self._model.forward(rows, cache)
+
+
+def watched_engine(tiny: Tiny, slots: int) -> tuple[SlotEngine, list[Rows]]:
+    engine, model = tiny.engine(slots), Watched(tiny.model)
+    engine.model = model  # type: ignore[assignment]
+    return engine, model.seen
+
+
+def test_long_prompts_are_taken_in_over_several_steps_that_decode_too(tiny: Tiny) -> None:
+    engine, seen = watched_engine(tiny, 64)
+    own = settings(max_new_tokens=20, min_new_tokens=20)
+    engine.add(Request(i, f"{i} x y z w " + "x y z w " * 12, own, i) for i in range(64))
     assert len(run_all(engine)) == 64
+    assert max(len(rows.tokens) for rows in seen) <= PROMPT_TOKENS + 64
+    assert any(len(rows.tokens) > len(set(rows.slots)) and len(rows.wanted) > 8 for rows in seen)
+
+
+def test_samples_of_one_prompt_share_its_prefill(tiny: Tiny) -> None:
+    engine, seen = watched_engine(tiny, 16)
+    prompt, own = "The river turned the wheel, and the wheel turned the stone.", settings(max_new_tokens=9)
+    engine.add(Request(i, prompt, own, i) for i in range(40))
+    reports = run_all(engine)
+    length, sampled = len(tiny.vocabulary.encode(prompt)), sum(report.tokens for report in reports.values())
+    assert sum(len(rows.tokens) for rows in seen) == length + 39 + sampled - 40
+    assert reports == run_all(tiny.engine(1), [Request(i, prompt, own, i) for i in range(40)])
+
+
+def test_a_beginning_that_prompts_share_is_computed_once(tiny: Tiny) -> None:
+    template, own = "Once upon a time there was a miller who had a ", settings(max_new_tokens=3, min_new_tokens=3)
+    requests = [
+        Request(i, f"{template}{ending}", own, i) for i, ending in enumerate(["mill", "river", "stone", "wheel"])
+    ]
+    engine, seen = watched_engine(tiny, 8)
+    reports = run_all(engine, requests)
+    lengths = [len(tiny.vocabulary.encode(request.prompt)) for request in requests]
+    assert sum(len(rows.tokens) for rows in seen) < sum(lengths) / 2
+    assert reports == run_all(tiny.engine(1), requests)
+
+
+def test_a_source_that_is_cancelled_leaves_those_that_waited_for_it_to_compute_by_themselves(tiny: Tiny) -> None:
+    engine, own = tiny.engine(4), settings(max_new_tokens=5)
+    requests = [Request(i, "The river turned the wheel, and more", own, i) for i in range(4)]
+    engine.add(requests)
+    engine.step()
+    engine.cancel([0])
+    right = run_all(tiny.engine(1), requests)
+    assert run_all(engine) == {key: right[key] for key in (1, 2, 3)}
+
+
+def test_blocks_of_the_cache_return_when_their_sequences_end(tiny: Tiny) -> None:
+    engine, own = tiny.engine(6), settings(max_new_tokens=12)
+    engine.add(Request(i, "The river turned the wheel " * (1 + i % 3), own, i) for i in range(30))
+    for _ in range(15):
+        engine.step()
+    engine.cancel(range(10, 20))
+    run_all(engine)
+    cache = engine._cache
+    assert cache is not None
+    assert sorted(cache._free) == list(range(6 * cache.tables.shape[1]))
+    assert not any(cache._users)

@@ -89,7 +89,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def engine(folder: Path) -> FallbackEngine:
-    loaded = load_engine(str(folder), device="cpu", threads=2)
+    loaded = load_engine(str(folder), device="cpu", dtype="fp32", threads=2)
     assert isinstance(loaded.engine, FallbackEngine)
     assert loaded.provenance.engine == FallbackEngine.name
     return loaded.engine
@@ -137,8 +137,8 @@ def test_greedy_texts_are_those_of_transformers(engine: FallbackEngine, folder: 
 
 
 def test_the_models_own_generation_config_is_ignored(folder: Path) -> None:
-    plain = load_engine(str(folder), device="cpu", threads=2).engine
-    ruled = load_engine(str(folder), device="cpu", threads=2).engine
+    plain = load_engine(str(folder), device="cpu", dtype="fp32", threads=2).engine
+    ruled = load_engine(str(folder), device="cpu", dtype="fp32", threads=2).engine
     assert isinstance(ruled, FallbackEngine)
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generation_config.update(suppress_tokens=list(range(200)), max_length=3)
@@ -216,4 +216,4 @@ def test_both_engines_write_the_same_text_with_one_models_weights(tiny: Tiny) ->
 
 def test_a_gpt2_that_the_slot_engine_cannot_run_goes_to_the_fallback(tmp_path: Path) -> None:
     folder = make_gpt2(tmp_path, activation_function="relu")
-    assert isinstance(load_engine(str(folder), device="cpu", threads=2).engine, FallbackEngine)
+    assert isinstance(load_engine(str(folder), device="cpu", dtype="fp32", threads=2).engine, FallbackEngine)

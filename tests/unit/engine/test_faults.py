@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import Tiny, run_all, settings
 
 from worker.engine.engine import SlotEngine, out_of_memory
+from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
-from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.sequence import Fault, Request
 
 POISON = "The river"
 
@@ -21,24 +23,20 @@ class Failing:
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self.before_prefill: Callable[[Sequence[int]], None] = lambda tokens: None
-        self.before_decode: Callable[[Sequence[int]], None] = lambda slots: None
-        self.in_slot: dict[int, tuple[int, ...]] = {}
+        self.before: Callable[[list[int]], None] = lambda slots: None
+        self.in_slot: dict[int, tuple[int, ...]] = {}  # the prompt that began there last
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def prefill(self, tokens: Sequence[int], slot: int, cache: KVCache) -> torch.Tensor:
-        self.before_prefill(tokens)
-        self.in_slot[slot] = tuple(tokens)
-        result: torch.Tensor = self._model.prefill(tokens, slot, cache)
-        return result
-
-    def decode(
-        self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int], cache: KVCache
-    ) -> torch.Tensor:
-        self.before_decode(slots)
-        result: torch.Tensor = self._model.decode(tokens, positions, slots, cache)
+    def forward(self, rows: Rows, cache: KVCache) -> Logits:
+        slots = list(dict.fromkeys(rows.slots.tolist()))
+        for slot in slots:
+            own = rows.slots == slot
+            if rows.positions[own][0] == 0:
+                self.in_slot[slot] = tuple(rows.tokens[own].tolist())
+        self.before(slots)
+        result: Logits = self._model.forward(rows, cache)
         return result
 
 
@@ -63,17 +61,18 @@ def others_are_unchanged(tiny: Tiny, reports: dict[Any, Any], asked: list[Reques
     return all(reports[key] == right[key] for key in reports if key not in faults)
 
 
-def test_an_error_at_admission_belongs_to_that_request(tiny: Tiny) -> None:
-    engine, model = failing_engine(tiny, 4)
-    poison = tiny.vocabulary.encode(POISON)
+def test_an_error_at_admission_belongs_to_that_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = tiny.vocabulary.encode
 
-    def fail(tokens: Sequence[int]) -> None:
-        if list(tokens) == poison:
-            raise RuntimeError("a kernel failed")
+    def fail(text: str) -> list[int]:
+        if text == POISON:
+            raise RuntimeError("a tokenizer failed")
+        return encode(text)
 
-    model.before_prefill = fail
-    reports = run_all(engine, requests(poisoned=[2, 6]))
-    assert faults_of(reports) == {key: Fault(key, "RuntimeError: a kernel failed", certain=False) for key in (2, 6)}
+    monkeypatch.setattr(tiny.vocabulary, "encode", fail)
+    reports = run_all(tiny.engine(4), requests(poisoned=[2, 6]))
+    monkeypatch.undo()
+    assert faults_of(reports) == {key: Fault(key, "RuntimeError: a tokenizer failed", certain=False) for key in (2, 6)}
     assert others_are_unchanged(tiny, reports, requests(poisoned=[2, 6]))
 
 
@@ -83,7 +82,7 @@ def test_an_error_in_a_rows_own_sampling_belongs_to_that_request(tiny: Tiny) -> 
     engine.add([*requests(4), Request("own", "x", own, 1)])
     engine.step()
     row = next(row for row in engine._rows.values() if row.sequence.request.key == "own")
-    row.state._eos = [10**9]  # spoil its sampling state: banning that token is an index error
+    row.state.eos = np.array([10**9], np.int32)  # spoil its sampling state: there is no such token to ban
     reports = run_all(engine)
     assert list(faults_of(reports)) == ["own"]
     assert "IndexError" in reports["own"].reason
@@ -97,11 +96,11 @@ def test_a_shared_step_that_fails_charges_only_those_that_fail_alone(tiny: Tiny,
     engine, model = failing_engine(tiny, 6)
     poison = tuple(tiny.vocabulary.encode(POISON))
 
-    def fail(slots: Sequence[int]) -> None:
+    def fail(slots: list[int]) -> None:
         if any(model.in_slot[slot] == poison for slot in slots):
             raise RuntimeError("illegal instruction")
 
-    model.before_decode = fail
+    model.before = fail
     reports = run_all(engine, requests(poisoned=poisoned))
     assert sorted(faults_of(reports)) == poisoned
     assert all(not fault.certain for fault in faults_of(reports).values())
@@ -113,13 +112,13 @@ def test_a_failure_that_happens_once_charges_nobody(tiny: Tiny) -> None:
     engine, model = failing_engine(tiny, 5)
     calls = 0
 
-    def fail(slots: Sequence[int]) -> None:
+    def fail(slots: list[int]) -> None:
         nonlocal calls
         calls += 1
         if calls == 4:
             raise RuntimeError("a cosmic ray")
 
-    model.before_decode = fail
+    model.before = fail
     reports = run_all(engine, requests())
     assert not faults_of(reports)
     assert others_are_unchanged(tiny, reports, requests())
@@ -133,15 +132,14 @@ def test_a_failure_that_happens_once_charges_nobody(tiny: Tiny) -> None:
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
-@pytest.mark.parametrize("where", ["before_decode", "before_prefill"])
-def test_out_of_memory_halves_the_slots_and_charges_nobody(tiny: Tiny, error: Exception, where: str) -> None:
+def test_out_of_memory_halves_the_slots_and_charges_nobody(tiny: Tiny, error: Exception) -> None:
     engine, model = failing_engine(tiny, 8)
 
-    def fail(_: Sequence[int]) -> None:
+    def fail(_: list[int]) -> None:
         if engine.active > 3:
             raise error
 
-    setattr(model, where, fail)
+    model.before = fail
     reports = run_all(engine, requests())
     assert not faults_of(reports)
     assert engine.slots == 2
@@ -152,11 +150,11 @@ def test_out_of_memory_with_one_slot_and_one_sequence_is_a_fault_of_that_request
     engine, model = failing_engine(tiny, 4)
     poison = tuple(tiny.vocabulary.encode(POISON))
 
-    def fail(slots: Sequence[int]) -> None:
+    def fail(slots: list[int]) -> None:
         if any(model.in_slot[slot] == poison for slot in slots):
             raise torch.OutOfMemoryError("out of memory")
 
-    model.before_decode = fail
+    model.before = fail
     reports = run_all(engine, requests(poisoned=[3]))
     assert list(faults_of(reports)) == [3]
     assert "out of memory" in reports[3].reason
@@ -194,13 +192,13 @@ def test_what_was_cancelled_during_a_trial_never_returns(tiny: Tiny) -> None:
     engine, model = failing_engine(tiny, 4)
     calls = 0
 
-    def fail(slots: Sequence[int]) -> None:
+    def fail(slots: list[int]) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise RuntimeError("once")
 
-    model.before_decode = fail
+    model.before = fail
     engine.add(requests(6))
     for _ in range(3):
         engine.step()
@@ -213,29 +211,30 @@ def test_only_memory_errors_count_as_out_of_memory() -> None:
     assert not out_of_memory(ValueError("out of memory"))
 
 
-def test_completions_that_came_before_a_failure_in_the_same_step_are_reported(tiny: Tiny) -> None:
+def test_faults_that_came_before_a_failure_in_the_same_step_are_reported(tiny: Tiny) -> None:
     engine, model = failing_engine(tiny, 4)
 
-    def fail(slots: Sequence[int]) -> None:
+    def fail(slots: list[int]) -> None:
         raise RuntimeError("always")
 
-    model.before_decode = fail
-    engine.add([*requests(1), Request("short", "x", settings(max_new_tokens=1), 0)])
+    model.before = fail
+    too_long = Request("long", "x", settings(max_new_tokens=1000), 0)
+    engine.add([*requests(1), too_long])
     reports = engine.step()
-    assert [(type(report), report.key) for report in reports] == [(Completion, "short"), (Fault, 0)]
+    assert [(type(report), report.key) for report in reports] == [(Fault, "long"), (Fault, 0)]
 
 
 def test_a_lost_device_ends_the_engine_and_charges_no_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tiny.engine(4)
     engine.add(Request(number, "Once", settings(max_new_tokens=4), number) for number in range(8))
-    prefill, calls = engine.model.prefill, iter(range(100))
+    forward, calls = engine.model.forward, iter(range(100))
 
-    def lost(*arguments: Any) -> torch.Tensor:
+    def lost(*arguments: Any) -> Logits:
         if next(calls) > 3:
             raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-        return prefill(*arguments)
+        return forward(*arguments)
 
-    monkeypatch.setattr(engine.model, "prefill", lost)
+    monkeypatch.setattr(engine.model, "forward", lost)
     reports: list[Any] = []
 
     def run() -> None:

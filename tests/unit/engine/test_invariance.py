@@ -1,4 +1,4 @@
-"""A text depends on model, prompt, settings and seed alone: to the byte, in float32 and bfloat16."""
+"""A text depends on model, prompt, settings and seed alone: to the byte, in fp32, bf16 and int8."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 import torch
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
+from worker.engine.attention import attend_64, attend_any
+from worker.engine.linear import finish, quantise
+from worker.engine.norm import add_and_norm, products
+from worker.engine.sampler import sample_rows
 from worker.engine.sequence import Request
 
 MIXTURE: list[dict[str, Any]] = [
@@ -41,12 +45,14 @@ def mixed_requests() -> list[Request]:
     return requests
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16", "float32 odd", "bfloat16 odd"])
+@pytest.fixture(
+    scope="module", params=[f"{dtype} {shape}" for dtype in ("fp32", "bf16", "int8") for shape in ("plain", "odd")]
+)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    name, _, odd = request.param.partition(" ")
-    shape: dict[str, Any] = {"n_embd": 36, "n_head": 3, "n_inner": 90, "n_positions": 100} if odd else {}
-    folder: Path = make_gpt2(tmp_path_factory.mktemp(name), seed=4, **shape)
-    return load_tiny(folder, getattr(torch, name))
+    dtype, name = request.param.split()
+    odd: dict[str, Any] = {"n_embd": 36, "n_head": 3, "n_inner": 90, "n_positions": 100}
+    folder: Path = make_gpt2(tmp_path_factory.mktemp(dtype), seed=4, **(odd if name == "odd" else {}))
+    return load_tiny(folder, dtype)
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +100,12 @@ def test_the_number_of_threads_changes_no_byte(model: Tiny, alone: dict[Any, Any
 def test_the_mixture_is_not_trivial(alone: dict[Any, Any]) -> None:
     assert {report.finish_reason for report in alone.values()} == {"stop", "length"}
     assert len({report.text for report in alone.values()}) > 35
+
+
+def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, alone: dict[Any, Any]) -> None:
+    """What numba has just compiled rounds otherwise than what it reads back: all processes must do the same."""
+    loops: list[Any] = [attend_64, attend_any, add_and_norm, products, quantise, finish, sample_rows]
+    before = [sum(loop.stats.cache_misses.values()) for loop in loops]  # of other tests, with arrays of their own
+    assert len(run_all(model.engine(5), mixed_requests())) == len(alone)
+    assert [sum(loop.stats.cache_misses.values()) for loop in loops] == before
+    assert any(loop.stats.cache_hits for loop in loops)

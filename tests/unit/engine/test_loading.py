@@ -17,9 +17,10 @@ from tiny_models import make_tokenizer, run_all, settings
 from transformers import BertConfig, BertModel
 
 from contract.errors import ModelUnavailable, UsageError
+from worker.cpu import has_bfloat16
 from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
 from worker.engine.engine import SlotEngine
-from worker.engine.loading import load_engine
+from worker.engine.loading import CPU_SLOTS, load_engine
 from worker.engine.sequence import Completion, Request
 
 
@@ -58,12 +59,16 @@ def test_a_folder_is_loaded_and_its_provenance_says_what_it_is(checkpoint: Path)
     loaded = load_engine(str(checkpoint), device="cpu", threads=2)
     assert isinstance(loaded.engine, SlotEngine)
     said = loaded.provenance
-    assert (said.model, said.device, said.dtype) == (str(checkpoint.resolve()), "cpu", "fp32")
+    assert (said.model, said.device, said.dtype) == (
+        str(checkpoint.resolve()),
+        "cpu",
+        "bf16" if has_bfloat16() else "fp32",
+    )
     assert (said.engine, said.torch) == (loaded.engine.name, torch.__version__)
     assert said.isa == torch.backends.cpu.get_cpu_capability()
     assert len(said.revision) == 16
     assert torch.get_num_threads() == 2
-    assert 1 <= loaded.engine.slots <= 64
+    assert 1 <= loaded.engine.slots <= CPU_SLOTS
     assert text_of(loaded.engine)
 
 
@@ -73,10 +78,20 @@ def test_the_demo_model_is_loaded_by_its_name() -> None:
     assert isinstance(loaded.engine, SlotEngine)
 
 
-def test_bf16_is_loaded_where_it_is_asked_for(checkpoint: Path) -> None:
-    loaded = load_engine(str(checkpoint), device="cpu", dtype="bf16", threads=2)
-    assert loaded.provenance.dtype == "bf16"
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+def test_a_dtype_is_loaded_where_it_is_asked_for(checkpoint: Path, dtype: str) -> None:
+    loaded = load_engine(str(checkpoint), device="cpu", dtype=dtype, threads=2)
+    assert loaded.provenance.dtype == dtype
     assert text_of(loaded.engine)
+
+
+def test_a_cpu_without_bfloat16_gets_float32_and_one_without_vnni_no_int8(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx2": True})
+    assert load_engine(str(checkpoint), device="cpu", threads=2).provenance.dtype == "fp32"
+    with pytest.raises(ModelUnavailable, match="lacks AVX-VNNI"):
+        load_engine(str(checkpoint), device="cpu", dtype="int8")
 
 
 def test_the_revision_follows_weights_configuration_and_tokenizer_and_nothing_else(copy: Path) -> None:
@@ -244,8 +259,7 @@ def test_a_file_is_no_model(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"dtype": "int8"}, "int8 is not available in this version; use fp32 or bf16"),
-        ({"dtype": "fp8"}, "use auto, fp32 or bf16"),
+        ({"dtype": "fp8"}, "use auto, fp32, bf16 or int8"),
         ({"device": "tpu"}, "use auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:x"}, "use auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:99"}, "cuda:99"),

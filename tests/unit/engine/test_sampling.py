@@ -19,9 +19,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from worker.engine import sampler
+from worker.engine import drawing, sampler
+from worker.engine.forward import Logits
+from worker.engine.philox import uniform
 from worker.engine.sampler import Choice, sample
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling_state import RECORD, SamplingState
 
 CASES = 200
 VOCABULARY = 301
@@ -42,32 +44,36 @@ def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: A
     for token in context[prompt:]:
         state.append(token)
     row = logits[0].clone().numpy()
-    state.process(row)
+    sampler.process(
+        row,
+        np.array([state.record], RECORD)[0],
+        state.step,
+        state.context_for_penalties,
+        state.eos,
+        state.bad_words,
+        state.bad_word_ends,
+        state.biased,
+        state.biases,
+        np.zeros(len(row), np.int32),
+    )
     return row
 
 
 def kept_tokens(logits: torch.Tensor, **values: Any) -> set[int]:
-    """Every token that a row can draw: the draws at the middle of each token's share and beyond."""
-    state = settings(**values)
-    total = None
-    if not state.top_k:
-        total = float(sampler.relative_weights(logits[0].numpy(), logits.max().numpy(), state.temperature).sum())
-    head = whole_head(logits)
-    found, number = set(), 0.0
-    while number < 1:
-        token = sampler.draw(head, state, number, total)
-        found.add(token)
-        # The next number that cannot give this token again: bisect.
-        low, high = number, 1.0
-        while high - low > 1e-13:
-            middle = (low + high) / 2
-            low, high = (middle, high) if sampler.draw(head, state, middle, total) == token else (low, middle)
-        number = high
-    return found
+    """Every token that a row can draw."""
+    size = drawing.whole_groups(logits.shape[1])
+    row = np.full(size, -np.inf, np.float32)
+    row[: logits.shape[1]] = logits[0].numpy()
+    groups, maxima = row.reshape(-1, drawing.GROUP), np.empty(size // drawing.GROUP, np.int32)
+    drawing.group_maxima(groups, maxima)
+    weights, tokens = np.empty(size, np.float32), np.arange(size, dtype=np.int32)
+    record = np.array([SamplingState(settings(**values), 0, [1]).record], RECORD)[0]
+    count = sampler.keep(groups, maxima, record, weights, tokens)
+    return set(tokens[:count][weights[:count] > 0].tolist())
 
 
-def whole_head(logits: torch.Tensor) -> sampler.Head:
-    return sampler.sorted_head(logits[0].numpy(), np.arange(logits.shape[1]), logits.shape[1])
+def sampled(logits: torch.Tensor, states: list[SamplingState]) -> list[Choice | Exception]:
+    return sample(Logits(logits, np.zeros(len(logits), np.float32)), states)
 
 
 def reference_kept(logits: torch.Tensor, *warpers: Any) -> set[int]:
@@ -184,7 +190,7 @@ def test_all_filters_together_keep_what_transformers_keeps_in_the_contracts_orde
 def drawn(logits: torch.Tensor, count: int, **values: Any) -> np.ndarray:
     """How often each token comes in `count` draws of different seeds."""
     states = [SamplingState(settings(**values), seed, [1]) for seed in range(count)]
-    choices = sample(logits.repeat(count, 1), states)
+    choices = sampled(logits.repeat(count, 1), states)
     tokens = [choice.token for choice in choices if isinstance(choice, Choice)]
     return np.bincount(tokens, minlength=logits.shape[1])
 
@@ -232,32 +238,52 @@ def test_extreme_temperatures_still_draw_a_token(temperature: float) -> None:
         assert counts[int(logits.argmax())] == 20
 
 
-def test_a_narrow_head_gives_the_same_token_as_the_whole_vocabulary() -> None:
-    """Whatever width is sorted first: the answer is that of sorting everything, or `TooNarrow`."""
-    random = np.random.default_rng(1)
-    narrow_answers = 0
-    for case in range(CASES):
-        logits = random_logits(case, ties=case % 2 == 0)
-        own = settings(
-            top_k=int(random.choice([0, 0, 3, 20])),
-            top_p=float(random.choice([1.0, 0.5, 0.95])),
-            min_p=float(random.choice([0.0, 0.05])),
-        )
-        row = logits[0].numpy()
-        total = None if own.top_k else float(sampler.relative_weights(row, row.max(), 1.0).sum())
-        number = float(random.uniform())
-        right = sampler.draw(whole_head(logits), own, number, total)
-        for width in (8, 32, 128):
-            values, tokens = torch.topk(logits[0], width)
-            try:
-                token = sampler.draw(
-                    sampler.sorted_head(values.numpy(), tokens.numpy(), VOCABULARY), own, number, total
-                )
-            except sampler.TooNarrow:
-                continue
-            narrow_answers += 1
-            assert token == right, (case, width)
-    assert narrow_answers > CASES
+def test_a_nucleus_is_that_of_a_full_sort_in_a_large_vocabulary() -> None:
+    """Ties at its edge are kept by id until the sum is reached."""
+    for case in range(60):
+        logits = random_logits(case, vocabulary=20_000, ties=case % 2 == 0) / (1 + case % 3)
+        top_p = (0.05, 0.5, 0.9, 0.999)[case % 4]
+        row = logits[0].double().numpy()
+        order = np.lexsort((np.arange(len(row)), -row))
+        mass = np.cumsum(np.exp(row[order] - row.max()))
+        kept = kept_tokens(logits, top_k=0, top_p=top_p)
+        exact = 1 + int(np.searchsorted(mass, top_p * mass[-1]))
+        # float32 sums: what lies within a hundred-thousandth of the edge may fall on either side
+        low, high = np.searchsorted(mass, [(top_p - 1e-5) * mass[-1], min(1, top_p + 1e-5) * mass[-1]])
+        assert int(low) <= len(kept) <= int(high) + 1, (case, exact)
+        assert kept == set(order[: len(kept)].tolist()), case
+
+
+@pytest.mark.parametrize("vocabulary", [1, 2, 63, 64, 65, 1000, 50_257])
+def test_the_draw_follows_the_cumulative_probability_by_id(vocabulary: int) -> None:
+    logits = random_logits(vocabulary, vocabulary=vocabulary)
+    seeds = range(300)
+    choices = sampled(logits.repeat(300, 1), [SamplingState(settings(top_k=0), seed, [0]) for seed in seeds])
+    mass = np.cumsum(torch.softmax(logits[0].double(), dim=-1).numpy())
+    numbers = uniform(list(seeds), [0] * 300)
+    for choice, number in zip(choices, numbers, strict=True):
+        assert isinstance(choice, Choice)
+        before = mass[choice.token - 1] if choice.token else 0
+        assert before - 1e-5 <= number <= mass[choice.token] + 1e-5
+
+
+def test_offsets_are_part_of_the_logits() -> None:
+    """They matter to the repetition penalty alone, which treats negative logits otherwise."""
+    logits = torch.tensor([[1.0, 2.0, 3.0, 2.5]])
+    state = SamplingState(settings(do_sample=False, repetition_penalty=2.0), 0, [2])
+    high, low = (Logits(logits, np.array([offset], np.float32)) for offset in (0.0, -3.2))
+    (first,), (second,) = sample(high, [state]), sample(low, [state])
+    assert isinstance(first, Choice)
+    assert isinstance(second, Choice)
+    assert (first.token, second.token) == (3, 2)
+
+
+def test_bfloat16_logits_are_read_as_they_are() -> None:
+    logits = torch.cat([random_logits(case) for case in range(30)]).bfloat16()
+    states = [SamplingState(settings(top_k=case % 3 * 20, logprobs=2), case, [1]) for case in range(30)]
+    offsets = np.linspace(-90, 5, 30).astype(np.float32)
+    halves = sample(Logits(logits, offsets), states)
+    assert halves == sample(Logits(logits.float(), offsets), states)
 
 
 def test_a_large_vocabulary_with_ties_everywhere_is_drawn_right() -> None:
@@ -280,9 +306,9 @@ def test_rows_of_mixed_settings_draw_what_each_draws_alone() -> None:
         )
         for case in range(40)
     ]
-    together = sample(rows.clone(), [SamplingState(each, seed, [1]) for seed, each in enumerate(own)])
+    together = sampled(rows.clone(), [SamplingState(each, seed, [1]) for seed, each in enumerate(own)])
     for case, each in enumerate(own):
-        (alone,) = sample(rows[case : case + 1].clone(), [SamplingState(each, case, [1])])
+        (alone,) = sampled(rows[case : case + 1].clone(), [SamplingState(each, case, [1])])
         assert together[case] == alone
 
 
@@ -290,7 +316,7 @@ def test_one_rows_error_leaves_the_other_rows_alone() -> None:
     rows = torch.cat([random_logits(case) for case in range(3)])
     rows[1, 5] = torch.nan
     states = [SamplingState(settings(), seed, [1]) for seed in range(3)]
-    first, second, third = sample(rows, states)
+    first, second, third = sampled(rows, states)
     assert isinstance(first, Choice)
     assert isinstance(second, ValueError)
     assert "not finite" in str(second)
@@ -299,7 +325,7 @@ def test_one_rows_error_leaves_the_other_rows_alone() -> None:
 
 def test_settings_that_ban_every_token_are_an_error_of_the_row() -> None:
     state = SamplingState(settings(), 0, [1], bad_words=[(token,) for token in range(10)])
-    (error,) = sample(torch.zeros(1, 10), [state])
+    (error,) = sampled(torch.zeros(1, 10), [state])
     assert isinstance(error, ValueError)
     assert "ban every token" in str(error)
 
@@ -308,7 +334,7 @@ def test_logprobs_are_those_of_the_raw_logits() -> None:
     logits = random_logits(9)
     expected = torch.log_softmax(logits[0], dim=-1)
     state = SamplingState(settings(logprobs=4, temperature=0.5, top_k=2, logit_bias=((3, 50.0),)), 0, [1])
-    (choice,) = sample(logits.clone(), [state])
+    (choice,) = sampled(logits.clone(), [state])
     assert isinstance(choice, Choice)
     assert choice.token == 3
     assert choice.logprob == pytest.approx(float(expected[3]), rel=1e-6)

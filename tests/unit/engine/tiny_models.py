@@ -80,10 +80,10 @@ class Tiny:
         return SlotEngine(self.model, self.vocabulary, slots)
 
 
-def load_tiny(folder: Path, dtype: torch.dtype = torch.float32) -> Tiny:
-    reference = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval()
+def load_tiny(folder: Path, dtype: str = "fp32") -> Tiny:
+    reference = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = GPT2(reference.config, reference.state_dict())
+    model = GPT2(reference.config, reference.state_dict(), dtype)
     return Tiny(folder, reference, tokenizer, model, ByteVocabulary(tokenizer, reference.config))
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from worker.cpu import has_bfloat16
 from worker.safety import detoxify
 from worker.safety.detoxify import Classifier, load_classifier
 
@@ -92,6 +93,16 @@ def test_neighbours_and_order_change_no_score(classifier: Classifier) -> None:
     assert all(map(close, classifier.score(texts[::-1]), alone[::-1]))
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
+def test_every_architecture_scores_in_bfloat16_much_as_in_float32(checkpoint: Path, classifier: Classifier) -> None:
+    # These tiny networks have weights ten times as wide as real ones: test_network.py measures what is usual.
+    texts = ["bad", "a nice cat " * 40, "", "you are awful", "fool " * 9]
+    quick = load_classifier(str(checkpoint), device="cpu", dtype="bf16")
+    assert (quick.dtype, classifier.dtype) == (torch.bfloat16, torch.float32)
+    for left, right in zip(quick.score(texts), classifier.score(texts), strict=True):
+        assert close(left, right, 0.05)
+
+
 def test_odd_texts_are_scored_like_any_other(classifier: Classifier) -> None:
     for scores in classifier.score(ODD):
         assert all(0 <= score <= 1 for score in scores.values())
@@ -114,9 +125,9 @@ def test_a_mini_batch_stays_within_its_tokens_and_reports_itself(
 ) -> None:
     texts = ["you are awful " * n for n in range(12)]
     plain, beats = bert.score(texts), []
-    monkeypatch.setattr(detoxify, "BATCH_TOKENS", POSITIONS)
+    monkeypatch.setitem(detoxify.BATCH_TOKENS, "cpu", POSITIONS)
     assert all(map(close, bert.score(texts, after_batch=lambda: beats.append(1)), plain))
-    sizes = [len(batch) * len(batch[0].tokens) for batch in detoxify._mini_batches(bert._windows(texts))]
+    sizes = [len(batch.windows) * batch.length for batch in bert._batches(texts)]
     assert len(sizes) == len(beats) > 5 and max(sizes) <= POSITIONS
 
 
@@ -166,7 +177,7 @@ def test_half_precision_weights_are_scored_in_single_precision(
             content["state_dict"][name] = tensor.half()
     torch.save(content, path)
     half = load_classifier(str(path))
-    assert half._model.dtype == torch.float32
+    assert half.dtype == torch.float32
     assert close(half.score(["you are awful"])[0], single, 1e-2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ class StubClassifier:
 
     def __init__(self) -> None:
         self.groups: list[int] = []
+        self.threads: set[int] = set()  # that scored here
 
     def score(self, texts: list[str], after_batch: Callable[[], None] | None = None) -> list[dict[str, float]]:
         self.groups.append(len(texts))
+        self.threads.add(threading.get_ident())
         if any("unscorable" in text for text in texts):
             raise RuntimeError("this text cannot be scored")
         return [{"toxicity": 0.9 if "rude" in text else 0.1} for text in texts]

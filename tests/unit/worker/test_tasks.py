@@ -157,6 +157,21 @@ def test_a_suspect_runs_with_nothing_beside_it(
     assert max(engine.most_beside.values()) > 0
 
 
+def test_whichever_task_scores_one_thread_computes(
+    runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
+) -> None:
+    job = submit(*(f"p{i}" for i in range(12)))
+    for _ in range(3):
+        generate_task(None)
+    for _ in range(3):
+        task = threading.Thread(target=score_task, args=(None,))
+        task.start()
+        task.join(30)
+    assert len(classifier.groups) == 3
+    assert len(classifier.threads) == 1
+    assert snapshot(database, job).status == JobStatus.COMPLETED
+
+
 def test_a_suspects_texts_are_scored_one_by_one_with_the_charge_committed_first(
     runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
 ) -> None:

@@ -1,0 +1,28 @@
+"""What is scored together: texts of like length, and no more of them than a crash may cost."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.outputs import Unscored
+from worker.score import GROUP_CHARACTERS, GROUP_TEXTS, grouped
+
+
+def texts(lengths: list[int]) -> list[Unscored]:
+    return [Unscored(i, "a" * length, 0) for i, length in enumerate(lengths)]
+
+
+@given(st.lists(st.integers(0, GROUP_CHARACTERS + 10), max_size=20) | st.lists(st.integers(0, 9), max_size=300))
+def test_every_text_is_in_one_group_and_no_group_is_larger_than_it_may_be(lengths: list[int]) -> None:
+    groups = list(grouped(texts(lengths)))
+    assert [len(text.text) for group in groups for text in group] == sorted(lengths)
+    assert {text.output_id for group in groups for text in group} == set(range(len(lengths)))
+    for group in groups:
+        assert 1 <= len(group) <= GROUP_TEXTS
+        assert len(group) == 1 or sum(len(text.text) for text in group) <= GROUP_CHARACTERS
+
+
+def test_short_texts_go_together_and_long_ones_in_few() -> None:
+    sizes = [len(group) for group in grouped(texts([40] * 130 + [GROUP_CHARACTERS // 2] * 3))]
+    assert sizes == [128, 3, 2]

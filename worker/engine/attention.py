@@ -1,0 +1,164 @@
+"""Attention on a CPU: every row over its own sequence's keys and values, just as far as it is long.
+
+A row is one token of one sequence, of a prompt or newly sampled: both are computed alike, so where a prompt
+is cut, and what runs beside it, cannot change a bit. Memory's speed limits it: keys and values are read once,
+in the order in which they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from worker.engine.compiling import OWN_CODE, each_thread, inlined, threaded
+from worker.engine.floats import exponential, float_of_rank, narrow, rank, widen
+
+BLOCK = 32  # positions that lie together in the cache
+UNROLLED = 4  # keys at once
+
+
+@inlined
+def store(row: Any, projected: Any, keys: Any, values: Any, tables: Any, positions: Any) -> None:
+    """Write a row's key and value, the second and third part of projected, into the cache."""
+    heads, head_dim = keys.shape[1], keys.shape[3]
+    page, place = tables[row, positions[row] // BLOCK], positions[row] % BLOCK
+    for head in range(heads):
+        key, value = keys[page, head, place], values[page, head, place]
+        for i in range(head_dim):
+            key[i] = narrow(widen(projected[row, (heads + head) * head_dim + i]), keys[0, 0, 0, 0])
+            value[i] = narrow(widen(projected[row, (2 * heads + head) * head_dim + i]), values[0, 0, 0, 0])
+
+
+@inlined
+def score(query: Any, keys: Any, scores: Any, head_dim: int) -> None:
+    """query [head_dim] on keys [BLOCK, head_dim], to scores [BLOCK]."""
+    for at in range(0, BLOCK, UNROLLED):
+        first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for i in range(head_dim):
+            number = query[i]
+            first += number * widen(keys[at, i])
+            second += number * widen(keys[at + 1, i])
+            third += number * widen(keys[at + 2, i])
+            fourth += number * widen(keys[at + 3, i])
+        scores[at], scores[at + 1], scores[at + 2], scores[at + 3] = first, second, third, fourth
+
+
+@inlined
+def softmax(scores: Any, length: int) -> None:
+    """Scores to weights, in place, [length]. What lies beyond belongs to nobody, or to a sequence that is gone."""
+    highest = rank(scores[0])
+    for at in range(length):
+        highest = max(highest, rank(scores[at]))
+    largest = float_of_rank(highest)
+    total = np.float32(0)
+    for at in range(length):
+        weight = exponential(scores[at] - largest)
+        scores[at] = weight
+        total += weight
+    share = np.float32(1) / total
+    for at in range(length):
+        scores[at] *= share
+
+
+@inlined
+def mix(weights: Any, values: Any, length: int, sums: Any, head_dim: int) -> None:
+    """Add the first values [BLOCK, head_dim], by their weights [BLOCK], to sums [head_dim]."""
+    whole = length - length % UNROLLED
+    for at in range(0, whole, UNROLLED):
+        first, second, third, fourth = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
+        for i in range(head_dim):
+            sums[i] += (
+                first * widen(values[at, i])
+                + second * widen(values[at + 1, i])
+                + third * widen(values[at + 2, i])
+                + fourth * widen(values[at + 3, i])
+            )
+    for at in range(whole, length):
+        for i in range(head_dim):
+            sums[i] += weights[at] * widen(values[at, i])
+
+
+@inlined
+def attend_rows(
+    rows: Any,
+    projected: Any,
+    keys: Any,
+    values: Any,
+    tables: Any,
+    positions: Any,
+    scale: Any,
+    mixed: Any,
+    head_dim: int,
+) -> None:
+    heads, longest = keys.shape[1], tables.shape[1] * BLOCK
+    query = np.empty((heads, head_dim), np.float32)
+    scores = np.empty((heads, longest), np.float32)
+    sums = np.empty((heads, head_dim), np.float32)
+    for row in range(rows[0], rows[1]):
+        length = positions[row] + 1
+        pages = (length + BLOCK - 1) // BLOCK
+        for head in range(heads):
+            for i in range(head_dim):
+                query[head, i] = scale * widen(projected[row, head * head_dim + i])
+                sums[head, i] = np.float32(0)
+        for page in range(pages):
+            for head in range(heads):
+                score(query[head], keys[tables[row, page], head], scores[head, page * BLOCK :], head_dim)
+        for head in range(heads):
+            softmax(scores[head], length)
+        for page in range(pages):
+            used = min(BLOCK, length - page * BLOCK)
+            for head in range(heads):
+                mix(scores[head, page * BLOCK :], values[tables[row, page], head], used, sums[head], head_dim)
+        for head in range(heads):
+            for i in range(head_dim):
+                mixed[row, head * head_dim + i] = narrow(sums[head, i], mixed[0, 0])
+
+
+@threaded
+def attend_64(
+    projected: Any, keys: Any, values: Any, tables: Any, positions: Any, cuts: Any, scale: Any, mixed: Any
+) -> None:
+    for thread in each_thread(cuts.shape[0] - 1):
+        for row in range(cuts[thread], cuts[thread + 1]):
+            store(row, projected, keys, values, tables, positions)
+    for thread in each_thread(cuts.shape[0] - 1):
+        attend_rows(cuts[thread : thread + 2], projected, keys, values, tables, positions, scale, mixed, 64)
+
+
+@threaded
+def attend_any(
+    projected: Any, keys: Any, values: Any, tables: Any, positions: Any, cuts: Any, scale: Any, mixed: Any
+) -> None:
+    for thread in each_thread(cuts.shape[0] - 1):
+        for row in range(cuts[thread], cuts[thread + 1]):
+            store(row, projected, keys, values, tables, positions)
+    for thread in each_thread(cuts.shape[0] - 1):
+        rows = cuts[thread : thread + 2]
+        attend_rows(rows, projected, keys, values, tables, positions, scale, mixed, keys.shape[3])
+
+
+def attention(head_dim: int) -> Callable[..., None]:
+    """The compiled function for heads of that many numbers; every published GPT-2 has 64.
+
+    Its arguments:
+        projected: [rows, 3 * heads * head_dim]: queries, keys and values.
+        keys, values: [blocks, heads, BLOCK, head_dim]: one layer's cache; the rows' own are written first.
+        tables: [rows, blocks a sequence], int32: where each row's sequence lies in the cache.
+        positions: [rows], int64: a row sees positions 0 to its own.
+        cuts: [threads + 1], int64: the rows of each thread.
+        scale: what queries are multiplied by, float32.
+        mixed: [rows, heads * head_dim]: the result.
+
+    Numbers are float32, or uint16, which stands for bfloat16; sums are float32 in any case.
+    """
+    return attend_64 if head_dim == OWN_CODE else attend_any
+
+
+def cut(positions: Any, threads: int) -> Any:
+    """Cut rows among threads so that each reads about as many positions. Returns [threads + 1], int64."""
+    read = np.cumsum(positions + 1)
+    shares = np.arange(1, threads) * (read[-1] / threads)
+    return np.concatenate([[0], np.searchsorted(read, shares, side="right"), [len(positions)]]).astype(np.int64)

@@ -1,0 +1,102 @@
+"""How this engine's loops are compiled: by numba, for the CPU at hand, once, by a process of their own.
+
+Code that numba has just compiled may round otherwise than the same code read back from disk, since it is optimised
+once more on its way there. So a text would depend on which process compiled first. Here every process reads back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import llvmlite.binding
+import numba
+import structlog
+
+log = structlog.get_logger()
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+"""Sums may be ordered as the vector unit likes, the same way for each row. Infinities and NaN stay what they are."""
+
+OWN_CODE = 64  # the one size of heads that attention has code of its own for
+COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
+
+
+def _folder() -> Path:
+    """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else a temporary folder.
+
+    numba notices a changed file, but not a changed function of another file that was compiled into it: the folder is
+    named after all that may have gone in.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    host = (llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())
+    digest.update(repr((host, numba.__version__, llvmlite.__version__, sys.version)).encode())
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
+    folder = parent if COMPILING in os.environ else parent / digest.hexdigest()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))
+    return folder
+
+
+FOLDER = _folder()
+numba.config.CACHE_DIR = str(FOLDER)
+
+
+def ensure_compiled(dtype: str, head_dim: int) -> None:
+    """Have the loops for a model compiled and on disk, before this process calls any of them.
+
+    Takes half a minute, the first time on a machine and after a change of this engine.
+    """
+    done = FOLDER / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"
+    if COMPILING in os.environ or done.exists():
+        return
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if done.exists():
+            return
+        log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
+        command = [sys.executable, "-P", "-m", "worker.engine.warming", dtype, str(head_dim)]
+        environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(FOLDER)}
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            log.warning("could not compile the engine ahead; texts may differ in rare last bits", error=ended.stderr)
+        else:
+            done.touch()
+
+
+def inlined(function: Function) -> Function:
+    """A small function that becomes part of those that call it."""
+    return cast("Function", numba.njit(inline="always", fastmath=FAST)(function))
+
+
+def called(function: Function) -> Function:
+    """A function that compiled ones call. It is not kept by itself: those that call it keep their own copy."""
+    return cast("Function", numba.njit(nogil=True, fastmath=FAST)(function))
+
+
+def compiled(function: Function) -> Function:
+    """A function of one thread that Python calls."""
+    return cast("Function", numba.njit(nogil=True, fastmath=FAST, cache=True)(function))
+
+
+def threaded(function: Function) -> Function:
+    """A function that Python calls, and whose loops over `each_thread` run on torch's own OpenMP threads."""
+    return cast("Function", numba.njit(parallel=True, nogil=True, fastmath=FAST, cache=True)(function))
+
+
+each_thread = numba.prange

@@ -1,0 +1,120 @@
+"""Numbers inside compiled loops: bfloat16 as the upper half of a float32, and a fast exponential.
+
+Compiled with numba for the machine at hand, since torch has no kernels for the loops of this engine. The same
+input gives the same bits wherever it stands in an array: nothing here depends on place or length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from worker.engine.compiling import inlined
+
+LOG2_E = np.float32(1.4426950408889634)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+EXP_LEAST = np.float32(-87.0)  # below it a float32 exponential is subnormal: it counts as 0
+ONE_HALF = np.float32(0.5)
+POLYNOMIAL = tuple(
+    np.float32(value)
+    for value in (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1)
+)
+P0, P1, P2, P3, P4, P5 = POLYNOMIAL
+
+
+def as_array(tensor: torch.Tensor) -> Any:
+    """The same memory as a numpy array; bfloat16, which numpy does not have, as uint16."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def float_of_bits(_context: Any, _bits: Any) -> tuple[Any, Callable[..., Any]]:
+    """The float32 with these 32 bits."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits_of_float(_context: Any, _number: Any) -> tuple[Any, Callable[..., Any]]:
+    """The 32 bits of a float32."""
+
+    def generate(_target: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+def widen(number: Any) -> Any:
+    """A float32 from a float32, or from a bfloat16's 16 bits."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(widen, inline="always")  # type: ignore[untyped-decorator]
+def _widen(number: Any) -> Callable[[Any], Any]:
+    def half(number: Any) -> Any:
+        return float_of_bits(np.uint32(number) << np.uint32(16))
+
+    def whole(number: Any) -> Any:
+        return number
+
+    return half if number == types.uint16 else whole
+
+
+def narrow(number: Any, like: Any) -> Any:
+    """A float32 as it is stored in an array of numbers such as `like`; bfloat16 is rounded to the nearest, to even."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(narrow, inline="always")  # type: ignore[untyped-decorator]
+def _narrow(number: Any, like: Any) -> Callable[[Any, Any], Any]:
+    def rounded(number: Any, like: Any) -> Any:
+        bits = bits_of_float(number)
+        even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16((bits + even) >> np.uint32(16))
+
+    def whole(number: Any, like: Any) -> Any:
+        return number
+
+    return rounded if like == types.uint16 else whole
+
+
+@inlined
+def rank(number: Any) -> Any:
+    """An int32 that is ordered as float32 numbers are: compiled code compares many integers at once."""
+    bits = np.int32(bits_of_float(number))
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@inlined
+def float_of_rank(place: Any) -> Any:
+    """The float32 that has this rank."""
+    return float_of_bits(np.uint32(place ^ ((place >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+
+
+@inlined
+def exponential(number: Any) -> Any:
+    """exp of a float32 from -87 to 88, to about one unit in the last place; below -87 it is 0.
+
+    Cephes' expf (Moshier 1992): reduction by ln 2, then a polynomial of degree 7.
+    """
+    held = max(number, EXP_LEAST)
+    power = np.floor(held * LOG2_E + ONE_HALF)
+    rest = held - power * LN2_HIGH - power * LN2_LOW
+    series = P0
+    series = series * rest + P1
+    series = series * rest + P2
+    series = series * rest + P3
+    series = series * rest + P4
+    series = series * rest + P5
+    series = series * rest * rest + rest + np.float32(1.0)
+    scale = float_of_bits(np.uint32((np.int32(power) + np.int32(127)) << np.int32(23)))
+    return series * scale if number > EXP_LEAST else np.float32(0.0)
