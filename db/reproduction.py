@@ -1,0 +1,121 @@
+"""Reading stored outputs with everything it takes to make them again, and drawing a sample of a job's.
+
+Knows no engine, and does not judge what comes out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from heapq import nsmallest
+
+from sqlalchemy import func, select
+
+from contract.errors import UsageError
+from contract.spec import Provenance, SamplingSettings
+from db.jobs import get_job, stored_settings
+from db.models import Output, Prompt
+from db.models import Provenance as ProvenanceTable
+from db.session import Database
+
+CHUNK_OUTPUTS = 1000
+"""Outputs read by one statement: SQLite limits how many values it may hold."""
+
+_MADE_BY = tuple(field.name for field in fields(Provenance))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRecord:
+    """One output as it was generated, whatever a person decided of it later."""
+
+    id: int
+    job_id: int
+    prompt: str
+    settings: SamplingSettings  # the job's, with the row's own laid over them
+    seed: int  # the output's
+    text: str
+    finish_reason: str
+    tokens: int
+    mean_logprob: float | None
+    made_by: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Some of a job's outputs, drawn at random."""
+
+    ids: tuple[int, ...]  # ascending
+    total: int  # outputs that the job has
+
+
+def draw_outputs(database: Database, job_id: int, count: int, seed: int) -> Draw:
+    """`count` of a job's outputs, or all where it has fewer. The same outputs and seed give the same draw.
+
+    Raises:
+        UsageError: there is no such job.
+    """
+    get_job(database, job_id)
+    mine = Output.job_id == job_id
+    with database.read() as connection:
+        total = connection.scalar(select(func.count()).select_from(Output).where(mine)) or 0
+        ids = connection.execute(select(Output.id).where(mine), execution_options={"yield_per": CHUNK_OUTPUTS})
+        drawn = nsmallest(count, ids.scalars(), key=lambda output: _lot(seed, output))
+    return Draw(tuple(sorted(drawn)), total)
+
+
+def _lot(seed: int, output: int) -> bytes:
+    """What an output draws; the smallest win. Unlike a generator's sample, it is the same in every Python."""
+    return hashlib.blake2b(f"{seed} {output}".encode(), digest_size=16).digest()
+
+
+def output_records(database: Database, ids: Sequence[int]) -> list[OutputRecord]:
+    """The outputs of those ids, each once, in that order.
+
+    Raises:
+        UsageError: naming the ids that no output has.
+    """
+    wanted = list(dict.fromkeys(ids))
+    found: dict[int, OutputRecord] = {}
+    bases: dict[int, SamplingSettings] = {}
+    for first in range(0, len(wanted), CHUNK_OUTPUTS):
+        for record in _read(database, wanted[first : first + CHUNK_OUTPUTS], bases):
+            found[record.id] = record
+    missing = [number for number in wanted if number not in found]
+    if missing:
+        raise UsageError(_unknown(missing))
+    return [found[number] for number in wanted]
+
+
+def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSettings]) -> list[OutputRecord]:
+    """Those of the outputs that are there. `bases` gathers the settings of the jobs that are met on the way."""
+    own = ("id", "job_id", "seed", "text", "finish_reason", "tokens", "mean_logprob")
+    query = (
+        select(
+            *(Output.__table__.c[name] for name in own),
+            *(Prompt.prompt, Prompt.settings),
+            *(ProvenanceTable.__table__.c[name] for name in _MADE_BY),
+        )
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .join(ProvenanceTable, ProvenanceTable.id == Output.provenance_id)
+        .where(Output.id.in_(ids))
+    )
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    for job_id in {row.job_id for row in rows} - bases.keys():
+        bases[job_id] = get_job(database, job_id).settings
+    return [
+        OutputRecord(
+            **{name: getattr(row, name) for name in own},
+            prompt=row.prompt,
+            settings=stored_settings(bases[row.job_id], row.settings),
+            made_by=Provenance(**{name: getattr(row, name) for name in _MADE_BY}),
+        )
+        for row in rows
+    ]
+
+
+def _unknown(missing: Sequence[int]) -> str:
+    shown = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
+    what = f"there is no output {shown}" if len(missing) == 1 else f"there are no outputs {shown}"
+    return f"{what}; the lines of an export say their outputs' numbers, as `id`"

@@ -1,0 +1,95 @@
+"""`reproduce`: stored outputs made again, and compared."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.errors import ExitCode, UsageError
+from inkmill import options as o
+
+if TYPE_CHECKING:
+    from db.reproduction import Draw
+    from db.session import Database
+
+SAMPLE = 100
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(reproduce)
+
+
+def reproduce(
+    outputs: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="OUTPUT", min=1, max=2**62, help="The outputs' numbers: `id` in an export."),
+    ] = None,
+    job: Annotated[
+        int | None,
+        typer.Option("--job", metavar="JOB", min=1, max=2**62, help="Draw outputs of this job at random instead."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option("--sample", min=1, help=f"How many to draw; {SAMPLE} where it is not said.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="The draw's seed; drawn and printed where it is not given."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="auto = the kind that made each output, where this machine has it.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="auto = each output's own, where it can be run here.")] = "auto",
+    json: o.Json = False,
+) -> None:
+    """Generate stored outputs again from their rows, in this process, and compare. Nothing is stored.
+
+    Ends with 0 where all are the same, with 1 where one is not.
+    """
+    from db.reproduction import output_records
+    from inkmill.commands.submitting import check_device
+    from inkmill.opening import opened
+    from inkmill.reproduction import Report, show
+    from inkmill.reproduction import reproduce as make_again
+
+    _check_choice(outputs, job, sample, seed)
+    check_device(device, dtype)
+    _, database = opened()
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    drawn = None if job is None else _drawn(database, job, sample or SAMPLE, seed)
+    records = output_records(database, drawn.ids if drawn else outputs or ())
+    report = Report(
+        comparisons=make_again(records, device=device, dtype=dtype),
+        job=job,
+        drawn_from=drawn.total if drawn else None,
+        seed=seed if drawn else None,
+    )
+    show(report, json=json)
+    raise typer.Exit(ExitCode.DONE if report.same == len(records) else ExitCode.FAILED)
+
+
+def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None, seed: int | None) -> None:
+    if outputs and job is not None:
+        raise UsageError("reproduce: name outputs, or a job to draw them from (--job JOB); not both")
+    if not outputs and job is None:
+        raise UsageError("reproduce: say what to make again, OUTPUT…, or --job JOB --sample 100")
+    if job is None and (sample, seed) != (None, None):
+        raise UsageError("reproduce: --sample and --seed are for outputs drawn from a job; say --job JOB too")
+
+
+def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
+    from db.jobs import get_job
+    from db.reproduction import draw_outputs
+    from inkmill.display import messages
+
+    drawn = draw_outputs(database, job, sample, seed)
+    if not drawn.ids:
+        raise UsageError(f"job {job} has no outputs, it is {get_job(database, job).status}: nothing to make again")
+    if len(drawn.ids) == drawn.total:
+        messages.print(f"job {job} has {drawn.total:,} outputs: all of them are made again", markup=False)
+    else:
+        messages.print(
+            f"{len(drawn.ids):,} of the {drawn.total:,} outputs of job {job}, drawn with seed {seed}", markup=False
+        )
+    return drawn

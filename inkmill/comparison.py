@@ -1,0 +1,143 @@
+"""A stored output beside the same output made again: whether it is the same, and what differs.
+
+Texts and numbers only; nothing is generated here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from contract.spec import Provenance
+from db.reproduction import OutputRecord
+from worker.engine.sequence import Completion, Fault
+
+RESULT = ("text", "finish_reason", "tokens")
+"""What has to be the same."""
+
+CIRCUMSTANCES = ("revision", "engine", "torch", "device", "isa", "dtype")
+"""What can be the reason where something is not."""
+
+AROUND = 20
+"""Characters shown before and after the place where two texts part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not as it was."""
+
+    what: str  # of RESULT or CIRCUMSTANCES
+    stored: str | int
+    here: str | int
+    at: int | None = None  # of texts: how many characters at their beginning are the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One output, stored and made again."""
+
+    id: int
+    job_id: int
+    differs: tuple[Difference, ...]
+    stored_logprob: float | None
+    here_logprob: float | None  # None = no text came out
+    fault: str | None = None  # why no text came out
+
+    @property
+    def same(self) -> bool:
+        """Whether text, finish_reason and tokens are. Neither the mean log-probability nor what made it counts."""
+        return self.fault is None and not any(difference.what in RESULT for difference in self.differs)
+
+
+def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) -> Comparison:
+    """A record beside what an engine made of its prompt, settings and seed; `here` is what that was made by."""
+    fault = result.reason if isinstance(result, Fault) else None
+    outcome = () if isinstance(result, Fault) else _differences(RESULT, record, result)
+    return Comparison(
+        id=record.id,
+        job_id=record.job_id,
+        differs=(*outcome, *_differences(CIRCUMSTANCES, record.made_by, here)),
+        stored_logprob=record.mean_logprob,
+        here_logprob=None if isinstance(result, Fault) else result.mean_logprob,
+        fault=fault,
+    )
+
+
+def _differences(names: tuple[str, ...], stored: object, here: object) -> tuple[Difference, ...]:
+    pairs = ((name, getattr(stored, name), getattr(here, name)) for name in names)
+    return tuple(
+        Difference(name, then, now, _alike(then, now) if name == "text" else None)
+        for name, then, now in pairs
+        if then != now
+    )
+
+
+def _alike(stored: str, here: str) -> int:
+    """How many characters two texts begin with alike."""
+    parting = (place for place, (one, other) in enumerate(zip(stored, here, strict=False)) if one != other)
+    return next(parting, min(len(stored), len(here)))
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as one object of `reproduce --json`."""
+    return {
+        "id": comparison.id,
+        "job": comparison.job_id,
+        "same": comparison.same,
+        "differs": [
+            {name: value for name, value in asdict(difference).items() if value is not None}
+            for difference in comparison.differs
+        ],
+        "mean_logprob": {"stored": comparison.stored_logprob, "here": comparison.here_logprob},
+        "fault": comparison.fault,
+    }
+
+
+def as_lines(comparison: Comparison) -> Iterator[str]:
+    """The comparison for people."""
+    yield f"output {comparison.id}: {'the same' if comparison.same else 'different'}"
+    if comparison.fault is not None:
+        yield f"  no text came out: {comparison.fault}"
+    for difference in comparison.differs:
+        yield from _lines(difference)
+    if not comparison.same:
+        if not any(difference.what in CIRCUMSTANCES for difference in comparison.differs):
+            yield f"  what made it is the same here: {', '.join(CIRCUMSTANCES)}"
+        if comparison.stored_logprob is not None and comparison.here_logprob is not None:
+            stored, here = comparison.stored_logprob, comparison.here_logprob
+            yield _row("mean_logprob", f"stored {stored:.4f}, here {here:.4f}")
+
+
+def changed_since(comparisons: Iterable[Comparison]) -> Iterator[str]:
+    """What made outputs and is another here, for people: a line for each change, with how many outputs it concerns."""
+    changes = (d for comparison in comparisons for d in comparison.differs if d.what in CIRCUMSTANCES)
+    for change, count in Counter(changes).items():
+        for line in _lines(change):
+            yield f"{line} ({count:,} of them)"
+
+
+def _lines(difference: Difference) -> Iterator[str]:
+    stored, here = difference.stored, difference.here
+    if difference.at is None:
+        yield _row(difference.what, f"stored {_shown(stored)}, here {_shown(here)}")
+        return
+    parted = f"the same up to character {difference.at:,}" if difference.at else "different from the first character"
+    yield _row(difference.what, parted)
+    yield _row("", f"stored  {_excerpt(str(stored), difference.at)}")
+    yield _row("", f"here    {_excerpt(str(here), difference.at)}")
+
+
+def _row(name: str, said: str) -> str:
+    return f"  {name:<15}{said}"
+
+
+def _shown(value: str | int) -> str:
+    return "nothing" if value == "" else str(value)  # a GPU has no instruction set
+
+
+def _excerpt(text: str, at: int) -> str:
+    """A text around a place. Quoted: a line break, or a terminal's control character, must not act here."""
+    first, last = max(0, at - AROUND), at + AROUND
+    return f"{'…' if first else ''}{text[first:last]!r}{'…' if last < len(text) else ''}"

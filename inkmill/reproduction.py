@@ -1,0 +1,154 @@
+"""`inkmill reproduce`: stored outputs made again by an engine in this process, and compared.
+
+Beside `inkmill try` the one place of the front door that loads torch. Which outputs, the command and SQL decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import product
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from contract.errors import ModelUnavailable
+from db.reproduction import OutputRecord
+from inkmill.comparison import Comparison, as_json, as_lines, changed_since, compare
+from inkmill.display import Progress, messages, print_json
+
+if TYPE_CHECKING:
+    from worker.engine.loading import Loaded
+
+SLOTS = 64
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A model and the ways to run it, the best ones first: outputs of one setup are made together."""
+
+    model: str
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Outputs compared, and where they come from."""
+
+    comparisons: Sequence[Comparison]
+    job: int | None = None  # None = the outputs were named one by one
+    drawn_from: int | None = None  # outputs that the job has
+    seed: int | None = None  # of the draw
+
+    @property
+    def same(self) -> int:
+        return sum(comparison.same for comparison in self.comparisons)
+
+
+def reproduce(records: Sequence[OutputRecord], *, device: str = AUTO, dtype: str = AUTO) -> list[Comparison]:
+    """Makes outputs again and compares them, in their order.
+
+    Args:
+        device: "auto" = the kind that made each output, where it is here.
+        dtype: "auto" = each output's own, where it can be run here.
+
+    Raises:
+        ModelUnavailable: where a model cannot be loaded.
+    """
+    if find_spec("torch") is None:
+        raise ModelUnavailable("torch is not installed, and reproducing needs it: pip install 'inkmill[worker]'")
+    groups: dict[Setup, list[OutputRecord]] = {}
+    for record in records:
+        groups.setdefault(_setup(record, device, dtype), []).append(record)
+    found: dict[int, Comparison] = {}
+    with Progress() as progress:
+        for setup, group in groups.items():
+            progress.say(f"loading {setup.model}")
+            for comparison in _made_again(setup, group):
+                found[comparison.id] = comparison
+                progress.say(f"{len(found):,} of {len(records):,} outputs made again", now=False)
+    return [found[record.id] for record in records]
+
+
+def _setup(record: OutputRecord, device: str, dtype: str) -> Setup:
+    made_by = record.made_by
+    kind = made_by.device.partition(":")[0]  # "cuda:NVIDIA H200" -> "cuda"
+    own_devices = (kind,) if kind == "cpu" else (kind, AUTO)  # every machine has a CPU
+    return Setup(
+        model=made_by.model,
+        devices=own_devices if device == AUTO else (device,),
+        dtypes=(made_by.dtype, AUTO) if dtype == AUTO else (dtype,),
+    )
+
+
+def _made_again(setup: Setup, records: Sequence[OutputRecord]) -> Iterator[Comparison]:
+    from worker.engine.sequence import Request
+
+    loaded = _load(setup, slots=min(len(records), SLOTS))
+    _warn_of_revisions(setup.model, records, loaded.provenance.revision)
+    by_key: dict[Hashable, OutputRecord] = {record.id: record for record in records}
+    engine = loaded.engine
+    engine.add(Request(key=r.id, prompt=r.prompt, settings=r.settings, seed=r.seed) for r in records)
+    while engine.pending:
+        for result in engine.step():
+            yield compare(by_key[result.key], result, loaded.provenance)
+
+
+def _load(setup: Setup, slots: int) -> Loaded:
+    """The model in the first of the setup's ways that is possible here."""
+    from worker.engine.loading import load_engine
+
+    refusals: list[ModelUnavailable] = []
+    for dtype, device in product(setup.dtypes, setup.devices):
+        try:
+            loaded = load_engine(setup.model, device, dtype, slots=slots)
+        except ModelUnavailable as error:
+            refusals.append(error)
+            continue
+        if refusals:
+            messages.print(
+                f"warning: {setup.model} cannot be run as it was ({refusals[0]}); "
+                f"it is run on {loaded.provenance.device} in {loaded.provenance.dtype}",
+                markup=False,
+            )
+        return loaded
+    raise refusals[-1]  # the last way asks least of the machine: what it lacks is the model
+
+
+def _warn_of_revisions(model: str, records: Sequence[OutputRecord], here: str) -> None:
+    for revision, count in Counter(record.made_by.revision for record in records).items():
+        if revision != here:
+            messages.print(
+                f"warning: the model {model} is another one now: {count:,} of these outputs were made by its "
+                f"revision {revision}, here it is {here}",
+                markup=False,
+            )
+
+
+def show(report: Report, *, json: bool) -> None:
+    """Prints a report on standard output. Of outputs drawn from a job, people are shown the different ones alone."""
+    if json:
+        print_json(
+            {
+                "job": report.job,
+                "drawn_from": report.drawn_from,
+                "seed": report.seed,
+                "total": len(report.comparisons),
+                "same": report.same,
+                "outputs": [as_json(comparison) for comparison in report.comparisons],
+            }
+        )
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for comparison in report.comparisons:
+        if report.job is None or not comparison.same:
+            for line in as_lines(comparison):
+                console.print(line, markup=False)
+    console.print(f"{report.same:,} of {len(report.comparisons):,} the same", markup=False)
+    if report.job is not None:
+        for line in changed_since(report.comparisons):
+            console.print(line, markup=False)
