@@ -13,12 +13,17 @@ DEMO_HOME ?= .demo
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install-dev clean bench-ingest
+PEERS := bench/.peers
+PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
+CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
+
+.PHONY: demo test check install-dev clean bench-ingest bench-engine bench-peers
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
+	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Inkmill needs Python 3.11 or newer; say make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -54,6 +59,35 @@ test: check
 bench-ingest: $(VENV)/.dev
 	$(BIN)/python -m bench.ingest
 
+bench-engine: $(VENV)/.dev
+	$(BIN)/python -m bench.engine
+
+# Each peer in an environment of its own, pinned to the last package; the converters, which need torch, in a third.
+bench-peers: $(PEERS)/openvino/.installed $(PEERS)/ctranslate2/.installed $(PEER_MODELS)
+
+$(PEERS)/%/.installed: bench/peers/%.txt
+	@echo "installing into $(PEERS)/$*"
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+# torch with what it needs, as above; and without torchvision, which the converters ask for and do not use here.
+$(PEERS)/convert/.torch: constraints.txt
+	$(PYTHON) -m venv $(PEERS)/convert
+	$(PEERS)/convert/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(PEERS)/convert/.installed: $(PEERS)/convert/.torch
+
+$(PEERS)/models/gpt2/tokenizer.json: bench/random_gpt2.py | $(VENV)/.dev
+	$(BIN)/python -m bench.random_gpt2 $(@D)
+
+$(PEERS)/models/openvino-%/openvino_model.xml: $(PEERS)/models/gpt2/tokenizer.json $(PEERS)/convert/.installed
+	$(CONVERT)/optimum-cli export openvino --model $(<D) --task text-generation-with-past --weight-format $* $(@D)
+
+$(PEERS)/models/ctranslate2-int8/model.bin: $(PEERS)/models/gpt2/tokenizer.json $(PEERS)/convert/.installed
+	$(CONVERT)/ct2-transformers-converter --model $(<D) --quantization int8 --output_dir $(@D) --force
+
 clean:
 	-test -x $(BIN)/inkmill && INKMILL_HOME=$(DEMO_HOME) $(BIN)/inkmill stop
-	rm -rf $(VENV) $(DEMO_HOME) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(DEMO_HOME) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,130 @@
+"""The engines that are measured: what each is called, which interpreter and model it runs with, its best settings.
+
+Starts them. What they are given and how the figures are read is for `bench.engine` to say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HOME = Path(__file__).parent / ".peers"  # what `make bench-peers` builds
+MODELS = HOME / "models"
+CHECKPOINT = MODELS / "gpt2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One row of the table."""
+
+    name: str
+    dtype: str
+    module: str  # it is run as `python -m`
+    environment: str | None = None  # a folder of HOME; None = the environment that this runs in
+    model: Path = CHECKPOINT
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> bool:
+        return self.module == "bench.ours"
+
+    @property
+    def python(self) -> str:
+        return str(HOME / self.environment / "bin" / "python") if self.environment else sys.executable
+
+    @property
+    def there(self) -> bool:
+        return Path(self.python).exists() and self.model.exists()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one run of an engine gave."""
+
+    version: str
+    speed: dict[str, float]  # workload -> tokens a second
+    peak_mb: float
+    others: float  # cores that other processes kept busy meanwhile
+
+
+def _openvino(dtype: str, model: str, step_tokens: int, sequences: int, **properties: str) -> Engine:
+    scheduler = {"max_num_batched_tokens": step_tokens, "max_num_seqs": sequences, "cache_size": 4}  # GB
+    return Engine(
+        name=f"openvino-{dtype}",
+        dtype=dtype,
+        module="bench.peers.openvino",
+        environment="openvino",
+        model=MODELS / model,
+        options={"scheduler": scheduler, "properties": properties},
+    )
+
+
+def _transformers(name: str, *, by_length: bool) -> Engine:
+    options = {"batch": 32, "by_length": by_length}
+    return Engine(name=name, dtype="bf16", module="bench.peers.transformers", options=options)
+
+
+ENGINES = (
+    *(Engine(name=f"ours-{dtype}", dtype=dtype, module="bench.ours") for dtype in ("bf16", "int8", "fp32")),
+    _transformers("transformers", by_length=False),
+    _transformers("transformers-sorted", by_length=True),
+    # Activations are quantised too, in groups: without, it is a third slower.
+    _openvino("int8", "openvino-int8", step_tokens=512, sequences=128, DYNAMIC_QUANTIZATION_GROUP_SIZE="128"),
+    _openvino("bf16", "openvino-fp32", step_tokens=1024, sequences=256),
+    _openvino("fp32", "openvino-fp32", step_tokens=256, sequences=128),
+    Engine(
+        name="ctranslate2",
+        dtype="int8",
+        module="bench.peers.ctranslate2",
+        environment="ctranslate2",
+        model=MODELS / "ctranslate2-int8",
+        options={"workers": 2, "batch": 32},
+    ),
+)
+
+
+def run(engine: Engine, order: Mapping[str, Any]) -> Result:
+    """Runs one engine in a process of its own.
+
+    Raises:
+        RuntimeError: it failed; the message ends with what it said.
+    """
+    sent = dict(order) | {"model": str(engine.model), "dtype": engine.dtype, "options": engine.options}
+    report, others = started([engine.python, "-m", engine.module], json.dumps(sent))
+    speed = {name: report["tokens"][name] / seconds for name, seconds in report["seconds"].items()}
+    return Result(version=report["engine"], speed=speed, peak_mb=report["peak_mb"], others=others)
+
+
+def started(command: list[str], sent: str = "") -> tuple[dict[str, Any], float]:
+    """Runs a command that prints one JSON line, and gives that and the cores that others kept busy meanwhile.
+
+    Raises:
+        RuntimeError: the command failed; the message ends with what it said.
+    """
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    start, busy, own = time.perf_counter(), _busy(), _of_children()
+    done = subprocess.run(command, input=sent, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    others = (_busy() - busy - _of_children() + own) / (time.perf_counter() - start)
+    return json.loads(done.stdout.splitlines()[-1]), max(0.0, others)
+
+
+def _busy() -> float:
+    """Seconds that all cores together have worked so far, for whomever."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system)
+
+
+def _of_children() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.children_user + times.children_system)

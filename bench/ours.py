@@ -1,0 +1,47 @@
+"""Our own engine as it is measured: `python -m bench.ours`, an order on standard input.
+
+It is given text and gives text back, as in a job: unlike its peers it pays for both within the time measured.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.peers.protocol import Engine, Order, Workload, answer
+from bench.random_gpt2 import first_word, words
+from contract.spec import SamplingSettings
+from worker.engine.loading import load_engine
+from worker.engine.sequence import Fault, Request
+
+
+def load(order: Order) -> Engine:
+    loaded = load_engine(order["model"], device="cpu", dtype=order["dtype"], threads=order["threads"])
+    engine, spelled, first = loaded.engine, words(), first_word()
+
+    def request(index: int, prompt: list[int], length: int) -> Request:
+        text = "".join(spelled[number - first] for number in prompt)
+        return Request(index, text, _settings(length, order["sampling"]), seed=index)
+
+    def write(workload: Workload) -> list[int]:
+        prompts, lengths = workload["prompts"], workload["lengths"]
+        engine.add([request(index, *pair) for index, pair in enumerate(zip(prompts, lengths, strict=True))])
+        written = [0] * len(prompts)
+        while engine.pending:
+            for report in engine.step():
+                if isinstance(report, Fault):
+                    raise RuntimeError(f"prompt {report.key}: {report.reason}")
+                if report.prompt_tokens != len(prompts[int(str(report.key))]):
+                    raise RuntimeError(f"prompt {report.key} was read as {report.prompt_tokens} tokens")
+                written[int(str(report.key))] = report.tokens
+        return written
+
+    return Engine(loaded.provenance.engine, write)
+
+
+def _settings(length: int, sampling: dict[str, Any]) -> SamplingSettings:
+    # A minimum that is the maximum bans the end of text at every step: the engine's own way, and not a free one.
+    return SamplingSettings(max_new_tokens=length, min_new_tokens=length, **sampling)
+
+
+if __name__ == "__main__":
+    answer(load)
