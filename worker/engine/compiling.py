@@ -35,9 +35,10 @@ def _folder() -> Path:
     """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else a temporary folder.
 
     numba notices a changed file, but not a changed function of another file that was compiled into it: the folder is
-    named after all that may have gone in.
+    named after all that may have gone in. And after where this package lies, since numba looks for the code of each
+    place apart: what another installation of the same version has compiled would not be found.
     """
-    digest = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(str(Path(__file__).parent).encode(), digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     host = (llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())

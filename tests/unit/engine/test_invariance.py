@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import torch
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
+from worker.engine import compiling
 from worker.engine.attention import attend_64, attend_any
 from worker.engine.linear import finish, quantise
 from worker.engine.norm import add_and_norm, products
@@ -109,3 +113,17 @@ def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, al
     assert len(run_all(model.engine(5), mixed_requests())) == len(alone)
     assert [sum(loop.stats.cache_misses.values()) for loop in loops] == before
     assert any(loop.stats.cache_hits for loop in loops)
+
+
+def test_another_installation_keeps_its_compiled_code_apart(tmp_path: Path) -> None:
+    """numba would not find there what this one has compiled, and two kinds of code would be mixed."""
+    package = Path(compiling.__file__).parent
+    other = shutil.copytree(package, tmp_path / "worker" / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    (other.parent / "__init__.py").touch()
+    show = "from worker.engine.compiling import FOLDER; print(FOLDER)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {show}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(done.stdout.strip()).parent == compiling.FOLDER.parent
+    assert Path(done.stdout.strip()) != compiling.FOLDER
