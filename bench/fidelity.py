@@ -109,7 +109,8 @@ def next_token_logits(loaded: Loaded, tokens: Sequence[int]) -> torch.Tensor:
     cache.reserve(0, len(tokens))
     rows = Rows(tokens=np.array(tokens), positions=places, slots=np.zeros_like(places), wanted=places)
     logits = model.forward(rows, cache)
-    return logits.values.float() + torch.from_numpy(logits.offsets)[:, None]
+    scales = 1 if logits.scales is None else torch.from_numpy(logits.scales)[:, None]
+    return logits.values.float() * scales + torch.from_numpy(logits.offsets)[:, None]
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from worker.engine.attention import attention, cut
 from worker.engine.floats import as_array
 from worker.engine.forward import Logits
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.linear import linear
+from worker.engine.linear import NONE, Given, given, linear
 from worker.engine.sampler import sample
 from worker.engine.sampling_state import SamplingState
 
@@ -69,9 +69,8 @@ def layers() -> list[Pair]:
         plain, ours = [], []
         for inputs, outputs, gelu in SHAPES:
             weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
-            packed = linear(weight, bias, dtype, gelu, THREADS)
-            rows = torch.randn(ROWS, inputs)
-            ours.append((packed, rows.to(torch.float32 if dtype == "int8" else kind)))
+            packed, rows = linear(weight, bias, dtype, THREADS), torch.randn(ROWS, inputs)
+            ours.append((packed.activated if gelu else packed, given(rows, dtype, THREADS)))
             plain.append((rows.to(kind), weight.to(kind), bias.to(kind), gelu))
 
         def theirs(plain: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = plain) -> None:
@@ -79,7 +78,7 @@ def layers() -> list[Pair]:
                 result = F.linear(rows, weight, bias)
                 F.gelu(result, approximate="tanh") if gelu else None
 
-        def own(ours: list[tuple[Callable[[torch.Tensor], object], torch.Tensor]] = ours) -> None:
+        def own(ours: list[tuple[Callable[[Given], object], Given]] = ours) -> None:
             for layer, rows in ours * LAYERS:
                 layer(rows)
 
@@ -91,7 +90,7 @@ def layers() -> list[Pair]:
 def heads() -> list[Pair]:
     """The head: float32 is what keeps GPT-2's logits exact where their mean is not taken out."""
     weight, rows = torch.randn(VOCABULARY, WIDTH) / 20, torch.randn(ROWS, WIDTH)
-    packed, half = linear(weight, None, "bf16", False, THREADS), rows.bfloat16()
+    packed, half = linear(weight, None, "bf16", THREADS), Given(rows.bfloat16())
     return [Pair("head, bf16 centred", "F.linear in fp32", lambda: F.linear(rows, weight), lambda: packed(half))]
 
 
@@ -112,7 +111,7 @@ def attentions() -> list[Pair]:
         for layer in range(LAYERS):
             keys, values = as_array(cache.keys[layer]), as_array(cache.values[layer])
             places = (cache.tables, positions, cuts)
-            attend(as_array(projected), keys, values, *places, np.float32(0.125), as_array(mixed))
+            attend(as_array(projected), NONE, NONE, keys, values, *places, np.float32(0.125), as_array(mixed), NONE)
 
     longest = int(positions.max()) + 1
     keys, values = (torch.randn(LAYERS, ROWS, HEADS, longest, HEAD_DIM).bfloat16() for _ in range(2))

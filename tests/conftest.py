@@ -21,6 +21,9 @@ from sqlalchemy import URL, make_url
 
 from db.session import Database, open_database
 
+# Several test processes share the cores: threads of torch that spin while they wait would keep the others from them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 TEMPLATE = "inkmill_template"
 HASTY = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 """A test's database need not survive a power cut."""

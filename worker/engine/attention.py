@@ -14,6 +14,7 @@ import numpy as np
 
 from worker.engine.compiling import OWN_CODE, each_thread, inlined, threaded
 from worker.engine.floats import exponential, float_of_rank, narrow, rank, widen
+from worker.engine.whole import finish, note, put
 
 BLOCK = 32  # positions that lie together in the cache
 UNROLLED = 4  # keys at once
@@ -90,6 +91,7 @@ def attend_rows(
     positions: Any,
     scale: Any,
     mixed: Any,
+    scales: Any,
     head_dim: int,
 ) -> None:
     heads, longest = keys.shape[1], tables.shape[1] * BLOCK
@@ -112,47 +114,68 @@ def attend_rows(
             used = min(BLOCK, length - page * BLOCK)
             for head in range(heads):
                 mix(scores[head, page * BLOCK :], values[tables[row, page], head], used, sums[head], head_dim)
-        for head in range(heads):
-            for i in range(head_dim):
-                mixed[row, head * head_dim + i] = narrow(sums[head, i], mixed[0, 0])
+        note(scales, row, put(sums.reshape(-1), mixed[row]))
 
 
 @threaded
 def attend_64(
-    projected: Any, keys: Any, values: Any, tables: Any, positions: Any, cuts: Any, scale: Any, mixed: Any
+    projected: Any,
+    factors: Any,
+    shift: Any,
+    keys: Any,
+    values: Any,
+    tables: Any,
+    positions: Any,
+    cuts: Any,
+    scale: Any,
+    mixed: Any,
+    scales: Any,
 ) -> None:
     for thread in each_thread(cuts.shape[0] - 1):
         for row in range(cuts[thread], cuts[thread + 1]):
+            finish(projected[row], factors, shift, row)
             store(row, projected, keys, values, tables, positions)
     for thread in each_thread(cuts.shape[0] - 1):
-        attend_rows(cuts[thread : thread + 2], projected, keys, values, tables, positions, scale, mixed, 64)
+        attend_rows(cuts[thread : thread + 2], projected, keys, values, tables, positions, scale, mixed, scales, 64)
 
 
 @threaded
 def attend_any(
-    projected: Any, keys: Any, values: Any, tables: Any, positions: Any, cuts: Any, scale: Any, mixed: Any
+    projected: Any,
+    factors: Any,
+    shift: Any,
+    keys: Any,
+    values: Any,
+    tables: Any,
+    positions: Any,
+    cuts: Any,
+    scale: Any,
+    mixed: Any,
+    scales: Any,
 ) -> None:
     for thread in each_thread(cuts.shape[0] - 1):
         for row in range(cuts[thread], cuts[thread + 1]):
+            finish(projected[row], factors, shift, row)
             store(row, projected, keys, values, tables, positions)
     for thread in each_thread(cuts.shape[0] - 1):
         rows = cuts[thread : thread + 2]
-        attend_rows(rows, projected, keys, values, tables, positions, scale, mixed, keys.shape[3])
+        attend_rows(rows, projected, keys, values, tables, positions, scale, mixed, scales, keys.shape[3])
 
 
 def attention(head_dim: int) -> Callable[..., None]:
     """The compiled function for heads of that many numbers; every published GPT-2 has 64.
 
     Its arguments:
-        projected: [rows, 3 * heads * head_dim]: queries, keys and values.
+        projected: [rows, 3 * heads * head_dim]: queries, keys and values; changed where they have factors.
+        factors, shift: those of projected; see worker.engine.whole.
         keys, values: [blocks, heads, BLOCK, head_dim]: one layer's cache; the rows' own are written first.
         tables: [rows, blocks a sequence], int32: where each row's sequence lies in the cache.
         positions: [rows], int64: a row sees positions 0 to its own.
         cuts: [threads + 1], int64: the rows of each thread.
         scale: what queries are multiplied by, float32.
-        mixed: [rows, heads * head_dim]: the result.
+        mixed: [rows, heads * head_dim]: the result; scales: [rows] where that is of whole numbers.
 
-    Numbers are float32, or uint16, which stands for bfloat16; sums are float32 in any case.
+    Numbers are float32, or uint16, which stands for bfloat16; mixed may be uint8. Sums are float32 in any case.
     """
     return attend_64 if head_dim == OWN_CODE else attend_any
 

@@ -26,7 +26,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Logits:
-    """The logit of token t in row r is values[r, t] + offsets[r].
+    """The logit of token t in row r is values[r, t] * scales[r] + offsets[r].
 
     bfloat16 has 8 bits, and GPT-2's logits lie around -100, where neighbouring bfloat16 numbers are 0.5
     apart. With their mean kept apart they lie around 0.
@@ -34,3 +34,4 @@ class Logits:
 
     values: torch.Tensor  # [rows, vocabulary], float32 or bfloat16
     offsets: npt.NDArray[np.float32]  # [rows]
+    scales: npt.NDArray[np.float32] | None = None  # [rows]; None where they are 1

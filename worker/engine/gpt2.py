@@ -18,14 +18,17 @@ from worker.engine.compiling import ensure_compiled
 from worker.engine.floats import as_array
 from worker.engine.forward import Logits, Numbers, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.linear import BLOCK, MULTIPLE, PART, Blocked, Linear, linear, rows_are_independent
-from worker.engine.norm import add_and_norm, products
+from worker.engine.linear import BLOCK, PART, Blocked, Given, Linear, Made, given, linear, room, row_multiple, trial
+from worker.engine.norm import add_and_norm, embed, products
 from worker.engine.sampler import Choice, sample
 from worker.engine.sampling_state import SamplingState
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 
 DTYPES = ("fp32", "bf16", "int8")
+
+MULTIPLES_FOUND: dict[tuple[Any, ...], int | None] = {}
+"""What was found of layers of some shape, GELU, dtype and number of threads; their weights do not matter."""
 
 
 def unsupported(config: Any) -> str | None:
@@ -55,7 +58,7 @@ class Layer:
     qkv: Linear  # width to 3 * width
     attention_out: Linear  # width to width
     mlp_norm: Norm
-    mlp_in: Linear  # width to inner, with GELU
+    mlp_in: Linear  # width to inner; GELU follows
     mlp_out: Linear  # inner to width
     attention_scale: np.float32
 
@@ -76,7 +79,6 @@ class GPT2:
         self.heads, self.width = config.n_head, config.n_embd
         self.positions, self.vocabulary = config.n_positions, config.vocab_size
         self._epsilon = np.float32(config.layer_norm_epsilon)
-        self._rows_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
         stored = torch.float32 if dtype == "fp32" else torch.bfloat16
         self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, stored)
         ensure_compiled(dtype, self.cache_shape.head_dim)
@@ -90,7 +92,8 @@ class GPT2:
         self._norm = builder.norm("transformer.ln_f")
         head = weights.get("lm_head.weight", tokens).float()  # [vocabulary, width]
         self._centre = head.mean(dim=0)  # [width]
-        centred = [(part - self._centre).to(self._rows_dtype) for part in torch.split(head, PART)]
+        kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+        centred = [(part - self._centre).to(kind) for part in torch.split(head, PART)]
         self._head = builder.linear(torch.cat(centred), None)
         self.multiple = builder.multiple
 
@@ -102,21 +105,21 @@ class GPT2:
         """Compute rows, and store their keys and values."""
         count = len(rows.tokens)
         hidden = self._embed(rows)  # [padded, width], float32
-        normed = torch.empty(hidden.shape, dtype=self._rows_dtype)
-        mixed = torch.zeros(hidden.shape, dtype=self._rows_dtype)
-        tables, cuts = cache.tables[rows.slots], cut(rows.positions, self.threads)
-        addition = hidden[:0]
+        normed, mixed = (room(hidden.shape, self.dtype) for _ in range(2))
+        places = (cache.tables[rows.slots], rows.positions, cut(rows.positions, self.threads))
+        addition = Made(hidden[:0])
         for index, layer in enumerate(self._layers):
             self._add_and_norm(hidden, addition, layer.attention_norm, normed)
-            projected = layer.qkv(normed)[:count]  # [rows, 3 * width]
-            keys, values = as_array(cache.keys[index]), as_array(cache.values[index])
-            places = (tables, rows.positions, cuts)
-            self._attend(as_array(projected), keys, values, *places, layer.attention_scale, as_array(mixed))
+            projected = layer.qkv(normed).first(count)  # [rows, 3 * width]
+            stored = (as_array(cache.keys[index]), as_array(cache.values[index]))
+            self._attend(
+                *projected.parts, *stored, *places, layer.attention_scale, as_array(mixed.values), mixed.scales
+            )
             if layer is self._layers[-1]:  # of the other rows only the keys and values matter
                 chosen = self._chosen(rows.wanted)
-                hidden, mixed, normed = hidden[chosen], mixed[chosen], normed[: len(chosen)]
+                hidden, mixed, normed = hidden[chosen], mixed.chosen(chosen), normed.first(len(chosen))
             self._add_and_norm(hidden, layer.attention_out(mixed), layer.mlp_norm, normed)
-            addition = layer.mlp_out(layer.mlp_in(normed))
+            addition = layer.mlp_out(layer.mlp_in.activated(normed))
         return self._logits(hidden, addition, len(rows.wanted))
 
     def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
@@ -124,29 +127,30 @@ class GPT2:
         return sample(logits, states)
 
     def _embed(self, rows: Rows) -> torch.Tensor:
-        hidden = torch.zeros(self._padded(len(rows.tokens)), self.width)
-        tokens, positions = torch.from_numpy(rows.tokens), torch.from_numpy(rows.positions)
-        hidden[: len(tokens)] = self._tokens[tokens].float() + self._places[positions].float()
+        hidden = torch.empty(self._padded(len(rows.tokens)), self.width)
+        tables = (as_array(self._tokens), as_array(self._places))
+        embed(*tables, rows.tokens, rows.positions, self.threads, hidden.numpy())
         return hidden
 
     def _padded(self, rows: int) -> int:
         """How many rows to compute where `rows` are needed."""
         return -(-rows // self.multiple) * self.multiple
 
-    def _add_and_norm(self, hidden: torch.Tensor, addition: torch.Tensor, norm: Norm, normed: torch.Tensor) -> None:
-        parts = (as_array(hidden), as_array(addition), norm.weight, norm.bias)
-        add_and_norm(*parts, self._epsilon, self.threads, as_array(normed))
+    def _add_and_norm(self, hidden: torch.Tensor, addition: Made, norm: Norm, normed: Given) -> None:
+        parts = (hidden.numpy(), *addition.parts, norm.weight, norm.bias)
+        add_and_norm(*parts, self._epsilon, self.threads, as_array(normed.values), normed.scales)
 
     def _chosen(self, wanted: Numbers) -> torch.Tensor:
         """The wanted rows, and row 0 as often as it takes to fill up their number."""
         return torch.from_numpy(np.concatenate([wanted, np.zeros(self._padded(len(wanted)) - len(wanted), np.int64)]))
 
-    def _logits(self, hidden: torch.Tensor, addition: torch.Tensor, count: int) -> Logits:
-        normed = torch.empty(hidden.shape)
+    def _logits(self, hidden: torch.Tensor, addition: Made, count: int) -> Logits:
+        normed = Given(torch.empty(hidden.shape))
         self._add_and_norm(hidden, addition, self._norm, normed)
         offsets = np.empty(count, np.float32)
-        products(normed.numpy()[:count], self._centre.numpy(), offsets)
-        return Logits(self._head(normed.to(self._rows_dtype))[:count], offsets)
+        products(normed.values.numpy()[:count], self._centre.numpy(), offsets)
+        made = self._head(given(normed.values, self.dtype, self.threads)).first(count)
+        return Logits(made.values, offsets, made.scales if len(made.scales) else None)
 
 
 class _Builder:
@@ -154,8 +158,7 @@ class _Builder:
 
     def __init__(self, config: Any, weights: dict[str, torch.Tensor], dtype: str, threads: int) -> None:
         self._config, self._weights, self._dtype, self._threads = config, weights, dtype, threads
-        self._checked: dict[tuple[torch.Size, bool], bool] = {}
-        self.multiple = MULTIPLE
+        self.multiple = 1
 
     def layer(self, index: int) -> Layer:
         prefix, config = f"transformer.h.{index}", self._config
@@ -175,15 +178,14 @@ class _Builder:
         return Norm(*(part.to(torch.float32, copy=True).numpy() for part in parts))
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool = False) -> Linear:
-        layer = linear(weight, bias, self._dtype, gelu, self._threads)
-        shape = (weight.shape, gelu)
-        if shape not in self._checked:
-            rows_dtype = torch.bfloat16 if self._dtype == "bf16" else torch.float32
-            self._checked[shape] = rows_are_independent(layer, weight.shape[1], rows_dtype)
-        if self._checked[shape]:
-            return layer
-        self.multiple = BLOCK
-        return Blocked(layer)
+        layer = linear(weight, bias, self._dtype, self._threads)
+        kind = (*weight.shape, gelu, self._dtype, self._threads)
+        if kind not in MULTIPLES_FOUND:
+            product = layer.activated if gelu else layer
+            MULTIPLES_FOUND[kind] = row_multiple(product, trial(weight.shape[1], self._dtype, self._threads))
+        multiple = MULTIPLES_FOUND[kind]
+        self.multiple = max(self.multiple, multiple or BLOCK)
+        return layer if multiple else Blocked(layer)
 
     def _affine(self, name: str, gelu: bool = False) -> Linear:
         # transformers keeps GPT-2's linear layers as [in, out].

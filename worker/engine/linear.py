@@ -6,7 +6,8 @@ because another kernel is chosen: what is known here is how many rows a product 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,11 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from worker.engine.compiling import each_thread, inlined, threaded
-from worker.engine.floats import as_array, exponential, float_of_rank, rank, widen
+from worker.engine.floats import as_array, exponential
+from worker.engine.whole import ZERO, finish, put
 
-MULTIPLE = 8
-"""On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads.
-(oneDNN's and MKL's float32 products take other kernels for one row, or for 1 to 3 rows left to a thread.)"""
+MULTIPLES = (2, 8)
+"""On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads; with few
+threads those in multiples of 2 do. (oneDNN's and MKL's products take other kernels for one row, or for 1 to 3 rows
+left to a thread.) Fewer rows are padding where multiples are small: the first that holds is taken."""
 
 BLOCK = 64
 """Where that does not hold, every product has exactly this many rows, so that no number can matter."""
@@ -26,56 +29,99 @@ BLOCK = 64
 EXPECTED_ROWS = 64  # what weights are packed for
 LEAST_SCALE = 1e-12
 PART = 4096
+NONE: Any = np.empty(0, np.float32)  # in the place of scales, where numbers have none
+
+
+def _none() -> Any:
+    return NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a product is given: numbers as they are, or whole numbers around ZERO and a scale for each row."""
+
+    values: torch.Tensor  # [rows, in]: float32, bfloat16 or uint8
+    scales: Any = field(default_factory=_none)  # [rows], float32, with uint8; else [0]
+
+    def chosen(self, rows: torch.Tensor) -> Given:
+        return Given(self.values[rows], self.scales[rows.numpy()] if len(self.scales) else NONE)
+
+    def first(self, count: int) -> Given:
+        return Given(self.values[:count], self.scales[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a product makes: numbers as they are, or ones that are still to be multiplied by the scale of their row,
+    before the shift is added. Whoever reads them does that in passing."""
+
+    values: torch.Tensor  # [rows, out], float32 or bfloat16
+    scales: Any = field(default_factory=_none)  # [rows], float32, or [0]
+    shift: Any = field(default_factory=_none)  # [out], float32, or [0]
+
+    def first(self, count: int) -> Made:
+        return Made(self.values[:count], self.scales[:count], self.shift)
+
+    @property
+    def parts(self) -> tuple[Any, Any, Any]:
+        """For compiled code."""
+        return as_array(self.values), self.scales, self.shift
 
 
 class Linear(Protocol):
-    """[rows, in] to [rows, out]. Rows are float32 or bfloat16, in the dtype that the model computes in."""
+    """[rows, in] to [rows, out]."""
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, rows: Given) -> Made: ...
+
+    def activated(self, rows: Given) -> Given:
+        """The same with GPT-2's activation after it, as the next product is given it."""
+        ...
 
 
-def linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: str, gelu: bool, threads: int) -> Linear:
+def linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: str, threads: int) -> Linear:
     """A layer in the fastest form that this build of torch has.
 
     Args:
         weight: [out, in], float32.
         bias: [out], float32.
         dtype: "fp32", "bf16" or "int8".
-        gelu: whether GPT-2's activation follows.
+        threads: how many share the work between products.
     """
     if dtype == "int8":
-        return Int8(weight, bias, gelu, threads)
+        return Int8(weight, bias, threads)
     onednn: Any = torch.backends.mkldnn
     kind = Packed if onednn.is_available() else Plain
-    return kind(weight, bias, torch.bfloat16 if dtype == "bf16" else torch.float32, gelu)
+    return kind(weight, bias, torch.bfloat16 if dtype == "bf16" else torch.float32)
 
 
 class Packed:
     """oneDNN's product with the weight in the layout that its kernel reads, and GELU fused where wanted."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, gelu: bool) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         """weight: [out, in], float32; bias: [out], float32."""
         ops: Any = torch.ops.mkldnn
         self._weight = ops._reorder_linear_weight(weight.to(dtype).contiguous(), EXPECTED_ROWS)
         self._bias = None if bias is None else bias.to(dtype)
-        self._activation: tuple[Any, ...] = ("gelu", [], "tanh") if gelu else ("none", [], "")
         self._product = ops._linear_pointwise
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self._product(rows, self._weight, self._bias, *self._activation)
-        return result
+    def __call__(self, rows: Given) -> Made:
+        return Made(self._product(rows.values, self._weight, self._bias, "none", [], ""))
+
+    def activated(self, rows: Given) -> Given:
+        return Given(self._product(rows.values, self._weight, self._bias, "gelu", [], "tanh"))
 
 
 class Plain:
     """torch's own product, for builds of torch without oneDNN."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype, gelu: bool) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         self._weight, self._bias = weight.to(dtype), None if bias is None else bias.to(dtype)
-        self._gelu = gelu
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        product = F.linear(rows, self._weight, self._bias)
-        return F.gelu(product, approximate="tanh") if self._gelu else product
+    def __call__(self, rows: Given) -> Made:
+        return Made(F.linear(rows.values, self._weight, self._bias))
+
+    def activated(self, rows: Given) -> Given:
+        return Given(F.gelu(self(rows).values, approximate="tanh"))
 
 
 class Int8:
@@ -85,9 +131,7 @@ class Int8:
     for the whole tensor, as dynamic quantisation usually has, would let them leak into each other.
     """
 
-    ZERO = 128  # activations are stored as uint8: with int8 oneDNN has no fast kernel
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool, threads: int) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, threads: int) -> None:
         ops: Any = torch.ops.onednn
         scales = (weight.abs().amax(dim=1) / 127).clamp_min(LEAST_SCALE)  # [out]
         whole = torch.empty(weight.shape, dtype=torch.int8)
@@ -96,17 +140,19 @@ class Int8:
             whole[part] = torch.round(weight[part] / scales[part, None]).to(torch.int8)
         self._weight = ops.qlinear_prepack(whole, None)
         self._scales, self._zeros = scales.float(), torch.zeros(len(scales), dtype=torch.int32)
-        self._bias = (torch.zeros(len(scales)) if bias is None else bias.float()).numpy()
-        self._product, self._gelu, self._threads = ops.qlinear_pointwise, gelu, threads
+        self._shift = (torch.zeros(len(scales)) if bias is None else bias.float()).numpy()
+        self._product, self._threads = ops.qlinear_pointwise, threads
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        whole = torch.empty(rows.shape, dtype=torch.uint8)
-        scales = np.empty(rows.shape[0], np.float32)
-        quantise(as_array(rows), self._threads, whole.numpy(), scales)
-        result: torch.Tensor = self._product(
-            whole, 1.0, self.ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    def __call__(self, rows: Given) -> Made:
+        sums = self._product(
+            rows.values, 1.0, ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        finish(result.numpy(), scales, self._bias, self._gelu, self._threads)
+        return Made(sums, rows.scales, self._shift)
+
+    def activated(self, rows: Given) -> Given:
+        made = self(rows)
+        result = room(made.values.shape, "int8")
+        activate(*made.parts, self._threads, result.values.numpy(), result.scales)
         return result
 
 
@@ -116,39 +162,70 @@ class Blocked:
     def __init__(self, layer: Linear) -> None:
         self._layer = layer
 
-    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
-        blocks: Any = torch.split(rows, BLOCK)
-        return torch.cat([self._layer(block) for block in blocks])
+    def __call__(self, rows: Given) -> Made:
+        made = [self._layer(block) for block in _blocks(rows)]
+        scales = np.concatenate([part.scales for part in made])
+        return Made(torch.cat([part.values for part in made]), scales, made[0].shift)
+
+    def activated(self, rows: Given) -> Given:
+        made = [self._layer.activated(block) for block in _blocks(rows)]
+        return Given(torch.cat([part.values for part in made]), np.concatenate([part.scales for part in made]))
 
 
-def rows_are_independent(layer: Linear, inputs: int, dtype: torch.dtype) -> bool:
-    """Try it: products of few rows against the same rows among many."""
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(BLOCK * 4, inputs, generator=generator).to(dtype)
-    many = layer(rows)
-    return all(torch.equal(layer(rows[-count:].clone()), many[-count:]) for count in _counts())
+def _blocks(rows: Given) -> list[Given]:
+    starts = range(0, len(rows.values), BLOCK)
+    return [Given(rows.values[at : at + BLOCK], rows.scales[at : at + BLOCK]) for at in starts]
 
 
-def _counts() -> Sequence[int]:
-    return (MULTIPLE, 2 * MULTIPLE, 3 * MULTIPLE, 5 * MULTIPLE, BLOCK, BLOCK + MULTIPLE, 2 * BLOCK)
+def room(shape: Sequence[int], dtype: str) -> Given:
+    """Room for what a product of that dtype is given; shape: [rows, in]."""
+    kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.uint8}[dtype]
+    return Given(torch.zeros(*shape, dtype=kind), np.zeros(shape[0], np.float32) if dtype == "int8" else NONE)
+
+
+def given(rows: torch.Tensor, dtype: str, threads: int) -> Given:
+    """Rows [rows, in], float32, as a product of that dtype is given them."""
+    if dtype != "int8":
+        return Given(rows.to(torch.bfloat16) if dtype == "bf16" else rows)
+    result = room(rows.shape, dtype)
+    quantise(rows.numpy(), threads, result.values.numpy(), result.scales)
+    return result
+
+
+def row_multiple(product: Callable[[Given], Made | Given], rows: Given) -> int | None:
+    """The least of MULTIPLES in which rows come out alike, however many they are; None where none does.
+
+    It is tried: products of few of these rows against the same rows among all of them.
+    """
+    many = product(rows).values
+
+    def alike(count: int) -> bool:
+        few = Given(rows.values[-count:].clone(), rows.scales[-count:])
+        return torch.equal(product(few).values, many[-count:])
+
+    for multiple in MULTIPLES:
+        if all(alike(count) for count in _counts(multiple)):
+            return multiple
+    return None
+
+
+def trial(width: int, dtype: str, threads: int) -> Given:
+    """Rows to try a product with."""
+    return given(torch.randn(4 * BLOCK, width, generator=torch.Generator().manual_seed(0)), dtype, threads)
+
+
+def _counts(multiple: int) -> Sequence[int]:
+    """Numbers of rows, the small ones all, since a thread gets fewer still."""
+    return [multiple * times for times in (*range(1, 17), 21, 29)] + [BLOCK + multiple, 2 * BLOCK - multiple]
 
 
 @threaded
 def quantise(rows: Any, threads: int, whole: Any, scales: Any) -> None:
-    """Rows [rows, in] to 8 bits: whole [rows, in], uint8 around 128, and scales [rows], float32."""
-    count, width = rows.shape
+    """Rows [rows, in], float32, to 8 bits: whole [rows, in], uint8 around ZERO, and scales [rows], float32."""
+    count = rows.shape[0]
     for thread in each_thread(threads):
         for row in range(count * thread // threads, count * (thread + 1) // threads):
-            numbers, result = rows[row], whole[row]
-            highest = rank(np.float32(1e-12))
-            for i in range(width):
-                highest = max(highest, rank(abs(widen(numbers[i]))))
-            largest = float_of_rank(highest)
-            scales[row] = largest / np.float32(127)
-            factor = np.float32(127) / largest
-            for i in range(width):
-                # Adding 128.5 and cutting rounds to the nearest.
-                result[i] = np.uint8(np.int32(widen(numbers[i]) * factor + np.float32(128.5)))
+            scales[row] = put(rows[row], whole[row])
 
 
 @inlined
@@ -161,14 +238,13 @@ def gelu_new(number: Any) -> Any:
 
 
 @threaded
-def finish(products: Any, scales: Any, bias: Any, gelu: bool, threads: int) -> None:
-    """Scale products [rows, out] by row, add the bias [out], and apply GELU where wanted, in place."""
+def activate(products: Any, factors: Any, shift: Any, threads: int, whole: Any, scales: Any) -> None:
+    """Finish products [rows, width], apply GELU, and quantise what comes out; products are changed."""
     count, width = products.shape
     for thread in each_thread(threads):
         for row in range(count * thread // threads, count * (thread + 1) // threads):
-            numbers, scale = products[row], scales[row]
+            numbers = products[row]
+            finish(numbers, factors, shift, row)
             for i in range(width):
-                numbers[i] = numbers[i] * scale + bias[i]
-            if gelu:
-                for i in range(width):
-                    numbers[i] = gelu_new(numbers[i])
+                numbers[i] = gelu_new(numbers[i])
+            scales[row] = put(numbers, whole[row])

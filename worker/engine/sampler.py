@@ -67,6 +67,7 @@ def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exc
     sample_rows(
         as_array(logits.values),
         logits.offsets,
+        np.ones(rows, np.float32) if logits.scales is None else logits.scales,
         np.array([state.record for state in states], RECORD),
         np.array([state.step for state in states]),
         uniform([state.seed for state in states], [state.step for state in states]),
@@ -180,9 +181,9 @@ def choose(logits: Any, maxima: Any, own: Any, number: float, weights: Any, toke
 
 
 @called
-def load(values: Any, offset: Any, logits: Any) -> None:
+def load(values: Any, scale: Any, offset: Any, logits: Any) -> None:
     for i in range(len(values)):
-        logits[i] = widen(values[i]) + offset
+        logits[i] = widen(values[i]) * scale + offset
 
 
 @called
@@ -197,6 +198,7 @@ def all_known(tokens: Any, vocabulary: int) -> bool:
 def sample_rows(
     values: Any,
     offsets: Any,
+    scales: Any,
     settings: Any,
     steps: Any,
     numbers: Any,
@@ -237,7 +239,7 @@ def sample_rows(
             if not (known and all_known(banned, vocabulary) and all_known(favoured, vocabulary)):
                 chosen[row] = NO_SUCH_TOKEN
                 continue
-            load(values[row], offsets[row], flat)
+            load(values[row], scales[row], offsets[row], flat)
             group_maxima(logits, maxima)
             largest = flat[first_of_the_largest(logits, maxima)]
             total = total_weight(logits, largest)
@@ -270,4 +272,4 @@ def sample_rows(
                     continue
             token = choose(logits, maxima, own, numbers[row], weights, tokens)
             chosen[row] = token
-            logprobs[row] = widen(values[row, token]) + offsets[row] - level
+            logprobs[row] = widen(values[row, token]) * scales[row] + offsets[row] - level

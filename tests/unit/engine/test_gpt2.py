@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tiny_models import Tiny, load_tiny, make_gpt2
 
 from worker.engine.forward import Rows
 from worker.engine.gpt2 import DTYPES, GPT2, unsupported
-from worker.engine.linear import BLOCK, MULTIPLE, Blocked, linear, rows_are_independent
+from worker.engine.linear import BLOCK, Blocked, Given, Made, given, linear, row_multiple, trial
+from worker.engine.whole import ZERO
 
 PROMPTS = ["Once upon a time", "x", "The river turned the wheel, and the wheel turned the stone. " * 3]
 
@@ -50,7 +52,8 @@ class Writing:
             wanted=ends - 1,
         )
         logits = self.model.forward(rows, self.cache)
-        return logits.values.float().numpy() + logits.offsets[:, None]
+        scales = 1 if logits.scales is None else logits.scales[:, None]
+        return logits.values.float().numpy() * scales + logits.offsets[:, None]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: ",".join(shape) or "plain")
@@ -139,17 +142,29 @@ def test_linear_layers_are_bit_identical_for_every_padded_number_of_rows(
     inputs: int, outputs: int, gelu: bool, dtype: str
 ) -> None:
     torch.manual_seed(0)
-    layer = linear(torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs), dtype, gelu, 2)
-    rows = torch.randn(256, inputs).to(torch.bfloat16 if dtype == "bf16" else torch.float32)
-    independent = rows_are_independent(layer, inputs, rows.dtype)
+    layer = linear(torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs), dtype, 2)
+    rows = trial(inputs, dtype, 2)
+    multiple = row_multiple(layer.activated if gelu else layer, rows)
     variants = set()
-    for count in range(MULTIPLE if independent else BLOCK, 257, MULTIPLE * 3 if independent else BLOCK):
+    for count in range(multiple, 257, multiple * 3) if multiple else range(BLOCK, 257, BLOCK):
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            used = layer if independent else Blocked(layer)
-            variants.add(used(rows[-count:].clone())[-1].float().numpy().tobytes())
+            used = layer if multiple else Blocked(layer)
+            few = Given(rows.values[-count:].clone(), rows.scales[-count:])
+            made = used.activated(few) if gelu else used(few)
+            variants.add(made.values[-1].float().numpy().tobytes() + made.scales[-1:].tobytes())
     torch.set_num_threads(2)
     assert len(variants) == 1
+
+
+def as_float(made: Made | Given) -> torch.Tensor:
+    """The numbers that these stand for."""
+    if not len(made.scales):
+        return made.values.float()
+    scales = torch.from_numpy(made.scales)[:, None]
+    if isinstance(made, Given):
+        return (made.values.float() - ZERO) * scales
+    return made.values * scales + torch.from_numpy(made.shift)
 
 
 @pytest.mark.parametrize(("dtype", "close"), [("fp32", 1e-5), ("bf16", 2e-2), ("int8", 3e-2)])
@@ -159,35 +174,55 @@ def test_linear_layers_compute_torchs_product(dtype: str, close: float, gelu: bo
     weight, bias, rows = torch.randn(96, 64) / 8, torch.randn(96), torch.randn(16, 64)
     expected = torch.nn.functional.linear(rows, weight, bias)
     expected = torch.nn.functional.gelu(expected, approximate="tanh") if gelu else expected
-    given = rows.to(torch.bfloat16 if dtype == "bf16" else torch.float32)
-    result = linear(weight, bias, dtype, gelu, 2)(given).float()
+    layer, small = linear(weight, bias, dtype, 2), given(rows, dtype, 2)
+    result = as_float(layer.activated(small) if gelu else layer(small))
     assert float((result - expected).abs().max()) < close * float(expected.abs().max())
 
 
 def test_8_bit_activations_have_a_scale_of_their_own_for_each_row() -> None:
     torch.manual_seed(0)
-    layer, row = linear(torch.randn(32, 64), None, "int8", False, 2), torch.randn(1, 64)
+    layer, row = linear(torch.randn(32, 64), None, "int8", 2), torch.randn(1, 64)
     loud = torch.cat([row, torch.full((7, 64), 1e4)])
-    assert torch.equal(layer(row.repeat(8, 1))[0], layer(loud)[0])
+    assert torch.equal(
+        as_float(layer(given(row.repeat(8, 1), "int8", 2)))[0], as_float(layer(given(loud, "int8", 2)))[0]
+    )
+
+
+class Counting:
+    """A layer that rounds as the number of rows has it."""
+
+    def __init__(self, error: Callable[[int], float]) -> None:
+        self.counts: list[int] = []
+        self._error = error
+
+    def __call__(self, rows: Given) -> Made:
+        self.counts.append(len(rows.values))
+        return Made(rows.values * self._error(len(rows.values)))
+
+    def activated(self, rows: Given) -> Given:
+        return Given(self(rows).values)
 
 
 def test_where_row_counts_matter_every_product_has_the_same_number_of_rows() -> None:
-    counts = []
+    layer = Counting(float)
+    assert row_multiple(layer, trial(4, "fp32", 2)) is None
+    layer.counts.clear()
+    three = Given(torch.ones(3 * BLOCK, 4))
+    assert torch.equal(Blocked(layer)(three).values, torch.full((3 * BLOCK, 4), float(BLOCK)))
+    assert layer.counts == [BLOCK] * 3
 
-    def layer(rows: torch.Tensor) -> torch.Tensor:
-        counts.append(len(rows))
-        return rows * len(rows)
 
-    assert not rows_are_independent(layer, 4, torch.float32)
-    counts.clear()
-    assert torch.equal(Blocked(layer)(torch.ones(3 * BLOCK, 4)), torch.full((3 * BLOCK, 4), float(BLOCK)))
-    assert counts == [BLOCK] * 3
+def test_rows_are_padded_to_no_more_than_it_takes() -> None:
+    rows = trial(4, "fp32", 2)
+    assert row_multiple(Counting(lambda count: count % 8 + 1), rows) == 8
+    assert row_multiple(Counting(lambda count: 1), rows) == 2
 
 
 def test_a_model_whose_layers_round_by_row_count_is_padded_to_blocks(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.gpt2.rows_are_independent", lambda *_: False)
+    monkeypatch.setattr("worker.engine.gpt2.MULTIPLES_FOUND", {})
+    monkeypatch.setattr("worker.engine.gpt2.row_multiple", lambda *_: None)
     padded = GPT2(tiny.reference.config, tiny.reference.state_dict())
     tokens = tokens_of(tiny, PROMPTS[0])
     assert padded.multiple == BLOCK

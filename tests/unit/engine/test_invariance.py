@@ -15,7 +15,7 @@ from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
 from worker.engine import compiling
 from worker.engine.attention import attend_64, attend_any
-from worker.engine.linear import finish, quantise
+from worker.engine.linear import activate, quantise
 from worker.engine.norm import add_and_norm, products
 from worker.engine.sampler import sample_rows
 from worker.engine.sequence import Request
@@ -108,7 +108,7 @@ def test_the_mixture_is_not_trivial(alone: dict[Any, Any]) -> None:
 
 def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, alone: dict[Any, Any]) -> None:
     """What numba has just compiled rounds otherwise than what it reads back: all processes must do the same."""
-    loops: list[Any] = [attend_64, attend_any, add_and_norm, products, quantise, finish, sample_rows]
+    loops: list[Any] = [attend_64, attend_any, add_and_norm, products, quantise, activate, sample_rows]
     before = [sum(loop.stats.cache_misses.values()) for loop in loops]  # of other tests, with arrays of their own
     assert len(run_all(model.engine(5), mixed_requests())) == len(alone)
     assert [sum(loop.stats.cache_misses.values()) for loop in loops] == before
