@@ -17,12 +17,13 @@ PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test check install-dev clean bench-ingest bench-engine bench-peers
+.PHONY: demo test browser check install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
+	@echo "make screenshots   a picture of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
 
 $(BIN)/python:
@@ -53,11 +54,23 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+test: check browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Debian's Chromium, for the tests of the review page, where it is missing and may be installed; else they are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ test "$$(id -u)" = 0 && apt-get update -qq && DEBIAN_FRONTEND=noninteractive timeout 200 apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || \
+	echo "THERE IS NO CHROMIUM: the tests of the review page will be skipped; say: apt-get install chromium" >&2
+
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.screenshots docs/screenshots
 
 bench-ingest: $(VENV)/.dev
 	$(BIN)/python -m bench.ingest
+
+bench-reviewing: $(VENV)/.dev
+	$(BIN)/python -m bench.reviewing
 
 bench-engine: $(VENV)/.dev
 	$(BIN)/python -m bench.engine

@@ -54,7 +54,7 @@ def main() -> None:
         prompts = folder / "prompts.jsonl"
         write_prompts(prompts, asked.rows)
         print(f"{asked.rows:,} prompts, {prompts.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
-        with _databases(folder, kinds) as addresses:
+        with databases(folder, kinds) as addresses:
             _idle(found, addresses, folder)
             for number in range(asked.rounds):
                 print(f"round {number + 1}", file=sys.stderr)
@@ -79,7 +79,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _databases(folder: Path, kinds: Iterable[str]) -> Iterator[dict[str, tuple[Address, int | None]]]:
+def databases(folder: Path, kinds: Iterable[str]) -> Iterator[dict[str, tuple[Address, int | None]]]:
     """How to come by a fresh database of each kind, and the process id of its server."""
     numbers = count()
     addresses: dict[str, tuple[Address, int | None]] = {}

@@ -9,6 +9,8 @@ InkmillError                 1  failed
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
 │   └── ModelUnavailable        a model or a classifier that cannot be loaded
+├── Stale                    1  another reviewer decided meanwhile; nothing was stored
+├── ClaimedByOther           1  another reviewer has this output in hand; nothing was stored
 ├── LeaseLost                1  another worker owns the batch now; nothing was stored
 └── PolicyChanged            1  the job's blocklist changed under a scorer; nothing was stored
 
@@ -124,3 +126,24 @@ class LeaseLost(InkmillError):
 
 class PolicyChanged(InkmillError):
     """The job's blocklist is not the one these texts were matched against: nothing was stored."""
+
+
+class Stale(InkmillError):
+    """Another reviewer decided meanwhile: nothing was stored."""
+
+    def __init__(self, output_id: int, *, state: str, version: int, by: str, action: str, at: float | None) -> None:
+        self.output_id, self.state, self.version = output_id, state, version
+        self.by, self.action, self.at = by, action, at  # of the newest entry; "" and None where there is none
+        what = f"{by} made it {state} meanwhile ({action})" if by else f"it is {state} now"
+        super().__init__(f"output {output_id}: {what}; look at it again before you decide")
+
+
+class ClaimedByOther(InkmillError):
+    """Another reviewer has this output in hand: nothing was stored."""
+
+    def __init__(self, output_id: int, *, by: str, seconds: float) -> None:
+        self.output_id, self.by, self.seconds = output_id, by, seconds
+        super().__init__(
+            f"output {output_id}: {by} has it in hand; it is free again in at most {max(seconds, 1):.0f} s, "
+            "or at once when they decide"
+        )

@@ -1,6 +1,7 @@
 """The Celery app, the queues and the hint messages that travel in them.
 
-SQL is the truth. A message holds a batch id, and even that is only a hint: losing, doubling or forging one is harmless.
+SQL is the truth. A message holds a batch id, or names a score request, and even that is only a hint: losing, doubling
+or forging one is harmless.
 Run stock tools on it: `celery -A contract.queue inspect active`.
 """
 
@@ -76,11 +77,16 @@ def make_app(where: Settings) -> Celery:
 app = make_app(settings())
 
 
-def top_up(queue: str, waiting: Sequence[int], celery: Celery | None = None) -> int:
-    """Fills `queue` up to one message for each waiting batch, `MOST_MESSAGES` at most. Returns how many it sent.
+def request_hint(request_id: int) -> str:
+    """How a score message names a score request: an edited text to score, or words to mark."""
+    return f"request-{request_id}"
+
+
+def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = None) -> int:
+    """Fills `queue` up to a message for each waiting batch or request, `MOST_MESSAGES` at most. Returns how many went.
 
     Args:
-        waiting: ids of batches that could be claimed now, the oldest first.
+        waiting: ids of batches, and hints of score requests, that could be claimed now, the oldest first.
 
     Raises:
         QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
@@ -96,8 +102,8 @@ def top_up(queue: str, waiting: Sequence[int], celery: Celery | None = None) -> 
         # The oldest batches have their messages already; those that are missing are the newest of the wanted.
         missing = wanted[there:]
         with celery.amqp.Producer(connection) as producer:
-            for batch_id in missing:
-                celery.send_task(task, args=(batch_id,), queue=queue, producer=producer)
+            for hint in missing:
+                celery.send_task(task, args=(hint,), queue=queue, producer=producer)
     return len(missing)
 
 

@@ -22,10 +22,14 @@ from contract.spec import (
 from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
+from db.review_rows import refresh
+from db.review_tables import Review
 from db.session import Database, now
 
 CHUNK_BATCHES = 64
 CHUNK_TEXTS = 2000
+UNKNOWN_REASON = "unknown"
+"""How a prompt is spoken of that is dead without a reason."""
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
@@ -177,12 +181,13 @@ class Retried:
     texts: int  # unscored texts that are scored again
 
 
-def retry_job(database: Database, job_id: int, *, any_worker: bool = False) -> Retried:
+def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reason: str | None = None) -> Retried:
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
     Args:
         any_worker: let workers of another revision, dtype or device serve it from now on; a job that is still under
             way changes in nothing else.
+        reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
         UsageError: where the job is unknown or not over yet.
@@ -194,7 +199,8 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False) -> R
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    retried = Retried(_requeue_prompts(database, job), _requeue_texts(database, job_id))
+    texts = _requeue_texts(database, job_id) if reason is None else 0
+    retried = Retried(_requeue_prompts(database, job, reason), texts)
     _requeue_job(database, job_id)
     return retried
 
@@ -220,9 +226,12 @@ def _in_held_batches(job_id: int) -> Select[Any]:
     return select(Batch.id).where(Batch.job_id == job_id, Batch.status.in_(held))
 
 
-def _requeue_prompts(database: Database, job: JobRow) -> int:
+def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
     given_up = (PromptStatus.DEAD, PromptStatus.CANCELLED)
     mine = and_(Prompt.job_id == job.id, Prompt.status.in_(given_up), Prompt.batch_id.not_in(_in_held_batches(job.id)))
+    if reason is not None:
+        dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
+        mine = and_(mine, Prompt.status == PromptStatus.DEAD, dead_of_it)
     some = (
         select(Prompt.id, Prompt.batch_id, Prompt.n)
         .where(mine)
@@ -258,6 +267,8 @@ def _requeue_texts(database: Database, job_id: int) -> int:
         Output.job_id == job_id,
         Output.safety == Safety.UNSCORED,
         Prompt.batch_id.not_in(_in_held_batches(job_id)),
+        # Where an edit stands in its place, nobody asks for the score of the text that was generated.
+        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, Review.revision > 0)),
     )
     some = (
         select(Output.id, Output.prompt_id, Prompt.batch_id)
@@ -277,9 +288,10 @@ def _requeue_texts(database: Database, job_id: int) -> int:
 
 
 def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
-    batches = {row.batch_id for row in rows}
+    batches, ids = {row.batch_id for row in rows}, [row.id for row in rows]
     waiting = {"safety": Safety.WAITING.value, "score_faults": 0, "flagged": False, "flag_reasons": None}
-    connection.execute(update(Output).where(Output.id.in_([row.id for row in rows])).values(waiting))
+    connection.execute(update(Output).where(Output.id.in_(ids)).values(waiting))
+    refresh(connection, ids)
     # Done means settled, and these are not any more.
     unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
     connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))

@@ -34,10 +34,6 @@ Id = BigInteger().with_variant(Integer, "sqlite")
 Json = JSON(none_as_null=True)
 
 
-REVIEWABLE = sql("flagged AND decision IS NULL")
-"""The outputs that wait for a person. Queries say it in these words: SQLite knows its partial indexes by them."""
-
-
 class AnyText(TypeDecorator[str]):
     """Text that a model or an exception made. PostgreSQL refuses U+0000, so both store U+FFFD in its place."""
 
@@ -190,23 +186,18 @@ class Output(Base):
     mean_logprob: Mapped[float | None] = mapped_column(Double)
     logprobs: Mapped[list[Any] | None] = mapped_column(Json)
     created_at: Mapped[float] = mapped_column(Double)
-    # How it stands with the classifier and the flag policy, for the review queue.
+    # How it stands with the classifier, the flag policy and people; `reviews` holds the flagged and the decided ones.
     safety: Mapped[str] = mapped_column(Text)
     score_faults: Mapped[int] = mapped_column(Integer, server_default="0")
     flagged: Mapped[bool] = mapped_column(Boolean, server_default=false())
     flag_reasons: Mapped[list[str] | None] = mapped_column(Json)
     top_score: Mapped[float | None] = mapped_column(Double)
-    decision: Mapped[str | None] = mapped_column(Text)
+    decision: Mapped[str | None] = mapped_column(Text)  # that stands: approve, reject, edit, or waiting (an edit)
 
     __table_args__ = (
         UniqueConstraint("prompt_id", "sample_index"),
         Index(None, "job_id", "id"),
-        # The review queue: flagged and undecided, the highest score first.
-        Index("ix_outputs_review", sql("top_score DESC"), "id",
-              sqlite_where=REVIEWABLE, postgresql_where=REVIEWABLE),
-        Index("ix_outputs_review_job", "job_id", sql("top_score DESC"), "id",
-              sqlite_where=REVIEWABLE, postgresql_where=REVIEWABLE),
-    )  # fmt: skip
+    )
 
 
 class Score(Base):

@@ -15,6 +15,7 @@ from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.claims import Claim, fence
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
+from db.review_rows import refresh
 from db.session import Database, now
 
 FAULTS_BEFORE_DEAD = 3
@@ -216,6 +217,7 @@ def save_scores(
         if judged:
             _store_scores(connection, [v for v, _ in judged], classifier, classifier_revision)
             _flag(connection, judged)
+            refresh(connection, [verdict.output_id for verdict, why in judged if why])
             counted = {"scored": Batch.scored + len(judged), "flagged": Batch.flagged + sum(bool(r) for _, r in judged)}
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
 
@@ -278,5 +280,6 @@ def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
             .where(Output.id == output_id, Output.safety == Safety.WAITING)
             .values(safety=Safety.UNSCORED.value, flagged=True, flag_reasons=[UNSCORED])
         ).rowcount
+        refresh(connection, [output_id])
         counted = {"unscored": Batch.unscored + unscored, "flagged": Batch.flagged + unscored}
         connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))

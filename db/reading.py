@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, and_, cast, or_, select, true
+from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, true
 
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs import stored_settings
 from db.models import Output, Prompt, Provenance, Score
+from db.review_rows import standing_edit, standing_text
+from db.review_tables import Decision, Review
 from db.session import Database
 
 CHUNK_PROMPTS = 2000
@@ -20,23 +22,39 @@ FETCHED_ROWS = 1000
 """Rows held at once; without it PostgreSQL's driver would hold a chunk's, and a prompt may have 1,000 outputs."""
 KNOWN_SETTINGS = 4096
 
+WAITING_EDIT = "waiting"
+"""What `outputs.decision` says of an edit whose text is not scored yet: it counts for nothing."""
+APPROVING = ("approve", "edit")
+"""What it says of an output that a person approved as it is, or edited: then its new text is scored too."""
+
 SELECTIONS: dict[str, ColumnElement[bool]] = {
     "all": true(),
     "clean": and_(
         Output.safety == Safety.SCORED,
         ~Output.flagged,
-        or_(Output.decision.is_(None), Output.decision != "reject"),
+        or_(Output.decision.is_(None), Output.decision.in_(APPROVING)),
         Prompt.status != PromptStatus.DEAD,
     ),
     "flagged": Output.flagged == true(),
-    "approved": Output.decision == "approve",
+    "approved": Output.decision.in_(APPROVING),
 }
 """What `--only` can say, as conditions on an output and its prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRecord:
+    """The decision that stands of an output."""
+
+    action: str  # approve, reject, edit
+    by: str
+    at: float  # seconds since the epoch
+    reason: str | None
+    original_text: str | None  # as generated, where the output's text is an edit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredOutput:
-    """One output with its prompt, its scores and what made it."""
+    """One output with its prompt, its scores and what made it. An edit's text stands in place of the generated one."""
 
     id: int
     position: int
@@ -53,12 +71,13 @@ class StoredOutput:
     prompt_tokens: int
     seed: int
     mean_logprob: float | None
-    logprobs: list[Any] | None
-    scores: dict[str, float]
+    logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
+    scores: dict[str, float]  # of the text; empty while an edit waits for its own
     safety: str  # where it is on its way through the classifier: a contract.spec.Safety
     flagged: bool
     flag_reasons: list[str]
     decision: str | None
+    review: ReviewRecord | None
     model: str
     revision: str
     engine: str
@@ -99,39 +118,55 @@ def outputs_in_order(
                 yield _stored_output(row, settings)
 
 
-_OUTPUT = ("id", "sample_index", "text", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
+_OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
            "mean_logprob", "logprobs", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype")
-_PLAIN = (*_OUTPUT, "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
+_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
 
 
 def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[Any]:
-    scores = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == classifier)
+    revision = func.coalesce(Review.revision, 0)
+    scores = and_(Score.output_id == Output.id, Score.revision == revision, Score.classifier == classifier)
+    edit, last = Decision.__table__.alias("edit"), Decision.__table__.alias("last")
     return (
         select(
             *(Output.__table__.c[name] for name in _OUTPUT),
+            standing_text(edit.c).label("text"),
             *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
             *(Score.__table__.c[label] for label in LABELS),
+            last.c.action,
+            last.c.reviewer,
+            last.c.created_at,
+            last.c.reason,
+            case((Review.revision > 0, Output.text)).label("original_text"),
             Output.flag_reasons,
             Prompt.extra,
             cast(Prompt.settings, Text),  # unparsed: most rows say what the row before said
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Provenance, Provenance.id == Output.provenance_id)
+        .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Score, scores)
+        .outerjoin(edit, standing_edit(edit.c))
+        .outerjoin(last, last.c.id == Review.decision_id)
         .where(Prompt.job_id == job_id, chosen)
         .order_by(Prompt.position, Output.sample_index)
     )
 
 
 def _stored_output(row: Sequence[Any], settings: _Settings) -> StoredOutput:
-    *_, flag_reasons, metadata, own = row
+    *_, action, by, at, reason, original, flag_reasons, metadata, own = row
     scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
+    plain = dict(zip(_PLAIN, row, strict=False))
+    if original is not None:
+        plain["logprobs"] = None
+    decided = action and ReviewRecord(action=action, by=by, at=at, reason=reason, original_text=original)
     return StoredOutput(
-        **dict(zip(_PLAIN, row, strict=False)),
+        **plain,
+        review=decided or None,
         metadata=metadata or {},
         settings=settings.of(own),
         scores={label: score for label, score in scores if score is not None},

@@ -14,6 +14,7 @@ from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
+from db.request_claims import take_back_requests
 from db.session import Database, now
 
 EXPIRIES_BEFORE_SUSPECT = 5
@@ -88,6 +89,7 @@ def mark_death(database: Database, worker: str, how: str) -> int:
         ).all()
         ids = [row.id for row in rows]
         take_back(connection, ids, deaths=Batch.deaths + 1)
+        take_back_requests(connection, worker=worker, how=how)
         cancel_where_job_is_cancelling(connection, ids)
         for row in rows:
             # A text whose scoring kills is charged before it is scored, one by one: nothing to halve there.
@@ -102,6 +104,7 @@ def give_back(database: Database, worker: str) -> int:
         held = select(Batch.id).where(HELD, Batch.worker == worker).order_by(Batch.id)
         ids = connection.scalars(held.with_for_update(key_share=True)).all()
         take_back(connection, ids)
+        take_back_requests(connection, worker=worker, charged=False)
         cancel_where_job_is_cancelling(connection, ids)
     return len(ids)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
 
 from contract.blocklist import Blocklist
 from contract.policy import LABELS, flag_reasons, top_score
+from contract.review import State
 from contract.spec import Safety
 from db.batches import recount
 from db.jobs import get_job
 from db.models import Job, Output, Prompt, Score
+from db.review_rows import judge_again, refresh
+from db.review_tables import Review
 from db.session import Database
 
 CHUNK_OUTPUTS = 2000
@@ -47,13 +50,16 @@ def reflag_job(
         with database.write() as connection:
             rows = _chunk(connection, job_id, job.safety, last)
             if not rows:
-                return Reflagged(flagged + _unscored(connection, job_id), changed)
+                break
             last = rows[-1].id
             verdicts = [_verdict(row, thresholds, matcher) for row in rows]
             flagged += sum(verdict["flagged"] for verdict in verdicts)
             different = [v for v, row in zip(verdicts, rows, strict=True) if v["flag_reasons"] != row.flag_reasons]
             changed += len(different)
             _apply(connection, different, {row.batch_id for row in rows})
+    _reflag_edits(database, job_id)
+    with database.read() as connection:
+        return Reflagged(flagged + _others(connection, job_id), changed)
 
 
 def _chunk(connection: Connection, job_id: int, classifier: str, after: int) -> list[Row[Any]]:
@@ -63,9 +69,13 @@ def _chunk(connection: Connection, job_id: int, classifier: str, after: int) -> 
         select(Output.id, Output.text, Output.flag_reasons, Prompt.batch_id, *labels)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Score, scores)
+        .outerjoin(Review, Review.output_id == Output.id)
         .where(Output.job_id == job_id, Output.id > after, Output.safety == Safety.SCORED)
+        .where(or_(Review.output_id.is_(None), Review.revision == 0))
         .order_by(Output.id)
         .limit(CHUNK_OUTPUTS)
+        # An edit that comes to stand meanwhile is flagged after this, by its own scores.
+        .with_for_update(of=Output, key_share=True)
     )
     return list(connection.execute(query))
 
@@ -80,8 +90,29 @@ def _apply(connection: Connection, verdicts: list[dict[str, Any]], batches: set[
     if verdicts:
         connection.execute(update(Output).where(Output.id == bindparam("output")), verdicts)
         recount(connection, batches)
+        refresh(connection, [verdict["output"] for verdict in verdicts])
 
 
-def _unscored(connection: Connection, job_id: int) -> int:
-    unscored = select(Output.id).where(Output.job_id == job_id, Output.safety == Safety.UNSCORED)
-    return len(connection.scalars(unscored).all())
+def _reflag_edits(database: Database, job_id: int) -> None:
+    """Edited texts are flagged by their own scores; those that wait for them, when they have them."""
+    edited = and_(Review.job_id == job_id, Review.revision > 0, Review.state != State.WAITING)
+    some = select(Review.output_id).where(edited).order_by(Review.output_id).limit(CHUNK_OUTPUTS)
+    last = 0
+    while True:
+        with database.write() as connection:
+            ids = connection.scalars(some.where(Review.output_id > last)).all()
+            if not ids:
+                return
+            last = ids[-1]
+            connection.execute(
+                select(Output.id).where(Output.id.in_(ids)).order_by(Output.id).with_for_update(key_share=True)
+            ).all()
+            judge_again(connection, ids)
+
+
+def _others(connection: Connection, job_id: int) -> int:
+    """How many of those are flagged that the policy was not applied to here: unscored ones, and edits."""
+    unscored = and_(Output.job_id == job_id, Output.safety == Safety.UNSCORED, Output.flagged)
+    edited = and_(Review.job_id == job_id, Review.revision > 0, Review.flagged)
+    first = connection.scalars(select(Output.id).where(unscored)).all()
+    return len({*first, *connection.scalars(select(Review.output_id).where(edited))})

@@ -9,8 +9,11 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
+from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
-from db.models import REVIEWABLE, Batch, Job, Output, Prompt
+from db.jobs import UNKNOWN_REASON
+from db.models import Batch, Job, Prompt
+from db.review_tables import Review
 from db.session import Database, now
 
 MOST_REASONS = 20
@@ -104,11 +107,15 @@ def snapshot(database: Database, job_id: int) -> JobSnapshot:
     return found[0]
 
 
-def snapshots(database: Database, job_id: int | None = None, limit: int = 100) -> list[JobSnapshot]:
-    """How the newest jobs stand, newest first."""
+def snapshots(
+    database: Database, job_id: int | None = None, limit: int = 100, before: int | None = None
+) -> list[JobSnapshot]:
+    """How the newest jobs stand, newest first; with `before`, those older than that one."""
     jobs = select(Job.__table__, now().label("now")).order_by(Job.id.desc()).limit(limit)
     if job_id is not None:
         jobs = jobs.where(Job.id == job_id)
+    if before is not None:
+        jobs = jobs.where(Job.id < before)
     with database.read() as connection:
         return [_snapshot(connection, job) for job in connection.execute(jobs).all()]
 
@@ -132,7 +139,7 @@ def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
     )
 
 
-_UNDECIDED = select(func.count()).select_from(Output).where(Output.job_id == bindparam("job"), REVIEWABLE)
+_UNDECIDED = select(func.count()).where(Review.job_id == bindparam("job"), Review.state == State.PENDING)
 
 
 def _undecided(connection: Connection, job_id: int) -> int:
@@ -150,4 +157,4 @@ def _failures(connection: Connection, job_id: int) -> dict[str, int]:
         .order_by(count.desc())
         .limit(MOST_REASONS)
     ).all()
-    return {reason or "unknown": number for reason, number in rows}
+    return {reason or UNKNOWN_REASON: number for reason, number in rows}

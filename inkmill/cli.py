@@ -12,7 +12,18 @@ import typer
 
 from contract.errors import ExitCode, InkmillError
 from inkmill import __version__
-from inkmill.commands import exporting, following, health, reproducing, serving, steering, submitting
+from inkmill.commands import (
+    deciding,
+    exporting,
+    following,
+    health,
+    reporting,
+    reproducing,
+    serving,
+    steering,
+    submitting,
+    web,
+)
 
 app = typer.Typer(
     name="inkmill",
@@ -24,7 +35,7 @@ app = typer.Typer(
     epilog="Exit status: 0 done, 1 failed, 2 wrong use or bad input, 4 a service or model cannot be reached, "
     "5 the job ended with dead prompts, 130 Ctrl-C (the work goes on).",
 )
-for group in (submitting, following, steering, serving, exporting, reproducing, health):
+for group in (submitting, following, steering, serving, exporting, reporting, web, deciding, reproducing, health):
     group.register(app)
 
 

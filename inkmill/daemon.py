@@ -20,6 +20,7 @@ from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.processes import end_with_parent
 from contract.settings import Settings, settings
 from db.jobs import unfinished_jobs
+from db.request_claims import open_requests
 from db.session import Database, open_database
 from db.status import JobSnapshot, snapshot
 from inkmill.redis_server import answers, start_server
@@ -141,9 +142,11 @@ class Daemon:
             if self._database is None:
                 self._database = open_database(self._where.sql_url)
             unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
+            asked = open_requests(self._database)
         except InkmillError:
             return True  # nothing can be said of the work: stay
-        return any(_served(job, serving) for job in unfinished)
+        scored = {name for worker in serving for name in worker.safety or BUILT_IN_CLASSIFIERS}
+        return bool(asked & scored) or any(_served(job, serving) for job in unfinished)
 
     def _end_redis(self, *, gently: bool) -> None:
         if self._redis is not None:

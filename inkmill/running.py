@@ -12,11 +12,11 @@ from contract.spec import JobStatus
 from db.jobs import JobRow, fail_job, find_job, get_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
+from db.waiting import waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
 from inkmill.summary import print_summary, say_submitted
-from inkmill.waiting import waiting_for
 from producer.export import STDOUT, export_job, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import open_input

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
-from db.reading import LostPrompt, StoredOutput
+from db.reading import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
 
 KNOWN_SETTINGS = 4096
 
@@ -32,7 +33,7 @@ class Lines:
 
     Where flagged texts, and those not scored yet, are withheld, every line ends in `redacted`; in the lines where it
     is true, `text` and `logprobs` (the text's own tokens) are null. A flagged text that a person approved is not
-    withheld.
+    withheld. An edited text stands in place of the generated one; tokens, seed and log probability tell of that one.
     """
 
     def __init__(self, job_id: int, *, redact: bool) -> None:
@@ -42,8 +43,8 @@ class Lines:
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
-        unjudged = output.safety == Safety.WAITING  # it may turn out flagged
-        return self._redact and (output.flagged or unjudged) and output.decision != "approve"
+        unjudged = output.safety == Safety.WAITING or output.decision == WAITING_EDIT  # it may turn out flagged
+        return self._redact and (output.flagged or unjudged) and output.decision not in APPROVING
 
     def of(self, output: StoredOutput) -> dict[str, Any]:
         """The output's line. `logprobs` are in it where its settings asked for them."""
@@ -63,7 +64,7 @@ class Lines:
             "scores": output.scores,
             "flagged": output.flagged,
             "flag_reasons": output.flag_reasons,
-            "review": None,
+            "review": self._review(output),
             "metadata": output.metadata,
             "model": output.model,
             "revision": output.revision,
@@ -79,6 +80,19 @@ class Lines:
         if self._redact:
             line["redacted"] = redacted
         return line
+
+    def _review(self, output: StoredOutput) -> dict[str, Any] | None:
+        """The decision that stands. Where flagged texts are withheld, so is the text that somebody saw fit to edit."""
+        stands = output.review
+        if stands is None:
+            return None
+        return {
+            "decision": stands.action,
+            "by": stands.by,
+            "at": datetime.fromtimestamp(stands.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "reason": stands.reason,
+            "original_text": None if self._redact else stands.original_text,
+        }
 
     def cells(self, output: StoredOutput) -> list[Any]:
         """The output's line as a row of a table, a value for each of `COLUMNS`; what is nested is JSON text."""

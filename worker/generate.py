@@ -25,7 +25,7 @@ log = structlog.get_logger()
 class Generation:
     """One claimed batch on its way through the engine."""
 
-    def __init__(self, runtime: Runtime, lease: Lease) -> None:
+    def __init__(self, runtime: Runtime, lease: Lease[Claim]) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._job: JobRow = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
         self._intake: Intake = runtime.feeder.intake()

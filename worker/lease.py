@@ -6,21 +6,24 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from contract.errors import DatabaseUnreachable
 from db.claims import Claim, renew
+from db.request_claims import RequestClaim, renew_requests
 from db.session import Database
 
+C = TypeVar("C", Claim, RequestClaim)
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """A claim under renewal. `lost` is set when another worker has the batch, or its job was cancelled."""
+class Lease(Generic[C]):
+    """A claim under renewal. `lost` is set when another worker has it, or nobody wants it done any more."""
 
-    claim: Claim
+    claim: C
     lost: threading.Event = field(default_factory=threading.Event)
 
 
@@ -29,7 +32,7 @@ class LeaseKeeper:
 
     def __init__(self, database: Database, seconds: float, advances: Callable[[], bool]) -> None:
         self._database, self._seconds, self._advances = database, seconds, advances
-        self._leases: dict[str, Lease] = {}
+        self._leases: dict[str, Lease[Any]] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
@@ -41,7 +44,7 @@ class LeaseKeeper:
         self._stopping.set()
 
     @contextmanager
-    def hold(self, claim: Claim) -> Iterator[Lease]:
+    def hold(self, claim: C) -> Iterator[Lease[C]]:
         """Renews `claim` for as long as the block runs."""
         lease = Lease(claim)
         with self._lock:
@@ -53,7 +56,7 @@ class LeaseKeeper:
                 self._leases.pop(claim.token, None)
 
     @property
-    def held(self) -> list[Lease]:
+    def held(self) -> list[Lease[Any]]:
         with self._lock:
             return list(self._leases.values())
 
@@ -65,7 +68,10 @@ class LeaseKeeper:
     def _renew(self) -> None:
         leases = self.held
         try:
-            lost = renew(self._database, [lease.claim for lease in leases], self._seconds)
+            claims = [lease.claim for lease in leases]
+            lost = renew(self._database, [one for one in claims if isinstance(one, Claim)], self._seconds)
+            asked = [one for one in claims if isinstance(one, RequestClaim)]
+            lost |= renew_requests(self._database, asked, self._seconds)
         except DatabaseUnreachable as error:
             log.warning("leases could not be renewed; trying again", error=str(error))
             return

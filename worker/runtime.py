@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,10 +13,11 @@ from typing import TypeVar
 import structlog
 
 from contract.errors import DatabaseUnreachable, QueueUnreachable
-from contract.queue import generate_queue, score_queue, top_up
+from contract.queue import generate_queue, request_hint, score_queue, top_up
 from contract.settings import Settings
 from db.claims import Ability, waiting_generation, waiting_scoring
 from db.outputs import provenance_id
+from db.request_claims import waiting_requests
 from db.session import Database
 from worker.classifiers import Classifiers
 from worker.cores import Cores
@@ -113,13 +114,19 @@ class Runtime:
     def refill_scoring(self) -> None:
         """Tops up the queues of this process' classifiers with what it could claim."""
         for name in self.classifiers.offered:
-            self._refill(score_queue(name), waiting_scoring, name)
+            self._refill(score_queue(name), _waiting_to_score, name)
 
     def _refill(
-        self, queue: str, waiting: Callable[[Database, Ability], list[int]], classifier: str | None = None
+        self, queue: str, waiting: Callable[[Database, Ability], Sequence[int | str]], classifier: str | None = None
     ) -> None:
         ability = self.ability if classifier is None else replace(self.ability, classifiers=(classifier,))
         try:
             top_up(queue, waiting(self.database, ability))
         except (QueueUnreachable, DatabaseUnreachable) as error:
             log.warning("could not top up", queue=queue, error=str(error))
+
+
+def _waiting_to_score(database: Database, ability: Ability) -> list[int | str]:
+    """Requests first: a person waits for them."""
+    asked = waiting_requests(database, ability.classifiers)
+    return [*map(request_hint, asked), *waiting_scoring(database, ability)]

@@ -36,10 +36,21 @@ def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
         yield group
 
 
+def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
+    """The scores of texts, under watch, on the one thread that scores."""
+
+    def alive() -> None:
+        runtime.cores.give_way()
+        runtime.watchdog.touch("scorer")
+
+    with runtime.cores.held(), runtime.watchdog.step("scorer"):
+        return runtime.scorer.submit(classifier.score, texts, alive).result()
+
+
 class Scoring:
     """One claimed batch on its way through the classifier."""
 
-    def __init__(self, runtime: Runtime, lease: Lease, classifier: Classifier) -> None:
+    def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
         self._read_job()
@@ -88,13 +99,7 @@ class Scoring:
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
     def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
-        with self._runtime.cores.held(), self._runtime.watchdog.step("scorer"):
-            texts = [text.text for text in group]
-            return self._runtime.scorer.submit(self._classifier.score, texts, self._alive).result()
-
-    def _alive(self) -> None:
-        self._runtime.cores.give_way()
-        self._runtime.watchdog.touch("scorer")
+        return classify(self._runtime, self._classifier, [text.text for text in group])
 
     def _save(self, group: Sequence[Unscored], scores: Sequence[dict[str, float]]) -> None:
         while True:

@@ -13,6 +13,7 @@ import structlog
 
 from contract.errors import DatabaseUnreachable
 from db.recovery import finish_jobs, sweep
+from db.request_claims import sweep_requests
 from db.workers import beat
 from worker.runtime import Runtime
 
@@ -45,6 +46,8 @@ class Sweeper:
         expired = sweep(runtime.database)
         if expired:
             log.warning("leases ran out; their batches wait again", batches=expired)
+        if sweep_requests(runtime.database):
+            log.warning("leases of score requests ran out; they wait again")
         finish_jobs(runtime.database)
         beat(
             runtime.database,

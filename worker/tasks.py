@@ -9,8 +9,10 @@ import structlog
 from contract.errors import DatabaseUnreachable
 from contract.queue import GENERATE, SCORE, app
 from db.claims import Ability, Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
+from db.request_claims import claim_request, waiting_requests
 from db.session import Database
 from worker.generate import generate
+from worker.requests import serve_request
 from worker.runtime import Runtime
 from worker.score import score
 
@@ -33,7 +35,7 @@ def generate_task(hint: object = None) -> None:
 
 @app.task(name=SCORE)  # type: ignore[untyped-decorator]
 def score_task(hint: object = None) -> None:
-    """Scores the hinted batch, or the oldest waiting one."""
+    """Scores what a person asked for, else the hinted batch, else the oldest waiting one."""
     if _runtime is not None:
         _work(_runtime, _score_one, hint, _runtime.refill_scoring)
 
@@ -71,11 +73,30 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
         if not wanted:
             return False
         with runtime.turns.together() as granted:
+            if granted and _request(runtime):
+                return True
             claim = _claim(runtime, claim_scoring, hint=hint) if granted else None
             if claim is not None:
                 score(runtime, claim)
                 return True
-        return granted and _suspect(runtime, claim_scoring, waiting_scoring, score)
+        return granted and (_tried_request(runtime) or _suspect(runtime, claim_scoring, waiting_scoring, score))
+
+
+def _request(runtime: Runtime, *, alone: bool = False) -> bool:
+    """Serves the oldest score request: whichever a message names, a person waits for each."""
+    classifiers, lease = runtime.ability.classifiers, runtime.where.lease_seconds
+    asked = claim_request(runtime.database, runtime.worker, classifiers, lease, alone=alone)
+    if asked is not None:
+        serve_request(runtime, asked)
+    return asked is not None
+
+
+def _tried_request(runtime: Runtime) -> bool:
+    """One that was tried in vain gets its turn alone: it may have taken the process down."""
+    if not waiting_requests(runtime.database, runtime.ability.classifiers, 1, alone=True):
+        return False
+    with runtime.turns.alone(runtime.stopping) as granted:
+        return granted and _request(runtime, alone=True)
 
 
 def _suspect(

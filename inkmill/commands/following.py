@@ -29,9 +29,9 @@ def jobs(
     from rich.console import Console
 
     from db.status import snapshots
+    from db.waiting import waiting_for
     from inkmill.display import jobs_table, messages, print_json, status_json
     from inkmill.opening import opened
-    from inkmill.waiting import waiting_for
 
     _, database = opened()
     found = snapshots(database, limit=limit)
@@ -48,9 +48,9 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show how JOB stands and, where it waits, what for."""
     from db.status import snapshot
+    from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
     from inkmill.opening import opened
-    from inkmill.waiting import waiting_for
 
     _, database = opened()
     now = snapshot(database, job)
@@ -64,9 +64,9 @@ def status(job: JobId, json: o.Json = False) -> None:
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it is over. Ctrl-C stops watching, never the job."""
     from db.status import snapshot
+    from db.waiting import waiting_for
     from inkmill.display import Progress, print_json, print_status, status_json
     from inkmill.opening import opened
-    from inkmill.waiting import waiting_for
 
     _, database = opened()
     with Progress() as progress:

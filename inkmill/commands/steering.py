@@ -78,8 +78,8 @@ def reflag(
 
 def _say(database: Database, job: int, json: bool) -> None:
     from db.status import snapshot
+    from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
-    from inkmill.waiting import waiting_for
 
     now = snapshot(database, job)
     waiting = waiting_for(database, now)

@@ -87,8 +87,8 @@ def submit(
 
 def _warn(where: Settings, database: Database, done: Submitted) -> None:
     from db.status import snapshot
+    from db.waiting import waiting_for
     from inkmill.display import messages
-    from inkmill.waiting import waiting_for
 
     if done.queue_error and not where.embedded:
         messages.print(

@@ -33,7 +33,9 @@ def test_the_probe_sees_what_is_loaded_inside_a_function() -> None:
     assert "torch" in loaded_by("-c", "def late():\n import worker.engine.sampler\nlate()")
 
 
-@pytest.mark.parametrize("command", ["", "run", "submit", "status", "worker", "export", "reproduce", "try", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "submit", "status", "worker", "export", "reproduce", "try", "web", "doctor"]
+)
 def test_help_loads_neither_torch_nor_sqlalchemy_nor_celery(command: str) -> None:
     found = loaded_by("-m", "inkmill", *command.split(), "--help")
     assert "typer" in found
@@ -47,7 +49,8 @@ def test_the_version_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     ["inkmill.cli", "inkmill.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit", "producer.export",
-     "db.status", "db.claims", "contract.queue", "contract.policy", "worker.process", "worker.demo"],
+     "db.status", "db.claims", "contract.queue", "contract.policy", "review.server", "worker.process",
+     "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:
     found = loaded_by("-c", f"import {module}")

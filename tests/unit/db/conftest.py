@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from db.session import Database
+from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill
 
 
@@ -16,6 +17,15 @@ def mill(database: Database) -> Iterator[Mill]:
     mill = Mill(database)
     yield mill
     mill.assert_counters()
+
+
+@pytest.fixture
+def desk(database: Database) -> Iterator[Desk]:
+    """A mill with reviewers. However a test went, the queue says after it what the outputs and the record say."""
+    desk = Desk(database)
+    yield desk
+    desk.assert_counters()
+    desk.assert_in_step()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Index, inspect, text
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.schema import CreateIndex
+from sqlalchemy import inspect, text
 
 from contract.errors import UsageError
+from contract.review import Filter
 from db.migrations import HEAD
 from db.migrations.apply import config
 from db.models import Base
+from db.review_queue import read_page
 from db.session import Database, open_database
 
 ROOT = Path(__file__).parents[3]
@@ -35,39 +35,15 @@ database.close()
 """
 
 
-def is_expression_index(index: Index) -> bool:
-    return index.name in ("ix_outputs_review", "ix_outputs_review_job")
-
-
-def plain(sql: str) -> str:
-    """An index's SQL without what differs only in writing."""
-    return re.sub(r"[\s\"]+", " ", sql).strip().lower()
-
-
 def test_migrated_and_declared_tables_are_the_same(database: Database) -> None:
     def compared(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
-        # SQLite reflects no index on an expression: their SQL is compared below.
-        return not (database.sqlite and kind == "index" and is_expression_index(thing))
+        # The words that are searched have tables of the databases' own kinds; `test_search` reads them.
+        return not (name or "").startswith(("review_words", "ix_review_words"))
 
     options = {"compare_type": True, "compare_server_default": True, "include_object": compared}
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
-
-
-def test_the_review_indexes_are_the_same_in_sqlite(database: Database) -> None:
-    if not database.sqlite:
-        pytest.skip("PostgreSQL reflects them")
-    declared = {
-        str(index.name): plain(str(CreateIndex(index).compile(dialect=sqlite.dialect())))
-        for index in Base.metadata.tables["outputs"].indexes
-        if is_expression_index(index)
-    }
-    with database.read() as connection:
-        found = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE name LIKE 'ix_outputs_review%'")
-        migrated = {name: plain(sql) for name, sql in found}
-    assert len(declared) == 2
-    assert migrated == declared
 
 
 def test_the_newest_revision_is_the_one_that_the_code_expects() -> None:
@@ -78,7 +54,8 @@ def test_opening_twice_changes_nothing(empty_url: str) -> None:
     for _ in range(2):
         database = open_database(empty_url)
         with database.read() as connection:
-            assert set(inspect(connection).get_table_names()) == {*Base.metadata.tables, "alembic_version"}
+            there = {name for name in inspect(connection).get_table_names() if not name.startswith("review_words")}
+            assert there == {*Base.metadata.tables, "alembic_version"}
         database.close()
 
 
@@ -113,3 +90,50 @@ def test_a_database_of_a_newer_version_is_refused_in_words(database: Database) -
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(UsageError, match="newer"):
         open_database(database.url.render_as_string(hide_password=False))
+
+
+FIRST_ROWS = """
+INSERT INTO jobs (id, name, status, fingerprint, model, safety, seed, settings, thresholds, blocklist, on_flag,
+  batch_size, device, dtype, created_at)
+  VALUES (1, 'old', 'completed', 'f', 'demo', 'demo', 1, '{}', '{}', '[]', 'keep', 2, 'auto', 'auto', 1);
+INSERT INTO batches (id, job_id, status, prompts, outputs, done, generated, scored, flagged)
+  VALUES (1, 1, 'done', 3, 3, 3, 3, 3, 2);
+INSERT INTO provenances (id, model, revision, engine, torch, device, isa, dtype)
+  VALUES (1, 'm', 'r', 'e', 't', 'd', 'i', 'f');
+INSERT INTO prompts (id, job_id, batch_id, position, n, status, prompt) VALUES
+  (1, 1, 1, 0, 1, 'done', 'harbour'), (2, 1, 1, 1, 1, 'done', 'b'), (3, 1, 1, 2, 1, 'done', 'c');
+INSERT INTO outputs (id, prompt_id, job_id, provenance_id, sample_index, text, finish_reason, tokens,
+  prompt_tokens, seed, created_at, safety, flagged, flag_reasons, top_score) VALUES
+  (1, 1, 1, 1, 0, 'rude', 'stop', 1, 1, 1, 1, 'scored', true, '["toxicity"]', 0.8),
+  (2, 2, 1, 1, 0, 'kind', 'stop', 1, 1, 1, 1, 'scored', false, NULL, 0.1),
+  (3, 3, 1, 1, 0, 'lost', 'stop', 1, 1, 1, 1, 'unscored', true, '["unscored"]', NULL);
+INSERT INTO scores (output_id, revision, classifier, classifier_revision, toxicity, created_at) VALUES
+  (1, 0, 'demo', 'c', 0.8, 1), (2, 0, 'demo', 'c', 0.1, 1);
+"""
+
+
+def test_a_database_of_before_reviewing_comes_into_the_queue_whole(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_only(connection: Any) -> None:
+        configuration = config()
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0001")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("db.migrations.apply.upgrade", first_only)
+        old = open_database(empty_url)
+        with old.write() as connection:
+            for statement in FIRST_ROWS.split(";\n"):
+                if statement.strip():
+                    connection.execute(text(statement.replace(":", "\\:")))
+        old.close()
+    database = open_database(empty_url)
+    rows = read_page(database, Filter()).rows
+    assert [(row.output_id, row.reasons, row.scores) for row in rows] == [
+        (1, ("toxicity",), {"toxicity": 0.8}),
+        (3, ("unscored",), {}),
+    ]
+    assert [row.output_id for row in read_page(database, Filter(query="harbour rude")).rows] == [1]
+    assert [row.output_id for row in read_page(database, Filter(reason="unscored")).rows] == [3]
+    database.close()

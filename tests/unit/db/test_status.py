@@ -12,8 +12,9 @@ from sqlalchemy import delete, insert, text, update
 from contract.spec import JobStatus
 from db.claims import finish_generation
 from db.jobs import cancel_job
-from db.models import Batch, Job, Output, Prompt, Worker
+from db.models import Batch, Job, Prompt, Worker
 from db.outputs import Verdict, record_fault, waiting_texts
+from db.reviews import decide
 from db.session import now
 from db.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
 from db.workers import announce, beat, get_worker, list_workers
@@ -48,9 +49,7 @@ def test_a_decided_output_is_no_longer_pending_review(mill: Mill) -> None:
     job = mill.submit(2)
     mill.finish(mill.claim())
     mill.finish_texts(mill.claim_texts(), toxicity=0.9)
-    with mill.database.write() as connection:
-        first = mill.outputs(job)[0].id
-        connection.execute(update(Output).where(Output.id == first).values(decision="approve"))
+    decide(mill.database, mill.outputs(job)[0].id, "anna", "approve")
     shown = snapshot(mill.database, job)
     assert (shown.flagged, shown.pending_review) == (2, 1)
 
@@ -155,7 +154,7 @@ def test_counting_the_review_queue_uses_its_index(mill: Mill) -> None:
     with mill.database.read() as connection:
         query = _UNDECIDED.params(job=1).compile(mill.database.engine, compile_kwargs={"literal_binds": True})
         plan = connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all()
-    assert "ix_outputs_review_job" in str(plan)
+    assert "USING COVERING INDEX ix_reviews_job" in str(plan)
 
 
 def test_a_worker_is_alive_while_it_gives_signs_of_life(mill: Mill) -> None:

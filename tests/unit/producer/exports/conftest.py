@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
 
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
 from db.ingest import Ingest
 from db.jobs import get_job
-from db.models import Output
 from db.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
 from db.outputs import waiting_texts as waiting
+from db.request_claims import claim_request, save_edit_scores
+from db.reviews import decide
 from db.session import Database, open_database
 
 ABLE = Ability(worker="w1", model="demo", revision="r1", dtype="fp32", device="cpu", classifiers=("demo",))
@@ -126,9 +126,17 @@ class Mill:
         return job
 
     def decide(self, decision: str, *outputs: int) -> None:
-        """What the review page stores of a decision."""
-        with self.database.write() as connection:
-            connection.execute(update(Output).where(Output.id.in_(outputs)).values(decision=decision))
+        """What a reviewer decides of outputs."""
+        for output in outputs:
+            decide(self.database, output, "anna", decision, reason=f"seemed {decision}")
+
+    def edit(self, output: int, text: str, toxicity: float | None = 0.2) -> None:
+        """An edited text, and what a worker scores it; None = no worker has come to it yet."""
+        decide(self.database, output, "anna", "edit", text=text, reason="=1+1")
+        if toxicity is not None:
+            claim = claim_request(self.database, "w1", ["demo"], LEASE)
+            assert claim is not None
+            save_edit_scores(self.database, claim, {"toxicity": toxicity, "insult": 0.1}, "c1")
 
 
 @pytest.fixture

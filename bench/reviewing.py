@@ -1,0 +1,226 @@
+"""How fast the review page answers over a million outputs, a tenth of them flagged: every page, decisions, pictures.
+
+`python -m bench.reviewing [--outputs 1000000] [--only sqlite|postgresql] [--rounds 30]`; bench/README.md says more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import psutil
+from fastapi.testclient import TestClient
+
+from bench.ingest import databases
+from bench.reviewing_rows import WORDS, fill
+from contract.review import Action, Filter
+from db.review_claims import next_output
+from db.review_queue import matching_ids
+from db.reviews import decide, decide_matching, undo, undo_many
+from db.session import Database, open_database
+from review.access import OneTimeToken
+from review.app import Serving, create_app
+from review.hosts import Hosts
+
+REVIEWER = "bench"
+PORT = 8765
+AIM_MS = 100
+BULK = 5000
+
+
+@dataclass(slots=True)
+class Timings:
+    """Milliseconds of every look, by what was looked at."""
+
+    found: dict[str, list[float]] = field(default_factory=dict)
+
+    def measure(self, name: str, task: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        task()
+        self.found.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+
+
+def main() -> None:
+    asked = _arguments()
+    kinds = [asked.only] if asked.only else ["sqlite", "postgresql"]
+    with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL's server runs as another user where this one is root
+        with databases(folder, kinds) as addresses:
+            for kind, (address, server) in addresses.items():
+                _measure(kind, address(), server, asked.outputs, asked.rounds)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.reviewing", description=__doc__)
+    parser.add_argument("--outputs", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("--rounds", type=int, default=30)
+    return parser.parse_args()
+
+
+def _measure(kind: str, url: str, server: int | None, outputs: int, rounds: int) -> None:
+    database = open_database(url)
+    start = time.perf_counter()
+    jobs = fill(database, outputs)
+    print(f"{kind}: {outputs:,} outputs filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    timings = Timings()
+    began, others = time.perf_counter(), _others(server)
+    with _client(database) as get:
+        for _ in range(rounds):
+            _look_at_pages(timings, get, jobs[0])
+        _decide(timings, database, jobs[0], rounds)
+        for _ in range(max(rounds // 10, 3)):
+            _decide_many(timings, database, jobs[0])
+        for _ in range(max(rounds // 3, 3)):
+            _look_at_jobs(timings, get, jobs[0])
+    kept = (_others(server) - others) / (time.perf_counter() - began)
+    database.close()
+    print(f"\n{kind}, {outputs:,} outputs; other processes kept {max(kept, 0):.1f} cores busy")
+    _print(timings)
+
+
+def _others(server: int | None) -> float:
+    """Seconds of processor time that neither this process nor the database's server used."""
+    times = psutil.cpu_times()
+    ours = [psutil.Process()]
+    if server is not None:
+        ours += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    used = [process.cpu_times() for process in ours]
+    # A server's connections that ended count with it: it waited for them.
+    own = sum(each.user + each.system for each in used)
+    own += sum(used[1].children_user + used[1].children_system for _ in used[1:2])
+    return float(times.user + times.system + times.nice - own)
+
+
+Get = Callable[[str], object]
+
+
+@contextmanager
+def _client(database: Database) -> Iterator[Get]:
+    """Whole answers of the page, as a browser would have them but for the socket."""
+    serving = Serving(access=OneTimeToken(REVIEWER), hosts=Hosts("127.0.0.1"), key=b"k" * 32, port=PORT)
+    app = create_app(database, serving)
+    signer = app.state.signer
+    with TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as client:
+        client.cookies.set(signer.cookie_name, signer.cookie(REVIEWER))
+
+        def get(path: str) -> object:
+            answer = client.get(path)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{path}: {answer.status_code}: {answer.text[:300]}")
+            return answer
+
+        yield get
+
+
+_PAGES = {
+    "queue, highest score first": "/queue",
+    "queue, nearest a label's threshold": "/queue?label=toxicity&order=label",
+    "queue, oldest": "/queue?order=oldest",
+    "queue, random": "/queue?order=random",
+    "queue of one job": "/queue?job={job}",
+    "queue of one job, random": "/queue?job={job}&order=random",
+    "queue, a label's range": "/queue?label=insult&low=0.70&high=0.75",
+    "queue, a reason": "/queue?reason=threat",
+    "queue, a model": "/queue?model=demo",
+    "queue, decided ones": "/queue?state=decided",
+    "queue, everything of a job in a range": "/queue?job={job}&state=all&label=toxicity&low=0.50&high=0.55",
+    "queue, unflagged of a job in a range": "/queue?job={job}&state=unflagged&label=toxicity&low=0.60&high=0.70",
+    "search, a frequent word": "/queue?q=" + WORDS[0],
+    "search, a rare word": "/queue?q=" + WORDS[-1],
+    "search, a phrase in a job": "/queue?job={job}&q=%22" + WORDS[0] + "+" + WORDS[1] + "%22",
+    "bulk view": "/bulk",
+    "bulk view of a filter": "/bulk?label=insult&low=0.70&high=0.90",
+    "progress": "/progress",
+}
+
+
+def _look_at_pages(timings: Timings, get: Get, job: int) -> None:
+    for name, path in _PAGES.items():
+        timings.measure(name, lambda path=path: get(path.format(job=job)))  # type: ignore[misc]
+
+
+def _decide(timings: Timings, database: Database, job: int, rounds: int) -> None:
+    after: int | None = None
+    with _client(database) as get:
+        for number in range(rounds):
+            after = _sit(timings, database, get, Filter(job=job if number % 2 else None), after, undone=number % 3 == 0)
+
+
+def _sit(
+    timings: Timings, database: Database, get: Get, chosen: Filter, after: int | None, *, undone: bool
+) -> int | None:
+    """One output's way through a reviewer's hands."""
+    claimed: list[int] = []
+
+    def claim() -> None:
+        found = next_output(database, REVIEWER, chosen, after=after)
+        assert found is not None, "nothing is left to review"
+        claimed.append(found)
+
+    timings.measure("next output, claimed", claim)
+    output = claimed[0]
+    timings.measure("one output", lambda: get(f"/outputs/{output}"))
+    timings.measure("a decision", lambda: decide(database, output, REVIEWER, Action.REJECT))
+    if undone:
+        timings.measure("undo", lambda: undo(database, REVIEWER, output))
+    timings.measure("next output, an audit in two", lambda: next_output(database, REVIEWER, chosen, audit_share=0.5))
+    return output
+
+
+def _decide_many(timings: Timings, database: Database, job: int) -> None:
+    chosen = Filter(job=job, label="toxicity", low=0.7, high=_width(database, job))
+    ids: list[int] = []
+    timings.measure(f"ids of {BULK:,} that match", lambda: ids.extend(matching_ids(database, chosen)))
+    timings.measure(
+        f"bulk decision of {BULK:,}",
+        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, expected_count=len(ids)),
+    )
+    timings.measure(f"bulk undo of {BULK:,}", lambda: undo_many(database, ids, REVIEWER))
+
+
+def _width(database: Database, job: int) -> float:
+    """The upper end of a score range that holds about as many as a bulk decision is to take."""
+    for step in range(1, 31):
+        high = 0.7 + step / 100
+        if len(matching_ids(database, Filter(job=job, label="toxicity", low=0.7, high=high), BULK)) >= BULK:
+            return high
+    return 1.0
+
+
+def _look_at_jobs(timings: Timings, get: Get, job: int) -> None:
+    from review import job_pages, picture_pages
+    from review.watching import Watched
+
+    # What was looked at just now is not looked at again: here it is.
+    job_pages.watched = picture_pages.watched = Watched()
+    for name, path in (
+        ("jobs page", "/jobs"),
+        ("one job's page", f"/jobs/{job}"),
+        ("pictures, first look", f"/jobs/{job}/pictures"),
+        ("pictures, again", f"/jobs/{job}/pictures"),
+        ("threshold advice", f"/jobs/{job}/advice?label=toxicity"),
+        ("workers page", "/workers"),
+    ):
+        timings.measure(name, lambda path=path: get(path))  # type: ignore[misc]
+
+
+def _print(timings: Timings) -> None:
+    print("\n| | median ms | p95 ms | looks | |\n|---|---|---|---|---|")
+    for name, taken in timings.found.items():
+        middle, ordered = median(taken), sorted(taken)
+        late = ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)]
+        over = f"over {AIM_MS}" if middle > AIM_MS else ""
+        print(f"| {name} | {middle:.1f} | {late:.1f} | {len(taken)} | {over} |")
+
+
+if __name__ == "__main__":
+    main()

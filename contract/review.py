@@ -1,0 +1,106 @@
+"""What reviewing is about: the states an output can be in for people, what they can do, and which outputs they ask for.
+
+Values alone; nothing is known of SQL, of pages or of files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from contract.errors import UsageError
+from contract.policy import LABELS
+from contract.sampling import nearest
+
+LONGEST_NAME = 100
+LONGEST_REASON = 2000
+LONGEST_TEXT = 200_000
+LONGEST_QUERY = 500
+
+
+class Action(StrEnum):
+    """What a person does to an output."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    EDIT = "edit"  # with another text
+    UNDO = "undo"  # a new entry that takes the last one back
+
+
+class State(StrEnum):
+    """Where an output stands with people; a filter names one of these, or one of `Wanted`'s others."""
+
+    UNFLAGGED = "unflagged"  # nobody has to look at it, and nobody decided
+    PENDING = "pending"  # flagged, undecided
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EDITED = "edited"  # edited, and scored again: counts as approved
+    WAITING = "waiting"  # edited, its new text not scored yet: counts for nothing
+
+
+APPROVED_STATES = (State.APPROVED, State.EDITED)
+DECIDED_STATES = (State.APPROVED, State.REJECTED, State.EDITED, State.WAITING)
+
+
+class Wanted(StrEnum):
+    """Which outputs a view shows, by their state."""
+
+    PENDING = "pending"
+    FLAGGED = "flagged"  # decided or not
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EDITED = "edited"
+    WAITING = "waiting"
+    DECIDED = "decided"
+    UNFLAGGED = "unflagged"
+    ALL = "all"
+
+
+class Order(StrEnum):
+    """What comes first."""
+
+    SCORE = "score"  # the highest score
+    LABEL = "label"  # the filter's label, nearest its threshold
+    OLDEST = "oldest"
+    RANDOM = "random"  # by a key drawn once for each output: the same order at every look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which outputs a view shows, and in which order. None = whatever it is."""
+
+    job: int | None = None
+    model: str | None = None
+    label: str | None = None  # a label of `contract.policy.LABELS`, for `low`, `high` and Order.LABEL
+    low: float | None = None  # the label's score is at least this
+    high: float | None = None  # and below this; 1 takes 1 in
+    reason: str | None = None  # a flag reason; "blocklist" = any word of a blocklist
+    wanted: Wanted = Wanted.PENDING
+    reviewer: str | None = None  # whose decision stands
+    query: str | None = None  # words in prompt or text; "a phrase", a beginn*
+    order: Order = Order.SCORE
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label not in LABELS:
+            near = nearest(self.label, LABELS)
+            hint = f"did you mean {near}?" if near else "labels: " + ", ".join(LABELS)
+            raise UsageError(f"label: {self.label!r} is not a label; {hint}")
+        if self.label is None and (self.low is not None or self.high is not None or self.order is Order.LABEL):
+            raise UsageError("label: a score range, or the order by label, needs the label that is meant")
+        for name, value in (("low", self.low), ("high", self.high)):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name}: must be from 0 to 1, not {value:g}")
+        if self.query is not None and len(self.query) > LONGEST_QUERY:
+            raise UsageError(f"query: at most {LONGEST_QUERY} characters can be searched for")
+
+
+def checked_name(name: str) -> str:
+    """A reviewer's name, trimmed.
+
+    Raises:
+        UsageError: where it cannot be one.
+    """
+    name = name.strip()
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise UsageError(f"{name[:LONGEST_NAME]!r} is no reviewer's name: 1 to {LONGEST_NAME} printable characters")
+    return name

@@ -1,0 +1,99 @@
+"""A list of decisions, each its own, taken whole or not at all: what scripts hand in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from contract.errors import InkmillError, UsageError
+from contract.review import LONGEST_REASON, checked_name
+from db.decisions import (
+    Decided,
+    Standing,
+    Step,
+    check_claim,
+    checked_text,
+    enter,
+    locked,
+    next_step,
+    read_action,
+    unknown,
+)
+from db.session import Database
+
+CHUNK_IDS = 1000
+MOST_DECISIONS = 5_000
+"""One transaction takes them all, and other writers wait for less than a second or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """One line of a list."""
+
+    line: int  # its number, from 1, for errors
+    output_id: int
+    decision: str  # approve, reject, edit
+    reason: str | None = None
+    text: str | None = None  # of an edit
+
+
+class BadDecisions(UsageError):
+    """A list that cannot be taken: what is wrong with each line. Nothing was stored."""
+
+    SHOWN = 20
+
+    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
+        self.problems = tuple(problems)
+        shown = "\n".join(f"  line {line}: {what}" for line, what in self.problems[: self.SHOWN])
+        more = len(self.problems) - self.SHOWN
+        shown += f"\n  … and {more:,} more" if more > 0 else ""
+        noun = "problem" if len(self.problems) == 1 else "problems"
+        super().__init__(f"{len(self.problems):,} {noun}; nothing was decided\n{shown}")
+
+
+def decide_list(database: Database, instructions: Sequence[Instruction], reviewer: str) -> list[Decided]:
+    """Takes every decision of a list in one transaction, after all of them were checked.
+
+    Raises:
+        BadDecisions: lines that cannot be taken, all of them named; nothing was stored.
+        UsageError: the list is too long, or the name is none.
+    """
+    reviewer = checked_name(reviewer)
+    if len(instructions) > MOST_DECISIONS:
+        raise UsageError(
+            f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
+        )
+    with database.write() as connection:
+        ids = sorted({one.output_id for one in instructions})
+        outputs: dict[int, Standing] = {}
+        for first in range(0, len(ids), CHUNK_IDS):
+            outputs |= locked(connection, ids[first : first + CHUNK_IDS])
+        steps = _checked(connection, instructions, outputs, reviewer)
+        return enter(connection, reviewer, steps)
+
+
+def _checked(
+    connection: Connection, instructions: Sequence[Instruction], outputs: dict[int, Standing], reviewer: str
+) -> list[Step]:
+    problems: list[tuple[int, str]] = []
+    steps: list[Step] = []
+    seen: dict[int, int] = {}
+    for one in instructions:
+        try:
+            if one.output_id in seen:
+                raise UsageError(f"output {one.output_id} is decided on line {seen[one.output_id]} already")
+            seen[one.output_id] = one.line
+            output = outputs.get(one.output_id)
+            if output is None:
+                raise UsageError(unknown([one.output_id]))
+            action = read_action(one.decision, one.text)
+            reason = checked_text("reason", one.reason, LONGEST_REASON)
+            check_claim(output, reviewer)
+            steps.append(next_step(connection, output, action, reason=reason, text=one.text, key=None))
+        except InkmillError as error:
+            problems.append((one.line, str(error)))
+    if problems:
+        raise BadDecisions(problems)
+    return steps

@@ -1,0 +1,393 @@
+"""One entry of the record of decisions: what may follow how an output stands, and storing it with all that hangs on it.
+
+Functions here work inside the transaction of `reviews`, which says whose decision it is and of how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy.orm import aliased
+
+from contract.errors import ClaimedByOther, Stale, UsageError
+from contract.policy import NO_SAFETY
+from contract.review import LONGEST_TEXT, Action, State
+from contract.spec import Safety
+from db import search
+from db.models import Job, Output, Score
+from db.review_rows import judge_again, refresh, standing_edit, standing_text
+from db.review_tables import Decision, Review, ReviewClaim
+from db.score_requests import EDIT, make_request, withdraw
+from db.session import now
+
+LONGEST_KEY = 200
+STORED = {
+    State.APPROVED: Action.APPROVE.value,
+    State.REJECTED: Action.REJECT.value,
+    State.EDITED: Action.EDIT.value,
+    State.WAITING: "waiting",
+}
+"""What `outputs.decision` says of each state; null for the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A decision that is stored."""
+
+    id: int
+    output_id: int
+    action: Action
+    from_state: State
+    to_state: State
+    version: int  # what the next decision of this output should expect
+    revision: int  # of the text that stands: 0 as generated, k the k-th edit
+    request: int | None = None  # the score request that an edit made
+    classifier: str | None = None  # whose
+    repeated: bool = False  # the key was known: nothing was stored again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How an output stands, in a transaction that has locked it."""
+
+    id: int
+    safety: str  # its job's classifier
+    scoring: str  # a contract.spec.Safety
+    flagged: bool
+    state: State
+    text: str
+    revision: int
+    decision_id: int | None  # that stands
+    decided_by: str | None
+    version: int
+    listed: bool  # it has its row in `reviews`
+    # What stood before the decision that stands.
+    back_state: str | None
+    back_revision: int | None
+    back_decision: int | None
+    claimed_by: str | None
+    claimed_for: float | None  # seconds until the claim runs out
+    seconds: float | None  # since the claim
+    drawn: float | None  # as Decision.drawn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One entry about to be made."""
+
+    output: Standing
+    action: Action
+    to_state: State
+    revision: int
+    standing: int | None = None  # the decision that stands after an undo
+    undoes: int | None = None
+    reason: str | None = None
+    text: str | None = None
+    key: str | None = None
+
+
+def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
+    """The outputs as they stand, by id, locked in order. Read after the lock: what others stored is seen."""
+    lock = select(Output.id).where(Output.id.in_(ids)).order_by(Output.id)
+    connection.execute(lock.with_for_update(key_share=True)).all()
+    undecided = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
+    last = Decision.__table__.alias("last")
+    query = (
+        select(
+            Output.id, Job.safety, Output.safety.label("scoring"), Output.flagged,
+            func.coalesce(Review.state, undecided).label("state"), standing_text().label("text"),
+            func.coalesce(Review.revision, 0).label("revision"), Review.decision_id, Review.decided_by,
+            func.coalesce(Review.version, 0).label("version"), Review.output_id.is_not(None).label("listed"),
+            last.c.from_state.label("back_state"), last.c.from_revision.label("back_revision"),
+            last.c.from_decision.label("back_decision"), ReviewClaim.reviewer.label("claimed_by"),
+            (ReviewClaim.until - now()).label("claimed_for"), (now() - ReviewClaim.since).label("seconds"),
+            ReviewClaim.drawn,
+        )
+        .join(Job, Job.id == Output.job_id)
+        .outerjoin(Review, Review.output_id == Output.id)
+        .outerjoin(Decision, standing_edit())
+        .outerjoin(last, last.c.id == Review.decision_id)
+        .outerjoin(ReviewClaim, ReviewClaim.output_id == Output.id)
+        .where(Output.id.in_(ids))
+        .order_by(Output.id)
+    )  # fmt: skip
+    return {row.id: Standing(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
+
+
+def unknown(ids: Sequence[int]) -> str:
+    """That there are no such outputs, in words."""
+    shown = ", ".join(map(str, ids[:10])) + (" …" if len(ids) > 10 else "")
+    what = f"there is no output {shown}" if len(ids) == 1 else f"there are no outputs {shown}"
+    return f"{what}; the lines of an export say their outputs' numbers, as `id`"
+
+
+def read_action(said: str, text: str | None) -> Action:
+    """What a decision says: approve, reject, or edit with a text.
+
+    Raises:
+        UsageError: where it says something else.
+    """
+    if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
+        raise UsageError(f"{said}: is not a decision; use approve, reject or edit")
+    action = Action(said)
+    if (action is Action.EDIT) != (text is not None):
+        raise UsageError("edit: needs the new text" if action is Action.EDIT else f"text: belongs to edit, not {said}")
+    if text is not None and not text.strip():
+        raise UsageError("text: is empty; reject the output instead")
+    checked_text("text", text, LONGEST_TEXT)
+    return action
+
+
+def checked_text(field: str, text: str | None, longest: int) -> str | None:
+    """A person's text; None where there is nothing in it.
+
+    Raises:
+        UsageError: where it cannot be stored.
+    """
+    if not text:
+        return None
+    if len(text) > longest:
+        raise UsageError(f"{field}: has {len(text):,} characters, {longest:,} at most can be stored")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{field}: has half a character in it (a lone surrogate), which is no text") from None
+    return text
+
+
+def check_key(key: str | None) -> None:
+    """Raises UsageError where it cannot be one."""
+    if key is not None and not (0 < len(key) <= LONGEST_KEY and key.isprintable() and key.isascii()):
+        raise UsageError(f"key: must be 1 to {LONGEST_KEY} printable characters")
+
+
+def check_version(connection: Connection, output: Standing, expected: int | None) -> None:
+    """Raises Stale where somebody decided since the expected version."""
+    if expected is not None and output.version != expected:
+        raise stale(connection, output)
+
+
+def stale(connection: Connection, output: Standing) -> Stale:
+    """What the others made of an output."""
+    last = connection.execute(select(Decision.__table__).where(Decision.id == output.version)).first()
+    return Stale(
+        output.id,
+        state=output.state.value,
+        version=output.version,
+        by=last.reviewer if last else "",
+        action=last.action if last else "",
+        at=last.created_at if last else None,
+    )
+
+
+def check_claim(output: Standing, reviewer: str) -> None:
+    """Raises ClaimedByOther where another reviewer has the output in hand."""
+    if output.claimed_by not in (None, reviewer) and (output.claimed_for or 0) > 0:
+        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claimed_for or 0)
+
+
+def repeated(connection: Connection, key: str | None, output_id: int | None, action: Action) -> Decided | None:
+    """What was decided under this key before; None where nothing was.
+
+    Raises:
+        UsageError: where that was something else.
+    """
+    check_key(key)
+    if key is None:
+        return None
+    row = connection.execute(select(Decision.__table__).where(Decision.key == key)).first()
+    if row is None:
+        return None
+    if row.action != action or output_id not in (None, row.output_id):
+        raise UsageError(f"key: stands for another decision already ({row.action} of output {row.output_id})")
+    return Decided(
+        id=row.id,
+        output_id=row.output_id,
+        action=action,
+        from_state=State(row.from_state),
+        to_state=State(row.to_state),
+        version=row.id,
+        revision=row.revision,
+        repeated=True,
+    )
+
+
+def next_step(
+    connection: Connection, output: Standing, action: Action, *, reason: str | None, text: str | None, key: str | None
+) -> Step:
+    """What an action makes of an output.
+
+    Raises:
+        UsageError: where it cannot be done to it as it stands.
+    """
+    if output.scoring == Safety.WAITING:
+        raise UsageError(f"output {output.id}: is not scored yet; decide once it is")
+    if action is Action.APPROVE and output.state is State.WAITING:
+        raise UsageError(
+            f"output {output.id}: its edited text waits for its scores and counts as approved when it has them; "
+            "undo the edit to approve the text before it"
+        )
+    to_state = {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED, Action.EDIT: State.WAITING}[action]
+    revision = output.revision
+    if action is Action.EDIT:
+        if text == output.text:
+            raise UsageError(f"output {output.id}: the text is the same as before; approve it instead")
+        to_state = State.EDITED if output.safety == NO_SAFETY else State.WAITING
+        edits = (Decision.output_id == output.id, Decision.action == Action.EDIT)
+        revision = (connection.scalar(select(func.max(Decision.revision)).where(*edits)) or 0) + 1
+    return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text, key=key)
+
+
+def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:
+    """The output and the number of the reviewer's newest decision that was not undone.
+
+    Raises:
+        UsageError: where there is none.
+    """
+    later = aliased(Decision)
+    undone = exists().where(later.output_id == Decision.output_id, later.undoes == Decision.id)
+    query = (
+        select(Decision.output_id, Decision.id)
+        .where(Decision.reviewer == reviewer, Decision.action != Action.UNDO, ~undone)
+        .order_by(Decision.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise UsageError(f"{reviewer} has decided nothing that could be undone")
+    return row.output_id, row.id
+
+
+def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
+    """The step that takes back the decision that stands.
+
+    Raises:
+        UsageError: where none does.
+    """
+    if output.decision_id is None:
+        raise UsageError(f"output {output.id}: nothing is decided of it, so there is nothing to undo")
+    to_state, revision = State(output.back_state or State.PENDING), output.back_revision or 0
+    if to_state is State.WAITING and _is_scored(connection, output, revision):
+        to_state = State.EDITED
+    if to_state in (State.PENDING, State.UNFLAGGED) and revision == output.revision:
+        to_state = State.PENDING if output.flagged else State.UNFLAGGED  # by the policy of now
+    return Step(
+        output=output,
+        action=Action.UNDO,
+        to_state=to_state,
+        revision=revision,
+        standing=output.back_decision,
+        undoes=output.decision_id,
+        key=key,
+    )
+
+
+def _is_scored(connection: Connection, output: Standing, revision: int) -> bool:
+    mine = (Score.output_id == output.id, Score.revision == revision, Score.classifier == output.safety)
+    return bool(connection.scalar(select(exists().where(*mine))))
+
+
+def enter(connection: Connection, reviewer: str, steps: Sequence[Step]) -> list[Decided]:
+    """Stores the steps, each of another output, with all that hangs on them."""
+    if not steps:
+        return []
+    ids = [step.output.id for step in steps]
+    numbers = _append(connection, reviewer, steps)
+    refresh(connection, [step.output.id for step in steps if not step.output.listed], keep=True)
+    _let_stand(connection, reviewer, steps, numbers)
+    connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
+    requests = {step.output.id: _look_after_texts(connection, step, numbers[step.output.id]) for step in steps}
+    _restore_flags(connection, steps)
+    return [
+        Decided(
+            id=numbers[step.output.id],
+            output_id=step.output.id,
+            action=step.action,
+            from_state=step.output.state,
+            to_state=step.to_state,
+            version=numbers[step.output.id],
+            revision=step.revision,
+            request=requests[step.output.id],
+            classifier=step.output.safety if requests[step.output.id] else None,
+        )
+        for step in steps
+    ]
+
+
+def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dict[int, int]:
+    """The new entries' numbers by output."""
+    rows = [
+        {
+            "output_id": step.output.id,
+            "reviewer": reviewer,
+            "action": step.action.value,
+            "from_state": step.output.state.value,
+            "to_state": step.to_state.value,
+            "reason": step.reason,
+            "text": step.text,
+            "from_revision": step.output.revision,
+            "revision": step.revision,
+            "from_decision": step.output.decision_id,
+            "undoes": step.undoes,
+            "key": step.key,
+            "flagged": step.output.flagged,
+            **_of_claim(step.output, reviewer),
+        }
+        for step in steps
+    ]
+    stored = insert(Decision).values(created_at=now()).returning(Decision.output_id, Decision.id)
+    return {row.output_id: row.id for row in connection.execute(stored, rows)}
+
+
+def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
+    # A claim that ran out and was taken over by nobody is still the reviewer's own.
+    mine = output.claimed_by == reviewer
+    return {"drawn": output.drawn if mine else None, "seconds": output.seconds if mine else None}
+
+
+def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:
+    standing = [step.standing if step.undoes else numbers[step.output.id] for step in steps]
+    undone = [number for step, number in zip(steps, standing, strict=True) if step.undoes and number]
+    by: dict[int, str] = dict(
+        connection.execute(select(Decision.id, Decision.reviewer).where(Decision.id.in_(undone))).all()
+    )
+    connection.execute(
+        update(Review).where(Review.output_id == bindparam("output")),
+        [
+            {
+                "output": step.output.id,
+                "state": step.to_state.value,
+                "revision": step.revision,
+                "decision_id": number,
+                "decided_by": None if number is None else by.get(number, reviewer),
+                "version": numbers[step.output.id],
+            }
+            for step, number in zip(steps, standing, strict=True)
+        ],
+    )
+    for state in {step.to_state for step in steps}:
+        ids = [step.output.id for step in steps if step.to_state is state]
+        connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED.get(state)))
+
+
+def _look_after_texts(connection: Connection, step: Step, number: int) -> int | None:
+    """Asks for the scores of a text that waits for them, and no more for those of an edit that was taken back."""
+    output = step.output
+    replaced = step.action is Action.EDIT and output.state is State.WAITING
+    if replaced or (step.undoes and output.revision != step.revision):
+        withdraw(connection, output.id, output.revision)
+    if step.text is not None:
+        search.enter_edit(connection, output.id, number, step.text)
+    if step.to_state is not State.WAITING:
+        return None
+    return make_request(connection, EDIT, output.id, step.revision, output.safety)
+
+
+def _restore_flags(connection: Connection, steps: Sequence[Step]) -> None:
+    """After an undo the flag is again that of the text that stands, by the policy of this moment."""
+    undone = [step for step in steps if step.undoes and step.to_state is not State.WAITING]
+    other_text = {step.output.id for step in undone if step.output.revision != step.revision}
+    other_text |= {step.output.id for step in undone if step.to_state is State.EDITED}  # scored meanwhile
+    judge_again(connection, sorted(other_text))

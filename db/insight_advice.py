@@ -1,0 +1,153 @@
+"""What threshold advice is made of: how many texts score how much by one label, and what people decided about some.
+
+Counts only, a hundredth of a score wide; what follows from them is `review.advice`'s business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, false, func, select
+
+from contract.review import State
+from db.insight_sample import Sample, draw_sample
+from db.insights import whole
+from db.models import Batch, Job, Output, Score
+from db.review_tables import Decision, Review
+from db.session import Database
+
+BINS = 100
+UNFIT = (State.REJECTED, State.EDITED, State.WAITING)
+"""An edited text was not fit as it was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Texts that score alike; estimated where they are not flagged and the job is sampled."""
+
+    place: int | None  # the hundredth of 0 to 1 that the label's score lies in; None = not scored
+    flagged: bool
+    otherwise: bool  # flagged, and would be whatever this label's threshold
+    number: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """Decided texts that score alike and were decided alike."""
+
+    place: int | None
+    flagged: bool  # by the policy of now
+    otherwise: bool
+    drawn: bool  # at random, from those that were not flagged
+    unfit: bool  # rejected or edited
+    number: int
+    weight: float  # of drawn ones: the sum of how many texts each stands for
+    squares: float  # of drawn ones: the sum of the squares of that
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known about one label of one job."""
+
+    counted: int  # outputs the unflagged figures are from
+    total: int
+    texts: tuple[Texts, ...]
+    judged: tuple[Judged, ...]
+
+
+def evidence(database: Database, job_id: int, label: str) -> Evidence:
+    """The texts and the decisions of a job by their score in `label`.
+
+    A decision on a text that was neither flagged nor drawn at random is left out: nobody knows for what it stands.
+    """
+    with database.read() as connection:
+        sample = draw_sample(connection, job_id)
+        flagged = _flagged(connection, job_id, label)
+        unflagged = _unflagged(connection, sample, label)
+        return Evidence(
+            counted=sample.size,
+            total=sample.total,
+            texts=flagged + unflagged,
+            judged=_judged(connection, job_id, label),
+        )
+
+
+def _flagged(connection: Connection, job_id: int, label: str) -> tuple[Texts, ...]:
+    place = _place(Review.__table__.c[label])
+    otherwise = _otherwise(Review.reasons, label)
+    query = (
+        select(place, otherwise, func.count()).where(Review.job_id == job_id, Review.flagged).group_by(place, otherwise)
+    )
+    return tuple(
+        Texts(place=_capped(where), flagged=True, otherwise=bool(other), number=number)
+        for where, other, number in connection.execute(query)
+    )
+
+
+def _unflagged(connection: Connection, sample: Sample, label: str) -> tuple[Texts, ...]:
+    job_id = sample.job_id
+    place = _place(Score.__table__.c[label])
+    query = select(place, func.count()).select_from(Output).join(Score, _as_generated(job_id)).where(~Output.flagged)
+    rows = connection.execute(sample.chosen(query).group_by(place)).all()
+    # To what is known of the whole: the batches' counters say exactly how many are not flagged.
+    sums = select(func.sum(Batch.scored + Batch.unscored), func.sum(Batch.flagged)).where(Batch.job_id == job_id)
+    settled, flagged = (int(value or 0) for value in connection.execute(sums).one())
+    seen = sum(number for _, number in rows)
+    scale = 1.0 if sample.whole or not seen else (settled - flagged) / seen
+    return tuple(
+        Texts(place=_capped(where), flagged=False, otherwise=False, number=number * scale) for where, number in rows
+    )
+
+
+def _judged(connection: Connection, job_id: int, label: str) -> tuple[Judged, ...]:
+    place = _place(Score.__table__.c[label])
+    # An edit's flag and reasons are those of the new text: what it was decided on counts here.
+    flagged = case((Review.revision > 0, Decision.flagged), else_=Review.flagged)
+    otherwise = case((Review.revision > 0, false()), else_=and_(Review.flagged, _otherwise(Review.reasons, label)))
+    drawn, unfit = Decision.drawn.is_not(None), Decision.to_state.in_(UNFIT)
+    kind = (place, flagged, otherwise, drawn, unfit)
+    stands_for = 1 / Decision.drawn
+    query = (
+        select(*kind, func.count(), func.sum(stands_for), func.sum(stands_for * stands_for))
+        .select_from(Review)
+        .join(Decision, Decision.id == Review.decision_id)
+        .outerjoin(Score, and_(Score.output_id == Review.output_id, *_of_classifier(job_id)))
+        .where(Review.job_id == job_id, Decision.flagged | drawn)
+        .group_by(*kind)
+    )
+    return tuple(
+        Judged(
+            place=_capped(row[0]),
+            flagged=bool(row[1]),
+            otherwise=bool(row[2]),
+            drawn=bool(row[3]),
+            unfit=bool(row[4]),
+            number=row[5],
+            weight=row[6] or 0.0,
+            squares=row[7] or 0.0,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _place(score: ColumnElement[Any]) -> ColumnElement[int]:
+    return whole(score * BINS)
+
+
+def _capped(place: int | None) -> int | None:
+    return None if place is None else min(place, BINS - 1)  # 1.0 belongs to the last one
+
+
+def _otherwise(reasons: Any, label: str) -> ColumnElement[bool]:
+    """Whether anything but this label speaks among the flag reasons, a JSON list."""
+    return func.coalesce(func.replace(cast(reasons, Text), " ", "") != f'["{label}"]', False)
+
+
+def _as_generated(job_id: int) -> ColumnElement[bool]:
+    return and_(Score.output_id == Output.id, *_of_classifier(job_id))
+
+
+def _of_classifier(job_id: int) -> tuple[ColumnElement[bool], ...]:
+    classifier = select(Job.safety).where(Job.id == job_id).scalar_subquery()
+    return Score.revision == 0, Score.classifier == classifier

@@ -1,0 +1,143 @@
+"""What a report says of a job beside its counters: why texts are flagged, how they were decided, a few of them.
+
+Reads little of a large job: groups of narrow rows, and single outputs spread evenly over it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Row, and_, func, select
+
+from contract.review import State
+from db.insight_sample import draw_sample
+from db.models import Output, Prompt, Provenance
+from db.review_tables import Review
+from db.session import Database
+
+EXCERPT = 600
+"""Characters of a text, and of a prompt, that are shown."""
+MOST_KINDS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One output, cut to an excerpt."""
+
+    id: int
+    position: int
+    custom_id: str | None
+    sample_index: int
+    prompt: str
+    text: str
+    prompt_length: int
+    text_length: int
+    tokens: int
+    finish_reason: str
+    top_score: float | None
+    flagged: bool
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a report adds to a job's counters."""
+
+    reasons: dict[str, int]  # flagged outputs by reason, the most frequent first; an output may have several
+    states: dict[State, int]  # outputs that people look at, by how they stand
+    made_by: tuple[tuple[str, ...], ...]  # model, revision, engine, torch, device, dtype: what made the outputs
+    plain: tuple[Example, ...]  # not flagged, spread evenly over the job
+    flagged: tuple[Example, ...]  # the highest scores first
+
+
+def account(database: Database, job_id: int, examples: int) -> Account:
+    """The account of a job, from one state of the database, with up to so many examples of each kind."""
+    with database.read() as connection:
+        return Account(
+            reasons=_reasons(connection, job_id),
+            states=_states(connection, job_id),
+            made_by=_made_by(connection, job_id),
+            plain=_plain(connection, job_id, examples),
+            flagged=_flagged(connection, job_id, examples),
+        )
+
+
+def _reasons(connection: Connection, job_id: int) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    grouped = select(Review.reasons, func.count()).where(Review.job_id == job_id, Review.flagged)
+    for reasons, number in connection.execute(grouped.group_by(Review.reasons)):
+        for reason in orjson.loads(reasons or "[]"):
+            counts[reason] = counts.get(reason, 0) + number
+    return dict(sorted(counts.items(), key=lambda item: -item[1])[:MOST_KINDS])
+
+
+def _states(connection: Connection, job_id: int) -> dict[State, int]:
+    rows = connection.execute(
+        select(Review.state, func.count()).where(Review.job_id == job_id).group_by(Review.state)
+    ).all()
+    return {State(state): number for state, number in rows}
+
+
+def _made_by(connection: Connection, job_id: int) -> tuple[tuple[str, ...], ...]:
+    sample = draw_sample(connection, job_id)
+    used = sample.chosen(select(Output.provenance_id).distinct().select_from(Output)).limit(MOST_KINDS)
+    columns = [Provenance.__table__.c[name] for name in ("model", "revision", "engine", "torch", "device", "dtype")]
+    rows = connection.execute(select(*columns).where(Provenance.id.in_(used)).order_by(Provenance.id)).all()
+    return tuple(tuple(row) for row in rows)
+
+
+_EXAMPLE = (
+    Output.id,
+    Prompt.position,
+    Prompt.custom_id,
+    Output.sample_index,
+    func.substr(Prompt.prompt, 1, EXCERPT).label("prompt"),
+    func.substr(Output.text, 1, EXCERPT).label("text"),
+    func.length(Prompt.prompt).label("prompt_length"),
+    func.length(Output.text).label("text_length"),
+    Output.tokens,
+    Output.finish_reason,
+    Output.top_score,
+    Output.flagged,
+    Output.flag_reasons,
+)
+
+
+def _plain(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
+    mine = and_(Output.job_id == job_id, ~Output.flagged)
+    first, last = (
+        connection.scalar(select(end(Output.id)).where(Output.job_id == job_id)) for end in (func.min, func.max)
+    )
+    if first is None or last is None:
+        return ()
+    found: dict[int, Example] = {}
+    for step in range(number):
+        start = first + (last - first) * step // number
+        query = select(*_EXAMPLE).join(Prompt, Prompt.id == Output.prompt_id).where(mine, Output.id >= start)
+        row = connection.execute(query.order_by(Output.id).limit(1)).first()
+        if row is not None:
+            found[row.id] = _example(row)
+    return tuple(found.values())
+
+
+def _flagged(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
+    worst = (
+        select(Review.output_id)
+        .where(Review.job_id == job_id, Review.flagged)
+        .order_by(Review.top_score.desc(), Review.output_id)
+        .limit(number)
+    )
+    query = (
+        select(*_EXAMPLE)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .where(Output.id.in_(worst))
+        .order_by(Output.top_score.desc(), Output.id)
+    )
+    return tuple(_example(row) for row in connection.execute(query))
+
+
+def _example(row: Row[Any]) -> Example:
+    values = {name: getattr(row, name) for name in Example.__dataclass_fields__ if name != "reasons"}
+    return Example(**values, reasons=tuple(row.flag_reasons or ()))

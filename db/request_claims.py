@@ -1,0 +1,212 @@
+"""The worker's side of score requests: claiming them under a lease, renewing, saving and giving up.
+
+A request is fenced by its token, as a batch is. It is tried three times, and each attempt is counted by its claim: it
+may take the process down.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, insert, or_, select, true, update
+
+from contract.errors import LeaseLost
+from contract.policy import LABELS
+from contract.review import Action, State
+from db.models import Output, Score
+from db.review_rows import judge_again
+from db.review_tables import Decision, Review, ScoreRequest
+from db.score_requests import DONE, FAILED, SCORING, WAITING
+from db.session import Database, now
+
+MOST_ATTEMPTS = 3
+LONGEST_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestClaim:
+    """A score request in the hands of one worker, until its lease runs out."""
+
+    request_id: int
+    kind: str
+    output_id: int
+    revision: int
+    classifier: str
+    text: str
+    attempts: int  # this one counted
+    token: str
+
+
+def _claimable(classifiers: Sequence[str], alone: bool) -> ColumnElement[bool]:
+    # One that failed before may have taken a process down: it runs alone.
+    tried = ScoreRequest.attempts > 0 if alone else ScoreRequest.attempts == 0
+    return and_(ScoreRequest.status == WAITING, ScoreRequest.classifier.in_(classifiers), tried)
+
+
+def waiting_requests(
+    database: Database, classifiers: Sequence[str], limit: int = 64, *, alone: bool | None = None
+) -> list[int]:
+    """The oldest requests that a worker with these classifiers could claim now; `alone`: of those that run alone."""
+    either = or_(_claimable(classifiers, True), _claimable(classifiers, False))
+    wanted = either if alone is None else _claimable(classifiers, alone)
+    with database.read() as connection:
+        return list(connection.scalars(select(ScoreRequest.id).where(wanted).order_by(ScoreRequest.id).limit(limit)))
+
+
+def claim_request(
+    database: Database, worker: str, classifiers: Sequence[str], lease: float, *, alone: bool = False
+) -> RequestClaim | None:
+    """Takes the oldest waiting request; those that were tried before only where nothing else runs (`alone`)."""
+    first = select(ScoreRequest).where(_claimable(classifiers, alone)).order_by(ScoreRequest.id).limit(1)
+    with database.read() as connection:  # most look in vain, and then take no write lock
+        if connection.execute(first).first() is None:
+            return None
+    with database.write() as connection:
+        row = connection.execute(first.with_for_update(skip_locked=True)).first()
+        if row is None:
+            return None
+        token = secrets.token_hex(16)
+        claimed = {"status": SCORING, "worker": worker, "lease_token": token, "attempts": row.attempts + 1}
+        connection.execute(
+            update(ScoreRequest).where(ScoreRequest.id == row.id).values(**claimed, lease_until=now() + lease)
+        )
+        return RequestClaim(
+            request_id=row.id, kind=row.kind, output_id=row.output_id, revision=row.revision,
+            classifier=row.classifier, text=_text(connection, row.output_id, row.revision), attempts=row.attempts + 1,
+            token=token,
+        )  # fmt: skip
+
+
+def _text(connection: Connection, output_id: int, revision: int) -> str:
+    edits = (Decision.output_id == output_id, Decision.revision == revision, Decision.action == Action.EDIT)
+    query = select(Decision.text).where(*edits) if revision else select(Output.text).where(Output.id == output_id)
+    return connection.execute(query).scalar_one() or ""
+
+
+def renew_requests(database: Database, claims: Sequence[RequestClaim], lease: float) -> set[str]:
+    """Prolongs the claims that still hold. Returns the tokens of those that do not."""
+    if not claims:
+        return set()
+    tokens = [claim.token for claim in claims]
+    mine = and_(ScoreRequest.lease_token.in_(tokens), ScoreRequest.status == SCORING)
+    with database.write() as connection:
+        held = connection.scalars(
+            update(ScoreRequest).where(mine).values(lease_until=now() + lease).returning(ScoreRequest.lease_token)
+        ).all()
+    return set(tokens) - {token for token in held if token}
+
+
+_FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None}
+
+
+def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
+    mine = and_(
+        ScoreRequest.id == claim.request_id, ScoreRequest.lease_token == claim.token, ScoreRequest.status == SCORING
+    )
+    if connection.execute(update(ScoreRequest).where(mine).values(**values, **_FREE)).rowcount != 1:
+        raise LeaseLost(f"score request {claim.request_id} was taken over, or nobody waits for it any more")
+
+
+def save_edit_scores(
+    database: Database, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
+) -> None:
+    """Stores the scores of an edited text. Where that edit still stands it counts from now on, and is flagged by its
+    own scores and the job's policy of this moment.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+    """
+    with database.write() as connection:
+        # The output first, as a decision locks it: nobody waits for each other.
+        connection.execute(select(Output.id).where(Output.id == claim.output_id).with_for_update(key_share=True)).one()
+        _fence(connection, claim, status=DONE)
+        values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
+        known = exists().where(*(Score.__table__.c[name] == value for name, value in values.items()))
+        if not connection.scalar(select(known)):
+            labels = {label: scores.get(label) for label in LABELS}
+            connection.execute(
+                insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
+            )
+        standing = and_(
+            Review.output_id == claim.output_id, Review.revision == claim.revision, Review.state == State.WAITING
+        )
+        if connection.execute(update(Review).where(standing).values(state=State.EDITED.value)).rowcount:
+            connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
+            judge_again(connection, [claim.output_id])
+
+
+def save_words(
+    database: Database, claim: RequestClaim, spans: Sequence[tuple[int, int]], drops: Mapping[str, Sequence[float]]
+) -> None:
+    """Stores which words carry the scores.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+    """
+    result = {
+        "spans": [list(span) for span in spans],
+        "drops": {label: list(values) for label, values in drops.items()},
+    }
+    with database.write() as connection:
+        _fence(connection, claim, status=DONE, result=result)
+
+
+def fail_request(database: Database, claim: RequestClaim, reason: str) -> bool:
+    """An attempt failed. Returns whether the request is given up now: at the third.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    over = claim.attempts >= MOST_ATTEMPTS
+    reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
+    with database.write() as connection:
+        _fence(connection, claim, status=FAILED if over else WAITING, reason=reason if over else None)
+    return over
+
+
+def return_request(database: Database, claim: RequestClaim) -> None:
+    """Gives a request back that was not tried: it is charged with nothing. Stale claims change nothing."""
+    mine = and_(ScoreRequest.id == claim.request_id, ScoreRequest.lease_token == claim.token)
+    back = {"status": WAITING, "attempts": ScoreRequest.attempts - 1, **_FREE}
+    with database.write() as connection:
+        connection.execute(update(ScoreRequest).where(mine, ScoreRequest.status == SCORING).values(back))
+
+
+def sweep_requests(database: Database) -> int:
+    """Takes back the requests whose lease ran out. Returns how many."""
+    ran_out = exists().where(ScoreRequest.status == SCORING, ScoreRequest.lease_until < now())
+    with database.read() as connection:  # most sweeps find nothing, and then take no write lock
+        if not connection.scalar(select(ran_out)):
+            return 0
+    with database.write() as connection:
+        return take_back_requests(connection)
+
+
+def open_requests(database: Database) -> set[str]:
+    """The classifiers whose scores somebody waits for."""
+    wanted = select(ScoreRequest.classifier).where(ScoreRequest.status.in_((WAITING, SCORING))).distinct()
+    with database.read() as connection:
+        return set(connection.scalars(wanted))
+
+
+def take_back_requests(
+    connection: Connection, *, worker: str | None = None, how: str = "gave no sign of life", charged: bool = True
+) -> int:
+    """Frees the requests of a worker that is gone, or all whose lease ran out; at the third attempt they are given up.
+
+    Args:
+        charged: the attempt counts; not where the worker left in order.
+    """
+    ran_out = ScoreRequest.lease_until < now() if worker is None else ScoreRequest.worker == worker
+    over = and_(ScoreRequest.attempts >= MOST_ATTEMPTS, true() if charged else ScoreRequest.attempts < 0)
+    reason = f"the worker process {how} {MOST_ATTEMPTS} times while it scored this text"
+    back = {
+        "status": case((over, FAILED), else_=WAITING),
+        "reason": case((over, reason), else_=None),
+        "attempts": ScoreRequest.attempts - (0 if charged else 1),
+        **_FREE,
+    }
+    return connection.execute(update(ScoreRequest).where(ScoreRequest.status == SCORING, ran_out).values(back)).rowcount

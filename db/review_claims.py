@@ -1,0 +1,184 @@
+"""Outputs in reviewers' hands: the next one to look at, and who has which. Two reviewers never have the same one.
+
+A claim runs out by the database's clock; whoever looks at an output renews it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from contract.errors import ClaimedByOther, UsageError
+from contract.review import Filter, checked_name
+from contract.spec import Safety
+from db.decisions import unknown
+from db.models import Batch, Job, Output
+from db.review_tables import Review, ReviewClaim
+from db.review_views import Place, View
+from db.session import Database, now
+
+CLAIM_SECONDS = 120.0
+DRAWS = 200
+"""Numbers tried for one audit; of a job's outputs most are unflagged and undecided."""
+TRIES = 20
+"""How often an output that another reviewer took this very moment is passed over for the next."""
+UNDECIDED = and_(~Output.flagged, Output.decision.is_(None), Output.safety == Safety.SCORED)
+"""The outputs that an audit draws from."""
+
+
+def next_output(
+    database: Database, reviewer: str, wanted: Filter, *, after: int | None = None, audit_share: float = 0.0
+) -> int | None:
+    """The next output of a view that nobody else has in hand, claimed for this reviewer; None where there is none.
+
+    Args:
+        after: the output that the reviewer comes from: the next behind it, and at the end the first ones again.
+        audit_share: of what is handed out, this share is drawn at random from the unflagged outputs of the view's jobs.
+            Each draw is kept with its chance, so that what it finds can be counted for all of them.
+
+    Raises:
+        UsageError: the share is none, or the query has no word in it.
+    """
+    reviewer = checked_name(reviewer)
+    if not 0 <= audit_share < 1:
+        raise UsageError(f"audit share: must be from 0 to less than 1, not {audit_share:g}")
+    if audit_share and secrets.SystemRandom().random() < audit_share:
+        drawn = _draw(database, reviewer, wanted, after)
+        if drawn is not None:
+            return drawn
+    for _ in range(TRIES):
+        output = _candidate(database, reviewer, wanted, after)
+        if output is None:
+            return None
+        with database.write() as connection:
+            if _take(connection, output, reviewer):
+                if _matches(connection, wanted, output):
+                    return output
+                _let_go(connection, output, reviewer)  # it was decided this very moment
+    return None
+
+
+def _matches(connection: Connection, wanted: Filter, output: int) -> bool:
+    view = View(connection, wanted)
+    number = Output.id if view.through_outputs else Review.output_id
+    place = Place(0, output - 1) if view.through_outputs else None
+    return bool(view.find(place, 1, extra=[number == output], seconds=0).ids)
+
+
+def _candidate(database: Database, reviewer: str, wanted: Filter, after: int | None) -> int | None:
+    with database.read() as connection:
+        view = View(connection, wanted)
+        number = Output.id if view.through_outputs else Review.output_id
+        free = [~_held_by_others(number, reviewer)]
+        place = None if after is None else view.place_of(after)
+        found = view.find(place, 1, extra=free, seconds=None)
+        if not found.ids and place is not None:
+            found = view.find(None, 1, extra=[*free, number != after], seconds=None)
+    return found.ids[0] if found.ids else None
+
+
+def _held_by_others(number: Any, reviewer: str) -> Any:
+    return exists().where(ReviewClaim.output_id == number, ReviewClaim.reviewer != reviewer, ReviewClaim.until > now())
+
+
+def _take(connection: Connection, output_id: int, reviewer: str, drawn: float | None = None) -> bool:
+    """Claims an output that nobody else has. Returns whether it did."""
+    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
+    values = {"output_id": output_id, "reviewer": reviewer, "drawn": drawn}
+    taking = dialect.insert(ReviewClaim).values(**values, since=now(), until=now() + CLAIM_SECONDS)
+    mine = ReviewClaim.reviewer == reviewer
+    free = or_(mine, ReviewClaim.until <= now())
+    keep = and_(mine, ReviewClaim.until > now())  # renewed: since when, and how it was drawn, stay as they were
+    changed = {
+        "reviewer": reviewer,
+        "until": now() + CLAIM_SECONDS,
+        "since": _kept(keep, ReviewClaim.since, now()),
+        "drawn": _kept(keep, ReviewClaim.drawn, drawn),
+    }
+    claimed = taking.on_conflict_do_update(index_elements=["output_id"], set_=changed, where=free)
+    return connection.execute(claimed.returning(ReviewClaim.output_id)).first() is not None
+
+
+def _kept(keep: Any, old: Any, new: Any) -> Any:
+    return case((keep, old), else_=new)
+
+
+def claim(database: Database, output_id: int, reviewer: str) -> None:
+    """Claims one output, or renews the reviewer's own claim of it.
+
+    Raises:
+        ClaimedByOther: another reviewer has it.
+        UsageError: there is no such output.
+    """
+    reviewer = checked_name(reviewer)
+    with database.write() as connection:
+        if not connection.scalar(select(exists().where(Output.id == output_id))):
+            raise UsageError(unknown([output_id]))
+        if _take(connection, output_id, reviewer):
+            return
+        left = (ReviewClaim.until - now()).label("left")
+        held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).one()
+        raise ClaimedByOther(output_id, by=held.reviewer, seconds=held.left)
+
+
+def renew(database: Database, output_id: int, reviewer: str) -> bool:
+    """Prolongs the reviewer's own claim. Returns whether it was: one that ran out is theirs while nobody took it."""
+    mine = and_(ReviewClaim.output_id == output_id, ReviewClaim.reviewer == reviewer)
+    with database.write() as connection:
+        renewed = connection.execute(update(ReviewClaim).where(mine).values(until=now() + CLAIM_SECONDS))
+        return renewed.rowcount == 1
+
+
+def release(database: Database, output_id: int, reviewer: str) -> None:
+    """Lets go of an output; what is not the reviewer's stays as it is."""
+    with database.write() as connection:
+        _let_go(connection, output_id, reviewer)
+
+
+def _let_go(connection: Connection, output_id: int, reviewer: str) -> None:
+    mine = and_(ReviewClaim.output_id == output_id, ReviewClaim.reviewer == reviewer)
+    connection.execute(delete(ReviewClaim).where(mine))
+
+
+def _draw(database: Database, reviewer: str, wanted: Filter, after: int | None) -> int | None:
+    """An unflagged, undecided output, each of a job's with the same chance; None where none was hit."""
+    with database.read() as connection:
+        jobs = _unflagged(connection, wanted)
+        if not jobs:
+            return None
+        job = secrets.SystemRandom().choices(list(jobs), weights=list(jobs.values()))[0]
+        output = _hit(connection, job, reviewer, after)
+    if output is None:
+        return None
+    with database.write() as connection:
+        if not _take(connection, output, reviewer, 1 / jobs[job]):
+            return None
+        if connection.scalar(select(exists().where(Output.id == output, UNDECIDED))):
+            return output
+        _let_go(connection, output, reviewer)
+    return None
+
+
+def _unflagged(connection: Connection, wanted: Filter) -> dict[int, int]:
+    """How many unflagged outputs each job of the view has, where it has any."""
+    number = (func.sum(Batch.scored + Batch.unscored) - func.sum(Batch.flagged)).label("number")
+    query = select(Batch.job_id, number).join(Job, Job.id == Batch.job_id).group_by(Batch.job_id)
+    query = query if wanted.job is None else query.where(Job.id == wanted.job)
+    query = query if wanted.model is None else query.where(Job.model == wanted.model)
+    return {row.job_id: int(row.number) for row in connection.execute(query) if row.number > 0}
+
+
+def _hit(connection: Connection, job: int, reviewer: str, after: int | None) -> int | None:
+    # Numbers are tried rather than rows counted off: so each row has the same chance, and few are read.
+    mine = Output.job_id == job
+    first = connection.scalar(select(func.min(Output.id)).where(mine))
+    last = connection.scalar(select(func.max(Output.id)).where(mine))
+    if first is None or last is None:
+        return None
+    tried = [first + secrets.randbelow(last - first + 1) for _ in range(DRAWS)]
+    others = (~_held_by_others(Output.id, reviewer), Output.id != (after or 0))
+    good = set(connection.scalars(select(Output.id).where(Output.id.in_(tried), mine, UNDECIDED, *others)))
+    return next((output for output in tried if output in good), None)

@@ -1,0 +1,231 @@
+"""One output with everything a reviewer decides by: texts, scores, settings, its prompt's other samples, its record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select
+
+from contract.errors import UsageError
+from contract.policy import DEFAULT_THRESHOLD, LABELS
+from contract.review import Action, State
+from contract.spec import Provenance, Safety, SamplingSettings
+from db.decisions import unknown
+from db.jobs import stored_settings
+from db.models import Job, Output, Prompt, Score
+from db.models import Provenance as ProvenanceTable
+from db.review_queue import EXCERPT
+from db.review_rows import standing_edit, standing_text
+from db.review_tables import Decision, Review, ReviewClaim
+from db.score_requests import Request, edit_request, served_classifiers
+from db.session import Database, now
+
+MOST_SIBLINGS = 50
+_MADE_BY = tuple(field.name for field in fields(Provenance))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry of the record."""
+
+    id: int
+    reviewer: str
+    action: Action
+    from_state: State
+    to_state: State
+    reason: str | None
+    text: str | None  # of an edit
+    revision: int
+    at: float  # seconds since the epoch
+    undone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """Another sample of the same prompt."""
+
+    output_id: int
+    sample_index: int
+    text: str  # that stands, its first characters
+    state: State
+    flagged: bool
+    top_score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimView:
+    """Who has an output in hand."""
+
+    reviewer: str
+    seconds: float  # left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputView:
+    """One output in full."""
+
+    id: int
+    job_id: int
+    job_name: str
+    job_safety: str
+    model: str
+    custom_id: str | None
+    position: int
+    sample_index: int
+    samples: int  # n of its prompt
+    prompt: str
+    metadata: dict[str, Any]
+    text: str  # that stands
+    original_text: str
+    finish_reason: str
+    tokens: int
+    seed: int
+    mean_logprob: float | None
+    settings: SamplingSettings
+    made_by: Provenance
+    created_at: float
+    safety: Safety
+    state: State
+    flagged: bool
+    reasons: tuple[str, ...]
+    top_score: float | None
+    scores: dict[str, float]  # of the text that stands; empty while it waits for them
+    thresholds: dict[str, float]  # of every label
+    version: int
+    revision: int
+    history: tuple[Entry, ...]  # oldest first
+    siblings: tuple[Sibling, ...]
+    edit: Request | None  # where the standing text is an edit: how its scoring stands
+    claim: ClaimView | None
+
+    @property
+    def edited(self) -> bool:
+        return self.revision > 0
+
+
+def read_output(database: Database, output_id: int) -> OutputView:
+    """One output.
+
+    Raises:
+        UsageError: there is none of that number.
+    """
+    with database.read() as connection:
+        row = connection.execute(_query(output_id)).first()
+        if row is None:
+            raise UsageError(unknown([output_id]))
+        history = _history(connection, output_id)
+        siblings = _siblings(connection, row.prompt_id, output_id)
+        claim = _claim(connection, output_id)
+        request = edit_request(connection, output_id, row.revision) if row.revision else None
+    served = served_classifiers(database) if request is not None else set()
+    plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
+             "prompt", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
+             "top_score", "version", "revision")  # fmt: skip
+    return OutputView(
+        **{name: getattr(row, name) for name in plain},
+        metadata=row.extra or {},
+        safety=Safety(row.safety),
+        settings=stored_settings(stored_settings(SamplingSettings(), row.job_settings), row.own_settings),
+        made_by=Provenance(**{name: getattr(row, f"made_{name}") for name in _MADE_BY}),
+        state=_state(row),
+        flagged=bool(row.flagged),
+        reasons=tuple(row.flag_reasons or ()),
+        scores={label: score for label in LABELS if (score := getattr(row, label)) is not None},
+        thresholds={label: row.thresholds.get(label, DEFAULT_THRESHOLD) for label in LABELS},
+        history=history,
+        siblings=siblings,
+        edit=None
+        if request is None
+        else Request(
+            id=request.id,
+            classifier=request.classifier,
+            status=request.status,
+            reason=request.reason,
+            served=request.classifier in served,
+        ),
+        claim=claim,
+    )
+
+
+def _state(row: Any) -> State:
+    return State(row.state) if row.state else State.PENDING if row.flagged else State.UNFLAGGED
+
+
+def _query(output_id: int) -> Any:
+    revision = func.coalesce(Review.revision, 0)
+    scores = and_(Score.output_id == Output.id, Score.classifier == Job.safety, Score.revision == revision)
+    own = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
+           "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
+    return (
+        select(
+            *(Output.__table__.c[name] for name in own), Output.text.label("original_text"),
+            standing_text().label("text"), Job.name.label("job_name"), Job.safety.label("job_safety"),
+            ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,
+            Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
+            Prompt.settings.label("own_settings"),
+            *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in _MADE_BY),
+            *(Score.__table__.c[label] for label in LABELS),
+            Review.state, revision.label("revision"), func.coalesce(Review.version, 0).label("version"),
+        )
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .join(Job, Job.id == Output.job_id)
+        .join(ProvenanceTable, ProvenanceTable.id == Output.provenance_id)
+        .outerjoin(Review, Review.output_id == Output.id)
+        .outerjoin(Decision, standing_edit())
+        .outerjoin(Score, scores)
+        .where(Output.id == output_id)
+    )  # fmt: skip
+
+
+def _history(connection: Connection, output_id: int) -> tuple[Entry, ...]:
+    rows = connection.execute(
+        select(Decision.__table__).where(Decision.output_id == output_id).order_by(Decision.id)
+    ).all()
+    undone = {row.undoes for row in rows}
+    return tuple(
+        Entry(
+            id=row.id,
+            reviewer=row.reviewer,
+            action=Action(row.action),
+            from_state=State(row.from_state),
+            to_state=State(row.to_state),
+            reason=row.reason,
+            text=row.text,
+            revision=row.revision,
+            at=row.created_at,
+            undone=row.id in undone,
+        )
+        for row in rows
+    )
+
+
+def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[Sibling, ...]:
+    query = (
+        select(
+            Output.id, Output.sample_index, func.substr(standing_text(), 1, EXCERPT).label("text"),
+            Review.state, Output.flagged, Output.top_score,
+        )
+        .outerjoin(Review, Review.output_id == Output.id)
+        .outerjoin(Decision, standing_edit())
+        .where(Output.prompt_id == prompt_id, Output.id != output_id)
+        .order_by(Output.sample_index)
+        .limit(MOST_SIBLINGS)
+    )  # fmt: skip
+    return tuple(
+        Sibling(
+            output_id=row.id,
+            sample_index=row.sample_index,
+            text=row.text,
+            state=_state(row),
+            flagged=bool(row.flagged),
+            top_score=row.top_score,
+        )
+        for row in connection.execute(query)
+    )
+
+
+def _claim(connection: Connection, output_id: int) -> ClaimView | None:
+    left = (ReviewClaim.until - now()).label("left")
+    held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).first()
+    return ClaimView(reviewer=held.reviewer, seconds=held.left) if held and held.left > 0 else None

@@ -1,0 +1,207 @@
+"""The review queue: pages of what matches a filter, how many match, and who is the neighbour of whom.
+
+Nothing is skipped by counting and nothing counted to the end: a page begins at a place in its order, and counts stop
+at a cap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, literal, select
+
+from contract.policy import LABELS
+from contract.review import Filter, Order, State
+from db import search
+from db.models import Job, Output, Prompt, Score
+from db.review_rows import standing_edit, standing_text
+from db.review_tables import Decision, Review, ReviewClaim
+from db.review_views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
+from db.session import Database, now
+
+EXCERPT = 400
+"""Characters of a prompt and of a text that a page of many shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many match; `capped`: at least so many."""
+
+    number: int
+    capped: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.number:,}" + ("+" if self.capped else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One output on a page of many."""
+
+    output_id: int
+    job_id: int
+    job_name: str
+    model: str
+    custom_id: str | None
+    position: int
+    sample_index: int
+    prompt: str  # its first EXCERPT characters
+    prompt_cut: bool
+    text: str  # that stands, likewise
+    text_cut: bool
+    state: State
+    flagged: bool
+    reasons: tuple[str, ...]
+    top_score: float | None
+    scores: dict[str, float]  # of the text that stands; of an edit that waits for its own, none
+    decided_by: str | None
+    decided_at: float | None
+    version: int
+    claimed_by: str | None  # another reviewer who has it in hand
+    hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt" and "text": (start, end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of what matches, in the view's order."""
+
+    rows: tuple[Row, ...]
+    next: str | None  # cursors
+    previous: str | None
+    order: Order  # that was used: a view of everything knows only the oldest first
+    complete: bool  # False: one look's time was over before the page was full; `next` searches on
+
+
+def read_page(
+    database: Database, wanted: Filter, *, cursor: str | None = None, limit: int = 50, reviewer: str = ""
+) -> Page:
+    """One page of a view.
+
+    Args:
+        cursor: a page's `next` or `previous`; None = the first page.
+        reviewer: who looks: what this one has in hand is not shown as claimed.
+
+    Raises:
+        UsageError: the cursor is damaged or of another order, or the query has no word in it.
+    """
+    with database.read() as connection:
+        view = View(connection, wanted)
+        place, forwards = read_cursor(view, cursor) if cursor else (None, True)
+        found = view.find(place, limit, forwards=forwards)
+        ids = found.ids if forwards else found.ids[::-1]
+        rows = _rows(connection, ids, wanted, reviewer)
+        before, after = (place is not None, found.more) if forwards else (found.more, True)
+        return Page(
+            rows=tuple(rows),
+            next=_cursor(view, found, ids, place, towards_next=True) if after else None,
+            previous=_cursor(view, found, ids, place, towards_next=False) if before else None,
+            order=view.order,
+            complete=found.complete,
+        )
+
+
+def _cursor(view: View, found: Found, ids: Sequence[int], place: Place | None, *, towards_next: bool) -> str | None:
+    searched = not found.complete and found.behind is not None
+    if searched and found.behind is not None and (towards_next == (not ids or found.behind >= ids[-1])):
+        here: Place | None = Place(0, found.behind)
+    elif ids:
+        here = view.place_of(ids[-1] if towards_next else ids[0])
+    else:
+        here = place
+    return None if here is None else write_cursor(view, here, forwards=towards_next)
+
+
+def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: str) -> list[Row]:
+    query = search.read_query(wanted.query) if wanted.query else None
+    found = {row.output_id: row for row in connection.execute(_many(ids))}
+    return [_row(found[output], query, reviewer) for output in ids if output in found]
+
+
+def _many(ids: Sequence[int]) -> Any:
+    current = and_(
+        Score.output_id == Output.id,
+        Score.classifier == Job.safety,
+        Score.revision == func.coalesce(Review.revision, 0),
+    )
+    edit, last = Decision.__table__.alias("edit"), Decision.__table__.alias("last")
+    text = standing_text(edit.c)
+    return (
+        select(
+            Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
+            Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score,
+            func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
+            Review.state, Review.decided_by, last.c.created_at.label("decided_at"),
+            func.coalesce(Review.version, 0).label("version"), ReviewClaim.reviewer.label("claimed_by"),
+            (ReviewClaim.until > now()).label("claimed"), *(Score.__table__.c[label] for label in LABELS),
+        )
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .join(Job, Job.id == Output.job_id)
+        .outerjoin(Review, Review.output_id == Output.id)
+        .outerjoin(Score, current)
+        .outerjoin(edit, standing_edit(edit.c))
+        .outerjoin(last, last.c.id == Review.decision_id)
+        .outerjoin(ReviewClaim, ReviewClaim.output_id == Output.id)
+        .where(Output.id.in_(ids))
+    )  # fmt: skip
+
+
+def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
+    prompt, text = row.prompt[:EXCERPT], row.text[:EXCERPT]
+    plain = ("output_id", "job_id", "job_name", "model", "custom_id", "position", "sample_index", "top_score",
+             "decided_by", "decided_at", "version")  # fmt: skip
+    return Row(
+        **{name: getattr(row, name) for name in plain},
+        prompt=prompt,
+        prompt_cut=len(row.prompt) > EXCERPT,
+        text=text,
+        text_cut=len(row.text) > EXCERPT,
+        state=State(row.state) if row.state else State.PENDING if row.flagged else State.UNFLAGGED,
+        flagged=bool(row.flagged),
+        reasons=tuple(row.flag_reasons or ()),
+        scores={label: score for label in LABELS if (score := getattr(row, label)) is not None},
+        claimed_by=row.claimed_by if row.claimed and row.claimed_by != reviewer else None,
+        hits={"prompt": query.hits(prompt), "text": query.hits(text)} if query else {},
+    )
+
+
+def count(database: Database, wanted: Filter, cap: int | None = 1000) -> Count:
+    """How many outputs match, counted up to `cap`; None counts to the end."""
+    with database.read() as connection:
+        view = View(connection, wanted)
+        if view.through_outputs:
+            found = view.find(None, cap or 2**31, seconds=LOOK_SECONDS if cap else None)
+            return Count(len(found.ids), capped=found.more)
+        matches = select(literal(1).label("one")).select_from(Review).where(*view.conditions())
+        if cap is not None:
+            matches = matches.limit(cap + 1)
+        number = connection.execute(select(func.count()).select_from(matches.subquery())).scalar_one()
+    return Count(min(number, cap), number > cap) if cap is not None else Count(number)
+
+
+def neighbour(database: Database, wanted: Filter, output_id: int, *, forwards: bool = True) -> int | None:
+    """The next output of a view after this one, or the one before it; nobody claims it."""
+    with database.read() as connection:
+        view = View(connection, wanted)
+        place = view.place_of(output_id)
+        found = view.find(place, 1, forwards=forwards, seconds=None) if place else Found((), more=False)
+    return found.ids[0] if found.ids else None
+
+
+def matching(database: Database, wanted: Filter) -> list[tuple[int, int]]:
+    """Every output that matches, with its version, in the view's order."""
+    with database.read() as connection:
+        view = View(connection, wanted)
+        if not view.through_outputs:
+            query = view.reviews(None, forwards=True).add_columns(Review.version)
+            return [(row.output_id, row.version) for row in connection.execute(query)]
+        ids = view.find(None, 2**31, seconds=None).ids
+        newest = select(Decision.output_id, func.max(Decision.id)).group_by(Decision.output_id)
+        versions: dict[int, int] = dict(connection.execute(newest).all())
+    return [(output, versions.get(output, 0)) for output in ids]
+
+
+def matching_ids(database: Database, wanted: Filter, limit: int | None = None) -> list[int]:
+    """The numbers of the outputs that match, in the view's order."""
+    return [output for output, _ in matching(database, wanted)][:limit]

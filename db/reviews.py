@@ -1,0 +1,282 @@
+"""Decisions: approving, rejecting, editing and undoing, one output or many. Every one is a new row of the record.
+
+A decision locks its output first, so that of two that come at once the second sees the first, and is refused where it
+was made without knowing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from contract.errors import InkmillError, UsageError
+from contract.review import LONGEST_REASON, Action, Filter, State, checked_name
+from db.decisions import (
+    Decided,
+    Standing,
+    Step,
+    check_claim,
+    check_key,
+    check_version,
+    checked_text,
+    enter,
+    locked,
+    next_step,
+    own_last,
+    read_action,
+    repeated,
+    stale,
+    undoing,
+    unknown,
+)
+from db.models import Output
+from db.review_queue import matching
+from db.review_tables import Decision
+from db.session import Database
+
+__all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
+
+CHUNK_DECISIONS = 250
+"""What one transaction decides of many: other writers wait for less than a second."""
+CHUNK_IDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An output that a decision of many passed over, and why."""
+
+    output_id: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bulk:
+    """What became of a decision of many outputs."""
+
+    ids: tuple[int, ...]  # decided
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def decided(self) -> int:
+        return len(self.ids)
+
+
+def decide(
+    database: Database,
+    output_id: int,
+    reviewer: str,
+    action: str,
+    *,
+    reason: str | None = None,
+    text: str | None = None,
+    expected: int | None = None,
+    key: str | None = None,
+) -> Decided:
+    """Approves, rejects or edits an output.
+
+    Args:
+        text: what an edit puts in the generated text's place.
+        expected: the version that the reviewer saw; None = whatever it is.
+        key: drawn by the caller for this one decision. The same again stores nothing and answers as before, so that
+            whoever did not hear the answer may ask again.
+
+    Raises:
+        Stale: somebody decided since the expected version; nothing was stored.
+        ClaimedByOther: another reviewer has it in hand; nothing was stored.
+        UsageError: there is no such output, or this cannot be done to it as it stands.
+    """
+    wanted = read_action(action, text)
+    reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
+    with database.write() as connection:
+        output = locked(connection, [output_id]).get(output_id)
+        if output is None:
+            raise UsageError(unknown([output_id]))
+        known = repeated(connection, key, output_id, wanted)
+        if known is not None:
+            return known
+        check_version(connection, output, expected)
+        check_claim(output, reviewer)
+        step = next_step(connection, output, wanted, reason=reason, text=text, key=key)
+        return enter(connection, reviewer, [step])[0]
+
+
+def undo(
+    database: Database,
+    reviewer: str,
+    output_id: int | None = None,
+    *,
+    expected: int | None = None,
+    key: str | None = None,
+) -> Decided:
+    """Takes back the decision that stands: a new entry, after which the output is what it was before that one.
+
+    Args:
+        output_id: None = the output of the reviewer's own newest decision that was not undone.
+        expected, key: as in `decide`.
+
+    Raises:
+        Stale: somebody decided since the expected version, or since the reviewer's own decision.
+        ClaimedByOther: another reviewer has it in hand.
+        UsageError: there is nothing to undo.
+    """
+    reviewer = checked_name(reviewer)
+    with database.write() as connection:
+        known = repeated(connection, key, output_id, Action.UNDO)
+        if known is not None:
+            return known
+        own = None
+        if output_id is None:
+            output_id, own = own_last(connection, reviewer)
+        output = locked(connection, [output_id]).get(output_id)
+        if output is None:
+            raise UsageError(unknown([output_id]))
+        known = repeated(connection, key, output_id, Action.UNDO)
+        if known is not None:
+            return known
+        check_version(connection, output, expected)
+        if own is not None and output.decision_id != own:
+            raise stale(connection, output)
+        check_claim(output, reviewer)
+        return enter(connection, reviewer, [undoing(connection, output, key)])[0]
+
+
+def decide_many(
+    database: Database,
+    ids: Sequence[int],
+    reviewer: str,
+    action: str,
+    *,
+    reason: str | None = None,
+    expected: Mapping[int, int] | None = None,
+    key: str | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Bulk:
+    """Approves or rejects many outputs, some hundreds in a transaction; killed half way, the same again completes it.
+
+    Outputs that another reviewer has in hand, that are so already, or that changed since the expected version are
+    passed over, and said.
+
+    Args:
+        expected: versions by output, where the caller saw them.
+        key: as in `decide`, one for all.
+        on_progress: called with the number of outputs that are through.
+
+    Raises:
+        UsageError: the action is not for many, or an output does not exist; nothing was stored.
+    """
+    wanted = read_action(action, None)
+    reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
+    check_key(key)
+    plain = list(dict.fromkeys(ids))
+    _check_all_there(database, plain)
+
+    def steps(connection: Connection, output: Standing, own: str | None) -> Step:
+        check_version(connection, output, (expected or {}).get(output.id))
+        if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
+            raise UsageError(f"{output.state} already, by {output.decided_by}")
+        return next_step(connection, output, wanted, reason=reason, text=None, key=own)
+
+    return _in_chunks(database, plain, reviewer, key, steps, on_progress)
+
+
+def decide_matching(
+    database: Database,
+    wanted: Filter,
+    reviewer: str,
+    action: str,
+    *,
+    expected_count: int,
+    reason: str | None = None,
+    key: str | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Bulk:
+    """Approves or rejects all outputs that match a filter, as `decide_many`.
+
+    Args:
+        expected_count: how many the reviewer was told there are.
+
+    Raises:
+        UsageError: more match now; nothing was stored.
+    """
+    found = matching(database, wanted)
+    if len(found) > expected_count:
+        raise UsageError(
+            f"{len(found):,} outputs match now, not {expected_count:,}; look at the count again before you decide"
+        )
+    return decide_many(
+        database,
+        [output for output, _ in found],
+        reviewer,
+        action,
+        reason=reason,
+        expected=dict(found),
+        key=key,
+        on_progress=on_progress,
+    )
+
+
+def undo_many(
+    database: Database,
+    ids: Sequence[int],
+    reviewer: str,
+    *,
+    key: str | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Bulk:
+    """Takes back the reviewer's own decisions of many outputs; those that somebody decided since are passed over."""
+    reviewer = checked_name(reviewer)
+    check_key(key)
+    plain = list(dict.fromkeys(ids))
+    _check_all_there(database, plain)
+
+    def steps(connection: Connection, output: Standing, own: str | None) -> Step:
+        if output.decision_id is not None and output.decided_by != reviewer:
+            raise UsageError(f"{output.decided_by} decided it")
+        return undoing(connection, output, own)
+
+    return _in_chunks(database, plain, reviewer, key, steps, on_progress)
+
+
+def _in_chunks(
+    database: Database,
+    ids: Sequence[int],
+    reviewer: str,
+    key: str | None,
+    make: Callable[[Connection, Standing, str | None], Step],
+    on_progress: Callable[[int], object] | None,
+) -> Bulk:
+    done: list[int] = []
+    skipped: list[Skipped] = []
+    for first in range(0, len(ids), CHUNK_DECISIONS):
+        chunk = ids[first : first + CHUNK_DECISIONS]
+        with database.write() as connection:
+            keys = {output: f"{key}:{output}" for output in chunk} if key else {}
+            decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))
+            steps, passed = [], []
+            for output_id, output in locked(connection, chunk).items():
+                if output_id in decided:  # by this very call, before it was cut off
+                    continue
+                try:
+                    check_claim(output, reviewer)
+                    steps.append(make(connection, output, keys.get(output_id)))
+                except InkmillError as error:
+                    passed.append(Skipped(output_id, str(error).removeprefix(f"output {output_id}: ")))
+            enter(connection, reviewer, steps)
+        done += [output for output in chunk if output in decided or output not in {skip.output_id for skip in passed}]
+        skipped += passed
+        if on_progress:
+            on_progress(min(first + CHUNK_DECISIONS, len(ids)))
+    return Bulk(ids=tuple(done), skipped=tuple(skipped))
+
+
+def _check_all_there(database: Database, ids: Sequence[int]) -> None:
+    missing: list[int] = []
+    with database.read() as connection:
+        for first in range(0, len(ids), CHUNK_IDS):
+            chunk = ids[first : first + CHUNK_IDS]
+            there = set(connection.scalars(select(Output.id).where(Output.id.in_(chunk))))
+            missing += [output for output in chunk if output not in there]
+    if missing:
+        raise UsageError(unknown(missing))

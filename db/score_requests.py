@@ -1,0 +1,171 @@
+"""Score requests as people see them: an edited text to score, or a text whose words are to be marked.
+
+How a worker claims one and what it saves is the business of `request_claims`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, and_, exists, func, insert, select, update
+
+from contract.errors import UsageError
+from contract.policy import NO_SAFETY
+from contract.review import State
+from contract.spec import Safety
+from db.models import Job, Output, Score
+from db.review_tables import Review, ScoreRequest
+from db.session import Database, now
+from db.workers import list_workers
+
+EDIT, WORDS = "edit", "words"
+WAITING, SCORING, DONE, FAILED, WITHDRAWN = "waiting", "scoring", "done", "failed", "withdrawn"
+OPEN = (WAITING, SCORING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How a score request stands, for the person who waits for it."""
+
+    id: int
+    classifier: str
+    status: str  # waiting, scoring, done, failed, withdrawn
+    reason: str | None  # why it failed
+    served: bool  # a live worker scores with that classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """Which words of the standing text carry its scores: by how much a label's score falls without them.
+
+    Approximate: each part of the text was left out alone, and words that matter together hide each other.
+    """
+
+    status: str  # as Request.status; "none" = the job has no classifier
+    request: int | None
+    classifier: str
+    reason: str | None
+    served: bool
+    spans: tuple[tuple[int, int], ...] = ()  # (start, end) in characters of the standing text
+    drops: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict
+    )  # by label, one for each span; below 0 = the score rises
+
+
+def make_request(connection: Connection, kind: str, output_id: int, revision: int, classifier: str) -> int:
+    """A request inside the caller's transaction; the same one again is put back to waiting where it came to nothing."""
+    same = and_(
+        ScoreRequest.output_id == output_id,
+        ScoreRequest.revision == revision,
+        ScoreRequest.kind == kind,
+        ScoreRequest.classifier == classifier,
+    )
+    found = connection.scalar(select(ScoreRequest.id).where(same).with_for_update())
+    if found is None:
+        values = {"kind": kind, "output_id": output_id, "revision": revision, "classifier": classifier}
+        return connection.execute(
+            insert(ScoreRequest).values(**values, status=WAITING, created_at=now()).returning(ScoreRequest.id)
+        ).scalar_one()
+    lost = ScoreRequest.status.in_((FAILED, WITHDRAWN))
+    again = {"status": WAITING, "attempts": 0, "reason": None, "worker": None, "lease_token": None}
+    connection.execute(update(ScoreRequest).where(same, lost).values(**again, lease_until=None))
+    return found
+
+
+def withdraw(connection: Connection, output_id: int, revision: int) -> None:
+    """Nobody waits for the scores of this edit any more: a worker that has it in hand saves nothing."""
+    mine = and_(ScoreRequest.output_id == output_id, ScoreRequest.revision == revision, ScoreRequest.kind == EDIT)
+    gone = {"status": WITHDRAWN, "worker": None, "lease_token": None, "lease_until": None}
+    connection.execute(update(ScoreRequest).where(mine, ScoreRequest.status.in_(OPEN)).values(gone))
+
+
+def served_classifiers(database: Database) -> set[str]:
+    """The classifiers that live workers score with."""
+    return {name for worker in list_workers(database) if worker.alive for name in worker.classifiers}
+
+
+def edit_request(connection: Connection, output_id: int, revision: int) -> Any:
+    """The row of an edit's request, or None."""
+    mine = (ScoreRequest.output_id == output_id, ScoreRequest.revision == revision, ScoreRequest.kind == EDIT)
+    return connection.execute(select(ScoreRequest).where(*mine).limit(1)).first()
+
+
+def score_again(database: Database, output_id: int) -> int:
+    """Puts the standing edit's request back, where scoring it was given up. Returns the request.
+
+    Raises:
+        UsageError: where no edit of this output waits for scores.
+    """
+    with database.write() as connection:
+        standing = select(Review.revision, Job.safety).join(Job, Job.id == Review.job_id)
+        row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
+        if row is None:
+            raise UsageError(f"output {output_id} has no edit that waits for its scores")
+        return make_request(connection, EDIT, output_id, row.revision, row.safety)
+
+
+def mark_words(database: Database, output_id: int) -> Words:
+    """Asks for the words that carry the scores of the text that stands, once; called again it says how that stands.
+
+    Raises:
+        UsageError: where there is no such output, or its text is not scored.
+    """
+    found = read_words(database, output_id)
+    if found is not None and found.status not in (FAILED, WITHDRAWN):
+        return found
+    with database.write() as connection:
+        # The lock of decisions: of two who ask at once the second finds the first one's request.
+        connection.execute(select(Output.id).where(Output.id == output_id).with_for_update(key_share=True)).first()
+        output = _standing(connection, output_id)
+        if output.safety == NO_SAFETY:
+            return Words(status=Safety.NONE.value, request=None, classifier=NO_SAFETY, reason=None, served=False)
+        if not output.scored:
+            raise UsageError(f"output {output_id}: its text is not scored yet; its words can be marked once it is")
+        make_request(connection, WORDS, output_id, output.revision, output.safety)
+    words = read_words(database, output_id)
+    if words is None:  # another edit came to stand this very moment
+        return mark_words(database, output_id)
+    return words
+
+
+def read_words(database: Database, output_id: int) -> Words | None:
+    """How the marking of the standing text's words stands; None where nobody asked for it.
+
+    Raises:
+        UsageError: where there is no such output.
+    """
+    with database.read() as connection:
+        output = _standing(connection, output_id)
+        mine = (ScoreRequest.output_id == output_id, ScoreRequest.revision == output.revision)
+        asked = (ScoreRequest.kind == WORDS, ScoreRequest.classifier == output.safety)
+        row = connection.execute(select(ScoreRequest).where(*mine, *asked)).first()
+    if row is None:
+        return None
+    result = row.result or {"spans": [], "drops": {}}
+    return Words(
+        status=row.status,
+        request=row.id,
+        classifier=row.classifier,
+        reason=row.reason,
+        served=row.classifier in served_classifiers(database),
+        spans=tuple((start, end) for start, end in result["spans"]),
+        drops={label: tuple(values) for label, values in result["drops"].items()},
+    )
+
+
+def _standing(connection: Connection, output_id: int) -> Any:
+    revision = func.coalesce(Review.revision, 0)
+    scored = exists().where(Score.output_id == Output.id, Score.revision == revision, Score.classifier == Job.safety)
+    query = (
+        select(revision.label("revision"), Job.safety, scored.label("scored"))
+        .select_from(Output)
+        .join(Job, Job.id == Output.job_id)
+        .outerjoin(Review, Review.output_id == Output.id)
+        .where(Output.id == output_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise UsageError(f"there is no output {output_id}; the lines of an export say their outputs' numbers, as `id`")
+    return row

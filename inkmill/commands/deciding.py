@@ -1,0 +1,99 @@
+"""`decide`: decisions from a terminal or a script, the same as those from the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from contract.errors import UsageError
+from inkmill import options as o
+
+if TYPE_CHECKING:
+    from db.decision_lists import Instruction
+    from db.decisions import Decided
+
+MOST_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(decide)
+
+
+def decide(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="OUTPUT… approve|reject", help="The outputs' numbers (`id` in an export), then what."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="JSON lines: id, decision (approve, reject, edit), reason, text; - = stdin.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who decides. [default: the user of the system]")
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Approve or reject outputs, or take the decisions in FILE: all of them, or none where one cannot be taken."""
+    from contract.review import checked_name
+    from db.decision_lists import decide_list
+    from inkmill.commands.web import system_user
+    from inkmill.opening import opened
+
+    reviewer = checked_name(system_user() if name is None else name)
+    if file is not None and (words or reason is not None):
+        raise UsageError("decide: --from FILE says outputs, decisions and reasons itself; leave the others out")
+    instructions = _from_file(file) if file is not None else _from_words(words or [], reason)
+    _, database = opened()
+    _say(decide_list(database, instructions, reviewer), reviewer, json)
+
+
+def _from_file(file: str) -> list[Instruction]:
+    from producer.decision_lines import read_decisions
+
+    return read_decisions(file)
+
+
+def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
+    from db.decision_lists import Instruction
+
+    *outputs, decision = words or [""]
+    if decision not in ("approve", "reject"):
+        said = f"not {decision!r}" if decision else "and which outputs"
+        raise UsageError(f"decide: say approve or reject last, {said}: inkmill decide 17 18 approve --reason 'why'")
+    if not outputs:
+        raise UsageError(f"decide: say which outputs to {decision}, by their numbers: inkmill decide 17 18 {decision}")
+    wrong = [word for word in outputs if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**62)]
+    if wrong:
+        raise UsageError(f"decide: {wrong[0]!r} is no output's number; an export says it, as `id`")
+    plain = dict.fromkeys(map(int, outputs))
+    return [
+        Instruction(line=place, output_id=output, decision=decision, reason=reason)
+        for place, output in enumerate(plain, 1)
+    ]
+
+
+def _say(done: list[Decided], reviewer: str, json: bool) -> None:
+    from inkmill.display import messages, print_json
+
+    if json:
+        print_json(
+            [
+                {"id": one.output_id, "decision": one.action.value, "from": one.from_state.value,
+                 "to": one.to_state.value, "by": reviewer, "entry": one.id}
+                for one in done
+            ]
+        )  # fmt: skip
+        return
+    counts: dict[str, int] = {}
+    for one in done:
+        counts[one.to_state.value] = counts.get(one.to_state.value, 0) + 1
+    said = ", ".join(f"{number:,} {state}" for state, number in counts.items())
+    messages.print(f"{said} by {reviewer}", markup=False)
+    if any(one.request for one in done):
+        messages.print("note: edited texts count as approved once a worker has scored them", markup=False)

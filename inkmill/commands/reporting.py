@@ -1,0 +1,50 @@
+"""`report`: what a job came to, as one page to read in the morning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inkmill import options as o
+from inkmill.commands.following import JobId
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(report)
+
+
+def report(
+    job: JobId,
+    out: o.Out = None,
+    show_flagged: Annotated[
+        bool, typer.Option("--show-flagged", help="Put excerpts of flagged texts in; they are left out otherwise.")
+    ] = False,
+    json: o.Json = False,
+) -> None:
+    """Write a report of JOB to FILE (report-JOB.html where none is named): one page that stands alone."""
+    from contract.errors import UsageError
+    from db.status import snapshot
+    from inkmill import __version__
+    from inkmill.display import messages, print_json
+    from inkmill.opening import opened
+    from producer.new_file import check_target, new_file, standard_output
+    from review.report import report_page
+
+    if json and out == "-":
+        raise UsageError("--json and -o -: both want standard output; write the report to a file")
+    path = None if out == "-" else Path(out or f"report-{job}.html")
+    if path is not None:
+        check_target(path)
+    _, database = opened()
+    page = report_page(database, job, show_flagged=show_flagged, version=__version__).encode()
+    with standard_output() if path is None else new_file(path) as file:
+        file.write(page)
+    now = snapshot(database, job)
+    if not now.finished:
+        messages.print(f"note: job {job} is {now.status}: the report says what there is so far", markup=False)
+    if json:
+        print_json({"path": str(path), "job": job, "status": now.status.value, "complete": now.finished})
+    elif path is not None:
+        messages.print(f"the report of job {job} is {path}", markup=False)

@@ -1,0 +1,96 @@
+"""`web`: the page on which people review what was flagged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from inkmill import options as o
+
+if TYPE_CHECKING:
+    from review.server import Address
+
+PORT = 8765
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(web)
+
+
+def web(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 = any free port.")] = PORT,
+    host: Annotated[
+        str, typer.Option("--host", help="The address to listen on; any but this computer's own needs --token-file.")
+    ] = "127.0.0.1",
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who reviews. [default: the user of the system]")
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option("--token-file", metavar="FILE", help="Several reviewers: lines 'name token', readable by you."),
+    ] = None,
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option("--host-name", metavar="NAME", help="Another name that the page is reached under; repeatable."),
+    ] = None,
+    audit_share: Annotated[
+        float,
+        typer.Option("--audit-share", min=0, max=1, help="This share of the queue is drawn from unflagged texts."),
+    ] = 0.0,
+    json: o.Json = False,
+) -> None:
+    """Serve the review page until Ctrl-C. Prints its address, with a token that works once."""
+    from contract.errors import UsageError
+    from inkmill.opening import opened
+    from review.server import WebOptions, serve
+
+    if not audit_share < 1:  # nan too
+        raise UsageError("--audit-share: must be less than 1, or nothing flagged would ever be shown")
+    if name is not None and token_file is not None:
+        raise UsageError("--as: with --token-file each reviewer has the name beside their token; leave --as out")
+    where, database = opened()
+    options = WebOptions(
+        host=host,
+        port=port,
+        name=name or ("" if token_file else system_user()),
+        token_file=token_file,
+        names=tuple(host_name or ()),
+        audit_share=audit_share,
+    )
+    try:
+        serve(database, where.home, options, lambda address: _say(address, json))
+    finally:
+        database.close()
+
+
+def system_user() -> str:
+    """The name of the system's user who runs this."""
+    import getpass
+
+    from contract.errors import UsageError
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        raise UsageError("the user of the system has no name here; say who reviews with --as NAME") from None
+
+
+def _say(address: Address, json: bool) -> None:
+    from inkmill.display import messages, print_json
+    from review.hosts import is_loopback
+
+    if json:
+        print_json({
+            "schema_version": 1, "url": address.url, "host": address.host, "port": address.port,
+            "reviewers": list(address.reviewers),
+        })  # fmt: skip
+    else:
+        print(address.url, flush=True)
+        messages.print("open it in a browser; Ctrl-C ends it", markup=False)
+    if not is_loopback(address.host):
+        messages.print(
+            "warning: texts and tokens travel unencrypted; put a proxy with TLS before it, or use an SSH tunnel",
+            markup=False,
+        )

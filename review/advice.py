@@ -1,0 +1,223 @@
+"""Threshold advice: what the flag would be worth with another threshold for one label, from the decisions so far.
+
+Pure statistics of counts (`db.insight_advice`). The policy that is judged is the whole one, with this label's threshold
+moved and all else as it is, because that is what applying it (reflag) would do.
+
+How it is estimated. *Unfit* is a text that was rejected or edited. The texts of a job are divided into
+
+- those that are flagged now, of which some were decided. The queue hands them out by score, so they are taken in bands
+  of similar score, and inside a band the decided ones stand for the others (post-stratification); a band of which
+  nothing was decided is taken to be as the one above it, within an interval from none to all;
+- those that are not flagged now, known by the ones drawn at random for an audit alone, each weighted by one over its
+  chance to be drawn (Hansen and Hurwitz 1943, Annals of Mathematical Statistics 14:333-362, as a ratio);
+- those that were flagged when they were decided and are not any more: each stands for itself.
+
+Intervals are Wilson's for each part, put together by `intervals.total` and `intervals.fraction`. Without audits nothing
+is known about what is not flagged, and the answer is None, never a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from db.insight_advice import BINS, Evidence, Judged, Texts
+from review.intervals import NOTHING, Estimate, effective, fraction, share_of, total, wilson
+
+GRID = tuple(step / 20 for step in range(1, 20))
+BAND = 10  # hundredths of a score
+
+Side = Callable[[Texts | Judged], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What the flag would be with one threshold. Numbers of texts are estimates where the job is sampled."""
+
+    threshold: float
+    present: bool  # it is the threshold of now
+    flags: float  # texts it flags
+    adds: float  # of them, those that are not flagged now
+    drops: float  # texts that are flagged now and would not be
+    decided: int  # decided texts among those it flags
+    precision: Estimate | None  # unfit among those it flags; None = unknown
+    recall: Estimate | None  # of what is unfit, the share that it flags; None = unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """What the advice rests on."""
+
+    flagged: float
+    flagged_decided: int
+    unflagged: float
+    audited: int
+
+
+def basis(evidence: Evidence) -> Basis:
+    """How many texts were looked at, of how many."""
+    drawn = [judged for judged in evidence.judged if judged.drawn and not judged.flagged]
+    return Basis(
+        flagged=sum(texts.number for texts in evidence.texts if texts.flagged),
+        flagged_decided=sum(judged.number for judged in evidence.judged if judged.flagged),
+        unflagged=sum(texts.number for texts in evidence.texts if not texts.flagged),
+        audited=sum(judged.number for judged in drawn),
+    )
+
+
+def advise(evidence: Evidence, present: float, others: Iterable[float] = ()) -> tuple[Advice, ...]:
+    """The advice for every threshold of the grid, the present one and `others`, from the lowest to the highest."""
+    thresholds = {round(threshold, 4) for threshold in (*GRID, *others)} | {round(present, 4)}
+    return tuple(_at(evidence, threshold, present) for threshold in sorted(thresholds))
+
+
+def _at(evidence: Evidence, threshold: float, present: float) -> Advice:
+    over = _over(threshold, round(present, 4))
+    texts = evidence.texts
+    return Advice(
+        threshold=threshold,
+        present=threshold == round(present, 4),
+        flags=sum(t.number for t in texts if over(t)),
+        adds=sum(t.number for t in texts if over(t) and not t.flagged),
+        drops=sum(t.number for t in texts if t.flagged and not over(t)),
+        decided=sum(j.number for j in evidence.judged if over(j)),
+        precision=_precision(evidence, over),
+        recall=_recall(evidence, over),
+    )
+
+
+def _over(threshold: float, present: float) -> Side:
+    """Whether a policy with that threshold flags texts, given what the present one does."""
+    edge = round(threshold * BINS)
+
+    def reaches(cell: Texts | Judged) -> bool:
+        return cell.otherwise or (cell.place is not None and cell.place >= edge)
+
+    if threshold == present:
+        return lambda cell: cell.flagged
+    if threshold < present:
+        return lambda cell: cell.flagged or reaches(cell)
+    return lambda cell: cell.flagged and reaches(cell)
+
+
+def _precision(evidence: Evidence, over: Side) -> Estimate | None:
+    """The share of unfit texts among those on that side."""
+    flagged = _flagged(evidence, over)
+    unflagged = _unflagged_over(evidence, over)
+    number = sum(cell.number for cell in evidence.texts if over(cell))
+    if flagged is None or unflagged is None or not number:
+        return None
+    unfit = total([*flagged, *unflagged])
+    return Estimate(unfit.value / number, unfit.low / number, unfit.high / number).at_most(1.0)
+
+
+def _unflagged_over(evidence: Evidence, over: Side) -> list[Estimate] | None:
+    """The unfit among texts that are not flagged now and would be; None where nobody looked at any."""
+    whole = sum(cell.number for cell in evidence.texts if over(cell) and not cell.flagged)
+    here = [cell for cell in evidence.judged if over(cell) and not cell.flagged]
+    certain = [cell for cell in here if not cell.drawn]
+    left = whole - sum(cell.number for cell in certain)
+    known = _exactly(certain)
+    if left < 0.5:
+        return [known]
+    drawn = [cell for cell in here if cell.drawn]
+    if not drawn:
+        return None
+    share = _weight(cell for cell in drawn if cell.unfit) / _weight(drawn)
+    return [known, wilson(share, effective(_weight(drawn), sum(cell.squares for cell in drawn))).times(left)]
+
+
+def _recall(evidence: Evidence, over: Side) -> Estimate | None:
+    """The share that lies on that side among all unfit texts."""
+    caught, missed = _flagged(evidence, over), _flagged(evidence, lambda cell: not over(cell))
+    audit = _audit(evidence, over)
+    if caught is None or missed is None or audit is None:
+        return None
+    return fraction(total([*caught, audit.over]), total([*missed, audit.under]), audit.covary)
+
+
+@dataclass(frozen=True, slots=True)
+class _Audit:
+    """The unfit texts among those that are not flagged now, on either side of a threshold."""
+
+    over: Estimate
+    under: Estimate
+    correlation: float
+
+    def covary(self, one: float, other: float) -> float:
+        # One draw falls on one side only, so the two go against each other (Zou 2007, Psychological Methods 12:399).
+        spread = (self.over.high - self.over.low) / 2 * (self.under.high - self.under.low) / 2
+        return -2 * self.correlation * one * other * spread
+
+
+def _audit(evidence: Evidence, over: Side) -> _Audit | None:
+    unflagged = [cell for cell in evidence.judged if not cell.flagged]
+    certain = [cell for cell in unflagged if not cell.drawn]
+    drawn = [cell for cell in unflagged if cell.drawn]
+    whole = sum(cell.number for cell in evidence.texts if not cell.flagged) - sum(cell.number for cell in certain)
+    if whole >= 0.5 and not drawn:
+        return None
+    sides: list[Estimate] = []
+    shares: list[float] = []
+    for side in (over, lambda cell: not over(cell)):
+        known = _exactly(cell for cell in certain if side(cell))
+        share = _weight(cell for cell in drawn if cell.unfit and side(cell)) / (_weight(drawn) or 1.0)
+        room = sum(cell.number for cell in evidence.texts if not cell.flagged and side(cell))
+        trials = effective(_weight(drawn), sum(cell.squares for cell in drawn))
+        guessed = wilson(share, trials).times(max(whole, 0.0)).at_most(room) if drawn and room else NOTHING
+        shares.append(share)
+        sides.append(total([known, guessed]))
+    return _Audit(sides[0], sides[1], _correlation(*shares))
+
+
+def _correlation(one: float, other: float) -> float:
+    """Of two shares of the same draws (the multinomial distribution's)."""
+    if not 0 < one < 1 or not 0 < other < 1:
+        return 0.0
+    return -sqrt(one * other / ((1 - one) * (1 - other)))
+
+
+def _flagged(evidence: Evidence, side: Side) -> list[Estimate] | None:
+    """The unfit among texts that are flagged now and lie on that side; None where nobody decided any of them."""
+    bands = _bands(
+        [cell for cell in evidence.texts if cell.flagged and side(cell)],
+        [cell for cell in evidence.judged if cell.flagged and side(cell)],
+    )
+    if bands and not any(seen for _, seen, _ in bands):
+        return None
+    share = next((unfit / seen for _, seen, unfit in bands if seen), 0.0)
+    found = []
+    for whole, seen, unfit in bands:
+        if seen:
+            share = unfit / seen
+            found.append(share_of(unfit, seen, whole).times(max(whole, seen)))
+        else:  # as its neighbour, for want of better; but it may be anything
+            found.append(Estimate(share, 0.0, 1.0).times(whole))
+    return found
+
+
+def _bands(texts: Sequence[Texts], judged: Sequence[Judged]) -> list[tuple[float, int, int]]:
+    """Texts there are, decided ones and unfit ones, by bands of similar score, the highest first."""
+    found: dict[int, list[float]] = {}
+    for text in texts:
+        found.setdefault(_band(text), [0.0, 0, 0])[0] += text.number
+    for cell in judged:
+        band = found.setdefault(_band(cell), [0.0, 0, 0])
+        band[1] += cell.number
+        band[2] += cell.number if cell.unfit else 0
+    return [(whole, int(seen), int(unfit)) for _, (whole, seen, unfit) in sorted(found.items(), reverse=True)]
+
+
+def _band(cell: Texts | Judged) -> int:
+    """Texts that other labels or words flag are a band of their own, above the others."""
+    return BINS if cell.otherwise or cell.place is None else cell.place // BAND
+
+
+def _exactly(cells: Iterable[Judged]) -> Estimate:
+    number = float(sum(cell.number for cell in cells if cell.unfit))
+    return Estimate(number, number, number)
+
+
+def _weight(cells: Iterable[Judged]) -> float:
+    return sum(cell.weight for cell in cells)

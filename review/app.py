@@ -1,0 +1,67 @@
+"""The application: pages, guard and errors put together. Binding and running it is the business of `server`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+from db.session import Database
+from review import (
+    advice_pages,
+    bulk_pages,
+    claim_pages,
+    decision_pages,
+    error_pages,
+    job_pages,
+    look_pages,
+    picture_pages,
+    progress_pages,
+    queue_pages,
+    sign_in_pages,
+    word_pages,
+    worker_pages,
+)
+from review.access import Access
+from review.cookie import Signer
+from review.guard import Guard
+from review.hosts import Hosts
+from review.page import STATIC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What one server was told."""
+
+    access: Access
+    hosts: Hosts
+    key: bytes  # what cookies are signed with
+    port: int
+    audit_share: float = 0.0  # of what the queue hands out: unflagged outputs drawn at random
+    closing: Callable[[], bool] = lambda: False  # whether the server ends: streams end then
+
+
+def create_app(database: Database, serving: Serving) -> FastAPI:
+    """The review page over an open database."""
+    app = FastAPI(title="Inkmill", docs_url=None, redoc_url=None, openapi_url=None)
+    signer = Signer(serving.key, serving.access, serving.port)
+    app.state.database = database
+    app.state.access = serving.access
+    app.state.signer = signer
+    app.state.audit_share = serving.audit_share
+    app.state.closing = serving.closing
+    error_pages.register(app)
+    app.add_middleware(Guard, hosts=serving.hosts, signer=signer, refusal=error_pages.refusal)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_api_route("/", _home, methods=["GET"], response_model=None)
+    for pages in (sign_in_pages, queue_pages, decision_pages, claim_pages, word_pages, bulk_pages, progress_pages,
+                  look_pages, job_pages, worker_pages, picture_pages, advice_pages):  # fmt: skip
+        app.include_router(pages.router)
+    return app
+
+
+def _home() -> Response:
+    return RedirectResponse("/queue", 303)

@@ -1,0 +1,143 @@
+"""The bulk view: a table of many; what is chosen is counted and shown before anything happens, and decided once."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from contract.errors import UsageError
+from contract.review import Action
+from contract.spec import Safety
+from db.review_progress import progress
+from db.review_queue import count, read_page
+from db.reviews import Bulk, decide_many, decide_matching, undo_many
+from review.card import covers
+from review.form import CurrentForm, Form, whole
+from review.id_ranges import packed, unpacked
+from review.page import CurrentPage, Page
+from review.queue_pages import filter_choices, tidied
+from review.views import CurrentView, View
+
+TABLE_ROWS = 100
+REASONS_SHOWN = 5
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What somebody is about to decide of many."""
+
+    action: Action
+    versions: dict[int, int] | None  # what was ticked, and the version that was seen; None = all that match the view
+
+    @classmethod
+    def of(cls, form: Form) -> Choice:
+        """As a form says it.
+
+        Raises:
+            UsageError: where nothing is chosen.
+        """
+        action = form.one("action")
+        if action not in (Action.APPROVE, Action.REJECT):
+            raise UsageError(f"action: {action[:40]!r} is neither approve nor reject")
+        if form.one("scope") == "all":
+            return cls(Action(action), None)
+        chosen = dict(_chosen(value) for value in form.all("output"))
+        if not chosen:
+            raise UsageError("nothing is chosen: tick some rows, or choose all that match")
+        return cls(Action(action), chosen)
+
+
+def _chosen(value: str) -> tuple[int, int]:
+    output, _, version = value.partition(".")
+    return whole(output, "output"), whole(version, "output")
+
+
+@router.get("/bulk", response_model=None)
+def table(page: CurrentPage, view: CurrentView) -> Response:
+    """A page of the view as a table."""
+    if clean := tidied(page, view):
+        return clean
+    cursor = page.request.query_params.get("cursor") or None
+    rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
+    return page.render(
+        "bulk.html",
+        current="bulk",
+        view=view,
+        rows=rows,
+        cursor=cursor,
+        count=count(page.database, view.filter),
+        progress=progress(page.database, view.filter, page.reviewer),
+        choices=filter_choices(page, view),
+        covered=lambda row: _covered(page, row),
+    )
+
+
+@router.post("/bulk/confirm", response_model=None)
+def confirm(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+    """How many it would be, before anything happens."""
+    return _confirm(page, view, Choice.of(form))
+
+
+@router.post("/bulk/decisions", response_model=None)
+def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+    """Decides all that was chosen, once."""
+    choice = Choice.of(form)
+    reason, key = form.one("reason").strip() or None, form.one("key") or None
+    if choice.versions is not None:
+        done = decide_many(page.database, list(choice.versions), page.reviewer, choice.action, reason=reason,
+                           expected=choice.versions, key=key)  # fmt: skip
+        return _result(page, view, choice.action, done)
+    expected = form.number("expected_count")
+    if expected is None:
+        raise UsageError("expected_count: is missing; go back and see the count first")
+    try:
+        done = decide_matching(page.database, view.filter, page.reviewer, choice.action, expected_count=expected,
+                               reason=reason, key=key)  # fmt: skip
+    except UsageError as error:
+        return _confirm(page, view, choice, changed=str(error))
+    return _result(page, view, choice.action, done)
+
+
+@router.post("/bulk/undo", response_model=None)
+def undo(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+    """Takes a bulk decision back."""
+    done = undo_many(page.database, unpacked(form.one("ids")), page.reviewer, key=form.one("key") or None)
+    return _result(page, view, Action.UNDO, done)
+
+
+def _confirm(page: Page, view: View, choice: Choice, changed: str = "") -> Response:
+    number = count(page.database, view.filter, cap=None).number if choice.versions is None else len(choice.versions)
+    return page.render(
+        "confirm.html",
+        current="bulk",
+        view=view,
+        choice=choice,
+        number=number,
+        key=secrets.token_urlsafe(16),
+        changed=changed,
+        status=409 if changed else 200,
+    )
+
+
+def _result(page: Page, view: View, action: Action, done: Bulk) -> Response:
+    why = Counter(skipped.why for skipped in done.skipped)
+    values: dict[str, Any] = {
+        "action": action,
+        "done": done,
+        "why": why.most_common(REASONS_SHOWN),
+        "ids": packed(done.ids),
+        "key": secrets.token_urlsafe(16),
+    }
+    return page.render("bulk_done.html", current="bulk", view=view, **values)
+
+
+def _covered(page: Page, row: Any) -> bool:
+    scored = "unscored" not in row.reasons
+    return covers(page, row.top_score, Safety.SCORED if scored else Safety.UNSCORED)

@@ -1,0 +1,152 @@
+"""One output as the focus view shows it: what is covered, what is marked, how much of a long text is there."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from markupsafe import Markup
+
+from contract.errors import UsageError
+from contract.policy import DEFAULT_THRESHOLD
+from contract.review import DECIDED_STATES
+from contract.spec import Safety, SamplingSettings
+from db.review_detail import OutputView, read_output
+from db.score_requests import Words, read_words
+from db.search import read_query
+from review.error_pages import NoSuchOutput
+from review.page import Page
+from review.views import View
+from review.visible import SHOWN_CHARACTERS, marked
+
+STRONG_SHARE = 0.5
+"""Of the largest fall in the score: a word that carries at least this much is marked strongly."""
+WEAK_SHARE = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One label's score beside its threshold."""
+
+    label: str
+    score: float
+    threshold: float
+
+    @property
+    def over(self) -> bool:
+        return self.score >= self.threshold
+
+
+def card(page: Page, view: View, output_id: int) -> Markup:
+    """The card of one output as markup. `reveal`, `whole` and `edit` in the address say what of it is wanted.
+
+    Raises:
+        UsageError: where there is no such output.
+    """
+    return page.fragment("_card.html", **card_values(page, view, output_id))
+
+
+def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
+    """What the card's template is filled with."""
+    asked = page.request.query_params
+    output = one_output(page, output_id)
+    covered = covers(page, output.top_score, output.safety) and asked.get("reveal") != "1"
+    whole = asked.get("whole") == "1"
+    words = read_words(page.database, output_id)
+    return {
+        "output": output,
+        "view": view,
+        "covered": covered,
+        "can_cover": covers(page, output.top_score, output.safety),
+        "whole": whole,
+        "watched": watched(output, words),
+        "prompt": _highlighted(output.prompt, view, whole),
+        "text": "" if covered else _text(output, view, words, whole),
+        "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not whole,
+        "bars": [Bar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
+                 for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])],
+        "words": words,
+        "carriers": [] if covered or words is None else carriers(words, output.text),
+        "settings": _settings(output.settings),
+        "decided": output.state in DECIDED_STATES,
+        "covers": lambda sibling: covers(page, sibling.top_score, output.safety),
+        "key": secrets.token_urlsafe(16),
+        "undo_key": secrets.token_urlsafe(16),
+    }  # fmt: skip
+
+
+def watched(output: OutputView, words: Words | None) -> str:
+    """What of an output may change while its card is open, as one text to compare."""
+    edit = output.edit and (output.edit.status, output.edit.served)
+    marks = words and (words.status, words.served)
+    return orjson.dumps((output.version, output.state, edit, marks)).decode()
+
+
+def one_output(page: Page, output_id: int) -> OutputView:
+    """An output as it stands.
+
+    Raises:
+        NoSuchOutput: where there is none of that number.
+    """
+    try:
+        return read_output(page.database, output_id)
+    except UsageError as error:
+        raise NoSuchOutput(str(error)) from None
+
+
+def covers(page: Page, top_score: float | None, safety: str) -> bool:
+    """Whether a text is covered until it is revealed."""
+    return page.preferences.covers(top_score, scored=safety in (Safety.SCORED, Safety.NONE))
+
+
+def _text(output: OutputView, view: View, words: Words | None, whole: bool) -> Markup:
+    if words is not None and words.status == "done" and words.spans:
+        shown = output.text if whole else output.text[:SHOWN_CHARACTERS]
+        spans, kinds = _kinds(words)
+        return marked(shown, spans, kinds)
+    return _highlighted(output.text, view, whole)
+
+
+def _highlighted(text: str, view: View, whole: bool) -> Markup:
+    shown = text if whole else text[:SHOWN_CHARACTERS]
+    spans = read_query(view.filter.query).hits(shown) if view.filter.query else ()
+    return marked(shown, spans)
+
+
+def _falls(words: Words) -> list[float]:
+    """How much the label that depends on it most falls, for each span."""
+    return list((words.drops or {}).get(strongest_label(words), ()))
+
+
+def strongest_label(words: Words) -> str:
+    """The label whose score hangs most on single words."""
+    drops = words.drops or {}
+    return max(drops, key=lambda label: max(drops[label], default=0.0), default="")
+
+
+def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
+    """The spans worth marking, and how strongly."""
+    falls = _falls(words)
+    most = max(falls, default=0.0)
+    if most <= 0:
+        return [], []
+    chosen = [(span, fall) for span, fall in zip(words.spans, falls, strict=True) if fall >= WEAK_SHARE * most]
+    return [span for span, _ in chosen], ["strong" if fall >= STRONG_SHARE * most else "weak" for _, fall in chosen]
+
+
+def carriers(words: Words, text: str) -> list[tuple[str, float]]:
+    """The words that carry the score most, with how much it falls without them."""
+    if words.status != "done":
+        return []
+    pairs = [(text[start:end], fall) for (start, end), fall in zip(words.spans, _falls(words), strict=True) if fall > 0]
+    return sorted(pairs, key=lambda pair: -pair[1])[:5]
+
+
+def _settings(settings: SamplingSettings) -> list[tuple[str, object]]:
+    """The settings that differ from the defaults, and always how it was sampled."""
+    plain = SamplingSettings().to_dict()
+    always = ("temperature", "top_k", "top_p", "max_new_tokens")
+    own = settings.to_dict()
+    return [(name, value) for name, value in own.items() if name in always or (value != plain[name] and name != "seed")]

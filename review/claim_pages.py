@@ -1,0 +1,59 @@
+"""Claims while texts are open, and what else changes under an open page."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from contract.errors import ClaimedByOther, UsageError
+from db.review_claims import claim, release
+from db.review_detail import read_output
+from db.score_requests import read_words
+from review.card import one_output, watched
+from review.form import CurrentForm, whole
+from review.page import CurrentPage
+from review.stream import events
+from review.views import OutputId
+
+MOST_CLAIMS = 8
+WATCH_SECONDS = 1.0
+
+router = APIRouter()
+
+
+@router.post("/claims", response_model=None)
+def hold(page: CurrentPage, form: CurrentForm) -> Response:
+    """Takes or renews the claims of the texts that are open; says which ones somebody else has."""
+    lost = {}
+    for output in _outputs(form):
+        try:
+            claim(page.database, output, page.reviewer)
+        except ClaimedByOther as error:
+            lost[output] = error.by
+    return JSONResponse({"lost": lost})
+
+
+@router.post("/claims/release", response_model=None)
+def let_go(page: CurrentPage, form: CurrentForm) -> Response:
+    """Gives claims back: the page is closed, or went on."""
+    for output in _outputs(form):
+        release(page.database, output, page.reviewer)
+    return JSONResponse({})
+
+
+@router.get("/outputs/{output_id}/changes", response_model=None)
+def changes(request: Request, page: CurrentPage, output_id: OutputId) -> Response:
+    """A stream of one output's state and version, its edit's scoring and its words: what an open card waits for."""
+    one_output(page, output_id)  # an error now, while there is a status to say it with
+
+    def read() -> str:
+        return watched(read_output(page.database, output_id), read_words(page.database, output_id))
+
+    return events(request, read, seconds=WATCH_SECONDS, event="output")
+
+
+def _outputs(form: CurrentForm) -> list[int]:
+    outputs = [whole(value, "output") for value in form.all("output")]
+    if len(outputs) > MOST_CLAIMS:
+        raise UsageError(f"output: at most {MOST_CLAIMS} at once")
+    return outputs

@@ -1,0 +1,78 @@
+"""Decisions as they come from forms and from the page's own script; both are safe to send twice."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, BackgroundTasks
+from starlette.responses import JSONResponse, Response
+
+from contract.errors import ClaimedByOther, Stale, UsageError
+from contract.review import Action
+from db.decisions import Decided
+from db.reviews import decide, undo
+from review import words
+from review.announcing import announce
+from review.card import one_output
+from review.form import CurrentForm
+from review.page import CurrentPage, Page
+from review.views import CurrentView, OutputId, View
+
+SAID = {
+    "approved": "approved",
+    "rejected": "rejected",
+    "edited": "edited",
+    "waiting": "edited, and waits to be scored again",
+    "pending": "open again",
+    "unflagged": "open again",
+}
+
+router = APIRouter()
+
+
+@router.post("/outputs/{output_id}/decisions", response_model=None)
+def decide_one(
+    page: CurrentPage, view: CurrentView, form: CurrentForm, output_id: OutputId, later: BackgroundTasks
+) -> Response:
+    """Stores one decision."""
+    action = _action(form.one("action"))
+    text = form.one("text") if action is Action.EDIT else None
+    try:
+        decided = decide(
+            page.database, output_id, page.reviewer, action, reason=form.one("reason").strip() or None, text=text,
+            expected=form.number("expected"), key=form.one("key") or None,
+        )  # fmt: skip
+    except (Stale, ClaimedByOther) as error:
+        return _refused(page, view, output_id, error, text)
+    announce(later, decided.classifier, decided.request)
+    return _taken(page, view.address("/queue", after=output_id), decided)
+
+
+@router.post("/undo", response_model=None)
+def undo_one(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+    """Takes back one's own last decision, or the one of an output."""
+    undone = undo(page.database, page.reviewer, form.number("output"), expected=form.number("expected"),
+                  key=form.one("key") or None)  # fmt: skip
+    return _taken(page, view.address(f"/outputs/{undone.output_id}"), undone)
+
+
+def _action(said: str) -> Action:
+    if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
+        raise UsageError(f"action: {said[:40]!r} is none of approve, reject, edit")
+    return Action(said)
+
+
+def _taken(page: Page, onwards: str, decided: Decided) -> Response:
+    said = SAID[decided.to_state]
+    if page.wants_json:
+        return JSONResponse({
+            "output": decided.output_id, "state": decided.to_state, "version": decided.version, "said": said,
+        })  # fmt: skip
+    return page.back(onwards, f"Output {decided.output_id} is {said}.")
+
+
+def _refused(page: Page, view: View, output_id: int, error: Stale | ClaimedByOther, text: str | None) -> Response:
+    """What the other one decided; an edited text is given back, so that nobody types it again."""
+    if page.wants_json:
+        raise error
+    output = one_output(page, output_id)
+    return page.render("conflict.html", status=409, current="queue", output=output, view=view, error=error, text=text,
+                       stale=isinstance(error, Stale), when=words.ago(getattr(error, "at", None)))  # fmt: skip

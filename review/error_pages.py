@@ -1,0 +1,108 @@
+"""What a browser is told when something cannot be done: what it was, that nothing was lost, what to do."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Scope
+
+from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, Stale, UsageError
+from review import words
+from review.guard import HEADERS
+from review.page import Page
+
+log = logging.getLogger("inkmill.review")
+
+REFUSALS = {
+    "unknown host": ("This server does not go by that name", "Open the address that ‘inkmill web’ printed."),
+    "another site": ("That came from another site", "Nothing was changed. Go back to the page and do it there."),
+    "forged": ("This page was out of date", "Nothing was changed. Load the page again and repeat it."),
+    "too long": ("That was too long", "Nothing was changed. A text may have 200,000 characters."),
+}
+
+
+class NoSuchOutput(UsageError):
+    """The output in an address does not exist."""
+
+
+def register(app: FastAPI) -> None:
+    """Gives an application its error pages."""
+    app.add_exception_handler(InkmillError, _inkmill_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _not_found)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def refusal(scope: Scope, status: int, why: str) -> ASGIApp:
+    """The guard's answer to a request that may not pass."""
+    page = Page(Request(scope))
+    if why == "sign in":
+        return _sign_in(page)
+    title, advice = REFUSALS[why]
+    return answer(page, status, why, title, advice)
+
+
+def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: Any) -> Response:
+    """An error as a page, or as JSON for our own script."""
+    if page.wants_json:
+        return JSONResponse({"error": kind, "title": title, "message": advice, **more}, status)
+    return page.render("error.html", status=status, title=title, advice=advice, code=status)
+
+
+def _sign_in(page: Page) -> Response:
+    if page.wants_json:
+        return JSONResponse({"error": "sign in", "title": "You are signed out", "message": "Sign in again."}, 401)
+    access = page.request.app.state.access
+    # A Strict cookie stays home when another site's link leads here; our own reload brings it.
+    foreign = page.request.headers.get("sec-fetch-site") == "cross-site"
+    by_address = access.by_address
+    return page.render("sign_in.html", status=401, token="", by_address=by_address, wrong=False, again=foreign)
+
+
+async def _inkmill_error(request: Request, error: Exception) -> Response:
+    page = Page(request)
+    match error:
+        case Stale():
+            return answer(page, 409, "stale", "Somebody else decided meanwhile", _stale(error), by=error.by,
+                          state=error.state, version=error.version)  # fmt: skip
+        case ClaimedByOther():
+            return answer(page, 409, "claimed", f"{error.by} has this one in hand", str(error), by=error.by)
+        case NoSuchOutput():
+            return answer(page, 404, "not found", "There is no such output", str(error))
+        case UsageError():
+            return answer(page, 400, "wrong", "That does not work", str(error))
+        case DatabaseUnreachable():
+            log.error("%s", error)
+            return answer(page, 503, "away", "The database does not answer", "Nothing was lost. Try again in a moment.")
+    log.error("%s", error)
+    return answer(page, 500, "failed", "That failed", str(error))
+
+
+def _stale(error: Stale) -> str:
+    if not error.by:
+        return str(error)
+    return f"{error.by} made it {error.state}, {words.ago(error.at)}. Yours was not stored: look again, then decide."
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return await _not_found(request, error)
+    return answer(Page(request), status, "wrong", "That does not work", "Go back to the queue.")
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return answer(Page(request), 404, "not found", "There is no such page", "The address may have a typing mistake.")
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # The server logs the traceback itself. This answer passes the guard by, so its headers are put on here.
+    shown = answer(Page(request), 500, "failed", "Something broke in this page",
+                   "What you decided before is stored. The terminal of ‘inkmill web’ says what happened.")  # fmt: skip
+    shown.headers.update(HEADERS)
+    return shown

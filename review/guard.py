@@ -1,0 +1,130 @@
+"""What every request passes before any page is asked: the host, who it is, that no other site sent it.
+
+Pure ASGI, so that streams pass through it unharmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from review.access import same
+from review.cookie import Signer
+from review.form import LONGEST_BODY, Form
+from review.hosts import Hosts, host_of
+
+READING = ("GET", "HEAD")
+OPEN = ("/static/", "/sign-in")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+Refusal = Callable[[Scope, int, str], ASGIApp]
+"""Makes the answer to a refused request from its status and why."""
+
+
+class Guard:
+    """Lets through what may pass; `state.who`, `state.form` of the request are set then."""
+
+    def __init__(self, app: ASGIApp, *, hosts: Hosts, signer: Signer, refusal: Refusal) -> None:
+        self._app, self._hosts, self._signer, self._refusal = app, hosts, signer, refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        app, replay = await self._answerer(scope, receive)
+        await app(scope, replay, _with_headers(scope, send))
+
+    async def _answerer(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
+        state: dict[str, Any] = scope.setdefault("state", {})
+        headers = Headers(scope=scope)
+        state["who"], state["form"] = None, Form(b"")
+        if len(headers.getlist("host")) != 1 or not self._hosts.knows(headers["host"]):
+            return self._refusal(scope, 421, "unknown host"), receive
+        who = state["who"] = self._signer.read(_cookie(headers, self._signer.cookie_name))
+        is_open = scope["path"].startswith(OPEN)
+        if scope["method"] in READING:
+            return (self._app if who or is_open else self._refusal(scope, 401, "sign in")), receive
+        if not _own_origin(headers):
+            return self._refusal(scope, 403, "another site"), receive
+        if who is None and not is_open:
+            return self._refusal(scope, 401, "sign in"), receive
+        body = await _read(receive)
+        if body is None:
+            return self._refusal(scope, 413, "too long"), receive
+        form = state["form"] = Form(body)
+        if who and not is_open and not same(headers.get("x-csrf-token") or form.one("csrf"), who.csrf):
+            return self._refusal(scope, 403, "forged"), receive
+        return self._app, _replayed(body, receive)
+
+
+def _own_origin(headers: Headers) -> bool:
+    """Whether a page of ours sent this. Browsers say where a form comes from; other programs say nothing."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origin = headers.get("origin")
+    # A form's Origin is "null" under some privacy settings: then Sec-Fetch-Site alone must say so.
+    if origin is None or (origin == "null" and headers.get("sec-fetch-site") == "same-origin"):
+        return True
+    ours = headers["host"].lower()
+    return host_of(origin) is not None and origin.lower().partition("://")[2] == ours
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return found.value if found else ""
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None where it is too long or never came whole."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        part = message.get("body", b"")
+        size += len(part)
+        if size > LONGEST_BODY:
+            return None
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return again
+
+
+def _with_headers(scope: Scope, send: Send) -> Callable[[Message], Awaitable[None]]:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers[name] = value
+            if scope["path"].startswith("/static/"):
+                headers["cache-control"] = "no-cache"  # asked again each time, sent again where it changed
+            else:
+                headers["cache-control"] = "no-store"  # texts stay out of the browser's cache
+        await send(message)
+
+    return sending

@@ -1,0 +1,78 @@
+"""The pages that follow jobs: the list, and one job as it goes on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from db.jobs import retry_job
+from db.status import JobSnapshot, snapshots
+from review.form import CurrentForm
+from review.job_now import JobId, found_job, job_now
+from review.page import CurrentPage
+from review.stream import events
+from review.watching import Watched
+
+SHOWN = 50
+JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
+
+router = APIRouter()
+watched = Watched()
+
+Before = Annotated[int | None, Query(ge=1, le=2**62)]
+
+
+@router.get("/jobs", response_model=None)
+def jobs(page: CurrentPage, before: Before = None) -> Response:
+    """The newest jobs, or those older than one."""
+    return page.render("jobs.html", current="jobs", before=before, **_listed(page, before))
+
+
+@router.get("/jobs/events", response_model=None)
+def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> Response:
+    """The list as it changes."""
+
+    def look() -> str:
+        return page.fragment("_jobs.html", before=before, **_listed(page, before))
+
+    return events(request, look, seconds=LIST_SECONDS)
+
+
+def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
+    def read() -> list[JobSnapshot]:
+        return snapshots(page.database, limit=SHOWN + 1, before=before)
+
+    found = watched.look((page.database.address, "jobs", before), read, LIST_SECONDS / 2)
+    return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}
+
+
+@router.get("/jobs/{job_id}", response_model=None)
+def job(page: CurrentPage, job_id: JobId) -> Response:
+    """One job: how it stands, what failed, how it was asked for."""
+    asked = found_job(page.database, job_id)
+    return page.render("job.html", current="jobs", asked=asked, now=job_now(page.database, job_id))
+
+
+@router.get("/jobs/{job_id}/events", response_model=None)
+def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
+    """One job as it goes on: one look a second for all who have it open."""
+    found_job(page.database, job_id)
+
+    def look() -> str:
+        topic = (page.database.address, "job", job_id)
+        now = watched.look(topic, lambda: job_now(page.database, job_id), JOB_SECONDS / 2)
+        return page.fragment("_job.html", now=now)
+
+    return events(request, look, seconds=JOB_SECONDS)
+
+
+@router.post("/jobs/{job_id}/retry", response_model=None)
+def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
+    """Tries again what failed: the prompts that are dead for one reason, or everything that did not come."""
+    found_job(page.database, job_id)
+    # Workers are told by nobody here: each one's sweeper finds the new batches in SQL within seconds.
+    retried = retry_job(page.database, job_id, reason=form.one("reason") or None)
+    texts = f" and {retried.texts:,} texts" if retried.texts else ""
+    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} are tried again.")

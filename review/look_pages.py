@@ -1,0 +1,30 @@
+"""Help, and how a reviewer wants the page to look and to answer keys."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from review.form import CurrentForm
+from review.page import CurrentPage
+from review.preferences import COOKIE, changed
+
+YEAR_SECONDS = 365 * 86400
+
+router = APIRouter()
+
+
+@router.get("/help", response_model=None)
+def show(page: CurrentPage) -> Response:
+    """The keys, what the words mean, and the switches."""
+    return page.render("help.html", current="help")
+
+
+@router.post("/look", response_model=None)
+def choose(page: CurrentPage, form: CurrentForm) -> Response:
+    """Keeps a choice in the browser's cookie."""
+    given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
+    wanted = changed(page.preferences, given)
+    response: Response = JSONResponse({}) if page.wants_json else page.back(form.one("back", "/help"))
+    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, httponly=True, samesite="strict", path="/")
+    return response

@@ -1,0 +1,137 @@
+"""What a handler gets to answer with: the database, who asks, their preferences, and a template to fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, unquote
+
+import jinja2
+from fastapi import Depends, Request
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from db.session import Database
+from review import words
+from review.cookie import SignedIn
+from review.preferences import COOKIE, Preferences, stored
+from review.visible import marked, plain, visible
+
+NOTICE = "inkmill-notice"
+STATIC = Path(__file__).parent / "static"
+
+environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+environment.filters |= {
+    "visible": visible,
+    "plain": plain,
+    "marked": marked,
+    "number": words.number,
+    "score": words.score,
+    "duration": words.duration,
+    "ago": words.ago,
+    "at": words.at,
+    "iso": words.iso,
+    "label": words.label,
+}
+
+
+def static(name: str) -> str:
+    """A style sheet's or script's address. Scripts import each other by the same one, so it carries nothing more."""
+    return f"/static/{name}"
+
+
+environment.globals["static"] = static
+
+
+class Page:
+    """One request, seen from a handler."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+    @property
+    def database(self) -> Database:
+        found: Database = self.request.app.state.database
+        return found
+
+    @property
+    def who(self) -> SignedIn | None:
+        found: SignedIn | None = getattr(self.request.state, "who", None)
+        return found
+
+    @property
+    def reviewer(self) -> str:
+        """The name of who is signed in; empty on the pages that need nobody."""
+        return self.who.name if self.who else ""
+
+    @property
+    def csrf(self) -> str:
+        return self.who.csrf if self.who else ""
+
+    @cached_property
+    def preferences(self) -> Preferences:
+        return stored(self.request.cookies.get(COOKIE, ""))
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether our own script asks, not a person's browser."""
+        return "application/json" in self.request.headers.get("accept", "")
+
+    @property
+    def here(self) -> str:
+        """This page's own path and parameters."""
+        url = self.request.url
+        return f"{url.path}?{url.query}" if url.query else url.path
+
+    def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """A filled template. `current` marks an entry of the navigation."""
+        response = HTMLResponse(self.fragment(template, **values), status)
+        if NOTICE in self.request.cookies:
+            response.delete_cookie(NOTICE)
+        return response
+
+    def fragment(self, template: str, **values: Any) -> Markup:
+        """A filled template as markup."""
+        shared: Mapping[str, Any] = {
+            "page": self,
+            "current": "",
+            "reviewer": self.reviewer,
+            "preferences": self.preferences,
+            "csrf": self.csrf,
+            "csrf_field": self._csrf_field,
+            "notice": self._notice(),
+        }
+        # Templates escape what they are given.
+        return Markup(environment.get_template(template).render({**shared, **values}))  # noqa: S704
+
+    def back(self, url: str, notice: str = "", *, notice_kind: str = "good") -> Response:
+        """Sends the browser on after a form, with words for the next page to say."""
+        response = RedirectResponse(safe_address(url), 303)
+        if notice:
+            response.set_cookie(NOTICE, quote(f"{notice_kind}:{notice[:500]}"), max_age=60, httponly=True,
+                                samesite="strict")  # fmt: skip
+        return response
+
+    def _notice(self) -> tuple[str, str] | None:
+        kind, colon, text = unquote(self.request.cookies.get(NOTICE, "")).partition(":")
+        return (kind, text) if colon and kind in ("good", "danger", "warning") else None
+
+    def _csrf_field(self) -> Markup:
+        return Markup('<input type="hidden" name="csrf" value="{}">').format(self.csrf)
+
+
+def safe_address(url: str) -> str:
+    """An address on this server; the queue where it is anything else."""
+    plain = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and "\\" not in url
+    return url if plain else "/queue"
+
+
+CurrentPage = Annotated[Page, Depends(Page)]

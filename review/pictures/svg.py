@@ -1,0 +1,88 @@
+"""SVG as markup: elements from names and attributes, everything in them escaped, and the scales that pictures share.
+
+Colours and type are the style sheet's (`static/pictures.css`), by class; only geometry is written here.
+"""
+
+from __future__ import annotations
+
+import math
+
+from markupsafe import Markup, escape
+
+# The drawing's own units. It is shown at about their size in pixels and shrinks a little on a phone, so type stays
+# readable; a wider drawing would not.
+WIDTH, HEIGHT = 340, 190
+LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 36
+PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+
+
+def element(name: str, *children: str, **attributes: object) -> Markup:
+    """One element. `class_` is class, and an underscore elsewhere is a hyphen; None leaves an attribute out."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inside = Markup("").join(children)
+    return Markup(f"<{name}{written}>{inside}</{name}>")  # noqa: S704 - each part of it is escaped
+
+
+def _plain(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def drawing(title: str, description: str, *children: str, name: str, linked: bool = False) -> Markup:
+    """A whole picture with its name and its description for those who do not see it.
+
+    Args:
+        name: unlike any other picture's on the page.
+        linked: it holds links, and so cannot be one image to a screen reader.
+    """
+    named = element("title", escape(title), id=f"{name}-title")
+    described = element("desc", escape(description), id=f"{name}-desc")
+    return element(
+        "svg", named, described, *children,
+        class_="picture", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="group" if linked else "img",
+        aria_labelledby=f"{name}-title", aria_describedby=f"{name}-desc",
+    )  # fmt: skip
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "middle", class_: str = "tick") -> Markup:
+    return element("text", escape(words), x=float(x), y=float(y), text_anchor=anchor, class_=class_)
+
+
+def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
+
+
+def rows_of_grid(ticks: list[tuple[float, str]]) -> Markup:
+    """Lines across the plot with their figures on the left.
+
+    Args:
+        ticks: height in the plot, 0 to 1, and what is written there.
+    """
+    parts = []
+    for height, words in ticks:
+        y = TOP + PLOT_HEIGHT * (1 - height)
+        parts += [line(LEFT, y, WIDTH - RIGHT, y, "grid"), text(LEFT - 6, y + 3.5, words, anchor="end")]
+    return Markup("").join(parts)
+
+
+def axis_name(words: str) -> Markup:
+    """What the horizontal axis shows, under it."""
+    return text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, words, class_="axis-name")
+
+
+def nice_step(most: float, steps: int) -> float:
+    """The smallest of 1, 2 or 5 times a power of ten that covers `most` in at most so many steps."""
+    raw = max(most, 1e-9) / steps
+    power: float = 10.0 ** math.floor(math.log10(raw))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
+
+
+def short(value: float) -> str:
+    """A figure beside an axis: 950, 1.5k, 20k, 3M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"

@@ -1,0 +1,48 @@
+"""How far the reviewing is: mine, everyone's, what is left and how long that may take."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from db.review_progress import Progress, progress
+from review import words
+from review.page import CurrentPage
+from review.stream import events
+from review.views import CurrentView
+
+LOOK_SECONDS = 2.0
+
+router = APIRouter()
+
+
+@router.get("/progress", response_model=None)
+def show(page: CurrentPage, view: CurrentView) -> Response:
+    """The figures on a page of their own."""
+    now = progress(page.database, view.filter, page.reviewer)
+    return page.render("progress.html", current="progress", progress=now, view=view)
+
+
+@router.get("/progress/events", response_model=None)
+def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
+    """The figures as they change."""
+    return events(
+        request,
+        lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
+        seconds=LOOK_SECONDS,
+        event="progress",
+    )
+
+
+def figures(now: Progress) -> dict[str, str]:
+    """Each figure in words, by the name under which a page shows it."""
+    return {
+        "mine": words.number(now.mine),
+        "everyone": words.number(now.everyone),
+        "mine_today": words.number(now.mine_today),
+        "everyone_today": words.number(now.everyone_today),
+        "left": str(now.left),
+        "median": words.duration(now.median_seconds),
+        "time_left": words.duration(now.seconds_left),
+    }

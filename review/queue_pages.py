@@ -1,0 +1,107 @@
+"""The queue in the focus view: a rail of what waits, and one output in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from contract.policy import LABELS
+from contract.review import Order, Wanted
+from db.jobs import list_jobs
+from db.review_claims import next_output
+from db.review_progress import progress, reasons, reviewers
+from db.review_queue import Page as Rows
+from db.review_queue import neighbour, read_page
+from review.card import card
+from review.form import CurrentForm, whole
+from review.page import CurrentPage, Page
+from review.views import NAMES, CurrentView, OutputId, View
+
+RAIL_ROWS = 40
+NEWEST_JOBS = 200
+
+router = APIRouter()
+
+
+@router.get("/queue", response_model=None)
+def queue(page: CurrentPage, view: CurrentView) -> Response:
+    """The first output of a view that nobody else has in hand; `after` goes on behind one."""
+    if clean := tidied(page, view):
+        return clean
+    rows = _rows(page, view)
+    after = page.request.query_params.get("after", "")
+    if after:
+        chosen = neighbour(page.database, view.filter, whole(after, "after"))
+    else:
+        chosen = next((row.output_id for row in rows.rows if row.claimed_by is None), None)
+    return _focus(page, view, rows, chosen)
+
+
+@router.get("/queue/rail", response_model=None)
+def rail(page: CurrentPage, view: CurrentView) -> Response:
+    """More of the rail, from a `cursor` on."""
+    return HTMLResponse(page.fragment("_rail.html", view=view, rows=_rows(page, view), chosen=None))
+
+
+@router.post("/queue/next", response_model=None)
+def following(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+    """Claims the output that comes after one; its card, or what says that there is none."""
+    share = page.request.app.state.audit_share
+    chosen = next_output(page.database, page.reviewer, view.filter, after=form.number("after"), audit_share=share)
+    shown = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
+    return JSONResponse({"output": chosen, "card": shown})
+
+
+@router.get("/outputs/{output_id}", response_model=None)
+def one(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
+    """One output at an address of its own, inside a view where the address names one."""
+    return _focus(page, view, _rows(page, view), output_id)
+
+
+@router.get("/outputs/{output_id}/card", response_model=None)
+def one_card(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
+    """One output alone, for a page that is open already."""
+    return HTMLResponse(card(page, view, output_id))
+
+
+def tidied(page: Page, view: View) -> Response | None:
+    """Where a form sent empty fields: the same view at its short address."""
+    given = page.request.query_params
+    if all(given[name] for name in NAMES if name in given):
+        return None
+    more = {name: value for name, value in given.items() if name not in NAMES and value}
+    return RedirectResponse(view.address(page.request.url.path, **more), 303)
+
+
+def filter_choices(page: Page, view: View) -> dict[str, Any]:
+    """What the filter's fields offer."""
+    jobs = list_jobs(page.database, NEWEST_JOBS)
+    return {
+        "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
+        "models": sorted({job.model for job in jobs}),
+        "labels": LABELS,
+        "reasons": reasons(page.database, view.filter.job),
+        "reviewers": reviewers(page.database),
+        "states": list(Wanted),
+        "orders": list(Order),
+    }
+
+
+def _rows(page: Page, view: View) -> Rows:
+    cursor = page.request.query_params.get("cursor") or None
+    return read_page(page.database, view.filter, cursor=cursor, limit=RAIL_ROWS, reviewer=page.reviewer)
+
+
+def _focus(page: Page, view: View, rows: Rows, chosen: int | None) -> Response:
+    return page.render(
+        "queue.html",
+        current="queue",
+        view=view,
+        rows=rows,
+        chosen=chosen,
+        card=page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen),
+        progress=progress(page.database, view.filter, page.reviewer),
+        choices=filter_choices(page, view),
+    )

@@ -1,0 +1,59 @@
+"""The report of a job: one page that stands alone, to be read in the morning and sent on.
+
+No script, nothing loaded from anywhere; flagged texts are left out of it unless they are asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+from markupsafe import Markup
+
+from contract.review import APPROVED_STATES, State
+from db.insight_report import account
+from db.insights import insights
+from db.jobs import get_job
+from db.session import Database
+from db.status import snapshot
+from review.job_now import stand
+from review.page import STATIC, environment
+from review.picture_pages import draw
+from review.preferences import COVER
+
+EXAMPLES = 8
+STYLE_SHEETS = ("page.css", "pictures.css")
+
+
+def report_page(database: Database, job_id: int, *, show_flagged: bool = False, version: str = "") -> str:
+    """The report of a job as HTML.
+
+    Args:
+        show_flagged: put excerpts of flagged texts in; anybody who gets the file can read them then.
+        version: the program's, for the last line.
+
+    Raises:
+        UsageError: where there is no such job.
+    """
+    job = get_job(database, job_id)
+    now = stand(database, snapshot(database, job_id))
+    told = account(database, job_id, EXAMPLES)
+    states = told.states
+    return environment.get_template("report.html").render(
+        job=job,
+        now=now,
+        told=told,
+        approved=sum(states.get(state, 0) for state in APPROVED_STATES),
+        rejected=states.get(State.REJECTED, 0),
+        pending=states.get(State.PENDING, 0),
+        waiting=states.get(State.WAITING, 0),
+        drawn=draw(insights(database, job_id), job_id, job.thresholds, links=False),
+        # As on the page: what scores high is covered too where a high threshold lets it pass.
+        covered=lambda one: not show_flagged and (one.flagged or (one.top_score or 0.0) >= COVER),
+        show_flagged=show_flagged,
+        made_at=time.time(),
+        zone=datetime.now().astimezone().tzname(),
+        version=version,
+        # Ours, and without the end tag of <style> in them.
+        styles=[Markup((STATIC / name).read_text("utf-8")) for name in STYLE_SHEETS],  # noqa: S704
+    )

@@ -1,0 +1,140 @@
+"""Binding the page to an address and serving it until told to stop."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import uvicorn
+
+from contract.errors import InkmillError, UsageError
+from db.session import Database
+from review.access import OneTimeToken, TokenFile
+from review.app import Serving, create_app
+from review.cookie import stored_key
+from review.hosts import Hosts, is_loopback
+
+LAST_WORDS_SECONDS = 2
+"""What open streams get when the server ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebOptions:
+    """What `inkmill web` was told."""
+
+    host: str
+    port: int
+    name: str  # the reviewer on this computer, where there is no token file
+    token_file: Path | None
+    names: tuple[str, ...] = ()  # other host names under which the page is reached
+    audit_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the page is: what `inkmill web` prints."""
+
+    url: str  # with the one-time token where there is one
+    host: str
+    port: int
+    reviewers: tuple[str, ...]
+
+
+def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[Address], object]) -> None:
+    """Serves the page until SIGINT or SIGTERM.
+
+    Args:
+        ready: called once, as soon as the address answers.
+
+    Raises:
+        UsageError: the options do not go together, or the token file cannot be used.
+        InkmillError: the address cannot be bound.
+    """
+    access = _access(options)
+    listening = _bound(options)
+    port = listening.getsockname()[1]
+    serving = Serving(
+        access=access,
+        hosts=Hosts(options.host, options.names),
+        key=stored_key(home),
+        port=port,
+        audit_share=options.audit_share,
+        closing=lambda: server.should_exit,
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(database, serving),
+            access_log=False,  # it would print addresses, and one of them holds the token
+            log_level="error",
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+        )
+    )
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    # Heard before uvicorn listens for signals itself, and again once it has ended: it raises them anew.
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        ready(_address(options, port, access))
+        server.run(sockets=[listening])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listening.close()
+
+
+def _access(options: WebOptions) -> OneTimeToken | TokenFile:
+    if options.token_file is not None:
+        return TokenFile(options.token_file)
+    if not is_loopback(options.host):
+        raise UsageError(
+            f"--host {options.host}: others could reach the page there, so each reviewer needs a token of their own; "
+            "give a file of lines 'name token' with --token-file, or leave --host out"
+        )
+    return OneTimeToken(options.name)
+
+
+def _bound(options: WebOptions) -> socket.socket:
+    """A socket that listens: connections queue up in it from here on."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise UsageError(f"--host {options.host}: is no address of this computer ({error.strerror})") from None
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise InkmillError(_why_not(options, error)) from None
+    return listening
+
+
+def _why_not(options: WebOptions, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {options.port} on {options.host} is taken, perhaps by another 'inkmill web'; "
+            "end that one, or choose another port with --port (0 = any free one)"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {options.port} needs more rights than you have; choose one from 1024 on with --port"
+    return f"{options.host}:{options.port} cannot be served: {error.strerror}"
+
+
+def _address(options: WebOptions, port: int, access: OneTimeToken | TokenFile) -> Address:
+    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(options.host, options.host)  # noqa: S104
+    base = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    if isinstance(access, OneTimeToken):
+        return Address(url=f"{base}/sign-in?token={quote(access.token)}", host=options.host, port=port,
+                       reviewers=(access.name,))  # fmt: skip
+    return Address(url=f"{base}/sign-in", host=options.host, port=port, reviewers=tuple(access.names))

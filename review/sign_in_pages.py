@@ -1,0 +1,57 @@
+"""Signing in and out: a token is exchanged for a cookie. Opening the printed address alone changes nothing."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from review.access import Access
+from review.cookie import COOKIE_SECONDS, Signer
+from review.form import CurrentForm
+from review.page import CurrentPage, Page
+
+router = APIRouter()
+
+
+@router.get("/sign-in", response_model=None)
+def ask(page: CurrentPage, token: str = "") -> Response:
+    """A button for the token of the printed address, or a field for one's own."""
+    if page.who and not token:
+        return page.back("/queue")
+    return _form(page, token[:200])
+
+
+@router.post("/sign-in", response_model=None)
+def enter(page: CurrentPage, form: CurrentForm) -> Response:
+    """Gives the cookie for a right token."""
+    access: Access = page.request.app.state.access
+    name = access.enter(form.one("token").strip())
+    if name is None:
+        # Twice the same button: the first one let them in.
+        return page.back("/queue") if page.who else _form(page, wrong=True, status=403)
+    signer: Signer = page.request.app.state.signer
+    response = RedirectResponse("/queue", 303)
+    response.set_cookie(
+        signer.cookie_name, signer.cookie(name), max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/"
+    )
+    return response
+
+
+@router.post("/sign-out", response_model=None)
+def leave(page: CurrentPage) -> Response:
+    """Takes the cookie away from this browser."""
+    signer: Signer = page.request.app.state.signer
+    response = RedirectResponse("/sign-in", 303)
+    response.delete_cookie(signer.cookie_name, path="/")
+    return response
+
+
+@router.get("/who", response_model=None)
+def who(page: CurrentPage) -> Response:
+    """Who is signed in and what their forms must carry: for a page that stayed open over a new signing in."""
+    return JSONResponse({"reviewer": page.reviewer, "csrf": page.csrf})
+
+
+def _form(page: Page, token: str = "", *, wrong: bool = False, status: int = 200) -> Response:
+    by_address = page.request.app.state.access.by_address
+    return page.render("sign_in.html", status=status, token=token, by_address=by_address, wrong=wrong, again=False)

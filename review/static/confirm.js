@@ -1,0 +1,12 @@
+// The last look before many are decided: Enter does it, Escape goes back, and one press is one decision.
+
+const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-confirm]"));
+const go = form?.querySelector("[data-go]");
+form?.addEventListener("submit", () => {
+  form.querySelector("[data-working]").hidden = false;
+  setTimeout(() => { go.disabled = true; });
+});
+addEventListener("keydown", event => {
+  if (event.key === "Escape") document.querySelector("[data-back]")?.click();
+});
+addEventListener("pageshow", () => { if (go) go.disabled = false; });

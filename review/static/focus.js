@@ -1,0 +1,263 @@
+// The focus view: one output after the other. The next one is claimed and read ahead while this one is looked at.
+
+import { announce, say } from "./announce.js";
+import { claim, release } from "./claims.js";
+import { decide, STATE, take_back } from "./deciding.js";
+import { on_keys } from "./keys.js";
+import { held, outbox, settled } from "./outbox.js";
+import { follow } from "./page.js";
+import { fetched, post } from "./talk.js";
+
+const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
+const view = page.dataset.view;
+const holder = document.getElementById("card"), rail = document.getElementById("rail");
+/** What comes next, claimed and read ahead. @type {{after: number, answer: Promise<any>} | null} */
+let ahead = null;
+let stop_watching = () => {}, looking_for = 0;
+
+const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
+const number = () => card() ? Number(card().dataset.output) : undefined;
+const row = output => rail?.querySelector(`[data-output="${output}"]`);
+const with_view = (path, more = {}) => `${path}?${new URLSearchParams([...new URLSearchParams(view), ...Object.entries(more)])}`;
+
+/** Puts a card from the server in place: markup that the server has escaped. */
+function show(markup, focus = "#output-title") {
+  stop_watching();
+  const reason = holder.querySelector("[data-reason]")?.value, before = number();
+  holder.innerHTML = markup;
+  holder.setAttribute("aria-busy", "false");
+  const shown = number();
+  if (shown === before && reason) holder.querySelector("[data-reason]").value = reason;
+  if (shown !== before) scrollTo({ top: 0 });
+  ready();
+  (holder.querySelector(focus) ?? holder.querySelector("[data-done]"))?.focus({ preventScroll: true });
+}
+
+/** What a card in place needs: its row marked, its address, what is held of it, its claim, the next one. */
+function ready() {
+  const shown = number();
+  rail?.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  if (shown === undefined) return;
+  row(shown)?.setAttribute("aria-current", "true");
+  scroll_rail(row(shown));
+  document.title = `Output ${shown} · Inkmill`;
+  history.replaceState(null, "", with_view(`/outputs/${shown}`));
+  for (const entry of held(shown)) note_held(entry);
+  if (card().dataset.pending === "yes") stop_watching = watch(shown);
+}
+
+/** Scrolls the rail alone: on a phone it lies under the card, and the page must stay where it is. */
+function scroll_rail(found) {
+  const box = rail?.parentElement;
+  if (!found || box.scrollHeight <= box.clientHeight) return;
+  const top = found.getBoundingClientRect().top - box.getBoundingClientRect().top;
+  if (top < 0 || top > box.clientHeight - found.offsetHeight) box.scrollTop += top - box.clientHeight / 3;
+}
+
+function note_held(entry) {
+  const note = Object.assign(document.createElement("p"), { className: "notice warning local", textContent: `Held in this browser: ${entry.words}. Not stored by the server yet.` });
+  card().prepend(note);
+}
+
+async function hold_open() {
+  const shown = number();
+  if (shown === undefined) return;
+  const lost = await claim([shown]);
+  if (lost[shown] && number() === shown) {
+    say(`${lost[shown]} has output ${shown} in hand; here is the next one.`);
+    advance(shown);
+  } else {
+    read_ahead(shown);
+  }
+}
+
+function read_ahead(after) {
+  if (ahead?.after === after) return;
+  // First what was decided: at the end of a queue the next one may be the first again.
+  ahead = { after, answer: settled().then(() => post("/queue/next", { view, after })) };
+  ahead.answer.then(answer => { if (answer.ok && answer.body.output && number() === after) claim([after, answer.body.output]); });
+}
+
+/** Goes on behind an output. */
+async function advance(after) {
+  const looking = ++looking_for;
+  const waiting = setTimeout(skeleton, 120);
+  let answer = await (ahead?.after === after ? ahead.answer : post("/queue/next", { view, after }));
+  ahead = null;
+  if (answer.ok && answer.body.output === null && await settled()) answer = await post("/queue/next", { view }); // what was skipped
+  clearTimeout(waiting);
+  if (looking !== looking_for) return;
+  if (!answer.ok) return away(after, answer);
+  show(answer.body.card);
+  if (answer.body.output === null) return announce("Nothing is left in this view.");
+  announce(described());
+  read_ahead(answer.body.output);
+}
+
+function described() {
+  const shown = card(), top = shown.querySelector(".bar-score")?.firstChild?.textContent?.trim();
+  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", covered" : ""}.`;
+}
+
+function skeleton() {
+  holder.setAttribute("aria-busy", "true");
+  holder.innerHTML = '<div class="card skeleton"><i></i><i></i><i></i><i></i><span class="visually-hidden">Loading</span></div>';
+}
+
+function away(after, answer) {
+  const words = answer.status === 401 ? "You are signed out." : answer.body?.message ?? "The server does not answer.";
+  holder.setAttribute("aria-busy", "false");
+  holder.innerHTML = '<section class="card empty" data-done tabindex="-1"><h2>No next output for now</h2><p></p><p>What you decided is safe: stored, or held in this browser and sent again.</p><p class="actions"><button type="button" class="button primary">Try again</button></p></section>';
+  holder.querySelector("p").textContent = words;
+  holder.querySelector("button").addEventListener("click", () => advance(after));
+  outbox.addEventListener("idle", () => { if (!card() && holder.querySelector("button.primary")) advance(after); }, { once: true });
+  announce(words);
+}
+
+/** Opens one output by its number. */
+async function open(output, more = {}, focus = undefined) {
+  const looking = ++looking_for;
+  const answer = await fetched(with_view(`/outputs/${output}/card`, more));
+  if (looking !== looking_for) return false;
+  if (!answer.ok) { say(answer.status ? "That output cannot be shown." : "The server does not answer."); return false; }
+  show(answer.text, focus);
+  return true;
+}
+
+async function go_to(output) {
+  if (await open(output)) {
+    announce(described());
+    await claim([output]);
+    read_ahead(output);
+  }
+}
+
+function finish(action, text, reason) {
+  const shown = card();
+  if (!shown) return;
+  const output = number();
+  decide({ output, version: shown.dataset.version, action, text, view, reason: reason ?? shown.querySelector("[data-reason]")?.value });
+  mark_row(output, STATE[action]);
+  advance(output);
+}
+
+function skip() {
+  const output = number();
+  if (output === undefined) return;
+  release(output);
+  mark_row(output, undefined, "skipped");
+  say(`Skipped output ${output}.`);
+  advance(output);
+}
+
+async function undo() {
+  const shown = card();
+  const decided = shown && !["pending", "unflagged"].includes(shown.dataset.state) ? number() : undefined;
+  const output = await take_back(decided, view);
+  if (output === undefined) return;
+  mark_row(output, "pending", "");
+  if (await open(output)) {
+    say(`Taken back: output ${output} is open again.`);
+    await claim([output]);
+  }
+}
+
+function mark_row(output, state, words = state) {
+  const found = row(output);
+  if (!found) return;
+  if (state) found.dataset.state = state;
+  found.querySelector("[data-row-state]").textContent = words;
+}
+
+async function move(step) {
+  const rows = [...rail?.querySelectorAll("[data-output]") ?? []];
+  const here = rows.findIndex(found => Number(found.dataset.output) === number());
+  if (here + step >= rows.length && await more_rows()) return move(step);
+  const next = rows[here < 0 ? 0 : here + step];
+  if (next) return go_to(Number(next.dataset.output));
+  say(step > 0 ? "That was the last one in the list." : "This is the first one in the list.");
+}
+
+async function more_rows() {
+  const link = rail?.querySelector("[data-more]");
+  if (!link) return false;
+  const answer = await fetched(link.dataset.more);
+  if (!answer.ok) return false;
+  link.closest("li").remove();
+  rail.insertAdjacentHTML("beforeend", answer.text);
+  return true;
+}
+
+async function reveal() {
+  const shown = card();
+  if (!shown || shown.dataset.canCover !== "yes") return false;
+  const covered = shown.dataset.covered === "yes";
+  const done = await open(number(), covered ? { reveal: 1 } : {}, "#text-title");
+  if (done) announce(covered ? "Revealed." : "Covered.");
+  return done;
+}
+
+async function edit() {
+  if (card()?.dataset.covered === "yes") await reveal();
+  const place = /** @type {HTMLDetailsElement | null} */ (holder.querySelector("[data-edit]"));
+  if (!place) return;
+  place.open = true;
+  place.querySelector("textarea").focus();
+}
+
+async function words() {
+  const output = number();
+  if (output === undefined) return;
+  if (card().dataset.covered === "yes") return say("Reveal the text first.");
+  const answer = await post(`/outputs/${output}/words`, { view });
+  if (!answer.ok) return say(answer.body.message ?? "The server does not answer.");
+  if (number() === output) await open(output, { reveal: 1 }, "#text-title");
+  announce(answer.body.status === "done" ? "The words are marked." : answer.body.served ? "The words are being found." : "Waiting for a worker.");
+}
+
+/** Follows a card that waits for a worker, and shows it anew when that changes; never under somebody who types. */
+function watch(output) {
+  return follow(`/outputs/${output}/changes`, "output", now => {
+    if (number() !== output || JSON.stringify(now) === card().dataset.watched || holder.querySelector("[data-edit][open]")) return;
+    const revealed = card().dataset.covered === "no";
+    open(output, revealed ? { reveal: 1 } : {}, ":focus").then(done => { if (done) say(`Output ${output} has changed: ${card().dataset.state}.`); });
+  });
+}
+
+const pressed = {
+  "[data-skip]": skip, "[data-reveal]": reveal, "[data-whole]": () => open(number(), { reveal: 1, whole: 1 }, "#text-title"),
+  "[data-more]": more_rows,
+};
+page.addEventListener("click", event => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  const at = /** @type {Element} */ (event.target), found = Object.keys(pressed).find(name => at.closest(name)), link = at.closest(".row");
+  if (!found && !link) return;
+  event.preventDefault();
+  if (found) pressed[found](); else go_to(Number(link.dataset.output));
+});
+page.addEventListener("submit", event => {
+  const form = /** @type {HTMLFormElement} */ (event.target), kind = form.dataset.decide;
+  if (!kind && !form.matches("[data-undo], [data-words]")) return;
+  event.preventDefault();
+  if (form.matches("[data-undo]")) undo();
+  else if (form.matches("[data-words]")) words();
+  else if (kind === "edit") finish("edit", form.elements.text.value, form.elements.reason.value);
+  else finish(event.submitter.value);
+});
+page.addEventListener("reset", () => { holder.querySelector("[data-edit]").open = false; holder.querySelector("#output-title").focus(); });
+page.addEventListener("keydown", event => {
+  const form = /** @type {Element} */ (event.target).closest("[data-edit] form, [data-reason]");
+  if (event.key === "Escape" && form) { if (form.matches("form")) form.reset(); else form.blur(); }
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form?.matches("form")) form.requestSubmit();
+});
+outbox.addEventListener("taken", event => mark_row(event.detail.entry.output, event.detail.body.state, event.detail.body.state === "pending" ? "" : event.detail.body.state));
+outbox.addEventListener("refused", event => mark_row(event.detail.entry.output, event.detail.body.state ?? "pending", "not stored"));
+on_keys({
+  a: () => finish("approve"), x: () => finish("reject"), e: edit, space: skip, u: undo, r: reveal, w: words,
+  j: () => move(1), k: () => move(-1),
+});
+const edit_first = location.hash === "#edit"; // before the address is put straight
+ready();
+hold_open();
+if (edit_first) edit();
+document.documentElement.dataset.ready = "focus";

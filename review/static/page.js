@@ -1,0 +1,67 @@
+// What every page does: colours, the help window, figures that change by themselves, decisions that are still held.
+
+import { on_keys } from "./keys.js";
+import "./outbox.js";
+import { post } from "./talk.js";
+
+const NEXT = { auto: "dark", dark: "light", light: "auto" };
+const root = document.documentElement;
+
+/** Listens to a stream while the page is seen: hidden tabs hold no connection. */
+export function follow(address, event, heard) {
+  let source = null;
+  const open = () => {
+    source = new EventSource(address);
+    source.addEventListener(event, message => heard(JSON.parse(message.data)));
+  };
+  const turn = () => {
+    if (document.hidden) { source?.close(); source = null; } else if (!source) open();
+  };
+  document.addEventListener("visibilitychange", turn);
+  addEventListener("pagehide", () => source?.close());
+  turn();
+  return () => { document.removeEventListener("visibilitychange", turn); source?.close(); };
+}
+
+function switch_theme(event) {
+  event.preventDefault();
+  const button = event.target.querySelector("button"), theme = button.value, next = NEXT[theme];
+  root.dataset.theme = theme;
+  document.querySelector('meta[name="color-scheme"]').content = theme === "auto" ? "light dark" : theme;
+  button.value = next;
+  button.querySelector("span").textContent = theme[0].toUpperCase() + theme.slice(1);
+  button.title = `Colours: ${theme}`;
+  button.setAttribute("aria-label", `Colours: ${theme}. Change to ${next}`);
+  post("/look", { theme });
+}
+
+function switch_keys(event) {
+  event.preventDefault();
+  root.dataset.keys = root.dataset.keys === "off" ? "on" : "off";
+  post("/look", { keys: root.dataset.keys });
+  show_switch();
+}
+
+function show_switch() {
+  const off = root.dataset.keys === "off", form = document.querySelector("[data-keys-switch]");
+  if (!form) return;
+  form.querySelector("[data-keys-words]").textContent = off ? "Keys are off. Buttons and links do all that keys do." : "Keys are on.";
+  form.querySelector("button").textContent = `Switch keys ${off ? "on" : "off"}`;
+}
+
+const help = /** @type {HTMLDialogElement} */ (document.getElementById("keys-help"));
+document.querySelector("[data-theme-switch]")?.addEventListener("submit", switch_theme);
+document.querySelector("[data-keys-switch]")?.addEventListener("submit", switch_keys);
+document.querySelector("[data-close-help]")?.addEventListener("click", () => help.close());
+for (const list of document.querySelectorAll("[data-progress]")) {
+  follow(/** @type {HTMLElement} */ (list).dataset.progress, "progress", figures => {
+    for (const shown of list.querySelectorAll("[data-figure]")) shown.textContent = figures[shown.dataset.figure] ?? shown.textContent;
+  });
+}
+on_keys({
+  "?": () => help?.showModal(),
+  "/": () => document.querySelector("[data-search]")?.focus(),
+});
+document.querySelector("[data-search]")?.addEventListener("keydown", event => {
+  if (event.key === "Escape" && !event.target.value) event.target.blur();
+});

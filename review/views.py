@@ -1,0 +1,121 @@
+"""A view: which outputs somebody looks at and in which order, as the address of a page says it.
+
+The same words in every address, so that a view can be sent to a colleague.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Depends, Path, Request
+
+from contract.errors import UsageError
+from contract.review import Filter, Order, Wanted
+from review.form import Form, whole
+
+OutputId = Annotated[int, Path(ge=1, le=2**62)]
+"""The number of an output in an address, as large as a database can hold."""
+
+T = TypeVar("T", Wanted, Order)
+
+NAMES = ("state", "job", "model", "label", "low", "high", "reason", "reviewer", "q", "order")
+DEFAULTS = {"state": Wanted.PENDING.value, "order": Order.SCORE.value}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A filter and the words it was said with."""
+
+    filter: Filter
+    said: tuple[tuple[str, str], ...]  # what differs from the default, in the order of NAMES
+
+    @property
+    def query(self) -> str:
+        """The view as the end of an address, without its question mark."""
+        return urlencode(self.said)
+
+    @property
+    def values(self) -> dict[str, str]:
+        """Every word by its name; empty where the view does not say it."""
+        return dict.fromkeys(NAMES, "") | dict(self.said)
+
+    def address(self, path: str, **more: object) -> str:
+        """A page's address with this view; more parameters behind it, None = leave one out."""
+        said = dict(self.said) | {name: str(value) for name, value in more.items() if value is not None}
+        for name, value in more.items():
+            if value is None:
+                said.pop(name, None)
+        return f"{path}?{urlencode(said)}" if said else path
+
+    def without(self, *names: str) -> str:
+        """The view's query without some of its words."""
+        return urlencode([(name, value) for name, value in self.said if name not in names])
+
+    @property
+    def narrowed(self) -> tuple[tuple[str, str], ...]:
+        """What narrows it beyond the plain queue: the words a reader can take away one by one."""
+        return tuple((name, value) for name, value in self.said if name != "order")
+
+
+def read_view(parameters: Mapping[str, str]) -> View:
+    """A view from an address's parameters; empty ones and unknown ones count as absent.
+
+    Raises:
+        UsageError: naming the parameter that cannot be used.
+    """
+    given = {name: value for name in NAMES if (value := parameters.get(name, "").strip())}
+    if "label" not in given:  # a form sends its whole row: a range without its label means nothing
+        given.pop("low", None), given.pop("high", None)
+        if given.get("order") == Order.LABEL:
+            del given["order"]
+    return View(_filter(given), tuple((name, value) for name, value in given.items() if DEFAULTS.get(name) != value))
+
+
+def _filter(given: Mapping[str, str]) -> Filter:
+    return Filter(
+        job=whole(given["job"], "job") if "job" in given else None,
+        model=given.get("model"),
+        label=given.get("label"),
+        low=_number(given, "low"),
+        high=_number(given, "high"),
+        reason=given.get("reason"),
+        wanted=_choice(given, "state", Wanted, Wanted.PENDING),
+        reviewer=given.get("reviewer"),
+        query=given.get("q"),
+        order=_choice(given, "order", Order, Order.SCORE),
+    )
+
+
+def _number(given: Mapping[str, str], name: str) -> float | None:
+    if name not in given:
+        return None
+    try:
+        return float(given[name].replace(",", "."))
+    except ValueError:
+        raise UsageError(f"{name}: {given[name][:40]!r} is not a number from 0 to 1") from None
+
+
+def _choice(given: Mapping[str, str], name: str, kind: type[T], default: T) -> T:
+    try:
+        return kind(given[name]) if name in given else default
+    except ValueError:
+        known = ", ".join(kind)
+        raise UsageError(f"{name}: {given[name][:40]!r} is none of {known}") from None
+
+
+def current_view(request: Request) -> View:
+    """The view of a page's address, or of the `view` field that a form brings along."""
+    form: Form = request.state.form
+    carried = form.one("view")
+    return read_view(dict(_pairs(carried)) if carried else request.query_params)
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+
+    return parse_qsl(query, errors="replace")
+
+
+CurrentView = Annotated[View, Depends(current_view)]

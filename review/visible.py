@@ -1,0 +1,62 @@
+"""Generated texts as markup: escaped, what cannot be seen made visible, spans of characters marked.
+
+A text may hold anything: markup, terminal sequences, characters that turn the reading direction round.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+from markupsafe import Markup, escape
+
+SHOWN_CHARACTERS = 20_000
+"""A longer text is shown in parts: no browser lays out a hundred thousand characters while somebody waits."""
+
+# C0 but tab and line feed, DEL, C1; soft hyphen; bidi marks, embeddings, overrides and isolates; invisible operators,
+# blanks of no width, line and paragraph separators, annotation marks, tags. The joiners U+200C and U+200D stay:
+# Persian words and emoji need them.
+_UNSEEN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f"
+    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
+
+
+def visible(text: str) -> Markup:
+    """A text escaped, each unseen character as a small label with its code and, on pointing at it, its name."""
+    return Markup(_UNSEEN.sub(_label, str(escape(text))))  # noqa: S704 - escaped just here
+
+
+def plain(text: str) -> str:
+    """A text whose unseen characters are codes, for places that take no markup: options and attributes."""
+    return _UNSEEN.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
+
+
+def _label(match: re.Match[str]) -> str:
+    code = f"U+{ord(match[0]):04X}"
+    name = unicodedata.name(match[0], "control character")
+    return f'<span class="unseen" title="{code} {name}">{code}</span>'
+
+
+def marked(text: str, spans: Iterable[tuple[int, int]], kinds: Sequence[str] = ()) -> Markup:
+    """A text with spans of its characters in <mark>.
+
+    Args:
+        spans: (start, end) offsets; those that overlap an earlier one or lie outside are left out.
+        kinds: a class for each span, "hit" where there are none.
+    """
+    parts, at = [], 0
+    for start, end, kind in _ordered(spans, kinds):
+        if start < at or end > len(text) or start >= end:
+            continue
+        parts += [visible(text[at:start]), Markup('<mark class="{}">{}</mark>').format(kind, visible(text[start:end]))]
+        at = end
+    return Markup("").join([*parts, visible(text[at:])])
+
+
+def _ordered(spans: Iterable[tuple[int, int]], kinds: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    listed = [
+        (start, end, kinds[number] if number < len(kinds) else "hit") for number, (start, end) in enumerate(spans)
+    ]
+    return iter(sorted(listed))

@@ -1,0 +1,31 @@
+"""Asking for the words that carry a score: a worker finds them out, the page shows them when they are there."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, BackgroundTasks
+from starlette.responses import JSONResponse, Response
+
+from db.score_requests import mark_words, score_again
+from review.announcing import announce
+from review.form import CurrentForm
+from review.page import CurrentPage
+from review.views import CurrentView, OutputId
+
+router = APIRouter()
+
+
+@router.post("/outputs/{output_id}/words", response_model=None)
+def ask(page: CurrentPage, view: CurrentView, output_id: OutputId, later: BackgroundTasks) -> Response:
+    """Asks for the marks."""
+    words = mark_words(page.database, output_id)
+    announce(later, words.classifier, words.request)
+    if page.wants_json:
+        return JSONResponse({"status": words.status, "served": words.served})
+    return page.back(view.address(f"/outputs/{output_id}", reveal=1))
+
+
+@router.post("/outputs/{output_id}/score-again", response_model=None)
+def again(page: CurrentPage, view: CurrentView, form: CurrentForm, output_id: OutputId) -> Response:
+    """Puts an edit whose scoring failed back."""
+    score_again(page.database, output_id)
+    return page.back(view.address(f"/outputs/{output_id}"), "The edited text is scored again.")

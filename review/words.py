@@ -1,0 +1,58 @@
+"""Figures and times as people read them."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def number(value: float | None) -> str:
+    """1,234; a dash where there is none."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def score(value: float | None) -> str:
+    """A probability to two places, and never a rounded 1.00 where it is less."""
+    if value is None:
+        return "–"
+    return f"{min(value, 0.99) if value < 1 else value:.2f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words: "4.2 s", "40 s", "3 min", "2 h 10 min"."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def ago(then: float | None, now: float | None = None) -> str:
+    """How long ago a time was, in words; its date where that is over a day."""
+    if then is None:
+        return "–"
+    passed = (time.time() if now is None else now) - then
+    if passed < 60:
+        return "just now"
+    if passed < 86400:
+        return f"{duration(passed)} ago" if passed >= 100 else "a minute ago"
+    return at(then)
+
+
+def at(then: float | None) -> str:
+    """A time in the server's zone, to the minute."""
+    return "–" if then is None else datetime.fromtimestamp(then).strftime("%Y-%m-%d %H:%M")
+
+
+def iso(then: float) -> str:
+    """A time for machines."""
+    return datetime.fromtimestamp(then, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def label(name: str) -> str:
+    """A classifier's label, or a flag reason, for people."""
+    word, colon, rest = name.partition(":")
+    return f"word “{rest}”" if colon and word == "blocklist" else name.replace("_", " ")

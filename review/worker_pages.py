@@ -1,0 +1,36 @@
+"""The page of the workers: who is there, what they serve, when they last gave a sign of life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from db.workers import list_workers
+from review.job_pages import watched
+from review.page import CurrentPage
+from review.stream import events
+
+LOOK_SECONDS = 2.0
+SHOWN_GONE = 20
+
+router = APIRouter()
+
+
+@router.get("/workers", response_model=None)
+def workers(page: CurrentPage) -> Response:
+    """Every worker that is there, and the last ones that were."""
+    return page.render("workers.html", current="workers", **_seen(page))
+
+
+@router.get("/workers/events", response_model=None)
+def follow(request: Request, page: CurrentPage) -> Response:
+    """The workers as they change."""
+    return events(request, lambda: page.fragment("_workers.html", **_seen(page)), seconds=LOOK_SECONDS)
+
+
+def _seen(page: CurrentPage) -> dict[str, Any]:
+    topic = (page.database.address, "workers")
+    found = watched.look(topic, lambda: list_workers(page.database), LOOK_SECONDS / 2)
+    return {"alive": [w for w in found if w.alive], "gone": [w for w in found if not w.alive][:SHOWN_GONE]}

@@ -1,0 +1,127 @@
+"""Searching words: what is found, where it is marked, and that both databases find the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.errors import UsageError
+from contract.review import Filter, Wanted
+from db.reflag import reflag_job
+from db.review_queue import read_page
+from db.reviews import decide, undo
+from db.search import indexed, read_query
+from tests.unit.db.desk import Desk
+
+TEXTS = [
+    "The Captain’s dog barks. Über-dog!",
+    "a captain of the sea, don't",
+    "example.com and foo_bar@mail.org/path?x=3.14",
+    "東京タワー и Привет мир",
+    "<b>bold</b> & \"quoted\" AND (NEAR) 'x' : * ^ -minus",
+    "dog " * 3 + "cat",
+    "no flag: captain",
+]
+
+
+def found(desk: Desk, query: str, wanted: Wanted = Wanted.PENDING) -> list[int]:
+    return sorted(row.output_id for row in read_page(desk.database, Filter(query=query, wanted=wanted)).rows)
+
+
+@pytest.mark.parametrize(
+    ("query", "which"),
+    [
+        ("captain", [0, 1]),
+        ("CAPTAIN", [0, 1]),
+        ("capt", []),
+        ("capt*", [0, 1]),
+        ("captain dog", [0]),
+        ('"captain of the"', [1]),
+        ('"of captain"', []),
+        ("über", [0]),
+        ("ÜBER-DOG", [0]),
+        ("uber", []),
+        ("example", [2]),
+        ("example.com", [2]),
+        ("foo_bar", [2]),
+        ("3.14", [2]),
+        ("привет", [3]),
+        ("東京タワー", [3]),
+        ("東京*", [3]),
+        ("near", [4]),
+        ("bold AND minus", [4]),
+        ("don't", [1]),
+        ('"dog dog cat"', [5]),
+        ("'; DROP TABLE reviews; --", []),
+        ('"unclosed dog', []),
+        ("harbour", [0, 1, 2, 3, 4, 5]),
+        ('"harbour the captain"', []),
+        ("zzz", []),
+    ],
+)
+def test_a_query_finds_the_flagged_outputs_with_all_its_words(desk: Desk, query: str, which: list[int]) -> None:
+    outputs = desk.outputs_of([0.9] * 6 + [0.1], texts=TEXTS, prompts=["a harbour"] * 7)
+    assert found(desk, query) == [outputs[i] for i in which]
+
+
+def test_an_edit_is_found_by_its_own_words_and_by_the_old_ones(desk: Desk) -> None:
+    (output,) = desk.outputs_of([0.9], texts=["rude words"])
+    decide(desk.database, output, "anna", "edit", text="gentle sentences")
+    assert found(desk, "gentle", Wanted.ALL) == found(desk, "rude", Wanted.ALL) == [output]
+    (row,) = read_page(desk.database, Filter(query="gentle", wanted=Wanted.WAITING)).rows
+    assert row.hits == {"prompt": (), "text": ((0, 6),)}
+
+
+def test_what_enters_the_queue_twice_is_indexed_once(desk: Desk) -> None:
+    (output,) = desk.outputs_of([0.9], texts=["once upon"])
+    job = desk.look(output).job_id
+    for limit in (0.95, 0.5, 0.95, 0.5):
+        reflag_job(desk.database, job, thresholds={"toxicity": limit}, blocklist=None)
+    decide(desk.database, output, "anna", "approve")
+    undo(desk.database, "anna")
+    assert found(desk, "once") == [output]
+    with desk.database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM review_words").scalar() == 1
+
+
+def test_texts_as_long_as_they_may_be_are_indexed(desk: Desk) -> None:
+    many = " ".join(f"wörd{i}ßßß東" for i in range(9000))
+    outputs = desk.outputs_of([0.9, 0.9, 0.9], texts=["x" * 100_000, many, "\U0001f600" * 60_000 + " end"])
+    assert found(desk, "wörd77*") == [outputs[1]]
+    assert found(desk, "end") == []  # behind what is searched
+    decide(desk.database, outputs[1], "anna", "edit", text="".join(f"ß{i}東 " for i in range(20_000)))
+    assert found(desk, "ß77東", Wanted.ALL) == found(desk, "wörd77*", Wanted.ALL) == [outputs[1]]
+
+
+def test_hits_are_places_of_words_and_never_markup() -> None:
+    text = "The <b>dog</b> and the DOGS, the dog."
+    marks = read_query('dog "and the"').hits(text)
+    assert [text[start:end] for start, end in marks] == ["dog", "and", "the", "dog"]
+    assert [text[a:b] for a, b in read_query("dog*").hits(text)] == ["dog", "DOGS", "dog"]
+    assert read_query("cat").hits(text) == ()
+
+
+@pytest.mark.parametrize("query", ["", "  ", "***", '""', "!?", '"'])
+def test_a_query_without_a_word_is_refused(query: str) -> None:
+    with pytest.raises(UsageError, match="has no word in it"):
+        read_query(query)
+
+
+@given(st.text(max_size=60))
+def test_any_query_is_read_or_refused_and_marks_within_the_text(said: str) -> None:
+    try:
+        query = read_query(said)
+    except UsageError:
+        return
+    last = 0
+    for start, end in query.hits(said):
+        assert last <= start < end <= len(said)
+        last = end
+    assert "'" not in query.sqlite and indexed(said)
+
+
+@given(st.text(max_size=40).filter(lambda text: any(c.isalnum() for c in text)), st.sampled_from(["", "*"]))
+def test_a_text_is_marked_where_its_own_words_are_searched(text: str, star: str) -> None:
+    query = read_query(f'"{text.replace(chr(34), " ")}"')
+    assert query.hits(text), (text, star)

@@ -1,0 +1,63 @@
+"""Files of decisions: what a line may be, and that every bad one is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import UsageError
+from db.decision_lists import BadDecisions, Instruction
+from producer.decision_lines import read_decisions
+
+
+def written(tmp_path: Path, text: str | bytes) -> str:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def test_lines_are_read_with_their_numbers(tmp_path: Path) -> None:
+    text = (
+        '\ufeff{"id": 1, "decision": "approve"}\r\n\n'
+        '{"id": 2, "decision": "reject", "reason": "rude"}\n{"id": 3, "decision": "edit", "text": "ü", "reason": null}'
+    )
+    assert read_decisions(written(tmp_path, text)) == [
+        Instruction(line=1, output_id=1, decision="approve"),
+        Instruction(line=3, output_id=2, decision="reject", reason="rude"),
+        Instruction(line=4, output_id=3, decision="edit", text="ü"),
+    ]
+
+
+def test_every_bad_line_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    bad = [
+        '{"id": 1, "decision": "approve"}',
+        '{"id": "1", "decision": "approve"}',
+        '{"id": 1, "decision": "aprove"}',
+        '{"id": true, "decision": "reject", "reason": 3}',
+        '{"id": 1, "decision": "reject", "reasn": "x"}',
+        "[1]",
+        "{",
+        '{"decision": "reject"}',
+    ]
+    with pytest.raises(BadDecisions) as refused:
+        read_decisions(written(tmp_path, "\n".join(bad)))
+    said = str(refused.value)
+    assert [line for line, _ in refused.value.problems] == [2, 3, 4, 5, 6, 7, 8]
+    for expected in ("nothing was decided", "line 2: id: must be an output's number", "not '1'", "did you mean reason?",
+                     "line 3: decision: must be approve, reject, edit, not 'aprove'", "line 7: is not JSON",
+                     "reason: must be a text, not 3", "not left out"):  # fmt: skip
+        assert expected in said, (expected, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "has no decision"), ("\n\n", "has no decision"), (b"\xff\xfe", "nothing was decided")]
+)
+def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_decisions(written(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no\.jsonl: cannot be read"):
+        read_decisions(str(tmp_path / "no.jsonl"))

@@ -1,0 +1,103 @@
+"""Tokens: one that works once, and a file of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contract.errors import UsageError
+from db.session import Database
+from review.access import OneTimeToken, TokenFile
+from review.cookie import stored_key
+from tests.unit.review.site import Site
+
+LONG = "t" * 30
+
+
+def written(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def test_the_printed_token_works_once() -> None:
+    access = OneTimeToken("mara")
+    assert access.enter("wrong") is None
+    assert access.enter(access.token) == "mara"
+    assert access.enter(access.token) is None
+
+
+def test_opening_the_address_spends_nothing_and_the_button_does(one_database: Database) -> None:
+    site = Site(one_database)
+    assert isinstance(site.access, OneTimeToken)
+    address = f"/sign-in?token={site.access.token}"
+    for _ in range(3):  # a preview, a virus scanner, the reader
+        assert "Start reviewing" in site.get(address).text
+    site.sign_in()
+    late = site.another_browser().post("/sign-in", data={"token": site.access.token})
+    assert late.status_code == 403
+    assert "used already" in late.text
+    assert site.browser.post("/sign-in", data={"token": site.access.token}).status_code == 303
+
+
+def test_signing_out_ends_it(one_database: Database) -> None:
+    site = Site(one_database).sign_in()
+    assert site.get("/queue").status_code == 200
+    site.post("/sign-out")
+    assert site.get("/queue").status_code == 401
+
+
+def test_a_sitting_outlives_a_restart_of_the_server(one_database: Database) -> None:
+    before = Site(one_database).sign_in()
+    after = Site(one_database)
+    after.browser.cookies.update(before.browser.cookies)
+    assert after.get("/who").json() == before.get("/who").json()
+
+
+def test_each_reviewer_of_a_token_file_enters_with_their_own(one_database: Database, tmp_path: Path) -> None:
+    file = written(tmp_path / "tokens", f"# ours\nmara {LONG}1\n\nNoor van Dam  {LONG}2\n")
+    access = TokenFile(file)
+    assert access.names == ["Noor van Dam", "mara"]
+    site = Site(one_database, access).sign_in(f"{LONG}2")
+    assert site.get("/who").json()["reviewer"] == "Noor van Dam"
+    assert Site(one_database, access).browser.post("/sign-in", data={"token": LONG}).status_code == 403
+
+
+def test_a_cookie_dies_with_its_token(one_database: Database, tmp_path: Path) -> None:
+    old = TokenFile(written(tmp_path / "old", f"mara {LONG}1\nnoor {LONG}2"))
+    new = TokenFile(written(tmp_path / "new", f"mara {LONG}3\nnoor {LONG}2"))
+    for name, token, status in (("mara", f"{LONG}1", 401), ("noor", f"{LONG}2", 200)):
+        before, after = Site(one_database, old).sign_in(token), Site(one_database, new)
+        after.browser.cookies.update(before.browser.cookies)
+        assert after.get("/queue").status_code == status, name
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (f"mara {LONG}", 0o644, "chmod 600"),
+        (f"mara {LONG}", 0o620, "chmod 600"),
+        ("mara", 0o600, "line 1: must be 'name token'"),
+        ("\nmara short", 0o600, "line 2: the token of mara is shorter"),
+        (f"mara {LONG}\nmara {LONG}x", 0o600, "line 2: mara has a token already, in line 1"),
+        (f"mara {LONG}\nnoor {LONG}", 0o600, "same token"),
+        ("", 0o600, "names nobody"),
+        (f"ma\x07ra {LONG}", 0o600, "reviewer's name"),
+    ],
+)
+def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, mode: int, said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("(", r"\(")):
+        TokenFile(written(tmp_path / "tokens", text, mode))
+
+
+def test_a_token_file_that_is_missing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        TokenFile(tmp_path / "nowhere")
+
+
+def test_the_signing_key_is_drawn_once_and_private(tmp_path: Path) -> None:
+    key = stored_key(tmp_path / "home")
+    assert len(key) == 32
+    assert stored_key(tmp_path / "home") == key
+    assert (tmp_path / "home" / "review.key").stat().st_mode & 0o077 == 0

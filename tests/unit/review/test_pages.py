@@ -1,0 +1,174 @@
+"""What the pages show: covers, hostile texts, views in the address, errors."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from db.session import Database
+from review.preferences import Preferences, changed, stored
+from review.views import read_view
+from review.visible import SHOWN_CHARACTERS, marked, visible
+from tests.browser.stock import Piece, stock
+from tests.unit.review.site import Site, words_of
+
+SECRET = "said something that nobody should read by accident"
+
+
+def test_a_covered_text_is_nowhere_in_the_page(site: Site) -> None:
+    for path in ("/queue", "/outputs/3", "/outputs/3/card", "/bulk", "/bulk?q=accident", "/queue/rail"):
+        assert SECRET not in site.get(path).text, path
+    assert SECRET not in site.ask("/queue/next").json()["card"]
+    assert SECRET in site.get("/outputs/3?reveal=1").text
+    assert "Covered." in site.get("/outputs/3").text
+
+
+def test_how_much_is_covered_is_the_reviewers_choice(site: Site) -> None:
+    site.post("/look", {"cover": "2"})
+    assert SECRET in site.get("/outputs/3").text
+    site.post("/look", {"cover": "0"})
+    assert "all fools" not in site.get("/outputs/2").text
+
+
+def test_a_text_that_nobody_scored_is_covered() -> None:
+    assert Preferences().covers(None, scored=False)
+    assert not Preferences().covers(None, scored=True)
+
+
+def test_looks_survive_in_the_cookie_and_nonsense_does_not() -> None:
+    wanted = changed(Preferences(), {"theme": "dark", "keys": "off", "cover": "0.5"})
+    assert stored(wanted.cookie()) == wanted
+    assert stored("theme=<script>&cover=nan&keys=5") == Preferences()
+
+
+def test_switched_off_keys_stay_off(site: Site) -> None:
+    assert 'data-keys="on"' in site.get("/queue").text
+    site.post("/look", {"keys": "off"})
+    assert 'data-keys="off"' in site.get("/queue").text
+
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe\x1b[31m\x00\u200b'\"&{{7*7}}"
+
+
+def test_a_hostile_text_is_text_on_every_page(one_database: Database) -> None:
+    stock(one_database, [Piece(HOSTILE, 0.75, prompt=HOSTILE)] * 2, name=HOSTILE.replace("\0", ""), samples=2)
+    site = Site(one_database).sign_in()
+    site.ask("/outputs/1/decisions", {"action": "reject", "reason": HOSTILE.replace("\x1b", "").replace("\0", "")})
+    paths = ["/queue", "/outputs/1", "/outputs/2", "/bulk", "/bulk?state=all", "/queue?q=%3Cscript%3Ealert", "/jobs"]
+    paths += [
+        "/jobs/1",
+        "/queue?reviewer=%3Cscript%3E",
+        "/queue?reason=%3Cscript%3E",
+        "/queue?model=%22%3E%3Cscript%3E",
+    ]
+    for path in paths:
+        markup = site.get(path).text
+        assert "<script>" not in markup and "<img" not in markup, path
+        # Where a text is edited it stands as it is, in a field of its own direction.
+        assert "\u202e" not in re.sub("<textarea.*?</textarea>", "", markup, flags=re.DOTALL), path
+        assert "{{7*7}}" in markup or "49" not in words_of(markup), path
+
+
+@pytest.mark.parametrize(
+    "unseen", ["\u202e", "\u2066", "\x1b", "\x00", "\x85", "\u200b", "\u200f", "\U000e0041", "\ufeff", "\r"]
+)
+def test_what_cannot_be_seen_is_shown_by_its_code(unseen: str) -> None:
+    shown = str(visible(f"a{unseen}b"))
+    assert unseen not in shown
+    assert f"U+{ord(unseen):04X}" in shown
+
+
+@pytest.mark.parametrize("kept", ["👩‍👩‍👧", "می‌خواهم", "a\tb\nc", "עברית", "é"])
+def test_joiners_emoji_and_right_to_left_stay_whole(kept: str) -> None:
+    assert str(visible(kept)) == kept
+
+
+def test_marks_that_overlap_or_lie_outside_are_left_out() -> None:
+    shown = marked("a <b> c", [(2, 5), (3, 6), (6, 99), (4, 4)], ["strong"])
+    assert shown == 'a <mark class="strong">&lt;b&gt;</mark> c'
+
+
+def test_a_long_text_is_shown_in_parts(one_database: Database) -> None:
+    stock(one_database, [Piece("x" * 100_000, 0.75)])
+    site = Site(one_database).sign_in()
+    part, whole = site.get("/outputs/1").text, site.get("/outputs/1?reveal=1&whole=1").text
+    assert part.count("x" * SHOWN_CHARACTERS) >= 1
+    assert "Show all 100,000 characters" in words_of(part)
+    assert len(whole) > len(part) + 50_000
+
+
+def test_a_views_address_is_short_and_the_same_for_everybody(site: Site) -> None:
+    answer = site.get("/queue?q=&state=pending&job=1&label=toxicity&low=0.7&high=&reason=&order=score&after=3")
+    assert answer.status_code == 303
+    assert answer.headers["location"] == "/queue?job=1&label=toxicity&low=0.7&after=3"
+
+
+def test_filters_filter(site: Site) -> None:
+    def outputs(path: str) -> list[int]:
+        markup = site.get(path).text
+        return [number for number in (1, 2, 3, 4) if f'<tr data-output="{number}"' in markup]
+
+    assert outputs("/bulk") == [2, 3, 4]
+    assert outputs("/bulk?label=toxicity&low=0.74&high=0.9") == [2]
+    assert outputs("/bulk?state=unflagged") == [1]
+    assert outputs("/bulk?job=99") == []
+    site.ask("/outputs/2/decisions", {"action": "approve"})
+    assert outputs("/bulk?state=approved&reviewer=mara") == [2]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("state=burnt", "none of pending"),
+        ("label=toxcity&low=0.5", "did you mean toxicity"),
+        ("job=x", "not a whole number"),
+        ("label=toxicity&low=nine", "not a number"),
+        ("label=toxicity&low=7", "from 0 to 1"),
+        ("cursor=%00%ff", "That does not work"),
+        ("q=...", "no word"),
+        ("order=best", "none of score"),
+    ],
+)
+def test_an_address_that_makes_no_sense_says_why(site: Site, query: str, said: str) -> None:
+    answer = site.get(f"/queue?{query}")
+    assert answer.status_code == 400
+    assert said in words_of(answer.text)
+
+
+def test_a_range_without_its_label_is_no_error(site: Site) -> None:
+    assert read_view({"low": "0.5", "order": "label"}).said == ()
+    assert site.get("/bulk?low=0.5&order=label").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/outputs/99", "/outputs/x", "/nowhere", "/outputs/99/card", "/outputs/99/changes", "/outputs/" + "9" * 30]
+)
+def test_what_is_not_there_has_a_page_that_says_so(site: Site, path: str) -> None:
+    answer = site.get(path)
+    assert answer.status_code in (400, 404)
+    assert "Back to the queue" in answer.text
+
+
+def test_an_empty_queue_says_what_to_do(one_database: Database) -> None:
+    site = Site(one_database).sign_in()
+    assert "Nothing waits for a decision" in words_of(site.get("/queue").text)
+    assert "Nothing left in this view" in words_of(site.get("/bulk?q=zebra").text)
+
+
+def test_a_database_that_is_away_is_said_and_loses_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from contract.errors import DatabaseUnreachable
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseUnreachable("the database does not answer: connection refused")
+
+    monkeypatch.setattr("review.decision_pages.decide", away)
+    answer = site.ask("/outputs/3/decisions", {"action": "reject"})
+    assert answer.status_code == 503
+    assert "Nothing was lost" in answer.json()["message"]
+
+
+def test_progress_counts_what_was_decided(site: Site) -> None:
+    site.ask("/outputs/3/decisions", {"action": "reject"})
+    shown = site.get("/progress").text
+    assert '<dd data-figure="mine">1</dd>' in shown and '<dd data-figure="left">2</dd>' in shown

@@ -1,0 +1,129 @@
+"""What a worker does with score requests: edits scored, words marked, failures counted, before any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contract.queue import request_hint
+from contract.review import State
+from db.request_claims import waiting_requests
+from db.review_detail import read_output
+from db.reviews import decide
+from db.score_requests import mark_words, read_words
+from db.session import Database
+from worker import tasks
+from worker.left_out import MOST_PARTS, drops, parts, without
+from worker.runtime import Runtime, _waiting_to_score
+
+
+@pytest.fixture
+def reviewed(runtime: Runtime, submit: Callable[..., int]) -> Callable[..., int]:
+    """One prompt's output, generated and scored; its id."""
+
+    def make(**job: Any) -> int:
+        submit("one", **job)
+        tasks.generate_task(1)
+        tasks.score_task(1)
+        return 1
+
+    return make
+
+
+def test_an_edit_is_scored_by_whatever_message_comes(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int], classifier: Any
+) -> None:
+    output = reviewed()
+    for number, hint in enumerate([None, 77, "request-1", "request-forged", {"x": 1}, -3]):
+        decide(database, output, "anna", "edit", text=f"rude {number}")
+        tasks.score_task(hint)
+        shown = read_output(database, output)
+        assert (shown.state, shown.scores) == (State.EDITED, {"toxicity": 0.9}), hint
+    before = list(classifier.groups)
+    for _ in range(3):  # messages that came twice
+        tasks.score_task("request-1")
+    assert classifier.groups == before
+
+
+def test_a_person_is_served_before_a_batch(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int], submit: Callable[..., int]
+) -> None:
+    output = reviewed()
+    submit("two", "three")
+    tasks.generate_task(2)
+    decide(database, output, "anna", "edit", text="kind")
+    assert _waiting_to_score(database, runtime.ability) == [request_hint(1), 2]
+    tasks.score_task(2)
+    assert read_output(database, output).state is State.EDITED
+    assert _waiting_to_score(database, runtime.ability) == [2]
+    tasks.score_task(2)
+    assert _waiting_to_score(database, runtime.ability) == []
+
+
+def test_a_text_that_cannot_be_scored_is_given_up_and_holds_nothing_up(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int]
+) -> None:
+    output = reviewed()
+    decide(database, output, "anna", "edit", text="unscorable")
+    for _ in range(4):
+        tasks.score_task(None)
+    request = read_output(database, output).edit
+    assert request is not None and request.status == "failed"
+    assert request.reason == "the classifier failed: RuntimeError: this text cannot be scored"
+    assert read_output(database, output).state is State.WAITING
+
+
+def test_the_words_that_carry_a_score_are_marked(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int]
+) -> None:
+    output = reviewed()
+    decide(database, output, "anna", "edit", text="such a rude remark")
+    tasks.score_task(None)
+    mark_words(database, output)
+    tasks.score_task(None)
+    words = read_words(database, output)
+    assert words is not None and words.status == "done"
+    marked = dict(zip(("such", "a", "rude", "remark"), words.drops["toxicity"], strict=True))
+    assert marked == {"such": 0.0, "a": 0.0, "rude": pytest.approx(0.8), "remark": 0.0}
+
+
+def test_a_classifier_that_is_not_there_leaves_the_request_to_others(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int]
+) -> None:
+    output = reviewed()
+    decide(database, output, "anna", "edit", text="kind")
+    runtime.classifiers._loaded.clear()
+    runtime.classifiers.get = lambda name: None  # type: ignore[method-assign]
+    tasks.score_task(None)
+    assert waiting_requests(database, ["demo"], alone=False) == [1]  # charged with nothing
+
+
+def test_a_worker_that_leaves_gives_the_request_back(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int]
+) -> None:
+    output = reviewed()
+    decide(database, output, "anna", "edit", text="kind")
+    runtime.stopping.set()
+    tasks.score_task(None)
+    assert waiting_requests(database, ["demo"], alone=False) == [1]
+
+
+@given(st.text(max_size=500) | st.text("a \n", min_size=200, max_size=3000) | st.just("x" * 4000))
+def test_parts_cover_every_character_that_is_no_space_once(text: str) -> None:
+    spans = parts(text)
+    assert len(spans) <= MOST_PARTS
+    last = 0
+    for start, end in spans:
+        assert last <= start < end <= len(text)
+        assert not text[last:start].strip()
+        assert without(text, (start, end)) == text[:start] + text[end:]
+        last = end
+    assert not text[last:].strip()
+
+
+def test_drops_are_what_a_score_falls_by() -> None:
+    assert drops({"a": 0.9, "b": 0.1}, [{"a": 0.2, "b": 0.3}]) == {"a": [0.7], "b": [-0.2]}
