@@ -78,7 +78,11 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_the_wheel_holds_the_packages_their_data_and_the_licence(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    data = [path for folder in ("worker/demo", "db/migrations", "review/templates", "review/static") for path in (ROOT / folder).rglob("*")]
+    data = [
+        path
+        for folder in ("worker/demo", "db/migrations", "review/templates", "review/static")
+        for path in (ROOT / folder).rglob("*")
+    ]
     expected = {
         path.relative_to(ROOT).as_posix() for path in data if path.is_file() and "__pycache__" not in path.parts
     }
