@@ -224,7 +224,9 @@ def next_step(
     """
     if output.scoring == Safety.WAITING:
         raise UsageError(f"output {output.id}: is not scored yet; decide once it is")
-    if action is Action.APPROVE and output.state is State.WAITING:
+    # However it stands by now: rejected in between, say.
+    edited = bool(output.revision) and output.safety != NO_SAFETY
+    if action is Action.APPROVE and edited and not _is_scored(connection, output, output.revision):
         raise UsageError(
             f"output {output.id}: its edited text waits for its scores and counts as approved when it has them; "
             "undo the edit to approve the text before it"

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from contract.review import State
 from db.insight_sample import draw_sample
 from db.models import Output, Prompt, Provenance
-from db.review_tables import Review
+from db.review_rows import standing_edit, standing_text
+from db.review_tables import Decision, Review
 from db.session import Database
 
 EXCERPT = 600
@@ -94,15 +95,21 @@ _EXAMPLE = (
     Prompt.custom_id,
     Output.sample_index,
     func.substr(Prompt.prompt, 1, EXCERPT).label("prompt"),
-    func.substr(Output.text, 1, EXCERPT).label("text"),
+    func.substr(standing_text(), 1, EXCERPT).label("text"),
     func.length(Prompt.prompt).label("prompt_length"),
-    func.length(Output.text).label("text_length"),
+    func.length(standing_text()).label("text_length"),
     Output.tokens,
     Output.finish_reason,
     Output.top_score,
     Output.flagged,
     Output.flag_reasons,
 )
+
+
+def _examples() -> Select[Any]:
+    """Outputs as they stand: an edited text has the scores of the edit."""
+    query = select(*_EXAMPLE).join(Prompt, Prompt.id == Output.prompt_id)
+    return query.outerjoin(Review, Review.output_id == Output.id).outerjoin(Decision, standing_edit())
 
 
 def _plain(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
@@ -115,7 +122,7 @@ def _plain(connection: Connection, job_id: int, number: int) -> tuple[Example, .
     found: dict[int, Example] = {}
     for step in range(number):
         start = first + (last - first) * step // number
-        query = select(*_EXAMPLE).join(Prompt, Prompt.id == Output.prompt_id).where(mine, Output.id >= start)
+        query = _examples().where(mine, Output.id >= start)
         row = connection.execute(query.order_by(Output.id).limit(1)).first()
         if row is not None:
             found[row.id] = _example(row)
@@ -129,12 +136,7 @@ def _flagged(connection: Connection, job_id: int, number: int) -> tuple[Example,
         .order_by(Review.top_score.desc(), Review.output_id)
         .limit(number)
     )
-    query = (
-        select(*_EXAMPLE)
-        .join(Prompt, Prompt.id == Output.prompt_id)
-        .where(Output.id.in_(worst))
-        .order_by(Output.top_score.desc(), Output.id)
-    )
+    query = _examples().where(Output.id.in_(worst)).order_by(Output.top_score.desc(), Output.id)
     return tuple(_example(row) for row in connection.execute(query))
 
 

@@ -49,6 +49,7 @@ class Sibling:
     sample_index: int
     text: str  # that stands, its first characters
     state: State
+    safety: Safety
     flagged: bool
     top_score: float | None
 
@@ -204,7 +205,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
     query = (
         select(
             Output.id, Output.sample_index, func.substr(standing_text(), 1, EXCERPT).label("text"),
-            Review.state, Output.flagged, Output.top_score,
+            Review.state, Output.flagged, Output.top_score, Output.safety,
         )
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Decision, standing_edit())
@@ -218,6 +219,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
             sample_index=row.sample_index,
             text=row.text,
             state=_state(row),
+            safety=Safety(row.safety),
             flagged=bool(row.flagged),
             top_score=row.top_score,
         )

@@ -117,7 +117,8 @@ def undo(
         expected, key: as in `decide`.
 
     Raises:
-        Stale: somebody decided since the expected version, or since the reviewer's own decision.
+        Stale: somebody decided since the expected version, or since the reviewer's own decision; so also where the
+            decision is another reviewer's and no version is expected.
         ClaimedByOther: another reviewer has it in hand.
         UsageError: there is nothing to undo.
     """
@@ -136,7 +137,9 @@ def undo(
         if known is not None:
             return known
         check_version(connection, output, expected)
-        if own is not None and output.decision_id != own:
+        # Who does not say what they have seen can only mean a decision of their own.
+        others = expected is None and output.decided_by not in (None, reviewer)
+        if others or (own is not None and output.decision_id != own):
             raise stale(connection, output)
         check_claim(output, reviewer)
         return enter(connection, reviewer, [undoing(connection, output, key)])[0]
@@ -253,9 +256,10 @@ def _in_chunks(
         chunk = ids[first : first + CHUNK_DECISIONS]
         with database.write() as connection:
             keys = {output: f"{key}:{output}" for output in chunk} if key else {}
+            there = locked(connection, chunk)  # first, so that what the same call has done meanwhile is seen
             decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))
             steps, passed = [], []
-            for output_id, output in locked(connection, chunk).items():
+            for output_id, output in there.items():
                 if output_id in decided:  # by this very call, before it was cut off
                     continue
                 try:

@@ -59,6 +59,8 @@ def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
         "output": output,
         "view": view,
         "covered": covered,
+        # What an edited text was may score high where the edit does not.
+        "show_original": output.original_text != output.text and asked.get("reveal") == "1",
         "can_cover": covers(page, output.top_score, output.safety),
         "whole": whole,
         "watched": watched(output, words),
@@ -71,7 +73,7 @@ def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
         "carriers": [] if covered or words is None else carriers(words, output.text),
         "settings": _settings(output.settings),
         "decided": output.state in DECIDED_STATES,
-        "covers": lambda sibling: covers(page, sibling.top_score, output.safety),
+        "covers": lambda sibling: covers(page, sibling.top_score, sibling.safety),
         "key": secrets.token_urlsafe(16),
         "undo_key": secrets.token_urlsafe(16),
     }  # fmt: skip

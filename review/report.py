@@ -10,6 +10,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
 from db.insight_report import account
 from db.insights import insights
@@ -49,7 +50,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         waiting=states.get(State.WAITING, 0),
         drawn=draw(insights(database, job_id), job_id, job.thresholds, links=False),
         # As on the page: what scores high is covered too where a high threshold lets it pass.
-        covered=lambda one: not show_flagged and (one.flagged or (one.top_score or 0.0) >= COVER),
+        covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,
         made_at=time.time(),
         zone=datetime.now().astimezone().tzname(),
@@ -57,3 +58,8 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         # Ours, and without the end tag of <style> in them.
         styles=[Markup((STATIC / name).read_text("utf-8")) for name in STYLE_SHEETS],  # noqa: S704
     )
+
+
+def _covered(top_score: float | None, safety: str) -> bool:
+    """Whether a text that is not flagged stays out all the same: one that is still to be scored may hold anything."""
+    return safety != NO_SAFETY if top_score is None else top_score >= COVER

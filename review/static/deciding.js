@@ -17,8 +17,11 @@ export function decide({ output, version, action, reason, text, view }) {
   say(`${DONE[action]} output ${output}.`);
 }
 
-/** Takes back a decision on one output, or the last one of this tab, or else the last one that the server knows. */
-export async function take_back(output, view) {
+/**
+ * Takes back a decision on one output, or the last one of this tab, or else the last one that the server knows.
+ * With a version it may be another reviewer's, which is on the screen; without, only one's own.
+ */
+export async function take_back(output, view, version) {
   const last = output ?? read().at(-1);
   if (last === undefined) return take_back_stored(view);
   write(read().filter((other, place, all) => place !== all.lastIndexOf(last)));
@@ -28,7 +31,7 @@ export async function take_back(output, view) {
     outbox.removeEventListener("taken", heard);
     resolve(last);
   }));
-  hold({ key, output: last, words: "undo", address: "/undo", fields: { output: last, key, view } });
+  hold({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view } });
   announce(`Taking back the decision on output ${last}.`);
   return gone;
 }

@@ -153,7 +153,7 @@ function skip() {
 async function undo() {
   const shown = card();
   const decided = shown && !["pending", "unflagged"].includes(shown.dataset.state) ? number() : undefined;
-  const output = await take_back(decided, view);
+  const output = await take_back(decided, view, decided && shown.dataset.version);
   if (output === undefined) return;
   mark_row(output, "pending", "");
   if (await open(output)) {

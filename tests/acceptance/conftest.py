@@ -144,7 +144,7 @@ def stock_redis() -> str:
     return found
 
 
-LONG = 2000
+LONG = 1200
 """Prompts of a job, three samples each, that no machine ends while a test does something to it."""
 
 

@@ -26,6 +26,7 @@ left to a thread.) Fewer rows are padding where multiples are small: the first t
 BLOCK = 64
 """Where that does not hold, every product has exactly this many rows, so that no number can matter."""
 
+TRIED = 448  # rows that a trial has: more than a step has on a CPU
 EXPECTED_ROWS = 64  # what weights are packed for
 LEAST_SCALE = 1e-12
 PART = 4096
@@ -173,7 +174,7 @@ class Blocked:
 
 
 def _blocks(rows: Given) -> list[Given]:
-    starts = range(0, len(rows.values), BLOCK)
+    starts = range(0, max(len(rows.values), 1), BLOCK)  # one block without rows where there are none
     return [Given(rows.values[at : at + BLOCK], rows.scales[at : at + BLOCK]) for at in starts]
 
 
@@ -211,12 +212,13 @@ def row_multiple(product: Callable[[Given], Made | Given], rows: Given) -> int |
 
 def trial(width: int, dtype: str, threads: int) -> Given:
     """Rows to try a product with."""
-    return given(torch.randn(4 * BLOCK, width, generator=torch.Generator().manual_seed(0)), dtype, threads)
+    return given(torch.randn(TRIED, width, generator=torch.Generator().manual_seed(0)), dtype, threads)
 
 
 def _counts(multiple: int) -> Sequence[int]:
     """Numbers of rows, the small ones all, since a thread gets fewer still."""
-    return [multiple * times for times in (*range(1, 17), 21, 29)] + [BLOCK + multiple, 2 * BLOCK - multiple]
+    few = [multiple * times for times in (*range(1, 17), 21, 29)]
+    return [*few, BLOCK + multiple, 2 * BLOCK - multiple, 4 * BLOCK + multiple, TRIED - multiple]
 
 
 @threaded

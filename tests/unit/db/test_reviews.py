@@ -33,7 +33,7 @@ def test_decisions_are_appended_and_an_undo_is_an_entry_of_its_own(desk: Desk) -
     decide(desk.database, output, "anna", "approve")
     decide(desk.database, output, "ben", "reject")
     before = desk.record()
-    back = undo(desk.database, "carl", output)
+    back = undo(desk.database, "carl", output, expected=desk.look(output).version)
     assert desk.record()[:2] == before
     assert (back.from_state, back.to_state) == (State.REJECTED, State.APPROVED)
     shown = desk.look(output)
@@ -42,7 +42,7 @@ def test_decisions_are_appended_and_an_undo_is_an_entry_of_its_own(desk: Desk) -
         ("reject", "ben", True),
         ("undo", "carl", False),
     ]
-    assert undo(desk.database, "carl", output).to_state is State.PENDING
+    assert undo(desk.database, "carl", output, expected=desk.look(output).version).to_state is State.PENDING
     with pytest.raises(UsageError, match="nothing to undo"):
         undo(desk.database, "carl", output)
 
@@ -95,12 +95,13 @@ def test_undo_without_an_output_takes_back_my_own_last_decision(desk: Desk) -> N
         undo(desk.database, "anna")
 
 
-def test_undo_of_what_somebody_decided_since_is_stale(desk: Desk) -> None:
+@pytest.mark.parametrize("named", [False, True], ids=["the last one", "that output"])
+def test_undo_of_what_somebody_decided_since_is_stale(desk: Desk, named: bool) -> None:
     (output,) = desk.outputs_of([0.9])
     decide(desk.database, output, "anna", "approve")
     decide(desk.database, output, "ben", "reject")
     with pytest.raises(Stale, match="ben"):
-        undo(desk.database, "anna")
+        undo(desk.database, "anna", output if named else None)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +213,16 @@ def test_an_edit_that_was_rejected_while_it_waited_counts_when_the_rejection_is_
     assert desk.state(output) is State.REJECTED
     assert undo(desk.database, "anna", output).to_state is State.EDITED
     assert not desk.look(output).flagged
+
+
+def test_an_edit_that_was_rejected_while_it_waited_cannot_be_approved_before_it_is_scored(desk: Desk) -> None:
+    (output,) = desk.outputs_of([0.9])
+    decide(desk.database, output, "anna", "edit", text="one")
+    decide(desk.database, output, "anna", "reject")
+    with pytest.raises(UsageError, match="waits for its scores"):
+        decide(desk.database, output, "anna", "approve")
+    desk.score_edits()
+    assert decide(desk.database, output, "anna", "approve").to_state is State.APPROVED
 
 
 def test_reflag_judges_edits_by_their_own_scores(desk: Desk) -> None:

@@ -210,6 +210,8 @@ def test_where_row_counts_matter_every_product_has_the_same_number_of_rows() -> 
     three = Given(torch.ones(3 * BLOCK, 4))
     assert torch.equal(Blocked(layer)(three).values, torch.full((3 * BLOCK, 4), float(BLOCK)))
     assert layer.counts == [BLOCK] * 3
+    nothing = Given(torch.ones(0, 4))  # a step that only reads the beginning of a prompt
+    assert len(Blocked(layer)(nothing).values) == len(Blocked(layer).activated(nothing).values) == 0
 
 
 def test_rows_are_padded_to_no_more_than_it_takes() -> None:

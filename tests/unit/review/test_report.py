@@ -9,6 +9,7 @@ import pytest
 
 from contract.errors import UsageError
 from contract.review import Action
+from contract.settings import Settings
 from db.reviews import decide
 from db.session import Database
 from db.status import snapshots
@@ -120,6 +121,8 @@ def test_the_command_writes_a_private_file_and_refuses_what_cannot_be(
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("INKMILL_DATABASE_URL", one_database.url.render_as_string(hide_password=False))
     monkeypatch.chdir(tmp_path)
+    fresh = Settings()  # not those that another test of this process has asked for
+    monkeypatch.setattr("inkmill.opening.settings", lambda: fresh)
     out = tmp_path / "report.html"
     assert run(["report", "1", "-o", str(out)]) == 0
     assert out.stat().st_mode & 0o077 == 0
