@@ -1,7 +1,7 @@
 // Single keys. They rest while somebody types, and for good where they are switched off (WCAG 2.1.4).
 
 const HELD_DOWN = ["j", "k"];
-const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable], dialog";
+const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
 
 /** Listens for keys by name: "a", "space", "?"; a capital letter where Shift means something else. */
 export function on_keys(actions) {
@@ -26,6 +26,7 @@ function pressed(event, actions) {
 function resting(event) {
   const at = /** @type {Element} */ (event.target);
   if (!keys_on() || event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return true;
+  // Open ones alone: a window that was just closed may keep the focus until the browser draws again.
   if (at.closest?.(TYPING) || document.querySelector("dialog[open]")) return true;
   if (event.key === " " && at.closest?.("a, button, summary, input, [role=region]")) return true; // it presses what has the focus
   return event.repeat && !HELD_DOWN.includes(event.key); // a key held down decides once

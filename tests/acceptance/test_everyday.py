@@ -168,7 +168,7 @@ def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, pa
 
 
 def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> None:
-    write_prompts(home.folder / "p.jsonl", LONG)
+    write_prompts(home.folder / "p.jsonl", 2 * LONG)
     home.inkmill("submit", "p.jsonl", *DEMO)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until(lambda now: now["outputs"]["generated"] > 50)
@@ -178,7 +178,7 @@ def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> Non
     assert home.worker_children() == []
     assert home.status()["status"] == "running"
     home.inkmill("run", "p.jsonl", *DEMO)
-    assert home.status()["outputs"]["scored"] == 3 * LONG
+    assert home.status()["outputs"]["scored"] == 6 * LONG
 
 
 def test_an_idle_stack_ends_by_itself(home: Home) -> None:

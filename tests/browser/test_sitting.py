@@ -147,6 +147,7 @@ def test_two_reviewers_at_once_never_get_the_same_output(seat: Seat, tmp_path: P
     mara = sitting.reviewer("mara-has-a-long-token")
     noor = sitting.reviewer("noor-has-a-long-token")
     for page in (mara, noor):
+        ready(page)
         page.wait_for_timeout(300)
     for _ in range(5):
         seen = [page.get_attribute("article[data-output]", "data-output") for page in (mara, noor)]
