@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, func, literal, select
 
 from contract.policy import LABELS
 from contract.review import Filter, Order, State
+from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
 from db.review_rows import standing_edit, standing_text
@@ -54,6 +55,7 @@ class Row:
     state: State
     flagged: bool
     reasons: tuple[str, ...]
+    safety: Safety  # where it is on its way through the classifier
     top_score: float | None
     scores: dict[str, float]  # of the text that stands; of an edit that waits for its own, none
     decided_by: str | None
@@ -130,7 +132,7 @@ def _many(ids: Sequence[int]) -> Any:
     return (
         select(
             Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
-            Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score,
+            Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
             func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
             Review.state, Review.decided_by, last.c.created_at.label("decided_at"),
             func.coalesce(Review.version, 0).label("version"), ReviewClaim.reviewer.label("claimed_by"),
@@ -158,6 +160,7 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
         text=text,
         text_cut=len(row.text) > EXCERPT,
         state=State(row.state) if row.state else State.PENDING if row.flagged else State.UNFLAGGED,
+        safety=Safety(row.safety),
         flagged=bool(row.flagged),
         reasons=tuple(row.flag_reasons or ()),
         scores={label: score for label in LABELS if (score := getattr(row, label)) is not None},

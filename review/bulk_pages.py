@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from contract.errors import UsageError
 from contract.review import Action
-from contract.spec import Safety
 from db.review_progress import progress
 from db.review_queue import count, read_page
 from db.reviews import Bulk, decide_many, decide_matching, undo_many
@@ -75,7 +74,7 @@ def table(page: CurrentPage, view: CurrentView) -> Response:
         count=count(page.database, view.filter),
         progress=progress(page.database, view.filter, page.reviewer),
         choices=filter_choices(page, view),
-        covered=lambda row: _covered(page, row),
+        covered=lambda row: covers(page, row.top_score, row.safety),
     )
 
 
@@ -136,8 +135,3 @@ def _result(page: Page, view: View, action: Action, done: Bulk) -> Response:
         "key": secrets.token_urlsafe(16),
     }
     return page.render("bulk_done.html", current="bulk", view=view, **values)
-
-
-def _covered(page: Page, row: Any) -> bool:
-    scored = "unscored" not in row.reasons
-    return covers(page, row.top_score, Safety.SCORED if scored else Safety.UNSCORED)

@@ -11,6 +11,7 @@ from review.preferences import Preferences, changed, stored
 from review.views import read_view
 from review.visible import SHOWN_CHARACTERS, marked, visible
 from tests.browser.stock import Piece, stock
+from tests.unit.db.mill import Mill, text_of
 from tests.unit.review.site import Site, words_of
 
 SECRET = "said something that nobody should read by accident"
@@ -22,6 +23,16 @@ def test_a_covered_text_is_nowhere_in_the_page(site: Site) -> None:
     assert SECRET not in site.ask("/queue/next").json()["card"]
     assert SECRET in site.get("/outputs/3?reveal=1").text
     assert "Covered." in site.get("/outputs/3").text
+
+
+def test_a_text_that_is_still_to_be_scored_is_covered_wherever_it_is_listed(both: Site, mill: Mill) -> None:
+    mill.submit(1)
+    claim = mill.claim()
+    mill.save(claim, [text_of(work, index, f" {SECRET}") for work, index in mill.missing(claim)])
+    for path in ("/outputs/5", "/bulk?state=unflagged", "/bulk?state=all"):
+        shown = both.get(path).text
+        assert "/outputs/5" in shown, path
+        assert SECRET not in shown, path
 
 
 def test_how_much_is_covered_is_the_reviewers_choice(site: Site) -> None:
