@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
@@ -97,22 +98,23 @@ def heads() -> list[Pair]:
 def attentions() -> list[Pair]:
     random = np.random.default_rng(0)
     positions = random.integers(48, 160, ROWS)
-    cache = KVCache(CacheShape(LAYERS, HEADS, 1024, HEAD_DIM, torch.bfloat16), ROWS, torch.device("cpu"))
-    for position in range(0, 160, 16):  # sequences grow side by side, and so do their blocks
-        for slot in range(ROWS):
-            cache.reserve(slot, min(position + 16, int(positions[slot]) + 1))
-    used = int(cache.tables.max()) + 1
-    for store in (cache.keys, cache.values):
-        store[:, :used] = torch.randn(LAYERS, used, HEADS, 32, HEAD_DIM)
     projected = torch.randn(ROWS, 3 * WIDTH).bfloat16()
     mixed, attend, cuts = torch.empty(ROWS, WIDTH).bfloat16(), attention(HEAD_DIM), cut(positions, THREADS)
 
-    def ours() -> None:
-        for layer in range(LAYERS):
-            keys, values = as_array(cache.keys[layer]), as_array(cache.values[layer])
-            places = (cache.tables, positions, cuts)
-            attend(as_array(projected), NONE, NONE, keys, values, *places, np.float32(0.125), as_array(mixed), NONE)
+    def ours(dtype: torch.dtype) -> Callable[[], None]:
+        cache = _filled_cache(positions, dtype)
 
+        def run() -> None:
+            for layer in range(LAYERS):
+                places = (cache.tables, positions, cuts)
+                attend(
+                    *(as_array(projected), NONE, NONE, cache.layer(layer)),
+                    *(*places, np.float32(0.125), as_array(mixed), NONE),
+                )
+
+        return run
+
+    half = ours(torch.bfloat16)
     longest = int(positions.max()) + 1
     keys, values = (torch.randn(LAYERS, ROWS, HEADS, longest, HEAD_DIM).bfloat16() for _ in range(2))
     query = torch.randn(ROWS, HEADS, 1, HEAD_DIM).bfloat16()
@@ -131,9 +133,25 @@ def attentions() -> list[Pair]:
                 torch.bmm(torch.softmax(scores, dim=-1), own_values.float())
 
     return [
-        Pair("decode attention, bf16", "SDPA with a mask", fused, ours),
-        Pair("decode attention, bf16", "a loop of torch calls over rows", row_by_row, ours),
+        Pair("decode attention, bf16", "SDPA with a mask", fused, half),
+        Pair("decode attention, bf16", "a loop of torch calls over rows", row_by_row, half),
+        Pair("decode attention, 8-bit cache", "ours, bf16", half, ours(torch.int8)),
     ]
+
+
+def _filled_cache(positions: npt.NDArray[np.int64], dtype: torch.dtype) -> KVCache:
+    """A cache with so many random positions in each slot."""
+    cache = KVCache(CacheShape(LAYERS, HEADS, 1024, HEAD_DIM, dtype), ROWS, torch.device("cpu"))
+    for position in range(0, 160, 16):  # sequences grow side by side, and so do their blocks
+        for slot in range(ROWS):
+            cache.reserve(slot, min(position + 16, int(positions[slot]) + 1))
+    used = int(cache.tables.max()) + 1
+    whole = dtype == torch.int8
+    for store, scales in ((cache.keys, cache.key_scales), (cache.values, cache.value_scales)):
+        store[:, :used] = torch.randn(LAYERS, used, HEADS, 32, HEAD_DIM) * (40 if whole else 1)
+        if whole:
+            scales[:, :used] = 1 / 40
+    return cache
 
 
 def samplings() -> list[Pair]:

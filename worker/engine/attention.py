@@ -2,7 +2,7 @@
 
 A row is one token of one sequence, of a prompt or newly sampled: both are computed alike, so where a prompt
 is cut, and what runs beside it, cannot change a bit. Memory's speed limits it: keys and values are read once,
-in the order in which they lie.
+in the order in which they lie, and the int8 engine keeps them in 8 bits.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from worker.engine.compiling import OWN_CODE, each_thread, inlined, threaded
-from worker.engine.floats import exponential, float_of_rank, narrow, rank, widen
+from worker.engine.floats import exponential, float_of_rank, rank, widen
 from worker.engine.whole import finish, note, put
 
 BLOCK = 32  # positions that lie together in the cache
@@ -21,20 +21,24 @@ UNROLLED = 4  # keys at once
 
 
 @inlined
-def store(row: Any, projected: Any, keys: Any, values: Any, tables: Any, positions: Any) -> None:
+def store(row: Any, projected: Any, cache: Any, tables: Any, positions: Any) -> None:
     """Write a row's key and value, the second and third part of projected, into the cache."""
+    keys, key_scales, values, value_scales = cache
     heads, head_dim = keys.shape[1], keys.shape[3]
     page, place = tables[row, positions[row] // BLOCK], positions[row] % BLOCK
+    numbers = np.empty(head_dim, np.float32)
     for head in range(heads):
-        key, value = keys[page, head, place], values[page, head, place]
         for i in range(head_dim):
-            key[i] = narrow(widen(projected[row, (heads + head) * head_dim + i]), keys[0, 0, 0, 0])
-            value[i] = narrow(widen(projected[row, (2 * heads + head) * head_dim + i]), values[0, 0, 0, 0])
+            numbers[i] = widen(projected[row, (heads + head) * head_dim + i])
+        key_scales[page, head, place] = put(numbers, keys[page, head, place])
+        for i in range(head_dim):
+            numbers[i] = widen(projected[row, (2 * heads + head) * head_dim + i])
+        value_scales[page, head, place] = put(numbers, values[page, head, place])
 
 
 @inlined
-def score(query: Any, keys: Any, scores: Any, head_dim: int) -> None:
-    """query [head_dim] on keys [BLOCK, head_dim], to scores [BLOCK]."""
+def score(query: Any, keys: Any, scales: Any, scores: Any, head_dim: int) -> None:
+    """query [head_dim] on keys [BLOCK, head_dim] with their scales [BLOCK], to scores [BLOCK]."""
     for at in range(0, BLOCK, UNROLLED):
         first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
         for i in range(head_dim):
@@ -43,7 +47,8 @@ def score(query: Any, keys: Any, scores: Any, head_dim: int) -> None:
             second += number * widen(keys[at + 1, i])
             third += number * widen(keys[at + 2, i])
             fourth += number * widen(keys[at + 3, i])
-        scores[at], scores[at + 1], scores[at + 2], scores[at + 3] = first, second, third, fourth
+        scores[at], scores[at + 1] = first * scales[at], second * scales[at + 1]
+        scores[at + 2], scores[at + 3] = third * scales[at + 2], fourth * scales[at + 3]
 
 
 @inlined
@@ -64,9 +69,11 @@ def softmax(scores: Any, length: int) -> None:
 
 
 @inlined
-def mix(weights: Any, values: Any, length: int, sums: Any, head_dim: int) -> None:
-    """Add the first values [BLOCK, head_dim], by their weights [BLOCK], to sums [head_dim]."""
+def mix(weights: Any, values: Any, scales: Any, length: int, sums: Any, head_dim: int) -> None:
+    """Add the first values [BLOCK, head_dim], by their weights and scales [BLOCK], to sums [head_dim]."""
     whole = length - length % UNROLLED
+    for at in range(length):
+        weights[at] *= scales[at]
     for at in range(0, whole, UNROLLED):
         first, second, third, fourth = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
         for i in range(head_dim):
@@ -85,8 +92,7 @@ def mix(weights: Any, values: Any, length: int, sums: Any, head_dim: int) -> Non
 def attend_rows(
     rows: Any,
     projected: Any,
-    keys: Any,
-    values: Any,
+    cache: Any,
     tables: Any,
     positions: Any,
     scale: Any,
@@ -94,6 +100,7 @@ def attend_rows(
     scales: Any,
     head_dim: int,
 ) -> None:
+    keys, key_scales, values, value_scales = cache
     heads, longest = keys.shape[1], tables.shape[1] * BLOCK
     query = np.empty((heads, head_dim), np.float32)
     scores = np.empty((heads, longest), np.float32)
@@ -106,14 +113,16 @@ def attend_rows(
                 query[head, i] = scale * widen(projected[row, head * head_dim + i])
                 sums[head, i] = np.float32(0)
         for page in range(pages):
+            block = tables[row, page]
             for head in range(heads):
-                score(query[head], keys[tables[row, page], head], scores[head, page * BLOCK :], head_dim)
+                score(query[head], keys[block, head], key_scales[block, head], scores[head, page * BLOCK :], head_dim)
         for head in range(heads):
             softmax(scores[head], length)
         for page in range(pages):
-            used = min(BLOCK, length - page * BLOCK)
+            block, used = tables[row, page], min(BLOCK, length - page * BLOCK)
             for head in range(heads):
-                mix(scores[head, page * BLOCK :], values[tables[row, page], head], used, sums[head], head_dim)
+                weights = scores[head, page * BLOCK :]
+                mix(weights, values[block, head], value_scales[block, head], used, sums[head], head_dim)
         note(scales, row, put(sums.reshape(-1), mixed[row]))
 
 
@@ -122,8 +131,7 @@ def attend_64(
     projected: Any,
     factors: Any,
     shift: Any,
-    keys: Any,
-    values: Any,
+    cache: Any,
     tables: Any,
     positions: Any,
     cuts: Any,
@@ -134,9 +142,9 @@ def attend_64(
     for thread in each_thread(cuts.shape[0] - 1):
         for row in range(cuts[thread], cuts[thread + 1]):
             finish(projected[row], factors, shift, row)
-            store(row, projected, keys, values, tables, positions)
+            store(row, projected, cache, tables, positions)
     for thread in each_thread(cuts.shape[0] - 1):
-        attend_rows(cuts[thread : thread + 2], projected, keys, values, tables, positions, scale, mixed, scales, 64)
+        attend_rows(cuts[thread : thread + 2], projected, cache, tables, positions, scale, mixed, scales, 64)
 
 
 @threaded
@@ -144,8 +152,7 @@ def attend_any(
     projected: Any,
     factors: Any,
     shift: Any,
-    keys: Any,
-    values: Any,
+    cache: Any,
     tables: Any,
     positions: Any,
     cuts: Any,
@@ -156,10 +163,10 @@ def attend_any(
     for thread in each_thread(cuts.shape[0] - 1):
         for row in range(cuts[thread], cuts[thread + 1]):
             finish(projected[row], factors, shift, row)
-            store(row, projected, keys, values, tables, positions)
+            store(row, projected, cache, tables, positions)
     for thread in each_thread(cuts.shape[0] - 1):
         rows = cuts[thread : thread + 2]
-        attend_rows(rows, projected, keys, values, tables, positions, scale, mixed, scales, keys.shape[3])
+        attend_rows(rows, projected, cache, tables, positions, scale, mixed, scales, cache[0].shape[3])
 
 
 def attention(head_dim: int) -> Callable[..., None]:
@@ -168,14 +175,16 @@ def attention(head_dim: int) -> Callable[..., None]:
     Its arguments:
         projected: [rows, 3 * heads * head_dim]: queries, keys and values; changed where they have factors.
         factors, shift: those of projected; see worker.engine.whole.
-        keys, values: [blocks, heads, BLOCK, head_dim]: one layer's cache; the rows' own are written first.
+        cache: one layer's keys, their scales, its values, their scales: [blocks, heads, BLOCK, head_dim] and
+            [blocks, heads, BLOCK], float32; the rows' own are written first.
         tables: [rows, blocks a sequence], int32: where each row's sequence lies in the cache.
         positions: [rows], int64: a row sees positions 0 to its own.
         cuts: [threads + 1], int64: the rows of each thread.
         scale: what queries are multiplied by, float32.
         mixed: [rows, heads * head_dim]: the result; scales: [rows] where that is of whole numbers.
 
-    Numbers are float32, or uint16, which stands for bfloat16; mixed may be uint8. Sums are float32 in any case.
+    Numbers are float32, or uint16, which stands for bfloat16; keys and values may be int8, and mixed uint8. Sums are
+    float32 in any case.
     """
     return attend_64 if head_dim == OWN_CODE else attend_any
 

@@ -54,7 +54,7 @@ def bits_of_float(_context: Any, _number: Any) -> tuple[Any, Callable[..., Any]]
 
 
 def widen(number: Any) -> Any:
-    """A float32 from a float32, or from a bfloat16's 16 bits."""
+    """A float32 from a float32, from a bfloat16's 16 bits, or from an 8-bit whole number."""
     raise NotImplementedError("compiled code only")
 
 
@@ -64,9 +64,12 @@ def _widen(number: Any) -> Callable[[Any], Any]:
         return float_of_bits(np.uint32(number) << np.uint32(16))
 
     def whole(number: Any) -> Any:
+        return np.float32(number)
+
+    def same(number: Any) -> Any:
         return number
 
-    return half if number == types.uint16 else whole
+    return {types.uint16: half, types.int8: whole}.get(number, same)
 
 
 def narrow(number: Any, like: Any) -> Any:

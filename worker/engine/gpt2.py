@@ -80,7 +80,8 @@ class GPT2:
         self.positions, self.vocabulary = config.n_positions, config.vocab_size
         self._epsilon = np.float32(config.layer_norm_epsilon)
         stored = torch.float32 if dtype == "fp32" else torch.bfloat16
-        self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, stored)
+        cached = torch.int8 if dtype == "int8" else stored
+        self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, cached)
         ensure_compiled(dtype, self.cache_shape.head_dim)
         self._attend = attention(self.cache_shape.head_dim)
         tokens = weights["transformer.wte.weight"]
@@ -88,13 +89,16 @@ class GPT2:
         self._tokens = tokens.to(stored, copy=True)  # [vocabulary, width]
         self._places = weights["transformer.wpe.weight"].to(stored, copy=True)  # [positions, width]
         builder = _Builder(config, weights, dtype, self.threads)
-        self._layers = [builder.layer(index) for index in range(config.n_layer)]
-        self._norm = builder.norm("transformer.ln_f")
+        # The head first: making it takes the most memory, and weights that were read stay mapped until all are.
         head = weights.get("lm_head.weight", tokens).float()  # [vocabulary, width]
         self._centre = head.mean(dim=0)  # [width]
-        kind = torch.bfloat16 if dtype == "bf16" else torch.float32
-        centred = [(part - self._centre).to(kind) for part in torch.split(head, PART)]
-        self._head = builder.linear(torch.cat(centred), None)
+        centred = torch.empty(head.shape, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
+        for part, result in zip(torch.split(head, PART), torch.split(centred, PART), strict=True):
+            result.copy_(part - self._centre)
+        self._head = builder.linear(centred, None)
+        del centred
+        self._layers = [builder.layer(index) for index in range(config.n_layer)]
+        self._norm = builder.norm("transformer.ln_f")
         self.multiple = builder.multiple
 
     def new_cache(self, slots: int) -> KVCache:
@@ -111,9 +115,13 @@ class GPT2:
         for index, layer in enumerate(self._layers):
             self._add_and_norm(hidden, addition, layer.attention_norm, normed)
             projected = layer.qkv(normed).first(count)  # [rows, 3 * width]
-            stored = (as_array(cache.keys[index]), as_array(cache.values[index]))
             self._attend(
-                *projected.parts, *stored, *places, layer.attention_scale, as_array(mixed.values), mixed.scales
+                *projected.parts,
+                cache.layer(index),
+                *places,
+                layer.attention_scale,
+                as_array(mixed.values),
+                mixed.scales,
             )
             if layer is self._layers[-1]:  # of the other rows only the keys and values matter
                 chosen = self._chosen(rows.wanted)

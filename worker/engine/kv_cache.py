@@ -9,11 +9,13 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from worker.engine.attention import BLOCK
+from worker.engine.floats import as_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,33 @@ class CacheShape:
     @property
     def slot_bytes(self) -> int:
         """How much memory one slot takes at most."""
-        numbers = 2 * self.layers * self.heads * self.blocks * BLOCK * self.head_dim
-        return numbers * self.dtype.itemsize
+        scale = 4 if self.dtype == torch.int8 else 0
+        return 2 * self.layers * self.heads * self.blocks * BLOCK * (self.head_dim * self.dtype.itemsize + scale)
 
 
 class KVCache:
     """`keys` and `values` are [layers, blocks, heads, BLOCK, head_dim]; a slot's row of `tables` says which
-    blocks are its own, in order."""
+    blocks are its own, in order.
+
+    8-bit ones have a scale for each position and head, `key_scales` and `value_scales`, [layers, blocks, heads,
+    BLOCK], float32; of others all scales are the same 1.
+    """
 
     def __init__(self, shape: CacheShape, slots: int, device: torch.device) -> None:
         blocks = slots * shape.blocks
         dimensions = (shape.layers, blocks, shape.heads, BLOCK, shape.head_dim)
         self.keys, self.values = (_room(dimensions, shape.dtype, device) for _ in range(2))
+        self.key_scales, self.value_scales = (_scales(dimensions[:-1], shape.dtype, device) for _ in range(2))
         self.tables = np.zeros((slots, shape.blocks), dtype=np.int32)
         self._held = [0] * slots  # blocks of each slot
         self._users = [0] * blocks  # slots of each block
         self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
+
+    def layer(self, index: int) -> tuple[Any, Any, Any, Any]:
+        """One layer's keys, their scales, its values, their scales, for compiled code."""
+        parts = (self.keys, self.key_scales, self.values, self.value_scales)
+        keys, key_scales, values, value_scales = (as_array(part[index]) for part in parts)
+        return keys, key_scales, values, value_scales
 
     def reserve(self, slot: int, length: int) -> None:
         """Give a slot the blocks for positions 0 to length - 1."""
@@ -67,8 +80,8 @@ class KVCache:
         if length % BLOCK:
             self.reserve(slot, length)
             old, new = int(self.tables[source, whole]), int(self.tables[slot, whole])
-            self.keys[:, new] = self.keys[:, old]
-            self.values[:, new] = self.values[:, old]
+            for part in (self.keys, self.key_scales, self.values, self.value_scales):
+                part[:, new] = part[:, old]
 
     def release(self, slot: int) -> None:
         """Give up a slot's blocks; those that nobody else holds are free."""
@@ -82,6 +95,12 @@ class KVCache:
         self.tables[slot, self._held[slot]] = block
         self._held[slot] += 1
         self._users[block] += 1
+
+
+def _scales(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    if dtype == torch.int8:
+        return _room(dimensions, torch.float32, device)
+    return torch.ones((), device=device).expand(dimensions)
 
 
 def _room(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

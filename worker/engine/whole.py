@@ -28,16 +28,32 @@ def finish(numbers: Any, factors: Any, shift: Any, row: int) -> None:
 
 
 @inlined
-def quantise_row(numbers: Any, result: Any) -> Any:
-    """To the nearest of 255 whole numbers; returns the scale, which is their distance."""
+def largest_of(numbers: Any) -> Any:
+    """The largest of their absolute values; never 0."""
     highest = rank(np.float32(1e-12))
     for i in range(len(numbers)):
         highest = max(highest, rank(abs(numbers[i])))
-    largest = float_of_rank(highest)
+    return float_of_rank(highest)
+
+
+@inlined
+def quantise_row(numbers: Any, result: Any) -> Any:
+    """To the nearest of 255 whole numbers around ZERO; returns the scale, which is their distance."""
+    largest = largest_of(numbers)
     factor = np.float32(127) / largest
     for i in range(len(numbers)):
         # Adding 128.5 and cutting rounds to the nearest.
         result[i] = np.uint8(np.int32(numbers[i] * factor + np.float32(ZERO + 0.5)))
+    return largest / np.float32(127)
+
+
+@inlined
+def quantise_key(numbers: Any, result: Any) -> Any:
+    """The same around 0, as the cache keeps keys and values."""
+    largest = largest_of(numbers)
+    factor = np.float32(127) / largest
+    for i in range(len(numbers)):
+        result[i] = np.int8(np.int32(numbers[i] * factor + np.float32(ZERO + 0.5)) - np.int32(ZERO))
     return largest / np.float32(127)
 
 
@@ -51,12 +67,15 @@ def _put(numbers: Any, result: Any) -> Callable[[Any, Any], Any]:
     def whole(numbers: Any, result: Any) -> Any:
         return quantise_row(numbers, result)
 
+    def signed(numbers: Any, result: Any) -> Any:
+        return quantise_key(numbers, result)
+
     def floating(numbers: Any, result: Any) -> Any:
         for i in range(len(numbers)):
             result[i] = narrow(numbers[i], result[0])
         return np.float32(1)
 
-    return whole if result.dtype == types.uint8 else floating
+    return {types.uint8: whole, types.int8: signed}.get(result.dtype, floating)
 
 
 @inlined
