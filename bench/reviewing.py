@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 import tempfile
 import time
@@ -179,12 +180,13 @@ def _sit(
 def _decide_many(timings: Timings, database: Database, job: int) -> None:
     chosen = Filter(job=job, label="toxicity", low=0.7, high=_width(database, job))
     ids: list[int] = []
+    key = secrets.token_hex(8)
     timings.measure(f"ids of {BULK:,} that match", lambda: ids.extend(matching_ids(database, chosen)))
     timings.measure(
         f"bulk decision of {BULK:,}",
-        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, expected_count=len(ids)),
+        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, expected_count=len(ids), key=key),
     )
-    timings.measure(f"bulk undo of {BULK:,}", lambda: undo_many(database, ids, REVIEWER))
+    timings.measure(f"bulk undo of {BULK:,}", lambda: undo_many(database, key, REVIEWER))
 
 
 def _width(database: Database, job: int) -> float:

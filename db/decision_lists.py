@@ -9,13 +9,13 @@ from sqlalchemy import Connection
 
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, checked_name
+from db.decision_record import enter
 from db.decisions import (
     Decided,
     Standing,
     Step,
     check_claim,
     checked_text,
-    enter,
     locked,
     next_step,
     read_action,

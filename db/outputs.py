@@ -16,6 +16,7 @@ from db.claims import Claim, fence
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_rows import refresh
+from db.review_tables import Review
 from db.session import Database, now
 
 FAULTS_BEFORE_DEAD = 3
@@ -205,6 +206,7 @@ def save_scores(
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
+        listed = {output for output, there in waiting.items() if there}
         policy = select(Job.thresholds, Job.blocklist).where(Job.id == claim.job_id).with_for_update(read=True)
         thresholds, words = connection.execute(policy).one()
         if list(words) != list(blocklist):
@@ -217,19 +219,23 @@ def save_scores(
         if judged:
             _store_scores(connection, [v for v, _ in judged], classifier, classifier_revision)
             _flag(connection, judged)
-            refresh(connection, [verdict.output_id for verdict, why in judged if why])
+            refresh(connection, listed | {verdict.output_id for verdict, why in judged if why})
             counted = {"scored": Batch.scored + len(judged), "flagged": Batch.flagged + sum(bool(r) for _, r in judged)}
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
 
 
-def _waiting_among(connection: Connection, claim: Claim, outputs: Sequence[int]) -> set[int]:
-    """Those of a claimed batch's texts that have no scores yet: a save may come twice, after an answer was lost."""
+def _waiting_among(connection: Connection, claim: Claim, outputs: Sequence[int]) -> dict[int, bool]:
+    """Those of a claimed batch's texts that have no scores yet: a save may come twice, after an answer was lost.
+
+    Each with whether people look at it already: what was decided of a text without scores stays when it gets some.
+    """
     query = (
-        select(Output.id)
+        select(Output.id, Review.output_id.is_not(None).label("listed"))
         .join(Prompt, Prompt.id == Output.prompt_id)
+        .outerjoin(Review, Review.output_id == Output.id)
         .where(Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
     )
-    return set(connection.scalars(query))
+    return {row.id: row.listed for row in connection.execute(query)}
 
 
 def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifier: str, revision: str) -> None:

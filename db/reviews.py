@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, Action, Filter, State, checked_name
+from db.decision_record import enter
 from db.decisions import (
     Decided,
     Standing,
@@ -21,7 +22,6 @@ from db.decisions import (
     check_key,
     check_version,
     checked_text,
-    enter,
     locked,
     next_step,
     own_last,
@@ -93,7 +93,7 @@ def decide(
         output = locked(connection, [output_id]).get(output_id)
         if output is None:
             raise UsageError(unknown([output_id]))
-        known = repeated(connection, key, output_id, wanted)
+        known = repeated(connection, key, reviewer, output_id, wanted, text)
         if known is not None:
             return known
         check_version(connection, output, expected)
@@ -124,7 +124,7 @@ def undo(
     """
     reviewer = checked_name(reviewer)
     with database.write() as connection:
-        known = repeated(connection, key, output_id, Action.UNDO)
+        known = repeated(connection, key, reviewer, output_id, Action.UNDO)
         if known is not None:
             return known
         own = None
@@ -133,7 +133,7 @@ def undo(
         output = locked(connection, [output_id]).get(output_id)
         if output is None:
             raise UsageError(unknown([output_id]))
-        known = repeated(connection, key, output_id, Action.UNDO)
+        known = repeated(connection, key, reviewer, output_id, Action.UNDO)
         if known is not None:
             return known
         check_version(connection, output, expected)
@@ -199,6 +199,7 @@ def decide_matching(
 
     Args:
         expected_count: how many the reviewer was told there are.
+        key: as in `decide_many`; what was decided under it before the call was cut off counts in the answer.
 
     Raises:
         UsageError: more match now; nothing was stored.
@@ -210,7 +211,7 @@ def decide_matching(
         )
     return decide_many(
         database,
-        [output for output, _ in found],
+        [*_entries(database, key, checked_name(reviewer)), *(output for output, _ in found)],
         reviewer,
         action,
         reason=reason,
@@ -222,24 +223,44 @@ def decide_matching(
 
 def undo_many(
     database: Database,
-    ids: Sequence[int],
+    of: str,
     reviewer: str,
     *,
     key: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
-    """Takes back the reviewer's own decisions of many outputs; those that somebody decided since are passed over."""
+    """Takes back what the reviewer's own decision of many has decided; what was decided since is passed over, and said.
+
+    Args:
+        of: that decision's key.
+        key: as in `decide_many`.
+
+    Raises:
+        UsageError: nothing was decided under that key.
+    """
     reviewer = checked_name(reviewer)
     check_key(key)
-    plain = list(dict.fromkeys(ids))
-    _check_all_there(database, plain)
+    entries = _entries(database, of, reviewer)
+    if not entries:
+        raise UsageError(f"{reviewer} has decided nothing under the key {of[:40]!r}")
 
     def steps(connection: Connection, output: Standing, own: str | None) -> Step:
-        if output.decision_id is not None and output.decided_by != reviewer:
-            raise UsageError(f"{output.decided_by} decided it")
+        if output.decision_id not in (None, entries[output.id]):
+            raise UsageError(f"decided again since, by {output.decided_by}")
         return undoing(connection, output, own)
 
-    return _in_chunks(database, plain, reviewer, key, steps, on_progress)
+    return _in_chunks(database, list(entries), reviewer, key, steps, on_progress)
+
+
+def _entries(database: Database, key: str | None, reviewer: str) -> dict[int, int]:
+    """What a decision of many has decided so far: its entries' numbers by output, in the order of outputs."""
+    check_key(key)
+    if key is None:
+        return {}
+    own = (Decision.reviewer == reviewer, Decision.key.startswith(f"{key}:", autoescape=True))
+    query = select(Decision.output_id, Decision.id).where(*own).order_by(Decision.output_id)
+    with database.read() as connection:
+        return {row.output_id: row.id for row in connection.execute(query)}
 
 
 def _in_chunks(

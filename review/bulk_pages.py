@@ -17,7 +17,6 @@ from db.review_queue import count, read_page
 from db.reviews import Bulk, decide_many, decide_matching, undo_many
 from review.card import covers
 from review.form import CurrentForm, Form, whole
-from review.id_ranges import packed, unpacked
 from review.page import CurrentPage, Page
 from review.queue_pages import filter_choices, tidied
 from review.views import CurrentView, View
@@ -88,11 +87,11 @@ def confirm(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response
 def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     """Decides all that was chosen, once."""
     choice = Choice.of(form)
-    reason, key = form.one("reason").strip() or None, form.one("key") or None
+    reason, key = form.one("reason").strip() or None, form.one("key") or _drawn_key()
     if choice.versions is not None:
         done = decide_many(page.database, list(choice.versions), page.reviewer, choice.action, reason=reason,
                            expected=choice.versions, key=key)  # fmt: skip
-        return _result(page, view, choice.action, done)
+        return _result(page, view, choice.action, done, key)
     expected = form.number("expected_count")
     if expected is None:
         raise UsageError("expected_count: is missing; go back and see the count first")
@@ -101,14 +100,19 @@ def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
                                reason=reason, key=key)  # fmt: skip
     except UsageError as error:
         return _confirm(page, view, choice, changed=str(error))
-    return _result(page, view, choice.action, done)
+    return _result(page, view, choice.action, done, key)
 
 
 @router.post("/bulk/undo", response_model=None)
 def undo(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     """Takes a bulk decision back."""
-    done = undo_many(page.database, unpacked(form.one("ids")), page.reviewer, key=form.one("key") or None)
-    return _result(page, view, Action.UNDO, done)
+    key = form.one("key") or _drawn_key()
+    return _result(page, view, Action.UNDO, undo_many(page.database, form.one("of"), page.reviewer, key=key), key)
+
+
+def _drawn_key() -> str:
+    """A key for one decision of many: pressed twice, or cut off and pressed again, it is the same decision."""
+    return secrets.token_urlsafe(16)
 
 
 def _confirm(page: Page, view: View, choice: Choice, changed: str = "") -> Response:
@@ -119,19 +123,19 @@ def _confirm(page: Page, view: View, choice: Choice, changed: str = "") -> Respo
         view=view,
         choice=choice,
         number=number,
-        key=secrets.token_urlsafe(16),
+        key=_drawn_key(),
         changed=changed,
         status=409 if changed else 200,
     )
 
 
-def _result(page: Page, view: View, action: Action, done: Bulk) -> Response:
+def _result(page: Page, view: View, action: Action, done: Bulk, key: str) -> Response:
     why = Counter(skipped.why for skipped in done.skipped)
     values: dict[str, Any] = {
         "action": action,
         "done": done,
         "why": why.most_common(REASONS_SHOWN),
-        "ids": packed(done.ids),
-        "key": secrets.token_urlsafe(16),
+        "of": key,
+        "key": _drawn_key(),
     }
     return page.render("bulk_done.html", current="bulk", view=view, **values)

@@ -13,10 +13,10 @@ from contract.spec import PromptRow
 from db.claims import finish_scoring
 from db.jobs import get_job
 from db.models import Output
-from db.outputs import Verdict, waiting_texts
+from db.outputs import Verdict, give_up_scoring, waiting_texts
 from db.request_claims import claim_request, save_edit_scores
 from db.review_detail import OutputView, read_output
-from db.review_tables import Decision, Review, ReviewClaim
+from db.review_tables import LAST, Decision, Review, ReviewClaim
 from tests.unit.db.mill import LEASE, Mill, text_of
 
 
@@ -47,6 +47,16 @@ class Desk(Mill):
             self.save_verdicts(scoring, verdicts)
             finish_scoring(self.database, scoring)
         return [row.id for row in self.outputs(job)]
+
+    def unscored(self) -> int:
+        """An output of a job of its own that no classifier could score."""
+        self.submit(1)
+        self.finish(self.claim())
+        scoring = self.claim_texts()
+        (lost,) = waiting_texts(self.database, scoring)
+        give_up_scoring(self.database, scoring, lost.output_id)
+        finish_scoring(self.database, scoring)
+        return lost.output_id
 
     def score_edits(self, **scores: float) -> int:
         """Scores what is asked for, as a worker does. Returns how many edits."""
@@ -89,6 +99,7 @@ class Desk(Mill):
                     assert output.id not in newest
                     continue
                 assert bool(row.flagged) == bool(output.flagged), output.id
+                assert row.top_score == (LAST if output.top_score is None else output.top_score), output.id
                 assert row.version == newest.get(output.id, 0), output.id
                 said = {"approved": "approve", "rejected": "reject", "edited": "edit", "waiting": "waiting"}
                 assert output.decision == said.get(row.state), (output.id, row.state, output.decision)

@@ -9,6 +9,8 @@ from sqlalchemy import select
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Filter, State, Wanted
+from db.claims import finish_scoring
+from db.jobs import retry_job
 from db.models import Output
 from db.reflag import reflag_job
 from db.review_claims import claim
@@ -77,8 +79,10 @@ def test_the_same_key_again_stores_nothing_and_answers_as_before(desk: Desk) -> 
     done = decide(desk.database, first, "anna", "approve", expected=0, key="k-1")
     again = decide(desk.database, first, "anna", "approve", expected=0, key="k-1")
     assert (again.id, again.to_state, again.repeated) == (done.id, done.to_state, True)
-    with pytest.raises(UsageError, match="another decision"):
-        decide(desk.database, second, "anna", "approve", key="k-1")
+    for output, reviewer, said in ((second, "anna", ("approve", None)), (first, "ben", ("approve", None)),
+                                   (first, "anna", ("reject", None)), (first, "anna", ("edit", "x"))):  # fmt: skip
+        with pytest.raises(UsageError, match="another decision"):
+            decide(desk.database, output, reviewer, said[0], text=said[1], key="k-1")
     taken = undo(desk.database, "anna", key="k-2")
     assert undo(desk.database, "anna", key="k-2").id == taken.id
     assert len(desk.record()) == 2
@@ -249,6 +253,18 @@ def test_what_reflag_unflags_stays_decided_and_falls_back_to_unflagged_when_undo
     assert desk.state(output) is State.UNFLAGGED
 
 
+def test_what_was_decided_without_scores_stands_among_the_others_when_it_gets_some(desk: Desk) -> None:
+    output = desk.unscored()
+    decide(desk.database, output, "anna", "approve")
+    job = desk.look(output).job_id
+    retry_job(desk.database, job)
+    scoring = desk.claim_texts()
+    desk.score(scoring, 0.3)
+    finish_scoring(desk.database, scoring)
+    assert (desk.state(output), desk.look(output).top_score) == (State.APPROVED, 0.3)
+    desk.assert_in_step()
+
+
 def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     outputs = desk.outputs_of([0.9] * 30 + [0.1])
     claim(desk.database, outputs[0], "ben")
@@ -261,10 +277,46 @@ def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     }
     assert decide_many(desk.database, outputs, "anna", "approve", key="bulk-1").ids == done.ids
     assert len(desk.record()) == 30
-    back = undo_many(desk.database, outputs, "anna")
+    back = undo_many(desk.database, "bulk-1", "anna")
     assert back.ids == done.ids
     assert {desk.state(output) for output in outputs[2:30]} == {State.PENDING}
     assert (desk.state(outputs[1]), desk.state(outputs[30])) == (State.APPROVED, State.UNFLAGGED)
+
+
+def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None:
+    outputs = desk.outputs_of([0.9] * 4)
+    decide(desk.database, outputs[0], "anna", "approve")
+    decide_many(desk.database, outputs[1:], "anna", "approve", key="bulk-1")
+    undo(desk.database, "anna", outputs[2])
+    decide(desk.database, outputs[2], "anna", "reject", reason="looked at again")
+    decide(desk.database, outputs[3], "ben", "reject")
+    back = undo_many(desk.database, "bulk-1", "anna", key="back-1")
+    assert back.ids == (outputs[1],)
+    assert {skip.output_id: skip.why for skip in back.skipped} == {
+        outputs[2]: "decided again since, by anna",
+        outputs[3]: "decided again since, by ben",
+    }
+    assert [desk.state(output).value for output in outputs] == ["approved", "pending", "rejected", "rejected"]
+    assert undo_many(desk.database, "bulk-1", "anna", key="back-1").ids == back.ids
+    for reviewer, key in (("ben", "bulk-1"), ("anna", "bulk-2")):
+        with pytest.raises(UsageError, match="has decided nothing under the key"):
+            undo_many(desk.database, key, reviewer)
+
+
+def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = desk.outputs_of([0.9] * 6)
+    monkeypatch.setattr("db.reviews.CHUNK_DECISIONS", 2)
+
+    def cut_off(through: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decide_matching(desk.database, PENDING, "anna", "reject", expected_count=6, key="all-1", on_progress=cut_off)
+    assert sorted(desk.state(output).value for output in outputs) == ["pending"] * 4 + ["rejected"] * 2
+    done = decide_matching(desk.database, PENDING, "anna", "reject", expected_count=6, key="all-1")
+    assert sorted(done.ids) == outputs
+    assert sorted(undo_many(desk.database, "all-1", "anna").ids) == outputs
+    assert {desk.state(output) for output in outputs} == {State.PENDING}
 
 
 def test_all_that_match_are_decided_but_not_more_than_were_counted(desk: Desk) -> None:

@@ -86,7 +86,7 @@ def test_many_are_counted_first_and_decided_once(both: Site) -> None:
     done = both.post("/bulk/decisions", {"action": "reject", "scope": "all", "expected_count": "3", "key": "b1"})
     assert "3 outputs rejected" in words_of(done.text)
     assert [state(both, output) for output in (1, 2, 3, 4)] == [State.UNFLAGGED, *[State.REJECTED] * 3]
-    undone = both.post("/bulk/undo", {"ids": "2-4", "key": "b2"})
+    undone = both.post("/bulk/undo", {"of": "b1", "key": "b2"})
     assert "3 decisions taken back" in words_of(undone.text)
     assert state(both, 2) is State.PENDING
 

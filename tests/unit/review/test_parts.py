@@ -3,29 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contract.errors import UsageError
 from review.form import Form
-from review.id_ranges import packed, unpacked
 from review.stream import message
 from review.words import ago, duration, label, score
-
-
-@given(st.sets(st.integers(1, 5000)))
-def test_ids_come_back_from_their_ranges(ids: set[int]) -> None:
-    assert unpacked(packed(ids)) == sorted(ids)
-
-
-def test_thousands_of_ids_are_few_characters() -> None:
-    assert packed([*range(1, 5001), 6002]) == "1-5000,6002"
-
-
-@pytest.mark.parametrize("text", ["x", "5-3", "1-99999999999", "-", "1--2", "9" * 30])
-def test_ranges_that_somebody_made_up_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="ids"):
-        unpacked(text)
 
 
 def test_an_event_keeps_its_lines_and_nothing_ends_it_early() -> None:

@@ -1,0 +1,131 @@
+"""Storing decisions: entries of the record, with all that hangs on them.
+
+Functions here work inside the transaction of `reviews`, after `decisions` has said what may be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from contract.review import Action, State
+from db import search
+from db.decisions import Decided, Standing, Step
+from db.models import Output
+from db.review_rows import judge_again, refresh
+from db.review_tables import Decision, Review, ReviewClaim
+from db.score_requests import EDIT, make_request, withdraw
+from db.session import now
+
+STORED = {
+    State.APPROVED: Action.APPROVE.value,
+    State.REJECTED: Action.REJECT.value,
+    State.EDITED: Action.EDIT.value,
+    State.WAITING: "waiting",
+}
+"""What `outputs.decision` says of each state; null for the others."""
+
+
+def enter(connection: Connection, reviewer: str, steps: Sequence[Step]) -> list[Decided]:
+    """Stores the steps, each of another output, with all that hangs on them."""
+    if not steps:
+        return []
+    ids = [step.output.id for step in steps]
+    numbers = _append(connection, reviewer, steps)
+    refresh(connection, [step.output.id for step in steps if not step.output.listed], keep=True)
+    _let_stand(connection, reviewer, steps, numbers)
+    connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
+    requests = {step.output.id: _look_after_texts(connection, step, numbers[step.output.id]) for step in steps}
+    _restore_flags(connection, steps)
+    return [
+        Decided(
+            id=numbers[step.output.id],
+            output_id=step.output.id,
+            action=step.action,
+            from_state=step.output.state,
+            to_state=step.to_state,
+            version=numbers[step.output.id],
+            revision=step.revision,
+            request=requests[step.output.id],
+            classifier=step.output.safety if requests[step.output.id] else None,
+        )
+        for step in steps
+    ]
+
+
+def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dict[int, int]:
+    """The new entries' numbers by output."""
+    rows = [
+        {
+            "output_id": step.output.id,
+            "reviewer": reviewer,
+            "action": step.action.value,
+            "from_state": step.output.state.value,
+            "to_state": step.to_state.value,
+            "reason": step.reason,
+            "text": step.text,
+            "from_revision": step.output.revision,
+            "revision": step.revision,
+            "from_decision": step.output.decision_id,
+            "undoes": step.undoes,
+            "key": step.key,
+            "flagged": step.output.flagged,
+            **_of_claim(step.output, reviewer),
+        }
+        for step in steps
+    ]
+    stored = insert(Decision).values(created_at=now()).returning(Decision.output_id, Decision.id)
+    return {row.output_id: row.id for row in connection.execute(stored, rows)}
+
+
+def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
+    # A claim that ran out and was taken over by nobody is still the reviewer's own.
+    mine = output.claimed_by == reviewer
+    return {"drawn": output.drawn if mine else None, "seconds": output.seconds if mine else None}
+
+
+def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:
+    standing = [step.standing if step.undoes else numbers[step.output.id] for step in steps]
+    undone = [number for step, number in zip(steps, standing, strict=True) if step.undoes and number]
+    by: dict[int, str] = dict(
+        connection.execute(select(Decision.id, Decision.reviewer).where(Decision.id.in_(undone))).all()
+    )
+    connection.execute(
+        update(Review).where(Review.output_id == bindparam("output")),
+        [
+            {
+                "output": step.output.id,
+                "state": step.to_state.value,
+                "revision": step.revision,
+                "decision_id": number,
+                "decided_by": None if number is None else by.get(number, reviewer),
+                "version": numbers[step.output.id],
+            }
+            for step, number in zip(steps, standing, strict=True)
+        ],
+    )
+    for state in {step.to_state for step in steps}:
+        ids = [step.output.id for step in steps if step.to_state is state]
+        connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED.get(state)))
+
+
+def _look_after_texts(connection: Connection, step: Step, number: int) -> int | None:
+    """Asks for the scores of a text that waits for them, and no more for those of an edit that was taken back."""
+    output = step.output
+    replaced = step.action is Action.EDIT and output.state is State.WAITING
+    if replaced or (step.undoes and output.revision != step.revision):
+        withdraw(connection, output.id, output.revision)
+    if step.text is not None:
+        search.enter_edit(connection, output.id, number, step.text)
+    if step.to_state is not State.WAITING:
+        return None
+    return make_request(connection, EDIT, output.id, step.revision, output.safety)
+
+
+def _restore_flags(connection: Connection, steps: Sequence[Step]) -> None:
+    """After an undo the flag is again that of the text that stands, by the policy of this moment."""
+    undone = [step for step in steps if step.undoes and step.to_state is not State.WAITING]
+    other_text = {step.output.id for step in undone if step.output.revision != step.revision}
+    other_text |= {step.output.id for step in undone if step.to_state is State.EDITED}  # scored meanwhile
+    judge_again(connection, sorted(other_text))
