@@ -31,7 +31,7 @@ class Progress:
     everyone_today: int
     left: Count  # of the filter
     median_seconds: float | None  # a decision of mine, from the claim on; of everyone where I made none
-    seconds_left: float | None  # at that pace, for one reviewer
+    seconds_left: float | None  # at that pace, for one reviewer; None where nothing is left
 
 
 def progress(database: Database, wanted: Filter, reviewer: str) -> Progress:
@@ -52,7 +52,7 @@ def progress(database: Database, wanted: Filter, reviewer: str) -> Progress:
         everyone_today=everyone_today,
         left=left,
         median_seconds=seconds,
-        seconds_left=None if seconds is None else seconds * left.number,
+        seconds_left=seconds * left.number if seconds is not None and left.number else None,
     )
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
+from sqlalchemy import func, select, update
 
 from contract.review import Filter
+from db.models import Job, Output
 from db.request_claims import claim_request, save_words
 from db.review_queue import matching_ids
 from db.reviews import decide
@@ -66,10 +68,23 @@ def set_up(database: Database) -> list[int]:
     """Two jobs, a worker, some decisions of two reviewers. Returns the outputs."""
     stock(database, pieces(240), name="market-day.jsonl", samples=3)
     outputs = stock(database, pieces(600), name="night-of-november.jsonl", samples=3)
+    spread(database, 37.0)
     announce(database, "worker-1", host="mill", pid=4711, state="ready", model="gpt2", revision="607a30d783",
              dtype="bf16", device="cpu", classifiers=["original"])  # fmt: skip
     beat(database, "worker-1", tokens_per_second=1480.2, memory_mb=1212.0)
     return outputs
+
+
+def spread(database: Database, seconds: float) -> None:
+    """Lets each job have taken so long, as if a worker had written its texts one after the other."""
+    with database.write() as connection:
+        for job in connection.execute(select(Job.id, Job.finished_at)).all():
+            mine = Output.job_id == job.id
+            first, count = connection.execute(select(func.min(Output.id), func.count()).where(mine)).one()
+            came = job.finished_at - seconds * (1 - (Output.id - first + 1.0) / count)
+            connection.execute(update(Output).where(mine).values(created_at=came))
+            began = job.finished_at - seconds
+            connection.execute(update(Job).where(Job.id == job.id).values(started_at=began, created_at=began - 9))
 
 
 def decide_some(sitting: Sitting, page: Page) -> None:
