@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ import psutil
 from fastapi.testclient import TestClient
 
 from bench.ingest import databases
+from bench.processes import first_of_all
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
 from db.review_claims import next_output
@@ -56,7 +57,7 @@ def main() -> None:
         folder.chmod(0o755)  # PostgreSQL's server runs as another user where this one is root
         with databases(folder, kinds) as addresses:
             for kind, (address, server) in addresses.items():
-                _measure(kind, address(), server, asked.outputs, asked.rounds)
+                _measure(kind, address(), server, asked)
 
 
 def _arguments() -> argparse.Namespace:
@@ -64,17 +65,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--outputs", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--real-time", action="store_true", help="other work waits while we look; needs root")
     return parser.parse_args()
 
 
-def _measure(kind: str, url: str, server: int | None, outputs: int, rounds: int) -> None:
+def _measure(kind: str, url: str, server: int | None, asked: argparse.Namespace) -> None:
+    outputs, rounds = asked.outputs, asked.rounds
     database = open_database(url)
     start = time.perf_counter()
     jobs = fill(database, outputs)
     print(f"{kind}: {outputs:,} outputs filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     timings = Timings()
     began, others = time.perf_counter(), _others(server)
-    with _client(database) as get:
+    with _client(database) as get, first_of_all(server) if asked.real_time else nullcontext():
         for _ in range(rounds):
             _look_at_pages(timings, get, jobs[0])
         _decide(timings, database, jobs[0], rounds)

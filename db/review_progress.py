@@ -16,7 +16,7 @@ from db.session import Database, now
 
 RECENT, LOOKED_THROUGH = 200, 2000
 """Decisions that the pace is taken from, and the newest ones among which they are sought."""
-LEFT_CAP = 100_000
+LEFT_CAP = 10_000
 DAY_SECONDS = 86_400.0
 MOST_NAMES = 1000
 

@@ -34,9 +34,9 @@ from db import search
 from db.models import Job, Output, Score
 from db.review_tables import Review
 
-LOOK_SECONDS = 0.06
+LOOK_SECONDS = 0.03
 """How long one page may search through everything before it says what it has so far."""
-WINDOW = 4_000
+WINDOW = 2_000
 """Outputs that are looked through by one statement of such a search."""
 NOWHERE_NEAR = 9.0
 """The distance from a threshold of a text without that score."""

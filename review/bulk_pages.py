@@ -64,14 +64,15 @@ def table(page: CurrentPage, view: CurrentView) -> Response:
         return clean
     cursor = page.request.query_params.get("cursor") or None
     rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
+    now = progress(page.database, view.filter, page.reviewer)
     return page.render(
         "bulk.html",
         current="bulk",
         view=view,
         rows=rows,
         cursor=cursor,
-        count=count(page.database, view.filter),
-        progress=progress(page.database, view.filter, page.reviewer),
+        count=now.left,
+        progress=now,
         choices=filter_choices(page, view),
         covered=lambda row: covers(page, row.top_score, row.safety),
     )

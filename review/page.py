@@ -35,6 +35,7 @@ environment.filters |= {
     "marked": marked,
     "number": words.number,
     "score": words.score,
+    "at_least": words.at_least,
     "duration": words.duration,
     "ago": words.ago,
     "at": words.at,

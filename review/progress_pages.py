@@ -44,5 +44,5 @@ def figures(now: Progress) -> dict[str, str]:
         "everyone_today": words.number(now.everyone_today),
         "left": str(now.left),
         "median": words.duration(now.median_seconds),
-        "time_left": words.duration(now.seconds_left),
+        "time_left": words.at_least(now.seconds_left, now.left.capped),
     }

@@ -18,11 +18,14 @@ from review.card import card
 from review.form import CurrentForm, whole
 from review.page import CurrentPage, Page
 from review.views import NAMES, CurrentView, OutputId, View
+from review.watching import Watched
 
 RAIL_ROWS = 40
 NEWEST_JOBS = 200
+CHOICES_SECONDS = 5.0
 
 router = APIRouter()
+watched = Watched()
 
 
 @router.get("/queue", response_model=None)
@@ -76,14 +79,16 @@ def tidied(page: Page, view: View) -> Response | None:
 
 
 def filter_choices(page: Page, view: View) -> dict[str, Any]:
-    """What the filter's fields offer."""
-    jobs = list_jobs(page.database, NEWEST_JOBS)
+    """What the filter's fields offer; of what changes seldom, as it was a few seconds ago."""
+    database, job = page.database, view.filter.job
+    topic = (database.address, "choices")
+    jobs = watched.look((*topic, "jobs"), lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)
     return {
         "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
         "models": sorted({job.model for job in jobs}),
         "labels": LABELS,
-        "reasons": reasons(page.database, view.filter.job),
-        "reviewers": reviewers(page.database),
+        "reasons": watched.look((*topic, "reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
+        "reviewers": watched.look((*topic, "reviewers"), lambda: reviewers(database), CHOICES_SECONDS),
         "states": list(Wanted),
         "orders": list(Order),
     }

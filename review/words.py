@@ -30,6 +30,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def at_least(seconds: float | None, capped: bool) -> str:
+    """A duration in words, with a plus where it may be longer."""
+    return duration(seconds) + ("+" if capped and seconds is not None else "")
+
+
 def ago(then: float | None, now: float | None = None) -> str:
     """How long ago a time was, in words; its date where that is over a day."""
     if then is None:
