@@ -22,10 +22,14 @@ from worker.engine.linear import BLOCK, PART, Blocked, Given, Linear, Made, give
 from worker.engine.norm import add_and_norm, embed, products
 from worker.engine.sampler import Choice, sample
 from worker.engine.sampling_state import SamplingState
+from worker.padding import filled_up
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 
 DTYPES = ("fp32", "bf16", "int8")
+
+ROWS_APART = 32
+"""Padding costs one row in so many at most."""
 
 MULTIPLES_FOUND: dict[tuple[Any, ...], int | None] = {}
 """What was found of layers of some shape, GELU, dtype and number of threads; their weights do not matter."""
@@ -142,7 +146,7 @@ class GPT2:
 
     def _padded(self, rows: int) -> int:
         """How many rows to compute where `rows` are needed."""
-        return -(-rows // self.multiple) * self.multiple
+        return filled_up(rows, ROWS_APART, self.multiple)
 
     def _add_and_norm(self, hidden: torch.Tensor, addition: Made, norm: Norm, normed: Given) -> None:
         parts = (hidden.numpy(), *addition.parts, norm.weight, norm.bias)

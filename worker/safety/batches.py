@@ -9,6 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from worker.padding import filled_up
+
+ROWS_APART = 8
+"""Windows without a text are one in so many at most, and only in the last batch of a length."""
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -24,6 +29,7 @@ class Batch:
 
     windows: Sequence[Window]
     length: int  # every window's, once padded
+    rows: int  # to be computed: the windows, and empty ones that fill up their number
 
 
 def mini_batches(windows: Sequence[Window], *, multiple: int, longest: int, budget: int) -> Iterator[Batch]:
@@ -41,4 +47,5 @@ def mini_batches(windows: Sequence[Window], *, multiple: int, longest: int, budg
     for length, alike in groupby(sorted(windows, key=padded, reverse=True), padded):
         rows, size = list(alike), max(1, budget // length)
         for first in range(0, len(rows), size):
-            yield Batch(rows[first : first + size], length)
+            some = rows[first : first + size]
+            yield Batch(some, length, min(filled_up(len(some), ROWS_APART), size))

@@ -57,13 +57,16 @@ class Network:
     def probabilities(self, batch: Batch) -> torch.Tensor:
         """[windows, outputs], float32, on the CPU."""
         rows = [window.tokens + [self.padding] * (batch.length - len(window.tokens)) for window in batch.windows]
-        tokens = torch.tensor(rows).to(self.device)  # [windows, length]
-        logits = self._model(input_ids=tokens, attention_mask=self._mask(batch)).logits  # [windows, outputs]
-        return torch.sigmoid(logits.float()).cpu()
+        rows += [[self.padding] * batch.length] * (batch.rows - len(rows))
+        tokens = torch.tensor(rows).to(self.device)  # [rows, length]
+        logits = self._model(input_ids=tokens, attention_mask=self._mask(batch)).logits  # [rows, outputs]
+        return torch.sigmoid(logits[: len(batch.windows)].float()).cpu()
 
     def _mask(self, batch: Batch) -> torch.Tensor | None:
-        lengths = torch.tensor([len(window.tokens) for window in batch.windows])
-        real = torch.arange(batch.length) < lengths[:, None]  # [windows, length]
+        lengths = torch.zeros(batch.rows, dtype=torch.long)
+        lengths[: len(batch.windows)] = torch.tensor([len(window.tokens) for window in batch.windows])
+        lengths[len(batch.windows) :] = batch.length  # nobody reads what comes of the empty ones
+        real = torch.arange(batch.length) < lengths[:, None]  # [rows, length]
         if not self._known:
             return real.long().to(self.device)
         if real.all():

@@ -21,7 +21,8 @@ def test_every_window_is_in_one_batch_and_no_batch_of_several_exceeds_its_budget
     batches = list(mini_batches(windows(of), multiple=8, longest=LONGEST, budget=budget))
     assert sorted(window.text for batch in batches for window in batch.windows) == list(range(len(of)))
     for batch in batches:
-        assert len(batch.windows) == 1 or len(batch.windows) * batch.length <= budget
+        assert len(batch.windows) <= batch.rows <= 9 / 8 * len(batch.windows)
+        assert batch.rows == 1 or batch.rows * batch.length <= budget
 
 
 @given(lengths, lengths)

@@ -66,7 +66,7 @@ def test_bfloat16_moves_no_probability_of_the_demo_classifier_by_a_hundredth() -
 
 @needs_bfloat16
 def test_bfloat16_moves_no_probability_of_a_wider_network_by_a_two_hundredth() -> None:
-    batch = Batch(windows(*range(17, 25)), 24)
+    batch = Batch(windows(*range(17, 25)), 24, 8)
     exact, quick = (Network(bert(), CPU, dtype).probabilities(batch) for dtype in ("fp32", "bf16"))
     assert 0 < (exact - quick).abs().max() < 0.005
 
@@ -85,8 +85,9 @@ def test_a_texts_neighbours_change_its_scores_by_less_than_a_millionth(dtype: st
 @pytest.mark.parametrize("rows", [2, 3, 7, 16])
 def test_a_rows_number_in_its_batch_changes_no_probability(dtype: str, rows: int) -> None:
     network, batch = Network(bert(), CPU, dtype), windows(*[29] * rows)
-    together = network.probabilities(Batch(batch, 32))
-    alone = torch.cat([network.probabilities(Batch([window], 32)) for window in batch])
+    together = network.probabilities(Batch(batch, 32, rows + rows // 3))  # some of no text among them
+    assert len(together) == rows
+    alone = torch.cat([network.probabilities(Batch([window], 32, 1)) for window in batch])
     assert (together - alone).abs().max() < SAME
 
 
@@ -95,7 +96,7 @@ def test_float32_gives_transformers_own_probabilities_with_and_without_padding()
     for window in windows(24, 19):
         with torch.no_grad():
             expected = torch.sigmoid(plain(torch.tensor([window.tokens])).logits)
-        assert torch.allclose(network.probabilities(Batch([window], 24)), expected, atol=SAME)
+        assert torch.allclose(network.probabilities(Batch([window], 24, 1)), expected, atol=SAME)
 
 
 def test_the_dtype_follows_the_device_but_for_a_network_too_narrow_for_bfloat16() -> None:
@@ -121,7 +122,7 @@ def test_a_network_of_another_family_runs_as_transformers_has_it() -> None:
         expected = torch.sigmoid(model(torch.tensor([window.tokens])).logits)
     network = Network(model, CPU, "auto")
     assert network.dtype == torch.float32
-    assert torch.allclose(network.probabilities(Batch([window], 16)), expected, atol=SAME)
+    assert torch.allclose(network.probabilities(Batch([window], 16, 1)), expected, atol=SAME)
 
 
 @pytest.mark.parametrize("kind", [Plain, Packed])
