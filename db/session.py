@@ -25,6 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
+from contract.settings import private_folder
 from db.migrations import HEAD
 
 BUSY_SECONDS = 30
@@ -179,7 +180,7 @@ def _sqlite_engine(path: str, url: str) -> Engine:
         raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it; "
                          "use sqlite:///PATH")  # fmt: skip
     try:
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(Path(path).absolute().parent)
         _create_private(path)
     except OSError as error:
         raise DatabaseUnreachable(f"the database {path} cannot be opened: {error.strerror}") from None
