@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import stat
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -28,6 +29,14 @@ from pydantic_settings import (
 from contract.errors import UsageError
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+REDIS_PARAMETERS = {
+    "ssl_cert_reqs": "required|optional|none",
+    "ssl_ca_certs": ".+",
+    "ssl_certfile": ".+",
+    "ssl_keyfile": ".+",
+    "virtual_host": "/?[0-9]{1,4}",  # the number of the database behind a socket
+}
+"""What may follow the question mark of a Redis URL."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
@@ -61,14 +70,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            # kombu takes what follows a semicolon for one more server, which nobody would have looked at.
-            plain = "://" in url and ";" not in url
-            known = not url or (plain and parts.scheme in REDIS_SCHEMES and parts.port != 0)
-        except ValueError:
-            known = False
-        if not known:
+        if url and not _is_redis(url):
             raise ValueError("is not a Redis URL; use redis://:PASSWORD@HOST:6379/0 or rediss://…")
         return url
 
@@ -160,6 +162,20 @@ def read_settings(**overrides: Any) -> Settings:
 def settings() -> Settings:
     """The settings of this process, read once."""
     return read_settings()
+
+
+def _is_redis(url: str) -> bool:
+    """Whether kombu would know what to do with it: what it does not know, it quotes in its errors."""
+    try:
+        parts = urlsplit(url)
+        said = parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        known = all(re.fullmatch(REDIS_PARAMETERS[name], value) for name, value in said)
+        named = parts.scheme == "redis+socket" or re.fullmatch(r"/?[0-9]{0,4}", parts.path)
+        # kombu takes what follows a semicolon for one more server, which nobody would have looked at.
+        plain = "://" in url and ";" not in url and parts.scheme in REDIS_SCHEMES and parts.port != 0
+    except (ValueError, LookupError):
+        return False
+    return bool(plain and named and known)
 
 
 def _with_certificate(url: str) -> str:

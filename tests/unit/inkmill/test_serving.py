@@ -40,7 +40,7 @@ def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
         "redis://localhost@redis.example/0",
         "redis://localhost.example/0",
         "redis://0.0.0.0:6379/0",
-        "redis://192.168.1.7/0?password=secret",
+        "redis://192.168.1.7/0",
     ],
 )
 def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(url: str) -> None:
@@ -52,6 +52,11 @@ def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(
 @pytest.mark.parametrize(
     "url",
     [
+        "redis://127.0.0.1/notanumber",
+        "redis://127.0.0.1/0?password=hunter2",
+        "redis://127.0.0.1/0?socket_timeout=hunter2",
+        "rediss://127.0.0.1/0?ssl_cert_reqs=hunter2",
+        "redis://:hunter2@[::1/0",
         "redis:redis.example",
         "http://127.0.0.1/0",
         "sentinel://:hunter2@127.0.0.1/0",
