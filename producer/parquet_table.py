@@ -22,6 +22,7 @@ from producer.expansion import compression, expanded
 from producer.form import Form
 from producer.lines import BLOCK, MAX_LINE, TOO_LONG
 from producer.parquet_bounds import Bounds, weight
+from producer.rehearsal import survives
 from producer.rows import BadRow, shown
 from producer.source import Cursor, Source
 
@@ -110,6 +111,8 @@ class Parquet(Form[ParquetRecord]):
 
     def _read_columns(self) -> Columns:
         name = self.source.name
+        if not survives(lambda: Bounds(self._open(), name, self.source.size)):
+            raise UsageError(f"{name}: is a damaged Parquet file (its footer cannot be read); write or copy it again")
         with _translated(name):
             file = self._open()
             names = [str(column) for column in file.schema_arrow.names]
@@ -124,7 +127,7 @@ def _translated(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as wrong:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as wrong:
         told = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
         raise UsageError(f"{name}: is no Parquet file, or a damaged one ({told}); write or copy it again") from wrong
 

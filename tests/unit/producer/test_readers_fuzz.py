@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import BadLine, UsageError
@@ -24,7 +24,7 @@ from producer.readers import open_input
 
 from .conftest import PACK
 
-EXAMPLES = int(os.environ.get("FUZZ", "100"))
+EXAMPLES = int(os.environ.get("FUZZ", "60"))
 """Of each test; FUZZ=5000 is for a longer look."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -189,6 +189,8 @@ def test_compressed_pieces_in_a_row_are_read_or_refused(folder: Path, parts: lis
 
 
 @settings(max_examples=EXAMPLES, deadline=None)
+@example(flips=[(255, 24)])  # over these two Arrow aborts the process that looks at the columns
+@example(flips=[(255, 88)])
 @given(flips=st.lists(st.tuples(st.integers(1, 700), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_damaged_parquet_footer_is_read_or_refused(folder: Path, flips: list[tuple[int, int]]) -> None:
     sink = io.BytesIO()
