@@ -17,12 +17,13 @@ PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test browser check install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers
+.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
+	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
 	@echo "make screenshots   a picture of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
 
@@ -56,6 +57,17 @@ check: $(VENV)/.dev
 
 test: check browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Known holes in what constraints.txt names (asks the package index, and fails where that cannot say), and our own code.
+# Tools in an environment of their own: they need not fit to ours.
+audit: .audit/.installed
+	.audit/bin/bandit --quiet --configfile pyproject.toml --recursive contract db producer review worker inkmill
+	.audit/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement constraints.txt
+
+.audit/.installed: Makefile
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1 bandit==1.9.4
+	@touch $@
 
 # Debian's Chromium, for the tests of the review page, where it is missing and may be installed; else they are skipped.
 browser:
@@ -103,4 +115,4 @@ $(PEERS)/models/ctranslate2-int8/model.bin: $(PEERS)/models/gpt2/tokenizer.json 
 
 clean:
 	-test -x $(BIN)/inkmill && INKMILL_HOME=$(DEMO_HOME) $(BIN)/inkmill stop
-	rm -rf $(VENV) $(PEERS) $(DEMO_HOME) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .audit $(PEERS) $(DEMO_HOME) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

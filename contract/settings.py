@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import stat
 import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -27,7 +28,15 @@ from pydantic_settings import (
 
 from contract.errors import UsageError
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+REDIS_PARAMETERS = {
+    "ssl_cert_reqs": "required|optional|none",
+    "ssl_ca_certs": ".+",
+    "ssl_certfile": ".+",
+    "ssl_keyfile": ".+",
+    "virtual_host": "/?[0-9]{1,4}",  # the number of the database behind a socket
+}
+"""What may follow the question mark of a Redis URL."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
@@ -61,12 +70,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
-        except ValueError:
-            known = False
-        if not known:
+        if url and not _is_redis(url):
             raise ValueError("is not a Redis URL; use redis://:PASSWORD@HOST:6379/0 or rediss://…")
         return url
 
@@ -135,7 +139,7 @@ class Settings(BaseSettings):
     def broker_url(self) -> str:
         """Redis as Celery is told of it."""
         if not self.embedded:
-            return self.redis_url
+            return _with_certificate(self.redis_url)
         return f"redis+socket://:{self.redis_password}@{self.redis_socket}"
 
 
@@ -160,9 +164,34 @@ def settings() -> Settings:
     return read_settings()
 
 
+def _is_redis(url: str) -> bool:
+    """Whether kombu would know what to do with it: what it does not know, it quotes in its errors."""
+    try:
+        parts = urlsplit(url)
+        said = parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        known = all(re.fullmatch(REDIS_PARAMETERS[name], value) for name, value in said)
+        named = parts.scheme == "redis+socket" or re.fullmatch(r"/?[0-9]{0,4}", parts.path)
+        # kombu takes what follows a semicolon for one more server, which nobody would have looked at.
+        plain = "://" in url and ";" not in url and parts.scheme in REDIS_SCHEMES and parts.port != 0
+    except (ValueError, LookupError):
+        return False
+    return bool(plain and named and known)
+
+
+def _with_certificate(url: str) -> str:
+    """kombu asks for no certificate, and so anyone could answer, unless the URL says that it shall."""
+    parts = urlsplit(url)
+    if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
+        return url
+    said = [part for part in (parts.query, "ssl_cert_reqs=required") if part]
+    return urlunsplit(parts._replace(query="&".join(said)))
+
+
 def private_folder(path: Path) -> Path:
-    """`path` as a folder that only its owner can enter, made where it is missing."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """`path` as a folder that only its owner can enter, made where it is missing, as are those above it."""
+    # Path.mkdir would make those above it as the umask says, and who may write there could put another folder here.
+    for missing in [folder for folder in (path, *path.parents) if not folder.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

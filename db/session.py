@@ -25,12 +25,14 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
+from contract.settings import private_folder
 from db.migrations import HEAD
 
 BUSY_SECONDS = 30
 """How long a writer waits for SQLite's one write lock; no transaction of ours holds it for a second."""
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
-SECRETS = ("password", "sslpassword")
+SHOWN = ("host", "port", "dbname", "sslmode")
+"""Parameters of a URL that are no secret, whatever else the driver may know."""
 NO_SUCH_TABLE = "42P01"
 """PostgreSQL's code for it (Appendix A of its manual)."""
 
@@ -80,7 +82,8 @@ class Database:
         """Where it is, for people: a file's path, or a URL without its password."""
         if self.sqlite:
             return self.url.database or ""
-        return self.url.difference_update_query(SECRETS).render_as_string(hide_password=True)
+        shown = {name: value for name, value in self.url.query.items() if name in SHOWN}
+        return self.url.set(query=shown).render_as_string(hide_password=True)
 
     @property
     def sqlite(self) -> bool:
@@ -100,6 +103,11 @@ class Database:
         # The driver's own errors too: a COPY speaks to the driver directly.
         driver: Any = self.engine.dialect.loaded_dbapi
         return (OperationalError, InterfaceError, PoolTimeout, driver.OperationalError, driver.InterfaceError)
+
+    @cached_property
+    def _foreign(self) -> tuple[type[Exception], ...]:
+        driver: Any = self.engine.dialect.loaded_dbapi
+        return (DBAPIError, PoolTimeout, driver.Error)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -125,7 +133,10 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except self._away as error:
+        except self._foreign as error:
+            _cut(error)
+            if not isinstance(error, self._away):
+                raise
             if self.sqlite and not _WAITABLE.search(_cause(error)):
                 raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
@@ -167,6 +178,8 @@ def _read_url(url: str) -> URL:
         parsed = make_url(url)
     except Exception:
         raise UsageError("INKMILL_DATABASE_URL: is not a database URL; use sqlite:///PATH or postgresql://…") from None
+    if parsed.get_backend_name() == "sqlite" and parsed.host:
+        raise UsageError("INKMILL_DATABASE_URL: an SQLite database is a file; use sqlite:///PATH, with three slashes")
     if parsed.drivername not in DRIVERS:
         raise UsageError(
             f"INKMILL_DATABASE_URL: {parsed.drivername} is not served here; use sqlite:///PATH or postgresql://…"
@@ -179,7 +192,7 @@ def _sqlite_engine(path: str, url: str) -> Engine:
         raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it; "
                          "use sqlite:///PATH")  # fmt: skip
     try:
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(Path(path).absolute().parent)
         _create_private(path)
     except OSError as error:
         raise DatabaseUnreachable(f"the database {path} cannot be opened: {error.strerror}") from None
@@ -282,6 +295,14 @@ def _version(database: Database) -> str | None:
             return None
         raise
     return version
+
+
+def _cut(error: Exception) -> None:
+    """Leaves the first line of an error: PostgreSQL's others quote the row, and with it texts that belong in no log."""
+    for one in (error, getattr(error, "orig", None)):
+        if one is not None and one.args:
+            said = str(one.args[0]).strip().splitlines()
+            one.args = (said[0] if said else type(one).__name__, *one.args[1:])
 
 
 def _cause(error: Exception) -> str:

@@ -6,6 +6,8 @@ A record is known by the physical line where it starts. What a column means is f
 from __future__ import annotations
 
 import csv
+import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,10 @@ _SYNTAX = {
     "',' expected after '\"'": 'goes on after a closing quote; write a quote inside a cell as ""',
     "new-line character seen": "holds a carriage return on its own; end lines with LF or CRLF",
 }
+
+_OPENS = re.compile(rb'([^"]*,)? *"')  # the first quote of a line stands where a cell begins
+ONLY_COMMAS = Problem("", 'holds nothing but commas; remove it, or write "" as the prompt for text from nothing')
+"""What spreadsheets leave behind the last row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,10 @@ class Csv(Form[CsvRecord]):
     def fields(self, record: CsvRecord) -> dict[str, Any] | None:
         if not record.raw.strip() or self._columns is None:
             return None
-        return self._columns.fields(_cells(record))
+        cells = _cells(record)
+        if len(cells) > 1 and not record.raw.strip(b", \t\r\n"):
+            raise BadRow(ONLY_COMMAS)
+        return self._columns.fields(cells)
 
     def raw(self, record: CsvRecord) -> bytes:
         return record.raw
@@ -81,6 +90,7 @@ class Csv(Form[CsvRecord]):
                 return
             except csv.Error as wrong:
                 cells = _syntax(wrong)
+                feed.check_end()
             yield feed.first, CsvRecord(cells, b"\n".join(feed.lines))
 
 
@@ -94,16 +104,32 @@ class _Feed:
     def __init__(self, source: Source) -> None:
         self._name = source.name
         self._numbered = numbered_lines(expanded(source), source.name)
+        self._ahead: deque[tuple[int, bytes]] = deque()
         self.start_record()
 
     def start_record(self) -> None:
         self.first, self.lines, self._size = 0, list[bytes](), 0
 
+    def check_end(self) -> None:
+        """After a broken record: whether it ended with its line, or its tail would be taken for the next one."""
+        size = 0
+        for number, line in self._numbered:
+            self._ahead.append((number, line))
+            size += len(line)
+            if b'"' in line or size > MAX_LINE:
+                break
+        last = self._ahead[-1][1] if self._ahead else b""
+        if b'"' in last and not _OPENS.match(last):  # it closes what was opened before
+            raise UsageError(
+                f"{self._name}: line {self.first:,}: goes on after a closing quote, and nobody can tell where the "
+                'record ends; write a quote inside a cell as ""'
+            )
+
     def __iter__(self) -> _Feed:
         return self
 
     def __next__(self) -> str:
-        number, line = next(self._numbered)
+        number, line = self._ahead.popleft() if self._ahead else next(self._numbered)
         self.first = self.first or number
         self.lines.append(line)
         self._size += len(line) + 1

@@ -5,6 +5,7 @@ Also what OpenAI batch files build on: reading one JSON object and saying why it
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,8 +16,10 @@ from contract.errors import Problem, UsageError
 from producer.expansion import expanded
 from producer.form import Form
 from producer.lines import MAX_LINE, TOO_LONG, numbered_lines, unreadable
-from producer.rows import BadRow, kind
+from producer.rows import BadRow, kind, shown
 from producer.source import Source
+
+_NAME = re.compile(rb'"\s*:')
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:
@@ -35,7 +38,41 @@ def read_object(line: bytes) -> dict[str, Any] | None:
         raise BadRow(unreadable(line) or _syntax(wrong)) from None
     if type(value) is not dict:
         raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {kind(value)}'))
+    # Counting is quick, and wrong only where a text itself looks like a name: looking closely is slow.
+    if len(_NAME.findall(line)) > _names(value):
+        _check_names(line)
     return value
+
+
+def _names(value: object) -> int:
+    """How many names of objects there are in a JSON value."""
+    count, waiting = 0, [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, dict):
+            count += len(inner)
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return count
+
+
+def _check_names(line: bytes) -> None:
+    """Of a name that stands twice in an object, readers of JSON take the last one without a word."""
+    try:
+        json.loads(line, object_pairs_hook=_once)
+    except BadRow:
+        raise
+    except (RecursionError, ValueError):
+        return  # deeper, or a longer number, than that reader takes: the quick one was content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            raise BadRow(Problem(shown(name), "stands twice in one object; name it once"))
+        seen.add(name)
 
 
 def begins_array(line: bytes) -> bool:

@@ -1,14 +1,15 @@
 """Parquet files, read batch by batch. A "line" is a row here, counted from 1.
 
 Every row becomes JSON first: dates and times are ISO 8601 text (to the microsecond), decimals and durations
-text, NaN counts as absent, bytes are refused. What a column means is for `producer.columns`.
+text, NaN counts as absent, infinities and bytes are refused. What a column means is for `producer.columns`.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -17,17 +18,21 @@ import orjson
 
 from contract.errors import Problem, UsageError
 from producer.columns import Columns
-from producer.expansion import FREE_SIZE, MOST_RATIO, compression, expanded
+from producer.expansion import compression, expanded
 from producer.form import Form
 from producer.lines import BLOCK, MAX_LINE, TOO_LONG
+from producer.parquet_bounds import Bounds, weight
+from producer.rehearsal import survives
 from producer.rows import BadRow, shown
-from producer.source import Source
+from producer.source import Cursor, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-BATCH = 256  # rows at once: of the longest ones that are allowed, a few hundred MB
+MOST_ROW = 16 * MAX_LINE
+"""Bytes of a row in Arrow's form, at most: numbers and lists take more there than in JSON. A batch of no more than that
+is turned into rows at once, every other one row by row."""
 
 ParquetRecord = dict[str, object] | Problem
 
@@ -56,14 +61,33 @@ class Parquet(Form[ParquetRecord]):
         if self._columns is None:
             return
         number = 0
+        for batch in self._batches():
+            with _translated(self.source.name):
+                records = _records(_to_microseconds(batch))
+            for number, record in enumerate(records, number + 1):  # noqa: B020
+                yield number, record
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         with _translated(self.source.name):
-            for batch in self._open().iter_batches(batch_size=BATCH, use_threads=False):
-                for number, record in enumerate(_records(_to_microseconds(batch)), number + 1):  # noqa: B020
-                    yield number, record
+            bounds = Bounds(self._open(), self.source.name, self.source.size)
+            file, texts = self._open(bounds.lists_of_text), self._open(bounds.texts)
+            left = bounds.most
+            for group in range(bounds.groups):
+                rows = bounds.rows_at_once(group, texts)
+                for batch in file.iter_batches(rows, [group], use_threads=False):
+                    left -= weight(batch)
+                    if left < 0:
+                        raise bounds.too_large()
+                    yield batch
 
     def fields(self, record: ParquetRecord) -> dict[str, Any] | None:
         if isinstance(record, Problem) or self._columns is None:
             raise BadRow(record if isinstance(record, Problem) else TOO_LONG)
+        for name, value in record.items():
+            if _infinite(value):
+                raise BadRow(
+                    Problem(shown(name), "is infinite, which JSON cannot say; leave it empty, or write it as text")
+                )
         data = _to_json(record)
         if len(data) > MAX_LINE:
             raise BadRow(TOO_LONG)
@@ -72,27 +96,27 @@ class Parquet(Form[ParquetRecord]):
     def raw(self, record: ParquetRecord) -> bytes:
         if isinstance(record, Problem):
             return b"{}"
-        return orjson.dumps(record, default=repr, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(record, default=repr, option=orjson.OPT_NON_STR_KEYS)[: MAX_LINE + 1]
 
     def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, as_dictionaries: list[str] | None = None) -> pq.ParquetFile:
         import pyarrow.parquet as pq
 
         # pre_buffer off: a whole row group would be held in memory otherwise.
-        return pq.ParquetFile(self._spool or self.source.cursor(), pre_buffer=False, buffer_size=BLOCK)
+        cursor = Cursor(self._spool.fileno()) if self._spool else self.source.cursor()
+        return pq.ParquetFile(cursor, pre_buffer=False, buffer_size=BLOCK, read_dictionary=as_dictionaries)
 
     def _read_columns(self) -> Columns:
         name = self.source.name
+        if not survives(lambda: Bounds(self._open(), name, self.source.size)):
+            raise UsageError(f"{name}: is a damaged Parquet file (its footer cannot be read); write or copy it again")
         with _translated(name):
             file = self._open()
             names = [str(column) for column in file.schema_arrow.names]
-            groups = range(file.metadata.num_row_groups)
-            size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
-        if size > max(FREE_SIZE, MOST_RATIO * self.source.size):
-            raise UsageError(f"{name}: expands to {size / 1e9:.1f} GB, over {MOST_RATIO} times its size; split it")
+            Bounds(file, name, self.source.size)
         return Columns(names, name)
 
 
@@ -103,7 +127,7 @@ def _translated(name: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as wrong:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as wrong:
         told = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
         raise UsageError(f"{name}: is no Parquet file, or a damaged one ({told}); write or copy it again") from wrong
 
@@ -133,15 +157,18 @@ def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _records(batch: pa.RecordBatch) -> Iterator[ParquetRecord]:
-    try:
-        yield from batch.to_pylist(maps_as_pydicts="strict")
-    except Exception:  # one value spoils the whole batch: find its row
-        for place in range(batch.num_rows):
-            yield _record(batch.slice(place, 1))
+def _records(batch: pa.RecordBatch) -> Iterable[ParquetRecord]:
+    if weight(batch) <= MOST_ROW:
+        # One value that spoils the whole batch is found below.
+        with suppress(Exception):
+            found: list[ParquetRecord] = batch.to_pylist(maps_as_pydicts="strict")
+            return found
+    return (_record(batch.slice(place, 1)) for place in range(batch.num_rows))
 
 
 def _record(row: pa.RecordBatch) -> ParquetRecord:
+    if weight(row) > MOST_ROW:
+        return TOO_LONG
     record: dict[str, object] = {}
     for name in row.schema.names:
         try:
@@ -156,6 +183,20 @@ def _to_json(record: dict[str, object]) -> bytes:
         return orjson.dumps(record, default=_plain, option=orjson.OPT_NON_STR_KEYS)
     except orjson.JSONEncodeError as wrong:
         raise BadRow(next(_unfit(record), Problem("", f"cannot be kept as JSON ({wrong})"))) from None
+
+
+def _infinite(value: object) -> bool:
+    """Whether an infinity stands in it: it would be kept as null, as if nothing had been said."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, float) and math.isinf(inner):
+            return True
+        if isinstance(inner, dict):
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner
+    return False
 
 
 def _unfit(record: dict[str, object]) -> Iterator[Problem]:

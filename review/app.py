@@ -40,6 +40,7 @@ class Serving:
     hosts: Hosts
     key: bytes  # what cookies are signed with
     port: int
+    secure: bool = False  # browsers reach it over TLS alone
     audit_share: float = 0.0  # of what the queue hands out: unflagged outputs drawn at random
     closing: Callable[[], bool] = lambda: False  # whether the server ends: streams end then
 
@@ -52,6 +53,7 @@ def create_app(database: Database, serving: Serving) -> FastAPI:
     app.state.access = serving.access
     app.state.signer = signer
     app.state.audit_share = serving.audit_share
+    app.state.secure = serving.secure
     app.state.closing = serving.closing
     error_pages.register(app)
     app.add_middleware(Guard, hosts=serving.hosts, signer=signer, refusal=error_pages.refusal)

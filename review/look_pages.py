@@ -26,5 +26,6 @@ def choose(page: CurrentPage, form: CurrentForm) -> Response:
     given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
     wanted = changed(page.preferences, given)
     response: Response = JSONResponse({}) if page.wants_json else page.back(form.one("back", "/help"))
-    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, httponly=True, samesite="strict", path="/")
+    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, httponly=True, samesite="strict",
+                        secure=page.secure, path="/")  # fmt: skip
     return response

@@ -20,6 +20,7 @@ from review.preferences import COOKIE, Preferences, stored
 from review.visible import marked, plain, visible
 
 NOTICE = "inkmill-notice"
+MOST_NOTICE = 3600  # bytes
 STATIC = Path(__file__).parent / "static"
 
 environment = jinja2.Environment(
@@ -77,6 +78,12 @@ class Page:
     def csrf(self) -> str:
         return self.who.csrf if self.who else ""
 
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach this page over TLS alone, so that cookies need never go otherwise."""
+        said: bool = self.request.app.state.secure
+        return said
+
     @cached_property
     def preferences(self) -> Preferences:
         return stored(self.request.cookies.get(COOKIE, ""))
@@ -117,8 +124,8 @@ class Page:
         """Sends the browser on after a form, with words for the next page to say."""
         response = RedirectResponse(safe_address(url), 303)
         if notice:
-            response.set_cookie(NOTICE, quote(f"{notice_kind}:{notice[:500]}"), max_age=60, httponly=True,
-                                samesite="strict")  # fmt: skip
+            response.set_cookie(NOTICE, _short_cookie(notice_kind, notice), max_age=60, httponly=True,
+                                samesite="strict", secure=self.secure)  # fmt: skip
         return response
 
     def _notice(self) -> tuple[str, str] | None:
@@ -127,6 +134,12 @@ class Page:
 
     def _csrf_field(self) -> Markup:
         return Markup('<input type="hidden" name="csrf" value="{}">').format(self.csrf)
+
+
+def _short_cookie(kind: str, notice: str) -> str:
+    """A notice as a cookie's value. Browsers drop cookies over 4096 bytes, and a character may take twelve."""
+    whole = quote(f"{kind}:{notice[:500]}")
+    return whole if len(whole) <= MOST_NOTICE else quote(f"{kind}:{notice[: MOST_NOTICE // 12 - 16]}…")
 
 
 def safe_address(url: str) -> str:

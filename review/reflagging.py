@@ -9,7 +9,7 @@ import logging
 import threading
 from dataclasses import dataclass
 
-from contract.errors import InkmillError, UsageError
+from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from db.reflag import Reflagged, reflag_job
 from db.session import Database
 
@@ -69,6 +69,9 @@ class Reflagging:
 def _apply(run: Run, database: Database, job_id: int, thresholds: dict[str, float]) -> None:
     try:
         run.done = reflag_job(database, job_id, thresholds=thresholds, blocklist=None)
+    except DatabaseUnreachable as error:
+        log.error("%s", error)  # the terminal's business: it says where the database is
+        run.failed = "the database does not answer; nothing was lost, apply it again in a moment"
     except InkmillError as error:
         run.failed = str(error)
     except Exception:

@@ -33,6 +33,7 @@ class WebOptions:
     token_file: Path | None
     names: tuple[str, ...] = ()  # other host names under which the page is reached
     audit_share: float = 0.0
+    behind_tls: bool = False  # a proxy with TLS stands before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         hosts=Hosts(options.host, options.names),
         key=stored_key(home),
         port=port,
+        secure=options.behind_tls,
         audit_share=options.audit_share,
         closing=lambda: server.should_exit,
     )
@@ -72,6 +74,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
             access_log=False,  # it would print addresses, and one of them holds the token
             log_level="error",
             server_header=False,
+            proxy_headers=False,  # anyone may send X-Forwarded-…: what a proxy does is said by --behind-tls
             lifespan="off",
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,
         )

@@ -33,9 +33,8 @@ def enter(page: CurrentPage, form: CurrentForm) -> Response:
         return page.back("/queue") if page.who else _form(page, wrong=True, status=403)
     signer: Signer = page.request.app.state.signer
     response = RedirectResponse("/queue", 303)
-    response.set_cookie(
-        signer.cookie_name, signer.cookie(name), max_age=COOKIE_SECONDS, httponly=True, samesite="strict", path="/"
-    )
+    response.set_cookie(signer.cookie_name, signer.cookie(name), max_age=COOKIE_SECONDS, httponly=True,
+                        samesite="strict", secure=page.secure, path="/")  # fmt: skip
     return response
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -23,6 +24,8 @@ from worker.logs import configure
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
+ANSWERED = frozenset({"ping", "active", "active_queues", "registered", "reserved", "scheduled"})
+"""What stock tools may ask of a worker."""
 log = structlog.get_logger()
 
 
@@ -111,6 +114,15 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
             beat(database, worker)
 
 
+def answer_harmless(commands: dict[str, Any]) -> None:
+    """Takes every other control command out: whoever reaches Redis can send them.
+
+    None may stop the work, and none tell settings: Celery's `stats` says the broker's URL, password and all.
+    """
+    for name in commands.keys() - ANSWERED:
+        del commands[name]
+
+
 def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
@@ -118,10 +130,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Anyone who reaches Redis can send control messages. Those that only look are answered; none may stop the work.
-    for name, about in list(Panel.meta.items()):
-        if about.type != "inspect":
-            Panel.data.pop(name, None)
+    answer_harmless(Panel.data)
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]

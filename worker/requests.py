@@ -30,7 +30,8 @@ def serve_request(runtime: Runtime, claim: RequestClaim) -> None:
         except InkmillError:
             raise
         except Exception as error:
-            log.warning("a score request failed", request=claim.request_id, attempt=claim.attempts, exc_info=True)
+            what = type(error).__name__  # what it says may quote the text
+            log.warning("a score request failed", request=claim.request_id, attempt=claim.attempts, error=what)
             _fail(runtime, claim, f"the classifier failed: {type(error).__name__}: {error}")
 
 

@@ -29,12 +29,18 @@ def web(
     ] = None,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", metavar="FILE", help="Several reviewers: lines 'name token', readable by you."),
+        typer.Option(
+            "--token-file", metavar="FILE", help="Several reviewers: lines 'name token'; read once, at the start."
+        ),
     ] = None,
     host_name: Annotated[
         list[str] | None,
         typer.Option("--host-name", metavar="NAME", help="Another name that the page is reached under; repeatable."),
     ] = None,
+    behind_tls: Annotated[
+        bool,
+        typer.Option("--behind-tls", help="A proxy with TLS stands before it; cookies go over TLS alone."),
+    ] = False,
     audit_share: Annotated[
         float,
         typer.Option("--audit-share", min=0, max=1, help="This share of the queue is drawn from unflagged texts."),
@@ -58,9 +64,10 @@ def web(
         token_file=token_file,
         names=tuple(host_name or ()),
         audit_share=audit_share,
+        behind_tls=behind_tls,
     )
     try:
-        serve(database, where.home, options, lambda address: _say(address, json))
+        serve(database, where.home, options, lambda address: _say(address, json, behind_tls))
     finally:
         database.close()
 
@@ -77,7 +84,7 @@ def system_user() -> str:
         raise UsageError("the user of the system has no name here; say who reviews with --as NAME") from None
 
 
-def _say(address: Address, json: bool) -> None:
+def _say(address: Address, json: bool, behind_tls: bool) -> None:
     from inkmill.display import messages, print_json
     from review.hosts import is_loopback
 
@@ -89,7 +96,7 @@ def _say(address: Address, json: bool) -> None:
     else:
         print(address.url, flush=True)
         messages.print("open it in a browser; Ctrl-C ends it", markup=False)
-    if not is_loopback(address.host):
+    if not is_loopback(address.host) and not behind_tls:
         messages.print(
             "warning: texts and tokens travel unencrypted; put a proxy with TLS before it, or use an SSH tunnel",
             markup=False,

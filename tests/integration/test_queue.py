@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
 import time
 from base64 import b64decode
 from collections.abc import Iterator
@@ -72,6 +78,50 @@ def test_a_redis_that_is_away_is_said_quickly_and_without_its_password() -> None
     assert time.monotonic() - started < 5
     assert "127.0.0.1" in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate that nobody signed but its owner, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed: apt-get install openssl")
+    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
+    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
+    subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
+    return files
+
+
+def heard(certificate: tuple[Path, Path], url: str) -> tuple[str, bytes]:
+    """What is said of a server with that certificate, and what it was sent. PORT in `url` is its port."""
+    sent = bytearray()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    with contextlib.suppress(ssl.SSLError), context.wrap_socket(connection, server_side=True) as safe:
+                        sent.extend(safe.recv(4096))
+
+        threading.Thread(target=answer, daemon=True).start()
+        where = Settings(redis_url=url.replace("PORT", str(server.getsockname()[1])), service_seconds=2)
+        with pytest.raises(QueueUnreachable) as refused:
+            ping(make_app(where))
+    return str(refused.value), bytes(sent)
+
+
+def test_a_redis_whose_certificate_nobody_vouches_for_is_sent_no_password(certificate: tuple[Path, Path]) -> None:
+    said, sent = heard(certificate, "rediss://:hunter2@127.0.0.1:PORT/0")
+    assert "certificate verify failed" in said
+    assert sent == b""
+
+
+def test_a_certificate_that_the_address_vouches_for_is_taken(certificate: tuple[Path, Path]) -> None:
+    _, sent = heard(certificate, f"rediss://:hunter2@127.0.0.1:PORT/0?ssl_ca_certs={certificate[0]}")
+    assert b"hunter2" in sent
 
 
 def test_redis_is_locked_to_its_owner(celery: Celery, where: Settings) -> None:

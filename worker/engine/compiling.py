@@ -47,11 +47,20 @@ def _folder() -> Path:
     parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
     folder = parent if COMPILING in os.environ else parent / digest.hexdigest()
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
+            missing.mkdir(mode=0o700, exist_ok=True)
         os.utime(folder)
+        if _is_ours_alone(folder):
+            return folder
     except OSError:
-        return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))
-    return folder
+        pass  # as below
+    return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Whether nobody else can write there: numba unpickles what it finds, and runs it."""
+    found = folder.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 FOLDER = _folder()

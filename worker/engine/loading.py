@@ -25,6 +25,7 @@ from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
 from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
+from worker.own_code import refuse_kernels
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -128,6 +129,7 @@ def _dtype(asked: str, device: torch.device) -> str:
 def _read(checkpoint: Checkpoint) -> tuple[Any, Any]:
     """The network, in float32, and the tokenizer, through transformers."""
     folder, local = str(checkpoint.folder), {"local_files_only": True, "trust_remote_code": False}
+    refuse_kernels(checkpoint.folder)
     library: Any = transformers
     library.utils.logging.disable_progress_bar()
     try:

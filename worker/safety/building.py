@@ -13,6 +13,7 @@ import transformers
 from detoxify.detoxify import get_model_and_tokenizer
 
 from contract.errors import ModelUnavailable
+from worker.own_code import refuse_kernels
 from worker.safety.checkpoint import Checkpoint
 
 
@@ -27,6 +28,7 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     _check_classes(checkpoint)
+    refuse_kernels(configuration)
     # transformers saved this buffer with the weights until 4.31, so older checkpoints hold it.
     weights = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(".position_ids")}
     try:

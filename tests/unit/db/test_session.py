@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def test_opening_a_database_again_keeps_the_locks_that_this_process_holds_on_it(
 @pytest.mark.parametrize(
     "url",
     ["", "no url", "sqlite://", "sqlite:///:memory:", "sqlite:///file:shared.db?uri=true", "mysql://u:secret@h/d",
-     "postgresql+psycopg2://u:secret@h/d", "postgresql+asyncpg://u:secret@h/d", "nonsense+x://u:secret@h/d"],
+     "postgresql+psycopg2://u:secret@h/d", "postgresql+asyncpg://u:secret@h/d", "nonsense+x://u:secret@h/d", "sqlite://u:secret@h/x"],
 )  # fmt: skip
 def test_an_address_that_cannot_be_used_is_wrong_use(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
@@ -158,6 +159,37 @@ def test_a_server_that_is_not_there_is_unreachable_without_its_password() -> Non
     with pytest.raises(DatabaseUnreachable) as caught:
         open_database("postgresql+psycopg://someone:hidden-secret@127.0.0.1:9/x", timeout=2)
     assert "127.0.0.1" in str(caught.value) and "hidden-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "option", ["options=-c%20a%3Dhidden-secret", "sslpassword=hidden-secret", "oddity=hidden-secret"]
+)
+def test_no_option_of_a_url_is_shown_but_those_that_say_where(option: str) -> None:
+    with pytest.raises(DatabaseUnreachable, match=r"host=127\.0\.0\.1") as caught:
+        open_database(f"postgresql+psycopg://u@/x?host=127.0.0.1&port=9&{option}", timeout=2)
+    assert "hidden-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["insert", "copy"])
+def test_an_error_of_the_database_quotes_no_text_not_even_in_its_traceback(database: Database, way: str) -> None:
+    with database.write() as connection:
+        connection.execute(text("CREATE TABLE short (prompt varchar(99) CHECK (length(prompt) < 4))"))
+    if way == "copy" and database.sqlite:
+        return  # it has none
+    prompt = " ".join(("the", "secret", "prompt"))  # a traceback shows the lines of this file too
+    try:
+        with database.write() as connection:
+            if way == "insert":
+                connection.execute(text("INSERT INTO short VALUES (:a)"), [{"a": prompt}] * 2)
+            else:
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                with driver.cursor().copy("COPY short FROM STDIN") as copy:
+                    copy.write_row([prompt])
+    except Exception:
+        told = traceback.format_exc()
+    assert "check constraint" in told.lower()
+    assert "the secret" not in told
 
 
 def test_a_password_among_the_options_is_hidden_too() -> None:

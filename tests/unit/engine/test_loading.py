@@ -176,6 +176,47 @@ def test_a_models_own_code_is_never_run(copy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        {"attn_implementation": "someone/kernel"},
+        {"_attn_implementation": "someone/kernel@main:forward"},
+        {"text_config": {"experts_implementation": {"": "someone/kernel"}}},
+    ],
+)
+def test_kernels_that_a_configuration_names_are_never_fetched(copy: Path, said: dict[str, object]) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | said))
+    with pytest.raises(ModelUnavailable, match=r"config\.json: .* names code to fetch and run .*someone/kernel"):
+        load_engine(str(copy), device="cpu")
+
+
+def test_of_all_the_pickles_that_trainers_leave_none_is_read(copy: Path, tmp_path: Path) -> None:
+    names = (
+        "training_args.bin",
+        "optimizer.pt",
+        "rng_state.pth",
+        "tokenizer.pkl",
+        "vocab.pkl",
+        "vocab.bin",
+        "flax_model.msgpack",
+    )
+    for name in names:
+        (copy / name).write_bytes(pickle.dumps(Trap(tmp_path / "it ran")))
+    load_engine(str(copy), device="cpu", threads=2)
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "config.json"])
+def test_a_pickle_in_the_place_of_another_file_is_never_run(copy: Path, tmp_path: Path, name: str) -> None:
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.json").write_text("{}")
+    (copy / name).write_bytes(pickle.dumps(Trap(tmp_path / "it ran")))
+    with pytest.raises(ModelUnavailable):
+        load_engine(str(copy), device="cpu")
+    assert not (tmp_path / "it ran").exists()
+
+
+@pytest.mark.parametrize(
     ("gone", "named"),
     [
         (["config.json"], "config.json"),

@@ -367,6 +367,21 @@ def test_skipped_lines_are_written_beside_the_input_as_they_stood(
     assert (tmp_path / bad_name).read_bytes() == bad
 
 
+def test_skipped_lines_take_a_links_place_and_are_their_owners_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path = tmp_path / "p.bad.jsonl"
+    path.symlink_to(precious)
+    before = os.umask(0)
+    try:
+        with BadLines("p", path) as bad:
+            bad(BadLine(1, Problem("n", "x")), b"{}")
+    finally:
+        os.umask(before)
+    assert precious.read_text() == "mine" and not path.is_symlink()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"{}\n", 0o600)
+
+
 def test_skipped_lines_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
     with BadLines("p", tmp_path / "no" / "p.bad.jsonl") as bad, pytest.raises(UsageError, match="cannot be written"):
         bad(BadLine(1, Problem("n", "x")), b"{}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -30,6 +31,9 @@ Reading = Callable[..., Read]
         ('{"prompt": "a", "n": 2, "do_sample": false}', "n: is 2, but greedy decoding makes the same text"),
         ('{"prompt": "a", "stop": ["\\u0000"]}', "stop: holds the character U+0000"),
         ('{"prompt": "a", "seed": 9007199254740992}', "seed: must be from 0 to 9007199254740991"),
+        ('{"prompt": "a", "prompt": "b"}', "prompt: stands twice in one object; name it once"),
+        ('{"prompt": "a", "n" : 1, "n"\t:2}', "n: stands twice in one object"),
+        ('{"prompt": "a", "metadata": {"a": [{"b": 1, "\\u0062": 2}]}}', "b: stands twice in one object"),
         ("{}", 'prompt: is missing; write "prompt": "" for text from nothing'),
         ('{"prompt": null}', "prompt: must be text, not null"),
         ('{"prompt": ["a"]}', "prompt: must be text, not a list"),
@@ -61,6 +65,12 @@ def test_a_bad_line_is_told_with_its_field_and_what_would_be_right(read: Reading
     assert found.told.startswith("line 2: ") and told in found.told, found.told
     assert found.raw == [raw]
     assert [row.prompt for row in found.rows] == ["good", "good too"]
+
+
+@pytest.mark.parametrize("prompt", ['"a": "a": "a":', 'a\\": ":', '{"prompt": "x", "prompt" : "y"}'])
+def test_a_text_that_looks_like_names_is_a_text(read: Reading, prompt: str) -> None:
+    line = json.dumps({"prompt": prompt, "metadata": {"prompt": [prompt]}})
+    assert read(line).rows[0].prompt == prompt
 
 
 def test_a_backslash_before_u0000_is_plain_text(read: Reading) -> None:

@@ -69,7 +69,7 @@ def test_a_single_column_is_the_prompt_whatever_its_name(read: Reading) -> None:
 
 
 def test_empty_cells_are_absent_but_an_empty_prompt_is_a_prompt(read: Reading) -> None:
-    (row,) = read("prompt,custom_id,n,metadata,topic\n,,,,\n", "p.csv").rows
+    (row,) = read('prompt,custom_id,n,metadata,topic\n"",,,,\n', "p.csv").rows
     assert (row.prompt, row.custom_id, row.settings, row.metadata) == ("", None, None, None)
 
 
@@ -107,6 +107,35 @@ def test_a_quote_left_open_is_told_by_the_line_that_opens_it(read: Reading) -> N
     assert found.raw == [b'"open,1\nlost,1']
     with pytest.raises(UsageError, match=r"p\.csv: line 2: the record that starts here is over 1 MB; close a quote"):
         read('prompt,n\n"open,1\n' + "lost,1\n" * 200_000, "p.csv")
+
+
+def test_after_a_broken_quote_that_may_run_on_nobody_guesses_where_the_next_prompt_begins(read: Reading) -> None:
+    for tail in ('there" and left",1', 'there\nand left",1', 'there\nand\nleft",1\n"good",2'):
+        with pytest.raises(
+            UsageError, match=r"p\.csv: line 3: goes on after a closing quote, and nobody can tell where"
+        ):
+            read(f'prompt,n\ngood,1\n"He said "hi\n{tail}\n', "p.csv")
+    for good in ("good,2", '"good",2', 'good,"2"'):
+        found = read(f'prompt,n\n"He said "hi" there",1\n{good}\n', "p.csv")
+        assert [row.prompt for row in found.rows] == ["good"] and found.told.startswith("line 2: goes on after")
+    assert len(read("prompt,n\n" + '"a"b,1\ngood,1\n' * 20_000, "p.csv").rows) == 20_000
+    assert read('prompt,n\ngood,1\n"He said "hi\n', "p.csv").told.startswith("line 3: goes on after")
+
+
+@pytest.mark.parametrize("line", [",,", " , ,\t", ",,\r"])
+def test_a_row_of_nothing_but_commas_is_told_and_no_unconditional_prompt(read: Reading, line: str) -> None:
+    found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv")
+    assert found.told == 'line 3: holds nothing but commas; remove it, or write "" as the prompt for text from nothing'
+    assert [row.prompt for row in found.rows] == ["good", ""]
+
+
+def test_an_infinity_in_parquet_is_told_and_not_taken_for_nothing(read: Reading) -> None:
+    infinite = float("inf")
+    columns = {"prompt": ["a", "b", "c", "d"], "temperature": [infinite, None, 0.5, float("nan")]}
+    found = read(parquet(columns | {"many": [[], [-infinite], [1.0], []]}), "p.parquet")
+    assert [row.prompt for row in found.rows] == ["c", "d"]
+    assert found.told.startswith("line 1: temperature: is infinite, which JSON cannot say; leave it empty")
+    assert "line 2: many: is infinite" in found.told
 
 
 def test_a_long_cell_is_read(read: Reading) -> None:

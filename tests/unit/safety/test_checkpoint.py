@@ -140,6 +140,31 @@ def test_a_planted_pickle_is_refused_and_never_runs(tiny: Path, tmp_path: Path) 
     assert not trace.exists()
 
 
+def test_a_classifiers_own_code_and_pickles_beside_it_are_never_run(tiny: Path, tmp_path: Path) -> None:
+    expected = load_classifier(str(tiny)).score(["you are awful"])
+    folder, trace = tiny.with_suffix(""), tmp_path / "ran"
+    (folder / "own.py").write_text(f"open({str(trace)!r}, 'w')\nclass Own: pass\n")
+    for name in ("config.json", "tokenizer_config.json"):
+        said = json.loads((folder / name).read_text()) if (folder / name).exists() else {}
+        names = {
+            "AutoConfig": "own.Own",
+            "AutoTokenizer": ["own.Own", None],
+            "AutoModelForSequenceClassification": "own.Own",
+        }
+        (folder / name).write_text(json.dumps(said | {"auto_map": names}))
+    for name in ("pytorch_model.bin", "training_args.bin", "tokenizer.pkl"):
+        (folder / name).write_bytes(pickle.dumps(_Planted(trace)))
+    assert load_classifier(str(tiny)).score(["you are awful"]) == expected
+    assert not trace.exists()
+
+
+def test_kernels_that_a_classifiers_configuration_names_are_never_fetched(tiny: Path) -> None:
+    config = tiny.with_suffix("") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "someone/kernel"}))
+    with pytest.raises(ModelUnavailable, match="names code to fetch and run"):
+        load_classifier(str(tiny))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half an archive", b"\x80\x04N.", None])
 def test_a_file_that_is_no_checkpoint_is_named(tiny: Path, content: bytes | None) -> None:
     tiny.write_bytes(tiny.read_bytes()[:-5000] if content is None else content)
