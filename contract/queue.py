@@ -77,6 +77,9 @@ def make_app(where: Settings) -> Celery:
 app = make_app(settings())
 
 
+REQUEST_HINT = re.compile(r"request-[0-9]{1,18}")
+
+
 def request_hint(request_id: int) -> str:
     """How a score message names a score request: an edited text to score, or words to mark."""
     return f"request-{request_id}"

@@ -114,14 +114,12 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
 def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
-    from celery.worker.control import Panel
+
+    from worker.broker import install
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
-    # Anyone who reaches Redis can send control messages. Those that only look are answered; none may stop the work.
-    for name, about in list(Panel.meta.items()):
-        if about.type != "inspect":
-            Panel.data.pop(name, None)
+    install()
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]
