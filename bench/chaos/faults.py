@@ -46,7 +46,8 @@ class Faults:
 
         Args:
             point: one of POINTS.
-            action: a signal's name, which the process sends itself; `raise`; or `sleep`.
+            action: a signal's name, which the process sends itself; `raise`; `sleep`; `hold-the-gil`, which is a
+                sleep that lets no other thread run; or `eat-memory`, which goes on until the kernel ends the process.
             argument: the exception's name (a built-in, or torch.OutOfMemoryError), or the seconds to sleep.
             skip: times that a process may pass the point unharmed.
         """

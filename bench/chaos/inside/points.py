@@ -6,6 +6,7 @@ tells what it may hold. Of all the processes that pass the point, the one that t
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.abc
 import importlib.util
@@ -47,6 +48,9 @@ MID_SCORE = "mid-score"
 
 RAISES, KILLS = "MADE-TO-RAISE", "MADE-TO-KILL"
 """What a prompt says that fails by itself, or takes its process down."""
+
+EATEN_BYTES = 2**24
+"""What a process takes at a time that eats memory until the kernel ends it."""
 
 TOKENS, COMPLETIONS, SAVED = range(3)
 COUNTERS = 3
@@ -92,6 +96,12 @@ class Faults:
             raise _exception(fault["argument"])
         if fault["action"] == "sleep":
             time.sleep(float(fault["argument"]))
+        elif fault["action"] == "hold-the-gil":
+            ctypes.PyDLL(None).sleep(int(fault["argument"]))  # unlike CDLL, it keeps Python's global lock
+        elif fault["action"] == "eat-memory":
+            hoard = []
+            while True:
+                hoard.append(b"x" * EATEN_BYTES)
         else:
             os.kill(os.getpid(), getattr(signal, fault["action"]))
             time.sleep(0.05)  # a signal reaches the process a moment later
