@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import secrets
 import shlex
+import signal
 import sys
 from datetime import UTC, datetime
 
@@ -19,6 +20,7 @@ from bench.chaos.trial import DATABASES, Row, Trial
 def main() -> int:
     """Runs what was asked for. Returns 1 where something did not hold."""
     asked = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
     rows = all_rows()
     of, done = results.commit(), results.read()
     held = True

@@ -85,10 +85,14 @@ class Trial:
     def submit(self, file: PromptFile, *words: str, undisturbed: bool = True) -> int:
         """Submits a file to be disturbed, once it has run undisturbed on the same workers. Returns the job's id."""
         seed = self.random.getrandbits(40)
-        calm = self.run_undisturbed(file, seed, *words) if undisturbed else None
+        if undisturbed:
+            return self.submit_beside(self.run_undisturbed(file, seed, *words), file, seed, *words)
+        return self.stack.submit(file, seed, *words)
+
+    def submit_beside(self, calm: Undisturbed, file: PromptFile, seed: int, *words: str) -> int:
+        """Submits a file to be disturbed whose undisturbed run is known. Returns the job's id."""
         job = self.stack.submit(file, seed, *words)
-        if calm is not None:
-            self._undisturbed[job] = calm
+        self._undisturbed[job] = calm
         return job
 
     def run_undisturbed(self, file: PromptFile, seed: int, *words: str) -> Undisturbed:
@@ -129,6 +133,12 @@ class Trial:
             return ""
         return str(status)
 
+    def cancelled(self, job: int) -> int:
+        """Prompts of a job that are cancelled."""
+        query = "SELECT count(*) FROM prompts WHERE job_id = ? AND status = ?"
+        ((count,),) = self.stack.sql.query(query, [job, "cancelled"])
+        return int(count)
+
     def until_over(self, job: int, seconds: float = FINISH_SECONDS, workers: int = 0) -> None:
         """Waits until a job is over, and keeps so many workers alive meanwhile.
 
@@ -150,6 +160,7 @@ class Trial:
         cancelled: Collection[int] = (),
         statuses: Collection[str] = oracle.SETTLED_JOBS,
         leases: bool = True,
+        ended: bool = True,
         scored: bool = True,
     ) -> None:
         """Has the oracle look at everything that the ledger says was acknowledged."""
@@ -159,6 +170,7 @@ class Trial:
             cancelled=cancelled,
             statuses=statuses,
             lease_seconds=float(self.row.environment.get("INKMILL_LEASE_SECONDS", LEASE_SECONDS)) if leases else None,
+            ended=ended,
             scored=scored,
         )
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
