@@ -97,6 +97,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
+    runtime.watchdog.arm()
     runtime.start()
     Sweeper(runtime).start()
     _consume(runtime, [generate_queue(said.model), *map(score_queue, offered)])
