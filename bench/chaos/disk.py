@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,12 +47,14 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[SmallDisk]:
-    """Mounts one over `folder`, which is made where it is missing, and takes it away at the end with all it holds."""
-    folder.mkdir(parents=True, exist_ok=True)
-    options = f"size={megabytes}m,mode=755"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "inkmill-chaos", str(folder)], check=True)
-    try:
-        yield SmallDisk(folder)
-    finally:
-        # Lazily: a process that is just ending may still hold a file.
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    """Mounts one over `folder`, with what is in there, and takes it away at the end with all that it holds then."""
+    with tempfile.TemporaryDirectory(prefix="inkmill-chaos-disk-") as name:
+        subprocess.run(["cp", "-a", f"{folder}/.", name], check=True)
+        options = f"size={megabytes}m"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "inkmill-chaos", str(folder)], check=True)
+        try:
+            subprocess.run(["cp", "-a", f"{name}/.", str(folder)], check=True)
+            yield SmallDisk(folder)
+        finally:
+            # Lazily: a process that is just ending may still hold a file.
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -31,9 +31,15 @@ class SwallowingProxy:
         """From now on nothing comes through, and nobody is told."""
         self._swallows.set()
 
-    def let_through(self) -> None:
-        """New connections work again; those that lost bytes are cut, as nothing else mends them."""
+    def let_through(self, *, cut: bool = True) -> None:
+        """New connections work again.
+
+        Args:
+            cut: end those that lost bytes. Otherwise they stay as they are, dead, and nobody is told.
+        """
         self._swallows.clear()
+        if not cut:
+            return
         with self._lock:
             hurt = [pair for pair in self._connections if pair.hurt]
         for pair in hurt:

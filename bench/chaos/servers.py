@@ -14,7 +14,9 @@ import subprocess
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -90,6 +92,7 @@ class PostgresServer:
         self.folder.chmod(0o755)
         self._binaries, self._data = _binaries(), self.folder / "data"
         self.port, self.password = free_port(), secrets.token_urlsafe(12)
+        self.environment: dict[str, str] = {}  # laid over this process' own at the next start
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _other_user(self._data)
         secret = self.folder / "password"
@@ -136,7 +139,13 @@ class PostgresServer:
         ]
         with (self.folder / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(
-                list(map(str, words)), stdout=log, stderr=log, start_new_session=True, user=self._user, cwd="/"
+                list(map(str, words)),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                user=self._user,
+                cwd="/",
+                env=os.environ | self.environment,
             )
 
     def _ping(self) -> None:
@@ -169,15 +178,39 @@ class PostgresServer:
                 process.kill()
             self._process.wait()
 
-    def stop(self) -> None:
-        """Ends it and removes its data."""
+    def kill_backend(self, random: Random) -> bool:
+        """kill -9 on a process that serves a client; the server then starts over. Returns whether there was one."""
+        serving = [child for child in psutil.Process(self.pid).children() if _serves(child)]
+        if serving:
+            with suppress(psutil.NoSuchProcess):
+                random.choice(serving).kill()
+        return bool(serving)
+
+    def until_answers(self) -> None:
+        """Waits until it lets clients in again."""
+        _until_answers("PostgreSQL", self._ping, self._process)
+
+    def halt(self) -> None:
+        """Ends it in order; its data stay."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)  # a fast shutdown
             try:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.crash()
+
+    def stop(self) -> None:
+        """Ends it and removes its data."""
+        self.halt()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _serves(process: psutil.Process) -> bool:
+    """As its title says: "postgres: USER DATABASE ADDRESS(PORT) STATE"."""
+    try:
+        return process.cmdline()[0].startswith("postgres: inkmill ")
+    except (psutil.Error, IndexError):
+        return False
 
 
 def _binaries() -> Path:
