@@ -43,5 +43,7 @@ def attack(
         progress(traceback.format_exc())
         progress(stack.logs())
         trial.checks.append(Check("the row ran to its end", False, f"{type(error).__name__}: {error}".splitlines()[0]))
+    for line, count in stack.errors().most_common(10):
+        progress(f"  in the workers' logs {count} times: {line}")
     trial.seconds_taken = time.monotonic() - started
     return trial

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +30,8 @@ INKMILL = [sys.executable, "-m", "inkmill"]
 LEASE_SECONDS, SWEEP_SECONDS, GRACE_SECONDS = 2.0, 1.0, 15.0
 READY_SECONDS = 180.0
 COMMAND_SECONDS = 280.0
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
+"""The line that ends a traceback."""
 
 
 @dataclass
@@ -186,6 +190,17 @@ class Stack:
         for worker in self.workers:
             worker.parent.wait()
         self.workers = []
+
+    def errors(self) -> Counter[str]:
+        """What the workers' logs say of exceptions: the last line of each traceback, and how often it stands there."""
+        found: Counter[str] = Counter()
+        for path in (self.folder / "logs").glob("*.log"):
+            inside = False
+            for line in path.read_text(errors="replace").splitlines():
+                if inside and EXCEPTION.match(line):
+                    found[line[:200]] += 1
+                inside = line.startswith("Traceback") or (inside and not EXCEPTION.match(line))
+        return found
 
     def logs(self, characters: int = 3000) -> str:
         """The end of each worker's log."""
