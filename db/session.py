@@ -235,7 +235,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql_engine(url: str, timeout: float) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
@@ -250,6 +250,14 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
         },
         **_json_options(),
     )
+
+    def connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
+        from db.silence import AttentiveConnection  # loads psycopg, which SQLite does without
+
+        return AttentiveConnection.to(timeout / 2, *words, **options)
+
+    event.listen(engine, "do_connect", connect)
+    return engine
 
 
 def _json_options() -> dict[str, Any]:

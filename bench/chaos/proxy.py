@@ -1,4 +1,4 @@
-"""A TCP proxy that can stop answering: it still accepts, still reads, and lets nothing through in either direction."""
+"""A proxy that can stop answering: it still accepts, still reads, and lets nothing through in either direction."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ READ_BYTES = 65536
 
 
 class SwallowingProxy:
-    """A proxy before one server of the loopback; every connection has a thread of its own."""
+    """A port of the loopback before one server; every connection has a thread of its own."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int | str) -> None:
         """
         Args:
-            target: the server's port.
+            target: the server's port, or the path of its Unix socket.
         """
         self.port, self._target = free_port(), target
         self._swallows = threading.Event()
@@ -30,6 +30,12 @@ class SwallowingProxy:
     def swallow(self) -> None:
         """From now on nothing comes through, and nobody is told."""
         self._swallows.set()
+
+    def hurt_all(self) -> None:
+        """No connection that is open now will ever get an answer again."""
+        with self._lock:
+            for pair in self._connections:
+                pair.hurt = True
 
     def let_through(self, *, cut: bool = True) -> None:
         """New connections work again.
@@ -80,10 +86,10 @@ class _Pair:
         self._server: socket.socket | None = None
         self.hurt = False  # bytes were swallowed
 
-    def run(self, target: int) -> None:
+    def run(self, target: int | str) -> None:
         with suppress(OSError, ValueError):
             if not self._swallows.is_set():
-                self._server = socket.create_connection(("127.0.0.1", target), timeout=5)
+                self._server = _connected(target)
             else:
                 self.hurt = True
             ends = [end for end in (self._client, self._server) if end is not None]
@@ -109,3 +115,11 @@ class _Pair:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
                 end.close()
+
+
+def _connected(target: int | str) -> socket.socket:
+    if isinstance(target, int):
+        return socket.create_connection(("127.0.0.1", target), timeout=5)
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(target)
+    return server

@@ -20,7 +20,7 @@ RETURN_SECONDS = 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(20_000, 1500))
+    load = Load(trial, trial.size(6000, 1500))
     sign = trial.stack.folder / "executed"
     forger = Forger(trial.stack.redis.client(), trial.random, sign)
     _lose(trial, load, forger, trial.size(30, 3))

@@ -15,7 +15,7 @@ ENGINE, SCORER = "before-generate-step", "before-score-group"
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(20_000, 2000))
+    load = Load(trial, trial.size(6000, 2000))
     _torch(trial, load, trial.size(40, 3))
     if can_limit():
         with memory_limit(LIMIT_MB) as limit:

@@ -26,7 +26,7 @@ def attack(trial: Trial) -> None:
     with ExitStack() as disks:
         places = _small_disks(trial, disks)
         log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
-        load = Load(trial, trial.size(15_000, 1500))
+        load = Load(trial, trial.size(6000, 1500))
         for _ in range(trial.size(3, 1)):
             for name, disk in places.items():
                 _fill(trial, load, name, disk)

@@ -25,7 +25,7 @@ def attack(trial: Trial) -> None:
         trial.stack.postgres.halt()
         trial.stack.postgres.environment |= clock.environment
         trial.stack.postgres.start()
-    load = Load(trial, trial.size(15_000, 1500))
+    load = Load(trial, trial.size(6000, 1500))
     seen = []
     for offset in [HOUR, 0, -HOUR, 0] * trial.size(4, 1):
         load.during(trial.random.uniform(1, 4))

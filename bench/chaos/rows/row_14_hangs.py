@@ -18,7 +18,7 @@ LIMITS = {"sleep": STEP_SECONDS, "hold-the-gil": 2 * STEP_SECONDS}
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(20_000, 1500))
+    load = Load(trial, trial.size(6000, 1500))
     noticed: dict[str, list[float]] = {action: [] for action in LIMITS}
     times = trial.size(12, 2)
     for number in range(times):
