@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +63,8 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             if self._armed:
-                faulthandler.dump_traceback_later(2 * self._limit, exit=True)
+                # The real standard error: Celery puts a stand-in for loggers in its place.
+                faulthandler.dump_traceback_later(2 * self._limit, exit=True, file=sys.__stderr__)
             time.sleep(min(1.0, self._limit / 4))
             name = self.overdue()
             if name is not None:

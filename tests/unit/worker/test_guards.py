@@ -92,6 +92,21 @@ with watchdog.step("engine"):
     assert "Timeout" in done.stderr  # and what every thread was doing
 
 
+def test_a_process_whose_standard_error_celery_replaced_lives_on() -> None:
+    living = """
+import io, sys, time
+from worker.watchdog import Watchdog
+watchdog = Watchdog(0.4)
+watchdog.arm()
+watchdog.start()
+time.sleep(0.05)
+sys.stderr = io.StringIO()  # without a file's number, as Celery's stand-in
+time.sleep(2.0)  # longer than twice the limit, which no step reached
+"""
+    done = subprocess.run([sys.executable, "-c", living], capture_output=True, text=True, timeout=40)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_steps_that_end_or_give_signs_of_life_are_no_hang() -> None:
     watchdog = Watchdog(0.3, lambda status: None)
     with watchdog.step("scorer"):
