@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 import structlog
 
 HANG_EXIT = 75
+STANDARD_ERROR = 2
 log = structlog.get_logger()
 
 
@@ -63,8 +63,8 @@ class Watchdog:
     def _watch(self) -> None:
         while True:
             if self._armed:
-                # The real standard error: Celery puts a stand-in for loggers in its place.
-                faulthandler.dump_traceback_later(2 * self._limit, exit=True, file=sys.__stderr__)
+                # By its number: Celery puts a stand-in in the place of sys.stderr.
+                faulthandler.dump_traceback_later(2 * self._limit, exit=True, file=STANDARD_ERROR)
             time.sleep(min(1.0, self._limit / 4))
             name = self.overdue()
             if name is not None:
