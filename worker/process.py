@@ -150,7 +150,7 @@ class WorkerProcess:
             self._kept_at = time.monotonic()
             try:
                 self._keep()
-            except InkmillError as error:
+            except (InkmillError, OSError) as error:  # no room on the disk, say
                 log.warning("what the worker needs is away", error=str(error))
 
     def _rest(self, seconds: float) -> None:
