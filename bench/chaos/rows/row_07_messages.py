@@ -29,6 +29,7 @@ def attack(trial: Trial) -> None:
     trial.figure("copies delivered", counted[0])
     children = _children(trial)
     _plant(trial, load, forger)
+    _spoil(trial, load)
     load.finish()
     trial.check("no process ended over a message", _children(trial) == children)
     trial.check("nothing that was planted was executed", not sign.exists())
@@ -60,6 +61,21 @@ def _plant(trial: Trial, load: Load, forger: Forger) -> None:
     deadline = time.monotonic() + 120
     while forger.queues() and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def _spoil(trial: Trial, load: Load) -> None:
+    """What should be a list is a text for a while: Redis answers every command about it with an error."""
+    client = trial.stack.redis.client()
+    load.keep()
+    load.more()
+    for queue in QUEUES:
+        client.set(queue, "no list")
+    time.sleep(trial.size(20, 3))
+    client.delete(*QUEUES)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.check(
+        f"work goes on within {RETURN_SECONDS:.0f} s of a spoilt queue", wait <= RETURN_SECONDS, f"{wait:.1f} s"
+    )
 
 
 @contextmanager

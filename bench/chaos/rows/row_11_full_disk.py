@@ -26,10 +26,12 @@ def attack(trial: Trial) -> None:
     with ExitStack() as disks:
         places = _small_disks(trial, disks)
         log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
+        redis = _redis_disk(trial, disks)
         load = Load(trial, trial.size(6000, 1500))
         for _ in range(trial.size(3, 1)):
             for name, disk in places.items():
                 _fill(trial, load, name, disk)
+            _fill_redis(trial, load, redis)
             _fill_log(trial, load, log)
         load.finish()
         load.judge()
@@ -62,6 +64,29 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     wait = load.seconds_until_progress(2 * RETURN_SECONDS)
     trial.figure(f"{name}: goes on after, s", wait)
     trial.check(f"{name}: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
+
+
+def _redis_disk(trial: Trial, disks: ExitStack) -> SmallDisk:
+    trial.stack.redis.kill()
+    disk = disks.enter_context(small_disk(trial.stack.redis.folder, 20))
+    disks.callback(trial.stack.redis.kill)
+    trial.stack.redis.start()
+    return disk
+
+
+def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
+    """Redis, whose append-only file has no room, answers every change with an error."""
+    load.keep()
+    load.more()
+    before = _children(trial)
+    disk.fill()
+    time.sleep(FULL_SECONDS if not trial.short else 4)
+    trial.check("Redis: full, no worker ends", _children(trial) == before)
+    disk.free()
+    load.keep()
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.figure("Redis: goes on after, s", wait)
+    trial.check(f"Redis: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
 
 
 def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
@@ -98,7 +123,7 @@ def _said(trial: Trial) -> int:
 
 ROW = Row(
     number=11,
-    fault="the disk full under the database, its WAL, the log, three times each; then freed",
+    fault="the disk full under the database, its WAL, Redis, the log, three times each; then freed",
     promise="the worker pauses and says so, resumes by itself; 0 lost, 0 double",
     attack=attack,
     note="a tmpfs of 400 MB; with SQLite, database and WAL lie in one folder",
