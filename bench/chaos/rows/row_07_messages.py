@@ -20,12 +20,12 @@ RETURN_SECONDS = 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 1500))
+    load = Load(trial, trial.size(6000, 3000))
     sign = trial.stack.folder / "executed"
     forger = Forger(trial.stack.redis.client(), trial.random, sign)
-    _lose(trial, load, forger, trial.size(30, 3))
+    _lose(trial, load, forger, trial.size(30, 2))
     with _again_and_again(lambda: forger.repeat(DELIVERIES)) as counted:
-        load.during(trial.size(45, 3))
+        load.during(trial.size(45, 2))
     trial.figure("copies delivered", counted[0])
     children = _children(trial)
     _plant(trial, load, forger)
