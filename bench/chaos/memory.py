@@ -6,11 +6,13 @@ Where there is none that may be written, the kernel's OOM kill cannot be made wi
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup/memory")
+LEAVE_SECONDS = 20.0
 
 
 def _own() -> Path | None:
@@ -61,7 +63,20 @@ def memory_limit(megabytes: int) -> Iterator[MemoryLimit]:
         (folder / "memory.limit_in_bytes").write_text(str(megabytes * 2**20))
         yield MemoryLimit(folder)
     finally:
+        _leave(folder, own)
+
+
+def _leave(folder: Path, own: Path) -> None:
+    """Takes a control group away; a process may just be starting or ending in it."""
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while True:
         for pid in (folder / "cgroup.procs").read_text().split():
             with suppress(OSError):
                 (own / "cgroup.procs").write_text(pid)
-        folder.rmdir()
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)

@@ -16,10 +16,10 @@ ENGINE, SCORER = "before-generate-step", "before-score-group"
 
 def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(6000, 2000))
-    _torch(trial, load, trial.size(40, 3))
+    _torch(trial, load, trial.size(25, 3))
     if can_limit():
         with memory_limit(LIMIT_MB) as limit:
-            _kernel(trial, load, limit, trial.size(8, 1))
+            _kernel(trial, load, limit, trial.size(5, 1))
     else:
         trial.figure("kills by the kernel", "not made here: no control group of memory that may be written")
     load.finish()
@@ -65,7 +65,7 @@ def _kernel(trial: Trial, load: Load, limit: MemoryLimit, times: int) -> None:
 
 ROW = Row(
     number=10,
-    fault="out of memory: torch raising it at a random step, 40 times, and the kernel's OOM kill, 8 times",
+    fault="out of memory: torch raising it at a random step, 25 times, and the kernel's OOM kill, 5 times",
     promise="the slots halve and the work goes on; no innocent prompt dies",
     attack=attack,
     databases=("sqlite",),
