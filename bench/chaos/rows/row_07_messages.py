@@ -20,7 +20,7 @@ RETURN_SECONDS = 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 3000))
+    load = Load(trial, trial.size(6000, 2000), workers=trial.size(2, 1))
     sign = trial.stack.folder / "executed"
     forger = Forger(trial.stack.redis.client(), trial.random, sign)
     _lose(trial, load, forger, trial.size(30, 2))
@@ -53,7 +53,7 @@ def _plant(trial: Trial, load: Load, forger: Forger) -> None:
     kinds: tuple[Callable[[], Iterator[bytes]], ...] = (forger.forged, forger.malformed, forger.hostile)
     for _ in range(trial.size(5, 1)):
         for kind in kinds:
-            for queue in QUEUES:
+            for queue in QUEUES[: trial.size(2, 1)]:
                 load.keep()
                 pushed += forger.push(queue, kind())
         forger.command()
