@@ -102,13 +102,18 @@ class Database:
         return (OperationalError, InterfaceError, PoolTimeout, driver.OperationalError, driver.InterfaceError)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, *, unhurried: bool = False) -> Iterator[Connection]:
         """A transaction that sees one state of the database.
+
+        Args:
+            unhurried: the caller may pause between rows for as long as it likes, as an export to a pager.
 
         Raises:
             DatabaseUnreachable: where the database does not answer.
         """
         with self._translated(), self._reader.begin() as connection:
+            if unhurried and not self.sqlite:
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
     @contextmanager
@@ -125,10 +130,15 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except self._away as error:
-            if self.sqlite and not _WAITABLE.search(_cause(error)):
+        except Exception as error:
+            if not self._is_away(error):
                 raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
+
+    def _is_away(self, error: Exception) -> bool:
+        if not isinstance(error, self._away):
+            return isinstance(error, DBAPIError) and error.connection_invalidated  # the server ended the connection
+        return not self.sqlite or _WAITABLE.search(_cause(error)) is not None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -256,7 +266,14 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
 
         return AttentiveConnection.to(timeout / 2, *words, **options)
 
+    def limit_pauses(connection: Any, record: Any) -> None:
+        # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
+        # could take its batch over. No write of ours pauses for a second.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")
+        connection.commit()
+
     event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", limit_pauses)
     return engine
 
 
