@@ -96,7 +96,7 @@ def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[C
             _job_statuses(ask, acknowledged, expected.statuses),
             _batch_counters(ask),
             *([_scores(ask)] if expected.scored else []),
-            *_same_texts(ask, expected.texts),
+            *([_same_texts(ask, expected.texts)] if expected.texts else []),
         ]
         if expected.lease_seconds is not None:
             checks.append(_leases(ask, sql.sqlite, expected.lease_seconds))
@@ -223,11 +223,14 @@ def _leases(ask: Ask, sqlite: bool, seconds: float) -> Check:
     return _check("no lease is older than twice its length", wrong)
 
 
-def _same_texts(ask: Ask, texts: Mapping[int, Texts]) -> Iterable[Check]:
-    for job, undisturbed in texts.items():
-        found = texts_of(ask, job)
-        wrong = (key for key, text in found.items() if undisturbed.get(key) != text)
-        yield _check("each text equals the undisturbed run's", wrong)
+def _same_texts(ask: Ask, texts: Mapping[int, Texts]) -> Check:
+    wrong = (
+        f"{key} of job {job}"
+        for job, undisturbed in texts.items()
+        for key, text in texts_of(ask, job).items()
+        if undisturbed.get(key) != text
+    )
+    return _check("each text equals the undisturbed run's", wrong)
 
 
 def texts_of(ask: Ask, job: int) -> dict[Key, str]:

@@ -175,17 +175,18 @@ class Trial:
         )
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
             self.check(found.what, found.holds, found.found)
-        for job in self._undisturbed:
-            self._judge_status(job)
+        wrong = [f"job {job}: {said}" for job in self._undisturbed if (said := self._misstated(job))]
+        if self._undisturbed:
+            self.check("inkmill status says what the rows say", not wrong, "; ".join(wrong))
 
-    def _judge_status(self, job: int) -> None:
-        """What the command says of a job has to be what its rows say."""
+    def _misstated(self, job: int) -> str:
+        """What the command says of a job, where its rows say something else."""
         said = self.stack.status(job)
         query = "SELECT status, count(*) FROM prompts WHERE job_id = ? GROUP BY status"
         rows: dict[str, int] = dict(self.stack.sql.query(query, [job]))
         counted = {name: rows.get(name, 0) for name in ("done", "dead", "cancelled")} | {"total": sum(rows.values())}
         agree = said["prompts"] == counted and said["outputs"]["generated"] == self.stored(job)
-        self.check("inkmill status says what the rows say", agree, "" if agree else json.dumps(said["prompts"]))
+        return "" if agree else json.dumps(said["prompts"])
 
     def measure(self, job: int, watch: Watch | None = None) -> None:
         """The figures of a disturbed job: its pace beside the undisturbed one, work done twice, work taken up again."""
