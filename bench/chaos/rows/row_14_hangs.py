@@ -12,13 +12,14 @@ from bench.chaos.trial import Row, Trial
 STEP_SECONDS, SLACK_SECONDS = 4.0, 3.0
 """What a step may take in this row, and what the watchdog's own rhythm and a loaded machine add to it."""
 FOREVER = "3600"
+WORKERS = 2
 POINTS = ("before-generate-step", "before-score-group")
 LIMITS = {"sleep": STEP_SECONDS, "hold-the-gil": 2 * STEP_SECONDS}
 """What is stated: a hang that lets other threads run is seen by the watchdog, any other by a timer outside Python."""
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 1500))
+    load = Load(trial, trial.size(6000, 1500), workers=WORKERS)
     noticed: dict[str, list[float]] = {action: [] for action in LIMITS}
     times = trial.size(12, 2)
     for number in range(times):
@@ -40,6 +41,7 @@ def _hang(trial: Trial, load: Load, point: str, action: str) -> float | None:
     """Has one step hang. Returns how long its process lived on; None where nobody came by."""
     faults = trial.stack.faults
     load.keep()
+    trial.stack.until_ready(WORKERS)  # a step that a process makes while it loads is not watched
     faults.lay(point, action=action, argument=FOREVER, skip=trial.random.randint(0, 5))
     deadline = time.monotonic() + 60
     while faults.waits(point) and time.monotonic() < deadline:
