@@ -61,7 +61,7 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     trial.check(f"{name}: full, the workers say so", _said(trial) > said)
     disk.free()
     _revive(trial.stack.postgres)
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
     trial.figure(f"{name}: goes on after, s", wait)
     trial.check(f"{name}: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
 
@@ -96,7 +96,7 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     before = _children(trial)
     disk.fill()
     trial.stack.redis.client().flushall()
-    wait = load.seconds_until_progress(RETURN_SECONDS)
+    wait = load.seconds_until_progress(RETURN_SECONDS, load.keep)
     trial.stack.redis.kill()  # what is said of it has no place
     time.sleep(2)
     trial.stack.redis.start()
