@@ -15,7 +15,7 @@ WORKERS = 2
 
 
 def attack(trial: Trial) -> None:
-    stack, kills = trial.stack, trial.size(100, 4)
+    stack, kills = trial.stack, trial.size(100, 3)
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
     job = trial.submit(trial.prompts(trial.size(10_000, 2500)))

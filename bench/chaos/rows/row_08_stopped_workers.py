@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from bench.chaos.faults import Suffered
 from bench.chaos.trial import Row, Trial
 
-WORKERS = 3
-AT_ONCE = 2
+MOST_ASLEEP = 2
+"""One more worker is awake, to take over what they held."""
 POINTS = ("before-save-texts", "before-finish-generation", "before-save-scores", "before-finish-scoring")
 PATIENCE_SECONDS = 25.0
 """A process that stopped with SQLite's write lock keeps everybody from taking its work back: it is woken."""
@@ -40,8 +40,9 @@ class Tally:
 
 def attack(trial: Trial) -> None:
     stack, stops = trial.stack, trial.size(25, 2)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    workers = trial.size(MOST_ASLEEP, 1) + 1
+    stack.have_workers(workers)
+    stack.until_ready(workers)
     file, seed = trial.prompts(trial.size(3000, 1500)), trial.random.getrandbits(40)
     calm = trial.run_undisturbed(file, seed)
     job = trial.submit_beside(calm, file, seed)
@@ -49,7 +50,7 @@ def attack(trial: Trial) -> None:
     while tally.refused + tally.let_through < stops:
         if trial.job_status(job) == "completed":
             job = trial.submit_beside(calm, file, seed)
-        if not laid and len(asleep) < AT_ONCE:
+        if not laid and len(asleep) < workers - 1:
             laid = trial.random.choice(POINTS)
             stack.faults.lay(laid, action="SIGSTOP", skip=trial.random.randint(0, 2))
         if laid and not stack.faults.waits(laid):
@@ -63,7 +64,7 @@ def attack(trial: Trial) -> None:
         os.kill(one.suffered.pid, signal.SIGCONT)
     if laid:
         stack.faults.take_back(laid)
-    trial.until_over(job, workers=WORKERS)
+    trial.until_over(job, workers=workers)
     trial.figure("stale saves refused", tally.refused)
     trial.figure("woken before their work was taken back", tally.woken_early)
     through = f"{tally.let_through} went through" if tally.let_through else ""
