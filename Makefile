@@ -17,13 +17,15 @@ PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers
+.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers chaos
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
 	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
+	@echo "make chaos  workers, servers and producers killed while jobs run, for about an hour (docs/reliability.md);"
+	@echo "            ROW=4 DATABASE=sqlite SEED=7: one row of it; without ROW it goes on where it stopped"
 	@echo "make screenshots   a picture of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
 
@@ -86,6 +88,9 @@ bench-reviewing: $(VENV)/.dev
 
 bench-engine: $(VENV)/.dev
 	$(BIN)/python -m bench.engine
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m bench.chaos $(ROW:%=--row %) $(DATABASE:%=--database %) $(SEED:%=--seed %)
 
 # Each peer in an environment of its own, pinned to the last package; the converters, which need torch, in a third.
 bench-peers: $(PEERS)/openvino/.installed $(PEERS)/ctranslate2/.installed $(PEER_MODELS)

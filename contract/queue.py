@@ -58,6 +58,8 @@ def make_app(where: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # An answer such as "no room on my disk" or "that is no list" passes, like a Redis that is away.
+        broker_channel_error_retry=True,
         broker_connection_timeout=timeout,
         broker_transport_options={
             "socket_connect_timeout": timeout,
@@ -75,6 +77,9 @@ def make_app(where: Settings) -> Celery:
 
 
 app = make_app(settings())
+
+
+REQUEST_HINT = re.compile(r"request-[0-9]{1,18}")
 
 
 def request_hint(request_id: int) -> str:

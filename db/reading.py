@@ -112,7 +112,7 @@ def outputs_in_order(
     query = _query(job_id, classifier, or_(*(SELECTIONS[name] for name in only)))
     settings = _Settings(base)
     for first, last in _ranges(database, job_id):
-        with database.read() as connection:
+        with database.read(unhurried=True) as connection:
             here = query.where(Prompt.position >= first, Prompt.position < last)
             for row in connection.execute(here, execution_options={"yield_per": FETCHED_ROWS}):
                 yield _stored_output(row, settings)

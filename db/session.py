@@ -110,13 +110,18 @@ class Database:
         return (DBAPIError, PoolTimeout, driver.Error)
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, *, unhurried: bool = False) -> Iterator[Connection]:
         """A transaction that sees one state of the database.
+
+        Args:
+            unhurried: the caller may pause between rows for as long as it likes, as an export to a pager.
 
         Raises:
             DatabaseUnreachable: where the database does not answer.
         """
         with self._translated(), self._reader.begin() as connection:
+            if unhurried and not self.sqlite:
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 
     @contextmanager
@@ -135,11 +140,14 @@ class Database:
             yield
         except self._foreign as error:
             _cut(error)
-            if not isinstance(error, self._away):
-                raise
-            if self.sqlite and not _WAITABLE.search(_cause(error)):
+            if not self._is_away(error):
                 raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
+
+    def _is_away(self, error: Exception) -> bool:
+        if not isinstance(error, self._away):
+            return isinstance(error, DBAPIError) and error.connection_invalidated  # the server ended the connection
+        return not self.sqlite or _WAITABLE.search(_cause(error)) is not None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -248,7 +256,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgresql_engine(url: str, timeout: float) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
@@ -263,6 +271,21 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
         },
         **_json_options(),
     )
+
+    def connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
+        from db.silence import AttentiveConnection  # loads psycopg, which SQLite does without
+
+        return AttentiveConnection.to(timeout / 2, *words, **options)
+
+    def limit_pauses(connection: Any, record: Any) -> None:
+        # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
+        # could take its batch over. No write of ours pauses for a second.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")
+        connection.commit()
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", limit_pauses)
+    return engine
 
 
 def _json_options() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from db.session import Database, open_database
 from db.status import JobSnapshot, snapshot
 from inkmill.redis_server import answers, start_server
 from inkmill.stack import PYTHON, Stack, StackState, WantedWorker
+from worker.logs import configure
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0
@@ -76,6 +77,8 @@ class Daemon:
             except FileNotFoundError:
                 log.warning("this home is gone; ending", home=str(self._where.home))
                 return
+            except OSError as error:
+                log.warning("cannot tend the stack now; trying again", error=str(error))  # no room on the disk, say
             time.sleep(ROUND_SECONDS)
 
     def _reconciled(self, state: StackState) -> StackState:
@@ -175,6 +178,7 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 def main() -> int:
     """The daemon's entry."""
+    configure()
     return Daemon(settings()).run()
 
 

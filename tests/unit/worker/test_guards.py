@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -73,6 +75,36 @@ def test_a_step_that_hangs_ends_the_process_with_its_own_status() -> None:
     with watchdog.step("engine"):
         assert ended.wait(5)
     assert seen == [HANG_EXIT]
+
+
+def test_a_step_that_lets_no_other_thread_run_ends_the_process_too() -> None:
+    hanging = """
+import ctypes
+from worker.watchdog import Watchdog
+watchdog = Watchdog(1.0)
+watchdog.arm()
+watchdog.start()
+with watchdog.step("engine"):
+    ctypes.PyDLL(None).sleep(50)  # with Python's global lock in its hand
+"""
+    done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, timeout=40)
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr  # and what every thread was doing
+
+
+def test_a_process_whose_standard_error_celery_replaced_lives_on() -> None:
+    living = """
+import io, sys, time
+from worker.watchdog import Watchdog
+watchdog = Watchdog(0.4)
+watchdog.arm()
+watchdog.start()
+time.sleep(0.05)
+sys.stderr = io.StringIO()  # without a file's number, as Celery's stand-in
+time.sleep(2.0)  # longer than twice the limit, which no step reached
+"""
+    done = subprocess.run([sys.executable, "-c", living], capture_output=True, text=True, timeout=40)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_steps_that_end_or_give_signs_of_life_are_no_hang() -> None:

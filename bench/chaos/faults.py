@@ -1,0 +1,100 @@
+"""Faults for the named points inside the program's processes: laid out here, suffered in bench.chaos.inside."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.chaos.inside.points import COMPLETIONS, COUNTERS, FORM, FUNCTIONS, MID_SCORE, SAVED, TOKENS
+
+POINTS = (*(f"{when}-{name}" for name in FUNCTIONS for when in ("before", "inside", "after")), MID_SCORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Suffered:
+    """A fault that happened."""
+
+    name: str
+    point: str
+    pid: int
+    at: float  # seconds of time.monotonic(), which all processes share
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one process computed and saved, counted there; kill -9 does not lose it."""
+
+    worker: str  # its id
+    tokens: int
+    completions: int  # texts that were finished
+    saved: int  # texts that a save took
+
+
+class Faults:
+    """The folder through which faults reach the processes of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+
+    def lay(self, point: str, action: str = "SIGKILL", argument: str = "", skip: int = 0) -> None:
+        """The next process that passes the point suffers a fault, once.
+
+        Args:
+            point: one of POINTS.
+            action: a signal's name, which the process sends itself; `raise`; `sleep`; `hold-the-gil`, which is a
+                sleep that lets no other thread run; or `eat-memory`, which goes on until the kernel ends the process.
+            argument: the exception's name (a built-in, or torch.OutOfMemoryError), or the seconds to sleep.
+            skip: times that a process may pass the point unharmed.
+        """
+        if point not in POINTS:
+            raise ValueError(f"there is no point {point!r}")
+        part = self.folder / f"{point}.part"
+        part.write_text(json.dumps({"action": action, "argument": argument, "skip": skip}))
+        part.rename(self.folder / point)
+
+    def waits(self, point: str) -> bool:
+        """Whether nobody has suffered it yet."""
+        return (self.folder / point).exists()
+
+    def take_back(self, point: str) -> bool:
+        """Takes a fault away. Returns whether it was still there."""
+        try:
+            (self.folder / point).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def suffered(self) -> list[Suffered]:
+        """The faults that happened, the oldest first."""
+        found = []
+        for path in self.folder.glob("suffered.*"):
+            _, point, pid, at = path.name.split(".")
+            found.append(Suffered(path.name, point, int(pid), int(at) / 1e9))
+        return sorted(found, key=lambda one: one.at)
+
+    def until_suffered(self, point: str, seconds: float) -> Suffered | None:
+        """Waits until somebody suffers the fault that was laid at a point; None where nobody does in time."""
+        deadline = time.monotonic() + seconds
+        while self.waits(point):
+            if time.monotonic() > deadline and self.take_back(point):
+                return None
+            time.sleep(0.02)
+        return next(one for one in reversed(self.suffered()) if one.point == point)
+
+    def outcome(self, suffered: Suffered) -> str | None:
+        """How the call went on around which a process was stopped: `returned`, or an exception's name."""
+        path = self.folder / f"outcome.{suffered.name}"
+        return path.read_text() if path.exists() else None
+
+    def counted(self) -> Iterator[Counted]:
+        """What each process computed."""
+        for path in self.folder.glob("counters.*"):
+            numbers = [value for (value,) in struct.iter_unpack(FORM, path.read_bytes())]
+            if len(numbers) == COUNTERS:
+                worker = path.name.split(".")[2]
+                yield Counted(worker, numbers[TOKENS], numbers[COMPLETIONS], numbers[SAVED])

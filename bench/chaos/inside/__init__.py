@@ -1,0 +1,1 @@
+"""What runs inside the program's own processes: hooks around named functions, and no change of its code."""

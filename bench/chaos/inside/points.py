@@ -1,0 +1,276 @@
+"""The named points inside the program where a fault can be made to happen, and counters that a kill -9 does not lose.
+
+A fault is a file, named after its point, in the folder that INKMILL_CHAOS names; bench.chaos.faults writes it and
+tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.abc
+import importlib.util
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FUNCTIONS = {
+    "claim-generation": ("db.claims", "claim_generation"),
+    "claim-scoring": ("db.claims", "claim_scoring"),
+    "save-texts": ("db.outputs", "save_texts"),
+    "finish-generation": ("db.claims", "finish_generation"),
+    "save-scores": ("db.outputs", "save_scores"),
+    "finish-scoring": ("db.claims", "finish_scoring"),
+    "renew": ("db.claims", "renew"),
+    "release": ("db.claims", "release"),
+    "sweep": ("db.recovery", "sweep"),
+    "mark-death": ("db.recovery", "mark_death"),
+    "publish": ("celery.app.base", "Celery.send_task"),
+    "generate-step": ("worker.engine.gpt2", "GPT2.forward"),
+    "score-group": ("worker.safety.detoxify", "Classifier.score"),
+    "begin-submit": ("db.ingest", "_begin"),
+    "write-chunk": ("db.ingest", "Ingest._write_chunk"),
+    "finish-submit": ("db.ingest", "Ingest.finish"),
+    "discard": ("db.ingest", "discard"),
+}
+"""Each has three points: `before-`, `after-` (it returned something) and `inside-`: after one of its statements."""
+MID_SCORE = "mid-score"
+"""Between two mini-batches of the classifier."""
+
+RAISES, KILLS = "MADE-TO-RAISE", "MADE-TO-KILL"
+"""What a prompt says that fails by itself, or takes its process down."""
+
+EATEN_BYTES = 2**24
+"""What a process takes at a time that eats memory until the kernel ends it."""
+
+TOKENS, COMPLETIONS, SAVED = range(3)
+COUNTERS = 3
+FORM = "<Q"
+
+
+class Faults:
+    """The faults that wait in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._passed: dict[str, tuple[int, int]] = {}  # point -> which file, and how often it was passed since
+        self._lock = threading.Lock()
+
+    def here(self, point: str) -> str | None:
+        """A thread passes a point: it suffers what waits there. Returns the fault's name where it lives on."""
+        path = self._folder / point
+        try:
+            number = path.stat().st_ino
+        except OSError:
+            return None
+        with self._lock:
+            which, passed = self._passed.get(point, (0, 0))
+            passed = passed + 1 if which == number else 1
+            self._passed[point] = number, passed
+        try:
+            fault = json.loads(path.read_text())
+            if passed <= fault["skip"]:
+                return None
+            name = f"suffered.{point}.{os.getpid()}.{time.monotonic_ns()}"
+            path.rename(self._folder / name)
+        except (OSError, ValueError):
+            return None  # another process was faster
+        self._suffer(fault)
+        return name
+
+    def note(self, name: str, outcome: str) -> None:
+        """Writes down how a call ended whose fault was lived through."""
+        (self._folder / f"outcome.{name}").write_text(outcome)
+
+    def _suffer(self, fault: dict[str, Any]) -> None:
+        if fault["action"] == "raise":
+            raise _exception(fault["argument"])
+        if fault["action"] == "sleep":
+            time.sleep(float(fault["argument"]))
+        elif fault["action"] == "hold-the-gil":
+            ctypes.PyDLL(None).sleep(int(fault["argument"]))  # unlike CDLL, it keeps Python's global lock
+        elif fault["action"] == "eat-memory":
+            hoard = []
+            while True:
+                hoard.append(b"x" * EATEN_BYTES)
+        else:
+            os.kill(os.getpid(), getattr(signal, fault["action"]))
+            time.sleep(0.05)  # a signal reaches the process a moment later
+
+
+def _exception(name: str) -> Exception:
+    if name == "torch.OutOfMemoryError":
+        import torch
+
+        return torch.OutOfMemoryError("CUDA out of memory, says the chaos bench")
+    built_in: type[Exception] = getattr(__import__("builtins"), name)
+    return built_in("made by the chaos bench")
+
+
+class Counters:
+    """Numbers of this process in a file that outlives it."""
+
+    def __init__(self, path: Path) -> None:
+        size = COUNTERS * struct.calcsize(FORM)
+        path.write_bytes(bytes(size))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), size)
+
+    def add(self, which: int, count: int) -> None:
+        """Each is counted by one thread at a time."""
+        place = which * struct.calcsize(FORM)
+        struct.pack_into(FORM, self._memory, place, struct.unpack_from(FORM, self._memory, place)[0] + count)
+
+
+class Hooks:
+    """Lays the points around the program's functions as its modules are loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self._faults, self._folder = Faults(folder), folder
+        self._inside = threading.local()
+
+    def lay(self, module: ModuleType) -> None:
+        for name, (where, path) in FUNCTIONS.items():
+            if where == module.__name__:
+                self._wrap(module, path, lambda call, name=name: self._passing(name, call))  # type: ignore[misc]
+        if module.__name__ == "sqlalchemy.engine.base":
+            self._wrap(module, "Connection.execute", self._statement)
+        elif module.__name__ == "worker.engine.sequence":
+            self._count(module)
+        elif module.__name__ == "worker.safety.detoxify":
+            self._wrap(module, "Classifier.score", self._mini_batches)
+        elif module.__name__ == "worker.engine.admission":
+            self._wrap(module, "admit", _failing_prompts)
+        elif module.__name__ == "worker.engine.engine":
+            self._wrap(module, "SlotEngine.step", _deadly_prompts)
+
+    def _wrap(self, module: ModuleType, path: str, around: Callable[[Any], Any]) -> None:
+        owner: Any = module
+        *way, name = path.split(".")
+        for part in way:
+            owner = getattr(owner, part)
+        setattr(owner, name, around(getattr(owner, name)))
+
+    def _passing(self, name: str, call: Any) -> Any:
+        @functools.wraps(call)
+        def passing(*args: Any, **kwargs: Any) -> Any:
+            suffered = self._faults.here(f"before-{name}")
+            outer, self._inside.name = getattr(self._inside, "name", None), name
+            try:
+                result = call(*args, **kwargs)
+            except BaseException as error:
+                if suffered:
+                    self._faults.note(suffered, type(error).__name__)
+                raise
+            finally:
+                self._inside.name = outer
+            if suffered:
+                self._faults.note(suffered, "returned")
+            if result is not None or not name.startswith("claim"):
+                self._faults.here(f"after-{name}")
+            if name == "save-texts":
+                self._counters.add(SAVED, len(args[2]))
+            return result
+
+        return passing
+
+    def _statement(self, execute: Any) -> Any:
+        @functools.wraps(execute)
+        def executing(*args: Any, **kwargs: Any) -> Any:
+            result = execute(*args, **kwargs)
+            name = getattr(self._inside, "name", None)
+            if name is not None:
+                self._faults.here(f"inside-{name}")
+            return result
+
+        return executing
+
+    def _mini_batches(self, score: Any) -> Any:
+        @functools.wraps(score)
+        def scoring(classifier: Any, texts: Any, after_batch: Any = None) -> Any:
+            def after() -> None:
+                self._faults.here(MID_SCORE)
+                if after_batch is not None:
+                    after_batch()
+
+            return score(classifier, texts, after)
+
+        return scoring
+
+    @functools.cached_property
+    def _counters(self) -> Counters:
+        worker = sys.argv[sys.argv.index("--id") + 1] if "--id" in sys.argv else "-"
+        return Counters(self._folder / f"counters.{os.getpid()}.{worker}")
+
+    def _count(self, module: Any) -> None:
+        append, completion, counters = module.Sequence.append, module.Sequence.completion, self._counters
+
+        def appending(*args: Any, **kwargs: Any) -> Any:
+            counters.add(TOKENS, 1)
+            return append(*args, **kwargs)
+
+        def completing(sequence: Any) -> Any:
+            counters.add(COMPLETIONS, 1)
+            return completion(sequence)
+
+        module.Sequence.append, module.Sequence.completion = appending, completing
+
+
+def _failing_prompts(admit: Any) -> Any:
+    @functools.wraps(admit)
+    def admitting(request: Any, *args: Any, **kwargs: Any) -> Any:
+        if RAISES in request.prompt:
+            raise ValueError("this prompt was made to fail")
+        return admit(request, *args, **kwargs)
+
+    return admitting
+
+
+def _deadly_prompts(step: Any) -> Any:
+    @functools.wraps(step)
+    def stepping(engine: Any) -> Any:
+        if any(KILLS in row.sequence.request.prompt for row in engine._rows.values()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(engine)
+
+    return stepping
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Sees a module being loaded, lets it load, and lays the hooks."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._wanted = {module for module, _ in FUNCTIONS.values()} | {
+            "sqlalchemy.engine.base", "worker.engine.sequence", "worker.engine.admission", "worker.engine.engine"
+        }  # fmt: skip
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        if name not in self._wanted:
+            return None
+        self._wanted.discard(name)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_lay(module: ModuleType) -> None:
+            load(module)
+            self._hooks.lay(module)
+
+        spec.loader.exec_module = load_and_lay  # type: ignore[method-assign]
+        return spec
+
+
+def install(folder: str) -> None:
+    """Lays the hooks in this process. Nothing of the program is loaded for that."""
+    sys.meta_path.insert(0, Finder(Hooks(Path(folder))))

@@ -1,0 +1,73 @@
+"""Work that does not end while faults happen: the same file as one job after another, each judged like the first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from bench.chaos.trial import Trial
+
+
+class Load:
+    """Jobs beside each other or in a row, on workers that are started again where their parents died."""
+
+    def __init__(self, trial: Trial, prompts: int, *words: str, workers: int = 2) -> None:
+        """Starts the workers, runs the file undisturbed, and submits it to be disturbed.
+
+        Args:
+            words: what the command `submit` is told beside the file.
+        """
+        self._trial, self._workers, self._words = trial, workers, words
+        trial.stack.have_workers(workers)
+        trial.stack.until_ready(workers)
+        self.file, self._seed = trial.prompts(prompts), trial.random.getrandbits(40)
+        self._calm = trial.run_undisturbed(self.file, self._seed, *words)
+        self.jobs: list[int] = []
+        self.more()
+
+    def more(self) -> None:
+        """One job more."""
+        self.jobs.append(self._trial.submit_beside(self._calm, self.file, self._seed, *self._words))
+
+    def keep(self) -> None:
+        """Sees to it that workers are there, and work for them. The database has to answer now."""
+        self._trial.stack.have_workers(self._workers)
+        if self._trial.job_status(self.jobs[-1]) == "completed":
+            self.more()
+
+    def during(self, seconds: float) -> None:
+        """Lets so much time pass under load."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.keep()
+            time.sleep(min(0.2, max(0.0, end - time.monotonic())))
+
+    def stored(self) -> int:
+        """Texts of all of its jobs; what the database said last, where it does not answer now."""
+        return sum(max(0, self._trial.stored(job)) for job in self.jobs)
+
+    def seconds_until_progress(self, patience: float, meanwhile: Callable[[], object] = lambda: None) -> float:
+        """How long it takes until another text is stored; infinite where none is within `patience` seconds."""
+        before, start = self.stored(), time.monotonic()
+        while time.monotonic() - start < patience:
+            meanwhile()
+            if self.stored() > before:
+                return time.monotonic() - start
+            time.sleep(0.1)
+        return float("inf")
+
+    def finish(self) -> None:
+        """Waits until all of it is over."""
+        for job in self.jobs:
+            self._trial.until_over(job, workers=self._workers)
+
+    def judge(self, *, clock: bool = True) -> None:
+        """The figures of the first disturbed job, and the oracle.
+
+        Args:
+            clock: whether the database's clock is to be trusted.
+        """
+        if clock:
+            self._trial.measure(self.jobs[0])
+        self._trial.figure("texts stored under faults", self.stored())
+        self._trial.judge(leases=clock)

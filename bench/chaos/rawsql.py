@@ -1,0 +1,65 @@
+"""The program's tables, read with SQL of our own: nothing of `db/` is asked, so nothing of it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+try:
+    # The library that the program writes with: older ones have a known fault with a WAL that starts anew.
+    from pysqlite3 import dbapi2 as sqlite3
+except ImportError:
+    import sqlite3
+
+Row = tuple[Any, ...]
+CONNECT_SECONDS = 5
+
+
+class RawSql:
+    """A database that the program works on. Each call opens a connection of its own: servers die here."""
+
+    def __init__(self, url: str) -> None:
+        """
+        Args:
+            url: sqlite:///PATH or postgresql://…
+        """
+        self.url = url
+
+    @property
+    def sqlite(self) -> bool:
+        return self.url.startswith("sqlite:")
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+        """The rows of one SELECT, which marks its values with `?`.
+
+        Raises:
+            Exception: the driver's, where the database does not answer.
+        """
+        with closing(self.connect()) as connection:
+            return run(connection, statement, values)
+
+    def execute(self, *statements: str) -> None:
+        """Changes the database, in one transaction: only for what watches, never for what is watched."""
+        with closing(self.connect(writable=True)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+
+    def connect(self, *, writable: bool = False) -> Any:
+        """A connection for many queries; the caller closes it."""
+        if self.sqlite:
+            path = self.url.removeprefix("sqlite:///")
+            mode = "rw" if writable else "ro"
+            return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=30)
+        import psycopg
+
+        connection = psycopg.connect(self.url, connect_timeout=CONNECT_SECONDS)
+        connection.autocommit = not writable
+        return connection
+
+
+def run(connection: Any, statement: str, values: Sequence[Any] = ()) -> list[Row]:
+    """The rows of one SELECT on a connection of `RawSql.connect`."""
+    marks = statement if "psycopg" not in type(connection).__module__ else statement.replace("?", "%s")
+    return [tuple(row) for row in connection.execute(marks, tuple(values)).fetchall()]

@@ -1,0 +1,93 @@
+"""What runs have found: a file of lines in git, and the table that docs/reliability.md shows of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.chaos.trial import Row
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).with_name("results.jsonl")
+DOCUMENT = ROOT / "docs" / "reliability.md"
+START, END = "<!-- chaos -->", "<!-- /chaos -->"
+PRODUCT = ("contract", "db", "producer", "review", "worker", "inkmill")
+"""The rooms of the program: what a result is a result of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One row's run in the long form."""
+
+    row: int
+    database: str
+    passed: bool
+    failed: list[str]  # checks that did not hold
+    checks: int
+    figures: dict[str, Any]
+    seed: int
+    commit: str
+    date: str
+    seconds: float
+    command: str
+
+
+def commit() -> str:
+    """The last commit that changed the program, with a + where it was changed since."""
+    said = _git("log", "-1", "--format=%h", "--", *PRODUCT)
+    return said + ("+" if _git("status", "--porcelain", "--", *PRODUCT) else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def read() -> list[Result]:
+    """Every result, the oldest first."""
+    if not RESULTS.exists():
+        return []
+    return [Result(**json.loads(line)) for line in RESULTS.read_text().splitlines()]
+
+
+def append(result: Result) -> None:
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
+
+
+def has(results: Iterable[Result], row: int, database: str, of: str) -> bool:
+    """Whether a row held on a database at that commit."""
+    return any((r.row, r.database, r.commit, r.passed) == (row, database, of, True) for r in results)
+
+
+def write_table(rows: Sequence[Row], results: Sequence[Result]) -> None:
+    """Puts the newest result of each row on each database between the two markers of the document."""
+    newest = {(result.row, result.database): result for result in results}
+    lines = [
+        "| # | fault | must hold | database | | figures | seed, commit, date, time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for database in row.databases:
+            lines.append(_line(row, database, newest.get((row.number, database))))
+    text = DOCUMENT.read_text()
+    before, rest = text.split(START, 1)
+    _, after = rest.split(END, 1)
+    DOCUMENT.write_text(before + START + "\n" + "\n".join(lines) + "\n" + END + after)
+
+
+def _line(row: Row, database: str, result: Result | None) -> str:
+    fault = row.fault + (f" ({row.note})" if row.note else "")
+    start = f"| {row.number} | {fault} | {row.promise} | {database} |"
+    if result is None:
+        return f"{start} not run | | |"
+    holds = "holds" if result.passed else "**does not hold**: " + "; ".join(result.failed)
+    figures = "; ".join(f"{name} {_number(value)}" for name, value in result.figures.items())
+    return f"{start} {holds} | {figures} | {result.seed}, {result.commit}, {result.date}, {result.seconds:.0f} s |"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else f"{value}"

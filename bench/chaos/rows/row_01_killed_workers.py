@@ -1,0 +1,70 @@
+"""Row 1: workers killed at random, the process that holds the model, its parent, or both at once."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import psutil
+
+from bench.chaos.stack import Worker, worker_id
+from bench.chaos.trial import Row, Trial
+from bench.chaos.watch import Watch
+
+WORKERS = 2
+
+
+def attack(trial: Trial) -> None:
+    stack, kills = trial.stack, trial.size(100, 3)
+    stack.have_workers(WORKERS)
+    stack.until_ready(WORKERS)
+    job = trial.submit(trial.prompts(trial.size(10_000, 2500)))
+    with Watch(stack.sql) as watch:
+        done = kill_at_random(trial, watch, job, kills)
+        trial.until_over(job, workers=WORKERS)
+    trial.check(f"{kills} kills while the job ran", done == kills, f"{done}" if done != kills else "")
+    trial.measure(job, watch)
+    trial.judge()
+
+
+def kill_at_random(trial: Trial, watch: Watch, job: int, kills: int) -> int:
+    """Kills workers that hold work, at moments drawn from all of the job's progress. Returns how many were killed."""
+    stack, done = trial.stack, 0
+    moments = sorted(trial.random.uniform(0, 0.95) for _ in range(kills))
+    while done < kills and trial.job_status(job) not in ("completed", "cancelled"):
+        stack.have_workers(WORKERS)
+        holding = [worker for worker in stack.workers if holds_work(worker, watch)]
+        if holding and trial.progressed(job) >= moments[done]:
+            done += kill(trial, trial.random.choice(holding), watch)
+        else:
+            time.sleep(0.01)
+    return done
+
+
+def holds_work(worker: Worker, watch: Watch) -> bool:
+    child = worker.child
+    return child is not None and (worker_id(child) or "") in watch.held()
+
+
+def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
+    """kill -9 on a worker's child, its parent, or both. Returns whether there was one left to kill."""
+    child, what = worker.child, trial.random.choice(("child", "parent", "both"))
+    if child is None:
+        return False
+    name = worker_id(child) or ""
+    with suppress(psutil.NoSuchProcess):
+        if what != "child":
+            worker.parent.kill()
+        if what != "parent":
+            child.kill()
+            watch.died(name)
+    trial.figures[f"killed: {what}"] = int(trial.figures.get(f"killed: {what}", 0)) + 1
+    return True
+
+
+ROW = Row(
+    number=1,
+    fault="10,000 prompts, 100 `kill -9` of workers at random: the process with the model, its parent, or both",
+    promise="0 lost, 0 double",
+    attack=attack,
+)

@@ -1,0 +1,111 @@
+"""Row 2: a worker kills itself at every named point of its work, between the statements of each save too."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from bench.chaos.faults import Suffered
+from bench.chaos.inside.points import MID_SCORE
+from bench.chaos.stack import Worker, worker_id
+from bench.chaos.trial import Row, Trial
+from bench.chaos.watch import Watch
+
+WORKERS = 2
+POINTS = {
+    "after-claim-generation": 0,
+    "before-generate-step": 40,
+    **{f"{when}-save-texts": 6 for when in ("before", "inside", "after")},
+    **{f"{when}-finish-generation": 0 for when in ("before", "after")},
+    "inside-finish-generation": 3,
+    "after-claim-scoring": 0,
+    MID_SCORE: 3,
+    **{f"{when}-save-scores": 1 for when in ("before", "after")},
+    "inside-save-scores": 8,
+    **{f"{when}-finish-scoring": 0 for when in ("before", "after")},
+    "inside-finish-scoring": 3,
+    "before-publish": 1,
+    "after-publish": 1,
+}
+"""Each point, and how often at most it is passed unharmed first, which is drawn; inside a save it counts statements."""
+LAID_SECONDS = 60.0
+"""A fault that nobody met for so long is laid anew: work comes when a worker has started."""
+
+
+class Campaign:
+    """Kills at named points, two of which lie in wait at any time, over as many jobs as that takes."""
+
+    def __init__(self, trial: Trial, watch: Watch, each: int, points: tuple[str, ...]) -> None:
+        self._trial, self._watch, self._stack = trial, watch, trial.stack
+        self._left = [point for point in points for _ in range(each)]
+        trial.random.shuffle(self._left)
+        self._laid: dict[str, float] = {}
+        self._children: dict[int, tuple[Worker, str]] = {}  # pid -> whose child, and its id
+        self._seen: set[str] = set()
+        self.killed: Counter[str] = Counter()
+
+    def step(self) -> bool:
+        """Lays what is next and notes what happened. Returns whether anything is left to do."""
+        self._stack.have_workers(WORKERS)
+        self._know_children()
+        for suffered in self._stack.faults.suffered():
+            if suffered.name not in self._seen:
+                self._seen.add(suffered.name)
+                self._note(suffered)
+        for point in [point for point in self._left if point not in self._laid][: WORKERS - len(self._laid)]:
+            self._lay(point)
+        for point, since in list(self._laid.items()):
+            if time.monotonic() - since > LAID_SECONDS and self._stack.faults.take_back(point):
+                self._lay(point)
+        return bool(self._left)
+
+    def _lay(self, point: str) -> None:
+        self._stack.faults.lay(point, skip=self._trial.random.randint(0, POINTS[point]))
+        self._laid[point] = time.monotonic()
+
+    def _note(self, suffered: Suffered) -> None:
+        self.killed[suffered.point] += 1
+        self._left.remove(suffered.point)
+        self._laid.pop(suffered.point, None)
+        worker, name = self._children.get(suffered.pid, (None, ""))
+        self._watch.died(name, suffered.at)
+        # Now and then its parent dies with it, and nobody marks what it held: its lease has to run out.
+        if worker is not None and self._trial.random.random() < 1 / 3:
+            worker.parent.kill()
+
+    def _know_children(self) -> None:
+        for worker in self._stack.workers:
+            child = worker.child
+            if child is not None and child.pid not in self._children:
+                self._children[child.pid] = worker, worker_id(child) or ""
+
+
+def attack(trial: Trial) -> None:
+    stack = trial.stack
+    stack.have_workers(WORKERS)
+    stack.until_ready(WORKERS)
+    file, seed = trial.prompts(trial.size(3000, 1000)), trial.random.getrandbits(40)
+    calm = trial.run_undisturbed(file, seed)
+    points = tuple(POINTS) if not trial.short else tuple(trial.random.sample(list(POINTS), 3))
+    each = trial.size(10, 1)
+    with Watch(stack.sql) as watch:
+        campaign = Campaign(trial, watch, each, points)
+        job = trial.submit_beside(calm, file, seed)
+        while campaign.step():
+            if trial.job_status(job) == "completed":
+                job = trial.submit_beside(calm, file, seed)
+            time.sleep(0.02)
+        trial.until_over(job, workers=WORKERS)
+    missed = {point: campaign.killed[point] for point in points if campaign.killed[point] != each}
+    trial.check(f"{each} kills at each of {len(points)} points", not missed, f"{missed}" if missed else "")
+    trial.measure(job, watch)
+    trial.judge()
+
+
+ROW = Row(
+    number=2,
+    fault="a worker kills itself at every named point: after a claim, while it generates and scores, before, inside "
+    "and after each save, before and after it publishes; 10 times each on each database",
+    promise="0 lost, 0 double",
+    attack=attack,
+)

@@ -1,0 +1,112 @@
+"""Row 7: messages lost, delivered five times, forged, malformed and hostile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psutil
+import redis
+
+from bench.chaos.forger import Forger
+from bench.chaos.load import Load
+from bench.chaos.trial import Row, Trial
+
+QUEUES = ("generate.demo", "score.demo")
+DELIVERIES = 5
+RETURN_SECONDS = 30.0
+
+
+def attack(trial: Trial) -> None:
+    load = Load(trial, trial.size(6000, 2000), workers=trial.size(2, 1))
+    sign = trial.stack.folder / "executed"
+    forger = Forger(trial.stack.redis.client(), trial.random, sign)
+    _lose(trial, load, forger, trial.size(30, 2))
+    with _again_and_again(lambda: forger.repeat(DELIVERIES)) as counted:
+        load.during(trial.size(45, 2))
+    trial.figure("copies delivered", counted[0])
+    children = _children(trial)
+    _plant(trial, load, forger)
+    _spoil(trial, load)
+    load.finish()
+    trial.check("no process ended over a message", _children(trial) == children)
+    trial.check("nothing that was planted was executed", not sign.exists())
+    load.judge()
+
+
+def _lose(trial: Trial, load: Load, forger: Forger, seconds: float) -> None:
+    """Every message that lies in a queue is lost for so long."""
+    with _again_and_again(forger.lose) as counted:
+        load.during(seconds)
+    trial.figure("messages lost", counted[0])
+    load.keep()
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.figure("goes on after, s", wait)
+    trial.check(f"work goes on within {RETURN_SECONDS:.0f} s of the last loss", wait <= RETURN_SECONDS)
+
+
+def _plant(trial: Trial, load: Load, forger: Forger) -> None:
+    """Forged, malformed and hostile messages in front of the honest ones, and control messages, under load."""
+    pushed = 0
+    kinds: tuple[Callable[[], Iterator[bytes]], ...] = (forger.forged, forger.malformed, forger.hostile)
+    for _ in range(trial.size(5, 1)):
+        for kind in kinds:
+            for queue in QUEUES[: trial.size(2, 1)]:
+                load.keep()
+                pushed += forger.push(queue, kind())
+        forger.command()
+    trial.figure("forged, malformed and hostile messages", pushed)
+    deadline = time.monotonic() + 120
+    while forger.queues() and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _spoil(trial: Trial, load: Load) -> None:
+    """What should be a list is a text for a while: Redis answers every command about it with an error."""
+    client = trial.stack.redis.client()
+    load.keep()
+    load.more()
+    for queue in QUEUES:
+        client.set(queue, "no list")
+    time.sleep(trial.size(20, 3))
+    client.delete(*QUEUES)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.check(
+        f"work goes on within {RETURN_SECONDS:.0f} s of a spoilt queue", wait <= RETURN_SECONDS, f"{wait:.1f} s"
+    )
+
+
+@contextmanager
+def _again_and_again(act: Callable[[], int]) -> Iterator[list[int]]:
+    """Does something some fifty times a second beside the block. Yields a list that holds the sum of what it said."""
+    total, over = [0], threading.Event()
+
+    def run() -> None:
+        while not over.wait(0.02):
+            with suppress(redis.RedisError):
+                total[0] += act()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield total
+    finally:
+        over.set()
+        thread.join()
+
+
+def _children(trial: Trial) -> set[int]:
+    found: set[psutil.Process | None] = {worker.child for worker in trial.stack.workers}
+    return {child.pid for child in found if child is not None}
+
+
+ROW = Row(
+    number=7,
+    fault="every message lost; every message delivered five times; forged, malformed and hostile messages "
+    "(pickle, YAML, 16 MB, 100,000 levels, a compressed quarter of a gigabyte, control commands)",
+    promise="0 lost, 0 double, no crash, nothing executed",
+    attack=attack,
+    databases=("sqlite",),
+)

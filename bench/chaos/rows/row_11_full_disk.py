@@ -1,0 +1,130 @@
+"""Row 11: no room left on the disk under the database, its write-ahead log, the worker's log; and then room again."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from bench.chaos.disk import SmallDisk, can_mount, small_disk
+from bench.chaos.load import Load
+from bench.chaos.servers import PostgresServer
+from bench.chaos.trial import Row, Trial
+
+DISK_MB = 400
+FULL_SECONDS = 15.0
+RETURN_SECONDS = 30.0
+SAYS = "waiting for the database"
+
+
+def attack(trial: Trial) -> None:
+    if not can_mount():
+        trial.check("a file system can be mounted: the bench has to run as root", False)
+        return
+    with ExitStack() as disks:
+        places = _small_disks(trial, disks)
+        log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
+        redis = _redis_disk(trial, disks)
+        load = Load(trial, trial.size(6000, 1500))
+        for _ in range(trial.size(3, 1)):
+            for name, disk in places.items():
+                _fill(trial, load, name, disk)
+            _fill_redis(trial, load, redis)
+            _fill_log(trial, load, log)
+        load.finish()
+        load.judge()
+        trial.stack.stop_workers()
+
+
+def _small_disks(trial: Trial, disks: ExitStack) -> dict[str, SmallDisk]:
+    postgres = trial.stack.postgres
+    if postgres is None:
+        return {"database and WAL": disks.enter_context(small_disk(trial.stack.folder / "home", DISK_MB))}
+    postgres.halt()
+    data = disks.enter_context(small_disk(postgres.folder / "data", DISK_MB))
+    wal = disks.enter_context(small_disk(postgres.folder / "data" / "pg_wal", DISK_MB))
+    disks.callback(postgres.halt)
+    postgres.start()
+    return {"database": data, "WAL": wal}
+
+
+def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
+    load.keep()
+    load.more()
+    load.during(trial.random.uniform(1, 3))
+    before, said = _children(trial), _said(trial)
+    disk.fill()
+    time.sleep(FULL_SECONDS if not trial.short else 4)
+    trial.check(f"{name}: full, the workers wait", _children(trial) == before, f"{before} {_children(trial)}")
+    trial.check(f"{name}: full, the workers say so", _said(trial) > said)
+    disk.free()
+    _revive(trial.stack.postgres)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.figure(f"{name}: goes on after, s", wait)
+    trial.check(f"{name}: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
+
+
+def _redis_disk(trial: Trial, disks: ExitStack) -> SmallDisk:
+    trial.stack.redis.kill()
+    disk = disks.enter_context(small_disk(trial.stack.redis.folder, 20))
+    disks.callback(trial.stack.redis.kill)
+    trial.stack.redis.start()
+    return disk
+
+
+def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
+    """Redis, whose append-only file has no room, answers every change with an error."""
+    load.keep()
+    load.more()
+    before = _children(trial)
+    disk.fill()
+    time.sleep(FULL_SECONDS if not trial.short else 4)
+    trial.check("Redis: full, no worker ends", _children(trial) == before)
+    disk.free()
+    load.keep()
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    trial.figure("Redis: goes on after, s", wait)
+    trial.check(f"Redis: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
+
+
+def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
+    """Nothing can be written to the log; that is no reason to stop."""
+    load.keep()
+    load.more()
+    before = _children(trial)
+    disk.fill()
+    trial.stack.redis.client().flushall()
+    wait = load.seconds_until_progress(RETURN_SECONDS, load.keep)
+    trial.stack.redis.kill()  # what is said of it has no place
+    time.sleep(2)
+    trial.stack.redis.start()
+    load.during(2)
+    trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and _children(trial) == before)
+    disk.free()
+
+
+def _revive(postgres: PostgresServer | None) -> None:
+    """PostgreSQL ends itself where its WAL has no room: whoever supervises it starts it again."""
+    if postgres is not None and not psutil.pid_exists(postgres.pid):
+        postgres.start()
+
+
+def _children(trial: Trial) -> set[int]:
+    return {child.pid for child in (worker.child for worker in trial.stack.workers) if child is not None}
+
+
+def _said(trial: Trial) -> int:
+    """How often the workers' logs say that they wait."""
+    logs: list[Path] = [worker.log for worker in trial.stack.workers]
+    return sum(log.read_text(errors="replace").count(SAYS) for log in logs)
+
+
+ROW = Row(
+    number=11,
+    fault="the disk full under the database, its WAL, Redis, the log, three times each; then freed",
+    promise="the worker pauses and says so, resumes by itself; 0 lost, 0 double",
+    attack=attack,
+    note="a tmpfs of 400 MB; with SQLite, database and WAL lie in one folder",
+)

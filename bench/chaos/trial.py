@@ -1,0 +1,204 @@
+"""One row on one database: what an attack has to work with, and what it finds."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from random import Random
+
+from bench.chaos import oracle
+from bench.chaos.oracle import Check, Expected, Key
+from bench.chaos.prompts import PromptFile, write_prompts
+from bench.chaos.rawsql import run
+from bench.chaos.stack import LEASE_SECONDS, Stack
+from bench.chaos.watch import Watch, percentile
+
+FINISH_SECONDS = 900.0
+DATABASES = ("sqlite", "postgresql")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table."""
+
+    number: int
+    fault: str
+    promise: str
+    attack: Callable[[Trial], None]
+    databases: tuple[str, ...] = DATABASES
+    environment: Mapping[str, str] = field(default_factory=dict)  # settings of the program for this row
+    note: str = ""  # what the reader of the table should know: a stub, a smaller figure
+
+
+@dataclass
+class Undisturbed:
+    """A run of a file without any fault."""
+
+    texts: dict[Key, str]
+    seconds: float  # from its first claim to its last output settled
+
+
+@dataclass
+class Trial:
+    """A row's run. An attack reads the first six, and calls `check`, `figure` and `judge`."""
+
+    row: Row
+    stack: Stack
+    random: Random
+    seed: int  # of this row: job seeds are drawn from `random`
+    short: bool
+    progress: Callable[[str], object] = print
+    checks: list[Check] = field(default_factory=list)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+    seconds_taken: float = 0.0
+    _undisturbed: dict[int, Undisturbed] = field(default_factory=dict)  # by the disturbed job's id
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything held; a row that checks nothing does not."""
+        return bool(self.checks) and all(check.holds for check in self.checks)
+
+    def size(self, long: int, short: int) -> int:
+        """A figure of the long form, and of the short one."""
+        return short if self.short else long
+
+    def check(self, what: str, holds: bool, found: str = "") -> None:
+        """Notes something that must hold."""
+        self.checks.append(Check(what, holds, found))
+        self.progress(f"  {self.checks[-1]}")
+
+    def figure(self, name: str, value: float | int | str) -> None:
+        """Notes something measured."""
+        self.figures[name] = round(value, 3) if isinstance(value, float) else value
+        self.progress(f"  {name}: {self.figures[name]}")
+
+    def prompts(
+        self, count: int, special: Mapping[int, str] | None = None, samples: tuple[int, ...] = (1,)
+    ) -> PromptFile:
+        """Writes a prompt file for this run."""
+        path = self.stack.folder / f"prompts-{self.row.number}-{self.random.getrandbits(32):08x}.jsonl"
+        return write_prompts(path, count, self.random, special, samples)
+
+    def submit(self, file: PromptFile, *words: str, undisturbed: bool = True) -> int:
+        """Submits a file to be disturbed, once it has run undisturbed on the same workers. Returns the job's id."""
+        seed = self.random.getrandbits(40)
+        if undisturbed:
+            return self.submit_beside(self.run_undisturbed(file, seed, *words), file, seed, *words)
+        return self.stack.submit(file, seed, *words)
+
+    def submit_beside(self, calm: Undisturbed, file: PromptFile, seed: int, *words: str) -> int:
+        """Submits a file to be disturbed whose undisturbed run is known. Returns the job's id."""
+        job = self.stack.submit(file, seed, *words)
+        self._undisturbed[job] = calm
+        return job
+
+    def run_undisturbed(self, file: PromptFile, seed: int, *words: str) -> Undisturbed:
+        """Runs a file to its end on the workers that are there, without a fault."""
+        job = self.stack.submit(file, seed, *words)
+        self.until_over(job)
+        with closing(self.stack.sql.connect()) as connection:
+            texts = oracle.texts_of(lambda statement, *values: run(connection, statement, values), job)
+        return Undisturbed(texts, self.seconds(job))
+
+    def seconds(self, job: int) -> float:
+        """How long a job took, from its first claim to its last output settled, by the database's clock."""
+        ((seconds,),) = self.stack.sql.query("SELECT finished_at - started_at FROM jobs WHERE id = ?", [job])
+        return float(seconds)
+
+    def stored(self, job: int) -> int:
+        """Outputs of a job that are stored now; -1 where the database does not answer."""
+        try:
+            ((count,),) = self.stack.sql.query("SELECT count(*) FROM outputs WHERE job_id = ?", [job])
+        except Exception:
+            return -1
+        return int(count)
+
+    def progressed(self, job: int) -> float:
+        """How much of a job is generated and scored, 0 to 1, by its own counters; -1 where nobody answers."""
+        query = "SELECT sum(generated + scored + unscored), sum(2 * outputs) FROM batches WHERE job_id = ?"
+        try:
+            ((done, wanted),) = self.stack.sql.query(query, [job])
+        except Exception:
+            return -1.0
+        return float(done) / float(wanted)
+
+    def job_status(self, job: int) -> str:
+        """A job's status now; empty where the database does not answer."""
+        try:
+            ((status,),) = self.stack.sql.query("SELECT status FROM jobs WHERE id = ?", [job])
+        except Exception:
+            return ""
+        return str(status)
+
+    def cancelled(self, job: int) -> int:
+        """Prompts of a job that are cancelled."""
+        query = "SELECT count(*) FROM prompts WHERE job_id = ? AND status = ?"
+        ((count,),) = self.stack.sql.query(query, [job, "cancelled"])
+        return int(count)
+
+    def until_over(self, job: int, seconds: float = FINISH_SECONDS, workers: int = 0) -> None:
+        """Waits until a job is over, and keeps so many workers alive meanwhile.
+
+        Raises:
+            RuntimeError: it does not end.
+        """
+        deadline = time.monotonic() + seconds
+        while self.job_status(job) not in ("completed", "cancelled", "failed"):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"job {job} is not over after {seconds:.0f} s\n{self.stack.logs()}")
+            if workers:
+                self.stack.have_workers(workers)
+            time.sleep(0.1)
+
+    def judge(
+        self,
+        *,
+        dead: Mapping[int, Mapping[str, str]] | None = None,
+        cancelled: Collection[int] = (),
+        statuses: Collection[str] = oracle.SETTLED_JOBS,
+        leases: bool = True,
+        ended: bool = True,
+        scored: bool = True,
+    ) -> None:
+        """Has the oracle look at everything that the ledger says was acknowledged."""
+        expected = Expected(
+            texts={job: calm.texts for job, calm in self._undisturbed.items()},
+            dead=dead or {},
+            cancelled=cancelled,
+            statuses=statuses,
+            lease_seconds=float(self.row.environment.get("INKMILL_LEASE_SECONDS", LEASE_SECONDS)) if leases else None,
+            ended=ended,
+            scored=scored,
+        )
+        for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
+            self.check(found.what, found.holds, found.found)
+        wrong = [f"job {job}: {said}" for job in self._undisturbed if (said := self._misstated(job))]
+        if self._undisturbed:
+            self.check("inkmill status says what the rows say", not wrong, "; ".join(wrong))
+
+    def _misstated(self, job: int) -> str:
+        """What the command says of a job, where its rows say something else."""
+        said = self.stack.status(job)
+        query = "SELECT status, count(*) FROM prompts WHERE job_id = ? GROUP BY status"
+        rows: dict[str, int] = dict(self.stack.sql.query(query, [job]))
+        counted = {name: rows.get(name, 0) for name in ("done", "dead", "cancelled")} | {"total": sum(rows.values())}
+        agree = said["prompts"] == counted and said["outputs"]["generated"] == self.stored(job)
+        return "" if agree else json.dumps(said["prompts"])
+
+    def measure(self, job: int, watch: Watch | None = None) -> None:
+        """The figures of a disturbed job: its pace beside the undisturbed one, work done twice, work taken up again."""
+        calm = self._undisturbed.get(job)
+        if calm is not None:
+            self.figure("texts/s undisturbed", len(calm.texts) / calm.seconds)
+            self.figure("texts/s under faults", self.stored(job) / self.seconds(job))
+        computed = sum(counted.tokens for counted in self.stack.faults.counted())
+        ((stored,),) = self.stack.sql.query("SELECT coalesce(sum(tokens), 0) FROM outputs")
+        if computed and stored:
+            self.figure("computed twice, % of the tokens", 100 * (computed / int(stored) - 1))
+        if watch is not None and watch.taken_up:
+            self.figure("taken up after, s, p50", percentile(watch.taken_up, 50))
+            self.figure("taken up after, s, p99", percentile(watch.taken_up, 99))
+            self.figure("batches taken up", len(watch.taken_up))

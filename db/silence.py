@@ -1,0 +1,78 @@
+"""A connection to PostgreSQL that tells a server that works from one that says nothing any more.
+
+A statement may take as long as it likes. But where nothing came for a while, a second connection is asked what the
+first one's process is doing; where that cannot be told, or it is waiting for us, the first connection is given up.
+TCP's own timeouts do not see this: a proxy, a stopped server or a lost route may still acknowledge what it swallows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import psycopg
+from psycopg.errors import _WaitTimeout
+
+LAST_CHANCE_SECONDS = 1.0
+"""The answer may have come while the second connection was asked."""
+
+
+class _Probe(psycopg.Connection[Any]):
+    """A connection none of whose steps takes longer than its connecting might."""
+
+    patience = 5.0
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        return super().wait(gen, interval, self.patience if timeout is None else timeout)
+
+
+class AttentiveConnection(psycopg.Connection[Any]):
+    """A connection that is given up when its server falls silent."""
+
+    patience = 5.0  # seconds without a word before the second connection is made
+    _address: tuple[str, dict[str, Any]]
+
+    @classmethod
+    def to(cls, patience: float, conninfo: str = "", **options: Any) -> Self:
+        """Connects, as `psycopg.connect` does.
+
+        Args:
+            patience: seconds of silence; twice that, and a little, until the connection is given up.
+        """
+        connection = cls.connect(conninfo, **options)
+        connection.patience = patience
+        connection._address = conninfo, options
+        return connection
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """Consumes a generator of psycopg's, which speaks with the server.
+
+        Raises:
+            psycopg.OperationalError: the server is silent; the connection is closed then.
+        """
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        while True:
+            try:
+                return super().wait(gen, interval, self.patience)
+            except _WaitTimeout:
+                if self._is_served():
+                    continue
+            try:
+                return super().wait(gen, interval, LAST_CHANCE_SECONDS)
+            except _WaitTimeout:
+                self.close()
+                raise psycopg.OperationalError("the server has fallen silent") from None
+
+    def _is_served(self) -> bool:
+        """Whether the server is at work for this connection, or at least nothing says that it is not."""
+        conninfo, options = self._address
+        options = options | {"connect_timeout": max(2, int(self.patience)), "autocommit": True}
+        try:
+            with _Probe.connect(conninfo, **options) as probe:
+                probe.patience = self.patience
+                asking = "SELECT pg_backend_pid(), (SELECT state FROM pg_stat_activity WHERE pid = %s)"
+                ours, state = probe.execute(asking, [self.info.backend_pid]).fetchone() or (0, None)
+                # A pooler in between shows numbers of its own: then nothing can be told.
+                return bool(ours != probe.info.backend_pid or state in ("active", "fastpath function call"))
+        except psycopg.OperationalError as error:
+            return "FATAL" in str(error)  # it answers, if only to turn us away

@@ -1,0 +1,38 @@
+"""The short form of the chaos bench: rows of docs/reliability.md with fixed seeds and small figures.
+
+The long form, whose figures that page shows, is `make chaos`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench.chaos.running import all_rows, attack, run_row
+from bench.chaos.stack import Stack, opened
+
+SEED = 5
+ON_ONE_STACK = (8, 1, 13, 2, 9)
+"""Rows that follow each other on the same servers and workers; the last one leaves dead prompts behind."""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """A stack on SQLite for the rows that can share one."""
+    with opened("sqlite") as found:
+        yield found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", ON_ONE_STACK)
+def test_nothing_is_lost_or_doubled_whatever_happens_to_workers(stack: Stack, number: int) -> None:
+    row = next(row for row in all_rows() if row.number == number)
+    trial = attack(row, stack, "sqlite", SEED, short=True)
+    assert trial.passed, [str(check) for check in trial.checks if not check.holds]
+
+
+def test_a_producer_killed_and_started_again_makes_one_job_of_each_file() -> None:
+    row = next(row for row in all_rows() if row.number == 3)
+    trial = run_row(row, "sqlite", SEED, short=True)
+    assert trial.passed, [str(check) for check in trial.checks if not check.holds]

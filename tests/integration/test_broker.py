@@ -1,0 +1,111 @@
+"""What a worker lets in from a real Redis into which somebody puts more than messages of ours."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import Celery
+from kombu.entity import Queue
+from kombu.messaging import Consumer
+
+from bench.chaos.forger import Forger, envelope, task
+from contract.queue import GENERATE, SCORE, make_app, request_hint, top_up
+from contract.settings import Settings
+from inkmill.redis_server import answers, start_server
+from worker import broker
+
+QUEUE = "generate.demo"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Iterator[Settings]:
+    where = Settings(home=tmp_path, service_seconds=2)
+    server = start_server(where)
+    assert answers(where, 10)
+    yield where
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def client(where: Settings) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+
+
+@pytest.fixture
+def celery(where: Settings) -> Celery:
+    return make_app(where)
+
+
+def received(celery: Celery, queue: str) -> list[Any]:
+    """The arguments of what a worker would be given, until nothing comes any more."""
+    found: list[Any] = []
+
+    def take(message: Any) -> None:
+        found.append(message.decode())
+        message.ack()
+
+    with (
+        broker.wary(celery.connection_for_read()) as connection,
+        connection.channel() as channel,
+        Consumer(channel, [Queue(queue)], on_message=take),  # type: ignore[no-untyped-call]
+        suppress(TimeoutError),
+    ):
+        while True:
+            connection.drain_events(timeout=1)
+    return [body[0] for body in found]
+
+
+def is_hint(what: object) -> bool:
+    return what in ("request-1", "request-99999999") or (type(what) is int and 0 < what < 2**63)
+
+
+@pytest.mark.parametrize("kind", ["malformed", "hostile", "forged"])
+def test_only_hints_come_through_and_nothing_ends_the_reader(
+    celery: Celery, client: redis.Redis, tmp_path: Path, kind: str
+) -> None:
+    sign = tmp_path / "executed"
+    top_up(QUEUE, [41], celery)
+    forger = Forger(client, random.Random(5), sign)
+    pushed = forger.push(QUEUE, getattr(forger, kind)())
+    assert pushed > 10
+    top_up(QUEUE, range(1, 99), celery)
+    arguments = received(celery, QUEUE)
+    assert [41] in arguments
+    assert all(len(one) == 1 and is_hint(one[0]) for one in arguments)
+    assert not client.llen(QUEUE)
+    assert not sign.exists()
+
+
+def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_else() -> None:
+    mailbox = "inkmill-7@here.celery.pidbox"
+
+    def sent(**said: Any) -> dict[str, Any] | None:
+        fresh = broker.let_in(json.loads(envelope(json.dumps(said).encode(), {"clock": "x"})), mailbox)
+        return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))
+
+    for method in ("shutdown", "pool_restart", "cancel_consumer", "revoke", "hello", "memdump", "objgraph", 7, None):
+        assert sent(method=method, arguments={}) is None
+    to = {"exchange": "reply.celery.pidbox", "routing_key": "r"}
+    asked = sent(method="active", arguments={"safe": 1}, pattern="(a+)+$", matcher="pcre", reply_to=to, ticket="t")
+    assert asked == {"method": "active", "arguments": {}, "destination": None, "reply_to": to, "ticket": "t"}
+
+
+def test_a_hint_is_taken_from_a_message_of_the_queues_own_task_only() -> None:
+    def arguments(raw: bytes, queue: str) -> list[Any] | None:
+        fresh = broker.let_in(json.loads(raw), queue)
+        return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))[0]
+
+    assert arguments(task(GENERATE, 7, eta="2999-01-01", id=None), QUEUE) == [7]
+    assert arguments(task(SCORE, request_hint(7)), "score.demo") == ["request-7"]
+    assert arguments(task(SCORE, 7), QUEUE) is None
+    assert arguments(task(GENERATE, True), QUEUE) is None
+    assert arguments(task(GENERATE, "request-7; x"), QUEUE) is None
