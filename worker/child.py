@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -118,6 +119,8 @@ def _consume(runtime: object, queues: list[str]) -> None:
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
+    # kombu prints a traceback for every control message that is no JSON: somebody else could fill the disk with them.
+    logging.getLogger("kombu.transport.redis").setLevel(logging.ERROR)
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]
