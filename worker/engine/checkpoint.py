@@ -162,9 +162,8 @@ def _downloaded(model: str) -> Checkpoint:
         # One short question first: a download would retry for minutes where there is no network.
         about = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(model, timeout=HUB_TIMEOUT)
         names = {file.rfilename for file in about.siblings or ()}
-        folder = huggingface_hub.snapshot_download(
-            model, revision=about.sha, endpoint=constants.ENDPOINT, allow_patterns=wanted(names)
-        )
+        # Not by its commit's number: the cache would not say then which commit the model's name stands for.
+        folder = huggingface_hub.snapshot_download(model, endpoint=constants.ENDPOINT, allow_patterns=wanted(names))
     except GatedRepoError as error:
         raise ModelUnavailable(f"the Hub gives {model} to accounts only that accepted its terms") from error
     except RepositoryNotFoundError as error:

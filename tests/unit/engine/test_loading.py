@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_hub import serving
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_models import make_tokenizer, run_all, settings
@@ -275,6 +276,22 @@ def test_a_model_in_the_local_cache_is_loaded_without_asking_the_network(no_hub:
     loaded = load_engine("someone/cached-model", device="cpu", threads=2)
     assert loaded.provenance.model == "someone/cached-model"
     assert text_of(loaded.engine)
+
+
+def test_a_model_that_was_downloaded_is_there_without_the_network(
+    no_hub: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copy / "modeling.py").write_text("raise SystemExit('its own code was run')")
+    with serving("someone/model", copy) as (address, asked):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        first = find_checkpoint("someone/model")
+    assert not any("modeling.py" in path for path in asked)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    again = find_checkpoint("someone/model")
+    assert (again.folder, again.revision()) == (first.folder, first.revision())
+    assert text_of(load_engine("someone/model", device="cpu", threads=2).engine)
 
 
 def test_a_cached_model_that_is_incomplete_is_asked_for_again(no_hub: Path, copy: Path) -> None:
