@@ -27,7 +27,7 @@ def attack(trial: Trial) -> None:
         places = _small_disks(trial, disks)
         log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
         redis = _redis_disk(trial, disks)
-        load = Load(trial, trial.size(6000, 1500))
+        load = Load(trial, trial.size(16_000, 1500))
         for _ in range(trial.size(2, 1)):
             for name, disk in places.items():
                 _fill(trial, load, name, disk)
@@ -52,8 +52,7 @@ def _small_disks(trial: Trial, disks: ExitStack) -> dict[str, SmallDisk]:
 
 def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     load.keep()
-    for _ in range(trial.size(2, 1)):
-        load.more()  # more than the files have room for that they hold already
+    load.more()  # more than the files have room for that they hold already
     load.during(trial.random.uniform(1, 3))
     before, said = _children(trial), _said(trial)
     disk.fill()
