@@ -132,6 +132,8 @@ def test_a_worker_told_to_stop_throws_no_finished_text_away(
             time.sleep(0.01)
         engine.gate.clear()
         runtime.stopping.set()
+    while runtime.feeder._commands.empty():  # until it takes back what is only begun
+        time.sleep(0.01)
     engine.gate.set()
     task.join(10)
     assert len(texts(database)) == len(engine.seen) < 160
