@@ -14,7 +14,7 @@ from bench.chaos.load import Load
 from bench.chaos.servers import PostgresServer
 from bench.chaos.trial import Row, Trial
 
-DISK_MB = 400
+DISK_MB, REDIS_MB = 400, 200  # an append-only file is written anew from 64 MB on
 FULL_SECONDS, NOTICE_SECONDS = 10.0, 60.0
 RETURN_SECONDS = 30.0
 SAYS = "waiting for the database"
@@ -72,7 +72,7 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
 
 def _redis_disk(trial: Trial, disks: ExitStack) -> SmallDisk:
     trial.stack.redis.kill()
-    disk = disks.enter_context(small_disk(trial.stack.redis.folder, 20))
+    disk = disks.enter_context(small_disk(trial.stack.redis.folder, REDIS_MB))
     disks.callback(trial.stack.redis.kill)
     trial.stack.redis.start()
     return disk
