@@ -133,6 +133,13 @@ class Generation:
             )
 
     def _leave(self) -> bool:
+        """Gives the batch back, with every text that is finished: some may have piled up behind a save."""
+        self._intake.drop()
+        for result in self._intake.results(patience=0):
+            if result is None:
+                break  # the engine did not hear of it: it hangs
+            if isinstance(result, Completion):
+                self._keep(result)
         self._save()
         release(self._runtime.database, self._claim)
         return False

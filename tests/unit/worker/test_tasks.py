@@ -119,6 +119,26 @@ def test_a_job_cancelled_in_the_middle_stops_and_keeps_what_is_stored(
     assert done.done + done.cancelled == 8
 
 
+def test_a_worker_told_to_stop_throws_no_finished_text_away(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    submit(*(f"p{i}" for i in range(160)), batch_size=160)
+    task = threading.Thread(target=generate_task, args=(None,))
+    task.start()
+    while not engine.seen:
+        time.sleep(0.01)
+    with database.write():  # the first save has to wait, and finished texts pile up behind it
+        while len(engine.seen) < 80:
+            time.sleep(0.01)
+        engine.gate.clear()
+        runtime.stopping.set()
+    while runtime.feeder._commands.empty():  # until it takes back what is only begun
+        time.sleep(0.01)
+    engine.gate.set()
+    task.join(10)
+    assert len(texts(database)) == len(engine.seen) < 160
+
+
 def test_a_worker_told_to_stop_saves_what_it_has_and_gives_the_rest_back(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
