@@ -41,7 +41,7 @@ class Campaign:
         trial.random.shuffle(self._left)
         self._laid: dict[str, float] = {}
         self._children: dict[int, tuple[Worker, str]] = {}  # pid -> whose child, and its id
-        self._seen: set[str] = set()
+        self._seen = {suffered.name for suffered in trial.stack.faults.suffered()}  # of rows before, on the same stack
         self.killed: Counter[str] = Counter()
 
     def step(self) -> bool:
