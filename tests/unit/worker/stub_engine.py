@@ -20,6 +20,7 @@ class StubEngine:
         self.most_beside: dict[str, int] = {}  # the most other requests each prompt shared the engine with
         self.gate = threading.Event()
         self.gate.set()
+        self.closes_at: int | None = None  # so many finished requests close the gate
 
     def add(self, requests: Iterable[Request]) -> None:
         self._waiting |= {request.key: request for request in requests}
@@ -37,7 +38,10 @@ class StubEngine:
         for request in self._waiting.values():
             others = {other.prompt for other in self._waiting.values()} - {request.prompt}
             self.most_beside[request.prompt] = max(self.most_beside.get(request.prompt, 0), len(others))
-        return [self._finish(self._waiting.pop(key)) for key in list(self._waiting)[: self._per_step]]
+        finished = [self._finish(self._waiting.pop(key)) for key in list(self._waiting)[: self._per_step]]
+        if self.closes_at is not None and len(self.seen) >= self.closes_at:
+            self.gate.clear()
+        return finished
 
     def _finish(self, request: Request) -> Completion | Fault:
         self.seen.append(request.prompt)

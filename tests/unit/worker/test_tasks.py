@@ -123,17 +123,19 @@ def test_a_worker_told_to_stop_throws_no_finished_text_away(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
     submit(*(f"p{i}" for i in range(160)), batch_size=160)
+    engine.closes_at = 80
     task = threading.Thread(target=generate_task, args=(None,))
     task.start()
     while not engine.seen:
-        time.sleep(0.01)
-    with database.write():  # the first save has to wait, and finished texts pile up behind it
+        time.sleep(0.001)
+    with database.write():  # a save has to wait, and finished texts pile up behind it
         while len(engine.seen) < 80:
-            time.sleep(0.01)
-        engine.gate.clear()
+            time.sleep(0.001)
         runtime.stopping.set()
-    while runtime.feeder._commands.empty():  # until it takes back what is only begun
-        time.sleep(0.01)
+    deadline = time.monotonic() + 5
+    while runtime.feeder._commands.empty() and time.monotonic() < deadline:  # until it takes back what is only begun
+        time.sleep(0.001)
+    engine.closes_at = None
     engine.gate.set()
     task.join(10)
     assert len(texts(database)) == len(engine.seen) < 160
