@@ -16,7 +16,8 @@ from celery import Celery
 from kombu.entity import Queue
 from kombu.messaging import Consumer
 
-from bench.chaos.forger import Forger, envelope, task
+from bench.chaos.forger import Forger
+from bench.chaos.messages import envelope, kinds, task
 from contract.queue import GENERATE, SCORE, make_app, request_hint, top_up
 from contract.settings import Settings
 from inkmill.redis_server import answers, start_server
@@ -74,8 +75,8 @@ def test_only_hints_come_through_and_nothing_ends_the_reader(
 ) -> None:
     sign = tmp_path / "executed"
     top_up(QUEUE, [41], celery)
-    forger = Forger(client, random.Random(5), sign)
-    pushed = forger.push(QUEUE, getattr(forger, kind)())
+    forger = Forger(client, sign)
+    pushed = forger.push(QUEUE, kinds(random.Random(5), sign)[kind])
     assert pushed > 10
     top_up(QUEUE, range(1, 99), celery)
     arguments = received(celery, QUEUE)

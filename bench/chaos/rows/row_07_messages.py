@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import redis
 
 from bench.chaos.forger import Forger
 from bench.chaos.load import Load
+from bench.chaos.messages import kinds
+from bench.chaos.stack import ROOT
 from bench.chaos.trial import Row, Trial
 
 QUEUES = ("generate.demo", "score.demo")
@@ -22,13 +28,13 @@ RETURN_SECONDS = 30.0
 def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(6000, 2000), workers=trial.size(2, 1))
     sign = trial.stack.folder / "executed"
-    forger = Forger(trial.stack.redis.client(), trial.random, sign)
+    forger = Forger(trial.stack.redis.client(), sign)
     _lose(trial, load, forger, trial.size(30, 2))
     with _again_and_again(lambda: forger.repeat(DELIVERIES)) as counted:
         load.during(trial.size(45, 2))
     trial.figure("copies delivered", counted[0])
     children = _children(trial)
-    _plant(trial, load, forger)
+    _plant(trial, load, forger, sign)
     _spoil(trial, load)
     load.finish()
     trial.check("no process ended over a message", _children(trial) == children)
@@ -47,20 +53,33 @@ def _lose(trial: Trial, load: Load, forger: Forger, seconds: float) -> None:
     trial.check(f"work goes on within {RETURN_SECONDS:.0f} s of the last loss", wait <= RETURN_SECONDS)
 
 
-def _plant(trial: Trial, load: Load, forger: Forger) -> None:
+def _plant(trial: Trial, load: Load, forger: Forger, sign: Path) -> None:
     """Forged, malformed and hostile messages in front of the honest ones, and control messages, under load."""
-    pushed = 0
-    kinds: tuple[Callable[[], Iterator[bytes]], ...] = (forger.forged, forger.malformed, forger.hostile)
+    pushed, errors = 0, trial.stack.errors()
     for _ in range(trial.size(5, 1)):
-        for kind in kinds:
-            for queue in QUEUES[: trial.size(2, 1)]:
+        for queue in QUEUES:
+            for messages in kinds(trial.random, sign).values():
                 load.keep()
-                pushed += forger.push(queue, kind())
+                pushed += forger.push(queue, messages)
         forger.command()
     trial.figure("forged, malformed and hostile messages", pushed)
     deadline = time.monotonic() + 120
     while forger.queues() and time.monotonic() < deadline:
         time.sleep(0.2)
+    raised = trial.stack.errors() - errors
+    trial.check("nothing was raised over them", not raised, f"{raised}" if raised else "")
+    told = trial.stack.redis.password in trial.stack.logs(10**9)
+    trial.check("no log tells Redis' password", not told)
+    trial.check("stock Celery still hears from the worker", _answers(trial))
+
+
+def _answers(trial: Trial) -> bool:
+    name = f"inkmill-{trial.stack.ready()[0].pid}@{socket.gethostname()}"
+    words = ["--app", "contract.queue", "--quiet", "inspect", "--destination", name, "--timeout", "30", "ping"]
+    done = subprocess.run(
+        [sys.executable, "-m", "celery", *words], env=trial.stack.env, cwd=ROOT, capture_output=True, text=True
+    )
+    return "pong" in done.stdout
 
 
 def _spoil(trial: Trial, load: Load) -> None:
