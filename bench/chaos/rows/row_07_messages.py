@@ -29,9 +29,9 @@ def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(6000, 2000), workers=trial.size(2, 1))
     sign = trial.stack.folder / "executed"
     forger = Forger(trial.stack.redis.client(), sign)
-    _lose(trial, load, forger, trial.size(30, 2))
+    _lose(trial, load, forger, trial.size(15, 2))
     with _again_and_again(lambda: forger.repeat(DELIVERIES)) as counted:
-        load.during(trial.size(45, 2))
+        load.during(trial.size(20, 2))
     trial.figure("copies delivered", counted[0])
     children = _children(trial)
     _plant(trial, load, forger, sign)
@@ -56,7 +56,7 @@ def _lose(trial: Trial, load: Load, forger: Forger, seconds: float) -> None:
 def _plant(trial: Trial, load: Load, forger: Forger, sign: Path) -> None:
     """Forged, malformed and hostile messages in front of the honest ones, and control messages, under load."""
     pushed, errors = 0, trial.stack.errors()
-    for _ in range(trial.size(5, 1)):
+    for _ in range(trial.size(3, 1)):
         for queue in QUEUES:
             for messages in kinds(trial.random, sign).values():
                 load.keep()
@@ -89,7 +89,7 @@ def _spoil(trial: Trial, load: Load) -> None:
     load.more()
     for queue in QUEUES:
         client.set(queue, "no list")
-    time.sleep(trial.size(20, 3))
+    time.sleep(trial.size(10, 3))
     client.delete(*QUEUES)
     wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
     trial.check(
