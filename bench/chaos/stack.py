@@ -40,15 +40,19 @@ class Worker:
 
     parent: subprocess.Popen[bytes]
     log: Path
+    _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
     @property
     def child(self) -> psutil.Process | None:
         """The process that holds the model, where there is one now."""
-        try:
-            children = psutil.Process(self.parent.pid).children()
-        except psutil.NoSuchProcess:
+        if not self.alive:
             return None
-        return next((child for child in children if worker_id(child)), None)
+        if self._found is None or worker_id(self._found) is None:
+            self._found = None
+            with suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.parent.pid).children()
+                self._found = next((child for child in children if worker_id(child)), None)
+        return self._found
 
     @property
     def alive(self) -> bool:

@@ -37,7 +37,7 @@ def kill_at_random(trial: Trial, watch: Watch, job: int, kills: int) -> int:
         if holding and trial.progressed(job) >= moments[done]:
             done += kill(trial, trial.random.choice(holding), watch)
         else:
-            time.sleep(0.01)
+            time.sleep(0.02)
     return done
 
 

@@ -94,7 +94,7 @@ def attack(trial: Trial) -> None:
         while campaign.step():
             if trial.job_status(job) == "completed":
                 job = trial.submit_beside(calm, file, seed)
-            time.sleep(0.02)
+            time.sleep(0.1)
         trial.until_over(job, workers=WORKERS)
     missed = {point: campaign.killed[point] for point in points if campaign.killed[point] != each}
     trial.check(f"{each} kills at each of {len(points)} points", not missed, f"{missed}" if missed else "")
