@@ -106,6 +106,8 @@ class SlotEngine:
             rows = self._schedule(cache)
             if rows is not None:
                 self._finish(rows, self.model.forward(rows, cache), reports)
+                if self._scheduler.grow():
+                    self._restart()
         except Exception as error:
             self._recover(error, reports)
         return reports
@@ -227,11 +229,15 @@ class SlotEngine:
             raise error
         if idle and (not memory or self.slots == 1):
             raise error
-        self._rows.clear()
-        self._cache = None
+        self._restart()
         charged = self._scheduler.shrink() if memory else self._scheduler.split()
         if charged is not None:
             reports.append(Fault(charged.key, described(error), certain=False))
+
+    def _restart(self) -> None:
+        """Forget what was computed of active sequences, which the scheduler has put back into a queue."""
+        self._rows.clear()
+        self._cache = None
 
 
 def device_lost(error: Exception) -> bool:

@@ -10,6 +10,9 @@ from collections.abc import Hashable, Iterable
 
 from worker.engine.sequence import Request
 
+QUIET_STEPS = 500
+"""So many steps after memory ran out, twice the slots are tried again; where it then runs out soon, twice as late."""
+
 
 class Scheduler:
     """The waiting queue, the slots, and the quarantine.
@@ -23,6 +26,7 @@ class Scheduler:
             raise ValueError(f"slots must be at least 1, not {slots}")
         self.slots = slots
         self._most_slots = slots
+        self._quiet_steps, self._patience = 0, QUIET_STEPS
         self._waiting: deque[Request] = deque()
         self._groups: deque[deque[Request]] = deque()  # quarantined; the first one is on trial
         self._active: dict[int, Request] = {}  # slot -> its request, in order of admission
@@ -104,10 +108,29 @@ class Scheduler:
             self._active.clear()
             self.slots = self._most_slots
             return interrupted[0]
-        self.slots = max(1, self.slots // 2)
-        self._queue().extendleft(reversed(interrupted))
-        self._active.clear()
+        if self._quiet_steps >= self._patience:
+            self._patience = QUIET_STEPS
+        elif self._quiet_steps:  # at no step at all, one lack of memory takes several halvings
+            self._patience *= 2
+        self._resize(max(1, self.slots // 2))
         return None
+
+    def grow(self) -> bool:
+        """Note a step that went well; twice the slots after enough of them, where some were given up.
+
+        Returns:
+            Whether there are more slots now: then every active sequence waits again, first in line.
+        """
+        self._quiet_steps += 1
+        if self.slots == self._most_slots or self._quiet_steps < self._patience or self._groups:
+            return False
+        self._resize(min(self._most_slots, 2 * self.slots))
+        return True
+
+    def _resize(self, slots: int) -> None:
+        self.slots, self._quiet_steps = slots, 0
+        self._queue().extendleft(reversed(self._active.values()))
+        self._active.clear()
 
     def _queue(self) -> deque[Request]:
         """Whom slots go to now: the group on trial, or where none is, the waiting queue."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny_models import Tiny, run_all, settings
 
+from worker.engine import scheduler
 from worker.engine.engine import SlotEngine, out_of_memory
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
@@ -144,6 +145,23 @@ def test_out_of_memory_halves_the_slots_and_charges_nobody(tiny: Tiny, error: Ex
     assert not faults_of(reports)
     assert engine.slots == 2
     assert others_are_unchanged(tiny, reports, requests())
+
+
+def test_slots_that_memory_took_come_back_and_no_text_changes(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "QUIET_STEPS", 3)
+    engine, model = failing_engine(tiny, 8)
+    errors = [torch.OutOfMemoryError("CUDA out of memory")] * 2
+
+    def fail(_: list[int]) -> None:
+        if engine.active > 1 and errors:
+            raise errors.pop()
+
+    model.before = fail
+    asked = requests(40)
+    reports = run_all(engine, asked)
+    assert (engine.slots, errors) == (8, [])
+    assert not faults_of(reports)
+    assert others_are_unchanged(tiny, reports, asked)
 
 
 def test_out_of_memory_with_one_slot_and_one_sequence_is_a_fault_of_that_request(tiny: Tiny) -> None:

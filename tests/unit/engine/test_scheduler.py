@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from contract.spec import SamplingSettings
-from worker.engine.scheduler import Scheduler
+from worker.engine.scheduler import QUIET_STEPS, Scheduler
 from worker.engine.sequence import Request
 
 
@@ -115,6 +115,47 @@ def test_out_of_memory_with_one_slot_charges_the_one_and_gives_the_slots_back() 
     charged = scheduler.shrink()
     assert charged is not None
     assert (charged.key, scheduler.slots, scheduler.pending) == (0, 2, 2)
+
+
+def grown_after(scheduler: Scheduler) -> int:
+    """How many steps that go well it takes until there are more slots."""
+    return next(steps for steps in range(1, 100_000) if scheduler.grow())
+
+
+def test_slots_come_back_when_memory_was_enough_for_long_and_the_interrupted_wait_first_in_line() -> None:
+    scheduler = scheduler_of(9, slots=8)
+    admit_all(scheduler)
+    scheduler.shrink()
+    scheduler.shrink()
+    assert admit_all(scheduler) == {0: 0, 1: 1}
+    assert (grown_after(scheduler), scheduler.slots, scheduler.active) == (QUIET_STEPS, 4, 0)
+    assert admit_all(scheduler) == {0: 0, 1: 1, 2: 2, 3: 3}
+    assert (grown_after(scheduler), scheduler.slots) == (QUIET_STEPS, 8)
+    assert not any(scheduler.grow() for _ in range(5 * QUIET_STEPS))  # never more than in the beginning
+
+
+def test_slots_that_do_not_fit_are_tried_more_and_more_seldom() -> None:
+    scheduler = scheduler_of(9, slots=8)
+    waits = []
+    for _ in range(4):
+        admit_all(scheduler)
+        scheduler.shrink()
+        waits.append(grown_after(scheduler))
+        scheduler.grow()
+    assert waits == [QUIET_STEPS << times for times in range(4)]
+    for _ in range(waits[-1]):
+        scheduler.grow()
+    scheduler.shrink()  # after a long time without trouble: another one
+    assert grown_after(scheduler) == QUIET_STEPS
+
+
+def test_no_slots_come_back_while_a_guilty_one_is_looked_for() -> None:
+    scheduler = scheduler_of(9, slots=8)
+    admit_all(scheduler)
+    scheduler.split()
+    admit_all(scheduler)
+    scheduler.shrink()
+    assert not any(scheduler.grow() for _ in range(5 * QUIET_STEPS))
 
 
 def test_running_out_of_memory_in_quarantine_keeps_the_group_together() -> None:
