@@ -10,15 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, selec
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
-from contract.spec import (
-    FINISHED_JOBS,
-    BatchStatus,
-    JobStatus,
-    PromptStatus,
-    Safety,
-    SamplingSettings,
-    merge,
-)
+from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety, SamplingSettings, merge
 from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
