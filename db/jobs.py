@@ -10,15 +10,7 @@ from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, selec
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
-from contract.spec import (
-    FINISHED_JOBS,
-    BatchStatus,
-    JobStatus,
-    PromptStatus,
-    Safety,
-    SamplingSettings,
-    merge,
-)
+from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety, SamplingSettings, merge
 from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
@@ -164,11 +156,10 @@ def wind_up(database: Database, job_id: int) -> None:
 
 def fail_job(database: Database, job_id: int, error: str) -> None:
     """Ends a job whose model or classifier cannot be loaded. Nothing stored is touched; `retry_job` queues it again."""
-    open_states = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
     with database.write() as connection:
         connection.execute(
             update(Job)
-            .where(Job.id == job_id, Job.status.in_(open_states))
+            .where(Job.id == job_id, Job.status.in_(UNDER_WAY))
             .values(status=JobStatus.FAILED.value, error=error, finished_at=now())
         )
 
@@ -214,7 +205,10 @@ def _let_any_worker_serve(database: Database, job_id: int) -> None:
 def _requeue_job(database: Database, job_id: int) -> None:
     # Its batches say whether there is work, not what this retry did: an earlier one may have died half way.
     work = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
-    over = and_(Job.id == job_id, Job.status.in_(FINISHED_JOBS), or_(Job.status == JobStatus.FAILED, work))
+    lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
+    # One that was cancelled when all its texts were there is complete after all.
+    wanted = or_(Job.status == JobStatus.FAILED, and_(Job.status == JobStatus.CANCELLED, ~lost), work)
+    over = and_(Job.id == job_id, Job.status.in_(FINISHED_JOBS), wanted)
     with database.write() as connection:
         connection.execute(update(Job).where(over).values(status=JobStatus.QUEUED.value, finished_at=None, error=None))
         finish_job_if_over(connection, job_id)

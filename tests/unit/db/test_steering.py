@@ -284,6 +284,24 @@ def test_a_job_whose_last_batches_ended_after_it_failed_is_completed_by_a_retry(
     assert mill.status(job) == JobStatus.COMPLETED
 
 
+def test_a_job_that_was_cancelled_when_all_its_texts_were_there_is_completed_by_a_retry(mill: Mill) -> None:
+    """Nothing of it is cancelled: `run` would else say for ever that it was, with nothing to be done about it."""
+    job = mill.submit(2)
+    mill.finish(mill.claim())
+    cancel_job(mill.database, job)
+    mill.finish_texts(mill.claim_texts())
+    assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.CANCELLED, ["done"] * 2)
+    assert retry_job(mill.database, job) == Retried(0, 0)
+    assert mill.status(job) == JobStatus.COMPLETED
+
+
+def test_a_retry_of_one_reason_leaves_a_cancelled_job_cancelled(mill: Mill) -> None:
+    job = mill.submit(2)
+    cancel_job(mill.database, job)
+    assert retry_job(mill.database, job, reason="it is too long") == Retried(0, 0)
+    assert mill.status(job) == JobStatus.CANCELLED
+
+
 def test_prompts_that_died_in_a_batch_still_under_way_are_left_to_it(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
