@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that `--help` is there at once.
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -54,6 +55,7 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits; errors that a user should read come without a traceback."""
+    gc.set_threshold(50_000)  # imports make objects by the hundred thousand, hardly any of them garbage
     sys.exit(run(arguments))
 
 

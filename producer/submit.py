@@ -13,6 +13,7 @@ import orjson
 
 from contract.errors import QueueUnreachable, UsageError
 from contract.names import model_name
+from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
 from db.claims import waiting_in_job
 from db.ingest import Ingest
@@ -119,6 +120,9 @@ def submit(
 
 def announce(database: Database, job_id: int, model: str) -> str | None:
     """Puts hints of a job's waiting batches into the queue. Returns why that failed, where it did."""
+    where = settings()
+    if where.embedded and not where.redis_socket.exists():  # Celery takes a while to import
+        return "the local Redis does not run"
     from contract.queue import generate_queue, top_up
 
     try:

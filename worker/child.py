@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import socket
@@ -36,11 +37,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--safety", action="append", default=[])
+    parser.add_argument("--again", action="store_true", help="the same was ready before, in a process that died")
     return parser.parse_args()
 
 
 def main() -> int:
     """Runs until told to stop. Returns the exit status."""
+    gc.disable()  # for as long as it starts: imports make a million objects, none of them garbage
     said = options()
     _end_with_parent(said.parent)
     configure()
@@ -85,7 +88,7 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     try:
         loaded = load_engine(said.model, said.device, said.dtype)
         classifiers = Classifiers(offered, loaded.device)
-        if said.safety:
+        if said.safety and not said.again:  # a restart is for the texts: what scores them is loaded when it is needed
             classifiers.load_all()
     except ModelUnavailable as error:
         log.error("cannot serve", error=str(error))
@@ -126,6 +129,8 @@ def _consume(runtime: object, queues: list[str]) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]
 
     worker_shutting_down.connect(stop, weak=False)
+    gc.freeze()
+    gc.enable()
     worker = app.Worker(
         pool="threads",
         concurrency=MOST_TASKS,

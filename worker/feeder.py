@@ -7,15 +7,17 @@ import queue
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from worker.cores import Cores
 from worker.engine.engine import SlotEngine
-from worker.engine.fallback import FallbackEngine
 from worker.engine.sequence import Completion, Fault, Request
 from worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from worker.engine.fallback import FallbackEngine  # loads transformers
 
 log = structlog.get_logger()
 Result = Completion | Fault
@@ -78,7 +80,7 @@ class Feeder:
             die: ends the process, where the engine itself breaks.
         """
         self.engine, self._watchdog, self._cores, self._die = engine, watchdog, cores, die
-        if isinstance(engine, FallbackEngine):
+        if not isinstance(engine, SlotEngine):
             engine.alive = self._alive
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._owners: dict[Hashable, Intake] = {}

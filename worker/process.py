@@ -58,6 +58,7 @@ class WorkerProcess:
         """
         self._options, self._where, self._keep, self._patient = options, where, keep, patient
         self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
+        self._was_ready = False  # one of them: all that it needs can be loaded
         self._stopping = False
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -100,11 +101,8 @@ class WorkerProcess:
                 time.sleep(2.0)
 
     def _run_child(self, worker: str) -> int:
-        # -P: the working folder may hold a folder named like a room of ours.
-        command = [sys.executable, "-P", "-m", "worker.child", "--id", worker, "--parent", str(os.getpid())]
-        command += self._options.arguments()
         # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
-        self._child = subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+        self._child = subprocess.Popen(self._command(worker), start_new_session=True, stdin=subprocess.DEVNULL)
         asked_at: float | None = None
         while True:
             try:
@@ -117,6 +115,11 @@ class WorkerProcess:
             if asked_at is not None and time.monotonic() - asked_at > self._where.grace_seconds:
                 log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
                 self._child.kill()
+
+    def _command(self, worker: str) -> list[str]:
+        # -P: the working folder may hold a folder named like a room of ours.
+        command = [sys.executable, "-P", "-m", "worker.child", "--id", worker, "--parent", str(os.getpid())]
+        return command + self._options.arguments() + (["--again"] if self._was_ready else [])
 
     def _account_for(self, database: Database, worker: str, status: int) -> bool:
         """Frees what the child still held: with a mark where it died, without one where it was told to go.
@@ -133,6 +136,7 @@ class WorkerProcess:
                 held = mark_death(database, worker, describe(status))
                 row = get_worker(database, worker)
                 self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
+                self._was_ready |= row is not None and row.state == "ready"
                 beat(database, worker, state="stopped", error=f"the process {describe(status)}")
                 return held > 0
             except DatabaseUnreachable as error:

@@ -74,3 +74,15 @@ def test_a_command_that_reads_the_database_loads_no_torch(
     found = loaded_by("-m", "inkmill", "jobs")
     assert "sqlalchemy" in found
     assert not found & HEAVY
+
+
+def test_a_submit_without_a_redis_to_tell_loads_no_celery(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("INKMILL_HOME", str(home))
+    monkeypatch.delenv("INKMILL_REDIS_URL", raising=False)
+    (home / "p.txt").write_text("Once upon a time\n")
+    found = loaded_by("-m", "inkmill", "submit", str(home / "p.txt"), "--model", "demo", "--safety", "demo")
+    assert "sqlalchemy" in found
+    assert not found & (HEAVY | {"celery", "redis"})

@@ -19,6 +19,7 @@ from worker.engine.floats import as_array
 from worker.engine.forward import Logits, Numbers, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
 from worker.engine.linear import BLOCK, PART, Blocked, Given, Linear, Made, given, linear, room, row_multiple, trial
+from worker.engine.multiples import row_multiple_of
 from worker.engine.norm import add_and_norm, embed, products
 from worker.engine.sampler import Choice, sample
 from worker.engine.sampling_state import SamplingState
@@ -30,9 +31,6 @@ DTYPES = ("fp32", "bf16", "int8")
 
 ROWS_APART = 32
 """Padding costs one row in so many at most."""
-
-MULTIPLES_FOUND: dict[tuple[Any, ...], int | None] = {}
-"""What was found of layers of some shape, GELU, dtype and number of threads; their weights do not matter."""
 
 
 def unsupported(config: Any) -> str | None:
@@ -191,11 +189,10 @@ class _Builder:
 
     def linear(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool = False) -> Linear:
         layer = linear(weight, bias, self._dtype, self._threads)
-        kind = (*weight.shape, gelu, self._dtype, self._threads)
-        if kind not in MULTIPLES_FOUND:
-            product = layer.activated if gelu else layer
-            MULTIPLES_FOUND[kind] = row_multiple(product, trial(weight.shape[1], self._dtype, self._threads))
-        multiple = MULTIPLES_FOUND[kind]
+        kind = (*weight.shape, gelu, self._dtype, self._threads)  # its weights do not matter
+        product = layer.activated if gelu else layer
+        rows = (weight.shape[1], self._dtype, self._threads)
+        multiple = row_multiple_of(kind, lambda: row_multiple(product, trial(*rows)))
         self.multiple = max(self.multiple, multiple or BLOCK)
         return layer if multiple else Blocked(layer)
 

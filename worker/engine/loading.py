@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-import transformers
 
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
 from contract.spec import Provenance
 from worker.cpu import cores, has_bfloat16, has_int8
-from worker.engine import gpt2
+from worker.engine import gpt2, plain
 from worker.engine.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.engine import SlotEngine
-from worker.engine.fallback import FallbackEngine
 from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
 from worker.own_code import refuse_kernels
+
+if TYPE_CHECKING:
+    from worker.engine.fallback import FallbackEngine  # loads transformers
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -70,12 +72,13 @@ def load_engine(
     kind = _dtype(dtype, place)
     torch.set_num_threads(threads or cores())
     checkpoint = find_checkpoint(model)
-    network, tokenizer = _read(checkpoint)
-    engine = _engine(network, tokenizer, place, kind, slots)
-    engine.warm()
+    with ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
+        revision = beside.submit(checkpoint.revision)
+        engine = _engine(checkpoint, place, kind, slots)
+        engine.warm()
     provenance = Provenance(
         model=_name(model, checkpoint),
-        revision=checkpoint.revision(),
+        revision=revision.result(),
         engine=engine.name,
         torch=torch.__version__,
         device=f"cuda:{torch.cuda.get_device_name(place)}" if place.type == "cuda" else "cpu",
@@ -126,62 +129,56 @@ def _dtype(asked: str, device: torch.device) -> str:
     return asked
 
 
-def _read(checkpoint: Checkpoint) -> tuple[Any, Any]:
-    """The network, in float32, and the tokenizer, through transformers."""
-    folder, local = str(checkpoint.folder), {"local_files_only": True, "trust_remote_code": False}
-    refuse_kernels(checkpoint.folder)
-    library: Any = transformers
-    library.utils.logging.disable_progress_bar()
-    try:
-        config = library.AutoConfig.from_pretrained(folder, **local)
-        tokenizer = library.AutoTokenizer.from_pretrained(folder, **local)
-        network, report = library.AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=checkpoint.safetensors,
-            weights_only=True,
-            output_loading_info=True,
-            **local,
-        )
-    except Exception as error:
-        reason = str(error).strip() or type(error).__name__
-        raise ModelUnavailable(f"the model in {folder} cannot be loaded: {reason}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelUnavailable(
-            f"the weights in {folder} lack {len(missing)} tensors of a language model ({missing[0]}, …); "
-            "use a complete causal language model"
-        )
-    return network.eval(), tokenizer
-
-
-def _engine(
-    network: Any, tokenizer: Any, device: torch.device, dtype: str, slots: int | None
-) -> SlotEngine | FallbackEngine:
+def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
-    if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
-        if dtype == "int8":
-            raise ModelUnavailable(
-                f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16"
-            )
-        network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-        return FallbackEngine(network, Vocabulary(tokenizer, network.config.get_text_config()))
-    model = _model(network, device, dtype)
-    vocabulary = ByteVocabulary(tokenizer, network.config)
-    del network
+    refuse_kernels(checkpoint.folder)
+    read = _plain(checkpoint)
+    if read is None:
+        from worker.engine.unusual import read_network, read_tokenizer
+
+        tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
+        if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
+            return _fallback(network, tokenizer, reason, device, dtype)
+        read = network.config, network.state_dict(), tokenizer
+        del network
+        gc.collect()  # transformers' models hang in circles
+    config, weights, tokenizer = read
+    model = CudaGPT2(config, weights, dtype, device) if device.type == "cuda" else gpt2.GPT2(config, weights, dtype)
+    vocabulary = ByteVocabulary(tokenizer, config)
+    del read, weights
     _give_memory_back()
     return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
 
 
-def _model(network: Any, device: torch.device, dtype: str) -> gpt2.GPT2 | CudaGPT2:
-    parts = network.config, network.state_dict(), dtype
-    return CudaGPT2(*parts, device) if device.type == "cuda" else gpt2.GPT2(*parts)
+def _plain(checkpoint: Checkpoint) -> tuple[Any, dict[str, torch.Tensor], Any] | None:
+    """A GPT-2's configuration, weights and tokenizer, where transformers' own models are not needed for it."""
+    config = plain.read_config(checkpoint.folder)
+    if config is None or gpt2.unsupported(config):
+        return None
+    weights = plain.read_weights(checkpoint, config)
+    if weights is None:
+        return None
+    tokenizer: Any = plain.read_tokenizer(checkpoint.folder)
+    if tokenizer is None:
+        from worker.engine.unusual import read_tokenizer
+
+        tokenizer = read_tokenizer(checkpoint.folder)
+        if not is_byte_level(tokenizer):
+            return None
+    return config, weights, tokenizer
+
+
+def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, dtype: str) -> FallbackEngine:
+    from worker.engine.fallback import FallbackEngine
+
+    if dtype == "int8":
+        raise ModelUnavailable(f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16")
+    network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
+    return FallbackEngine(network, Vocabulary(tokenizer, network.config.get_text_config()))
 
 
 def _give_memory_back() -> None:
     """The allocator keeps what loading took and freed; the cache will need it."""
-    gc.collect()
     with suppress(OSError, AttributeError):  # glibc alone has it
         ctypes.CDLL(None).malloc_trim(0)
 

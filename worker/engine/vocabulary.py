@@ -74,10 +74,10 @@ class ByteVocabulary(Vocabulary):
         added = tokenizer.added_tokens_decoder
         values = _byte_values()
         for name, token in tokenizer.get_vocab().items():
-            if token in added or not all(character in values for character in name):
+            if token in added or not values.keys() >= set(name):
                 self._pieces[token] = str(added[token].content if token in added else name).encode("utf-8")
             else:
-                self._pieces[token] = bytes(values[character] for character in name)
+                self._pieces[token] = bytes(map(values.__getitem__, name))
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the text: none for special tokens and for ids without a token."""

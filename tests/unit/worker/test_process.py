@@ -19,15 +19,17 @@ DEATHS = 6
 
 
 class Dying(WorkerProcess):
-    """A parent whose children are ready, take up work where they shall, and die at once."""
+    """A parent whose children get ready, take up work where they shall, and die at once."""
 
-    def __init__(self, database: Database, home: Path, *, at_work: bool) -> None:
+    def __init__(self, database: Database, home: Path, *, at_work: bool = False, state: str = "ready") -> None:
         super().__init__(WorkerOptions(model="demo"), Settings(home=home), lambda: None, patient=False)
-        self._database, self._at_work = database, at_work
+        self._database, self._at_work, self._state = database, at_work, state
         self.pauses: list[float] = []
+        self.commands: list[list[str]] = []
 
     def _run_child(self, worker: str) -> int:
-        announce(self._database, worker, host="here", pid=1, state="ready", model="demo", dtype="fp32", device="cpu",
+        self.commands.append(self._command(worker))
+        announce(self._database, worker, host="h", pid=1, state=self._state, model="demo", dtype="fp32", device="cpu",
                  classifiers=[])  # fmt: skip
         if self._at_work:
             Mill(self._database).claim(replace(ABILITY, worker=worker), suspects=bool(self.pauses))
@@ -65,3 +67,13 @@ def test_processes_that_die_over_nothing_follow_each_other_ever_more_slowly(data
     parent = Dying(database, tmp_path, at_work=False)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
+
+
+@pytest.mark.parametrize(("state", "again"), [("ready", True), ("starting", False)])
+def test_only_what_was_ready_once_may_leave_its_classifiers_for_later(
+    database: Database, tmp_path: Path, state: str, again: bool
+) -> None:
+    parent = Dying(database, tmp_path, state=state)
+    parent.run()
+    assert "--again" not in parent.commands[0]
+    assert all(("--again" in command) == again for command in parent.commands[1:])

@@ -1,0 +1,65 @@
+"""What was found of products is found once a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from worker.engine import multiples
+from worker.engine.multiples import row_multiple_of
+
+KIND = (64, 192, False, "fp32", 2)
+
+
+class Trials:
+    """Counts how often a product was tried."""
+
+    def __init__(self, *found: int | None) -> None:
+        self._found, self.made = found, 0
+
+    def __call__(self) -> int | None:
+        self.made += 1
+        return self._found[self.made - 1]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(multiples, "FOLDER", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("found", [2, 8, None])
+def test_a_product_is_tried_once(found: int | None) -> None:
+    trials = Trials(found)
+    assert [row_multiple_of(KIND, trials) for _ in range(3)] == [found] * 3
+    assert trials.made == 1
+
+
+def test_another_kind_another_build_and_another_setting_are_tried_for_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = Trials(2, 8, None, 2)
+    assert row_multiple_of(KIND, trials) == 2
+    assert row_multiple_of((*KIND[:-1], 3), trials) == 8
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.__version__", "0.0")
+        assert row_multiple_of(KIND, trials) is None
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert row_multiple_of(KIND, trials) == 2
+
+
+@pytest.mark.parametrize("text", ["", "3", "[2]", '"2"', "{", "true"])
+def test_what_cannot_have_been_found_is_tried_again(folder: Path, text: str) -> None:
+    row_multiple_of(KIND, Trials(2))
+    (file,) = folder.iterdir()
+    file.write_text(text)
+    assert row_multiple_of(KIND, Trials(8)) == 8
+    assert row_multiple_of(KIND, Trials()) == 8
+
+
+def test_where_nothing_can_be_kept_it_is_tried_every_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiples, "FOLDER", folder / "gone")
+    trials = Trials(2, 2)
+    assert [row_multiple_of(KIND, trials) for _ in range(2)] == [2, 2]
+    assert trials.made == 2
