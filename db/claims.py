@@ -93,7 +93,7 @@ def _claim(
     with database.write() as connection:
         found = _pick(connection, and_(wanted, Batch.id == hint)) if hint is not None else None
         found = found or _pick(connection, wanted)
-        if found is None or not _adopt_job(connection, found.job_id, ability, status):
+        if found is None or (status == BatchStatus.GENERATING and not _adopt_job(connection, found, ability)):
             return None
         token = secrets.token_hex(16)
         connection.execute(
@@ -111,22 +111,20 @@ def _claim(
 
 
 def _pick(connection: Connection, wanted: ColumnElement[bool]) -> Any:
-    query = select(Batch.id, Batch.job_id).join(Job, Job.id == Batch.job_id).where(wanted)
+    job = (Job.status, Job.served_revision, Job.served_dtype)
+    query = select(Batch.id, Batch.job_id, *job).join(Job, Job.id == Batch.job_id).where(wanted)
     first = query.order_by(Batch.deaths, Batch.id).limit(1)
     return connection.execute(first.with_for_update(of=Batch, skip_locked=True)).first()
 
 
-def _adopt_job(connection: Connection, job_id: int, ability: Ability, status: BatchStatus) -> bool:
+def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
     """The first claim starts the job and settles which model revision and dtype serve all of it."""
-    if status != BatchStatus.GENERATING:
-        return True
-    job = connection.execute(select(Job.status, Job.served_revision, Job.served_dtype).where(Job.id == job_id)).one()
-    if tuple(job) == (JobStatus.RUNNING, ability.revision, ability.dtype):
+    if tuple(found[2:]) == (JobStatus.RUNNING, ability.revision, ability.dtype):
         return True
     adopting = (
         update(Job)
         .where(
-            Job.id == job_id,
+            Job.id == found.job_id,
             or_(Job.served_revision.is_(None), Job.served_revision == ability.revision),
             or_(Job.served_dtype.is_(None), Job.served_dtype == ability.dtype),
             Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),

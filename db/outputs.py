@@ -112,22 +112,25 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
     }
     rows = [shared | {f.name: getattr(text, f.name) for f in fields(text)} for text in texts]
     with database.write() as connection:
-        fence(connection, claim, BatchStatus.GENERATING, expiries=0)
+        fence(connection, claim, BatchStatus.GENERATING, expiries=0, **_counted(texts))
         inserting = _ignoring_twins(connection, Output).values(created_at=now())
-        counted = inserting.returning(Output.sample_index, Output.tokens, Output.prompt_tokens)
-        stored = connection.execute(counted, rows).all()  # those that were there already are not among them
-        connection.execute(
-            update(Batch)
-            .where(Batch.id == claim.batch_id)
-            .values(
-                generated=Batch.generated + len(stored),
-                generated_tokens=Batch.generated_tokens + sum(row.tokens for row in stored),
-                prompt_tokens=Batch.prompt_tokens + sum(r.prompt_tokens for r in stored if r.sample_index == 0),
-            )
-        )
+        stored = connection.execute(inserting.returning(Output.prompt_id, Output.sample_index), rows).all()
+        if len(stored) < len(texts):  # the others were there already, and were counted when they came
+            fresh = {(row.prompt_id, row.sample_index): row for row in stored}
+            twins = [text for text in texts if fresh.pop((text.prompt_id, text.sample_index), None) is None]
+            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(_counted(twins, -1)))
         if claim.alone:  # a save clears what it saved
             saved = {text.prompt_id for text in texts}
             connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))
+
+
+def _counted(texts: Sequence[Text], sign: int = 1) -> dict[str, Any]:
+    """What a batch's counters are to become for these texts: `sign` 1 = with them, -1 = without."""
+    return {
+        "generated": Batch.generated + sign * len(texts),
+        "generated_tokens": Batch.generated_tokens + sign * sum(text.tokens for text in texts),
+        "prompt_tokens": Batch.prompt_tokens + sign * sum(t.prompt_tokens for t in texts if t.sample_index == 0),
+    }
 
 
 def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, *, certain: bool) -> bool:

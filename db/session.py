@@ -27,9 +27,8 @@ from sqlalchemy.sql.functions import FunctionElement
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from contract.settings import private_folder
 from db.migrations import HEAD
+from db.write_lock import BUSY_SECONDS, begin_writing
 
-BUSY_SECONDS = 30
-"""How long a writer waits for SQLite's one write lock; no transaction of ours holds it for a second."""
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 SHOWN = ("host", "port", "dbname", "sslmode")
 """Parameters of a URL that are no secret, whatever else the driver may know."""
@@ -251,8 +250,10 @@ def _enter_wal(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get("writes"):
+        begin_writing(connection.connection.driver_connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
 
 
 def _postgresql_engine(url: str, timeout: float) -> Engine:

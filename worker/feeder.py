@@ -35,6 +35,11 @@ class Intake:
         self.open += len(mine)
         self._feeder.command(lambda: self._feeder.admit(self, mine))
 
+    @property
+    def ready(self) -> bool:
+        """Whether a result can be had without waiting."""
+        return not self._results.empty()
+
     def results(self, patience: float) -> Iterator[Result | None]:
         """Results until none is open; None where nothing came for `patience` seconds, to let the caller look up."""
         while self.open:

@@ -17,7 +17,8 @@ from worker.feeder import Intake
 from worker.lease import Lease
 from worker.runtime import Runtime
 
-GROUP_TEXTS = 32
+GROUP_TEXTS, MOST_TEXTS = 32, 256
+"""What is saved together: so many texts, and those that came in meanwhile: each save waits for the disk once."""
 GROUP_SECONDS = 1.0
 log = structlog.get_logger()
 
@@ -79,8 +80,8 @@ class Generation:
             self._keep(result)
         elif isinstance(result, Fault):
             self._retry_or_bury(result)
-        overdue = time.monotonic() - self._saved_at > GROUP_SECONDS
-        if len(self._group) >= GROUP_TEXTS or (self._group and overdue):
+        enough = len(self._group) >= GROUP_TEXTS or time.monotonic() - self._saved_at > GROUP_SECONDS
+        if len(self._group) >= MOST_TEXTS or (enough and not self._intake.ready):
             self._save()
 
     def _keep(self, done: Completion) -> None:
@@ -123,7 +124,6 @@ class Generation:
 
     def _save(self) -> None:
         group, self._group = self._group, []
-        self._saved_at = time.monotonic()
         if group:
             scored_later = self._job.safety != "none"
             self._runtime.patiently(
@@ -131,6 +131,7 @@ class Generation:
                     self._runtime.database, self._claim, group, self._runtime.provenance, scored_later=scored_later
                 )
             )
+        self._saved_at = time.monotonic()
 
     def _leave(self) -> bool:
         """Gives the batch back, with every text that is finished: some may have piled up behind a save."""

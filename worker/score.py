@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
@@ -16,7 +17,9 @@ from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier
 
 GROUP_TEXTS, GROUP_CHARACTERS = 128, 16_384
-"""What is scored and saved together: many short texts, since few would not fill a forward pass, or some long ones."""
+"""What is scored together: many short texts, since few would not fill a forward pass, or some long ones."""
+SAVED_TEXTS, SAVED_SECONDS = 256, 1.0
+"""Scores are saved when there are so many of them, or so old ones: each save waits for the disk once."""
 
 FAULTS_BEFORE_UNSCORED = 3
 log = structlog.get_logger()
@@ -53,6 +56,8 @@ class Scoring:
     def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
+        self._scored: list[tuple[Unscored, dict[str, float]]] = []  # and not saved yet
+        self._saved_at = time.monotonic()
         self._read_job()
 
     def run(self) -> bool:
@@ -60,11 +65,13 @@ class Scoring:
         texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
         for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
             if self._runtime.stopping.is_set():
+                self._save()
                 release(self._runtime.database, self._claim)
                 return False
             if self._lease.lost.is_set():
                 raise LeaseLost(f"batch {self._claim.batch_id} was lost")
             self._score_group(group)
+        self._save()
         self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
         return True
 
@@ -76,10 +83,13 @@ class Scoring:
             scores = self._scores(group)
         except Exception:  # of whichever text: each alone will show
             log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id)
+            self._save()  # what may come now could take it along
             for text in group:
                 self._score_alone(text)
         else:
-            self._save(group, scores)
+            self._scored += zip(group, scores, strict=True)
+            if len(self._scored) >= SAVED_TEXTS or time.monotonic() - self._saved_at > SAVED_SECONDS:
+                self._save()
 
     def _score_alone(self, text: Unscored) -> None:
         """The attempt is counted before it is made: it may take this process down."""
@@ -94,24 +104,27 @@ class Scoring:
                     "a text could not be scored", output=text.output_id, attempt=faults, error=type(error).__name__
                 )
             else:
-                self._save([text], scores)
+                self._scored += zip([text], scores, strict=True)
+                self._save()
                 return
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
     def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
         return classify(self._runtime, self._classifier, [text.text for text in group])
 
-    def _save(self, group: Sequence[Unscored], scores: Sequence[dict[str, float]]) -> None:
-        while True:
+    def _save(self) -> None:
+        scored, self._scored = self._scored, []
+        while scored:
             verdicts = [
                 Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
-                for text, found in zip(group, scores, strict=True)
+                for text, found in scored
             ]
             try:
                 self._runtime.patiently(lambda verdicts=verdicts: self._store(verdicts))  # type: ignore[misc]
-                return
+                break
             except PolicyChanged:
                 self._read_job()
+        self._saved_at = time.monotonic()
 
     def _store(self, verdicts: Sequence[Verdict]) -> None:
         save_scores(

@@ -65,6 +65,15 @@ def test_saving_the_same_texts_twice_stores_and_counts_them_once(mill: Mill) -> 
     assert (row.generated, row.prompt_tokens) == (6, 6)
 
 
+def test_a_text_that_comes_twice_in_one_save_is_stored_and_counted_once(mill: Mill) -> None:
+    job = mill.submit(2)
+    claim = mill.claim()
+    texts = [text_of(work, index) for work, index in mill.missing(claim)]
+    mill.save(claim, [*texts, texts[0]])
+    mill.assert_counters()
+    assert [row.text for row in mill.outputs(job)] == [text.text for text in texts]
+
+
 def test_saving_nothing_stores_nothing(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
