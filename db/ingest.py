@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ import orjson
 from sqlalchemy import Connection, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from contract.errors import DuplicateJob, InkmillError, UsageError
+from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
 from contract.processes import Process
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStatus
 from db.batches import finish_job_if_over
@@ -95,6 +96,8 @@ class Ingest:
         with self._database.write() as connection:
             self._keep(connection, status=JobStatus.QUEUED.value, producer=None, producer_seen=None)
             finish_job_if_over(connection, self.job_id)
+        if self.prompts >= CHUNK_ROWS:
+            _know_the_rows(self._database)
         return self.job_id
 
     def abandon(self) -> None:
@@ -108,6 +111,15 @@ class Ingest:
                 f"job {self.job_id} was replaced while it was being submitted: "
                 "the same file was submitted again after a long silence; follow that job, or submit with --again"
             )
+
+
+def _know_the_rows(database: Database) -> None:
+    """PostgreSQL counts new rows some time within the next minute; until then it would read a whole table per batch."""
+    if not database.sqlite:
+        with suppress(DatabaseUnreachable), database.write() as connection:
+            # A vacuum that does not make way may take hours; its end is not worth waiting for.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+            connection.exec_driver_sql("ANALYZE prompts, batches")
 
 
 def _chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[list[PromptRow]]]:

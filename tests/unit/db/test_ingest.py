@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
 from db.claims import claim_generation, waiting_generation
-from db.ingest import Ingest
+from db.ingest import CHUNK_ROWS, Ingest
 from db.jobs import find_job, get_job, list_jobs, unfinished_jobs
 from db.models import Batch, Job, Prompt
 from db.outputs import missing_work
@@ -142,6 +142,26 @@ def test_again_makes_a_second_job(mill: Mill) -> None:
     with pytest.raises(DuplicateJob) as caught:
         Ingest(mill.database, SPEC)
     assert caught.value.job_id == first
+
+
+def test_after_a_large_submission_the_server_knows_how_many_prompts_a_batch_has(mill: Mill) -> None:
+    """By itself PostgreSQL finds out within a minute, and takes batches for thousands of prompts until then."""
+    if mill.database.sqlite:
+        return  # it plans without counting
+    mill.submit(CHUNK_ROWS, batch_size=256)
+    with mill.database.read() as connection:
+        known = "SELECT n_distinct FROM pg_stats WHERE tablename = 'prompts' AND attname = 'batch_id'"
+        assert connection.exec_driver_sql(known).scalar() == CHUNK_ROWS / 256
+
+
+def test_a_large_submission_ends_although_its_tables_are_being_vacuumed(mill: Mill) -> None:
+    """What a vacuum holds for hours is no reason to keep a producer."""
+    if mill.database.sqlite:
+        return  # it has no such locks
+    with mill.database.write() as vacuuming:
+        vacuuming.exec_driver_sql("LOCK TABLE batches IN SHARE UPDATE EXCLUSIVE MODE")
+        job = mill.submit(CHUNK_ROWS, batch_size=256)
+    assert mill.status(job) == JobStatus.QUEUED
 
 
 def test_an_abandoned_submission_leaves_nothing(mill: Mill) -> None:
