@@ -17,7 +17,7 @@ PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-engine bench-peers chaos
+.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers chaos
 .DEFAULT_GOAL := help
 
 help:
@@ -85,6 +85,9 @@ bench-ingest: $(VENV)/.dev
 
 bench-reviewing: $(VENV)/.dev
 	$(BIN)/python -m bench.reviewing
+
+bench-load: $(VENV)/.dev
+	$(BIN)/python -m bench.load
 
 bench-engine: $(VENV)/.dev
 	$(BIN)/python -m bench.engine

@@ -1,0 +1,36 @@
+"""One process that claims batches until none is left: `python -m bench.load.claimant URL NUMBER [HINT…]`.
+
+With hints it asks for those batches first, as a worker does whose messages name them.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from bench.load.crew import get_ready, tell
+from bench.load.jobs import LEASE, ability
+from db.claims import Claim, claim_generation
+from db.session import open_database
+
+
+def main() -> None:
+    url, number, *words = sys.argv[1:]
+    database, mine, hints = open_database(url), ability(f"claimant-{number}"), [int(word) for word in reversed(words)]
+    claimed: list[int] = []
+    waits: list[float] = []
+
+    def claim() -> Claim | None:
+        start = time.perf_counter()
+        found = claim_generation(database, mine, LEASE, hint=hints.pop() if hints else None)
+        waits.append(1000 * (time.perf_counter() - start))
+        return found
+
+    get_ready()
+    while (found := claim()) is not None:
+        claimed.append(found.batch_id)
+    tell(claimed=claimed, milliseconds=waits[:-1])
+
+
+if __name__ == "__main__":
+    main()

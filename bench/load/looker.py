@@ -1,0 +1,56 @@
+"""One process that asks every second how a job and all jobs stand, until its standard input ends.
+
+`python -m bench.load.looker URL [first]`; with `first` it, and PostgreSQL's process that serves it, run before all
+others: what is measured then is the database, and not the queue for the processor.
+"""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import orjson
+
+from bench.processes import first_of_all
+from db.session import Database, open_database
+from db.status import snapshot, snapshots
+from db.waiting import waiting_for
+
+SECONDS = 1.0
+
+
+def main() -> None:
+    url, *said = sys.argv[1:]
+    database = open_database(url)
+    found: dict[str, list[float]] = {"jobs": [], "status": []}
+
+    def timed(name: str, look: Callable[[], object]) -> None:
+        start = time.perf_counter()
+        look()
+        found[name].append(1000 * (time.perf_counter() - start))
+
+    with ExitStack() as stack:
+        if said:
+            stack.enter_context(first_of_all(_server(database)))
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], SECONDS)[0]:
+            timed("jobs", lambda: snapshots(database))
+            if snapshots(database, limit=1):
+                timed("status", lambda: waiting_for(database, snapshot(database, 1)))
+    print(orjson.dumps(found).decode(), flush=True)
+
+
+def _server(database: Database) -> int | None:
+    """The process that serves this one's connection: a pool hands the same one out again."""
+    if database.sqlite:
+        return None
+    with database.read() as connection:
+        number: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+    return number
+
+
+if __name__ == "__main__":
+    main()
