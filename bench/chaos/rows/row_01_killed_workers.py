@@ -18,7 +18,7 @@ def attack(trial: Trial) -> None:
     stack, kills = trial.stack, trial.size(100, 3)
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
-    job = trial.submit(trial.prompts(trial.size(10_000, 2500)))
+    job = trial.submit(trial.prompts(trial.size(10_000, 6000)))
     with Watch(stack.sql) as watch:
         done = kill_at_random(trial, watch, job, kills)
         trial.until_over(job, workers=WORKERS)
