@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib.abc
-import importlib.util
 import json
 import mmap
 import os
@@ -22,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from bench.on_import import OnImport
 
 FUNCTIONS = {
     "claim-generation": ("db.claims", "claim_generation"),
@@ -245,32 +245,9 @@ def _deadly_prompts(step: Any) -> Any:
     return stepping
 
 
-class Finder(importlib.abc.MetaPathFinder):
-    """Sees a module being loaded, lets it load, and lays the hooks."""
-
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = hooks
-        self._wanted = {module for module, _ in FUNCTIONS.values()} | {
-            "sqlalchemy.engine.base", "worker.engine.sequence", "worker.engine.admission", "worker.engine.engine"
-        }  # fmt: skip
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name not in self._wanted:
-            return None
-        self._wanted.discard(name)
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return None
-        load = spec.loader.exec_module
-
-        def load_and_lay(module: ModuleType) -> None:
-            load(module)
-            self._hooks.lay(module)
-
-        spec.loader.exec_module = load_and_lay  # type: ignore[method-assign]
-        return spec
-
-
 def install(folder: str) -> None:
     """Lays the hooks in this process. Nothing of the program is loaded for that."""
-    sys.meta_path.insert(0, Finder(Hooks(Path(folder))))
+    modules = {module for module, _ in FUNCTIONS.values()} | {
+        "sqlalchemy.engine.base", "worker.engine.sequence", "worker.engine.admission", "worker.engine.engine"
+    }  # fmt: skip
+    OnImport(modules, Hooks(Path(folder)).lay).install()

@@ -5,14 +5,11 @@ All else of the worker is as it is for a user: its parent, Celery, leases, the f
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.util
-import sys
 import zlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from types import ModuleType
 from typing import Any
 
+from bench.on_import import OnImport
 from contract.policy import LABELS
 
 SLOTS = 128
@@ -101,29 +98,6 @@ PLACES = {
 }
 
 
-class Finder(importlib.abc.MetaPathFinder):
-    """Lets a module load that knows how to load a model, then puts the stub in that function's place."""
-
-    def __init__(self) -> None:
-        self._wanted = set(PLACES)
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
-        if name not in self._wanted:
-            return None
-        self._wanted.discard(name)
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return None
-        load = spec.loader.exec_module
-
-        def load_and_replace(module: ModuleType) -> None:
-            load(module)
-            setattr(module, *PLACES[name])
-
-        spec.loader.exec_module = load_and_replace  # type: ignore[method-assign]
-        return spec
-
-
 def install() -> None:
-    """Puts the stubs into this process. Nothing of the program's heavy parts is loaded for that."""
-    sys.meta_path.insert(0, Finder())
+    """Puts the stubs into this process, into each module once it is loaded."""
+    OnImport(PLACES, lambda module: setattr(module, *PLACES[module.__name__])).install()
