@@ -88,8 +88,10 @@ class Faults:
         return name
 
     def note(self, name: str, outcome: str) -> None:
-        """Writes down how a call ended whose fault was lived through."""
-        (self._folder / f"outcome.{name}").write_text(outcome)
+        """Writes down how a call ended whose fault was lived through; who waits for it finds it whole."""
+        part = self._folder / f"part.{name}"
+        part.write_text(outcome)
+        part.rename(self._folder / f"outcome.{name}")
 
     def _suffer(self, fault: dict[str, Any]) -> None:
         if fault["action"] == "raise":
