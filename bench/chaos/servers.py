@@ -112,6 +112,11 @@ class PostgresServer:
         assert self._process is not None, "PostgreSQL was not started"
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was started and is no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self) -> None:
         """Starts it, again too, and waits until it answers: after a kill it may have to wait for its last children."""
         deadline = time.monotonic() + START_SECONDS

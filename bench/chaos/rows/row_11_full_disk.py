@@ -6,12 +6,10 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-import psutil
 import redis
 
 from bench.chaos.disk import SmallDisk, can_mount, small_disk
 from bench.chaos.load import Load
-from bench.chaos.servers import PostgresServer
 from bench.chaos.trial import Row, Trial
 
 DISK_MB, REDIS_MB = 400, 200  # an append-only file is written anew from 64 MB on
@@ -63,8 +61,7 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     time.sleep(FULL_SECONDS if not trial.short else 4)
     trial.check(f"{name}: full, the workers wait", _children(trial) == before, f"{before} {_children(trial)}")
     disk.free()
-    _revive(trial.stack.postgres)
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, lambda: _supervise(trial, load))
     trial.figure(f"{name}: goes on after, s", wait)
     trial.check(f"{name}: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
 
@@ -109,10 +106,11 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     disk.free()
 
 
-def _revive(postgres: PostgresServer | None) -> None:
-    """PostgreSQL ends itself where its WAL has no room: whoever supervises it starts it again."""
-    if postgres is not None and not psutil.pid_exists(postgres.pid):
-        postgres.start()
+def _supervise(trial: Trial, load: Load) -> None:
+    """PostgreSQL ends itself where its WAL has no room, at once or when it tries to recover: it is started again."""
+    if trial.stack.postgres is not None and trial.stack.postgres.ended:
+        trial.stack.postgres.start()
+    load.keep()
 
 
 def _children(trial: Trial) -> set[int]:
