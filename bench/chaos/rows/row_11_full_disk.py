@@ -102,7 +102,8 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     time.sleep(2)
     trial.stack.redis.start()
     load.during(2)
-    trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and _children(trial) == before)
+    found = f"after {wait:.1f} s; {before} {_children(trial)}"
+    trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and _children(trial) == before, found)
     disk.free()
 
 
