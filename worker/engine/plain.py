@@ -124,9 +124,7 @@ def read_weights(checkpoint: Checkpoint, config: Config) -> dict[str, torch.Tens
                 stored |= load_file(checkpoint.folder / name)
     except (SafetensorError, OSError, ValueError):
         return None
-    weights = {
-        _full(name): tensor for name, tensor in stored.items() if not name.endswith((".attn.bias", "masked_bias"))
-    }
+    weights = {_full(name): tensor for name, tensor in stored.items() if not name.endswith(MASKS)}
     shapes = _shapes(config)
     if config.tie_word_embeddings and "lm_head.weight" not in weights:
         del shapes["lm_head.weight"]
