@@ -33,9 +33,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
         path = write_checkpoint(Path(name))
-        started = time.perf_counter()
         exact = load_classifier(str(path), "cpu", dtype="fp32")
-        print(f"loaded in {time.perf_counter() - started:.2f} s, transformers' imports among them")
         quick = load_classifier(str(path), "cpu", dtype="bf16")
         texts = _texts(asked.texts)
         _speed({"Detoxify.predict": _detoxify(path), "fp32": _ours(exact), "bf16": _ours(quick)}, texts, asked.rounds)

@@ -1,25 +1,21 @@
 """Where a model's files lie, whether they are complete, and the hash that names their revision.
 
-Folders, the local Hugging Face cache, and the Hub where it is needed. Nothing is loaded here.
+Folders here; `worker.engine.hub` knows of the Hugging Face cache and the Hub. Nothing is loaded here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.errors import CacheNotFound, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from contract.errors import ModelUnavailable
 from contract.names import local_path
 from worker.demo import GPT2_DIR
 
 DEMO = "demo"
-HUB_TIMEOUT = 10  # seconds for the Hub's first answer
 REVISION_DIGITS = 16
 
 WEIGHTS = (
@@ -84,8 +80,8 @@ def find_checkpoint(model: str) -> Checkpoint:
     if path is not None and path.exists():
         raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
     if path is not None or model.count("/") > 1 or not model:
-        raise ModelUnavailable(f"there is no folder {model!r}; {alternatives()}")
-    return _cached(model) or _downloaded(model)
+        raise ModelUnavailable(f"there is no folder {model!r}; {_alternatives()}")
+    return _of_the_hub(model)
 
 
 def in_folder(folder: Path) -> Checkpoint:
@@ -106,26 +102,26 @@ def in_folder(folder: Path) -> Checkpoint:
     files = _with_shards(folder, weights) if weights else ()
     missing += [name for name in files if name not in present]
     if missing:
-        raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {alternatives()}")
+        raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {_alternatives()}")
     others = present.intersection(("config.json", *TOKENIZERS, *TOKENIZER_PARTS))
     return Checkpoint(folder, files, tuple(sorted(others)))
 
 
-def alternatives() -> str:
-    """What a user can load without a network, as the end of a sentence."""
-    cached = ", ".join(cached_models()[:5])
-    there = f"; in the local cache: {cached}" if cached else ""
-    return f"without a network there are --model {DEMO}, or --model FOLDER with the model's files{there}"
+def _of_the_hub(model: str) -> Checkpoint:
+    """The model in the local cache, if it is complete there: then the network is not asked. Else from the Hub."""
+    from worker.engine import hub
+
+    folder = hub.cached(model)
+    if folder is not None:
+        with suppress(ModelUnavailable):
+            return in_folder(folder)
+    return in_folder(hub.download(model, wanted))
 
 
-def cached_models() -> list[str]:
-    """The Hub ids in the local cache that have a configuration."""
-    try:
-        repos = huggingface_hub.scan_cache_dir(constants.HF_HUB_CACHE).repos
-    except (CacheNotFound, OSError):
-        return []
-    ids = [repo.repo_id for repo in repos if repo.repo_type == "model"]
-    return sorted(name for name in ids if _cache_folder(name) is not None)
+def _alternatives() -> str:
+    from worker.engine import hub
+
+    return hub.alternatives()
 
 
 def _with_shards(folder: Path, weights: str) -> tuple[str, ...]:
@@ -137,44 +133,6 @@ def _with_shards(folder: Path, weights: str) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelUnavailable(f"{folder / weights} is no index of weights: {error}") from error
     return (weights, *sorted(map(str, names)))
-
-
-def _cache_folder(model: str) -> Path | None:
-    try:
-        config = huggingface_hub.try_to_load_from_cache(model, "config.json")
-    except HFValidationError as error:
-        raise ModelUnavailable(f"{model!r} is neither a folder nor a Hub id: {error}") from error
-    return Path(config).parent if isinstance(config, str) else None
-
-
-def _cached(model: str) -> Checkpoint | None:
-    """The model in the local cache, if it is complete there. The network is not asked."""
-    folder = _cache_folder(model)
-    try:
-        return in_folder(folder) if folder else None
-    except ModelUnavailable:
-        return None
-
-
-def _downloaded(model: str) -> Checkpoint:
-    """The model from the Hub: one kind of weights, configuration and tokenizer; nothing else."""
-    try:
-        # One short question first: a download would retry for minutes where there is no network.
-        about = huggingface_hub.HfApi(endpoint=constants.ENDPOINT).model_info(model, timeout=HUB_TIMEOUT)
-        names = {file.rfilename for file in about.siblings or ()}
-        # Not by its commit's number: the cache would not say then which commit the model's name stands for.
-        folder = huggingface_hub.snapshot_download(model, endpoint=constants.ENDPOINT, allow_patterns=wanted(names))
-    except GatedRepoError as error:
-        raise ModelUnavailable(f"the Hub gives {model} to accounts only that accepted its terms") from error
-    except RepositoryNotFoundError as error:
-        raise ModelUnavailable(f"the Hub has no model {model!r}, or it is private; {alternatives()}") from error
-    except Exception as error:  # httpx, OSError, huggingface_hub's own: all mean that it did not come
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ModelUnavailable(
-            f"{model} is not in the local cache, and the Hugging Face Hub ({constants.ENDPOINT}) "
-            f"cannot be reached: {reason}; {alternatives()}"
-        ) from error
-    return in_folder(Path(folder))
 
 
 def wanted(names: set[str]) -> list[str]:

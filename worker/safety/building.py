@@ -1,24 +1,74 @@
-"""From a checkpoint to the model and the tokenizer it describes, and whether the parts fit together.
+"""From any checkpoint to the model and the tokenizer it describes, and whether the parts fit together.
 
-Builds through Detoxify's own `get_model_and_tokenizer`. How a text is read and scored is not known here.
+Builds through Detoxify's own `get_model_and_tokenizer`, and so through transformers, which takes seconds to import:
+what `worker.safety.bert` can read does not come here. How a text is scored is not known here.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from detoxify.detoxify import get_model_and_tokenizer
+from torch import nn
 
 from contract.errors import ModelUnavailable
-from worker.own_code import refuse_kernels
 from worker.safety.checkpoint import Checkpoint
+from worker.safety.network import Encoder
+
+LAYERS = {
+    "albert": "encoder.albert_layer_groups",
+    "bert": "encoder.layer",
+    "roberta": "encoder.layer",
+    "xlm-roberta": "encoder.layer",
+}
+"""Where a family of Detoxify's own checkpoints has its layers. Any other runs as transformers has it, in float32."""
 
 
-def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
-    """The model (float32, on the CPU) and its tokenizer.
+class Whole(nn.Module):
+    """A model of transformers, called as ours are."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Token ids [rows, length] to logits [rows, outputs]."""
+        logits: torch.Tensor = self.model(input_ids=tokens, attention_mask=mask).logits
+        return logits
+
+
+class Reader:
+    """Texts to tokens, by a tokenizer of transformers."""
+
+    def __init__(self, tokenizer: Any, longest: int) -> None:
+        self.longest = longest
+        self._tokenizer, self._turn = tokenizer, threading.Lock()
+
+    def windows(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Of each text its windows, each of up to `longest` tokens; neighbours overlap by half."""
+        found: list[list[list[int]]] = [[] for _ in texts]
+        if not found:
+            return found
+        with self._turn:  # the tokenizer keeps its truncation in itself, so threads have to take turns
+            encoded = self._tokenizer(
+                list(texts),
+                truncation=True,
+                max_length=self.longest,
+                stride=(self.longest - self._tokenizer.num_special_tokens_to_add()) // 2,
+                return_overflowing_tokens=True,
+            )
+        for text, tokens in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
+            found[text].append(tokens)
+        return found
+
+
+def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
+    """The network (float32, on the CPU) and its tokenizer.
 
     Args:
         configuration: folder of the base configuration and the tokenizer.
@@ -28,7 +78,6 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
     """
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     _check_classes(checkpoint)
-    refuse_kernels(configuration)
     # transformers saved this buffer with the weights until 4.31, so older checkpoints hold it.
     weights = {key: value for key, value in checkpoint.state_dict.items() if not key.endswith(".position_ids")}
     try:
@@ -48,7 +97,16 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Any, Any]:
             f"is it that of {checkpoint.model_type}?"
         ) from error
     _check_fit(checkpoint, configuration, model, tokenizer, weights)
-    return model.float().eval(), tokenizer
+    return encoder(model.float().eval()), Reader(tokenizer, window_length(model, tokenizer))
+
+
+def encoder(model: Any) -> Encoder:
+    """A model of transformers for sequence classification, as the scoring takes it."""
+    kind = model.config.model_type
+    layers = model.base_model.get_submodule(LAYERS[kind]) if kind in LAYERS else None
+    # RoBERTa counts positions by the model's padding token, so the model decides, not the tokenizer.
+    padding = int(model.config.pad_token_id or 0)
+    return Encoder(Whole(model), layers, int(model.config.hidden_size), padding)
 
 
 def _check_classes(checkpoint: Checkpoint) -> None:

@@ -20,11 +20,19 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
-from detoxify.detoxify import MODEL_URLS
 
 from contract.errors import ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.sampling import nearest
+
+PUBLISHED = {
+    "original": "toxic_original-c1212f89.ckpt",
+    "unbiased": "toxic_debiased-c7548aa0.ckpt",
+    "multilingual": "multilingual_debiased-0b549669.ckpt",
+    "original-small": "original-albert-0e1d6498.ckpt",
+    "unbiased-small": "unbiased-albert-c8519128.ckpt",
+}
+"""The file names of Detoxify's MODEL_URLS. Detoxify brings transformers along, which takes seconds to import."""
 
 DOWNLOAD_TIMEOUT = 15  # seconds without a byte
 SUFFIXES = (".ckpt", ".pt")
@@ -63,7 +71,7 @@ def find_checkpoint(name: str) -> Path:
     Raises:
         ModelUnavailable: an unknown name, no such file, or a download that failed.
     """
-    if name in MODEL_URLS:
+    if name in PUBLISHED:
         return _published(name)
     if name == "demo":
         from worker.demo import CLASSIFIER_PATH
@@ -173,9 +181,11 @@ def _unknown(name: str) -> str:
 
 
 def _published(name: str) -> Path:
-    url = MODEL_URLS[name]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    path = Path(torch.hub.get_dir()) / "checkpoints" / PUBLISHED[name]
     if not path.is_file():
+        from detoxify.detoxify import MODEL_URLS
+
+        url = MODEL_URLS[name]
         logger.info("downloading the classifier %s from %s to %s", name, url, path)
         try:
             _download(url, path)

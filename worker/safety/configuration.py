@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
 from contract.errors import ModelUnavailable
 
 HUB_TIMEOUT = 10  # seconds
@@ -62,6 +59,8 @@ def _has_vocabulary(folder: Path) -> bool:
 
 
 def _cached(model_type: str) -> Path | None:
+    import huggingface_hub
+
     # Not snapshot_download: it distrusts a snapshot that another library fetched file by file.
     found = huggingface_hub.try_to_load_from_cache(model_type, "config.json")
     if not isinstance(found, str):
@@ -72,6 +71,8 @@ def _cached(model_type: str) -> Path | None:
 
 def _from_hub(checkpoint: Path, model_type: str) -> Path:
     """The base configuration (a few files, no weights) in the Hub's cache, fetched where it is not there yet."""
+    import huggingface_hub  # with its HTTP client, which a configuration on this disk has no need of
+
     try:
         if cached := _cached(model_type):
             return cached
@@ -87,6 +88,9 @@ def _from_hub(checkpoint: Path, model_type: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
     if isinstance(error, HFValidationError):
         return "that is no Hub id either"
     endpoint = huggingface_hub.constants.ENDPOINT

@@ -5,19 +5,23 @@ What a score leads to is not known here.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from worker.own_code import refuse_kernels
+from worker.safety import bert
 from worker.safety.batches import Batch, Window, mini_batches
-from worker.safety.building import build, window_length
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from worker.safety.configuration import find_configuration
-from worker.safety.network import DTYPES, Network
+from worker.safety.network import DTYPES, Encoder, Network
+
+if TYPE_CHECKING:
+    from worker.safety import building
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Most tokens of one forward pass, padding counted. On a CPU more of them leave its caches, and are slower."""
@@ -51,10 +55,8 @@ class Classifier:
                 f"{checkpoint.path}: {checkpoint.num_classes} outputs for the classes {checkpoint.classes}; "
                 f"at least one has to be of {', '.join(LABELS)}, and there may not be more classes than outputs"
             )
-        model, self._tokenizer = build(checkpoint, configuration)
-        self._window = window_length(model, self._tokenizer)
-        self._network = Network(model, device, dtype)
-        self._tokenizing = threading.Lock()
+        encoder, self._reader = _read(checkpoint, configuration)
+        self._network = Network(encoder, device, dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -87,25 +89,18 @@ class Classifier:
     def _batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         kind = self._network.device.type
         return mini_batches(
-            self._windows(texts), multiple=MULTIPLE[kind], longest=self._window, budget=BATCH_TOKENS[kind]
+            self._windows(texts), multiple=MULTIPLE[kind], longest=self._reader.longest, budget=BATCH_TOKENS[kind]
         )
 
     def _windows(self, texts: Sequence[str]) -> list[Window]:
-        if not texts:
-            return []
         # A lone surrogate is no text: the tokenizer would refuse the whole batch for it.
         readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        with self._tokenizing:  # the tokenizer keeps its truncation in itself, so threads have to take turns
-            encoded = self._tokenizer(
-                readable,
-                truncation=True,
-                max_length=self._window,
-                stride=(self._window - self._tokenizer.num_special_tokens_to_add()) // 2,
-                return_overflowing_tokens=True,
-            )
-        pairs = zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True)
         # A tokenizer without special tokens makes nothing of an empty text; the model needs one token.
-        return [Window(text, tokens or [self._network.padding]) for text, tokens in pairs]
+        return [
+            Window(text, tokens or [self._network.padding])
+            for text, windows in enumerate(self._reader.windows(readable))
+            for tokens in windows
+        ]
 
     def _probabilities(self, batch: Batch) -> torch.Tensor:
         """[windows, labels], on the CPU."""
@@ -114,6 +109,15 @@ class Classifier:
         if not torch.isfinite(probabilities).all():
             raise InkmillError(f"the classifier {self.name} gave a score that is not a number")
         return probabilities
+
+
+def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, bert.Reader | building.Reader]:
+    refuse_kernels(configuration)
+    if read := bert.read_bert(checkpoint, configuration):
+        return read
+    from worker.safety.building import build  # loads transformers
+
+    return build(checkpoint, configuration)
 
 
 def load_classifier(

@@ -5,20 +5,13 @@ What the outputs are called, and how texts become windows, is not known here.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from worker.safety.batches import Batch
 from worker.safety.linear import native_dtype, speed_up
-
-LAYERS = {
-    "albert": "encoder.albert_layer_groups",
-    "bert": "encoder.layer",
-    "roberta": "encoder.layer",
-    "xlm-roberta": "encoder.layer",
-}
-"""Where a family of Detoxify's own checkpoints has its layers. Any other runs as transformers has it, in float32."""
 
 LEAST_WIDTH = 256
 """Narrower networks stay in float32: too few numbers for bfloat16's errors to cancel out, and no time to gain."""
@@ -26,32 +19,41 @@ LEAST_WIDTH = 256
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A network as it was read, float32."""
+
+    module: nn.Module
+    """Token ids [rows, length] and a mask to logits [rows, outputs]. The mask is None or what is added to the scores
+    of attention, [rows, 1, 1, length]; where there are no `layers`, 1 for a token and 0 for padding, [rows, length]."""
+    layers: nn.Module | None
+    """The part whose linear layers may be replaced by faster ones of any dtype; None: it runs as it is, in float32."""
+    width: int  # of a token between the layers
+    padding: int  # the token that fills rows up
+
+
 class Network:
-    """The model of a checkpoint.
+    """The network of a checkpoint.
 
     In bfloat16 only the matrix products of the layers are: the embeddings, the norms, the residual stream, the softmax
     and the head, with its logits, are float32.
     """
 
-    def __init__(self, model: Any, device: torch.device, dtype: str) -> None:
+    def __init__(self, encoder: Encoder, device: torch.device, dtype: str) -> None:
         """
         Args:
-            model: of transformers, for sequence classification, float32; it is changed.
+            encoder: its layers are changed.
             dtype: "auto" (bfloat16 where the device has it in hardware), "fp32" or "bf16".
         """
-        self.device, self._model = device, model.to(device)
-        # RoBERTa counts positions by the model's padding token, so the model decides, not the tokenizer.
-        self.padding = int(model.config.pad_token_id or 0)
-        self._known = model.config.model_type in LAYERS
-        self.dtype = self._choose(dtype) if self._known else torch.float32
-        if self._known:
-            layers = self._model.base_model.get_submodule(LAYERS[model.config.model_type])
-            speed_up(layers, self.dtype, device)
-
-    def _choose(self, asked: str) -> torch.dtype:
-        if asked != "auto":
-            return DTYPES[asked]
-        return native_dtype(self.device) if self._model.config.hidden_size >= LEAST_WIDTH else torch.float32
+        self.device, self.padding = device, encoder.padding
+        self._module = encoder.module.to(device)
+        self._adds_mask = encoder.layers is not None
+        self.dtype = torch.float32
+        if encoder.layers is not None:
+            wide = encoder.width >= LEAST_WIDTH
+            native = native_dtype(device) if wide else torch.float32
+            self.dtype = native if dtype == "auto" else DTYPES[dtype]
+            speed_up(encoder.layers, self.dtype, device)
 
     @torch.inference_mode()
     def probabilities(self, batch: Batch) -> torch.Tensor:
@@ -59,7 +61,7 @@ class Network:
         rows = [window.tokens + [self.padding] * (batch.length - len(window.tokens)) for window in batch.windows]
         rows += [[self.padding] * batch.length] * (batch.rows - len(rows))
         tokens = torch.tensor(rows).to(self.device)  # [rows, length]
-        logits = self._model(input_ids=tokens, attention_mask=self._mask(batch)).logits  # [rows, outputs]
+        logits = self._module(tokens, self._mask(batch))  # [rows, outputs]
         return torch.sigmoid(logits[: len(batch.windows)].float()).cpu()
 
     def _mask(self, batch: Batch) -> torch.Tensor | None:
@@ -67,7 +69,7 @@ class Network:
         lengths[: len(batch.windows)] = torch.tensor([len(window.tokens) for window in batch.windows])
         lengths[len(batch.windows) :] = batch.length  # nobody reads what comes of the empty ones
         real = torch.arange(batch.length) < lengths[:, None]  # [rows, length]
-        if not self._known:
+        if not self._adds_mask:
             return real.long().to(self.device)
         if real.all():
             return None

@@ -25,7 +25,7 @@ from detoxify.detoxify import MODEL_URLS
 
 from contract.errors import ExitCode, ModelUnavailable
 from worker.safety import checkpoint as checkpoint_module
-from worker.safety.checkpoint import find_checkpoint, read_checkpoint
+from worker.safety.checkpoint import PUBLISHED, find_checkpoint, read_checkpoint
 from worker.safety.detoxify import load_classifier
 
 QUICK = 20  # seconds; the Hub's client alone tries a dead network again for minutes
@@ -265,11 +265,11 @@ def test_a_published_checkpoint_is_downloaded_once(
 ) -> None:
     monkeypatch.setitem(MODEL_URLS, "original", f"{serve(tiny.parent)}/{tiny.name}")
     cached = find_checkpoint("original")
-    assert cached == tmp_path / "torch" / "hub" / "checkpoints" / "tiny.ckpt"
+    assert cached == tmp_path / "torch" / "hub" / "checkpoints" / PUBLISHED["original"]
     assert cached.read_bytes() == tiny.read_bytes()
     monkeypatch.setitem(MODEL_URLS, "original", f"http://127.0.0.1:9/{tiny.name}")
     assert find_checkpoint("original") == cached
-    assert [path.name for path in cached.parent.iterdir()] == ["tiny.ckpt"]
+    assert [path.name for path in cached.parent.iterdir()] == [cached.name]
 
 
 def test_a_download_that_breaks_off_leaves_nothing_behind(

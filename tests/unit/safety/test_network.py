@@ -14,6 +14,7 @@ from contract.errors import ModelUnavailable
 from worker.cpu import has_bfloat16
 from worker.demo.grammar import corpus
 from worker.safety.batches import Batch, Window
+from worker.safety.building import encoder
 from worker.safety.detoxify import Classifier, load_classifier
 from worker.safety.linear import Packed, Plain, native_dtype
 from worker.safety.network import LEAST_WIDTH, Network
@@ -58,16 +59,17 @@ def windows(*lengths: int) -> list[Window]:
 
 
 @needs_bfloat16
-def test_bfloat16_moves_no_probability_of_the_demo_classifier_by_a_hundredth() -> None:
+def test_bfloat16_moves_the_demo_classifier_little_which_is_too_narrow_to_be_given_it_unasked() -> None:
     texts = sentences(200)
     exact, quick = (table(load_classifier("demo", "cpu", dtype=dtype), texts) for dtype in ("fp32", "bf16"))
-    assert 0 < np.abs(exact - quick).max() < 0.01
+    changes = np.abs(exact - quick)
+    assert 0 < changes.max() < 0.02 and np.sqrt((changes**2).mean()) < 0.0005
 
 
 @needs_bfloat16
 def test_bfloat16_moves_no_probability_of_a_wider_network_by_a_two_hundredth() -> None:
     batch = Batch(windows(*range(17, 25)), 24, 8)
-    exact, quick = (Network(bert(), CPU, dtype).probabilities(batch) for dtype in ("fp32", "bf16"))
+    exact, quick = (Network(encoder(bert()), CPU, dtype).probabilities(batch) for dtype in ("fp32", "bf16"))
     assert 0 < (exact - quick).abs().max() < 0.005
 
 
@@ -84,7 +86,7 @@ def test_a_texts_neighbours_change_its_scores_by_less_than_a_millionth(dtype: st
 @pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_bfloat16)])
 @pytest.mark.parametrize("rows", [2, 3, 7, 16])
 def test_a_rows_number_in_its_batch_changes_no_probability(dtype: str, rows: int) -> None:
-    network, batch = Network(bert(), CPU, dtype), windows(*[29] * rows)
+    network, batch = Network(encoder(bert()), CPU, dtype), windows(*[29] * rows)
     together = network.probabilities(Batch(batch, 32, rows + rows // 3))  # some of no text among them
     assert len(together) == rows
     alone = torch.cat([network.probabilities(Batch([window], 32, 1)) for window in batch])
@@ -92,7 +94,7 @@ def test_a_rows_number_in_its_batch_changes_no_probability(dtype: str, rows: int
 
 
 def test_float32_gives_transformers_own_probabilities_with_and_without_padding() -> None:
-    plain, network = bert(), Network(bert(), CPU, "fp32")
+    plain, network = bert(), Network(encoder(bert()), CPU, "fp32")
     for window in windows(24, 19):
         with torch.no_grad():
             expected = torch.sigmoid(plain(torch.tensor([window.tokens])).logits)
@@ -100,15 +102,15 @@ def test_float32_gives_transformers_own_probabilities_with_and_without_padding()
 
 
 def test_the_dtype_follows_the_device_but_for_a_network_too_narrow_for_bfloat16() -> None:
-    assert Network(bert(), CPU, "auto").dtype == native_dtype(CPU)
-    assert Network(bert(LEAST_WIDTH // 2), CPU, "auto").dtype == torch.float32
+    assert Network(encoder(bert()), CPU, "auto").dtype == native_dtype(CPU)
+    assert Network(encoder(bert(LEAST_WIDTH // 2)), CPU, "auto").dtype == torch.float32
     assert native_dtype(CPU) == (torch.bfloat16 if has_bfloat16() else torch.float32)
 
 
 @needs_bfloat16
 def test_embeddings_norms_and_head_stay_float32() -> None:
     model = bert()
-    Network(model, CPU, "bf16")
+    Network(encoder(model), CPU, "bf16")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert isinstance(model.classifier, torch.nn.Linear)
 
@@ -120,7 +122,7 @@ def test_a_network_of_another_family_runs_as_transformers_has_it() -> None:
     (window,) = windows(11)
     with torch.no_grad():
         expected = torch.sigmoid(model(torch.tensor([window.tokens])).logits)
-    network = Network(model, CPU, "auto")
+    network = Network(encoder(model), CPU, "auto")
     assert network.dtype == torch.float32
     assert torch.allclose(network.probabilities(Batch([window], 16, 1)), expected, atol=SAME)
 
