@@ -141,11 +141,10 @@ def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, 
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, expiries=0)
-        faults = connection.execute(
-            update(Prompt).where(Prompt.id == prompt_id).values(faults=Prompt.faults + 1).returning(Prompt.faults)
-        ).scalar_one()
+        counted = update(Prompt).where(Prompt.id == prompt_id).values(faults=Prompt.faults + 1)
+        faults, status = connection.execute(counted.returning(Prompt.faults, Prompt.status)).one()
         if not certain and faults < FAULTS_BEFORE_DEAD:
-            return False
+            return bool(status == PromptStatus.DEAD)
         reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
         dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
         if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=reason)).rowcount:

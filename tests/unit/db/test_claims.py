@@ -293,6 +293,14 @@ def test_a_batch_of_dead_prompts_needs_no_classifier(mill: Mill) -> None:
     assert mill.status(job) == JobStatus.COMPLETED
 
 
+def test_a_fault_of_a_prompt_that_is_dead_says_that_it_is(mill: Mill) -> None:
+    job = mill.submit(2)
+    claim, prompt = mill.claim(), mill.prompts(job)[0].id
+    assert record_fault(mill.database, claim, prompt, "too long", certain=True)
+    assert record_fault(mill.database, claim, prompt, "fails", certain=False)
+    assert mill.prompt_states(job) == ["dead", "pending"]
+
+
 def test_a_job_is_complete_exactly_when_its_last_batch_settles(mill: Mill) -> None:
     job = mill.submit(6)
     for _ in range(3):
