@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 import structlog
 
 from contract.errors import ModelUnavailable
-
-if TYPE_CHECKING:
-    from worker.safety.detoxify import Classifier
+from worker.safety.detoxify import Classifier, load_classifier
 
 log = structlog.get_logger()
 
@@ -43,23 +40,17 @@ class Classifiers:
             ModelUnavailable: for the first that cannot be loaded.
         """
         for name in self._all:
-            self._loaded[name] = _load(name, self._device)
+            self._loaded[name] = load_classifier(name, self._device)
 
     def get(self, name: str) -> Classifier | None:
         """The classifier, loaded where it was not yet; None, and off the offer for a while, where that fails."""
         with self._lock:
             if name not in self._loaded and name in self.offered:
                 try:
-                    self._loaded[name] = _load(name, self._device)
+                    self._loaded[name] = load_classifier(name, self._device)
                     self.error = None
                 except ModelUnavailable as error:
                     log.error("a classifier cannot be loaded", classifier=name, error=str(error))
                     self._not_before[name] = time.monotonic() + AGAIN_SECONDS
                     self.error = str(error)
             return self._loaded.get(name)
-
-
-def _load(name: str, device: str) -> Classifier:
-    from worker.safety.detoxify import load_classifier  # loads transformers' models, which no GPT-2 needs
-
-    return load_classifier(name, device)

@@ -14,8 +14,13 @@ def refuse_kernels(folder: Path) -> None:
     Raises:
         ModelUnavailable: it names some.
     """
+    for path in sorted(folder.glob("config*.json")):  # one may name others, for other versions of the library
+        _refuse(path)
+
+
+def _refuse(path: Path) -> None:
     try:
-        waiting: list[object] = [json.loads((folder / "config.json").read_bytes())]
+        waiting: list[object] = [json.loads(path.read_bytes())]
     except (OSError, ValueError, RecursionError):
         return  # whoever loads it says what is wrong with it
     while waiting:
@@ -23,7 +28,7 @@ def refuse_kernels(folder: Path) -> None:
         for name, value in said.items() if isinstance(said, dict) else ():
             if "_implementation" in name and "/" in json.dumps(value):
                 raise ModelUnavailable(
-                    f"{folder / 'config.json'}: {name} names code to fetch and run ({str(value)[:100]!r}); "
+                    f"{path}: {name} names code to fetch and run ({str(value)[:100]!r}); "
                     "take that entry out: the library's own kernels are used then"
                 )
             waiting.append(value)

@@ -115,7 +115,7 @@ def _of_the_hub(model: str) -> Checkpoint:
     if folder is not None:
         with suppress(ModelUnavailable):
             return in_folder(folder)
-    return in_folder(hub.download(model, wanted))
+    return in_folder(hub.download(model))
 
 
 def _alternatives() -> str:

@@ -5,7 +5,6 @@ Its library brings an HTTP client along, which a model in a folder has no need o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import huggingface_hub
@@ -13,6 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from contract.errors import ModelUnavailable
+from worker.engine.checkpoint import DEMO, wanted
 
 ANSWER_SECONDS = 10  # for the Hub's first answer
 
@@ -21,7 +21,7 @@ def alternatives() -> str:
     """What a user can load without a network, as the end of a sentence."""
     cached = ", ".join(_cached_models()[:5])
     there = f"; in the local cache: {cached}" if cached else ""
-    return f"without a network there are --model demo, or --model FOLDER with the model's files{there}"
+    return f"without a network there are --model {DEMO}, or --model FOLDER with the model's files{there}"
 
 
 def cached(model: str) -> Path | None:
@@ -37,11 +37,8 @@ def cached(model: str) -> Path | None:
     return Path(config).parent if isinstance(config, str) else None
 
 
-def download(model: str, wanted: Callable[[set[str]], list[str]]) -> Path:
-    """Fetches a model into the local cache, and gives its folder there.
-
-    Args:
-        wanted: of all names of a repository's files, those to fetch.
+def download(model: str) -> Path:
+    """Fetches a model into the local cache, one kind of weights, configuration and tokenizer; gives its folder there.
 
     Raises:
         ModelUnavailable: there is none, it is not public, or the Hub cannot be reached.

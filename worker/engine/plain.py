@@ -23,7 +23,7 @@ LISTED = (int, list, type(None))  # what a configuration may say of the tokens t
 
 OTHERWISE = {
     *("hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),  # other names for them
-    *("quantization_config", "pruned_heads"),
+    *("configuration_files", "per_layer_config", "pruned_heads", "quantization_config"),
 }
 """A configuration with one of these is read by transformers."""
 

@@ -42,7 +42,7 @@ class Whole(nn.Module):
         return logits
 
 
-class Reader:
+class LibraryReader:
     """Texts to tokens, by a tokenizer of transformers."""
 
     def __init__(self, tokenizer: Any, longest: int) -> None:
@@ -67,11 +67,11 @@ class Reader:
         return found
 
 
-def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
+def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, LibraryReader]:
     """The network (float32, on the CPU) and its tokenizer.
 
     Args:
-        configuration: folder of the base configuration and the tokenizer.
+        configuration: folder of the base configuration and the tokenizer; `refuse_kernels` has looked at it.
 
     Raises:
         ModelUnavailable: what transformers does not know, or parts that do not fit together.
@@ -97,7 +97,7 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]
             f"is it that of {checkpoint.model_type}?"
         ) from error
     _check_fit(checkpoint, configuration, model, tokenizer, weights)
-    return encoder(model.float().eval()), Reader(tokenizer, window_length(model, tokenizer))
+    return encoder(model.float().eval()), LibraryReader(tokenizer, window_length(model, tokenizer))
 
 
 def encoder(model: Any) -> Encoder:

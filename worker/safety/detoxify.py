@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
 from worker.own_code import refuse_kernels
-from worker.safety import bert
-from worker.safety.batches import Batch, Window, mini_batches
+from worker.safety.batches import Batch, Reader, Window, mini_batches
+from worker.safety.bert import read_bert
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from worker.safety.configuration import find_configuration
 from worker.safety.network import DTYPES, Encoder, Network
-
-if TYPE_CHECKING:
-    from worker.safety import building
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Most tokens of one forward pass, padding counted. On a CPU more of them leave its caches, and are slower."""
@@ -111,9 +107,9 @@ class Classifier:
         return probabilities
 
 
-def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, bert.Reader | building.Reader]:
+def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
     refuse_kernels(configuration)
-    if read := bert.read_bert(checkpoint, configuration):
+    if read := read_bert(checkpoint, configuration):
         return read
     from worker.safety.building import build  # loads transformers
 

@@ -38,7 +38,7 @@ def speed_up(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Non
 
 
 class Activated(nn.Linear):
-    """A linear layer with BERT's activation behind it, GELU in its exact form (Hendrycks & Gimpel 2016)."""
+    """A linear layer with an activation behind it: GELU in its exact form (Hendrycks & Gimpel 2016)."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[…, in] to [..., out]."""

@@ -133,6 +133,8 @@ def test_an_output_layer_of_its_own_is_used_whatever_the_configuration_says(copy
         {"layer_norm_epsilon": "1e-5"},
         {"quantization_config": {"quant_method": "bitsandbytes"}},
         {"eos_token_id": "<|endoftext|>"},
+        {"configuration_files": ["config.4.0.0.json"]},
+        {"per_layer_config": {"0": {"activation_function": "relu"}}},
     ],
 )
 def test_an_unusual_configuration_is_left_to_transformers(copy: Path, changes: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH
-from worker.safety.batches import Batch, Window
+from worker.safety.batches import Batch, Reader, Window
 from worker.safety.bert import read_bert
 from worker.safety.building import build
 from worker.safety.checkpoint import PUBLISHED, read_checkpoint
@@ -40,11 +40,21 @@ def changed(path: Path, change: Change) -> None:
     path.write_text(json.dumps(said))
 
 
+@pytest.fixture(scope="module")
+def demo_readers() -> tuple[Reader, Reader]:
+    """The demonstration classifier's tokenizer, read in both ways."""
+    checkpoint = read_checkpoint(CLASSIFIER_PATH)
+    read = read_bert(checkpoint, CLASSIFIER_CONFIG_DIR)
+    assert read is not None
+    return read[1], build(checkpoint, CLASSIFIER_CONFIG_DIR)[1]
+
+
 @given(texts=st.lists(st.text(max_size=200), max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_any_text_has_transformers_tokens(texts: list[str]) -> None:
+def test_any_text_has_transformers_tokens(demo_readers: tuple[Reader, Reader], texts: list[str]) -> None:
     readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    assert DEMO[0].windows(readable) == DEMO[1].windows(readable)
+    ours, theirs = demo_readers
+    assert ours.windows(readable) == theirs.windows(readable)
 
 
 @pytest.mark.parametrize("stored", ["vocab.txt", "tokenizer.json", "cased tokenizer.json"])
@@ -93,6 +103,14 @@ def test_nothing_of_transformers_is_loaded(tiny: Path) -> None:
         ("config.json", lambda said: said.update(is_decoder=True)),
         ("config.json", lambda said: said.update(vocab_size="many")),
         ("config.json", lambda said: said.update(hidden_size=15)),
+        ("config.json", lambda said: said.update(hidden_size=10**30)),
+        ("config.json", lambda said: said.update(num_hidden_layers=10**9)),
+        ("config.json", lambda said: said.update(pad_token_id=69)),
+        ("config.json", lambda said: said.update(pad_token_id=-1)),
+        ("config.json", lambda said: said.update(dtype="float16")),
+        ("config.json", lambda said: said.update(torch_dtype=["float32"])),
+        ("config.json", lambda said: said.update(configuration_files=["config.4.0.0.json"])),
+        ("config.json", lambda said: said.update(per_layer_config={"0": {"hidden_act": "relu"}})),
         ("tokenizer_config.json", lambda said: said.update(strip_accents=True)),
         ("tokenizer_config.json", lambda said: said.update(truncation_side="left")),
         ("tokenizer_config.json", lambda said: said.update(unk_token="you")),
@@ -118,6 +136,11 @@ def test_what_is_unusual_is_left_to_transformers(tiny: Path, file: str, change: 
         lambda said: said["model"].update(continuing_subword_prefix="@@"),
         lambda said: said["post_processor"].update(single=said["post_processor"]["single"][:-1]),
         lambda said: said["added_tokens"].pop(),
+        lambda said: said["model"]["vocab"].update(you=-1),
+        lambda said: said["model"]["vocab"].update({"\ud800": 200}),
+        lambda said: said.update(
+            truncation={"direction": "Left", "max_length": 9, "strategy": "LongestFirst", "stride": 0}
+        ),
     ],
 )
 def test_a_tokenizer_file_with_rules_of_its_own_is_left_to_transformers(tiny: Path, change: Change) -> None:
@@ -128,25 +151,41 @@ def test_a_tokenizer_file_with_rules_of_its_own_is_left_to_transformers(tiny: Pa
     assert read_bert(checkpoint, folder) is None
 
 
+QUERY, KEY, VALUE = (f"bert.encoder.layer.0.attention.self.{part}.weight" for part in ("query", "key", "value"))
+
+
 @pytest.mark.parametrize(
-    "change", [lambda held: held.pop("classifier.bias"), lambda held: held.update(more=torch.ones(1))]
+    "change",
+    [
+        lambda held: held.pop("classifier.bias"),
+        lambda held: held.update(more=torch.ones(1)),
+        lambda held: held.update({QUERY: torch.zeros(20, 16), KEY: torch.zeros(12, 16)}),  # as many rows together
+        lambda held: held.update({KEY: torch.zeros(16, 32)}),
+        lambda held: held.update({QUERY: torch.tensor(1.0), KEY: torch.tensor(1.0), VALUE: torch.tensor(1.0)}),
+        lambda held: held.update({KEY: torch.zeros(16, 16, dtype=torch.long)}),
+        lambda held: held.update({KEY: torch.zeros(16, 16, device="meta")}),
+        lambda held: held.update({KEY: torch.zeros(16, 16).to_sparse()}),
+        lambda held: held.update({KEY: torch.full((16, 16), float("nan"))}),
+    ],
 )
 def test_weights_that_are_not_those_of_the_configuration_are_left_to_transformers(tiny: Path, change: Change) -> None:
     checkpoint = read_checkpoint(tiny)
+    assert KEY in checkpoint.state_dict
     change(checkpoint.state_dict)
     assert read_bert(checkpoint, tiny.with_suffix("")) is None
 
 
+@pytest.mark.parametrize("ending", ["  \nlast ", "\r\nlast", "\nlast\n\n"])
+def test_a_list_of_tokens_is_read_as_the_library_reads_it(tiny: Path, ending: str) -> None:
+    folder, checkpoint = tiny.with_suffix(""), read_checkpoint(tiny)
+    listed = (folder / "vocab.txt").read_text().splitlines()
+    listed[-2:] = []  # room for two more
+    (folder / "vocab.txt").write_text("\n".join(listed) + ending, newline="")
+    read = read_bert(checkpoint, folder)
+    assert read is not None
+    texts = [*ODD, "last", f"a nice {listed[-1].removeprefix('##')}", LONG]
+    assert read[1].windows(texts) == build(checkpoint, folder)[1].windows(texts)
+
+
 def test_the_published_files_are_detoxifys() -> None:
     assert {name: url.rpartition("/")[2] for name, url in MODEL_URLS.items()} == PUBLISHED
-
-
-def _demo() -> tuple[Any, Any]:
-    checkpoint = read_checkpoint(CLASSIFIER_PATH)
-    read = read_bert(checkpoint, CLASSIFIER_CONFIG_DIR)
-    assert read is not None
-    return read[1], build(checkpoint, CLASSIFIER_CONFIG_DIR)[1]
-
-
-DEMO = _demo()
-"""The demonstration classifier's tokenizer, read in both ways."""

@@ -158,9 +158,12 @@ def test_a_classifiers_own_code_and_pickles_beside_it_are_never_run(tiny: Path, 
     assert not trace.exists()
 
 
-def test_kernels_that_a_classifiers_configuration_names_are_never_fetched(tiny: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "config.4.0.0.json"])
+def test_kernels_that_a_classifiers_configuration_names_are_never_fetched(tiny: Path, name: str) -> None:
     config = tiny.with_suffix("") / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"attn_implementation": "someone/kernel"}))
+    said = json.loads(config.read_text())
+    config.write_text(json.dumps(said | {"configuration_files": ["config.4.0.0.json"]}))
+    config.with_name(name).write_text(json.dumps(said | {"attn_implementation": "someone/kernel"}))
     with pytest.raises(ModelUnavailable, match="names code to fetch and run"):
         load_classifier(str(tiny))
 
