@@ -43,16 +43,18 @@ class Load:
             time.sleep(min(0.2, max(0.0, end - time.monotonic())))
 
     def stored(self) -> int:
-        """Texts of all of its jobs; what the database said last, where it does not answer now."""
-        return sum(max(0, self._trial.stored(job)) for job in self.jobs)
+        """Texts of all of its jobs."""
+        return sum(self._trial.stored(job) for job in self.jobs)
 
     def seconds_until_progress(self, patience: float, meanwhile: Callable[[], object] = lambda: None) -> float:
         """How long it takes until another text is stored; infinite where none is within `patience` seconds."""
-        before, start = self.stored(), time.monotonic()
+        before, start = self._trial.newest(), time.monotonic()
         while time.monotonic() - start < patience:
             meanwhile()
-            if self.stored() > before:
+            newest = self._trial.newest()
+            if 0 <= before < newest:
                 return time.monotonic() - start
+            before = newest if before < 0 else before  # nobody answered until now
             time.sleep(0.1)
         return float("inf")
 

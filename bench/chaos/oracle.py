@@ -18,25 +18,22 @@ Key = tuple[str, int]
 """An output: custom_id and sample index."""
 Texts = Mapping[Key, str]
 FEW = 5
-BATCH_COUNTS = {
-    "prompts": "SELECT count(*) FROM prompts p WHERE p.batch_id = b.id",
-    "outputs": "SELECT coalesce(sum(p.n), 0) FROM prompts p WHERE p.batch_id = b.id",
-    "done": "SELECT count(*) FROM prompts p WHERE p.batch_id = b.id AND p.status = 'done'",
-    "dead": "SELECT count(*) FROM prompts p WHERE p.batch_id = b.id AND p.status = 'dead'",
-    "cancelled": "SELECT count(*) FROM prompts p WHERE p.batch_id = b.id AND p.status = 'cancelled'",
-    "generated": "SELECT count(*) FROM outputs o JOIN prompts p ON p.id = o.prompt_id WHERE p.batch_id = b.id",
-    "scored": "SELECT count(*) FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-              "WHERE p.batch_id = b.id AND o.safety = 'scored'",
-    "unscored": "SELECT count(*) FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-                "WHERE p.batch_id = b.id AND o.safety = 'unscored'",
-    "flagged": "SELECT count(*) FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-               "WHERE p.batch_id = b.id AND o.flagged",
-    "generated_tokens": "SELECT coalesce(sum(o.tokens), 0) FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-                        "WHERE p.batch_id = b.id",
-    "prompt_tokens": "SELECT coalesce(sum(o.prompt_tokens), 0) FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-                     "WHERE p.batch_id = b.id AND o.sample_index = 0",
-}  # fmt: skip
-"""Each counter of a batch, and how it is counted."""
+OF_PROMPTS = {
+    "prompts": "count(*)",
+    "outputs": "sum(p.n)",
+    "done": "count(*) FILTER (WHERE p.status = 'done')",
+    "dead": "count(*) FILTER (WHERE p.status = 'dead')",
+    "cancelled": "count(*) FILTER (WHERE p.status = 'cancelled')",
+}
+OF_OUTPUTS = {
+    "generated": "count(*)",
+    "scored": "count(*) FILTER (WHERE o.safety = 'scored')",
+    "unscored": "count(*) FILTER (WHERE o.safety = 'unscored')",
+    "flagged": "count(*) FILTER (WHERE o.flagged)",
+    "generated_tokens": "sum(o.tokens)",
+    "prompt_tokens": "sum(CASE WHEN o.sample_index = 0 THEN o.prompt_tokens ELSE 0 END)",
+}
+"""Each counter of a batch, and how it is counted in its prompts and in its outputs."""
 SETTLED_JOBS = frozenset({"completed"})
 
 
@@ -192,16 +189,21 @@ def _job_statuses(ask: Ask, acknowledged: Acknowledged, allowed: Collection[str]
 
 
 def _batch_counters(ask: Ask) -> Check:
-    names = list(BATCH_COUNTS)
-    columns = ", ".join(f"b.{name}, ({counting})" for name, counting in BATCH_COUNTS.items())
-    wrong = []
-    for row in ask(f"SELECT b.id, {columns} FROM batches b"):
-        said, counted = row[1::2], row[2::2]
-        wrong += [
-            f"batch {row[0]}: {name} {one}, counted {other}"
-            for name, one, other in zip(names, said, counted, strict=True)
-            if int(one) != int(other)
-        ]
+    counted = {number: dict.fromkeys((*OF_PROMPTS, *OF_OUTPUTS), 0) for (number,) in ask("SELECT id FROM batches")}
+    for counts, source in (
+        (OF_PROMPTS, "prompts p"),
+        (OF_OUTPUTS, "outputs o JOIN prompts p ON p.id = o.prompt_id"),
+    ):
+        columns = ", ".join(counts.values())
+        for batch, *found in ask(f"SELECT p.batch_id, {columns} FROM {source} GROUP BY p.batch_id"):
+            counted.setdefault(batch, {}).update(zip(counts, found, strict=True))
+    names = [*OF_PROMPTS, *OF_OUTPUTS]
+    wrong = [
+        f"batch {batch}: {name} {one}, counted {counted[batch][name]}"
+        for batch, *said in ask(f"SELECT id, {', '.join(names)} FROM batches")
+        for name, one in zip(names, said, strict=True)
+        if int(one) != int(counted[batch][name])
+    ]
     return _check("the counters equal the rows", wrong)
 
 
