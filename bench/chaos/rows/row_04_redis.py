@@ -13,7 +13,7 @@ RETURN_SECONDS = 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(20_000, 2500))
+    load = Load(trial, trial.size(8000, 2500))
     waits = _kill(trial, load, trial.size(20, 2))
     trial.check("Redis was killed while texts were written", len(waits) > 0)
     _flush(trial, load, trial.size(6, 1), pause=10.0 if not trial.short else 2.0)
