@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from worker.safety.checkpoint import Checkpoint
-from worker.safety.linear import Activated
 from worker.safety.network import Encoder
 from worker.safety.wordpiece import CLASSES, WordPieceReader, read_wordpiece
 
@@ -81,7 +80,7 @@ class Layer(nn.Module):
         self.attended = nn.Linear(width, 3 * width)  # query, key and value
         self.joined = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width, config.layer_norm_eps)
-        self.inner = Activated(width, inner)
+        self.inner = nn.Linear(width, inner)
         self.outer = nn.Linear(inner, width)
         self.last_norm = nn.LayerNorm(width, config.layer_norm_eps)
 
@@ -92,7 +91,7 @@ class Layer(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # [rows, heads, length, width of a head] each
         read = F.scaled_dot_product_attention(query, key, value, mask)
         numbers = self.norm(numbers + self.joined(read.transpose(1, 2).reshape(rows, length, width)))
-        result: torch.Tensor = self.last_norm(numbers + self.outer(self.inner(numbers)))
+        result: torch.Tensor = self.last_norm(numbers + self.outer(F.gelu(self.inner(numbers))))
         return result
 
 

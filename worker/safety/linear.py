@@ -37,14 +37,6 @@ def speed_up(module: nn.Module, dtype: torch.dtype, device: torch.device) -> Non
             setattr(module.get_submodule(parent), leaf, _faster(layer, dtype, device))
 
 
-class Activated(nn.Linear):
-    """A linear layer with an activation behind it: GELU in its exact form (Hendrycks & Gimpel 2016)."""
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """[…, in] to [..., out]."""
-        return F.gelu(super().forward(rows))
-
-
 def _faster(layer: nn.Linear, dtype: torch.dtype, device: torch.device) -> nn.Module:
     packs = device.type == "cpu" and platform.machine() in X86 and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return Packed(layer, dtype) if packs else Plain(layer, dtype)
@@ -57,17 +49,15 @@ class Plain(nn.Module):
         super().__init__()
         self.weight = nn.Buffer(layer.weight.detach().to(dtype))  # [out, in]
         self.bias = None if layer.bias is None else nn.Buffer(layer.bias.detach().to(dtype))  # [out]
-        self._activated = isinstance(layer, Activated)
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[…, in] of any floating dtype to [..., out] of this layer's."""
-        result = F.linear(rows.to(self.weight.dtype), self.weight, self.bias)
-        return F.gelu(result) if self._activated else result
+        return F.linear(rows.to(self.weight.dtype), self.weight, self.bias)
 
 
 class Packed(nn.Module):
     """oneDNN's product, with the weight in the layout that its kernel reads: on an x86 CPU twice the speed of torch's
-    own product in float32, a tenth more in bfloat16. An activation behind it costs nearly nothing.
+    own product in float32, a tenth more in bfloat16.
 
     Where the number of rows is a multiple of 8, no row's result depends on how many they are.
     """
@@ -79,11 +69,8 @@ class Packed(nn.Module):
         self._weight = ops._reorder_linear_weight(layer.weight.detach().to(dtype).contiguous(), None)
         self._bias = None if layer.bias is None else layer.bias.detach().to(dtype)  # [out]
         self._dtype, self._product = dtype, ops._linear_pointwise
-        self._behind: tuple[str, list[float], str] = (
-            ("gelu", [], "none") if isinstance(layer, Activated) else ("none", [], "")
-        )
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """[…, in] of any floating dtype to [..., out] of this layer's."""
-        result: torch.Tensor = self._product(rows.to(self._dtype), self._weight, self._bias, *self._behind)
+        result: torch.Tensor = self._product(rows.to(self._dtype), self._weight, self._bias, "none", [], "")
         return result

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
+from worker.cpu import has_bfloat16
 from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH
 from worker.safety.batches import Batch, Reader, Window
 from worker.safety.bert import read_bert
@@ -24,6 +25,7 @@ from worker.safety.checkpoint import PUBLISHED, read_checkpoint
 from worker.safety.network import Network
 
 CPU = torch.device("cpu")
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this CPU has no bfloat16")
 ODD = ["", " ", "\n\t", "\x00\x07", "\ufffd" * 3, "😀🏳️‍🌈", "[PAD] [SEP] [sep]", "ẞ İ ﬁ é", "猫" * 50, "bad!bad", "##a"]
 LONG = "a nice cat on the mat. " * 60
 Change = Callable[[dict[str, Any]], object]
@@ -71,11 +73,12 @@ def test_odd_and_long_texts_have_transformers_windows(tiny: Path, stored: str) -
     assert read[1].longest == theirs.longest
 
 
-def test_the_probabilities_are_transformers_own(tiny: Path) -> None:
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_bfloat16)])
+def test_the_probabilities_are_transformers_own(tiny: Path, dtype: str) -> None:
     checkpoint, folder = read_checkpoint(tiny), tiny.with_suffix("")
     read = read_bert(checkpoint, folder)
     assert read is not None
-    ours, theirs = (Network(encoder, CPU, "fp32") for encoder in (read[0], build(checkpoint, folder)[0]))
+    ours, theirs = (Network(encoder, CPU, dtype) for encoder in (read[0], build(checkpoint, folder)[0]))
     for lengths in ([24] * 8, [17, 18, 20, 21, 23, 24, 22, 19], [3]):
         windows = [Window(row, list(range(2, 2 + length))) for row, length in enumerate(lengths)]
         batch = Batch(windows, 24, len(windows))

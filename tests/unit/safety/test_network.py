@@ -59,11 +59,10 @@ def windows(*lengths: int) -> list[Window]:
 
 
 @needs_bfloat16
-def test_bfloat16_moves_the_demo_classifier_little_which_is_too_narrow_to_be_given_it_unasked() -> None:
+def test_bfloat16_moves_no_probability_of_the_demo_classifier_by_a_hundredth() -> None:
     texts = sentences(200)
     exact, quick = (table(load_classifier("demo", "cpu", dtype=dtype), texts) for dtype in ("fp32", "bf16"))
-    changes = np.abs(exact - quick)
-    assert 0 < changes.max() < 0.02 and np.sqrt((changes**2).mean()) < 0.0005
+    assert 0 < np.abs(exact - quick).max() < 0.01
 
 
 @needs_bfloat16
