@@ -102,6 +102,8 @@ def _built(vocabulary: dict[str, int], lower: bool) -> Tokenizer:
     Raises:
         Exception: a vocabulary without the special tokens, or one that the library refuses.
     """
+    if missing := {*SPECIAL.values()} - vocabulary.keys():
+        raise ValueError(f"the vocabulary lacks {', '.join(sorted(missing))}")
     backend = Tokenizer(WordPiece(vocabulary, unk_token=UNKNOWN))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lower)
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -110,7 +112,7 @@ def _built(vocabulary: dict[str, int], lower: bool) -> Tokenizer:
         pair=f"{FIRST}:0 $A:0 {LAST}:0 $B:1 {LAST}:1",
         special_tokens=[(FIRST, vocabulary[FIRST]), (LAST, vocabulary[LAST])],
     )
-    backend.add_special_tokens([token for token in SPECIAL.values() if vocabulary[token] >= 0])
+    backend.add_special_tokens(list(SPECIAL.values()))
     return backend
 
 
