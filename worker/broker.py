@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 from kombu.transport import redis
 from kombu.transport.virtual import Empty
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contract.queue import GENERATE, REQUEST_HINT, SCORE
 
@@ -84,6 +85,13 @@ class WaryChannel(redis.Channel):
     QoS = WaryQoS
     _brpop_read = _wary(redis.Channel._brpop_read)
     _receive_one = _wary(redis.Channel._receive_one)
+
+    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
+        # Celery closes a lost connection twice and acknowledges messages after that: kombu then asks a transport that
+        # is no more for its address. Its AttributeError ends the process; what is meant, everybody there copes with.
+        if getattr(self.connection, "client", None) is None:
+            raise RedisConnectionError("this connection to Redis was given up")
+        return super()._connparams(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class WaryTransport(redis.Transport):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 try:
@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5
 
 
 class RawSql:
-    """A database that the program works on. Each call opens a connection of its own: servers die here."""
+    """A database that the program works on, asked from several threads. Its server may die between two calls."""
 
     def __init__(self, url: str) -> None:
         """
@@ -25,6 +25,7 @@ class RawSql:
             url: sqlite:///PATH or postgresql://…
         """
         self.url = url
+        self._idle: list[Any] = []  # connections to a server: to make one costs both sides tens of milliseconds
 
     @property
     def sqlite(self) -> bool:
@@ -36,8 +37,27 @@ class RawSql:
         Raises:
             Exception: the driver's, where the database does not answer.
         """
-        with closing(self.connect()) as connection:
-            return run(connection, statement, values)
+        if self.sqlite:  # one that stays open would keep the WAL from being taken in when the last worker leaves
+            with closing(self.connect()) as connection:
+                return run(connection, statement, values)
+        while self._idle:
+            with suppress(Exception):  # the server died since
+                return self._ask(self._idle.pop(), statement, values)
+        return self._ask(self.connect(), statement, values)
+
+    def _ask(self, connection: Any, statement: str, values: Sequence[Any]) -> list[Row]:
+        try:
+            rows = run(connection, statement, values)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return rows
+
+    def close(self) -> None:
+        """Ends the connections that are kept."""
+        while self._idle:
+            self._idle.pop().close()
 
     def execute(self, *statements: str) -> None:
         """Changes the database, in one transaction: only for what watches, never for what is watched."""

@@ -163,6 +163,10 @@ class Stack:
         children = [worker.child for worker in self.workers]
         return [child for child in children if child is not None and child.pid in pids]
 
+    def children(self) -> set[int]:
+        """The pids of the processes that hold a model."""
+        return {child.pid for worker in self.workers if (child := worker.child) is not None}
+
     def status(self, job: int) -> dict[str, Any]:
         """What the program says of a job."""
         found: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json"))
@@ -239,6 +243,7 @@ def opened(database: str, environment: Mapping[str, str] | None = None) -> Itera
         finally:
             if stack is not None:
                 stack.stop_workers()
+                stack.sql.close()
             redis.stop()
             if postgres is not None:
                 postgres.stop()

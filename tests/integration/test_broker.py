@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import random
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from kombu.common import ignore_errors
+from kombu.connection import Connection
 from kombu.entity import Queue
 from kombu.messaging import Consumer
 
@@ -27,11 +31,15 @@ QUEUE = "generate.demo"
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Iterator[Settings]:
-    where = Settings(home=tmp_path, service_seconds=2)
+def where(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, service_seconds=2)
+
+
+@pytest.fixture(autouse=True)
+def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
     server = start_server(where)
     assert answers(where, 10)
-    yield where
+    yield server
     server.kill()
     server.wait()
 
@@ -63,6 +71,41 @@ def received(celery: Celery, queue: str) -> list[Any]:
         while True:
             connection.drain_events(timeout=1)
     return [body[0] for body in found]
+
+
+def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
+    """A connection with two channels, as a worker's, and a message that came on it and is not acknowledged yet."""
+    top_up(QUEUE, [41], celery)
+    found: list[Any] = []
+    connection = broker.wary(celery.connection_for_read())
+    for queue, channel in ((QUEUE, connection.default_channel), ("score.demo", connection.channel())):
+        Consumer(channel, [Queue(queue)], on_message=found.append).consume()  # type: ignore[no-untyped-call]
+    connection.drain_events(timeout=5)
+    assert len(found) == 1
+    with suppress(TimeoutError):
+        connection.drain_events(timeout=0.2)
+    assert connection.default_channel._in_poll, "it should have asked for another message"
+    return connection, found[0]
+
+
+def test_a_hint_that_nobody_acknowledged_goes_back_when_its_reader_leaves(celery: Celery) -> None:
+    connection, _ = unacknowledged(celery)
+    connection.close()
+    assert received(celery, QUEUE) == [[41]]
+
+
+def test_a_redis_that_dies_with_a_hint_unacknowledged_does_not_end_its_reader(
+    celery: Celery, server: subprocess.Popen[bytes]
+) -> None:
+    connection, message = unacknowledged(celery)
+    server.kill()
+    server.wait()
+    # What Celery's consumer does with a connection that is lost, and with a task that starts then.
+    with suppress(*connection.connection_errors):
+        connection.collect(socket_timeout=0.1)
+    ignore_errors(connection, connection.close)
+    assert not connection.connected
+    message.ack_log_error(logging.getLogger("test"), connection.connection_errors)
 
 
 def is_hint(what: object) -> bool:

@@ -14,12 +14,14 @@ RETURN_SECONDS = 30.0
 
 def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(8000, 2500))
+    children = trial.stack.children()
     waits = _kill(trial, load, trial.size(20, 2))
     trial.check("Redis was killed while texts were written", len(waits) > 0)
     _flush(trial, load, trial.size(6, 1), pause=10.0 if not trial.short else 2.0)
     trial.figure("away for, s", seconds := trial.size(300, 4))
     waits.append(_away(trial, load, float(seconds)))
     load.finish()
+    trial.check("no worker's process ended over it", trial.stack.children() == children)
     trial.figure("goes on after, s, p50", percentile(waits, 50))
     trial.figure("goes on after, s, longest", max(waits))
     late = [round(wait, 1) for wait in waits if wait > RETURN_SECONDS]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import redis
 
 from bench.chaos.forger import Forger
@@ -33,11 +32,11 @@ def attack(trial: Trial) -> None:
     with _again_and_again(lambda: forger.repeat(DELIVERIES)) as counted:
         load.during(trial.size(20, 2))
     trial.figure("copies delivered", counted[0])
-    children = _children(trial)
+    children = trial.stack.children()
     _plant(trial, load, forger, sign)
     _spoil(trial, load)
     load.finish()
-    trial.check("no process ended over a message", _children(trial) == children)
+    trial.check("no process ended over a message", trial.stack.children() == children)
     trial.check("nothing that was planted was executed", not sign.exists())
     load.judge()
 
@@ -114,11 +113,6 @@ def _again_and_again(act: Callable[[], int]) -> Iterator[list[int]]:
     finally:
         over.set()
         thread.join()
-
-
-def _children(trial: Trial) -> set[int]:
-    found: set[psutil.Process | None] = {worker.child for worker in trial.stack.workers}
-    return {child.pid for child in found if child is not None}
 
 
 ROW = Row(

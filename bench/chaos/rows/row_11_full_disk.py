@@ -52,14 +52,16 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     load.keep()
     load.more()  # more than the files have room for that they hold already
     load.during(trial.random.uniform(1, 3))
-    before, said = _children(trial), _said(trial)
+    before, said = trial.stack.children(), _said(trial)
     disk.fill()
     end = time.monotonic() + NOTICE_SECONDS
     while _said(trial) == said and time.monotonic() < end:
         time.sleep(0.2)
     trial.check(f"{name}: full, the workers say so", _said(trial) > said)
     time.sleep(FULL_SECONDS if not trial.short else 4)
-    trial.check(f"{name}: full, the workers wait", _children(trial) == before, f"{before} {_children(trial)}")
+    trial.check(
+        f"{name}: full, the workers wait", trial.stack.children() == before, f"{before} {trial.stack.children()}"
+    )
     disk.free()
     wait = load.seconds_until_progress(2 * RETURN_SECONDS, lambda: _supervise(trial, load))
     trial.figure(f"{name}: goes on after, s", wait)
@@ -78,10 +80,10 @@ def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
     """Redis, whose append-only file has no room, answers every change with an error."""
     load.keep()
     load.more()
-    before = _children(trial)
+    before = trial.stack.children()
     disk.fill()
     time.sleep(FULL_SECONDS if not trial.short else 4)
-    trial.check("Redis: full, no worker ends", _children(trial) == before)
+    trial.check("Redis: full, no worker ends", trial.stack.children() == before)
     disk.free()
     load.keep()
     wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
@@ -93,7 +95,7 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     """Nothing can be written to the log; that is no reason to stop."""
     load.keep()
     load.more()
-    before = _children(trial)
+    before = trial.stack.children()
     disk.fill()
     with suppress(redis.ResponseError):  # it may not have noticed yet that its own disk has room again
         trial.stack.redis.client().flushall()
@@ -102,8 +104,8 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     time.sleep(2)
     trial.stack.redis.start()
     load.during(2)
-    found = f"after {wait:.1f} s; {before} {_children(trial)}"
-    trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and _children(trial) == before, found)
+    found = f"after {wait:.1f} s; {before} {trial.stack.children()}"
+    trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and trial.stack.children() == before, found)
     disk.free()
 
 
@@ -112,10 +114,6 @@ def _supervise(trial: Trial, load: Load) -> None:
     if trial.stack.postgres is not None and trial.stack.postgres.ended:
         trial.stack.postgres.start()
     load.keep()
-
-
-def _children(trial: Trial) -> set[int]:
-    return {child.pid for child in (worker.child for worker in trial.stack.workers) if child is not None}
 
 
 def _said(trial: Trial) -> int:

@@ -71,7 +71,7 @@ def attack(trial: Trial) -> None:
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
     witness.install(stack.sql)
-    file, seed = trial.prompts(trial.size(20_000, 2500)), trial.random.getrandbits(40)
+    file, seed = trial.prompts(trial.size(8000, 2500)), trial.random.getrandbits(40)
     calm = trial.run_undisturbed(file, seed)
     with Watch(stack.sql) as watch:
         steering = Steering(trial, watch, lambda: trial.submit_beside(calm, file, seed))
@@ -119,7 +119,7 @@ def _check_flags(trial: Trial, job: int) -> None:
 
 ROW = Row(
     number=16,
-    fault="25 times at random on each database, with 20,000 prompts: cancel, retry, reflag, a worker killed, "
+    fault="25 times at random on each database, with jobs of 8,000 prompts: cancel, retry, reflag, a worker killed, "
     "Redis killed or flushed",
     promise="the states the plan allows, and no other; 0 lost, 0 double",
     attack=attack,
