@@ -14,9 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from kombu.transport import redis
+from kombu.transport import redis, virtual
 from kombu.transport.virtual import Empty
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from contract.queue import GENERATE, REQUEST_HINT, SCORE
 
@@ -72,26 +71,23 @@ def _wary(read: Callable[..., Any]) -> Callable[..., Any]:
     return reading
 
 
-class WaryQoS(redis.QoS):
-    """A message is acknowledged before its task runs: there is nothing to restore, and nothing restored is trusted."""
+class WaryQoS(virtual.QoS):
+    """Keeps no copy of a message in Redis: it was a hint, and the next sweep makes another.
 
-    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
-        """Restores nothing."""
+    kombu's own would write each to Redis a second time until it is acknowledged. Nobody may trust what lies there, so
+    that nobody takes it up again; and a Redis that dies in between makes it ask a connection that was given up, over
+    which the process ends.
+    """
+
+    restore_at_shutdown = False
 
 
 class WaryChannel(redis.Channel):
     """A channel that survives what it reads."""
 
-    QoS = WaryQoS
+    QoS = WaryQoS  # type: ignore[assignment]
     _brpop_read = _wary(redis.Channel._brpop_read)
     _receive_one = _wary(redis.Channel._receive_one)
-
-    def _connparams(self, *args: Any, **kwargs: Any) -> Any:
-        # Celery closes a lost connection twice and acknowledges messages after that: kombu then asks a transport that
-        # is no more for its address. Its AttributeError ends the process; what is meant, everybody there copes with.
-        if getattr(self.connection, "client", None) is None:
-            raise RedisConnectionError("this connection to Redis was given up")
-        return super()._connparams(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class WaryTransport(redis.Transport):

@@ -18,6 +18,8 @@ class PatientConsumer(Consumer):  # type: ignore[misc]
     """Looks for a lost broker every few seconds, for ever."""
 
     def connection_for_read(self, heartbeat: Any = None) -> Any:
+        if self.hub is not None:
+            self.hub.on_tick.clear()  # what a connection before this one left there would stay for ever
         return self.ensure_connected(wary(self.app.connection_for_read(heartbeat=heartbeat)))
 
     def ensure_connected(self, conn: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from kombu.asynchronous import Hub
 from kombu.common import ignore_errors
 from kombu.connection import Connection
 from kombu.entity import Queue
@@ -26,6 +27,7 @@ from contract.queue import GENERATE, SCORE, make_app, request_hint, top_up
 from contract.settings import Settings
 from inkmill.redis_server import answers, start_server
 from worker import broker
+from worker.consumer import PatientConsumer
 
 QUEUE = "generate.demo"
 
@@ -88,10 +90,21 @@ def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
     return connection, found[0]
 
 
-def test_a_hint_that_nobody_acknowledged_goes_back_when_its_reader_leaves(celery: Celery) -> None:
+def test_nothing_is_kept_in_redis_of_a_message_that_was_received(celery: Celery, client: redis.Redis) -> None:
     connection, _ = unacknowledged(celery)
+    assert not client.keys("unacked*")
     connection.close()
-    assert received(celery, QUEUE) == [[41]]
+    assert received(celery, QUEUE) == []
+
+
+def test_connections_that_were_lost_leave_nothing_in_the_event_loop(celery: Celery) -> None:
+    consumer, hub = object.__new__(PatientConsumer), Hub()
+    consumer.app, consumer.hub, consumer.controller = celery, hub, None
+    for _ in range(3):
+        connection = consumer.connection_for_read()
+        connection.register_with_event_loop(hub)
+        connection.close()
+    assert len(hub.on_tick) == 1
 
 
 def test_a_redis_that_dies_with_a_hint_unacknowledged_does_not_end_its_reader(
