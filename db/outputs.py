@@ -34,6 +34,7 @@ class Work:
     prompt: str
     settings: dict[str, Any] | None
     missing: tuple[int, ...]
+    faults: int  # how often it failed by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,9 @@ def missing_work(database: Database, claim: Claim) -> list[Work]:
     here = (Prompt.batch_id == claim.batch_id) & (Prompt.status == PromptStatus.PENDING)
     with database.read() as connection:
         prompts = connection.execute(
-            select(Prompt.id, Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.settings, Prompt.n)
+            select(
+                Prompt.id, Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.settings, Prompt.n, Prompt.faults
+            )
             .where(here)
             .order_by(Prompt.position)
         ).all()
@@ -76,6 +79,7 @@ def missing_work(database: Database, claim: Claim) -> list[Work]:
                     prompt=row.prompt,
                     settings=row.settings,
                     missing=missing,
+                    faults=row.faults,
                 )
             )
     return work
@@ -133,17 +137,22 @@ def _counted(texts: Sequence[Text], sign: int = 1) -> dict[str, Any]:
     }
 
 
-def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, *, certain: bool) -> bool:
+def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, *, number: int, certain: bool) -> bool:
     """An error of the prompt's own. Returns whether the prompt is dead now: at the third, or at once if it would recur.
+
+    Args:
+        number: which of its faults this is, the first is 1. The caller counts, as nobody else does while it holds the
+            claim: a commit whose answer was lost is made again, and must not count again.
+        certain: the prompt would fail so every time.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, expiries=0)
-        counted = update(Prompt).where(Prompt.id == prompt_id).values(faults=Prompt.faults + 1)
-        faults, status = connection.execute(counted.returning(Prompt.faults, Prompt.status)).one()
-        if not certain and faults < FAULTS_BEFORE_DEAD:
+        counted = update(Prompt).where(Prompt.id == prompt_id).values(faults=number)
+        status = connection.execute(counted.returning(Prompt.status)).scalar_one()
+        if not certain and number < FAULTS_BEFORE_DEAD:
             return bool(status == PromptStatus.DEAD)
         reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
         dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
@@ -264,15 +273,18 @@ def _flag(connection: Connection, judged: Sequence[tuple[Verdict, list[str]]]) -
     )
 
 
-def charge_text(database: Database, claim: Claim, output_id: int) -> None:
+def charge_text(database: Database, claim: Claim, output_id: int, number: int) -> None:
     """Counts an attempt to score a text alone, before it is made: the attempt may take the process down.
+
+    Args:
+        number: which attempt it is, the first is 1; `record_fault` says why the caller counts.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING)
-        connection.execute(update(Output).where(Output.id == output_id).values(score_faults=Output.score_faults + 1))
+        connection.execute(update(Output).where(Output.id == output_id).values(score_faults=number))
 
 
 def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:

@@ -31,6 +31,7 @@ class Generation:
         self._job: JobRow = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
         self._intake: Intake = runtime.feeder.intake()
         self._requests: dict[tuple[int, int], Request] = {}
+        self._faults: dict[int, int] = {}  # of each prompt, from one claim to the next
         self._group: list[Text] = []
         self._saved_at = time.monotonic()
 
@@ -56,6 +57,7 @@ class Generation:
 
     def _admit(self, work: Sequence[Work]) -> None:
         for prompt in work:
+            self._faults[prompt.prompt_id] = prompt.faults
             try:
                 self._requests |= self._requests_of(prompt)
             except (SettingsError, ValueError, TypeError) as error:
@@ -118,8 +120,9 @@ class Generation:
 
     def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
         log.warning("a prompt failed", batch=self._claim.batch_id, prompt_id=prompt_id, certain=certain)
+        self._faults[prompt_id] = number = self._faults[prompt_id] + 1
         return self._runtime.patiently(
-            lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, certain=certain)
+            lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, number=number, certain=certain)
         )
 
     def _save(self) -> None:

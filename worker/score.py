@@ -95,8 +95,10 @@ class Scoring:
         """The attempt is counted before it is made: it may take this process down."""
         faults = text.faults
         while faults < FAULTS_BEFORE_UNSCORED:
-            self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id))
             faults += 1
+            self._runtime.patiently(
+                lambda number=faults: charge_text(self._runtime.database, self._claim, text.output_id, number)  # type: ignore[misc]
+            )
             try:
                 scores = self._scores([text])
             except Exception as error:

@@ -193,7 +193,7 @@ def test_a_stale_worker_changes_nothing(mill: Mill) -> None:
     prompt = mill.prompts(job)[0].id
     for act in (
         lambda: mill.save(stale, [text_of(*mill.missing(fresh)[0], "late")]),
-        lambda: record_fault(mill.database, stale, prompt, "late", certain=True),
+        lambda: record_fault(mill.database, stale, prompt, "late", number=1, certain=True),
         lambda: finish_generation(mill.database, stale),
     ):
         with pytest.raises(LeaseLost):
@@ -217,7 +217,7 @@ def test_a_stale_scorer_changes_nothing(mill: Mill) -> None:
     before = mill.outputs(job)
     for act in (
         lambda: mill.score(stale),
-        lambda: charge_text(mill.database, stale, texts[0].output_id),
+        lambda: charge_text(mill.database, stale, texts[0].output_id, 1),
         lambda: give_up_scoring(mill.database, stale, texts[0].output_id),
         lambda: finish_scoring(mill.database, stale),
     ):
@@ -288,7 +288,7 @@ def test_a_batch_of_dead_prompts_needs_no_classifier(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
     for row in mill.prompts(job):
-        record_fault(mill.database, claim, row.id, "too long", certain=True)
+        record_fault(mill.database, claim, row.id, "too long", number=1, certain=True)
     assert finish_generation(mill.database, claim) is False
     assert mill.status(job) == JobStatus.COMPLETED
 
@@ -296,8 +296,8 @@ def test_a_batch_of_dead_prompts_needs_no_classifier(mill: Mill) -> None:
 def test_a_fault_of_a_prompt_that_is_dead_says_that_it_is(mill: Mill) -> None:
     job = mill.submit(2)
     claim, prompt = mill.claim(), mill.prompts(job)[0].id
-    assert record_fault(mill.database, claim, prompt, "too long", certain=True)
-    assert record_fault(mill.database, claim, prompt, "fails", certain=False)
+    assert record_fault(mill.database, claim, prompt, "too long", number=1, certain=True)
+    assert record_fault(mill.database, claim, prompt, "fails", number=2, certain=False)
     assert mill.prompt_states(job) == ["dead", "pending"]
 
 

@@ -114,7 +114,7 @@ def test_one_reason_is_retried_alone(mill: Mill) -> None:
     job = mill.submit(4, batch_size=4)
     claim = mill.claim()
     for (work, _), reason in zip(mill.missing(claim), ("a", "a", "b"), strict=False):
-        record_fault(mill.database, claim, work.prompt_id, reason, certain=True)
+        record_fault(mill.database, claim, work.prompt_id, reason, number=1, certain=True)
     mill.finish(claim)
     mill.finish_texts(mill.claim_texts())
     assert retry_job(mill.database, job, reason="c").prompts == 0

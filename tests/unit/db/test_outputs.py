@@ -45,7 +45,7 @@ def test_a_nul_character_becomes_the_replacement_character_on_both(mill: Mill) -
     (work, index), (other, _) = mill.missing(claim)
     nul = [{"token": "\0", "logprob": -0.5}]
     mill.save(claim, [replace(text_of(work, index, "a\0b\0"), logprobs=nul)])
-    record_fault(mill.database, claim, other.prompt_id, "bad\0reason", certain=True)
+    record_fault(mill.database, claim, other.prompt_id, "bad\0reason", number=1, certain=True)
     assert mill.outputs(job)[0].text == "a\ufffdb\ufffd"
     assert mill.outputs(job)[0].logprobs == nul
     assert mill.prompts(job)[1].reason == "bad\ufffdreason"
@@ -115,7 +115,7 @@ def test_the_third_fault_of_a_prompt_kills_it_and_no_other(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
     prompt = mill.prompts(job)[0].id
-    assert [record_fault(mill.database, claim, prompt, f"fault {i}", certain=False) for i in (1, 2, 3)] == [
+    assert [record_fault(mill.database, claim, prompt, f"fault {i}", number=i, certain=False) for i in (1, 2, 3)] == [
         False, False, True,
     ]  # fmt: skip
     mill.assert_counters()
@@ -129,12 +129,25 @@ def test_the_third_fault_of_a_prompt_kills_it_and_no_other(mill: Mill) -> None:
     assert mill.status(job) == JobStatus.COMPLETED
 
 
+def test_a_fault_whose_commit_was_not_answered_counts_once(mill: Mill) -> None:
+    job = mill.submit(2)
+    claim = mill.claim()
+    prompt = mill.prompts(job)[0].id
+    for number in (1, 1, 2, 2):
+        assert not record_fault(mill.database, claim, prompt, "it fails", number=number, certain=False)
+    assert [work.faults for work, _ in mill.missing(claim)] == [2, 0]
+    for _ in range(2):
+        assert record_fault(mill.database, claim, prompt, "it fails", number=3, certain=False)
+    mill.assert_counters()
+    assert mill.batch(claim.batch_id).dead == 1
+
+
 def test_a_fault_that_is_certain_to_recur_kills_at_once_and_counts_once(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
     prompt = mill.prompts(job)[1].id
     for _ in range(3):
-        assert record_fault(mill.database, claim, prompt, "longer than the model", certain=True) is True
+        assert record_fault(mill.database, claim, prompt, "longer than the model", number=1, certain=True) is True
     assert mill.batch(claim.batch_id).dead == 1
     assert mill.prompts(job)[1].reason == "longer than the model"
 
@@ -144,7 +157,7 @@ def test_faults_are_remembered_from_one_claim_to_the_next(mill: Mill) -> None:
     prompt = mill.prompts(job)[0].id
     for number in (1, 2, 3):
         claim = mill.claim(worker(f"w{number}"))
-        assert record_fault(mill.database, claim, prompt, "it fails", certain=False) is (number == 3)
+        assert record_fault(mill.database, claim, prompt, "it fails", number=number, certain=False) is (number == 3)
         mill.expire(claim)
         sweep(mill.database)
 
@@ -153,7 +166,7 @@ def test_texts_of_a_prompt_that_died_later_stay(mill: Mill) -> None:
     job = mill.submit(1, n=3)
     claim = mill.claim()
     mill.generate(claim, 2)
-    record_fault(mill.database, claim, mill.prompts(job)[0].id, "it fails", certain=True)
+    record_fault(mill.database, claim, mill.prompts(job)[0].id, "it fails", number=1, certain=True)
     assert finish_generation(mill.database, claim) is True
     mill.finish_texts(mill.claim_texts())
     assert len(mill.outputs(job)) == 2
@@ -218,8 +231,8 @@ def test_a_text_that_cannot_be_scored_is_flagged_and_settled(mill: Mill) -> None
     mill.finish(mill.claim())
     claim = mill.claim_texts()
     bad, good = waiting_texts(mill.database, claim)
-    for _ in range(3):
-        charge_text(mill.database, claim, bad.output_id)
+    for number in (1, 1, 2, 3):  # the first twice, as after a lost answer
+        charge_text(mill.database, claim, bad.output_id, number)
     assert [text.faults for text in waiting_texts(mill.database, claim)] == [3, 0]
     for _ in range(2):  # twice, as after a lost answer
         give_up_scoring(mill.database, claim, bad.output_id)
@@ -241,6 +254,6 @@ def test_attempts_to_score_are_remembered_from_one_claim_to_the_next(mill: Mill)
         claim = mill.claim_texts(worker(f"w{before}"))
         (text,) = waiting_texts(mill.database, claim)
         assert text.faults == before
-        charge_text(mill.database, claim, text.output_id)
+        charge_text(mill.database, claim, text.output_id, before + 1)
         mill.expire(claim)
         sweep(mill.database)

@@ -178,7 +178,7 @@ def test_a_text_that_kills_its_scorer_three_times_is_unscored(mill: Mill) -> Non
     for number in range(1, 4):
         claim = mill.claim_texts(worker(f"w{number}"), suspects=True)
         assert claim.alone
-        charge_text(mill.database, claim, waiting_texts(mill.database, claim)[0].output_id)
+        charge_text(mill.database, claim, waiting_texts(mill.database, claim)[0].output_id, number)
         mark_death(mill.database, f"w{number}", KILLED)
     claim = mill.claim_texts(suspects=True)
     killer, other = waiting_texts(mill.database, claim)

@@ -60,7 +60,7 @@ def test_failures_are_counted_by_reason_the_most_frequent_first(mill: Mill) -> N
     by_batch = {claim.batch_id: claim for claim in claims}
     reasons = ["too long", "not a number", "too long", "too long"]
     for row, reason in zip(mill.prompts(job)[2:], reasons, strict=False):
-        record_fault(mill.database, by_batch[row.batch_id], row.id, reason, certain=True)
+        record_fault(mill.database, by_batch[row.batch_id], row.id, reason, number=1, certain=True)
     shown = snapshot(mill.database, job)
     assert shown.dead == 4
     assert list(shown.failures.items()) == [("too long", 3), ("not a number", 1)]
@@ -68,7 +68,7 @@ def test_failures_are_counted_by_reason_the_most_frequent_first(mill: Mill) -> N
 
 def test_a_very_long_reason_is_cut(mill: Mill) -> None:
     job = mill.submit(1)
-    record_fault(mill.database, mill.claim(), mill.prompts(job)[0].id, "x" * 100_000, certain=True)
+    record_fault(mill.database, mill.claim(), mill.prompts(job)[0].id, "x" * 100_000, number=1, certain=True)
     assert len(next(iter(snapshot(mill.database, job).failures))) < 2000
 
 

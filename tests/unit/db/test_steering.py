@@ -27,7 +27,7 @@ def kill(mill: Mill, claim: Claim, *positions: int) -> None:
     """Lets some prompts of a claimed batch die."""
     for row in mill.prompts(claim.job_id):
         if row.position in positions:
-            record_fault(mill.database, claim, row.id, "it cannot be generated", certain=True)
+            record_fault(mill.database, claim, row.id, "it cannot be generated", number=1, certain=True)
 
 
 def test_cancelling_what_nobody_holds_ends_the_job_at_once(mill: Mill) -> None:
@@ -196,7 +196,9 @@ def test_a_retried_prompt_has_three_faults_again(mill: Mill) -> None:
     prompt = mill.prompts(job)[0].id
     for attempt in range(2):
         claim = mill.claim()
-        assert [record_fault(mill.database, claim, prompt, "fails", certain=False) for _ in range(3)][-1]
+        assert [
+            record_fault(mill.database, claim, prompt, "fails", number=number, certain=False) for number in (1, 2, 3)
+        ][-1]
         finish_generation(mill.database, claim)
         assert mill.status(job) == JobStatus.COMPLETED
         if not attempt:

@@ -93,7 +93,10 @@ class Workers(Lockstep):
     def _look_at_waiting(self, by: Ability, scoring: bool) -> None:
         waits = BatchStatus.GENERATED if scoring else BatchStatus.PENDING
         told = (waiting_scoring if scoring else waiting_generation)(self.database, by)
-        assert told == [batch.id for batch in self.model.claimable(waits, by)]
+        claimable = self.model.claimable(waits, by)
+        assert told == [batch.id for batch in claimable]
+        told = (waiting_scoring if scoring else waiting_generation)(self.database, by, suspects=True)
+        assert told == [batch.id for batch in claimable if batch.deaths]
 
     def _look_at_work(self, task: Task) -> None:
         if task.scoring:
@@ -102,6 +105,7 @@ class Workers(Lockstep):
         else:
             work = missing_work(self.database, task.claim)
             assert [(w.prompt_id, index) for w in work for index in w.missing] == task.samples
+            assert all(w.faults == self.model.prompts[w.prompt_id].faults for w in work)
 
     def renew(self, tasks: Iterable[Task]) -> None:
         claims = [task.claim for task in tasks]
@@ -158,11 +162,14 @@ class Workers(Lockstep):
         )
 
     def fault(self, task: Task, prompt: int, reason: str, *, certain: bool) -> None:
+        number = self.model.prompts[prompt].faults + 1
+
         def act() -> bool:
-            return record_fault(self.database, task.claim, prompt, reason, certain=certain)
+            return record_fault(self.database, task.claim, prompt, reason, number=number, certain=certain)
 
         batch = self.fenced(task, act)
         if batch is not None:
+            act()  # as where a commit's answer was lost
             assert act() == self.model.fault(batch, self.model.prompts[prompt], reason, certain=certain)
             self.ledger.fault(prompt, certain=certain)
 
@@ -200,11 +207,14 @@ class Workers(Lockstep):
             act()
 
     def charge(self, task: Task, output: OutputPicture) -> None:
+        number = output.score_faults + 1
+
         def act() -> None:
-            charge_text(self.database, task.claim, output.id)
+            charge_text(self.database, task.claim, output.id, number)
 
         if self.fenced(task, act) is not None:
             act()
+            act()  # as where a commit's answer was lost
             output.score_faults += 1
 
     def give_up(self, task: Task, output: OutputPicture) -> None:

@@ -40,7 +40,7 @@ def _dead(mill: Mill, reasons: list[str]) -> int:
     job = mill.submit(len(reasons) + 1, batch_size=len(reasons) + 1)
     claim = mill.claim()
     for (work, _), reason in zip(mill.missing(claim), reasons, strict=False):
-        record_fault(mill.database, claim, work.prompt_id, reason, certain=True)
+        record_fault(mill.database, claim, work.prompt_id, reason, number=1, certain=True)
     mill.finish(claim)
     mill.finish_texts(mill.claim_texts())
     return job

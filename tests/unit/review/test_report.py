@@ -105,7 +105,9 @@ def test_why_prompts_are_dead_is_told(mill: Mill) -> None:
 
     job = mill.submit(2)
     claim = mill.claim()
-    record_fault(mill.database, claim, mill.missing(claim)[0][0].prompt_id, "too <long> for gpt2", certain=True)
+    record_fault(
+        mill.database, claim, mill.missing(claim)[0][0].prompt_id, "too <long> for gpt2", number=1, certain=True
+    )
     assert "too &lt;long&gt; for gpt2" in report_page(mill.database, job)
 
 

@@ -68,7 +68,7 @@ class Mill:
         texts = []
         for work in missing_work(self.database, claim):
             if work.position in dead:
-                record_fault(self.database, claim, work.prompt_id, dead[work.position], certain=True)
+                record_fault(self.database, claim, work.prompt_id, dead[work.position], number=1, certain=True)
                 continue
             for sample in work.missing:
                 text = write(work, sample)
