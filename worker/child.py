@@ -9,12 +9,15 @@ import os
 import socket
 import sys
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import structlog
 
-from contract.errors import ExitCode, InkmillError, ModelUnavailable
+from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.processes import end_with_parent
 from contract.queue import app, generate_queue, score_queue
@@ -25,6 +28,7 @@ from worker.logs import configure
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
+T = TypeVar("T")
 log = structlog.get_logger()
 
 
@@ -96,9 +100,12 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
         return int(ExitCode.UNREACHABLE)
     finally:
         loading.set()
-    runtime = Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
+    runtime = _patiently(
+        lambda: Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
+    )
     made_by = loaded.provenance
-    beat(database, said.id, state="ready", revision=made_by.revision, dtype=made_by.dtype, device=loaded.device)
+    there = {"revision": made_by.revision, "dtype": made_by.dtype, "device": loaded.device}
+    _patiently(lambda: beat(database, said.id, state="ready", **there))
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     runtime.watchdog.arm()
@@ -107,6 +114,16 @@ def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...
     _consume(runtime, [generate_queue(said.model), *map(score_queue, offered)])
     beat(database, said.id, state="stopped")
     return 0
+
+
+def _patiently(what: Callable[[], T]) -> T:
+    """What is loaded took long to load: a database that is away just then is waited for."""
+    while True:
+        try:
+            return what()
+        except DatabaseUnreachable as error:
+            log.warning("waiting for the database", error=str(error))
+            time.sleep(1.0)
 
 
 def _show_life(database: Database, worker: str, loaded: threading.Event) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -63,7 +64,9 @@ class WorkerProcess:
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
-        """Serves until told to stop by SIGTERM or SIGINT, or until the model cannot be loaded.
+        """Serves until told to stop by SIGTERM or SIGINT, or until it is plain that the model cannot be loaded.
+
+        One that was loaded before can be loaded: what is in its way passes, and is waited for.
 
         Returns:
             The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
@@ -77,9 +80,9 @@ class WorkerProcess:
             worker = uuid.uuid4().hex
             status = self._run_child(worker)
             died_over_work = self._account_for(database, worker, status)
-            if status == ExitCode.UNREACHABLE or self._stopping:
+            if self._stopping or (status == ExitCode.UNREACHABLE and not self._was_ready):
                 break
-            if self._stillborn >= MOST_STILLBORN:
+            if self._stillborn >= MOST_STILLBORN and not self._was_ready:
                 self._give_up(database, worker, status)
                 status = ExitCode.UNREACHABLE
                 break
@@ -135,14 +138,18 @@ class WorkerProcess:
                     return False
                 held = mark_death(database, worker, describe(status))
                 row = get_worker(database, worker)
+                beat(database, worker, state="stopped", error=f"the process {describe(status)}")
+                # After the last that may fail: what is done again must not count again.
                 self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
                 self._was_ready |= row is not None and row.state == "ready"
-                beat(database, worker, state="stopped", error=f"the process {describe(status)}")
                 return held > 0
-            except DatabaseUnreachable as error:
+            except Exception as error:  # whatever it is: where this process ends too, nobody starts another
                 if self._stopping:
                     return False  # the leases run out by themselves
-                log.warning("waiting for the database", error=str(error))
+                if isinstance(error, DatabaseUnreachable):
+                    log.warning("waiting for the database", error=str(error))
+                else:
+                    log.exception("cannot say what the worker process left behind; trying again")
                 self._rest(1.0)
 
     def _give_up(self, database: Database, worker: str, status: int) -> None:
@@ -151,7 +158,8 @@ class WorkerProcess:
             "is there memory enough for it?"
         )
         log.error("cannot serve", error=error)
-        beat(database, worker, state="failed", error=error)
+        with suppress(InkmillError):
+            beat(database, worker, state="failed", error=error)
 
     def _look_after(self) -> None:
         if time.monotonic() - self._kept_at > KEEP_SECONDS and not self._stopping:

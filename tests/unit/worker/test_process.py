@@ -6,14 +6,19 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings
+from db.models import Worker
 from db.session import Database, open_database
-from db.workers import announce
+from db.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
-from worker.process import FIRST_PAUSE, WorkerOptions, WorkerProcess
+from worker import process
+from worker.process import FIRST_PAUSE, MOST_STILLBORN, WorkerOptions, WorkerProcess
 
 DEATHS = 6
 
@@ -21,23 +26,28 @@ DEATHS = 6
 class Dying(WorkerProcess):
     """A parent whose children get ready, take up work where they shall, and die at once."""
 
-    def __init__(self, database: Database, home: Path, *, at_work: bool = False, state: str = "ready") -> None:
+    def __init__(
+        self, database: Database, home: Path, *, at_work: bool = False, state: str = "ready", status: int = -9,
+        ready_first: bool = False, rests: int = DEATHS,
+    ) -> None:  # fmt: skip
         super().__init__(WorkerOptions(model="demo"), Settings(home=home), lambda: None, patient=False)
-        self._database, self._at_work, self._state = database, at_work, state
+        self._database, self._at_work, self._rests = database, at_work, rests
+        self._end, self._first_end = (state, status), ("ready", -9) if ready_first else (state, status)
         self.pauses: list[float] = []
         self.commands: list[list[str]] = []
 
     def _run_child(self, worker: str) -> int:
         self.commands.append(self._command(worker))
-        announce(self._database, worker, host="h", pid=1, state=self._state, model="demo", dtype="fp32", device="cpu",
+        state, status = self._first_end if len(self.commands) == 1 else self._end
+        announce(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
                  classifiers=[])  # fmt: skip
         if self._at_work:
             Mill(self._database).claim(replace(ABILITY, worker=worker), suspects=bool(self.pauses))
-        return -9
+        return status
 
     def _rest(self, seconds: float) -> None:
         self.pauses.append(seconds)
-        self._stopping = len(self.pauses) == DEATHS
+        self._stopping = len(self.pauses) == self._rests
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +77,51 @@ def test_processes_that_die_over_nothing_follow_each_other_ever_more_slowly(data
     parent = Dying(database, tmp_path, at_work=False)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
+
+
+def test_a_worker_that_was_ready_once_never_gives_up(database: Database, tmp_path: Path) -> None:
+    parent = Dying(database, tmp_path, state="starting", ready_first=True, rests=2 * MOST_STILLBORN)
+    assert parent.run() == 0
+    assert len(parent.commands) == 2 * MOST_STILLBORN
+
+
+def test_a_worker_that_was_never_ready_gives_up_after_five_deaths(database: Database, tmp_path: Path) -> None:
+    parent = Dying(database, tmp_path, state="starting")
+    assert parent.run() == ExitCode.UNREACHABLE
+    assert len(parent.commands) == MOST_STILLBORN
+    assert "before its model was loaded" in said_by(database)[-1]
+
+
+@pytest.mark.parametrize(("ready_first", "children"), [(False, 1), (True, DEATHS)])
+def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
+    database: Database, tmp_path: Path, ready_first: bool, children: int
+) -> None:
+    parent = Dying(database, tmp_path, state="failed", status=ExitCode.UNREACHABLE, ready_first=ready_first)
+    parent.run()
+    assert len(parent.commands) == children
+
+
+@pytest.mark.parametrize("error", [DatabaseUnreachable("the disk is full"), RuntimeError("nobody expects this")])
+def test_one_death_is_counted_once_however_long_the_database_is_away(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failures = iter([error] * 10)
+
+    def away(*args: Any, **kwargs: Any) -> None:
+        for failure in failures:
+            raise failure
+        beat(*args, **kwargs)
+
+    monkeypatch.setattr(process, "beat", away)
+    parent = Dying(database, tmp_path, state="starting", rests=12)
+    parent.run()
+    assert len(parent.commands) == 2, "ten waits were for the database, one for another start, one was the end"
+    assert said_by(database) == ["the process was killed by SIGKILL"] * 2
+
+
+def said_by(database: Database) -> list[str]:
+    with database.read() as connection:
+        return list(connection.scalars(select(Worker.error).order_by(Worker.started_at)))
 
 
 @pytest.mark.parametrize(("state", "again"), [("ready", True), ("starting", False)])
