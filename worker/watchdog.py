@@ -65,9 +65,14 @@ class Watchdog:
             if self._armed:
                 # By its number: Celery puts a stand-in in the place of sys.stderr.
                 faulthandler.dump_traceback_later(2 * self._limit, exit=True, file=STANDARD_ERROR)
-            time.sleep(min(1.0, self._limit / 4))
-            name = self.overdue()
-            if name is not None:
-                log.critical("a step hangs; ending this process", step=name, seconds=self._limit)
+            looked_at, pause = time.monotonic(), min(1.0, self._limit / 4)
+            time.sleep(pause)
+            if time.monotonic() - looked_at > pause + self._limit / 4:
+                # The whole process stood still, stopped or on a frozen machine: no step's fault.
+                for name in list(self._started):
+                    self.touch(name)
+            hanging = self.overdue()
+            if hanging is not None:
+                log.critical("a step hangs; ending this process", step=hanging, seconds=self._limit)
                 self.end(HANG_EXIT)
                 return

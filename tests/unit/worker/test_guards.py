@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -90,6 +91,27 @@ with watchdog.step("engine"):
     done = subprocess.run([sys.executable, "-c", hanging], capture_output=True, text=True, timeout=40)
     assert done.returncode == 1
     assert "Timeout" in done.stderr  # and what every thread was doing
+
+
+def test_a_process_that_was_stopped_in_the_middle_of_a_step_lives_on() -> None:
+    working = """
+import sys
+from worker.watchdog import Watchdog
+watchdog = Watchdog(1.0)
+watchdog.start()
+with watchdog.step("engine"):
+    print("at work", flush=True)
+    sys.stdin.readline()
+"""
+    with subprocess.Popen([sys.executable, "-c", working], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.5)  # in which the watchdog looks twice
+        assert process.poll() is None
+        assert process.wait(10) == HANG_EXIT, "a step that hangs after that is still noticed"
 
 
 def test_a_process_whose_standard_error_celery_replaced_lives_on() -> None:
