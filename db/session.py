@@ -33,9 +33,10 @@ DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 SHOWN = ("host", "port", "dbname", "sslmode")
 """Parameters of a URL that are no secret, whatever else the driver may know."""
 NO_SUCH_TABLE = "42P01"
-"""PostgreSQL's code for it (Appendix A of its manual)."""
+READ_ONLY = "25006"
+"""PostgreSQL's codes for these (Appendix A of its manual). A server is read-only while another is to take its place."""
 
-_WAITABLE = re.compile(r"locked|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
+_WAITABLE = re.compile(r"locked|locking|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
 """What SQLite says of a database that is away for now; the same exception stands for errors in a statement."""
 
 
@@ -144,6 +145,8 @@ class Database:
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
 
     def _is_away(self, error: Exception) -> bool:
+        if getattr(getattr(error, "orig", error), "sqlstate", None) == READ_ONLY:
+            return True
         if not isinstance(error, self._away):
             return isinstance(error, DBAPIError) and error.connection_invalidated  # the server ended the connection
         return not self.sqlite or _WAITABLE.search(_cause(error)) is not None

@@ -20,7 +20,7 @@ from sqlalchemy import make_url, select, text
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.spec import PromptRow
 from db.ingest import Ingest
-from db.jobs import get_job, list_jobs
+from db.jobs import cancel_job, get_job, list_jobs
 from db.models import Batch
 from db.reading import outputs_in_order
 from db.recovery import sweep
@@ -246,6 +246,18 @@ def test_a_server_that_stops_is_unreachable_and_serves_again_once_it_is_back() -
     finally:
         stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_server_that_takes_no_writes_is_away(postgres_server: PostgresServer, postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    job = Mill(database).submit()
+    postgres_server.execute(f'ALTER DATABASE "{database.url.database}" SET default_transaction_read_only = on')
+    database.engine.dispose()
+    with pytest.raises(DatabaseUnreachable, match="read-only"):
+        cancel_job(database, job)
+    with pytest.raises(DatabaseUnreachable, match="read-only"):
+        Mill(database).submit()
+    database.close()
 
 
 def test_a_connection_that_is_cut_while_prompts_are_copied_is_unreachable(
