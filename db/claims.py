@@ -139,14 +139,14 @@ def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
     return connection.execute(adopting).rowcount == 1
 
 
-def waiting_generation(database: Database, ability: Ability, limit: int = 64) -> list[int]:
-    """The oldest batches that this worker could claim for generation now."""
-    return _waiting(database, _for_generation(ability), limit)
+def waiting_generation(database: Database, ability: Ability, limit: int = 64, *, suspects: bool = False) -> list[int]:
+    """The oldest batches that this worker could claim for generation now; of the suspects alone, where told so."""
+    return _waiting(database, _for_generation(ability), limit, suspects)
 
 
-def waiting_scoring(database: Database, ability: Ability, limit: int = 64) -> list[int]:
-    """The oldest batches that this worker could claim for scoring now."""
-    return _waiting(database, _for_scoring(ability), limit)
+def waiting_scoring(database: Database, ability: Ability, limit: int = 64, *, suspects: bool = False) -> list[int]:
+    """The oldest batches that this worker could claim for scoring now; of the suspects alone, where told so."""
+    return _waiting(database, _for_scoring(ability), limit, suspects)
 
 
 def waiting_in_job(database: Database, job_id: int, status: BatchStatus, limit: int = 64) -> list[int]:
@@ -154,7 +154,8 @@ def waiting_in_job(database: Database, job_id: int, status: BatchStatus, limit: 
     return _waiting(database, and_(Batch.job_id == job_id, Batch.status == status), limit)
 
 
-def _waiting(database: Database, wanted: ColumnElement[bool], limit: int) -> list[int]:
+def _waiting(database: Database, wanted: ColumnElement[bool], limit: int, suspects: bool = False) -> list[int]:
+    wanted = and_(wanted, Batch.deaths > 0) if suspects else wanted
     query = select(Batch.id).join(Job, Job.id == Batch.job_id).where(wanted)
     with database.read() as connection:
         return list(connection.scalars(query.order_by(Batch.deaths, Batch.id).limit(limit)))

@@ -8,9 +8,8 @@ import structlog
 
 from contract.errors import DatabaseUnreachable
 from contract.queue import GENERATE, SCORE, app
-from db.claims import Ability, Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
+from db.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
 from db.request_claims import claim_request, waiting_requests
-from db.session import Database
 from worker.generate import generate
 from worker.requests import serve_request
 from worker.runtime import Runtime
@@ -55,6 +54,8 @@ def _work(
 
 
 def _generate_one(runtime: Runtime, hint: int | None) -> bool:
+    if runtime.turns.suspects_due("generation") and _suspect_to_generate(runtime):
+        return True
     with runtime.turns.together() as granted:
         if not granted:
             return False
@@ -65,13 +66,15 @@ def _generate_one(runtime: Runtime, hint: int | None) -> bool:
         if claim is not None:
             generate(runtime, claim)
             return True
-    return _suspect(runtime, claim_generation, waiting_generation, generate)
+    return _suspect_to_generate(runtime)
 
 
 def _score_one(runtime: Runtime, hint: int | None) -> bool:
     with runtime.place_to_score() as wanted:
         if not wanted:
             return False
+        if runtime.turns.suspects_due("scoring") and _suspect_to_score(runtime):
+            return True
         with runtime.turns.together() as granted:
             if granted and _request(runtime):
                 return True
@@ -79,7 +82,7 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
             if claim is not None:
                 score(runtime, claim)
                 return True
-        return granted and (_tried_request(runtime) or _suspect(runtime, claim_scoring, waiting_scoring, score))
+        return granted and _suspect_to_score(runtime)
 
 
 def _request(runtime: Runtime, *, alone: bool = False) -> bool:
@@ -99,14 +102,22 @@ def _tried_request(runtime: Runtime) -> bool:
         return granted and _request(runtime, alone=True)
 
 
+def _suspect_to_generate(runtime: Runtime) -> bool:
+    return _suspect(runtime, claim_generation, waiting_generation, generate)
+
+
+def _suspect_to_score(runtime: Runtime) -> bool:
+    return _tried_request(runtime) or _suspect(runtime, claim_scoring, waiting_scoring, score)
+
+
 def _suspect(
     runtime: Runtime,
     claiming: Callable[..., Claim | None],
-    waiting: Callable[[Database, Ability, int], list[int]],
+    waiting: Callable[..., list[int]],
     work: Callable[[Runtime, Claim], bool],
 ) -> bool:
-    """With nothing unmarked left to claim, a batch that processes died over gets its turn, alone."""
-    if not waiting(runtime.database, runtime.ability, 1):
+    """A batch that processes died over gets its turn, alone: with nothing unmarked left to claim, or now and then."""
+    if not waiting(runtime.database, runtime.ability, 1, suspects=True):
         return False
     with runtime.turns.alone(runtime.stopping) as granted:
         claim = _claim(runtime, claiming, suspects=True) if granted else None

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+SUSPECTS_SECONDS = 60.0
+"""Suspects wait until nothing else is left; where work never runs out, they get a turn this often."""
 
 
 class Turns:
@@ -15,6 +19,16 @@ class Turns:
         self._together = 0
         self._alone = False
         self._waiting = False
+        self._due_after: dict[str, float] = {}
+
+    def suspects_due(self, kind: str) -> bool:
+        """Whether suspects of a kind have waited for long: once, and then as much later again."""
+        now = time.monotonic()
+        with self._changed:
+            due = now > self._due_after.setdefault(kind, now + SUSPECTS_SECONDS)
+            if due:
+                self._due_after[kind] = now + SUSPECTS_SECONDS
+        return due
 
     @property
     def suspect_waits(self) -> bool:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
-from db.claims import claim_generation
+from db.claims import claim_generation, claim_scoring
 from db.jobs import cancel_job
 from db.models import Batch, Output, Prompt
 from db.recovery import mark_death, sweep
@@ -19,6 +20,7 @@ from db.session import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
+from worker import generate, score, turns
 from worker.runtime import Runtime
 from worker.tasks import generate_task, score_task
 
@@ -179,6 +181,62 @@ def test_a_suspect_runs_with_nothing_beside_it(
     assert max(engine.most_beside.values()) > 0
 
 
+def test_a_suspect_gets_a_turn_where_work_never_runs_out(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suspect = submit("suspect", batch_size=1)
+    claim_generation(database, runtime.ability, 60)
+    mark_death(database, runtime.worker, "was killed")
+    submit(*(f"p{i}" for i in range(40)), batch_size=1)
+    for _ in range(5):
+        generate_task(None)
+    assert "suspect" not in engine.seen, "it waits while there is other work"
+    monkeypatch.setattr(turns, "SUSPECTS_SECONDS", 0.0)
+    runtime.turns = turns.Turns()
+    for _ in range(3):
+        generate_task(None)
+    assert "suspect" in engine.seen
+    claim_scoring(database, runtime.ability, 60, hint=claimable(database, suspect))
+    mark_death(database, runtime.worker, "was killed")
+    for _ in range(3):
+        score_task(None)
+    assert snapshot(database, suspect).status == JobStatus.COMPLETED
+    assert engine.most_beside["suspect"] == 0
+    with database.read() as connection:
+        assert connection.scalar(select(func.count()).where(Batch.status == "pending")) > 20
+
+
+def claimable(database: Database, job: int) -> int:
+    with database.read() as connection:
+        return connection.execute(select(Batch.id).where(Batch.job_id == job)).scalar_one()
+
+
+@pytest.mark.parametrize(("prompt", "tries"), [("raise", 3), ("unscorable", 3)])
+def test_an_answer_of_the_database_that_is_lost_makes_no_fault_count_twice(
+    runtime: Runtime, engine: StubEngine, classifier: StubClassifier, submit: Submit, database: Database,
+    monkeypatch: pytest.MonkeyPatch, prompt: str, tries: int,
+) -> None:  # fmt: skip
+    def losing(counting: Callable[..., object]) -> Callable[..., object]:
+        answered: list[int] = []
+
+        def count(*args: object, **kwargs: object) -> object:
+            found = counting(*args, **kwargs)
+            answered.append(1)
+            if len(answered) % 2:
+                raise DatabaseUnreachable("the server was killed before it answered")
+            return found
+
+        return count
+
+    monkeypatch.setattr(generate, "record_fault", losing(generate.record_fault))
+    monkeypatch.setattr(score, "charge_text", losing(score.charge_text))
+    job = submit(prompt)
+    drain(runtime, 3)
+    done = snapshot(database, job)
+    assert (done.dead, done.unscored) == ((1, 0) if prompt == "raise" else (0, 1))
+    assert max(engine.seen.count("raise"), len(classifier.groups) - 1) == tries
+
+
 def test_whichever_task_scores_one_thread_computes(
     runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
 ) -> None:
@@ -197,8 +255,6 @@ def test_whichever_task_scores_one_thread_computes(
 def test_a_suspects_texts_are_scored_one_by_one_with_the_charge_committed_first(
     runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
 ) -> None:
-    from db.claims import claim_scoring
-
     job = submit("a", "b", "c")
     generate_task(None)
     assert claim_scoring(database, runtime.ability, 60) is not None
@@ -257,8 +313,6 @@ def test_the_same_prompts_give_the_same_seeds_whatever_the_batches(
 def test_a_batch_that_fails_for_an_unknown_reason_is_not_claimed_again_at_once(
     runtime: Runtime, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker import generate
-
     attempts = []
 
     def broken(*_: object) -> None:
