@@ -66,8 +66,6 @@ def make_app(where: Settings) -> Celery:
             "socket_timeout": timeout,
             "socket_keepalive": True,
             "health_check_interval": 10,
-            # A message is acknowledged before its task runs, so a redelivery could only be a second hint.
-            "visibility_timeout": 3600,
         },
         task_publish_retry=False,
         control_queue_ttl=60.0,

@@ -140,12 +140,14 @@ class Database:
             yield
         except self._foreign as error:
             _cut(error)
+            if _read_only(error):
+                self.engine.dispose()  # what made it so may hold for as long as a connection lasts: others are made
             if not self._is_away(error):
                 raise  # a fault of ours, which no waiting mends
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
 
     def _is_away(self, error: Exception) -> bool:
-        if getattr(getattr(error, "orig", error), "sqlstate", None) == READ_ONLY:
+        if _read_only(error):
             return True
         if not isinstance(error, self._away):
             return isinstance(error, DBAPIError) and error.connection_invalidated  # the server ended the connection
@@ -322,6 +324,10 @@ def _version(database: Database) -> str | None:
             return None
         raise
     return version
+
+
+def _read_only(error: Exception) -> bool:
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == READ_ONLY
 
 
 def _cut(error: Exception) -> None:

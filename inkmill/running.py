@@ -109,7 +109,10 @@ class Run:
     def _waiting(self, now: JobSnapshot) -> str | None:
         waiting = waiting_for(self._database, now)
         # This run's own stack starts that worker, and starts it again: nobody has to.
-        return "its worker, which is starting" if waiting and self._where.embedded else waiting
+        if not waiting or not self._where.embedded:
+            return waiting
+        error = self._last_error(now.model)
+        return "its worker, which is starting" + (f" (of the one before: {error})" if error else "")
 
     def _check_stack(self, job: JobRow) -> None:
         state, wanted = self._stack.read(), self._wanted(job)
@@ -121,6 +124,11 @@ class Run:
             fail_job(self._database, job.id, self._why(job))
         elif not state.runs or not state.serves(wanted):
             self._start(job)  # it was killed, or shares a stack whose worker for somebody else could not be loaded
+
+    def _last_error(self, model: str) -> str | None:
+        ended = (w for w in list_workers(self._database) if w.model == model and w.state != "starting")
+        last = next(ended, None)
+        return last.error if last else None
 
     def _why(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from kombu.transport import redis, virtual
+from kombu.transport import redis
 from kombu.transport.virtual import Empty
 
 from contract.queue import GENERATE, REQUEST_HINT, SCORE
@@ -71,21 +71,15 @@ def _wary(read: Callable[..., Any]) -> Callable[..., Any]:
     return reading
 
 
-class WaryQoS(virtual.QoS):
-    """Keeps no copy of a message in Redis: it was a hint, and the next sweep makes another.
+class WaryChannel(redis.Channel):
+    """A channel that survives what it reads, and keeps no copy of it in Redis.
 
-    kombu's own would write each to Redis a second time until it is acknowledged. Nobody may trust what lies there, so
-    that nobody takes it up again; and a Redis that dies in between makes it ask a connection that was given up, over
-    which the process ends.
+    kombu would write each message to Redis a second time until it is acknowledged. It was a hint only, and the next
+    sweep makes another; nobody may trust what lies there, so that nobody would take it up again; and where Redis dies
+    in between, kombu asks a connection that was given up for its address, over which the process ends.
     """
 
-    restore_at_shutdown = False
-
-
-class WaryChannel(redis.Channel):
-    """A channel that survives what it reads."""
-
-    QoS = WaryQoS  # type: ignore[assignment]
+    ack_emulation = do_restore = False
     _brpop_read = _wary(redis.Channel._brpop_read)
     _receive_one = _wary(redis.Channel._receive_one)
 

@@ -22,7 +22,7 @@ from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.recovery import give_back, mark_death
 from db.session import Database, open_database
-from db.workers import beat, get_worker
+from db.workers import WorkerRow, beat, get_worker
 from worker.logs import configure
 
 KEEP_SECONDS = 5.0
@@ -131,26 +131,31 @@ class WorkerProcess:
             Whether it died over work: the next child then runs less of it, and waiting would only keep it waiting.
         """
         in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE)
+        held = 0
         while True:
             try:
                 if in_order:
                     give_back(database, worker)
-                    return False
-                held = mark_death(database, worker, describe(status))
-                row = get_worker(database, worker)
-                beat(database, worker, state="stopped", error=f"the process {describe(status)}")
-                # After the last that may fail: what is done again must not count again.
-                self._stillborn = self._stillborn + 1 if row and row.state == "starting" else 0
-                self._was_ready |= row is not None and row.state == "ready"
+                else:
+                    held += mark_death(database, worker, describe(status))
+                    beat(database, worker, state="stopped", error=f"the process {describe(status)}")
+                # Last: what is done again because an answer was lost must not count again.
+                self._learn_from(get_worker(database, worker), in_order)
                 return held > 0
-            except Exception as error:  # whatever it is: where this process ends too, nobody starts another
+            except DatabaseUnreachable as error:
                 if self._stopping:
                     return False  # the leases run out by themselves
-                if isinstance(error, DatabaseUnreachable):
-                    log.warning("waiting for the database", error=str(error))
-                else:
-                    log.exception("cannot say what the worker process left behind; trying again")
+                log.warning("waiting for the database", error=str(error))
                 self._rest(1.0)
+            except Exception:  # its tables are gone, say: the next child opens it anew
+                log.exception("cannot say what the worker process left behind; leases run out by themselves")
+                return False
+
+    def _learn_from(self, row: WorkerRow | None, in_order: bool) -> None:
+        ready = row is not None and row.revision is not None  # which is told when the model is loaded
+        self._was_ready |= ready
+        if not in_order:
+            self._stillborn = 0 if row is None or ready else self._stillborn + 1
 
     def _give_up(self, database: Database, worker: str, status: int) -> None:
         error = (

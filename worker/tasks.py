@@ -103,28 +103,33 @@ def _tried_request(runtime: Runtime) -> bool:
 
 
 def _suspect_to_generate(runtime: Runtime) -> bool:
-    return _suspect(runtime, claim_generation, waiting_generation, generate)
+    return _suspect(runtime, "generation", claim_generation, waiting_generation, generate)
 
 
 def _suspect_to_score(runtime: Runtime) -> bool:
-    return _tried_request(runtime) or _suspect(runtime, claim_scoring, waiting_scoring, score)
+    return _tried_request(runtime) or _suspect(runtime, "scoring", claim_scoring, waiting_scoring, score)
 
 
 def _suspect(
     runtime: Runtime,
+    kind: str,
     claiming: Callable[..., Claim | None],
     waiting: Callable[..., list[int]],
     work: Callable[[Runtime, Claim], bool],
 ) -> bool:
     """A batch that processes died over gets its turn, alone: with nothing unmarked left to claim, or now and then."""
     if not waiting(runtime.database, runtime.ability, 1, suspects=True):
+        runtime.turns.suspects_had_their_turn(kind)
         return False
     with runtime.turns.alone(runtime.stopping) as granted:
         claim = _claim(runtime, claiming, suspects=True) if granted else None
         if claim is None:
             return False
         log.info("a suspect batch runs alone", batch=claim.batch_id)
-        work(runtime, claim)
+        try:
+            work(runtime, claim)
+        finally:
+            runtime.turns.suspects_had_their_turn(kind)
     return True
 
 

@@ -19,16 +19,16 @@ class Turns:
         self._together = 0
         self._alone = False
         self._waiting = False
-        self._due_after: dict[str, float] = {}
+        self._turn_at: dict[str, float] = {}
 
     def suspects_due(self, kind: str) -> bool:
-        """Whether suspects of a kind have waited for long: once, and then as much later again."""
+        """Whether suspects of a kind have waited for long, if there are any."""
         now = time.monotonic()
-        with self._changed:
-            due = now > self._due_after.setdefault(kind, now + SUSPECTS_SECONDS)
-            if due:
-                self._due_after[kind] = now + SUSPECTS_SECONDS
-        return due
+        return now - self._turn_at.setdefault(kind, now) > SUSPECTS_SECONDS
+
+    def suspects_had_their_turn(self, kind: str) -> None:
+        """One has run, or there was none."""
+        self._turn_at[kind] = time.monotonic()
 
     @property
     def suspect_waits(self) -> bool:

@@ -248,15 +248,20 @@ def test_a_server_that_stops_is_unreachable_and_serves_again_once_it_is_back() -
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_a_server_that_takes_no_writes_is_away(postgres_server: PostgresServer, postgres_url: str) -> None:
+def test_a_server_that_takes_no_writes_for_a_while_is_away_for_that_long(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
     database = open_database(postgres_url)
     job = Mill(database).submit()
-    postgres_server.execute(f'ALTER DATABASE "{database.url.database}" SET default_transaction_read_only = on')
+    setting = f'ALTER DATABASE "{database.url.database}" SET default_transaction_read_only'
+    postgres_server.execute(f"{setting} = on")
     database.engine.dispose()
     with pytest.raises(DatabaseUnreachable, match="read-only"):
         cancel_job(database, job)
     with pytest.raises(DatabaseUnreachable, match="read-only"):
         Mill(database).submit()
+    postgres_server.execute(f"{setting} = off")
+    cancel_job(database, job)
     database.close()
 
 

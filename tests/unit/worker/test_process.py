@@ -40,7 +40,7 @@ class Dying(WorkerProcess):
         self.commands.append(self._command(worker))
         state, status = self._first_end if len(self.commands) == 1 else self._end
         announce(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
-                 classifiers=[])  # fmt: skip
+                 revision="r" if state == "ready" else None, classifiers=[])  # fmt: skip
         if self._at_work:
             Mill(self._database).claim(replace(ABILITY, worker=worker), suspects=bool(self.pauses))
         return status
@@ -101,16 +101,18 @@ def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
     assert len(parent.commands) == children
 
 
-@pytest.mark.parametrize("error", [DatabaseUnreachable("the disk is full"), RuntimeError("nobody expects this")])
+@pytest.mark.parametrize("committed", [False, True])
 def test_one_death_is_counted_once_however_long_the_database_is_away(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool
 ) -> None:
-    failures = iter([error] * 10)
+    failures = iter([DatabaseUnreachable("the disk is full")] * 10)
 
     def away(*args: Any, **kwargs: Any) -> None:
-        for failure in failures:
+        failure = next(failures, None)
+        if failure is None or committed:
+            beat(*args, **kwargs)
+        if failure is not None:
             raise failure
-        beat(*args, **kwargs)
 
     monkeypatch.setattr(process, "beat", away)
     parent = Dying(database, tmp_path, state="starting", rests=12)
@@ -119,16 +121,30 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
     assert said_by(database) == ["the process was killed by SIGKILL"] * 2
 
 
+def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_the_next(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("no such table: batches")
+
+    monkeypatch.setattr(process, "mark_death", gone)
+    parent = Dying(database, tmp_path)
+    parent.run()
+    assert len(parent.commands) == DEATHS
+
+
 def said_by(database: Database) -> list[str]:
     with database.read() as connection:
         return list(connection.scalars(select(Worker.error).order_by(Worker.started_at)))
 
 
-@pytest.mark.parametrize(("state", "again"), [("ready", True), ("starting", False)])
+@pytest.mark.parametrize(
+    ("state", "status", "again"), [("ready", -9, True), ("ready", 0, True), ("starting", -9, False)]
+)
 def test_only_what_was_ready_once_may_leave_its_classifiers_for_later(
-    database: Database, tmp_path: Path, state: str, again: bool
+    database: Database, tmp_path: Path, state: str, status: int, again: bool
 ) -> None:
-    parent = Dying(database, tmp_path, state=state)
+    parent = Dying(database, tmp_path, state=state, status=status)
     parent.run()
     assert "--again" not in parent.commands[0]
     assert all(("--again" in command) == again for command in parent.commands[1:])
