@@ -192,7 +192,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
     texts = _requeue_texts(database, job_id) if reason is None else 0
     retried = Retried(_requeue_prompts(database, job, reason), texts)
-    _requeue_job(database, job_id)
+    requeue_job(database, job_id)
     return retried
 
 
@@ -202,7 +202,8 @@ def _let_any_worker_serve(database: Database, job_id: int) -> None:
         connection.execute(update(Job).where(Job.id == job_id).values(values))
 
 
-def _requeue_job(database: Database, job_id: int) -> None:
+def requeue_job(database: Database, job_id: int) -> None:
+    """Queues a job that was over and has work again, and one that failed."""
     # Its batches say whether there is work, not what this retry did: an earlier one may have died half way.
     work = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
     lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)

@@ -73,6 +73,19 @@ def finish_jobs(database: Database) -> None:
         wind_up(database, job_id)
 
 
+def half_retried(database: Database) -> dict[int, int]:
+    """Jobs that are over and have open batches, and how many: a retry works on them now, or was killed half way."""
+    over = Job.status.in_((JobStatus.COMPLETED, JobStatus.CANCELLED))
+    query = (
+        select(Batch.job_id, func.count().label("batches"))
+        .join(Job, Job.id == Batch.job_id)
+        .where(over, Batch.status.in_(OPEN_BATCHES))
+        .group_by(Batch.job_id)
+    )
+    with database.read() as connection:
+        return {row.job_id: row.batches for row in connection.execute(query)}
+
+
 def mark_death(database: Database, worker: str, how: str) -> int:
     """A process died: what it was generating or scoring is taken back and marked. Returns how many batches.
 

@@ -12,11 +12,14 @@ import psutil
 import structlog
 
 from contract.errors import DatabaseUnreachable
-from db.recovery import finish_jobs, sweep
+from db.jobs import requeue_job
+from db.recovery import finish_jobs, half_retried, sweep
 from db.request_claims import sweep_requests
 from db.workers import beat
 from worker.runtime import Runtime
 
+RETRY_SECONDS = 60.0
+"""A retry that advances by nothing for so long was killed."""
 log = structlog.get_logger()
 
 
@@ -26,6 +29,8 @@ class Sweeper:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._seen = (time.monotonic(), 0)
+        self._half_retried: dict[int, int] = {}  # open batches of jobs that are over, at the last look
+        self._looked_at = 0.0
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
@@ -49,6 +54,7 @@ class Sweeper:
         if sweep_requests(runtime.database):
             log.warning("leases of score requests ran out; they wait again")
         finish_jobs(runtime.database)
+        self._carry_on_retries()
         beat(
             runtime.database,
             runtime.worker,
@@ -60,6 +66,15 @@ class Sweeper:
         )
         runtime.refill_generation()
         runtime.refill_scoring()
+
+    def _carry_on_retries(self) -> None:
+        if time.monotonic() - self._looked_at < RETRY_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        before, self._half_retried = self._half_retried, half_retried(self._runtime.database)
+        for job_id, _ in self._half_retried.items() & before.items():
+            log.warning("a retry was killed half way; what it took up goes on", job=job_id)
+            requeue_job(self._runtime.database, job_id)
 
     def _pace(self) -> float:
         """Tokens a second since the last sweep."""

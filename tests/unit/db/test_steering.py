@@ -13,7 +13,7 @@ from db.claims import Claim, claim_generation, finish_generation, release, waiti
 from db.jobs import Retried, cancel_job, fail_job, get_job, list_jobs, retry_job, unfinished_jobs, wind_up
 from db.models import Prompt
 from db.outputs import give_up_scoring, record_fault, waiting_texts
-from db.recovery import sweep
+from db.recovery import half_retried, sweep
 from db.status import snapshot
 from tests.unit.db.mill import ABILITY, LEASE, Mill, rows, text_of, together, worker
 
@@ -376,8 +376,10 @@ def test_a_retry_that_died_half_way_is_carried_on_by_the_next(mill: Mill) -> Non
 
     _requeue_prompts(mill.database, get_job(mill.database, job))
     assert mill.status(job) == JobStatus.CANCELLED
+    assert half_retried(mill.database) == {job: len(mill.batches(job)) - 3}
     retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.QUEUED
+    assert half_retried(mill.database) == {}
     mill.work_off()
     assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.COMPLETED, ["done"] * 6)
 
