@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
@@ -17,6 +18,8 @@ from bench.chaos.stack import LEASE_SECONDS, Stack
 from bench.chaos.watch import Watch, percentile
 
 FINISH_SECONDS = 900.0
+COMMANDS = 2
+"""How many run at a time where there is one to run for each job."""
 DATABASES = ("sqlite", "postgresql")
 
 
@@ -186,7 +189,9 @@ class Trial:
             self.stack.sql.execute("ANALYZE")
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
             self.check(found.what, found.holds, found.found)
-        wrong = [f"job {job}: {said}" for job in self._undisturbed if (said := self._misstated(job))]
+        with ThreadPoolExecutor(COMMANDS) as commands:
+            said_of = zip(self._undisturbed, commands.map(self._misstated, self._undisturbed), strict=True)
+            wrong = [f"job {job}: {said}" for job, said in said_of if said]
         if self._undisturbed:
             self.check("inkmill status says what the rows say", not wrong, "; ".join(wrong))
 

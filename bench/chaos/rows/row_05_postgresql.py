@@ -16,7 +16,7 @@ WAYS = ("its first process", "all processes", "a client's process")
 
 def attack(trial: Trial) -> None:
     assert trial.stack.postgres is not None
-    load = Load(trial, trial.size(6000, 1500))
+    load = Load(trial, trial.size(15_000, 1500))
     waits: list[float] = []
     kills = dict.fromkeys(WAYS, 0)
     end = time.monotonic() + (SHORT_SECONDS if trial.short else LONG_SECONDS)

@@ -46,7 +46,7 @@ def _redis_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, cut
     for name, words in asked.items():
         _judge(trial, f"{name} with Redis silent", _took(trial, words, 0 if name != "doctor" else None), calm[name])
     _judge(trial, "submit with Redis silent, which stores the job,", _timed(load.more), calm["submit"])
-    time.sleep(trial.size(15, 0))
+    time.sleep(trial.size(5, 0))
     proxy.let_through(cut=cut)
     _goes_on(trial, load, "Redis", cut=cut)
 
@@ -65,7 +65,7 @@ def _database_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, 
         for name, words in asked.items():
             _judge(trial, f"{name} with the database silent", _took(trial, words, 4), calm)
         _ends(trial, watching, silent_at)
-        time.sleep(trial.size(15, 0))
+        time.sleep(trial.size(5, 0))
     proxy.let_through(cut=cut)
     _goes_on(trial, load, "the database", cut=cut)
 
