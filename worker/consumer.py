@@ -1,5 +1,5 @@
-"""Celery's consumer, with two changes: a Redis that comes back is noticed within seconds, not within half a minute,
-and of what lies in Redis only hints get through.
+"""Celery's consumer, with three changes: a Redis that comes back is noticed within seconds, not within half a minute;
+of what lies in Redis only hints get through; and a connection that was lost leaves nothing behind.
 """
 
 from __future__ import annotations
