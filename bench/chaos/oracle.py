@@ -1,18 +1,18 @@
-"""The judge: reads the tables with SQL of its own after the faults, and compares them with what was acknowledged.
+"""The judge: compares the tables with what was acknowledged and with the undisturbed texts, in SQL of its own.
 
-It believes neither the program's counters nor its statuses, and calls none of its functions.
+It believes neither the program's counters nor its statuses, and calls none of its functions. What was written down
+outside the program is laid beside its tables first, as temporary ones, so that a million texts are judged in seconds.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.chaos.ledger import Acknowledged
-from bench.chaos.rawsql import RawSql, run
+from bench.chaos.rawsql import RawSql, lay, run
 
 Key = tuple[str, int]
 """An output: custom_id and sample index."""
@@ -62,18 +62,6 @@ class Expected:
     scored: bool = True  # every output of a job has been settled by the classifier
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One prompt as it lies in the table."""
-
-    job: int
-    custom_id: str
-    n: int
-    status: str
-    reason: str | None
-    samples: tuple[int, ...]  # of its outputs, sorted
-
-
 def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[Check]:
     """Everything that must hold after a run, for the jobs of the ledger."""
     with closing(sql.connect()) as connection:
@@ -81,19 +69,19 @@ def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[C
         def ask(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             return run(connection, statement, values)
 
-        prompts = list(_prompts(ask))
+        _lay_out(connection, acknowledged, expected.texts)
         checks = [
-            _nothing_lost(acknowledged, prompts),
-            _nothing_else(acknowledged, prompts),
-            *([_all_ended(acknowledged, prompts)] if expected.ended else []),
-            _one_output_each(prompts),
+            _nothing_lost(ask),
+            _nothing_else(ask),
+            *([_all_ended(ask)] if expected.ended else []),
+            _one_output_each(ask),
             _no_orphans(ask),
-            _dead_as_expected(prompts, expected.dead),
-            _cancelled_as_expected(prompts, expected.cancelled),
+            _dead_as_expected(ask, expected.dead),
+            _cancelled_as_expected(ask, expected.cancelled),
             _job_statuses(ask, acknowledged, expected.statuses),
             _batch_counters(ask),
             *([_scores(ask)] if expected.scored else []),
-            *([_same_texts(ask, expected.texts)] if expected.texts else []),
+            *([_same_texts(ask)] if expected.texts else []),
         ]
         if expected.lease_seconds is not None:
             checks.append(_leases(ask, sql.sqlite, expected.lease_seconds))
@@ -113,42 +101,52 @@ def _check(what: str, wrong: Iterable[object]) -> Check:
     return Check(what, not found, ", ".join(found[:FEW]) + more)
 
 
-def _prompts(ask: Ask) -> Iterable[Prompt]:
-    samples: dict[int, list[int]] = {}
-    for prompt, sample in ask("SELECT prompt_id, sample_index FROM outputs ORDER BY prompt_id, sample_index"):
-        samples.setdefault(prompt, []).append(sample)
-    for number, job, custom_id, n, status, reason in ask(
-        "SELECT id, job_id, custom_id, n, status, reason FROM prompts ORDER BY id"
-    ):
-        yield Prompt(job, custom_id, n, status, reason, tuple(samples.get(number, ())))
+def _lay_out(connection: Any, acknowledged: Acknowledged, texts: Mapping[int, Texts]) -> None:
+    """Lays the ledger and the undisturbed texts beside the program's tables. Jobs of one file share its texts."""
+    named = ((job, name, n) for job, names in acknowledged.items() for name, n in names.items())
+    lay(connection, "acknowledged", {"job": "BIGINT", "custom_id": "TEXT"}, {"n": "INTEGER"}, named)
+    runs = {id(one): one for one in texts.values()}
+    lay(connection, "disturbed", {"job": "BIGINT"}, {"run": "BIGINT"}, ((job, id(one)) for job, one in texts.items()))
+    lay(
+        connection,
+        "undisturbed",
+        {"run": "BIGINT", "custom_id": "TEXT", "sample": "INTEGER"},
+        {"text": "TEXT"},
+        ((run, *key, text) for run, one in runs.items() for key, text in one.items()),
+    )
 
 
-def _nothing_lost(acknowledged: Acknowledged, prompts: Iterable[Prompt]) -> Check:
-    there = {(prompt.job, prompt.custom_id, prompt.n) for prompt in prompts}
-    wanted = ((job, name, n) for job, names in acknowledged.items() for name, n in names.items())
-    return _check("every acknowledged prompt is there", (one for one in wanted if one not in there))
+def _nothing_lost(ask: Ask) -> Check:
+    wrong = ask("SELECT job, custom_id, n FROM acknowledged EXCEPT SELECT job_id, custom_id, n FROM prompts")
+    return _check("every acknowledged prompt is there", wrong)
 
 
-def _nothing_else(acknowledged: Acknowledged, prompts: Iterable[Prompt]) -> Check:
-    often = Counter((prompt.job, prompt.custom_id) for prompt in prompts)
-    wrong = (one for one, times in often.items() if times > 1 or one[1] not in acknowledged.get(one[0], {}))
+def _nothing_else(ask: Ask) -> Check:
+    wrong = ask("SELECT p.job_id, p.custom_id, count(*) FROM prompts p "
+                "LEFT JOIN acknowledged a ON a.job = p.job_id AND a.custom_id = p.custom_id "
+                "GROUP BY p.job_id, p.custom_id HAVING count(*) <> count(a.job) OR count(*) > 1")  # fmt: skip
     return _check("no prompt is there twice, or was never acknowledged", wrong)
 
 
-def _all_ended(acknowledged: Acknowledged, prompts: Iterable[Prompt]) -> Check:
-    ended = Counter(prompt.job for prompt in prompts if prompt.status in ("done", "dead", "cancelled"))
-    wrong = (
-        f"job {job}: {ended[job]} of {len(names)}" for job, names in acknowledged.items() if ended[job] != len(names)
-    )
+def _all_ended(ask: Ask) -> Check:
+    rows = ask("SELECT a.job, count(*), (SELECT count(*) FROM prompts p "
+               "WHERE p.job_id = a.job AND p.status IN ('done', 'dead', 'cancelled')) "
+               "FROM acknowledged a GROUP BY a.job")  # fmt: skip
+    wrong = (f"job {job}: {ended} of {wanted}" for job, wanted, ended in rows if ended != wanted)
     return _check("done + dead + cancelled = submitted", wrong)
 
 
-def _one_output_each(prompts: Iterable[Prompt]) -> Check:
-    def right(prompt: Prompt) -> bool:
-        once = len(set(prompt.samples)) == len(prompt.samples) and set(prompt.samples) <= set(range(prompt.n))
-        return once and (len(prompt.samples) == prompt.n or prompt.status != "done")
-
-    wrong = (f"{p.custom_id} of job {p.job} has {p.samples} of {p.n}" for p in prompts if not right(p))
+def _one_output_each(ask: Ask) -> Check:
+    rows = ask("SELECT p.job_id, p.custom_id, p.status, p.n, count(o.id), count(DISTINCT o.sample_index) "
+               "FROM prompts p LEFT JOIN outputs o ON o.prompt_id = p.id "
+               "GROUP BY p.id, p.job_id, p.custom_id, p.status, p.n "
+               "HAVING count(o.id) <> count(DISTINCT o.sample_index) "
+               "OR min(o.sample_index) < 0 OR max(o.sample_index) >= p.n "
+               "OR (p.status = 'done' AND count(o.id) <> p.n)")  # fmt: skip
+    wrong = (
+        f"{name} of job {job} ({status}) has {outputs} outputs of {samples} samples, wanted {n}"
+        for job, name, status, n, outputs, samples in rows
+    )
     return _check("exactly one output for each prompt and sample", wrong)
 
 
@@ -163,8 +161,9 @@ def _no_orphans(ask: Ask) -> Check:
     return _check("every output has its prompt, every prompt its batch, every batch its job", wrong)
 
 
-def _dead_as_expected(prompts: Iterable[Prompt], expected: Mapping[int, Mapping[str, str]]) -> Check:
-    dead = {(p.job, p.custom_id): p.reason or "" for p in prompts if p.status == "dead"}
+def _dead_as_expected(ask: Ask, expected: Mapping[int, Mapping[str, str]]) -> Check:
+    rows = ask("SELECT job_id, custom_id, reason FROM prompts WHERE status = 'dead'")
+    dead = {(job, name): reason or "" for job, name, reason in rows}
     wanted = {(job, name): reason for job, names in expected.items() for name, reason in names.items()}
     innocent = [f"{name} of job {job} ({dead[job, name]})" for job, name in dead.keys() - wanted.keys()]
     alive = [f"{name} of job {job} lives" for job, name in wanted.keys() - dead.keys()]
@@ -176,8 +175,9 @@ def _dead_as_expected(prompts: Iterable[Prompt], expected: Mapping[int, Mapping[
     )
 
 
-def _cancelled_as_expected(prompts: Iterable[Prompt], allowed: Collection[int]) -> Check:
-    wrong = (f"{p.custom_id} of job {p.job}" for p in prompts if p.status == "cancelled" and p.job not in allowed)
+def _cancelled_as_expected(ask: Ask, allowed: Collection[int]) -> Check:
+    rows = ask("SELECT job_id, custom_id FROM prompts WHERE status = 'cancelled'")
+    wrong = (f"{name} of job {job}" for job, name in rows if job not in allowed)
     return _check("nothing is cancelled that nobody cancelled", wrong)
 
 
@@ -224,13 +224,12 @@ def _leases(ask: Ask, sqlite: bool, seconds: float) -> Check:
     return _check("no lease is older than twice its length", wrong)
 
 
-def _same_texts(ask: Ask, texts: Mapping[int, Texts]) -> Check:
-    wrong = (
-        f"{key} of job {job}"
-        for job, undisturbed in texts.items()
-        for key, text in texts_of(ask, job).items()
-        if undisturbed.get(key) != text
-    )
+def _same_texts(ask: Ask) -> Check:
+    rows = ask("SELECT d.job, p.custom_id, o.sample_index FROM disturbed d "
+               "JOIN prompts p ON p.job_id = d.job JOIN outputs o ON o.prompt_id = p.id "
+               "LEFT JOIN undisturbed u ON u.run = d.run AND u.custom_id = p.custom_id AND u.sample = o.sample_index "
+               "WHERE u.text IS NULL OR o.text IS NULL OR u.text <> o.text")  # fmt: skip
+    wrong = (f"sample {sample} of {name} of job {job}" for job, name, sample in rows)
     return _check("each text equals the undisturbed run's", wrong)
 
 

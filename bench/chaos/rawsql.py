@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
@@ -83,3 +83,24 @@ def run(connection: Any, statement: str, values: Sequence[Any] = ()) -> list[Row
     """The rows of one SELECT on a connection of `RawSql.connect`."""
     marks = statement if "psycopg" not in type(connection).__module__ else statement.replace("?", "%s")
     return [tuple(row) for row in connection.execute(marks, tuple(values)).fetchall()]
+
+
+def lay(
+    connection: Any, table: str, key: Mapping[str, str], columns: Mapping[str, str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """Lays a temporary table beside those of the program, seen by this connection alone.
+
+    Args:
+        key: the columns that name a row, each with its type.
+        columns: the other ones.
+    """
+    typed = ", ".join(f"{name} {kind}" for name, kind in {**key, **columns}.items())
+    connection.execute(f"CREATE TEMPORARY TABLE {table} ({typed}, PRIMARY KEY ({', '.join(key)}))")
+    if "psycopg" in type(connection).__module__:
+        with connection.cursor().copy(f"COPY {table} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        connection.execute(f"ANALYZE {table}")
+        return
+    connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * (len(key) + len(columns)))})", rows)
+    connection.commit()

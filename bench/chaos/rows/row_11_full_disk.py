@@ -13,7 +13,7 @@ from bench.chaos.load import Load
 from bench.chaos.trial import Row, Trial
 
 DISK_MB, REDIS_MB = 400, 200  # an append-only file is written anew from 64 MB on
-FULL_SECONDS, NOTICE_SECONDS = 10.0, 60.0
+FULL_SECONDS, NOTICE_SECONDS = 6.0, 60.0
 RETURN_SECONDS = 30.0
 SAYS = "waiting for the database"
 
@@ -26,7 +26,7 @@ def attack(trial: Trial) -> None:
         places = _small_disks(trial, disks)
         log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
         append_only = _redis_disk(trial, disks)
-        load = Load(trial, trial.size(16_000, 1500))
+        load = Load(trial, trial.size(10_000, 1500))
         for name, disk in places.items():
             _fill(trial, load, name, disk)
         _fill_redis(trial, load, append_only)
