@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, true, update
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.models import Batch, Job, Output, Prompt
@@ -39,7 +39,10 @@ def finish_job_if_over(connection: Connection, job_id: int) -> None:
     connection.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True)).first()
     still_open = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
     going = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
-    over = case((Job.status == JobStatus.CANCELLING, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
+    # A retry that was killed half way, or that took up only what had died, leaves cancelled prompts behind.
+    lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
+    cancelled = or_(Job.status == JobStatus.CANCELLING, lost)
+    over = case((cancelled, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
     connection.execute(
         update(Job).where(Job.id == job_id, Job.status.in_(going), ~still_open).values(status=over, finished_at=now())
     )

@@ -223,24 +223,30 @@ def finish_generation(database: Database, claim: Claim) -> bool:
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, status=BatchStatus.GENERATED.value, expiries=0, **FREE)
-        scoring = connection.scalar(
-            select(exists().where(Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id,
-                                  Output.safety == Safety.WAITING))
-        )  # fmt: skip
+        scoring = _texts_wait(connection, claim)
         if scoring:
             # The generator's deaths are not the scorer's.
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(deaths=0))
         else:
             settle(connection, claim.batch_id, claim.job_id)
-    return bool(scoring)
+    return scoring
+
+
+def _texts_wait(connection: Connection, claim: Claim) -> bool:
+    waiting = (Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+    return bool(connection.scalar(select(exists().where(*waiting))))
 
 
 def finish_scoring(database: Database, claim: Claim) -> None:
-    """Ends a batch whose texts are all settled.
+    """Ends a batch whose texts are all settled; one that a retry gave more of meanwhile waits for its next claim.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
-        settle(connection, claim.batch_id, claim.job_id)
+        if _texts_wait(connection, claim):
+            values = {"status": BatchStatus.GENERATED.value, "deaths": 0, **FREE}
+            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(values))
+        else:
+            settle(connection, claim.batch_id, claim.job_id)

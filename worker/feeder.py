@@ -138,6 +138,7 @@ class Feeder:
 
     def _alive(self) -> None:
         """In the middle of a long step: a whole text, for engines that have no shorter one."""
+        self._watchdog.touch("engine")  # before as well: the scorer's turn may be long, and is not the engine's
         self._cores.give_way()
         self._watchdog.touch("engine")
 

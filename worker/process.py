@@ -105,7 +105,11 @@ class WorkerProcess:
 
     def _run_child(self, worker: str) -> int:
         # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
-        self._child = subprocess.Popen(self._command(worker), start_new_session=True, stdin=subprocess.DEVNULL)
+        try:
+            self._child = subprocess.Popen(self._command(worker), start_new_session=True, stdin=subprocess.DEVNULL)
+        except OSError as error:  # no memory and no process is to be had now, right after the kernel took the last one
+            log.warning("cannot start a worker process", error=str(error))
+            return os.EX_OSERR
         asked_at: float | None = None
         while True:
             try:

@@ -43,6 +43,7 @@ def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list
     """The scores of texts, under watch, on the one thread that scores."""
 
     def alive() -> None:
+        runtime.watchdog.touch("scorer")  # before as well: the engine's turn may be long, and is not the scorer's
         runtime.cores.give_way()
         runtime.watchdog.touch("scorer")
 

@@ -73,11 +73,12 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
     with runtime.place_to_score() as wanted:
         if not wanted:
             return False
+        with runtime.turns.together() as granted:
+            if granted and _request(runtime):  # first: a person waits for it
+                return True
         if runtime.turns.suspects_due("scoring") and _suspect_to_score(runtime):
             return True
         with runtime.turns.together() as granted:
-            if granted and _request(runtime):
-                return True
             claim = _claim(runtime, claim_scoring, hint=hint) if granted else None
             if claim is not None:
                 score(runtime, claim)

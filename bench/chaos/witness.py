@@ -13,7 +13,7 @@ ALLOWED: Mapping[str, Mapping[str, frozenset[str]]] = {
     "jobs": {
         "ingesting": frozenset({"queued"}),
         "queued": frozenset({"running", "cancelling"}),
-        "running": frozenset({"completed", "cancelling"}),
+        "running": frozenset({"completed", "cancelling", "cancelled"}),  # the last: retried in part
         "cancelling": frozenset({"cancelled"}),
         "cancelled": frozenset({"queued"}),  # retried
         "completed": frozenset({"queued"}),

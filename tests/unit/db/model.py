@@ -209,7 +209,8 @@ class Model(Picture):
 
     def _end_if_over(self, job: JobPicture) -> None:
         if job.status in UNDER_WAY and not any(batch.status in OPEN for batch in self.batches_of(job)):
-            cancelled = job.status == JobStatus.CANCELLING
+            lost = any(prompt.status == PromptStatus.CANCELLED for prompt in self.prompts_of(job))
+            cancelled = lost or job.status == JobStatus.CANCELLING
             job.status = JobStatus.CANCELLED if cancelled else JobStatus.COMPLETED
 
     def _cancel_batch(self, batch: BatchPicture) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db.claims import Claim, claim_generation, finish_generation, release, waiting_generation
-from db.jobs import Retried, cancel_job, fail_job, get_job, list_jobs, retry_job, unfinished_jobs, wind_up
-from db.models import Prompt
+from db import jobs
+from db.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
+from db.jobs import Retried, cancel_job, fail_job, get_job, list_jobs, requeue_job, retry_job, unfinished_jobs, wind_up
+from db.models import Output, Prompt
 from db.outputs import give_up_scoring, record_fault, waiting_texts
 from db.recovery import half_retried, sweep
 from db.status import snapshot
@@ -382,6 +384,53 @@ def test_a_retry_that_died_half_way_is_carried_on_by_the_next(mill: Mill) -> Non
     assert half_retried(mill.database) == {}
     mill.work_off()
     assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.COMPLETED, ["done"] * 6)
+
+
+def test_a_retry_that_died_between_two_batches_leaves_a_job_that_can_be_retried(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = mill.submit(6)
+    cancel_job(mill.database, job)
+    moves = iter([jobs._move_to_new_batch])  # the second one is where the command is killed
+    monkeypatch.setattr(jobs, "_move_to_new_batch", lambda *of: next(moves)(*of))
+    with pytest.raises(StopIteration):
+        retry_job(mill.database, job)
+    monkeypatch.undo()
+    requeue_job(mill.database, job)  # as the sweeper does, after a minute
+    mill.work_off()
+    assert mill.prompt_states(job) == ["done"] * 2 + ["cancelled"] * 4
+    assert mill.status(job) == JobStatus.CANCELLED, "a completed one would be exported as if it were whole"
+    assert retry_job(mill.database, job).prompts == 4
+    mill.work_off()
+    assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.COMPLETED, ["done"] * 6)
+
+
+def test_a_text_that_a_second_retry_takes_up_while_its_batch_is_scored_is_scored_too(mill: Mill) -> None:
+    job = mill.submit(2)
+    mill.finish(mill.claim())
+    claim = mill.claim_texts()
+    for text in waiting_texts(mill.database, claim):
+        give_up_scoring(mill.database, claim, text.output_id)
+    mill.finish_texts(claim)
+    with mill.database.read() as connection:
+        first, second = connection.execute(
+            select(Output.id, Output.prompt_id, Prompt.batch_id).join(Prompt, Prompt.id == Output.prompt_id)
+        ).all()
+
+    def take_up(row: Any) -> None:
+        with mill.database.write() as connection:
+            jobs._wait_for_scores(connection, [row])
+
+    take_up(first)  # the one that the other retry holds is passed over
+    requeue_job(mill.database, job)
+    claim = mill.claim_texts()
+    mill.score(claim)
+    take_up(second)
+    finish_scoring(mill.database, claim)
+    assert mill.states(job) == [GD]
+    mill.work_off()
+    assert [row.safety for row in mill.outputs(job)] == ["scored"] * 2
+    assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.COMPLETED, ["done"] * 2)
 
 
 def test_retries_at_once_take_every_prompt_up_once(mill: Mill) -> None:

@@ -101,6 +101,31 @@ def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
     assert len(parent.commands) == children
 
 
+def test_a_process_that_cannot_be_started_now_is_started_later(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures, started = iter([OSError(12, "Cannot allocate memory")] * 3), []
+
+    class Child:
+        def __init__(self, command: list[str], **_: object) -> None:
+            failure = next(failures, None)
+            if failure is not None:
+                raise failure
+            started.append(command)
+
+        def wait(self, timeout: float) -> int:
+            return -9
+
+    class Parent(Dying):
+        _run_child = WorkerProcess._run_child
+
+    monkeypatch.setattr(process.subprocess, "Popen", Child)
+    parent = Parent(database, tmp_path)
+    parent.run()
+    assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
+    assert len(started) == DEATHS - 3
+
+
 @pytest.mark.parametrize("committed", [False, True])
 def test_one_death_is_counted_once_however_long_the_database_is_away(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: bool

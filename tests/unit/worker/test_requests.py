@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from contract.queue import request_hint
 from contract.review import State
+from db.claims import claim_scoring
+from db.recovery import mark_death
 from db.request_claims import waiting_requests
 from db.review_detail import read_output
 from db.reviews import decide
 from db.score_requests import mark_words, read_words
 from db.session import Database
-from worker import tasks
+from worker import tasks, turns
 from worker.left_out import MOST_PARTS, drops, parts, without
 from worker.runtime import Runtime, _waiting_to_score
 
@@ -61,6 +63,24 @@ def test_a_person_is_served_before_a_batch(
     assert read_output(database, output).state is State.EDITED
     assert _waiting_to_score(database, runtime.ability) == [2]
     tasks.score_task(2)
+    assert _waiting_to_score(database, runtime.ability) == []
+
+
+def test_a_person_is_served_before_a_suspect_whose_turn_has_come(
+    runtime: Runtime, database: Database, reviewed: Callable[..., int], submit: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    output = reviewed()
+    submit("two")
+    tasks.generate_task(2)
+    claim_scoring(database, runtime.ability, 60)
+    mark_death(database, runtime.worker, "was killed")
+    decide(database, output, "anna", "edit", text="kind")
+    monkeypatch.setattr(turns, "SUSPECTS_SECONDS", -1.0)
+    tasks.score_task(None)
+    assert read_output(database, output).state is State.EDITED
+    assert _waiting_to_score(database, runtime.ability) == [2]
+    tasks.score_task(None)
     assert _waiting_to_score(database, runtime.ability) == []
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from db.outputs import Unscored
-from worker.score import GROUP_CHARACTERS, GROUP_TEXTS, grouped
+from worker.runtime import Runtime
+from worker.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
 
 
 def texts(lengths: list[int]) -> list[Unscored]:
@@ -26,3 +31,25 @@ def test_every_text_is_in_one_group_and_no_group_is_larger_than_it_may_be(length
 def test_short_texts_go_together_and_long_ones_in_few() -> None:
     sizes = [len(group) for group in grouped(texts([40] * 130 + [GROUP_CHARACTERS // 2] * 3))]
     assert sizes == [128, 3, 2]
+
+
+def test_a_slow_text_and_the_engines_turn_after_it_are_not_one_step(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, now = runtime.where.step_seconds, [0.0]
+    monkeypatch.setattr(runtime.watchdog, "_now", lambda: now[0])
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+        assert runtime.watchdog.overdue() is None
+
+    class Slow:
+        def score(self, texts: list[str], alive: Callable[[], object]) -> list[dict[str, float]]:
+            for _ in texts:
+                passes(0.7 * limit)
+                alive()
+            return []
+
+    monkeypatch.setattr(runtime.cores, "give_way", lambda: passes(0.7 * limit))
+    slow: Any = Slow()
+    classify(runtime, slow, ["a", "b"])
