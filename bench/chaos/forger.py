@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +15,10 @@ from bench.chaos import messages
 
 MAILBOX = "/0.celery.pidbox"
 """The channel that Celery's control messages travel in, in Redis' database 0."""
+THIEVES, PATIENCE_SECONDS = 48, 1
+"""How many wait for each message, and how long one waits before it asks anew, as the workers do."""
+Stolen = tuple[bytes, bytes]
+"""A queue, and a message that was in it."""
 
 
 class Forger:
@@ -24,34 +30,43 @@ class Forger:
             sign: a file that appears where a planted message was executed.
         """
         self._client, self._sign = client, sign
-        self._repeated: set[str] = set()
 
     def queues(self) -> list[str]:
         """The lists that hold messages now."""
         keys = [key for pattern in ("generate.*", "score.*") for key in self._client.scan_iter(pattern, count=1000)]
         return [cast("bytes", key).decode() for key in keys]
 
-    def lose(self) -> int:
-        """Takes every message that lies there. Returns how many."""
-        lost = 0
-        for queue in self.queues():
-            taken = self._client.pipeline()
-            taken.llen(queue)
-            taken.delete(queue)
-            lost += int(taken.execute()[0])
-        return lost
+    @contextmanager
+    def thieves(self, queues: Sequence[str]) -> Iterator[list[Stolen]]:
+        """Takes every message that comes, before a worker does. Yields the list that they are put into.
 
-    def repeat(self, times: int) -> int:
-        """Every message that lies there is delivered `times` times. Returns how many copies were made."""
-        made = 0
-        for queue in self.queues():
-            for raw in cast("list[bytes]", self._client.lrange(queue, 0, -1)):
-                tag = json.loads(raw)["properties"]["delivery_tag"]
-                if tag not in self._repeated:
-                    self._repeated.add(tag)
-                    made += times - 1
-                    self._client.lpush(queue, *[raw] * (times - 1))
-        return made
+        Redis gives a message to the one who has waited for it longest, and there are many more thieves than workers.
+        """
+        stolen, over = list[Stolen](), threading.Event()
+
+        def steal() -> None:
+            while not over.is_set():
+                with suppress(redis.RedisError):
+                    found = cast("Stolen | None", self._client.brpop(queues, timeout=PATIENCE_SECONDS))
+                    stolen.extend([found] if found is not None else [])
+
+        threads = [threading.Thread(target=steal, daemon=True) for _ in range(THIEVES)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield stolen
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+    def repeat(self, queues: Sequence[str], times: int, seconds: float) -> int:
+        """Steals for some seconds, and delivers each of those messages so often. Returns how many deliveries."""
+        with self.thieves(queues) as stolen:
+            time.sleep(seconds)
+        for queue, raw in stolen:
+            self._client.lpush(queue, *[raw] * times)
+        return times * len(stolen)
 
     def push(self, queue: str, raw: Iterable[bytes]) -> int:
         """Puts messages into a queue, in front of the honest ones. Returns how many."""

@@ -108,8 +108,12 @@ class Trial:
 
     def seconds(self, job: int) -> float:
         """How long a job took, from its first claim to its last output settled, by the database's clock."""
-        ((seconds,),) = self.stack.sql.query("SELECT finished_at - started_at FROM jobs WHERE id = ?", [job])
-        return float(seconds)
+        start, end = self._times(job)
+        return end - start
+
+    def _times(self, job: int) -> tuple[float, float]:
+        ((start, end),) = self.stack.sql.query("SELECT started_at, finished_at FROM jobs WHERE id = ?", [job])
+        return float(start), float(end)
 
     def stored(self, job: int) -> int:
         """Outputs of a job that are stored now."""
@@ -126,6 +130,17 @@ class Trial:
         except Exception:
             return -1
         return int(number or 0)
+
+    def claimed(self) -> int:
+        """Batches that were claimed at some time, of all jobs; -1 where nobody answers.
+
+        A worker claims when a message comes; what it has claimed it can write without one.
+        """
+        try:
+            ((count,),) = self.stack.sql.query("SELECT count(*) FROM batches WHERE status <> 'pending'")
+        except Exception:
+            return -1
+        return int(count)
 
     def progressed(self, job: int) -> float:
         """How much of a job is generated and scored, 0 to 1, by its own counters; -1 where nobody answers."""
@@ -198,23 +213,43 @@ class Trial:
     def _misstated(self, job: int) -> str:
         """What the command says of a job, where its rows say something else."""
         said = self.stack.status(job)
-        query = "SELECT status, count(*) FROM prompts WHERE job_id = ? GROUP BY status"
-        rows: dict[str, int] = dict(self.stack.sql.query(query, [job]))
-        counted = {name: rows.get(name, 0) for name in ("done", "dead", "cancelled")} | {"total": sum(rows.values())}
-        agree = said["prompts"] == counted and said["outputs"]["generated"] == self.stored(job)
-        return "" if agree else json.dumps(said["prompts"])
+        query = "SELECT status, count(*), sum(n) FROM prompts WHERE job_id = ? GROUP BY status"
+        prompts = {status: (int(count), int(n)) for status, count, n in self.stack.sql.query(query, [job])}
+        query = ("SELECT count(*), count(*) FILTER (WHERE safety = 'scored'), "
+                 "count(*) FILTER (WHERE safety = 'unscored'), count(*) FILTER (WHERE flagged), "
+                 "coalesce(sum(tokens), 0) FROM outputs WHERE job_id = ?")  # fmt: skip
+        ((generated, scored, unscored, flagged, tokens),) = self.stack.sql.query(query, [job])
+        counted = {
+            "total": sum(count for count, _ in prompts.values()),
+            **{name: prompts.get(name, (0, 0))[0] for name in ("done", "dead", "cancelled")},
+        }, {
+            "total": sum(n for _, n in prompts.values()),
+            "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
+        }, tokens  # fmt: skip
+        del said["outputs"]["pending_review"]
+        found = said["prompts"], said["outputs"], said["tokens"]["generated"]
+        return "" if found == counted else json.dumps(found)
 
-    def measure(self, job: int, watch: Watch | None = None) -> None:
-        """The figures of a disturbed job: its pace beside the undisturbed one, work done twice, work taken up again."""
-        calm = self._undisturbed.get(job)
-        if calm is not None:
+    def measure(self, watch: Watch | None = None) -> None:
+        """The figures of the disturbed jobs: their pace beside an undisturbed one's, work done twice, work taken up."""
+        jobs = list(self._undisturbed)
+        if jobs:
+            calm = self._undisturbed[jobs[0]]
             self.figure("texts/s undisturbed", len(calm.texts) / calm.seconds)
-            self.figure("texts/s under faults", self.stored(job) / self.seconds(job))
+            times = [self._times(job) for job in jobs]
+            seconds = max(end for _, end in times) - min(start for start, _ in times)
+            self.figure("texts/s under faults", sum(map(self.stored, jobs)) / seconds)
         computed = sum(counted.tokens for counted in self.stack.faults.counted())
-        ((stored,),) = self.stack.sql.query("SELECT coalesce(sum(tokens), 0) FROM outputs")
-        if computed and stored:
-            self.figure("computed twice, % of the tokens", 100 * (computed / int(stored) - 1))
+        stored = {job: self._tokens(job) for job in self.stack.ledger.read()}
+        disturbed = sum(stored[job] for job in jobs)
+        if computed and disturbed:
+            # An undisturbed run computes nothing twice: whatever is too much was computed for the disturbed jobs.
+            self.figure("computed twice, % of the tokens", 100 * (computed - sum(stored.values())) / disturbed)
         if watch is not None and watch.taken_up:
             self.figure("taken up after, s, p50", percentile(watch.taken_up, 50))
             self.figure("taken up after, s, p99", percentile(watch.taken_up, 99))
             self.figure("batches taken up", len(watch.taken_up))
+
+    def _tokens(self, job: int) -> int:
+        ((tokens,),) = self.stack.sql.query("SELECT coalesce(sum(tokens), 0) FROM outputs WHERE job_id = ?", [job])
+        return int(tokens)

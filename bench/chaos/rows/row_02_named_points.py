@@ -98,7 +98,7 @@ def attack(trial: Trial) -> None:
         trial.until_over(job, workers=WORKERS)
     missed = {point: campaign.killed[point] for point in points if campaign.killed[point] != each}
     trial.check(f"{each} kills at each of {len(points)} points", not missed, f"{missed}" if missed else "")
-    trial.measure(job, watch)
+    trial.measure(watch)
     trial.judge()
 
 

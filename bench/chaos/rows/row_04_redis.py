@@ -20,6 +20,7 @@ def attack(trial: Trial) -> None:
     _flush(trial, load, trial.size(6, 1), pause=10.0 if not trial.short else 2.0)
     trial.figure("away for, s", seconds := trial.size(300, 4))
     waits.append(_away(trial, load, float(seconds)))
+    trial.figure("goes on after that, s", waits[-1])
     load.finish()
     trial.check("no worker's process ended over it", trial.stack.children() == children)
     trial.figure("goes on after, s, p50", percentile(waits, 50))
@@ -30,7 +31,7 @@ def attack(trial: Trial) -> None:
 
 
 def _kill(trial: Trial, load: Load, kills: int) -> list[float]:
-    """Kills Redis and starts it again a moment later. Returns how long it took until another text was stored."""
+    """Kills Redis and starts it again a moment later. Returns how long it took until another batch was claimed."""
     waits = []
     for _ in range(kills):
         load.during(trial.random.uniform(0.5, 3))
@@ -38,7 +39,7 @@ def _kill(trial: Trial, load: Load, kills: int) -> list[float]:
         time.sleep(trial.random.uniform(0, 3))
         trial.stack.redis.start()
         load.keep()
-        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.keep))
+        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed))
     return waits
 
 
@@ -55,7 +56,7 @@ def _away(trial: Trial, load: Load, seconds: float) -> float:
     time.sleep(seconds)
     trial.stack.have_workers(2)
     trial.stack.redis.start()
-    return load.seconds_until_progress(2 * RETURN_SECONDS)
+    return load.seconds_until_progress(2 * RETURN_SECONDS, seen=trial.claimed)
 
 
 ROW = Row(

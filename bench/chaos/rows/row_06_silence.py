@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from bench.chaos.load import Load
@@ -17,6 +18,7 @@ SERVICE_SECONDS = 3
 WAIT_SECONDS = 2 * SERVICE_SECONDS + 4.0
 """What a command may wait for services that are silent; what else it needs is measured beside it, on a machine whose
 cores the workers keep busy."""
+AT_A_TIME = 4
 SUBMIT = ["--model", MODEL, "--safety", SAFETY]
 RETURN_SECONDS = 30.0
 
@@ -38,45 +40,76 @@ def attack(trial: Trial) -> None:
 
 def _redis_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, cut: bool) -> None:
     load.during(2)
-    job = str(load.jobs[0])
-    asked = {"status": ["status", job], "jobs": ["jobs"], "doctor": ["doctor"]}
-    calm = {name: _took(trial, words) for name, words in asked.items()}
-    calm["submit"] = _timed(load.more)
+    asked = {name: words for name, words in _commands(trial, load).items() if name not in ("reflag", "submit")}
+    statuses = {"cancel": 2, "doctor": None}  # a job that is over cannot be cancelled
+    calm = _took(trial, asked, statuses) | {"submit": _timed(load.more)}
     proxy.swallow()
-    for name, words in asked.items():
-        _judge(trial, f"{name} with Redis silent", _took(trial, words, 0 if name != "doctor" else None), calm[name])
-    _judge(trial, "submit with Redis silent, which stores the job,", _timed(load.more), calm["submit"])
-    time.sleep(trial.size(5, 0))
+    for name, seconds in (_took(trial, asked, statuses) | {"submit": _timed(load.more)}).items():
+        _judge(trial, f"{name} with Redis silent", seconds, calm[name])
+    time.sleep(trial.size(3, 0))
     proxy.let_through(cut=cut)
-    _goes_on(trial, load, "Redis", cut=cut)
+    _goes_on(trial, load, "Redis", trial.claimed, cut=cut)
 
 
 def _database_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, cut: bool) -> None:
     load.keep()
     load.more()
-    job = str(load.jobs[0])
-    asked = {"status": ["status", job], "jobs": ["jobs"], "retry": ["retry", job], "export": ["export", job, "-o", "x"],
-             "submit": ["submit", str(load.file.path), *SUBMIT]}  # fmt: skip
-    calm = _took(trial, ["status", job])
-    with _watching(trial, load) as watching:
-        time.sleep(3 + calm)
+    asked = {name: words for name, words in _commands(trial, load).items() if name != "doctor"}
+    longest = max(_took(trial, {name: asked[name] for name in ("status", "jobs", "report", "export")}, {}).values())
+    with _watching(trial, load) as watching, ThreadPoolExecutor(1) as beside:
+        time.sleep(3 + longest)
         proxy.swallow()
-        silent_at = time.monotonic()
-        for name, words in asked.items():
-            _judge(trial, f"{name} with the database silent", _took(trial, words, 4), calm)
-        _ends(trial, watching, silent_at)
-        time.sleep(trial.size(5, 0))
+        watched = beside.submit(_timed, lambda: _end_of(watching))
+        for name, seconds in _took(trial, asked, dict.fromkeys(asked, 4)).items():
+            _judge(trial, f"{name} with the database silent", seconds, longest)
+        trial.check("a watch that the silence meets ends, with status 4 or because its job was over",
+                    watching.returncode in (0, 4), f"status {watching.returncode}")  # fmt: skip
+        _judge(trial, "that watch", watched.result(), longest)
+        time.sleep(trial.size(3, 0))
     proxy.let_through(cut=cut)
-    _goes_on(trial, load, "the database", cut=cut)
+    _goes_on(trial, load, "the database", trial.newest, cut=cut)
 
 
-def _took(trial: Trial, words: list[str], code: int | None = None) -> float:
-    """How long a command takes; infinite where it ends with another status, or not at all."""
+def _commands(trial: Trial, load: Load) -> dict[str, list[str]]:
+    """What is asked, of the undisturbed job: it is over, and nothing that is said to it changes a thing."""
+    job = str(min(trial.stack.ledger.read()))
+    return {
+        "status": ["status", job],
+        "jobs": ["jobs"],
+        "report": ["report", job],
+        "export": ["export", job, "-o", "texts.jsonl"],
+        "cancel": ["cancel", job],
+        "retry": ["retry", job],
+        "reflag": ["reflag", job, "--threshold", "0.7"],
+        "submit": ["submit", str(load.file.path), *SUBMIT],
+        "doctor": ["doctor"],
+    }
+
+
+def _took(trial: Trial, asked: Mapping[str, list[str]], statuses: Mapping[str, int | None]) -> dict[str, float]:
+    """How long each command takes, several at a time; infinite where one does not end with its status.
+
+    Args:
+        statuses: those that are not 0; None = any.
+    """
+
+    def took(name: str) -> float:
+        try:
+            return _timed(lambda: trial.stack.inkmill(*asked[name], code=statuses.get(name, 0), seconds=120))
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            trial.progress(f"  {name}: {str(error)[-300:]}")
+            return float("inf")
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return dict(zip(asked, pool.map(took, asked), strict=True))
+
+
+def _end_of(watching: subprocess.Popen[bytes]) -> None:
     try:
-        return _timed(lambda: trial.stack.inkmill(*words, code=code, seconds=120))
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        trial.progress(f"  {words[0]}: {str(error)[-300:]}")
-        return float("inf")
+        watching.wait(60)
+    except subprocess.TimeoutExpired:
+        watching.kill()
+        watching.wait()
 
 
 def _timed(act: Callable[[], object]) -> float:
@@ -96,19 +129,8 @@ def _watching(trial: Trial, load: Load) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=trial.stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _ends(trial: Trial, watching: subprocess.Popen[bytes], silent_at: float) -> None:
-    try:
-        status: int | None = watching.wait(60)
-    except subprocess.TimeoutExpired:
-        watching.kill()
-        status = None
-    took = time.monotonic() - silent_at
-    trial.check("a watch that the silence meets ends, with status 4 or because its job was over", status in (0, 4),
-                f"status {status} after {took:.1f} s at most")  # fmt: skip
-
-
-def _goes_on(trial: Trial, load: Load, silent: str, *, cut: bool) -> None:
-    wait = load.seconds_until_progress(3 * RETURN_SECONDS, load.keep)
+def _goes_on(trial: Trial, load: Load, silent: str, seen: Callable[[], int], *, cut: bool) -> None:
+    wait = load.seconds_until_progress(3 * RETURN_SECONDS, load.keep, seen)
     what = f"work goes on within {RETURN_SECONDS:.0f} s after {silent} was silent"
     what += "" if cut else ", on connections that stay dead"
     trial.check(what, wait <= RETURN_SECONDS, f"{wait:.1f} s")
@@ -120,7 +142,7 @@ def _pause(trial: Trial, load: Load) -> None:
     load.more()
     trial.stack.redis.client().client_pause(seconds * 1000, all=True)
     time.sleep(seconds)
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
     trial.check(
         f"work goes on within {RETURN_SECONDS:.0f} s of a CLIENT PAUSE", wait <= RETURN_SECONDS, f"{wait:.1f} s"
     )

@@ -72,7 +72,7 @@ def attack(trial: Trial) -> None:
     if not stack.sql.sqlite:
         early = f"{tally.woken_early} never were" if tally.woken_early else ""
         trial.check("what a stopped worker held was taken back", not tally.woken_early, early)
-    trial.measure(job)
+    trial.measure()
     trial.judge()
 
 

@@ -31,7 +31,7 @@ def attack(trial: Trial) -> None:
     wanted = {"total": count, "done": count - len(guilty), "dead": len(guilty), "cancelled": 0}
     trial.check(f"exactly {len(guilty)} dead and {count - len(guilty):,} done", said == wanted, f"{said}")
     trial.figure("seconds", trial.seconds(job))
-    trial.measure(job, watch)
+    trial.measure(watch)
     reasons = {number: RAISED if poison[number] == RAISES else KILLED for number in guilty}
     trial.judge(dead={job: {f"p-{number}": reason for number, reason in reasons.items()}})
 

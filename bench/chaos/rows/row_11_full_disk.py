@@ -86,7 +86,7 @@ def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
     trial.check("Redis: full, no worker ends", trial.stack.children() == before)
     disk.free()
     load.keep()
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
     trial.figure("Redis: goes on after, s", wait)
     trial.check(f"Redis: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
 

@@ -53,7 +53,7 @@ def attack(trial: Trial) -> None:
         trial.until_over(job, workers=WORKERS)
     thrown = {name: texts - thrown_before.get(name, 0) for name, texts in _thrown_away(trial).items()}
     _check(trial, told, thrown)
-    trial.measure(job)
+    trial.measure()
     trial.judge()
 
 

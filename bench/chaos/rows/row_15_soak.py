@@ -17,7 +17,7 @@ from bench.chaos.trial import Row, Trial
 
 REDIS_MB = 50.0
 GROWTH_MB, GROWTH_FILES = 40.0, 10
-"""What may be more at the end than after the first fifth; a leak of a megabyte a minute is more."""
+"""What may be more at the end than after the first fifth, nine minutes before: five megabytes a minute are more."""
 LOOK_SECONDS = 5.0
 
 

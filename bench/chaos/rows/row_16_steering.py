@@ -87,7 +87,7 @@ def attack(trial: Trial) -> None:
     trial.check("no change of a status but those of the plan", not forbidden, "; ".join(forbidden))
     for job in steering.jobs:
         _check_flags(trial, job)
-    trial.measure(steering.jobs[0], watch)
+    trial.measure(watch)
     trial.judge(statuses=OVER)  # a job that was cancelled over its last scores stays so, with nothing to retry
 
 
