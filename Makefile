@@ -11,7 +11,8 @@ PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 DEMO_HOME ?= .demo
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Bytecode is left to the first import: most of what torch and transformers bring is never imported.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
@@ -43,9 +44,10 @@ $(VENV)/.worker: pyproject.toml constraints.txt $(VENV)/.torch
 	$(PIP) --editable '.[worker]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.worker
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.torch
+	@echo "installing into $(VENV), with what the tests need"
 	$(PIP) --editable '.[worker,dev]'
-	@touch $@
+	@touch $(VENV)/.worker $@
 
 demo: $(VENV)/.worker
 	INKMILL_HOME=$(DEMO_HOME) $(BIN)/inkmill run examples/prompts.jsonl --model demo --safety demo -o $(DEMO_HOME)/texts.jsonl

@@ -121,9 +121,19 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'inkmill.db'}"
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite database whose tables are in place, to be copied: to make them takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "inkmill.db"
+    open_database(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An open database of each kind with nothing in it."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "inkmill.db")
     url = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     opened = open_database(url)
     yield opened

@@ -113,4 +113,5 @@ ROW = Row(
     promise="leaves within the grace period; at most one group of outputs computed again",
     attack=attack,
     environment={"INKMILL_LEASE_SECONDS": "10"},  # a lease that runs out on a busy machine throws texts away too
+    note="INKMILL_LEASE_SECONDS 10; a text that is not finished when its worker leaves is begun again",
 )

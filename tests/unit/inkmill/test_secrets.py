@@ -16,6 +16,7 @@ from inkmill.cli import run
 COMMANDS = [
     "submit p.jsonl", "run p.jsonl", "jobs", "status 1", "watch 1", "cancel 1", "retry 1", "export 1 -o o.jsonl",
     "reflag 1 --threshold toxicity=0.5", "decide 1 approve", "report 1 -o r.html", "web --port 0", "reproduce 1",
+    "worker --model demo --safety demo",
 ]  # fmt: skip
 
 
