@@ -164,7 +164,7 @@ def stock_redis() -> str:
     return found
 
 
-LONG = 2000
+LONG = 3000
 """Prompts of a job, three samples each, that no machine ends while a test does something to it."""
 
 
