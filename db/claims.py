@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, or
 
 from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus, Safety
-from db.batches import FREE, cancel_where_job_is_cancelling, settle
+from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
 
@@ -246,7 +246,6 @@ def finish_scoring(database: Database, claim: Claim) -> None:
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         if _texts_wait(connection, claim):
-            values = {"status": BatchStatus.GENERATED.value, "deaths": 0, **FREE}
-            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(values))
+            take_back(connection, [claim.batch_id], deaths=0)
         else:
             settle(connection, claim.batch_id, claim.job_id)
