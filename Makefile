@@ -10,9 +10,13 @@ TORCH_INDEX ?=
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 DEMO_HOME ?= .demo
 
+# Some systems set it for all. What a test or a bench starts a thousand times shall not be compiled a thousand times.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := $(VENV)/bin
-# Bytecode is left to the first import: most of what torch and transformers bring is never imported.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# All cores at what pip does with one. Some packages bring files of other versions of Python: they cannot be compiled.
+BYTECODE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
@@ -42,11 +46,13 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 $(VENV)/.worker: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "installing into $(VENV)"
 	$(PIP) --editable '.[worker]'
+	@$(BYTECODE)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.torch
 	@echo "installing into $(VENV), with what the tests need"
 	$(PIP) --editable '.[worker,dev]'
+	@$(BYTECODE)
 	@touch $(VENV)/.worker $@
 
 demo: $(VENV)/.worker
@@ -60,7 +66,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check browser
+# For a new machine the engine's loops are compiled for a minute, beside the checks, which have use for one core.
+test: browser $(VENV)/.dev
+	$(BIN)/python -c 'from worker.engine.compiling import ensure_compiled as c; [c(t, 32) for t in ("bf16", "fp32", "int8")]' & \
+	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Known holes in what constraints.txt names (asks the package index, and fails where that cannot say), and our own code.

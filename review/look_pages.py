@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from review.form import CurrentForm
 from review.page import CurrentPage
@@ -22,10 +22,10 @@ def show(page: CurrentPage) -> Response:
 
 @router.post("/look", response_model=None)
 def choose(page: CurrentPage, form: CurrentForm) -> Response:
-    """Keeps a choice in the browser's cookie."""
+    """Keeps a choice in the browser's cookie, where no script does. Scripts may read it: it opens nothing."""
     given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
     wanted = changed(page.preferences, given)
-    response: Response = JSONResponse({}) if page.wants_json else page.back(form.one("back", "/help"))
-    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, httponly=True, samesite="strict",
+    response = page.back(form.one("back", "/help"))
+    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, samesite="strict",
                         secure=page.secure, path="/")  # fmt: skip
     return response

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from contract.errors import UsageError
 
-COOKIE = "inkmill-look"
+COOKIE = "inkmill-preferences"  # page.js writes it too
 THEMES = ("auto", "light", "dark")
 COVER = 0.8
 

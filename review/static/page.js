@@ -2,8 +2,8 @@
 
 import { on_keys } from "./keys.js";
 import "./outbox.js";
-import { post } from "./talk.js";
 
+const YEAR_SECONDS = 365 * 86400;
 const NEXT = { auto: "dark", dark: "light", light: "auto" };
 const root = document.documentElement;
 
@@ -23,6 +23,16 @@ export function follow(address, event, heard) {
   return () => { document.removeEventListener("visibilitychange", turn); source?.close(); };
 }
 
+// Into the cookie at once, as the server would write it: a page that is loaded next must not answer keys that were just
+// switched off, however long a request would take.
+function keep(name, value) {
+  const kept = document.cookie.split("; ").find(cookie => cookie.startsWith("inkmill-preferences="))?.split(/=(.*)/s)[1] ?? "";
+  const wanted = new URLSearchParams(kept.replaceAll('"', ""));
+  wanted.set(name, value);
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `inkmill-preferences=${wanted}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
+}
+
 function switch_theme(event) {
   event.preventDefault();
   const button = event.target.querySelector("button"), theme = button.value, next = NEXT[theme];
@@ -32,13 +42,13 @@ function switch_theme(event) {
   button.querySelector("span").textContent = theme[0].toUpperCase() + theme.slice(1);
   button.title = `Colours: ${theme}`;
   button.setAttribute("aria-label", `Colours: ${theme}. Change to ${next}`);
-  post("/look", { theme });
+  keep("theme", theme);
 }
 
 function switch_keys(event) {
   event.preventDefault();
   root.dataset.keys = root.dataset.keys === "off" ? "on" : "off";
-  post("/look", { keys: root.dataset.keys });
+  keep("keys", root.dataset.keys);
   show_switch();
 }
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import llvmlite.binding
 import numba
 import structlog
+from numba.core.caching import UserProvidedCacheLocator
 
 log = structlog.get_logger()
 
@@ -35,10 +36,9 @@ def _folder() -> Path:
     """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else a temporary folder.
 
     numba notices a changed file, but not a changed function of another file that was compiled into it: the folder is
-    named after all that may have gone in. And after where this package lies, since numba looks for the code of each
-    place apart: what another installation of the same version has compiled would not be found.
+    named after all that may have gone in.
     """
-    digest = hashlib.blake2b(str(Path(__file__).parent).encode(), digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     host = (llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())
@@ -64,7 +64,25 @@ def _is_ours_alone(folder: Path) -> bool:
 
 
 FOLDER = _folder()
+
+
+class ByContent(UserProvidedCacheLocator):  # type: ignore[misc]
+    """Finds our compiled code by what its sources say, where numba goes by where they lie: installations share it."""
+
+    def get_cache_path(self) -> str:
+        return str(FOLDER)
+
+    def get_source_stamp(self) -> str:
+        return FOLDER.name
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> ByContent | None:
+        found: ByContent = super().from_function(py_func, py_file)
+        return found if Path(py_file).parent == Path(__file__).parent else None
+
+
 numba.config.CACHE_DIR = str(FOLDER)
+numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByContent.__name__},{UserProvidedCacheLocator.__name__}"
 
 
 def ensure_compiled(dtype: str, head_dim: int) -> None:

@@ -16,6 +16,7 @@ from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 from worker.engine import compiling
 from worker.engine.attention import attend_64, attend_any
 from worker.engine.linear import activate, quantise
+from worker.engine.loading import load_engine
 from worker.engine.norm import add_and_norm, products
 from worker.engine.sampler import sample_rows
 from worker.engine.sequence import Request
@@ -32,6 +33,20 @@ MIXTURE: list[dict[str, Any]] = [
     {"top_p": 0.5, "min_new_tokens": 6, "logit_bias": ((0, 6.0), (70, 2.0))},
     {"do_sample": False, "repetition_penalty": 1.2, "stop": ("a",)},
 ]
+
+ELSEWHERE = """
+from worker.engine.compiling import FOLDER
+from worker.engine.loading import load_engine
+from worker.engine.norm import add_and_norm, products
+from worker.engine.sampler import sample_rows
+import worker
+load_engine("demo", "cpu", "fp32")  # and runs it once
+loops = [add_and_norm, products, sample_rows]
+hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
+misses = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
+print(worker.__file__, FOLDER, hits, misses)
+"""
+"""What a process of another installation says: its place, its folder, and how often it found code and did not."""
 
 
 def mixed_requests() -> list[Request]:
@@ -115,15 +130,18 @@ def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, al
     assert any(loop.stats.cache_hits for loop in loops)
 
 
-def test_another_installation_keeps_its_compiled_code_apart(tmp_path: Path) -> None:
-    """numba would not find there what this one has compiled, and two kinds of code would be mixed."""
-    package = Path(compiling.__file__).parent
-    other = shutil.copytree(package, tmp_path / "worker" / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    (other.parent / "__init__.py").touch()
-    show = "from worker.engine.compiling import FOLDER; print(FOLDER)"
+def test_another_installation_of_the_same_sources_reads_the_same_code(tmp_path: Path) -> None:
+    """Compiling takes half a minute, and two compilations of the same need not round alike."""
+    load_engine("demo", "cpu", "fp32")
+    before = sorted(path.name for path in compiling.FOLDER.iterdir())
+    package = Path(compiling.__file__).parents[1]
+    shutil.copytree(package, tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
-        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {show}"],
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{ELSEWHERE}"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert Path(done.stdout.strip()).parent == compiling.FOLDER.parent
-    assert Path(done.stdout.strip()) != compiling.FOLDER
+    where, folder, hits, misses = done.stdout.split()
+    assert Path(where).is_relative_to(tmp_path)
+    assert Path(folder) == compiling.FOLDER
+    assert int(hits) > 0 == int(misses)
+    assert sorted(path.name for path in compiling.FOLDER.iterdir()) == before
