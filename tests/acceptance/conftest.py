@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from typing import Any
 import psutil
 import pytest
 
+from contract.errors import InkmillError
+from contract.settings import Settings
 from db.session import Database, open_database
 from db.status import snapshot, snapshots
 from db.waiting import waiting_for
 from inkmill.display import status_json
+from inkmill.stack import Stack
 
 LOOK_SECONDS = 0.05
 INKMILL = [sys.executable, "-m", "inkmill"]
@@ -143,7 +146,8 @@ class Home:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-        subprocess.run([*INKMILL, "stop"], env=self.env, cwd=self.folder, capture_output=True, timeout=120)
+        with suppress(InkmillError):
+            Stack(Settings(home=self.folder)).stop()
 
 
 @pytest.fixture
@@ -164,8 +168,8 @@ def stock_redis() -> str:
     return found
 
 
-LONG = 3000
-"""Prompts of a job, three samples each, that no machine ends while a test does something to it."""
+LONG = 800 * max(2, min(len(os.sched_getaffinity(0)), 8))
+"""Prompts of a job, three samples each, that this machine does not end while a test does something to it."""
 
 
 def write_prompts(path: Path, count: int, n: int = 3) -> Path:

@@ -67,7 +67,7 @@ class Steering:
 
 
 def attack(trial: Trial) -> None:
-    stack, steps = trial.stack, trial.size(25, 6)
+    stack, steps = trial.stack, trial.size(16, 6)
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
     witness.install(stack.sql)
@@ -119,7 +119,7 @@ def _check_flags(trial: Trial, job: int) -> None:
 
 ROW = Row(
     number=16,
-    fault="25 times at random on each database, with jobs of 8,000 prompts: cancel, retry, reflag, a worker killed, "
+    fault="16 times at random on each database, with jobs of 8,000 prompts: cancel, retry, reflag, a worker killed, "
     "Redis killed or flushed",
     promise="the states the plan allows, and no other; 0 lost, 0 double",
     attack=attack,
