@@ -1,8 +1,7 @@
-"""The worker process proper: loads its model, then lets Celery feed it. Started and restarted by `worker.process`."""
+"""The worker process proper: loads its model, then lets Celery feed it. Forked, and followed, by `worker.process`."""
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import os
@@ -16,6 +15,8 @@ from contextlib import suppress
 from typing import TypeVar
 
 import structlog
+from celery.platforms import SecurityWarning
+from celery.signals import worker_shutting_down
 
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
@@ -24,7 +25,13 @@ from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.session import Database, open_database
 from db.workers import announce, beat
+from worker.classifiers import Classifiers
+from worker.engine.loading import load_engine
 from worker.logs import configure
+from worker.process import Start
+from worker.runtime import Runtime
+from worker.sweeper import Sweeper
+from worker.tasks import serve
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
@@ -32,44 +39,31 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-def options() -> argparse.Namespace:
-    """What the parent says."""
-    parser = argparse.ArgumentParser(prog="python -m worker.child")
-    parser.add_argument("--id", required=True)
-    parser.add_argument("--parent", required=True, type=int, help="its process id")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--safety", action="append", default=[])
-    parser.add_argument("--again", action="store_true", help="the same was ready before, in a process that died")
-    return parser.parse_args()
-
-
-def main() -> int:
+def main(start: Start) -> int:
     """Runs until told to stop. Returns the exit status."""
-    gc.disable()  # for as long as it starts: imports make a million objects, none of them garbage
-    said = options()
-    _end_with_parent(said.parent)
+    gc.disable()  # for as long as it starts: what it makes meanwhile stays
+    options, worker = start.options, start.worker
+    _end_with_parent(start.parent)
     configure()
-    structlog.contextvars.bind_contextvars(worker=said.id[:8])
+    structlog.contextvars.bind_contextvars(worker=worker[:8])
     try:
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
-        offered = [name for name in said.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
+        offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
         announce(
             database,
-            said.id,
+            worker,
             host=socket.gethostname(),
             pid=os.getpid(),
             state="starting",
-            model=said.model,
-            dtype=said.dtype,
-            device=said.device,
+            model=options.model,
+            dtype=options.dtype,
+            device=options.device,
             classifiers=offered,
         )
     except InkmillError as error:
         log.error("cannot start", error=str(error))
         return int(ExitCode.FAILED)  # the parent tries again: the database may only be away
-    return _serve(database, said, tuple(offered))
+    return _serve(database, start, tuple(offered))
 
 
 def _end_with_parent(parent: int) -> None:
@@ -79,40 +73,36 @@ def _end_with_parent(parent: int) -> None:
         sys.exit(1)
 
 
-def _serve(database: Database, said: argparse.Namespace, offered: tuple[str, ...]) -> int:
-    # torch takes seconds to import: not before the worker has announced itself.
-    from worker.classifiers import Classifiers
-    from worker.engine.loading import load_engine
-    from worker.runtime import Runtime
-    from worker.sweeper import Sweeper
-    from worker.tasks import serve
-
+def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
+    options, worker = start.options, start.worker
     loading = threading.Event()
-    threading.Thread(target=_show_life, args=(database, said.id, loading), daemon=True).start()
+    threading.Thread(target=_show_life, args=(database, worker, loading), daemon=True).start()
     try:
-        loaded = load_engine(said.model, said.device, said.dtype)
+        loaded = load_engine(options.model, options.device, options.dtype)
         classifiers = Classifiers(offered, loaded.device)
-        if said.safety and not said.again:  # a restart is for the texts: what scores them is loaded when it is needed
+        if (
+            options.safety and not start.again
+        ):  # a restart is for the texts: what scores them is loaded when it is needed
             classifiers.load_all()
     except ModelUnavailable as error:
         log.error("cannot serve", error=str(error))
-        beat(database, said.id, state="failed", error=str(error))
+        beat(database, worker, state="failed", error=str(error))
         return int(ExitCode.UNREACHABLE)
     finally:
         loading.set()
     runtime = _patiently(
-        lambda: Runtime(worker=said.id, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
+        lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     )
     made_by = loaded.provenance
     there = {"revision": made_by.revision, "dtype": made_by.dtype, "device": loaded.device}
-    _patiently(lambda: beat(database, said.id, state="ready", **there))
+    _patiently(lambda: beat(database, worker, state="ready", **there))
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     runtime.watchdog.arm()
     runtime.start()
     Sweeper(runtime).start()
-    _consume(runtime, [generate_queue(said.model), *map(score_queue, offered)])
-    beat(database, said.id, state="stopped")
+    _consume(runtime, [generate_queue(options.model), *map(score_queue, offered)])
+    beat(database, worker, state="stopped")
     return 0
 
 
@@ -134,9 +124,6 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
 
 
 def _consume(runtime: object, queues: list[str]) -> None:
-    from celery.platforms import SecurityWarning
-    from celery.signals import worker_shutting_down
-
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     # kombu prints a traceback for every control message that is no JSON: somebody else could fill the disk with them.
@@ -160,7 +147,3 @@ def _consume(runtime: object, queues: list[str]) -> None:
         quiet=True,
     )
     worker.start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

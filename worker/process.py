@@ -1,24 +1,28 @@
 """The worker's parent: starts the process that holds the model, restarts it when it dies, and says what it died over.
 
-It stays small: torch is loaded in the child alone, and a fresh child never inherits a CUDA context.
+It imports what a child needs, once, and forks: torch alone takes a second of a core to import. It holds no model,
+computes nothing and has no CUDA context and no second thread, so that a child may have all of those.
 """
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import structlog
 
-from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
+from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.settings import Settings
 from db.recovery import give_back, mark_death
 from db.session import Database, open_database
@@ -30,6 +34,10 @@ MOST_STILLBORN = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 STEADY_SECONDS = 30.0
 """A child that lived this long was not failing at start: the next restart is quick again."""
+TOLD_BY = (signal.SIGTERM, signal.SIGINT)
+NEEDED = ("worker.child", "worker.consumer", "celery.apps.worker", "celery.concurrency.thread")
+"""The child, and what Celery imports by name as it starts."""
+FORK = multiprocessing.get_context("fork")
 log = structlog.get_logger()
 
 
@@ -42,10 +50,15 @@ class WorkerOptions:
     dtype: str = "auto"
     safety: tuple[str, ...] = ()
 
-    def arguments(self) -> list[str]:
-        """As the child's command line says it."""
-        plain = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
-        return plain + [word for name in self.safety for word in ("--safety", name)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a child is told."""
+
+    worker: str
+    parent: int  # its process id
+    options: WorkerOptions
+    again: bool = False  # the same was ready before, in a process that died
 
 
 class WorkerProcess:
@@ -61,7 +74,6 @@ class WorkerProcess:
         self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
         self._was_ready = False  # one of them: all that it needs can be loaded
         self._stopping = False
-        self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Serves until told to stop by SIGTERM or SIGINT, or until it is plain that the model cannot be loaded.
@@ -70,14 +82,19 @@ class WorkerProcess:
 
         Returns:
             The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
+
+        Raises:
+            ModelUnavailable: what every child needs cannot be imported.
         """
         database = self._opened()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in TOLD_BY:
             signal.signal(number, self._stop)
+        preload()
         pause, status = FIRST_PAUSE, int(ExitCode.DONE)
         while not self._stopping:
             started = time.monotonic()
             worker = uuid.uuid4().hex
+            database.close()  # it opens anew: what is open while a process is forked, two would use
             status = self._run_child(worker)
             died_over_work = self._account_for(database, worker, status)
             if self._stopping or (status == ExitCode.UNREACHABLE and not self._was_ready):
@@ -104,29 +121,32 @@ class WorkerProcess:
                 time.sleep(2.0)
 
     def _run_child(self, worker: str) -> int:
-        # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
+        # A daemon, as multiprocessing has it: where this process ends by an error, the child is told to end.
+        child = FORK.Process(target=_serve, args=(self._start(worker),), daemon=True)
         try:
-            self._child = subprocess.Popen(self._command(worker), start_new_session=True, stdin=subprocess.DEVNULL)
+            with _held_back(TOLD_BY):
+                child.start()
         except OSError as error:  # no memory and no process is to be had now, right after the kernel took the last one
             log.warning("cannot start a worker process", error=str(error))
             return os.EX_OSERR
+        return self._followed(child)
+
+    def _followed(self, child: BaseProcess) -> int:
         asked_at: float | None = None
         while True:
-            try:
-                return self._child.wait(timeout=0.2)
-            except subprocess.TimeoutExpired:
-                self._look_after()
+            child.join(0.2)
+            if child.exitcode is not None:
+                return child.exitcode
+            self._look_after()
             if self._stopping and asked_at is None:
                 asked_at = time.monotonic()
-                self._child.terminate()
+                child.terminate()
             if asked_at is not None and time.monotonic() - asked_at > self._where.grace_seconds:
                 log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
-                self._child.kill()
+                child.kill()
 
-    def _command(self, worker: str) -> list[str]:
-        # -P: the working folder may hold a folder named like a room of ours.
-        command = [sys.executable, "-P", "-m", "worker.child", "--id", worker, "--parent", str(os.getpid())]
-        return command + self._options.arguments() + (["--again"] if self._was_ready else [])
+    def _start(self, worker: str) -> Start:
+        return Start(worker=worker, parent=os.getpid(), options=self._options, again=self._was_ready)
 
     def _account_for(self, database: Database, worker: str, status: int) -> bool:
         """Frees what the child still held: with a mark where it died, without one where it was told to go.
@@ -185,6 +205,42 @@ class WorkerProcess:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
+
+
+def preload() -> None:
+    """Imports what a child needs, before the first one is forked.
+
+    Raises:
+        ModelUnavailable: it cannot be imported.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads would start here; nothing here needs them
+    gc.disable()  # imports make a million objects, none of them garbage
+    try:
+        for name in NEEDED:
+            import_module(name)
+    except ImportError as error:
+        raise ModelUnavailable(f"a worker cannot import what it needs: {error}") from error
+    gc.enable()
+    gc.freeze()  # and the pages they lie on stay shared with the children
+
+
+def _serve(start: Start) -> None:
+    """The child's first steps."""
+    os.setsid()  # Ctrl-C at a terminal reaches the parent alone, which then ends the child in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
+    sys.exit(import_module(NEEDED[0]).main(start))
+
+
+@contextmanager
+def _held_back(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
+    """Signals wait meanwhile: a child must not take one with its parent's handler, which would tell nobody."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def describe(status: int) -> str:

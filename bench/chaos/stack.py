@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from bench.chaos.faults import Faults
+from bench.chaos.inside.points import WORKER
 from bench.chaos.ledger import Ledger
 from bench.chaos.prompts import MODEL, SAFETY, PromptFile
 from bench.chaos.rawsql import RawSql
@@ -40,32 +41,40 @@ class Worker:
 
     parent: subprocess.Popen[bytes]
     log: Path
+    faults: Faults
     _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
     @property
     def child(self) -> psutil.Process | None:
-        """The process that holds the model, where there is one now."""
+        """The process that holds the model, or is about to load it, where there is one now."""
         if not self.alive:
             return None
-        if self._found is None or worker_id(self._found) is None:
+        if self._found is None or not runs(self._found):
             self._found = None
             with suppress(psutil.NoSuchProcess):
-                children = psutil.Process(self.parent.pid).children()
-                self._found = next((child for child in children if worker_id(child)), None)
+                self._found = next(filter(runs, psutil.Process(self.parent.pid).children()), None)
         return self._found
+
+    def worker_id(self, process: psutil.Process) -> str | None:
+        """The id under which SQL knows its child; None for one that has not said it yet, or has ended."""
+        told = self.faults.folder / f"{WORKER}.{process.pid}"
+        try:
+            # A process number may come again: what an earlier one has told does not hold for this one.
+            return told.read_text() if runs(process) and told.stat().st_mtime > process.create_time() - 2 else None
+        except (OSError, psutil.Error):
+            return None
 
     @property
     def alive(self) -> bool:
         return self.parent.poll() is None
 
 
-def worker_id(process: psutil.Process) -> str | None:
-    """The id under which a worker's child is known in SQL; None for any other process."""
+def runs(process: psutil.Process) -> bool:
+    """Whether a process lives; a zombie does not."""
     try:
-        words = process.cmdline()
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
-        return None
-    return words[words.index("--id") + 1] if "worker.child" in words else None
+        return False
 
 
 @dataclass
@@ -131,7 +140,7 @@ class Stack:
                 command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
-        worker = Worker(parent, log)
+        worker = Worker(parent, log, self.faults)
         self.workers.append(worker)
         return worker
 

@@ -106,14 +106,15 @@ class Home:
         return self.until(lambda now: now["status"] in over, job, seconds)
 
     def worker_children(self) -> list[psutil.Process]:
-        """The processes of this home that hold a model."""
+        """The processes of this home that hold a model: each is a fork of a worker, and looks just like it."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
             try:
-                if "worker.child" in (process.info["cmdline"] or []) and (
-                    process.environ().get("INKMILL_HOME") == str(self.folder)
-                ):
-                    found.append(process)
+                if "worker" in words and process.environ().get("INKMILL_HOME") == str(self.folder):
+                    parent = process.parent()
+                    if parent is not None and parent.cmdline() == words:
+                        found.append(process)
             except psutil.Error:
                 continue
         return found

@@ -70,7 +70,7 @@ def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_go
     (daemon,) = processes(home, "inkmill.daemon")
     daemon.kill()
     wait_until_none(home, "redis.sock")
-    wait_until_none(home, "worker.child")
+    wait_until_none(home, " worker ")
     home.inkmill("run", "p.jsonl", *DEMO)
     assert home.status()["outputs"]["scored"] == 3 * LONG
     assert len(processes(home, "redis.sock")) == 1
@@ -89,7 +89,7 @@ def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
 
 def test_a_worker_in_the_foreground_survives_the_death_of_its_redis_keeper(home: Home) -> None:
     home.start("worker", *DEMO)
-    while not processes(home, "worker.child"):
+    while not home.worker_children():
         time.sleep(0.1)
     (daemon,) = processes(home, "inkmill.daemon")
     daemon.kill()
@@ -100,11 +100,11 @@ def test_a_worker_in_the_foreground_survives_the_death_of_its_redis_keeper(home:
 
 def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
     worker = home.start("worker", *DEMO)
-    while not processes(home, "worker.child"):
+    while not home.worker_children():
         time.sleep(0.1)
     home.inkmill("stop")
     assert worker.wait(5) == 0
-    assert processes(home, "worker.child") == []
+    assert home.worker_children() == []
 
 
 def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:

@@ -63,8 +63,23 @@ def test_the_engines_decisions_load_no_torch(module: str) -> None:
     assert "torch" not in loaded_by("-c", f"import {module}")
 
 
-def test_the_workers_parent_loads_no_celery() -> None:
+def test_the_workers_parent_loads_celery_no_sooner_than_it_runs() -> None:
     assert "celery" not in loaded_by("-c", "import worker.process")
+
+
+def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> None:
+    """A fork copies one thread alone, and a child that shares a file or a CUDA context with its parent breaks both."""
+    program = """
+import os, sys
+from worker.process import NEEDED, preload
+before = set(os.listdir("/proc/self/fd"))
+preload()
+import torch
+assert set(NEEDED) <= sys.modules.keys()
+print(len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before, torch.cuda.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "set()", "False"]
 
 
 def test_a_command_that_reads_the_database_loads_no_torch(

@@ -13,7 +13,6 @@ import mmap
 import os
 import signal
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +54,8 @@ EATEN_BYTES = 2**24
 TOKENS, COMPLETIONS, SAVED = range(3)
 COUNTERS = 3
 FORM = "<Q"
+WORKER = "worker"
+"""A file of this name and a process' number says under which id SQL knows that process."""
 
 
 class Faults:
@@ -139,6 +140,7 @@ class Hooks:
     def __init__(self, folder: Path) -> None:
         self._faults, self._folder = Faults(folder), folder
         self._inside = threading.local()
+        self._counters: Counters | None = None  # of a process that holds a model
 
     def lay(self, module: ModuleType) -> None:
         for name, (where, path) in FUNCTIONS.items():
@@ -146,6 +148,8 @@ class Hooks:
                 self._wrap(module, path, lambda call, name=name: self._passing(name, call))  # type: ignore[misc]
         if module.__name__ == "sqlalchemy.engine.base":
             self._wrap(module, "Connection.execute", self._statement)
+        elif module.__name__ == "db.workers":
+            self._wrap(module, "announce", self._announcing)
         elif module.__name__ == "worker.engine.sequence":
             self._count(module)
         elif module.__name__ == "worker.safety.detoxify":
@@ -180,7 +184,7 @@ class Hooks:
             if result is not None or not name.startswith("claim"):
                 self._faults.here(f"after-{name}")
             if name == "save-texts":
-                self._counters.add(SAVED, len(args[2]))
+                self._add(SAVED, len(args[2]))
             return result
 
         return passing
@@ -208,20 +212,30 @@ class Hooks:
 
         return scoring
 
-    @functools.cached_property
-    def _counters(self) -> Counters:
-        worker = sys.argv[sys.argv.index("--id") + 1] if "--id" in sys.argv else "-"
-        return Counters(self._folder / f"counters.{os.getpid()}.{worker}")
+    def _announcing(self, announce: Any) -> Any:
+        """The first that a process with a model does, forked as it is: from here on it is known, and counts anew."""
+
+        @functools.wraps(announce)
+        def announcing(database: Any, worker: str, **kwargs: Any) -> Any:
+            self._counters = Counters(self._folder / f"counters.{os.getpid()}.{worker}")
+            (self._folder / f"{WORKER}.{os.getpid()}").write_text(worker)
+            return announce(database, worker, **kwargs)
+
+        return announcing
+
+    def _add(self, which: int, count: int) -> None:
+        if self._counters is not None:
+            self._counters.add(which, count)
 
     def _count(self, module: Any) -> None:
-        append, completion, counters = module.Sequence.append, module.Sequence.completion, self._counters
+        append, completion = module.Sequence.append, module.Sequence.completion
 
         def appending(*args: Any, **kwargs: Any) -> Any:
-            counters.add(TOKENS, 1)
+            self._add(TOKENS, 1)
             return append(*args, **kwargs)
 
         def completing(sequence: Any) -> Any:
-            counters.add(COMPLETIONS, 1)
+            self._add(COMPLETIONS, 1)
             return completion(sequence)
 
         module.Sequence.append, module.Sequence.completion = appending, completing
@@ -250,6 +264,7 @@ def _deadly_prompts(step: Any) -> Any:
 def install(folder: str) -> None:
     """Lays the hooks in this process. Nothing of the program is loaded for that."""
     modules = {module for module, _ in FUNCTIONS.values()} | {
-        "sqlalchemy.engine.base", "worker.engine.sequence", "worker.engine.admission", "worker.engine.engine"
+        "sqlalchemy.engine.base", "db.workers", "worker.engine.sequence", "worker.engine.admission",
+        "worker.engine.engine",
     }  # fmt: skip
     OnImport(modules, Hooks(Path(folder)).lay).install()

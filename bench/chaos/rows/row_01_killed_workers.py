@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from bench.chaos.stack import Worker, worker_id
+from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -43,7 +43,7 @@ def kill_at_random(trial: Trial, watch: Watch, job: int, kills: int) -> int:
 
 def holds_work(worker: Worker, watch: Watch) -> bool:
     child = worker.child
-    return child is not None and (worker_id(child) or "") in watch.held()
+    return child is not None and (worker.worker_id(child) or "") in watch.held()
 
 
 def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
@@ -51,7 +51,7 @@ def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
     child, what = worker.child, trial.random.choice(("child", "parent", "both"))
     if child is None:
         return False
-    name = worker_id(child) or ""
+    name = worker.worker_id(child) or ""
     with suppress(psutil.NoSuchProcess):
         if what != "child":
             worker.parent.kill()

@@ -7,7 +7,7 @@ from collections import Counter
 
 from bench.chaos.faults import Suffered
 from bench.chaos.inside.points import MID_SCORE
-from bench.chaos.stack import Worker, worker_id
+from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -76,8 +76,8 @@ class Campaign:
     def _know_children(self) -> None:
         for worker in self._stack.workers:
             child = worker.child
-            if child is not None and child.pid not in self._children:
-                self._children[child.pid] = worker, worker_id(child) or ""
+            if child is not None and child.pid not in self._children and (name := worker.worker_id(child)):
+                self._children[child.pid] = worker, name
 
 
 def attack(trial: Trial) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psutil
 
 from bench.chaos.rows.row_01_killed_workers import holds_work
-from bench.chaos.stack import GRACE_SECONDS, Worker, worker_id
+from bench.chaos.stack import GRACE_SECONDS, Worker, runs
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch, percentile
 
@@ -65,7 +65,7 @@ def _tell_one(trial: Trial, watch: Watch, told: set[int]) -> list[Leaving]:
         return []
     worker, child = trial.random.choice(staying)
     time.sleep(trial.random.uniform(0, LONGEST_WORK))
-    name, parent_told = worker_id(child), trial.random.random() < 0.5
+    name, parent_told = worker.worker_id(child), trial.random.random() < 0.5
     if name is None or not worker.alive:
         return []
     if parent_told:
@@ -77,7 +77,7 @@ def _tell_one(trial: Trial, watch: Watch, told: set[int]) -> list[Leaving]:
 
 def _note_gone(told: list[Leaving]) -> None:
     for one in told:
-        if one.took is None and worker_id(one.child) is None:
+        if one.took is None and not runs(one.child):
             one.took = time.monotonic() - one.since
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +23,7 @@ from db.session import Database, open_database
 from db.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
 from worker import process
-from worker.process import FIRST_PAUSE, MOST_STILLBORN, WorkerOptions, WorkerProcess
+from worker.process import FIRST_PAUSE, MOST_STILLBORN, Start, WorkerOptions, WorkerProcess
 
 DEATHS = 6
 
@@ -34,11 +39,11 @@ class Dying(WorkerProcess):
         self._database, self._at_work, self._rests = database, at_work, rests
         self._end, self._first_end = (state, status), ("ready", -9) if ready_first else (state, status)
         self.pauses: list[float] = []
-        self.commands: list[list[str]] = []
+        self.starts: list[Start] = []
 
     def _run_child(self, worker: str) -> int:
-        self.commands.append(self._command(worker))
-        state, status = self._first_end if len(self.commands) == 1 else self._end
+        self.starts.append(self._start(worker))
+        state, status = self._first_end if len(self.starts) == 1 else self._end
         announce(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
                  revision="r" if state == "ready" else None, classifiers=[])  # fmt: skip
         if self._at_work:
@@ -48,6 +53,26 @@ class Dying(WorkerProcess):
     def _rest(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self._stopping = len(self.pauses) == self._rests
+
+
+class Forking(Dying):
+    """A parent that forks for real, children that do something else."""
+
+    def __init__(
+        self, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, child: Callable[[Start], int],
+        rests: int = DEATHS,
+    ) -> None:  # fmt: skip
+        super().__init__(database, home, rests=rests)
+        self._where = Settings(home=home, database_url=database.engine.url.render_as_string(hide_password=False))
+        self.statuses: list[int] = []
+        module = ModuleType("another_child")
+        module.main = child  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(process, "NEEDED", (module.__name__,))
+
+    def _run_child(self, worker: str) -> int:
+        self.statuses.append(WorkerProcess._run_child(self, worker))
+        return self.statuses[-1]
 
 
 @pytest.fixture(autouse=True)
@@ -82,13 +107,13 @@ def test_processes_that_die_over_nothing_follow_each_other_ever_more_slowly(data
 def test_a_worker_that_was_ready_once_never_gives_up(database: Database, tmp_path: Path) -> None:
     parent = Dying(database, tmp_path, state="starting", ready_first=True, rests=2 * MOST_STILLBORN)
     assert parent.run() == 0
-    assert len(parent.commands) == 2 * MOST_STILLBORN
+    assert len(parent.starts) == 2 * MOST_STILLBORN
 
 
 def test_a_worker_that_was_never_ready_gives_up_after_five_deaths(database: Database, tmp_path: Path) -> None:
     parent = Dying(database, tmp_path, state="starting")
     assert parent.run() == ExitCode.UNREACHABLE
-    assert len(parent.commands) == MOST_STILLBORN
+    assert len(parent.starts) == MOST_STILLBORN
     assert "before its model was loaded" in said_by(database)[-1]
 
 
@@ -98,32 +123,64 @@ def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
 ) -> None:
     parent = Dying(database, tmp_path, state="failed", status=ExitCode.UNREACHABLE, ready_first=ready_first)
     parent.run()
-    assert len(parent.commands) == children
+    assert len(parent.starts) == children
 
 
 def test_a_process_that_cannot_be_started_now_is_started_later(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failures, started = iter([OSError(12, "Cannot allocate memory")] * 3), []
+    failures, fork = iter([OSError(12, "Cannot allocate memory")] * 3), os.fork
 
-    class Child:
-        def __init__(self, command: list[str], **_: object) -> None:
-            failure = next(failures, None)
-            if failure is not None:
-                raise failure
-            started.append(command)
+    def scarce() -> int:
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return fork()
 
-        def wait(self, timeout: float) -> int:
-            return -9
-
-    class Parent(Dying):
-        _run_child = WorkerProcess._run_child
-
-    monkeypatch.setattr(process.subprocess, "Popen", Child)
-    parent = Parent(database, tmp_path)
+    monkeypatch.setattr(os, "fork", scarce)
+    parent = Forking(database, tmp_path, monkeypatch, lambda start: os.kill(os.getpid(), signal.SIGKILL))
     parent.run()
     assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
-    assert len(started) == DEATHS - 3
+    assert [parent.statuses.count(status) for status in (os.EX_OSERR, -signal.SIGKILL)] == [3, DEATHS - 3]
+
+
+def test_a_child_has_its_own_session_and_nothing_of_its_parents_database(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's locks are lost by a process that closes any descriptor of the file, a forked one's too."""
+    seen = tmp_path / "seen"
+
+    def child(start: Start) -> int:
+        files = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()]
+        seen.write_text(f"{os.getsid(0) == os.getpid()} {[file for file in files if str(tmp_path) in file]}")
+        return 7
+
+    parent = Forking(database, tmp_path, monkeypatch, child, rests=1)
+    database.close()
+    parent.run()
+    assert parent.statuses == [7]
+    assert seen.read_text() == "True []"
+
+
+def test_a_child_that_is_told_to_leave_as_it_begins_leaves(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parent's handler would take the signal and tell nobody."""
+
+    def child(start: Start) -> int:
+        time.sleep(60)
+        return 0
+
+    class Told(Forking):
+        def _followed(self, child: BaseProcess) -> int:
+            child.terminate()
+            return super()._followed(child)
+
+    begun = time.monotonic()
+    parent = Told(database, tmp_path, monkeypatch, child, rests=3)
+    parent.run()
+    assert parent.statuses == [-signal.SIGTERM] * 3
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.parametrize("committed", [False, True])
@@ -142,7 +199,7 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
     monkeypatch.setattr(process, "beat", away)
     parent = Dying(database, tmp_path, state="starting", rests=12)
     parent.run()
-    assert len(parent.commands) == 2, "ten waits were for the database, one for another start, one was the end"
+    assert len(parent.starts) == 2, "ten waits were for the database, one for another start, one was the end"
     assert said_by(database) == ["the process was killed by SIGKILL"] * 2
 
 
@@ -155,7 +212,7 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     monkeypatch.setattr(process, "mark_death", gone)
     parent = Dying(database, tmp_path)
     parent.run()
-    assert len(parent.commands) == DEATHS
+    assert len(parent.starts) == DEATHS
 
 
 def said_by(database: Database) -> list[str]:
@@ -171,5 +228,4 @@ def test_only_what_was_ready_once_may_leave_its_classifiers_for_later(
 ) -> None:
     parent = Dying(database, tmp_path, state=state, status=status)
     parent.run()
-    assert "--again" not in parent.commands[0]
-    assert all(("--again" in command) == again for command in parent.commands[1:])
+    assert [start.again for start in parent.starts] == [False] + [again] * (len(parent.starts) - 1)
