@@ -15,8 +15,6 @@ from contextlib import suppress
 from typing import TypeVar
 
 import structlog
-from celery.platforms import SecurityWarning
-from celery.signals import worker_shutting_down
 
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
@@ -25,28 +23,28 @@ from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.session import Database, open_database
 from db.workers import announce, beat
-from worker.classifiers import Classifiers
-from worker.engine.loading import load_engine
 from worker.logs import configure
 from worker.process import Start
-from worker.runtime import Runtime
-from worker.sweeper import Sweeper
-from worker.tasks import serve
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
+OFTEN = (700, 10, 10)
+"""How often Python looks for garbage by default; a parent that is a command wants it seldom, and hands that on."""
 T = TypeVar("T")
 log = structlog.get_logger()
 
 
 def main(start: Start) -> int:
     """Runs until told to stop. Returns the exit status."""
-    gc.disable()  # for as long as it starts: what it makes meanwhile stays
+    gc.disable()  # for as long as it starts: imports make a million objects, none of them garbage
+    gc.set_threshold(*OFTEN)
     options, worker = start.options, start.worker
     _end_with_parent(start.parent)
     configure()
     structlog.contextvars.bind_contextvars(worker=worker[:8])
     try:
+        settings.cache_clear()  # as they are now: the parent may have read its own days ago
+        app.conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
         offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
         announce(
@@ -74,15 +72,21 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
+    # torch takes seconds to import: not before the worker has announced itself.
+    from worker.classifiers import Classifiers
+    from worker.engine.loading import load_engine
+    from worker.runtime import Runtime
+    from worker.sweeper import Sweeper
+    from worker.tasks import serve
+
     options, worker = start.options, start.worker
     loading = threading.Event()
     threading.Thread(target=_show_life, args=(database, worker, loading), daemon=True).start()
     try:
         loaded = load_engine(options.model, options.device, options.dtype)
         classifiers = Classifiers(offered, loaded.device)
-        if (
-            options.safety and not start.again
-        ):  # a restart is for the texts: what scores them is loaded when it is needed
+        # A restart is for the texts: what scores them is loaded when it is needed.
+        if options.safety and not start.again:
             classifiers.load_all()
     except ModelUnavailable as error:
         log.error("cannot serve", error=str(error))
@@ -124,6 +128,9 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
 
 
 def _consume(runtime: object, queues: list[str]) -> None:
+    from celery.platforms import SecurityWarning
+    from celery.signals import worker_shutting_down
+
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     # kombu prints a traceback for every control message that is no JSON: somebody else could fill the disk with them.

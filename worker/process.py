@@ -1,28 +1,29 @@
 """The worker's parent: starts the process that holds the model, restarts it when it dies, and says what it died over.
 
-It imports what a child needs, once, and forks: torch alone takes a second of a core to import. It holds no model,
-computes nothing and has no CUDA context and no second thread, so that a child may have all of those.
+It stays small for as long as nothing dies: torch is loaded in the child alone. After a first death it imports what a
+child needs itself, and those that follow are forked with nothing left to import, which is most of a start. It computes
+nothing, and has one thread, no CUDA context and no open database when it forks: a child may have all of those.
 """
 
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from multiprocessing.process import BaseProcess
 from types import FrameType
+from typing import NoReturn
 
 import structlog
 
-from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
+from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.recovery import give_back, mark_death
 from db.session import Database, open_database
@@ -35,9 +36,13 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 STEADY_SECONDS = 30.0
 """A child that lived this long was not failing at start: the next restart is quick again."""
 TOLD_BY = (signal.SIGTERM, signal.SIGINT)
-NEEDED = ("worker.child", "worker.consumer", "celery.apps.worker", "celery.concurrency.thread")
-"""The child, and what Celery imports by name as it starts."""
-FORK = multiprocessing.get_context("fork")
+CHILD = "worker.child"
+NEEDED = (
+    CHILD, "worker.engine.loading", "worker.classifiers", "worker.runtime", "worker.tasks", "worker.sweeper",
+    "worker.consumer", "celery.apps.worker", "celery.concurrency.thread",
+)  # fmt: skip
+"""What a child imports on its way, by itself or through Celery."""
+LOOK_SECONDS = 0.05
 log = structlog.get_logger()
 
 
@@ -73,7 +78,7 @@ class WorkerProcess:
         self._options, self._where, self._keep, self._patient = options, where, keep, patient
         self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
         self._was_ready = False  # one of them: all that it needs can be loaded
-        self._stopping = False
+        self._preloaded = self._stopping = False
 
     def run(self) -> int:
         """Serves until told to stop by SIGTERM or SIGINT, or until it is plain that the model cannot be loaded.
@@ -82,14 +87,12 @@ class WorkerProcess:
 
         Returns:
             The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
-
-        Raises:
-            ModelUnavailable: what every child needs cannot be imported.
         """
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads: nothing here needs them
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no child's end can be learnt
         database = self._opened()
         for number in TOLD_BY:
             signal.signal(number, self._stop)
-        preload()
         pause, status = FIRST_PAUSE, int(ExitCode.DONE)
         while not self._stopping:
             started = time.monotonic()
@@ -106,6 +109,9 @@ class WorkerProcess:
             if died_over_work or time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
+            if self._was_ready and not self._preloaded:
+                self._preloaded = True
+                preload()
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return ExitCode.DONE if self._stopping else status
@@ -121,29 +127,26 @@ class WorkerProcess:
                 time.sleep(2.0)
 
     def _run_child(self, worker: str) -> int:
-        # A daemon, as multiprocessing has it: where this process ends by an error, the child is told to end.
-        child = FORK.Process(target=_serve, args=(self._start(worker),), daemon=True)
+        start = self._start(worker)
         try:
-            with _held_back(TOLD_BY):
-                child.start()
+            child = Child(lambda: int(import_module(CHILD).main(start)))
         except OSError as error:  # no memory and no process is to be had now, right after the kernel took the last one
             log.warning("cannot start a worker process", error=str(error))
             return os.EX_OSERR
         return self._followed(child)
 
-    def _followed(self, child: BaseProcess) -> int:
+    def _followed(self, child: Child) -> int:
         asked_at: float | None = None
-        while True:
-            child.join(0.2)
-            if child.exitcode is not None:
-                return child.exitcode
+        while (status := child.ended()) is None:
+            time.sleep(LOOK_SECONDS)
             self._look_after()
             if self._stopping and asked_at is None:
                 asked_at = time.monotonic()
-                child.terminate()
+                child.send(signal.SIGTERM)
             if asked_at is not None and time.monotonic() - asked_at > self._where.grace_seconds:
                 log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
-                child.kill()
+                child.send(signal.SIGKILL)
+        return status
 
     def _start(self, worker: str) -> Start:
         return Start(worker=worker, parent=os.getpid(), options=self._options, again=self._was_ready)
@@ -207,40 +210,67 @@ class WorkerProcess:
         self._stopping = True
 
 
-def preload() -> None:
-    """Imports what a child needs, before the first one is forked.
+class Child:
+    """A process forked from this one."""
 
-    Raises:
-        ModelUnavailable: it cannot be imported.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads would start here; nothing here needs them
-    gc.disable()  # imports make a million objects, none of them garbage
+    def __init__(self, run: Callable[[], int]) -> None:
+        """Forks; the child runs `run` and ends with the status that it returns.
+
+        Raises:
+            OSError: no process can be had.
+        """
+        # A child must not take a signal with its parent's handler, which would tell nobody.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
+        try:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _be_a_child(run)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def ended(self) -> int | None:
+        """Its exit status, less than 0 for a signal; None while it runs."""
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to it. It must not have been seen to end."""
+        os.kill(self._pid, number)
+
+
+def _be_a_child(run: Callable[[], int]) -> NoReturn:
+    """Runs as a process of its own, and never returns to where its parent was."""
+    status = 1
+    try:
+        os.setsid()  # Ctrl-C at a terminal reaches the parent alone, which then ends the child in order
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
+        status = run()
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the end of an interpreter does
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except BaseException:
+        log.exception("the worker process fails")
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+
+
+def preload() -> None:
+    """Imports what a child needs, for those that are forked from now on. What cannot be imported, they will say."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(0)  # imports make a million objects, none of them garbage
     try:
         for name in NEEDED:
             import_module(name)
-    except ImportError as error:
-        raise ModelUnavailable(f"a worker cannot import what it needs: {error}") from error
-    gc.enable()
+    except Exception as error:
+        log.warning("cannot import ahead", error=str(error))
+    gc.set_threshold(*threshold)
     gc.freeze()  # and the pages they lie on stay shared with the children
-
-
-def _serve(start: Start) -> None:
-    """The child's first steps."""
-    os.setsid()  # Ctrl-C at a terminal reaches the parent alone, which then ends the child in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
-    sys.exit(import_module(NEEDED[0]).main(start))
-
-
-@contextmanager
-def _held_back(numbers: tuple[signal.Signals, ...]) -> Iterator[None]:
-    """Signals wait meanwhile: a child must not take one with its parent's handler, which would tell nobody."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def describe(status: int) -> str:

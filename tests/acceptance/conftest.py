@@ -105,19 +105,21 @@ class Home:
         over = ("completed", "cancelled", "failed")
         return self.until(lambda now: now["status"] in over, job, seconds)
 
-    def worker_children(self) -> list[psutil.Process]:
-        """The processes of this home that hold a model: each is a fork of a worker, and looks just like it."""
+    def workers(self) -> list[psutil.Process]:
+        """Every process of this home's workers, those too whose parent has left them behind."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            try:
-                if "worker" in words and process.environ().get("INKMILL_HOME") == str(self.folder):
-                    parent = process.parent()
-                    if parent is not None and parent.cmdline() == words:
-                        found.append(process)
-            except psutil.Error:
-                continue
+            with suppress(psutil.Error):
+                if "worker" in (process.info["cmdline"] or []) and (
+                    process.environ().get("INKMILL_HOME") == str(self.folder)
+                ):
+                    found.append(process)
         return found
+
+    def worker_children(self) -> list[psutil.Process]:
+        """The processes of this home that hold a model: each is a fork of a worker, whose command it shows."""
+        workers = self.workers()
+        return [process for process in workers if _parent(process) in workers]
 
     def kill_workers(self) -> int:
         """kill -9 on everything that holds a model. Returns how many were hit."""
@@ -149,6 +151,12 @@ class Home:
                 process.kill()
         with suppress(InkmillError):
             Stack(Settings(home=self.folder)).stop()
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        return process.parent()
+    return None
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_stop_ends_the_stack_and_work_goes_on_at_the_next_run(home: Home) -> Non
     run.send_signal(signal.SIGINT)
     run.wait(20)
     home.inkmill("stop")
-    assert home.worker_children() == []
+    assert home.workers() == []
     assert home.status()["status"] == "running"
     home.inkmill("run", "p.jsonl", *DEMO)
     assert home.status()["outputs"]["scored"] == 3 * LONG
@@ -186,7 +186,7 @@ def test_an_idle_stack_ends_by_itself(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     home.inkmill("run", "p.jsonl", *DEMO)
     deadline = time.monotonic() + 30
-    while home.worker_children():
+    while home.workers():
         assert time.monotonic() < deadline, home.logs()
         time.sleep(0.2)
     assert "no stack runs" in home.inkmill("stop").stderr
@@ -231,7 +231,7 @@ def test_with_a_redis_of_the_users_own_run_starts_no_worker_and_says_what_it_wai
         while "inkmill worker --model demo" not in home.logs():
             assert run.poll() is None, home.logs()
             time.sleep(0.2)
-        assert home.worker_children() == []
+        assert home.workers() == []
         assert not (home.folder / "redis").exists()
         home.start("worker", *DEMO)
         assert run.wait(120) == 0, home.logs()

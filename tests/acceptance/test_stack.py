@@ -70,7 +70,7 @@ def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_go
     (daemon,) = processes(home, "inkmill.daemon")
     daemon.kill()
     wait_until_none(home, "redis.sock")
-    wait_until_none(home, " worker ")
+    wait_until_none(home, " worker ")  # a process with a model too
     home.inkmill("run", "p.jsonl", *DEMO)
     assert home.status()["outputs"]["scored"] == 3 * LONG
     assert len(processes(home, "redis.sock")) == 1
@@ -104,7 +104,7 @@ def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
         time.sleep(0.1)
     home.inkmill("stop")
     assert worker.wait(5) == 0
-    assert home.worker_children() == []
+    assert home.workers() == []
 
 
 def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:

@@ -63,23 +63,22 @@ def test_the_engines_decisions_load_no_torch(module: str) -> None:
     assert "torch" not in loaded_by("-c", f"import {module}")
 
 
-def test_the_workers_parent_loads_celery_no_sooner_than_it_runs() -> None:
+def test_the_workers_parent_loads_no_celery() -> None:
     assert "celery" not in loaded_by("-c", "import worker.process")
 
 
 def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> None:
-    """A fork copies one thread alone, and a child that shares a file or a CUDA context with its parent breaks both."""
+    """A fork copies one thread alone, and files that are open are shared with it."""
     program = """
 import os, sys
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's parent sets it
 from worker.process import NEEDED, preload
 before = set(os.listdir("/proc/self/fd"))
 preload()
-import torch
-assert set(NEEDED) <= sys.modules.keys()
-print(len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before, torch.cuda.is_initialized())
+print(set(NEEDED) <= sys.modules.keys(), len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "set()", "False"]
+    assert done.stdout.split() == ["True", "1", "set()"]
 
 
 def test_a_command_that_reads_the_database_loads_no_torch(

@@ -21,6 +21,8 @@ import numba
 import structlog
 from numba.core.caching import UserProvidedCacheLocator
 
+from contract.errors import ModelUnavailable
+
 log = structlog.get_logger()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -89,7 +91,13 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
     """Have the loops for a model compiled and on disk, before this process calls any of them.
 
     Takes half a minute, the first time on a machine and after a change of this engine.
+
+    Raises:
+        ModelUnavailable: somebody else could put code there.
     """
+    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been tidied away since this process began
+    if not _is_ours_alone(FOLDER):
+        raise ModelUnavailable(f"{FOLDER} may be written by others, who could put code there: remove it")
     done = FOLDER / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"
     if COMPILING in os.environ or done.exists():
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,9 +24,10 @@ from db.session import Database, open_database
 from db.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
 from worker import process
-from worker.process import FIRST_PAUSE, MOST_STILLBORN, Start, WorkerOptions, WorkerProcess
+from worker.process import FIRST_PAUSE, MOST_STILLBORN, Child, Start, WorkerOptions, WorkerProcess
 
 DEATHS = 6
+PRELOAD = process.preload
 
 
 class Dying(WorkerProcess):
@@ -68,7 +70,7 @@ class Forking(Dying):
         module = ModuleType("another_child")
         module.main = child  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(process, "NEEDED", (module.__name__,))
+        monkeypatch.setattr(process, "CHILD", module.__name__)
 
     def _run_child(self, worker: str) -> int:
         self.statuses.append(WorkerProcess._run_child(self, worker))
@@ -78,10 +80,18 @@ class Forking(Dying):
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """A parent takes over the signals of its process, which is the test's."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def preloads(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each time that a parent imported what its children need."""
+    found: list[None] = []
+    monkeypatch.setattr(process, "preload", lambda: found.append(None))
+    return found
 
 
 @pytest.fixture
@@ -172,8 +182,8 @@ def test_a_child_that_is_told_to_leave_as_it_begins_leaves(
         return 0
 
     class Told(Forking):
-        def _followed(self, child: BaseProcess) -> int:
-            child.terminate()
+        def _followed(self, child: Child) -> int:
+            child.send(signal.SIGTERM)
             return super()._followed(child)
 
     begun = time.monotonic()
@@ -213,6 +223,64 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     parent = Dying(database, tmp_path)
     parent.run()
     assert len(parent.starts) == DEATHS
+
+
+@pytest.mark.parametrize(("state", "times"), [("ready", 1), ("starting", 0)])
+def test_what_children_need_is_imported_once_and_only_where_one_was_ready(
+    database: Database, tmp_path: Path, preloads: list[None], state: str, times: int
+) -> None:
+    Dying(database, tmp_path, state=state).run()
+    assert len(preloads) == times
+
+
+def test_what_cannot_be_imported_ahead_is_left_to_the_child(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    threshold = gc.get_threshold()
+    PRELOAD()
+    assert "no_such_module" in capsys.readouterr().out
+    assert gc.get_threshold() == threshold
+
+
+def test_a_parent_whose_ends_of_children_were_ignored_sees_them(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some who start us leave it
+    parent = Forking(database, tmp_path, monkeypatch, lambda start: 7, rests=2)
+    parent.run()
+    assert parent.statuses == [7, 7]
+
+
+@pytest.mark.parametrize("target", ["a pipe that nobody reads", "/dev/full"])
+def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_no_status(target: str) -> None:
+    program = """
+import os, signal, sys
+import structlog
+from worker.logs import configure
+from worker.process import Child
+if sys.argv[1].startswith("/"):
+    os.dup2(os.open(sys.argv[1], os.O_WRONLY), 2)
+else:
+    read, write = os.pipe()
+    os.dup2(write, 2)
+    os.close(read)
+configure()
+structlog.get_logger().warning("lost")
+for status in (4, 0):
+    def run():
+        structlog.get_logger().warning("lost too")
+        return status
+    child = Child(run)
+    while (ended := child.ended()) is None:
+        pass
+    if ended != status:
+        os._exit(1)
+os._exit(0)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    assert subprocess.run([sys.executable, "-c", program, target], env=environment, check=False).returncode == 0
 
 
 def said_by(database: Database) -> list[str]:
