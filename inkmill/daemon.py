@@ -141,6 +141,8 @@ class Daemon:
         if any(pin.lives() for pin in state.pins):
             return True
         serving = [worker for worker in state.workers if not worker.failed]
+        if not serving:
+            return False  # whatever there is to do, nobody here would
         try:
             if self._database is None:
                 self._database = open_database(self._where.sql_url)

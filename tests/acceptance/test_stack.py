@@ -156,6 +156,13 @@ def test_forged_control_messages_do_not_stop_the_work(home: Home, order: str) ->
     assert home.finished(seconds=40)["outputs"]["scored"] == 30
 
 
+def test_a_worker_that_finds_no_database_leaves_no_stack_behind(home: Home) -> None:
+    home.environment |= {"INKMILL_DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "INKMILL_IDLE_SECONDS": "2"}
+    assert "cannot be opened" in home.inkmill("worker", *DEMO, code=4).stderr
+    wait_until_none(home, "inkmill.daemon")
+    wait_until_none(home, "redis.sock")
+
+
 def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:
     write_prompts(home.folder / "a[red]b.jsonl", 1)
     home.inkmill("submit", "a[red]b.jsonl", "--model", "m[/red]", "--safety", "none")

@@ -26,6 +26,7 @@ def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("INKMILL_DATABASE_URL", "postgresql://u:hunter2@127.0.0.1:1/x?sslpassword=hunter2")
+    monkeypatch.setenv("INKMILL_IDLE_SECONDS", "1")  # for the stack that `worker` starts, and this process needs
     (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n')
     settings.cache_clear()
     yield
