@@ -1,7 +1,8 @@
-"""The worker process proper: loads its model, then lets Celery feed it. Forked, and followed, by `worker.process`."""
+"""The worker process proper: loads its model, then lets Celery feed it. Started and followed by `worker.process`."""
 
 from __future__ import annotations
 
+import argparse
 import gc
 import logging
 import os
@@ -24,7 +25,7 @@ from contract.settings import settings
 from db.session import Database, open_database
 from db.workers import announce, beat
 from worker.logs import configure
-from worker.process import Start
+from worker.process import Start, WorkerOptions
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
@@ -32,6 +33,21 @@ OFTEN = (700, 10, 10)
 """How often Python looks for garbage by default; a parent that is a command wants it seldom, and hands that on."""
 T = TypeVar("T")
 log = structlog.get_logger()
+
+
+def told() -> Start:
+    """What the command line of a fresh interpreter says."""
+    parser = argparse.ArgumentParser(prog="python -m worker.child")
+    parser.add_argument("--id", required=True)
+    parser.add_argument("--parent", required=True, type=int, help="its process id")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--safety", action="append", default=[])
+    parser.add_argument("--again", action="store_true", help="the same was ready before, in a process that died")
+    said = parser.parse_args()
+    options = WorkerOptions(model=said.model, device=said.device, dtype=said.dtype, safety=tuple(said.safety))
+    return Start(worker=said.id, parent=said.parent, options=options, again=said.again)
 
 
 def main(start: Start) -> int:
@@ -154,3 +170,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
         quiet=True,
     )
     worker.start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(told()))

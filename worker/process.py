@@ -1,8 +1,10 @@
 """The worker's parent: starts the process that holds the model, restarts it when it dies, and says what it died over.
 
-It stays small for as long as nothing dies: torch is loaded in the child alone. After a first death it imports what a
-child needs itself, and those that follow are forked with nothing left to import, which is most of a start. It computes
-nothing, and has one thread, no CUDA context and no open database when it forks: a child may have all of those.
+It stays small for as long as nothing dies: torch is loaded in the child alone, a fresh interpreter. When one that was
+ready has died, it imports what a child needs itself, and the next is forked with nothing left to import, which is most
+of a start. It computes nothing, and has one thread, no CUDA context and no open database when it forks: a child may
+have all of those. A child that died before it was ready is followed by a fresh interpreter again, whatever was wrong
+with what the last one was handed; and so is any child where the program was changed on the disk meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,8 +21,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 
@@ -55,6 +59,11 @@ class WorkerOptions:
     dtype: str = "auto"
     safety: tuple[str, ...] = ()
 
+    def arguments(self) -> list[str]:
+        """As the child's command line says it."""
+        plain = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
+        return plain + [word for name in self.safety for word in ("--safety", name)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -64,6 +73,12 @@ class Start:
     parent: int  # its process id
     options: WorkerOptions
     again: bool = False  # the same was ready before, in a process that died
+
+    def command(self) -> list[str]:
+        """What starts the child as a fresh interpreter."""
+        # -P: the working folder may hold a folder named like a room of ours.
+        words = [sys.executable, "-P", "-m", CHILD, "--id", self.worker, "--parent", str(self.parent)]
+        return words + self.options.arguments() + (["--again"] if self.again else [])
 
 
 class WorkerProcess:
@@ -78,7 +93,8 @@ class WorkerProcess:
         self._options, self._where, self._keep, self._patient = options, where, keep, patient
         self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
         self._was_ready = False  # one of them: all that it needs can be loaded
-        self._preloaded = self._stopping = False
+        self._last_was_ready = self._preloaded = self._stopping = False
+        self._sources = _sources()
 
     def run(self) -> int:
         """Serves until told to stop by SIGTERM or SIGINT, or until it is plain that the model cannot be loaded.
@@ -109,9 +125,6 @@ class WorkerProcess:
             if died_over_work or time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
             log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
-            if self._was_ready and not self._preloaded:
-                self._preloaded = True
-                preload()
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return ExitCode.DONE if self._stopping else status
@@ -128,12 +141,20 @@ class WorkerProcess:
 
     def _run_child(self, worker: str) -> int:
         start = self._start(worker)
+        fork = self._last_was_ready and _sources() == self._sources
+        self._last_was_ready = False  # until the database says so of this one
         try:
-            child = Child(lambda: int(import_module(CHILD).main(start)))
+            child: Child = self._forked(start) if fork else Fresh(start)
         except OSError as error:  # no memory and no process is to be had now, right after the kernel took the last one
             log.warning("cannot start a worker process", error=str(error))
             return os.EX_OSERR
         return self._followed(child)
+
+    def _forked(self, start: Start) -> Forked:
+        if not self._preloaded:
+            self._preloaded = True
+            preload()
+        return Forked(lambda: int(import_module(CHILD).main(start)))
 
     def _followed(self, child: Child) -> int:
         asked_at: float | None = None
@@ -181,6 +202,7 @@ class WorkerProcess:
     def _learn_from(self, row: WorkerRow | None, in_order: bool) -> None:
         ready = row is not None and row.revision is not None  # which is told when the model is loaded
         self._was_ready |= ready
+        self._last_was_ready = ready
         if not in_order:
             self._stillborn = 0 if row is None or ready else self._stillborn + 1
 
@@ -210,11 +232,39 @@ class WorkerProcess:
         self._stopping = True
 
 
-class Child:
-    """A process forked from this one."""
+class Child(Protocol):
+    """A process that holds a model, or is about to."""
+
+    def ended(self) -> int | None:
+        """Its exit status, less than 0 for a signal; None while it runs."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to it. It must not have been seen to end."""
+
+
+class Fresh:
+    """A child that is an interpreter of its own."""
+
+    def __init__(self, start: Start) -> None:
+        """
+        Raises:
+            OSError: no process can be had.
+        """
+        # A session of its own: Ctrl-C at a terminal reaches the parent alone, which then ends the child in order.
+        self._process = subprocess.Popen(start.command(), start_new_session=True, stdin=subprocess.DEVNULL)
+
+    def ended(self) -> int | None:
+        return self._process.poll()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+
+class Forked:
+    """A child forked from this process."""
 
     def __init__(self, run: Callable[[], int]) -> None:
-        """Forks; the child runs `run` and ends with the status that it returns.
+        """The child runs `run` and ends with the status that it returns.
 
         Raises:
             OSError: no process can be had.
@@ -229,12 +279,10 @@ class Child:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def ended(self) -> int | None:
-        """Its exit status, less than 0 for a signal; None while it runs."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if pid else None
 
     def send(self, number: signal.Signals) -> None:
-        """Sends a signal to it. It must not have been seen to end."""
         os.kill(self._pid, number)
 
 
@@ -242,7 +290,7 @@ def _be_a_child(run: Callable[[], int]) -> NoReturn:
     """Runs as a process of its own, and never returns to where its parent was."""
     status = 1
     try:
-        os.setsid()  # Ctrl-C at a terminal reaches the parent alone, which then ends the child in order
+        os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -250,14 +298,28 @@ def _be_a_child(run: Callable[[], int]) -> NoReturn:
         status = run()
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the end of an interpreter does
     except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 1
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         log.exception("the worker process fails")
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(Exception):  # nobody reads it any more, or it was closed from the start
+                    stream.flush()
+        finally:
+            os._exit(status & 0xFF)
+
+
+def _sources() -> list[tuple[str, int, int]]:
+    """What a child would import of ours now: files, when they were written and their sizes."""
+    room = Path(__file__).parents[1]
+    files = [path for name in ("contract", "db", "worker") for path in (room / name).rglob("*.py")]
+    found = []
+    for path in files:
+        with suppress(OSError):
+            said = path.stat()
+            found.append((str(path), said.st_mtime_ns, said.st_size))
+    return sorted(found)
 
 
 def preload() -> None:

@@ -2,6 +2,7 @@
 
 import { on_keys } from "./keys.js";
 import "./outbox.js";
+import { post_last } from "./talk.js";
 
 const YEAR_SECONDS = 365 * 86400;
 const NEXT = { auto: "dark", dark: "light", light: "auto" };
@@ -31,6 +32,7 @@ function keep(name, value) {
   wanted.set(name, value);
   const secure = location.protocol === "https:" ? "; secure" : "";
   document.cookie = `inkmill-preferences=${wanted}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
+  post_last("/look", { [name]: value }); // and by the server: some browsers keep what a script has written for days only
 }
 
 function switch_theme(event) {

@@ -110,14 +110,14 @@ class Home:
         found = []
         for process in psutil.process_iter(["cmdline"]):
             with suppress(psutil.Error):
-                if "worker" in (process.info["cmdline"] or []) and (
-                    process.environ().get("INKMILL_HOME") == str(self.folder)
-                ):
+                words = process.info["cmdline"] or []
+                ours = "worker" in words or "worker.child" in words
+                if ours and process.environ().get("INKMILL_HOME") == str(self.folder):
                     found.append(process)
         return found
 
     def worker_children(self) -> list[psutil.Process]:
-        """The processes of this home that hold a model: each is a fork of a worker, whose command it shows."""
+        """The processes of this home that hold a model; one that was forked shows its parent's command."""
         workers = self.workers()
         return [process for process in workers if _parent(process) in workers]
 

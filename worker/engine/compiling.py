@@ -49,14 +49,19 @@ def _folder() -> Path:
     parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
     folder = parent if COMPILING in os.environ else parent / digest.hexdigest()
     try:
-        for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
-            missing.mkdir(mode=0o700, exist_ok=True)
+        _make(folder)
         os.utime(folder)
         if _is_ours_alone(folder):
             return folder
     except OSError:
         pass  # as below
     return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))
+
+
+def _make(folder: Path) -> None:
+    """Makes what is missing of a path, for nobody but us."""
+    for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def _is_ours_alone(folder: Path) -> bool:
@@ -95,7 +100,7 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
     Raises:
         ModelUnavailable: somebody else could put code there.
     """
-    FOLDER.mkdir(mode=0o700, parents=True, exist_ok=True)  # it may have been tidied away since this process began
+    _make(FOLDER)  # it may have been tidied away since this process began
     if not _is_ours_alone(FOLDER):
         raise ModelUnavailable(f"{FOLDER} may be written by others, who could put code there: remove it")
     done = FOLDER / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"

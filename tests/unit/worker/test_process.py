@@ -73,6 +73,7 @@ class Forking(Dying):
         monkeypatch.setattr(process, "CHILD", module.__name__)
 
     def _run_child(self, worker: str) -> int:
+        self._last_was_ready = True
         self.statuses.append(WorkerProcess._run_child(self, worker))
         return self.statuses[-1]
 
@@ -225,12 +226,50 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     assert len(parent.starts) == DEATHS
 
 
-@pytest.mark.parametrize(("state", "times"), [("ready", 1), ("starting", 0)])
-def test_what_children_need_is_imported_once_and_only_where_one_was_ready(
-    database: Database, tmp_path: Path, preloads: list[None], state: str, times: int
+def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_imported_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloads: list[None]
 ) -> None:
-    Dying(database, tmp_path, state=state).run()
-    assert len(preloads) == times
+    ways: list[str] = []
+
+    class Ended:
+        def __init__(self, *_: object) -> None:
+            ways.append(self.__class__.__name__)
+
+        def ended(self) -> int:
+            return -9
+
+        def send(self, number: signal.Signals) -> None:
+            raise AssertionError("it has ended")
+
+    class Parent(Dying):
+        def _run_child(self, worker: str) -> int:
+            self._end = ("ready" if len(self.starts) in (0, 1, 4, 5) else "starting", -9)
+            Dying._run_child(self, worker)
+            return WorkerProcess._run_child(self, worker)
+
+    monkeypatch.setattr(process, "Fresh", type("Fresh", (Ended,), {}))
+    monkeypatch.setattr(process, "Forked", type("Forked", (Ended,), {}))
+    Parent(database, tmp_path, ready_first=True).run()
+    assert ways == ["Fresh", "Forked", "Forked", "Fresh", "Fresh", "Forked"]
+    assert len(preloads) == 1
+
+
+def test_a_program_that_was_changed_on_the_disk_is_started_anew(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seen(Exception):
+        pass
+
+    def fresh(start: Start) -> None:
+        raise Seen
+
+    monkeypatch.setattr(process, "Fresh", fresh)
+    parent = Forking(database, tmp_path, monkeypatch, lambda start: 7, rests=1)
+    parent.run()
+    monkeypatch.setattr(process, "_sources", list)
+    with pytest.raises(Seen):
+        parent._run_child("w")
+    assert parent.statuses == [7]
 
 
 def test_what_cannot_be_imported_ahead_is_left_to_the_child(
@@ -259,7 +298,7 @@ def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_n
 import os, signal, sys
 import structlog
 from worker.logs import configure
-from worker.process import Child
+from worker.process import Forked
 if sys.argv[1].startswith("/"):
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 2)
 else:
@@ -272,7 +311,7 @@ for status in (4, 0):
     def run():
         structlog.get_logger().warning("lost too")
         return status
-    child = Child(run)
+    child = Forked(run)
     while (ended := child.ended()) is None:
         pass
     if ended != status:
