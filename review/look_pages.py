@@ -22,7 +22,7 @@ def show(page: CurrentPage) -> Response:
 
 @router.post("/look", response_model=None)
 def choose(page: CurrentPage, form: CurrentForm) -> Response:
-    """Keeps a choice in the browser's cookie, where no script does. Scripts may read it: it opens nothing."""
+    """Keeps a choice in the cookie, which page.js has written before where it runs. Scripts may: it opens nothing."""
     given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
     wanted = changed(page.preferences, given)
     response = page.back(form.one("back", "/help"))
