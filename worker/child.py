@@ -24,8 +24,8 @@ from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.session import Database, open_database
 from db.workers import announce, beat
+from worker.children import Start, WorkerOptions
 from worker.logs import configure
-from worker.process import Start, WorkerOptions
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""

@@ -38,7 +38,8 @@ def worker(
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.stack import Stack
-    from worker.process import WorkerOptions, main
+    from worker.children import WorkerOptions
+    from worker.process import main
 
     where = settings()
     device, dtype = device or where.device, dtype or where.dtype

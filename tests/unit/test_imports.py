@@ -72,7 +72,7 @@ def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> No
     program = """
 import os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's parent sets it
-from worker.process import NEEDED, preload
+from worker.children import NEEDED, preload
 before = set(os.listdir("/proc/self/fd"))
 preload()
 print(set(NEEDED) <= sys.modules.keys(), len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before)

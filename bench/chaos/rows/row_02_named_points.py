@@ -70,7 +70,7 @@ class Campaign:
         worker, name = self._children.get(suffered.pid, (None, ""))
         self._watch.died(name, suffered.at)
         # Now and then its parent dies with it, and nobody marks what it held: its lease has to run out.
-        if worker is not None and self._trial.random.random() < 1 / 3:
+        if worker is not None and self._trial.random.random() < 1 / 6:
             worker.parent.kill()
 
     def _know_children(self) -> None:

@@ -23,11 +23,11 @@ from db.models import Worker
 from db.session import Database, open_database
 from db.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
-from worker import process
-from worker.process import FIRST_PAUSE, MOST_STILLBORN, Child, Start, WorkerOptions, WorkerProcess
+from worker import children, process
+from worker.children import Child, Start, WorkerOptions
+from worker.process import FIRST_PAUSE, MOST_STILLBORN, WorkerProcess
 
 DEATHS = 6
-PRELOAD = process.preload
 
 
 class Dying(WorkerProcess):
@@ -70,7 +70,7 @@ class Forking(Dying):
         module = ModuleType("another_child")
         module.main = child  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(process, "CHILD", module.__name__)
+        monkeypatch.setattr(children, "CHILD", module.__name__)
 
     def _run_child(self, worker: str) -> int:
         self._last_was_ready = True
@@ -128,13 +128,13 @@ def test_a_worker_that_was_never_ready_gives_up_after_five_deaths(database: Data
     assert "before its model was loaded" in said_by(database)[-1]
 
 
-@pytest.mark.parametrize(("ready_first", "children"), [(False, 1), (True, DEATHS)])
+@pytest.mark.parametrize(("ready_first", "starts"), [(False, 1), (True, DEATHS)])
 def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
-    database: Database, tmp_path: Path, ready_first: bool, children: int
+    database: Database, tmp_path: Path, ready_first: bool, starts: int
 ) -> None:
     parent = Dying(database, tmp_path, state="failed", status=ExitCode.UNREACHABLE, ready_first=ready_first)
     parent.run()
-    assert len(parent.starts) == children
+    assert len(parent.starts) == starts
 
 
 def test_a_process_that_cannot_be_started_now_is_started_later(
@@ -266,7 +266,7 @@ def test_a_program_that_was_changed_on_the_disk_is_started_anew(
     monkeypatch.setattr(process, "Fresh", fresh)
     parent = Forking(database, tmp_path, monkeypatch, lambda start: 7, rests=1)
     parent.run()
-    monkeypatch.setattr(process, "_sources", list)
+    monkeypatch.setattr(process, "sources", list)
     with pytest.raises(Seen):
         parent._run_child("w")
     assert parent.statuses == [7]
@@ -275,10 +275,10 @@ def test_a_program_that_was_changed_on_the_disk_is_started_anew(
 def test_what_cannot_be_imported_ahead_is_left_to_the_child(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(process, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(children, "NEEDED", ("no_such_module",))
     monkeypatch.setattr(gc, "freeze", lambda: None)
     threshold = gc.get_threshold()
-    PRELOAD()
+    children.preload()
     assert "no_such_module" in capsys.readouterr().out
     assert gc.get_threshold() == threshold
 
@@ -298,7 +298,7 @@ def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_n
 import os, signal, sys
 import structlog
 from worker.logs import configure
-from worker.process import Forked
+from worker.children import Forked
 if sys.argv[1].startswith("/"):
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 2)
 else:
