@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 from bench.chaos import oracle
 from bench.chaos.oracle import Check, Expected, Key
@@ -18,8 +18,6 @@ from bench.chaos.stack import LEASE_SECONDS, Stack
 from bench.chaos.watch import Watch, percentile
 
 FINISH_SECONDS = 900.0
-COMMANDS = 2
-"""How many run at a time where there is one to run for each job."""
 DATABASES = ("sqlite", "postgresql")
 
 
@@ -204,15 +202,14 @@ class Trial:
             self.stack.sql.execute("ANALYZE")
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
             self.check(found.what, found.holds, found.found)
-        with ThreadPoolExecutor(COMMANDS) as commands:
-            said_of = zip(self._undisturbed, commands.map(self._misstated, self._undisturbed), strict=True)
-            wrong = [f"job {job}: {said}" for job, said in said_of if said]
         if self._undisturbed:
-            self.check("inkmill status says what the rows say", not wrong, "; ".join(wrong))
+            said = self.stack.jobs()
+            found_wrong = ((job, self._misstated(job, said[job])) for job in self._undisturbed)
+            wrong = [f"job {job}: {found}" for job, found in found_wrong if found]
+            self.check("inkmill jobs says what the rows say", not wrong, "; ".join(wrong))
 
-    def _misstated(self, job: int) -> str:
-        """What the command says of a job, where its rows say something else."""
-        said = self.stack.status(job)
+    def _misstated(self, job: int, said: Mapping[str, Any]) -> str:
+        """What the program says of a job, where its rows say something else."""
         query = "SELECT status, count(*), sum(n) FROM prompts WHERE job_id = ? GROUP BY status"
         prompts = {status: (int(count), int(n)) for status, count, n in self.stack.sql.query(query, [job])}
         query = ("SELECT count(*), count(*) FILTER (WHERE safety = 'scored'), "
@@ -226,8 +223,8 @@ class Trial:
             "total": sum(n for _, n in prompts.values()),
             "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
         }, tokens  # fmt: skip
-        del said["outputs"]["pending_review"]
-        found = said["prompts"], said["outputs"], said["tokens"]["generated"]
+        outputs = {name: count for name, count in said["outputs"].items() if name != "pending_review"}
+        found = said["prompts"], outputs, said["tokens"]["generated"]
         return "" if found == counted else json.dumps(found)
 
     def measure(self, watch: Watch | None = None) -> None:

@@ -16,7 +16,7 @@ ENGINE, SCORER = "before-generate-step", "before-score-group"
 
 def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(6000, 2000))
-    _torch(trial, load, trial.size(25, 3))
+    _torch(trial, load, trial.size(15, 3))
     if can_limit():
         with memory_limit(LIMIT_MB) as limit:
             _kernel(trial, load, limit, trial.size(5, 1))
@@ -66,7 +66,7 @@ def _kernel(trial: Trial, load: Load, limit: MemoryLimit, times: int) -> None:
 
 ROW = Row(
     number=10,
-    fault="out of memory: torch raising it at a random step, 25 times, and the kernel's OOM kill, 5 times",
+    fault="out of memory: torch raising it at a random step, 15 times, and the kernel's OOM kill, 5 times",
     promise="the slots halve and the work goes on; no innocent prompt dies",
     attack=attack,
     databases=("sqlite",),

@@ -49,8 +49,9 @@ def attack(trial: Trial) -> None:
     faults = {"a worker": 0, "Redis": 0, "FLUSHALL": 0, "PostgreSQL": 0}
     while time.monotonic() < end:
         for _ in range(trial.random.randint(1, 4)):
-            load.during(LOOK_SECONDS)
-            sizes.look(trial, spared)
+            if time.monotonic() < end:
+                load.during(LOOK_SECONDS)
+                sizes.look(trial, spared)
         what = trial.random.choice(list(faults))
         faults[what] += 1
         _break(trial, load, what, spared)
