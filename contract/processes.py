@@ -1,4 +1,5 @@
-"""Processes as other processes know them: told apart from later ones with the same number, and ended with their parent.
+"""Processes as other processes know them: told apart from later ones with the same number, ended with their parent, and
+served after others where they say so.
 
 Linux: the facts come from /proc and prctl.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +50,16 @@ def _birth(pid: int) -> str | None:
 def end_with_parent() -> None:
     """This process gets SIGTERM when the thread that made it ends: what nobody can stop any more shall not stay."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def give_way(nice: int) -> None:
+    """This process, alone in its session and with one thread as yet, leaves the cores to others that want them.
+
+    Args:
+        nice: how far, 0 to 19, as nice(1) counts; one that gives way further already stays as it is.
+    """
+    nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
+    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    # Where Linux shares the cores out among sessions first (autogroups, sched(7)), that says nothing to the others.
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice))

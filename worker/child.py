@@ -19,7 +19,7 @@ import structlog
 
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.processes import end_with_parent
+from contract.processes import end_with_parent, give_way
 from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.session import Database, open_database
@@ -60,6 +60,7 @@ def main(start: Start) -> int:
     structlog.contextvars.bind_contextvars(worker=worker[:8])
     try:
         settings.cache_clear()  # as they are now: the parent may have read its own days ago
+        give_way(settings().nice)  # commands, the page and the servers answer people; this can wait
         app.conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
         offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
