@@ -57,9 +57,13 @@ def attack(trial: Trial) -> None:
         if laid and not stack.faults.waits(laid):
             asleep.append(_stopped(trial, laid))
             laid = ""
-        for one in list(asleep):
-            if _wake(trial, one, tally):
-                asleep.remove(one)
+        for one in [one for one in asleep if _is_due(trial, one)]:
+            # Whatever lay in wait now would stop the one that is woken again, before its save is over.
+            if laid and not stack.faults.take_back(laid):
+                asleep.append(_stopped(trial, laid))
+            laid = ""
+            asleep.remove(one)
+            _wake(trial, one, tally)
         time.sleep(0.02)
     for one in asleep:
         os.kill(one.suffered.pid, signal.SIGCONT)
@@ -86,15 +90,18 @@ def _stopped(trial: Trial, point: str) -> Stopped:
     return Stopped(suffered, dict(held))
 
 
-def _wake(trial: Trial, one: Stopped, tally: Tally) -> bool:
-    """Wakes a process whose work has been taken back. Returns whether it did."""
+def _is_due(trial: Trial, one: Stopped) -> bool:
+    """Whether a process is to be woken: its work has been taken back, or nobody can."""
     now: dict[int, str] = dict(
         trial.stack.sql.query("SELECT id, lease_token FROM batches WHERE lease_token IS NOT NULL")
     )
     one.taken = all(now.get(batch) != token for batch, token in one.leases.items())
-    late = time.monotonic() - one.suffered.at > (WITH_THE_LOCK_SECONDS if trial.stack.sql.sqlite else PATIENCE_SECONDS)
-    if not (one.taken or late):
-        return False
+    patience = WITH_THE_LOCK_SECONDS if trial.stack.sql.sqlite else PATIENCE_SECONDS
+    return one.taken or time.monotonic() - one.suffered.at > patience
+
+
+def _wake(trial: Trial, one: Stopped, tally: Tally) -> None:
+    """Wakes a process, and notes how its save went on."""
     with suppress(ProcessLookupError):
         os.kill(one.suffered.pid, signal.SIGCONT)
     outcome = _outcome(trial, one.suffered)
@@ -105,7 +112,6 @@ def _wake(trial: Trial, one: Stopped, tally: Tally) -> bool:
     else:
         tally.let_through += 1
         trial.progress(f"  {one.suffered.point} of process {one.suffered.pid} ended as {outcome}; it held {one.leases}")
-    return True
 
 
 def _outcome(trial: Trial, suffered: Suffered) -> str | None:
