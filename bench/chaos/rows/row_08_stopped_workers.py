@@ -14,11 +14,11 @@ from bench.chaos.trial import Row, Trial
 MOST_ASLEEP = 2
 """One more worker is awake, to take over what they held."""
 POINTS = ("before-save-texts", "before-finish-generation", "before-save-scores", "before-finish-scoring")
-PATIENCE_SECONDS, WITH_THE_LOCK_SECONDS = 12.0, 7.0
-"""How long its work may take to be taken back. A process that stopped with SQLite's write lock keeps everybody from
-doing so: it is woken sooner."""
 SERVICE_SECONDS = 2
 """After three times as long PostgreSQL ends a transaction that pauses, and with it the locks of a stopped process."""
+PATIENCE_SECONDS, WITH_THE_LOCK_SECONDS = 3.0 * SERVICE_SECONDS * MOST_ASLEEP + 4, 7.0
+"""How long its work may take to be taken back: one process after another may have stopped with a lock that is in the
+way. One that stopped with SQLite's write lock keeps everybody from taking anything back: it is woken sooner."""
 
 
 @dataclass(slots=True)
@@ -37,6 +37,7 @@ class Tally:
     refused: int = 0
     let_through: int = 0
     woken_early: int = 0
+    longest: float = 0.0  # seconds until the work of one was taken back
 
 
 def attack(trial: Trial) -> None:
@@ -71,6 +72,7 @@ def attack(trial: Trial) -> None:
         stack.faults.take_back(laid)
     trial.until_over(job, workers=workers)
     trial.figure("stale saves refused", tally.refused)
+    trial.figure("taken back after, s, longest", tally.longest)
     trial.figure("woken before their work was taken back", tally.woken_early)
     through = f"{tally.let_through} went through" if tally.let_through else ""
     trial.check("every stale save was refused", not tally.let_through, through)
@@ -102,6 +104,8 @@ def _is_due(trial: Trial, one: Stopped) -> bool:
 
 def _wake(trial: Trial, one: Stopped, tally: Tally) -> None:
     """Wakes a process, and notes how its save went on."""
+    if one.taken:
+        tally.longest = max(tally.longest, time.monotonic() - one.suffered.at)
     with suppress(ProcessLookupError):
         os.kill(one.suffered.pid, signal.SIGCONT)
     outcome = _outcome(trial, one.suffered)
