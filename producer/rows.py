@@ -14,6 +14,7 @@ import orjson
 from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
+from producer.first_lines import FirstLines
 from producer.lines import NUL_CHARACTER
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")
@@ -129,15 +130,15 @@ def _holds_nul(value: object) -> bool:
 class Admission:
     """Turns the fields of records into prompt rows, positions counting the good ones from 0.
 
-    Remembers a 64-bit hash and a line number for every custom_id, about 100 bytes of memory each. Python keys
-    its hashes anew in every process, so two ids of a million rows share one once in 30 million runs.
+    Remembers a 64-bit hash and a line number for every custom_id. Python keys its hashes anew in every process, so two
+    ids of a million rows share one once in 30 million runs.
     """
 
     def __init__(self, base: SamplingSettings) -> None:
         self.count = 0
         self._n = base.n
         self._settings = RowSettings(base)
-        self._first_lines: dict[int, int] = {}
+        self._first_lines = FirstLines()
 
     def admit(self, fields: dict[str, Any], number: int) -> PromptRow:
         """The row that `fields` describe; `number` is its line's. Takes `fields` apart.
@@ -167,7 +168,7 @@ class Admission:
             raise BadRow(Problem("custom_id", f"must have 1 to {MAX_CUSTOM_ID} characters, not {len(text):,}"))
         if "\0" in text:
             raise BadRow(Problem("custom_id", NUL_CHARACTER))
-        first = self._first_lines.setdefault(hash(text), number)
+        first = self._first_lines.first(hash(text), number)
         if first != number:
             raise BadRow(
                 Problem("custom_id", f"{shown(text)!r} stands on line {first:,} already; give each prompt its own")

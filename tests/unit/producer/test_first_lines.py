@@ -1,0 +1,45 @@
+"""The table of custom_ids says what a dict would, in less memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.first_lines import FEWEST_SLOTS, FirstLines
+
+ANY = st.integers(-(2**63), 2**63 - 1).filter(lambda key: key != 0)
+NEIGHBOURS = st.integers(1, 40).map(lambda number: number * FEWEST_SLOTS - 1)
+"""Keys that all want the last slot of the first table, and go on at its beginning."""
+
+
+@given(st.lists(st.one_of(ANY, NEIGHBOURS, st.integers(1, 50)), max_size=3 * FEWEST_SLOTS))
+def test_it_says_what_a_dict_would(keys: list[int]) -> None:
+    table, lines = FirstLines(), dict[int, int]()
+    for number, key in enumerate(keys, 1):
+        assert table.first(key, number) == lines.setdefault(key, number)
+    assert all(table.first(key, 0) == line for key, line in lines.items())
+
+
+def test_it_grows_and_forgets_nothing() -> None:
+    table, keys = FirstLines(), [hash(f"p-{number}") for number in range(20 * FEWEST_SLOTS)]
+    assert [table.first(key, number) for number, key in enumerate(keys)] == list(range(len(keys)))
+    assert [table.first(key, -1) for key in keys] == list(range(len(keys)))
+
+
+def test_a_key_of_zero_is_remembered() -> None:
+    table = FirstLines()
+    assert (table.first(0, 7), table.first(0, 8)) == (7, 7)
+
+
+def test_an_id_takes_fifty_bytes_at_most() -> None:
+    count = 100_000
+    tracemalloc.start()
+    try:
+        table = FirstLines()
+        for number in range(count):
+            table.first(hash(f"p-{number}"), number)
+        assert tracemalloc.get_traced_memory()[0] < 50 * count
+    finally:
+        tracemalloc.stop()
