@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+AUTOGROUP_TRIES = 10
 _STATE, _START_TIME = 0, 19  # fields of /proc/PID/stat after the name, which may hold spaces: proc(5)
 
 
@@ -55,11 +57,19 @@ def end_with_parent() -> None:
 def give_way(nice: int) -> None:
     """This process, alone in its session and with one thread as yet, leaves the cores to others that want them.
 
+    Where that is not allowed, it goes on as it is.
+
     Args:
         nice: how far, 0 to 19, as nice(1) counts; one that gives way further already stays as it is.
     """
     nice = max(nice, os.getpriority(os.PRIO_PROCESS, 0))
-    os.setpriority(os.PRIO_PROCESS, 0, nice)
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
     # Where Linux shares the cores out among sessions first (autogroups, sched(7)), that says nothing to the others.
     with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(nice))
+        for _ in range(AUTOGROUP_TRIES):
+            try:
+                Path("/proc/self/autogroup").write_text(str(nice))
+                break
+            except BlockingIOError:  # it is written to once in a tenth of a second, by all users together
+                time.sleep(0.1)

@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     idle_seconds: float = Field(default=60.0, ge=0)  # a stack that `run` started ends after this long without work
     grace_seconds: float = Field(default=30.0, ge=1)  # what a worker gets between SIGTERM and SIGKILL
     service_seconds: float = Field(default=10.0, ge=1)  # how long a silent Redis or database is waited for
-    nice: int = Field(default=5, ge=0, le=19)  # how far workers leave the cores to others, as nice(1) counts
+    nice: int = Field(default=5, ge=0, le=10)  # how far workers leave the cores to others, as nice(1) counts
     # Defaults of the common options.
     model: str = "gpt2"
     safety: str = "original"

@@ -5,11 +5,10 @@ from __future__ import annotations
 from array import array
 
 FEWEST_SLOTS = 1 << 10
-FREE = 0
 
 
 class FirstLines:
-    """Line numbers by 64-bit key, 24 to 48 bytes each; a dict takes 110.
+    """Line numbers by 64-bit key, 24 to 48 bytes each, 72 for the moment in which it grows; a dict takes 140.
 
     Open addressing with linear probing (Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm L), for keys
     that are hashes already.
@@ -41,10 +40,11 @@ class FirstLines:
         keys, lines = self._keys, self._lines
         self._have(2 * len(keys))
         for key, line in zip(keys, lines, strict=True):
-            if key != FREE:
+            if key:
                 self.first(key, line)
 
     def _have(self, slots: int) -> None:
-        """Begins a table of so many slots, a third of which stay free: a full one would be searched for ever."""
-        self._keys, self._lines = (array("q", [FREE]) * slots for _ in range(2))
+        """Begins a table of so many slots; 0 is a free one. A third of them stay so: a full table would be searched for
+        ever."""
+        self._keys, self._lines = (array("q", [0]) * slots for _ in range(2))
         self._last, self._free = slots - 1, 2 * slots // 3

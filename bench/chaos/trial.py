@@ -204,12 +204,14 @@ class Trial:
             self.check(found.what, found.holds, found.found)
         if self._undisturbed:
             said = self.stack.jobs()
-            found_wrong = ((job, self._misstated(job, said[job])) for job in self._undisturbed)
+            found_wrong = ((job, self._misstated(job, said.get(job))) for job in self._undisturbed)
             wrong = [f"job {job}: {found}" for job, found in found_wrong if found]
             self.check("inkmill jobs says what the rows say", not wrong, "; ".join(wrong))
 
-    def _misstated(self, job: int, said: Mapping[str, Any]) -> str:
+    def _misstated(self, job: int, said: Mapping[str, Any] | None) -> str:
         """What the program says of a job, where its rows say something else."""
+        if said is None:
+            return "is not listed"
         query = "SELECT status, count(*), sum(n) FROM prompts WHERE job_id = ? GROUP BY status"
         prompts = {status: (int(count), int(n)) for status, count, n in self.stack.sql.query(query, [job])}
         query = ("SELECT count(*), count(*) FILTER (WHERE safety = 'scored'), "

@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+import psutil
+
 from bench.chaos.faults import Suffered
 from bench.chaos.trial import Row, Trial
 
@@ -16,9 +18,11 @@ MOST_ASLEEP = 2
 POINTS = ("before-save-texts", "before-finish-generation", "before-save-scores", "before-finish-scoring")
 SERVICE_SECONDS = 2
 """After three times as long PostgreSQL ends a transaction that pauses, and with it the locks of a stopped process."""
-PATIENCE_SECONDS, WITH_THE_LOCK_SECONDS = 3.0 * SERVICE_SECONDS * MOST_ASLEEP + 4, 7.0
-"""How long its work may take to be taken back: one process after another may have stopped with a lock that is in the
-way. One that stopped with SQLite's write lock keeps everybody from taking anything back: it is woken sooner."""
+PATIENCE_SECONDS = 3.0 * SERVICE_SECONDS * MOST_ASLEEP + 4
+"""How long the work of one may take to be taken back, as one after another may have stopped with a lock that is in the
+way; and how long its save may take when it was woken."""
+WITH_THE_LOCK_SECONDS = 7.0
+"""One that stopped with SQLite's write lock keeps everybody from taking anything back: it is woken sooner."""
 
 
 @dataclass(slots=True)
@@ -27,7 +31,8 @@ class Stopped:
 
     suffered: Suffered
     leases: dict[int, str]  # what it held: token by batch
-    taken: bool = False  # all of it was taken back, or never held
+    taken_after: float | None = None  # seconds until all of it was taken back
+    woken_at: float | None = None
 
 
 @dataclass(slots=True)
@@ -52,24 +57,26 @@ def attack(trial: Trial) -> None:
     while tally.refused + tally.let_through < stops:
         if trial.job_status(job) == "completed":
             job = trial.submit_beside(calm, file, seed)
-        if not laid and len(asleep) < workers - 1:
+        # What lies in wait while one is woken would stop it again before its save is over.
+        waking = any(one.woken_at is not None for one in asleep)
+        if not (laid or waking) and len(asleep) < workers - 1:
             laid = trial.random.choice(POINTS)
             stack.faults.lay(laid, action="SIGSTOP", skip=trial.random.randint(0, 2))
         if laid and not stack.faults.waits(laid):
             asleep.append(_stopped(trial, laid))
             laid = ""
-        for one in [one for one in asleep if _is_due(trial, one)]:
-            # Whatever lay in wait now would stop the one that is woken again, before its save is over.
-            if laid and not stack.faults.take_back(laid):
-                asleep.append(_stopped(trial, laid))
-            laid = ""
-            asleep.remove(one)
-            _wake(trial, one, tally)
+        for one in list(asleep):
+            if one.woken_at is not None:
+                if _is_over(trial, one, tally):
+                    asleep.remove(one)
+            elif _is_due(trial, one):
+                if laid and not stack.faults.take_back(laid):
+                    asleep.append(_stopped(trial, laid))
+                laid = ""
+                _wake(one)
         time.sleep(0.02)
     for one in asleep:
-        os.kill(one.suffered.pid, signal.SIGCONT)
-    if laid:
-        stack.faults.take_back(laid)
+        _wake(one)
     trial.until_over(job, workers=workers)
     trial.figure("stale saves refused", tally.refused)
     trial.figure("taken back after, s, longest", tally.longest)
@@ -86,6 +93,9 @@ def attack(trial: Trial) -> None:
 def _stopped(trial: Trial, point: str) -> Stopped:
     suffered = trial.stack.faults.until_suffered(point, 5)
     assert suffered is not None
+    process, deadline = psutil.Process(suffered.pid), time.monotonic() + PATIENCE_SECONDS
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.001)  # it takes the fault first, and stops then
     held = trial.stack.sql.query(
         "SELECT b.id, b.lease_token FROM batches b JOIN workers w ON w.id = b.worker WHERE w.pid = ?", [suffered.pid]
     )
@@ -97,32 +107,35 @@ def _is_due(trial: Trial, one: Stopped) -> bool:
     now: dict[int, str] = dict(
         trial.stack.sql.query("SELECT id, lease_token FROM batches WHERE lease_token IS NOT NULL")
     )
-    one.taken = all(now.get(batch) != token for batch, token in one.leases.items())
-    patience = WITH_THE_LOCK_SECONDS if trial.stack.sql.sqlite else PATIENCE_SECONDS
-    return one.taken or time.monotonic() - one.suffered.at > patience
+    asleep_for = time.monotonic() - one.suffered.at
+    if all(now.get(batch) != token for batch, token in one.leases.items()):
+        one.taken_after = asleep_for
+    return one.taken_after is not None or asleep_for > (
+        WITH_THE_LOCK_SECONDS if trial.stack.sql.sqlite else PATIENCE_SECONDS
+    )
 
 
-def _wake(trial: Trial, one: Stopped, tally: Tally) -> None:
-    """Wakes a process, and notes how its save went on."""
-    if one.taken:
-        tally.longest = max(tally.longest, time.monotonic() - one.suffered.at)
+def _wake(one: Stopped) -> None:
     with suppress(ProcessLookupError):
         os.kill(one.suffered.pid, signal.SIGCONT)
-    outcome = _outcome(trial, one.suffered)
-    if not one.taken:
+    one.woken_at = time.monotonic()
+
+
+def _is_over(trial: Trial, one: Stopped, tally: Tally) -> bool:
+    """Whether the save of one that was woken is over; then notes how it went."""
+    outcome = trial.stack.faults.outcome(one.suffered)
+    if outcome is None and time.monotonic() - (one.woken_at or 0) < PATIENCE_SECONDS:
+        return False
+    if one.taken_after is None:
         tally.woken_early += 1
-    elif outcome == "LeaseLost":
+        return True
+    tally.longest = max(tally.longest, one.taken_after)
+    if outcome == "LeaseLost":
         tally.refused += 1
     else:
         tally.let_through += 1
         trial.progress(f"  {one.suffered.point} of process {one.suffered.pid} ended as {outcome}; it held {one.leases}")
-
-
-def _outcome(trial: Trial, suffered: Suffered) -> str | None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (outcome := trial.stack.faults.outcome(suffered)) is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return outcome
+    return True
 
 
 ROW = Row(
