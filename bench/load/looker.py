@@ -6,14 +6,17 @@ others: what is measured then is the database, and not the queue for the process
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import orjson
 
+from bench.load.looks import Look
 from bench.processes import first_of_all
 from db.session import Database, open_database
 from db.status import snapshot, snapshots
@@ -25,16 +28,17 @@ SECONDS = 1.0
 def main() -> None:
     url, *said = sys.argv[1:]
     database = open_database(url)
-    found: dict[str, list[float]] = {"jobs": [], "status": []}
+    server = _server(database)
+    found: dict[str, list[Look]] = {"jobs": [], "status": []}
 
     def timed(name: str, look: Callable[[], object]) -> None:
-        start = time.perf_counter()
+        queued, at = _queued_ms(server), time.monotonic()
         look()
-        found[name].append(1000 * (time.perf_counter() - start))
+        found[name].append(Look(at, 1000 * (time.monotonic() - at), _queued_ms(server) - queued))
 
     with ExitStack() as stack:
         if said:
-            stack.enter_context(first_of_all(_server(database)))
+            stack.enter_context(first_of_all(server))
         print("ready", flush=True)
         while not select.select([sys.stdin], [], [], SECONDS)[0]:
             timed("jobs", lambda: snapshots(database))
@@ -50,6 +54,12 @@ def _server(database: Database) -> int | None:
     with database.read() as connection:
         number: int = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
     return number
+
+
+def _queued_ms(server: int | None) -> float:
+    """Milliseconds that this process and that one have waited for a core so far, as Linux counts them."""
+    pids = [os.getpid(), *([] if server is None else [server])]
+    return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in pids) / 1e6
 
 
 if __name__ == "__main__":

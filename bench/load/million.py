@@ -5,12 +5,9 @@ What is measured here is everything but the models: messages, claims, saves, sco
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,14 +15,16 @@ from statistics import median
 import orjson
 import psutil
 
-from bench.chaos.stack import INKMILL, ROOT, Stack, opened
-from bench.processes import Run, measured
+from bench.chaos.stack import ROOT, Stack, opened
+from bench.load.looks import Look, looking
+from bench.processes import measured
 from bench.prompts import write_prompts
 from db.session import Database, open_database
 from db.status import snapshot
 
-COMMAND_SECONDS = 5.0
 MOST_SECONDS = 4 * 3600.0
+LONGEST = 5
+"""So many of the longest answers are told one by one."""
 
 
 @dataclass
@@ -33,7 +32,8 @@ class Result:
     """What one job came to."""
 
     prompts: int
-    looks: dict[str, list[float]] = field(default_factory=dict)  # milliseconds, by what was looked at
+    looks: dict[str, list[Look]] = field(default_factory=dict)  # by what was looked at
+    begun: dict[str, float] = field(default_factory=dict)  # when each stage did, by the monotonic clock
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     peaks_mb: dict[str, float] = field(default_factory=dict)  # by process, its largest resident set
     database_mb: float = 0.0
@@ -59,7 +59,7 @@ def run(kind: str, prompts: int, workers: int, *, real_time: bool) -> Result:
         stack.until_ready(workers)
         database = open_database(stack.sql.url)
         try:
-            with _looking(stack, result.looks, real_time=real_time):
+            with looking(stack, result.looks, real_time=real_time):
                 _submit(stack, file, result)
                 _work(stack, database, result)
                 _export(stack, result)
@@ -71,23 +71,25 @@ def run(kind: str, prompts: int, workers: int, *, real_time: bool) -> Result:
 
 def _submit(stack: Stack, file: Path, result: Result) -> None:
     words = ["inkmill", "submit", str(file), "--model", "demo", "--safety", "demo", "--seed", "1911", "--json"]
-    _note(result, "submit", measured(words, stack.env))
+    _measure(result, "submit", words, stack)
 
 
-def _note(result: Result, stage: str, run: Run) -> None:
+def _measure(result: Result, stage: str, words: list[str], stack: Stack) -> None:
+    result.begun[stage] = time.monotonic()
+    run = measured(words, stack.env)
     result.seconds[stage], result.peaks_mb[stage] = run.wall, run.peak_mb
 
 
 def _work(stack: Stack, database: Database, result: Result) -> None:
     """Waits until the job is over, and keeps the most memory that each process of a worker took."""
-    start = time.perf_counter()
+    start = result.begun["work"] = time.monotonic()
     own, others = _used(stack), psutil.cpu_times()
     while not (now := snapshot(database, 1)).finished:
-        if time.perf_counter() - start > MOST_SECONDS or not all(worker.alive for worker in stack.workers):
+        if time.monotonic() - start > MOST_SECONDS or not all(worker.alive for worker in stack.workers):
             raise RuntimeError(f"the job is {now.status} with {now.settled:,} outputs settled\n{stack.logs()}")
         _keep_peaks(stack, result)
         time.sleep(0.5)
-    result.seconds["work"] = time.perf_counter() - start
+    result.seconds["work"] = time.monotonic() - start
     after = psutil.cpu_times()
     spent = after.user + after.system + after.nice - others.user - others.system - others.nice
     result.busy = max(0.0, spent - (_used(stack) - own)) / result.seconds["work"]
@@ -131,7 +133,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _export(stack: Stack, result: Result) -> None:
     target = stack.folder / "texts.jsonl"
-    _note(result, "export", measured(["inkmill", "export", "1", "-o", str(target), "--json"], stack.env))
+    _measure(result, "export", ["inkmill", "export", "1", "-o", str(target), "--json"], stack)
     seen = bytearray(result.prompts)  # a mark for each custom_id: a set of a million would be ours to explain
     with target.open("rb") as lines:
         for line in lines:
@@ -140,51 +142,6 @@ def _export(stack: Stack, result: Result) -> None:
             result.rows += 1
     if result.rows != result.prompts or seen != b"\1" * result.prompts:
         raise RuntimeError(f"the export has {result.rows:,} rows, {seen.count(1):,} custom_ids once")
-
-
-@contextmanager
-def _looking(stack: Stack, looks: dict[str, list[float]], *, real_time: bool) -> Iterator[None]:
-    """Asks how the job and all jobs stand, every second by the functions and every few by the whole commands."""
-    stopping, failures = threading.Event(), list[BaseException]()
-
-    def by_commands() -> None:
-        try:
-            while not stopping.wait(COMMAND_SECONDS):
-                for words in (["jobs"], ["status", "1"]):
-                    start = time.perf_counter()
-                    done = subprocess.run([*INKMILL, *words, "--json"], env=stack.env, capture_output=True)
-                    if done.returncode == 0:  # before the submission there is no job 1
-                        name = f"`inkmill {' '.join(words)}`"
-                        looks.setdefault(name, []).append(1000 * (time.perf_counter() - start))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=by_commands)
-    with _looker(stack, looks), _looker(stack, looks, "first") if real_time else nullcontext():
-        thread.start()
-        try:
-            yield
-        finally:
-            stopping.set()
-            thread.join()
-    if failures:
-        raise RuntimeError("a look at the job failed") from failures[0]
-
-
-@contextmanager
-def _looker(stack: Stack, looks: dict[str, list[float]], *how: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.load.looker", stack.sql.url, *how]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        if process.stdout.readline() != b"ready\n":
-            raise RuntimeError("the process that looks at the job did not start")
-        try:
-            yield
-        finally:
-            process.stdin.close()
-            said = process.stdout.read()
-    for name, found in orjson.loads(said).items():
-        looks[f"{name}, the function{', before all others' if how else ''}"] = found
 
 
 def _size_mb(stack: Stack) -> float:
@@ -208,15 +165,28 @@ def report(kind: str, results: list[Result]) -> None:
     _row("rows exported, each custom_id once", [f"{result.rows:,}" for result in results])
     for name in results[-1].looks:
         _row(f"{name}, ms: median, 99th of 100, longest", [_spread(each.looks.get(name, [])) for each in results])
+    for result in results:
+        for name, looks in result.looks.items():
+            longest = sorted(looks, key=lambda look: look.ms)[: -LONGEST - 1 : -1]
+            print(f"\n{result.prompts:,} prompts, the longest of {name}: "
+                  + "; ".join(_told(look, result.begun) for look in longest))  # fmt: skip
     sys.stdout.flush()
+
+
+def _told(look: Look, begun: dict[str, float]) -> str:
+    """How long a look took, in which stage, and how much of it was the wait for a core."""
+    stage, start = max(((name, at) for name, at in begun.items() if at <= look.at), key=lambda one: one[1],
+                       default=("start", look.at))  # fmt: skip
+    queued = "" if look.queued_ms is None else f", {look.queued_ms:.0f} of them waiting for a core,"
+    return f"{look.ms:.0f} ms{queued} {look.at - start:.1f} s into {stage}"
 
 
 def _row(name: str, values: list[str]) -> None:
     print(f"| {name} | " + " | ".join(values) + " |")
 
 
-def _spread(taken: list[float]) -> str:
-    if not taken:
+def _spread(looks: list[Look]) -> str:
+    if not looks:
         return ""
-    ordered = sorted(taken)
-    return f"{median(taken):.0f}, {ordered[int(0.99 * (len(ordered) - 1))]:.0f}, {ordered[-1]:.0f} of {len(ordered)}"
+    ordered = sorted(look.ms for look in looks)
+    return f"{median(ordered):.0f}, {ordered[int(0.99 * (len(ordered) - 1))]:.0f}, {ordered[-1]:.0f} of {len(ordered)}"
