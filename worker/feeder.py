@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -154,3 +156,13 @@ class Feeder:
             owner = self._owners.pop(result.key, None)
             if owner is not None:
                 owner.deliver(result)
+        if self.engine.pause:
+            self._wait_for_memory(self.engine.pause)
+
+    def _wait_for_memory(self, seconds: float) -> None:
+        """Waits, and obeys meanwhile; this is no step, so that leases are kept and the watchdog sees nothing."""
+        log.warning("no memory for a single sequence; waiting for it", seconds=seconds)
+        end = time.monotonic() + seconds
+        while self.engine.pending and (left := end - time.monotonic()) > 0:
+            with suppress(queue.Empty):
+                self._commands.get(timeout=left)()

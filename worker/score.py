@@ -12,6 +12,7 @@ from contract.errors import InkmillError, LeaseLost, PolicyChanged
 from db.claims import Claim, finish_scoring, leave_to_lease, release
 from db.jobs import get_job
 from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
+from worker.engine.shortage import Shortage, out_of_memory
 from worker.lease import Lease
 from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier
@@ -39,8 +40,35 @@ def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
         yield group
 
 
+class ToldToStop(Exception):
+    """The worker is to leave, and does not wait for memory any more."""
+
+
 def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
-    """The scores of texts, under watch, on the one thread that scores."""
+    """The scores of texts.
+
+    Where memory is out, which is no text's fault, fewer are scored at once; for a single one it is waited for.
+
+    Raises:
+        ToldToStop: while it was waited for.
+    """
+    shortage = Shortage()
+    while True:
+        try:
+            return _classify(runtime, classifier, texts)
+        except Exception as error:
+            if not out_of_memory(error) or (len(texts) <= 1 and shortage.starved()):
+                raise
+        if len(texts) > 1:
+            half = len(texts) // 2
+            return classify(runtime, classifier, texts[:half]) + classify(runtime, classifier, texts[half:])
+        log.warning("no memory to score a single text; waiting for it", seconds=shortage.pause)
+        if runtime.stopping.wait(shortage.pause):
+            raise ToldToStop
+
+
+def _classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
+    """Under watch, on the one thread that scores."""
 
     def alive() -> None:
         runtime.watchdog.touch("scorer")  # before as well: the engine's turn may be long, and is not the scorer's
@@ -64,14 +92,17 @@ class Scoring:
     def run(self) -> bool:
         """Scores what is missing. Returns whether the batch was finished; otherwise it was given back."""
         texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
-        for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
-            if self._runtime.stopping.is_set():
-                self._save()
-                release(self._runtime.database, self._claim)
-                return False
-            if self._lease.lost.is_set():
-                raise LeaseLost(f"batch {self._claim.batch_id} was lost")
-            self._score_group(group)
+        try:
+            for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
+                if self._runtime.stopping.is_set():
+                    raise ToldToStop
+                if self._lease.lost.is_set():
+                    raise LeaseLost(f"batch {self._claim.batch_id} was lost")
+                self._score_group(group)
+        except ToldToStop:
+            self._save()
+            release(self._runtime.database, self._claim)
+            return False
         self._save()
         self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
         return True
@@ -82,6 +113,8 @@ class Scoring:
             return
         try:
             scores = self._scores(group)
+        except ToldToStop:
+            raise
         except Exception:  # of whichever text: each alone will show
             log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id)
             self._save()  # what may come now could take it along
@@ -97,11 +130,12 @@ class Scoring:
         faults = text.faults
         while faults < FAULTS_BEFORE_UNSCORED:
             faults += 1
-            self._runtime.patiently(
-                lambda number=faults: charge_text(self._runtime.database, self._claim, text.output_id, number)  # type: ignore[misc]
-            )
+            self._charge(text, faults)
             try:
                 scores = self._scores([text])
+            except ToldToStop:
+                self._charge(text, faults - 1)
+                raise
             except Exception as error:
                 log.warning(
                     "a text could not be scored", output=text.output_id, attempt=faults, error=type(error).__name__
@@ -111,6 +145,9 @@ class Scoring:
                 self._save()
                 return
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
+
+    def _charge(self, text: Unscored, number: int) -> None:
+        self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id, number))
 
     def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
         return classify(self._runtime, self._classifier, [text.text for text in group])

@@ -19,6 +19,7 @@ from worker.engine.sampler import Choice
 from worker.engine.sampling_state import SamplingState
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.shortage import out_of_memory
 from worker.engine.vocabulary import ByteVocabulary
 
 Report = Completion | Fault
@@ -61,6 +62,11 @@ class SlotEngine:
         return self._scheduler.slots
 
     @property
+    def pause(self) -> float:
+        """Seconds to wait before the next step, where there was no memory for a single sequence; else 0."""
+        return self._scheduler.pause
+
+    @property
     def active(self) -> int:
         return self._scheduler.active
 
@@ -97,7 +103,7 @@ class SlotEngine:
         """One turn: refill free slots, compute a token of every sequence, report what ended.
 
         Raises:
-            MemoryError, torch.OutOfMemoryError: not even the cache of one slot fits.
+            MemoryError, torch.OutOfMemoryError: not even the cache of one slot fits, and did not for long.
             torch.AcceleratorError: the device is lost to this process; no request is charged with that.
         """
         reports: list[Report] = []
@@ -208,15 +214,15 @@ class SlotEngine:
         row.state.append(choice.token)
         if row.sequence.finish_reason is not None:
             reports.append(row.sequence.completion())
-            self._release(slot)
+            self._release(slot, finished=True)
 
     def _fail(self, slot: int, key: Hashable, reason: str, reports: list[Report], *, certain: bool = False) -> None:
         reports.append(Fault(key, reason, certain))
-        self._release(slot)
+        self._release(slot, finished=False)
 
-    def _release(self, slot: int) -> None:
+    def _release(self, slot: int, *, finished: bool) -> None:
         self._clear(slot)
-        self._scheduler.release(slot)
+        self._scheduler.release(slot, finished=finished)
 
     def _clear(self, slot: int) -> None:
         if self._rows.pop(slot, None) is not None and self._cache is not None:
@@ -225,9 +231,9 @@ class SlotEngine:
     def _recover(self, error: Exception, reports: list[Report]) -> None:
         """Drop the cache and restart what was active: in fewer slots, or in halves to find the guilty one."""
         memory, idle = out_of_memory(error), not self.active
-        if device_lost(error):
+        if device_lost(error) or (idle and not memory):
             raise error
-        if idle and (not memory or self.slots == 1):
+        if idle and self.slots == 1 and self._scheduler.starved():
             raise error
         self._restart()
         charged = self._scheduler.shrink() if memory else self._scheduler.split()
@@ -243,12 +249,3 @@ class SlotEngine:
 def device_lost(error: Exception) -> bool:
     """Whether the device failed in a way that makes everything after it fail too: an illegal access, say."""
     return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, on whichever device."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    message = str(error).lower()
-    said = "out of memory" in message or "can't allocate memory" in message
-    return said and isinstance(error, RuntimeError)

@@ -26,6 +26,7 @@ from worker.engine.forward import Logits
 from worker.engine.sampler import sample
 from worker.engine.sampling_state import SamplingState
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.shortage import Shortage, out_of_memory
 from worker.engine.vocabulary import Vocabulary
 
 Report = Completion | Fault
@@ -45,6 +46,7 @@ class FallbackEngine:
         self.model = model
         self._vocabulary = vocabulary
         self._waiting: deque[Request] = deque()
+        self._shortage = Shortage()
         self.alive: Callable[[], object] = lambda: None  # called for every token: a step is a whole text here
         rules: Any = GenerationConfig  # untyped
         self._rules = rules(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
@@ -54,6 +56,11 @@ class FallbackEngine:
     @property
     def free(self) -> int:
         return self.slots
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next step, where there was no memory for the last text; else 0."""
+        return self._shortage.pause
 
     @property
     def pending(self) -> int:
@@ -78,6 +85,8 @@ class FallbackEngine:
     def cancel(self, keys: Iterable[Hashable]) -> None:
         """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
         gone = set(keys)
+        for key in gone:
+            self._shortage.forget(key)
         self._waiting = deque(request for request in self._waiting if request.key not in gone)
 
     def warm(self) -> None:
@@ -90,11 +99,17 @@ class FallbackEngine:
             return []
         request = self._waiting.popleft()
         try:
-            return [self._written(request)]
+            written = self._written(request)
         except Rejected as error:
             return [Fault(request.key, str(error), certain=True)]
         except Exception as error:
+            if out_of_memory(error) and not self._shortage.charges(request.key):
+                self._waiting.insert(1, request)  # behind one other, who shows whether there is memory for anybody
+                return []
             return [Fault(request.key, described(error), certain=False)]
+        self._shortage.relieved()
+        self._shortage.finished(request.key)
+        return [written]
 
     def _written(self, request: Request) -> Completion:
         config = self.model.config.get_text_config()

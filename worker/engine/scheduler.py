@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Hashable, Iterable
 
 from worker.engine.sequence import Request
+from worker.engine.shortage import Shortage
 
 QUIET_STEPS = 500
 """So many steps after memory ran out, twice the slots are tried again; where it then runs out soon, twice as late."""
@@ -30,6 +31,12 @@ class Scheduler:
         self._waiting: deque[Request] = deque()
         self._groups: deque[deque[Request]] = deque()  # quarantined; the first one is on trial
         self._active: dict[int, Request] = {}  # slot -> its request, in order of admission
+        self._shortage = Shortage()
+
+    @property
+    def pause(self) -> float:
+        """Seconds to wait before the next step, where memory was too short for the only slot; else 0."""
+        return self._shortage.pause
 
     @property
     def active(self) -> int:
@@ -61,6 +68,8 @@ class Scheduler:
     def cancel(self, keys: Iterable[Hashable]) -> list[int]:
         """Forget these requests, wherever they are; unknown keys are passed over. Returns the slots freed."""
         gone = set(keys)
+        for key in gone:
+            self._shortage.forget(key)
         for queue in (self._waiting, *self._groups):
             kept = [request for request in queue if request.key not in gone]
             queue.clear()
@@ -79,9 +88,13 @@ class Scheduler:
         self._active[slot] = queue.popleft()
         return slot, self._active[slot]
 
-    def release(self, slot: int) -> None:
-        """Free the slot of a sequence that ended."""
-        del self._active[slot]
+    def release(self, slot: int, *, finished: bool = True) -> None:
+        """Free the slot of a sequence that ended: was finished, or failed."""
+        key = self._active.pop(slot).key
+        if finished:
+            self._shortage.finished(key)
+        else:
+            self._shortage.forget(key)
 
     def split(self) -> Request | None:
         """Answer an exception in a shared step: every active sequence loses its slot.
@@ -101,18 +114,29 @@ class Scheduler:
         """Answer running out of memory: half the slots; every active sequence waits again, first in line.
 
         Returns:
-            The request to charge where there was one slot only, with all slots given back; otherwise None.
+            The request to charge, with all slots given back: the one in the only slot, where it had its chances
+            (see Shortage); otherwise None.
         """
-        interrupted = list(self._active.values())
-        if self.slots == 1 and interrupted:
-            self._active.clear()
-            self.slots = self._most_slots
-            return interrupted[0]
+        if self.slots == 1 and self._active:
+            return self._judge_alone()
         if self._quiet_steps >= self._patience:
             self._patience = QUIET_STEPS
         elif self._quiet_steps:  # at no step at all, one lack of memory takes several halvings
             self._patience *= 2
         self._resize(max(1, self.slots // 2))
+        return None
+
+    def starved(self) -> bool:
+        """Answer a single slot that does not fit, with nobody in it; whether it was tried often enough."""
+        return self._shortage.starved()
+
+    def _judge_alone(self) -> Request | None:
+        (request,) = self._active.values()
+        self._active.clear()
+        if self._shortage.charges(request.key):
+            self.slots = self._most_slots
+            return request
+        self._waiting.insert(1, request)  # behind one other, who shows whether there is memory for anybody
         return None
 
     def grow(self) -> bool:
@@ -121,6 +145,7 @@ class Scheduler:
         Returns:
             Whether there are more slots now: then every active sequence waits again, first in line.
         """
+        self._shortage.relieved()
         self._quiet_steps += 1
         if self.slots == self._most_slots or self._quiet_steps < self._patience or self._groups:
             return False

@@ -30,6 +30,7 @@ class InstantEngine:
 
     name = "stub 1"
     slots = SLOTS
+    pause = 0.0
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, Any] = {}

@@ -193,6 +193,26 @@ def test_a_request_that_cannot_be_served_is_a_certain_fault(engine: FallbackEngi
     assert isinstance(reports["good"], Completion)
 
 
+def test_memory_that_is_away_for_a_while_charges_nobody(
+    engine: FallbackEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, away = engine.model.forward, iter(range(6))
+
+    def starved(*args: Any, **options: Any) -> Any:
+        if next(away, None) is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*args, **options)
+
+    monkeypatch.setattr(engine.model, "forward", starved)
+    engine.add(requests()[:3])
+    assert engine.step() == []
+    assert engine.pause > 0
+    reports = run_all(engine)
+    assert len(reports) == 3
+    assert all(isinstance(report, Completion) for report in reports.values())
+    assert engine.pause == 0
+
+
 def test_an_error_in_the_model_belongs_to_the_one_request(engine: FallbackEngine) -> None:
     forward = engine.model.forward
 

@@ -11,10 +11,11 @@ import torch
 from tiny_models import Tiny, run_all, settings
 
 from worker.engine import scheduler
-from worker.engine.engine import SlotEngine, out_of_memory
+from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
 from worker.engine.sequence import Fault, Request
+from worker.engine.shortage import PAUSES, out_of_memory
 
 POISON = "The river"
 
@@ -178,6 +179,55 @@ def test_out_of_memory_with_one_slot_and_one_sequence_is_a_fault_of_that_request
     assert "out of memory" in reports[3].reason
     assert engine.slots == 4
     assert others_are_unchanged(tiny, reports, requests(poisoned=[3]))
+
+
+def test_memory_that_is_away_for_a_while_charges_nobody_and_is_waited_for(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 4)
+    away, pauses = 20, []
+
+    def fail(_: list[int]) -> None:
+        nonlocal away
+        if away:
+            away -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.before = fail
+    engine.add(requests())
+    while away:
+        assert not engine.step()
+        pauses.append(engine.pause)
+    assert pauses == [0, 0, *PAUSES, *[PAUSES[-1]] * (18 - len(PAUSES))]
+    reports = run_all(engine)
+    assert not faults_of(reports)
+    assert engine.pause == 0
+    assert others_are_unchanged(tiny, reports, requests())
+
+
+def test_a_request_that_nobody_can_be_compared_with_is_charged_after_many_tries(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 1)
+    tries = 0
+
+    def fail(_: list[int]) -> None:
+        nonlocal tries
+        tries += 1
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.before = fail
+    assert list(faults_of(run_all(engine, requests(1)))) == [0]
+    assert tries == len(PAUSES) + 1
+
+
+def test_a_slot_that_does_not_fit_for_a_while_is_waited_for(tiny: Tiny) -> None:
+    engine, model = failing_engine(tiny, 1)
+    new_cache, tries = tiny.model.new_cache, iter(range(100))
+
+    def later(slots: int) -> KVCache:
+        if next(tries) < len(PAUSES):
+            raise MemoryError
+        return new_cache(slots)
+
+    model.new_cache = later  # type: ignore[attr-defined]
+    assert not faults_of(run_all(engine, requests(2)))
 
 
 def test_a_cache_that_does_not_fit_gets_fewer_slots(tiny: Tiny) -> None:

@@ -107,14 +107,43 @@ def test_out_of_memory_halves_the_slots_and_the_interrupted_wait_first_in_line()
     assert admit_all(scheduler) == {0: 0, 1: 1}
 
 
-def test_out_of_memory_with_one_slot_charges_the_one_and_gives_the_slots_back() -> None:
+def shrunk_to_one() -> Scheduler:
     scheduler = scheduler_of(3, slots=2)
     admit_all(scheduler)
     assert scheduler.shrink() is None
-    admit_all(scheduler)
+    assert admit_all(scheduler) == {0: 0}
+    return scheduler
+
+
+def test_one_that_finds_no_memory_alone_waits_behind_one_other_and_is_charged_where_that_is_finished() -> None:
+    scheduler = shrunk_to_one()
+    assert scheduler.shrink() is None
+    assert scheduler.pause > 0
+    assert admit_all(scheduler) == {0: 1}
+    scheduler.grow()
+    assert scheduler.pause == 0
+    scheduler.release(0)
+    assert admit_all(scheduler) == {0: 0}
     charged = scheduler.shrink()
     assert charged is not None
-    assert (charged.key, scheduler.slots, scheduler.pending) == (0, 2, 2)
+    assert (charged.key, scheduler.slots, scheduler.pending) == (0, 2, 1)
+
+
+def test_where_nobody_finds_memory_those_in_front_take_turns_and_nobody_is_charged() -> None:
+    scheduler, turns = shrunk_to_one(), [0]
+    for _ in range(6):
+        assert scheduler.shrink() is None
+        turns += admit_all(scheduler).values()
+    assert turns == [0, 1, 0, 1, 0, 1, 0]
+
+
+def test_another_that_failed_itself_shows_no_memory() -> None:
+    scheduler = shrunk_to_one()
+    scheduler.shrink()
+    admit_all(scheduler)
+    scheduler.release(0, finished=False)
+    assert admit_all(scheduler) == {0: 0}
+    assert scheduler.shrink() is None
 
 
 def grown_after(scheduler: Scheduler) -> int:

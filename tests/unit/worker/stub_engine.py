@@ -12,6 +12,7 @@ class StubEngine:
     """Finishes `per_step` requests a step. A prompt that says `raise` faults each time, `certain` for good."""
 
     name = "stub 1"
+    pause = 0.0
 
     def __init__(self, slots: int = 4, per_step: int = 2) -> None:
         self.slots, self._per_step = slots, per_step

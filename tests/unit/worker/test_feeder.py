@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from structlog.testing import capture_logs
 
 from contract.spec import SamplingSettings
@@ -30,3 +32,31 @@ def test_fewer_slots_after_memory_ran_out_are_told_of_once() -> None:
     assert len(results) == 6
     told = [{"slots": line["slots"], "before": line["before"]} for line in logs if "slots" in line]
     assert told == [{"slots": 2, "before": 4}]
+
+
+class StarvedEngine(StubEngine):
+    """Finds memory for nobody at its first steps."""
+
+    starved = 2
+
+    def step(self) -> list[Completion | Fault]:
+        if self.starved:
+            self.starved, self.pause = self.starved - 1, 0.2
+            return []
+        self.pause = 0.0
+        return super().step()
+
+
+def test_memory_is_waited_for_and_commands_are_obeyed_meanwhile() -> None:
+    engine = StarvedEngine()
+    feeder = Feeder(engine, Watchdog(60), Cores(shared=False), die=lambda: None)  # type: ignore[arg-type]
+    first, second = feeder.intake(), feeder.intake()
+    first.add([Request(key=0, prompt="kept", settings=SamplingSettings(), seed=0)])
+    second.add([Request(key=0, prompt="dropped", settings=SamplingSettings(), seed=0)])
+    start = time.monotonic()
+    feeder.start()
+    second.drop()
+    assert time.monotonic() - start < 0.2
+    assert len([result for result in first.results(patience=5) if result is not None]) == 1
+    assert time.monotonic() - start >= 0.4
+    assert engine.seen == ["kept"]
