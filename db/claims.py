@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, or_, select, update
 
 from contract.errors import LeaseLost
-from contract.spec import BatchStatus, JobStatus, Safety
+from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
@@ -220,9 +220,12 @@ def finish_generation(database: Database, claim: Claim) -> bool:
 
     Raises:
         LeaseLost: where the claim is not this worker's any more.
+        RuntimeError: a prompt lacks a text; nothing is changed.
     """
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, status=BatchStatus.GENERATED.value, expiries=0, **FREE)
+        if _texts_missing(connection, claim):
+            raise RuntimeError(f"batch {claim.batch_id} lacks texts and cannot end")
         scoring = _texts_wait(connection, claim)
         if scoring:
             # The generator's deaths are not the scorer's.
@@ -230,6 +233,13 @@ def finish_generation(database: Database, claim: Claim) -> bool:
         else:
             settle(connection, claim.batch_id, claim.job_id)
     return scoring
+
+
+def _texts_missing(connection: Connection, claim: Claim) -> bool:
+    """Whoever generates knows what is missing. That no prompt is done without its texts is promised: it is counted."""
+    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
+    pending = (Prompt.batch_id == claim.batch_id, Prompt.status == PromptStatus.PENDING)
+    return bool(connection.scalar(select(exists().where(*pending, stored < Prompt.n))))
 
 
 def _texts_wait(connection: Connection, claim: Claim) -> bool:

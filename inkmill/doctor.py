@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -38,7 +40,7 @@ def examine() -> list[Finding]:
     """Everything, one after the other; a check that fails is a finding, never a crash."""
     where = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _python, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
+        _python, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
     ]  # fmt: skip
     return [finding for check in checks for finding in check(where)]
 
@@ -61,6 +63,14 @@ def report(findings: list[Finding], *, json: bool) -> int:
 def _python(where: Settings) -> Iterator[Finding]:
     yield Finding("inkmill", GOOD, f"{_version('inkmill') or 'from a checkout'}, Python {platform.python_version()}")
     yield Finding("home", GOOD, str(where.home))
+
+
+def _privacy(where: Settings) -> Iterator[Finding]:
+    """What lay there before, or was opened since: what inkmill makes itself is its owner's alone."""
+    for path in (where.home, where.home / "inkmill.db"):
+        if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            detail = f"{path} is open to other users of this machine ({mode:04o})"
+            yield Finding("privacy", NOTE, detail, f"chmod go= {shlex.quote(str(path))}")
 
 
 def _packages(where: Settings) -> Iterator[Finding]:

@@ -205,6 +205,16 @@ def test_doctor_finds_a_fresh_machine_in_order(home: Home) -> None:
     assert all(row["state"] != "missing" for row in found)
 
 
+def test_doctor_notes_a_home_that_others_may_enter(home: Home) -> None:
+    place = home.folder / "an old folder"
+    place.mkdir(mode=0o755)
+    home.environment["INKMILL_HOME"] = str(place)
+    (note,) = [row for row in json.loads(home.inkmill("doctor", "--json").stdout) if row["what"] == "privacy"]
+    assert note["state"] == "note"
+    subprocess.run(note["mend"], shell=True, check=True)
+    assert "privacy" not in home.inkmill("doctor", "--json").stdout
+
+
 def test_doctor_says_what_mends_a_redis_and_a_database_that_are_away(home: Home) -> None:
     home.environment |= {
         "INKMILL_REDIS_URL": "redis://:secret@127.0.0.1:1/0",

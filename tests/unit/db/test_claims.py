@@ -284,6 +284,18 @@ def test_without_a_classifier_a_batch_is_done_when_its_texts_are(mill: Mill) -> 
     assert mill.prompt_states(job) == ["done", "done"]
 
 
+@pytest.mark.parametrize("safety", ["demo", "none"])
+def test_a_batch_that_lacks_a_text_cannot_be_ended(mill: Mill, safety: str) -> None:
+    job = mill.submit(2, n=2, safety=safety)
+    claim = mill.claim()
+    mill.generate(claim, at_most=3)
+    with pytest.raises(RuntimeError, match="lacks texts"):
+        finish_generation(mill.database, claim)
+    assert mill.batches(job)[0].lease_token == claim.token
+    assert mill.prompt_states(job) == ["pending", "pending"]
+    mill.finish(claim)
+
+
 def test_a_batch_of_dead_prompts_needs_no_classifier(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
