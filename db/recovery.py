@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
 
-from contract.spec import BatchStatus, JobStatus, PromptStatus
+from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
@@ -117,6 +117,11 @@ def give_back(database: Database, worker: str) -> int:
         held = select(Batch.id).where(HELD, Batch.worker == worker).order_by(Batch.id)
         ids = connection.scalars(held.with_for_update(key_share=True)).all()
         take_back(connection, ids)
+        # What was killed in its last attempt to score was charged for that before it was made. A text that was charged
+        # with a death as well gets that back, too: if it is guilty, it will show once more.
+        mine = Output.prompt_id.in_(select(Prompt.id).where(Prompt.batch_id.in_(ids)))
+        charged = and_(mine, Output.safety == Safety.WAITING, Output.score_faults > 0)
+        connection.execute(update(Output).where(charged).values(score_faults=Output.score_faults - 1))
         take_back_requests(connection, worker=worker, charged=False)
         cancel_where_job_is_cancelling(connection, ids)
     return len(ids)

@@ -143,4 +143,4 @@ class Lockstep:
     def give_back(self, worker: str) -> None:
         held = self.model.held_by(worker)
         assert give_back(self.database, worker) == len(held)
-        self.model.release(held)
+        self.model.give_back(held)

@@ -91,6 +91,20 @@ def test_a_process_that_leaves_in_order_marks_nothing(mill: Mill) -> None:
     assert [row.deaths for row in mill.batches(job)] == [0, 0]
 
 
+def test_an_attempt_to_score_that_leaving_cut_off_is_not_charged(mill: Mill) -> None:
+    job = mill.submit(2)
+    mill.finish(mill.claim())
+    claim = mill.claim_texts(worker("leaving"))
+    first, second = waiting_texts(mill.database, claim)
+    charge_text(mill.database, claim, first.output_id, 1)
+    give_back(mill.database, "leaving")
+    assert {row.score_faults for row in mill.outputs(job)} == {0}
+    dying = mill.claim_texts(worker("dying"))
+    charge_text(mill.database, dying, second.output_id, 1)
+    mark_death(mill.database, "dying", KILLED)
+    assert sorted(row.score_faults for row in mill.outputs(job)) == [0, 1]
+
+
 def test_a_suspect_that_dies_alone_is_halved(mill: Mill) -> None:
     job = mill.submit(5, batch_size=5)
     mill.claim(worker("w0"))
