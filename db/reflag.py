@@ -1,11 +1,16 @@
-"""Applying another flag policy to scores that are stored already, a chunk at a time."""
+"""Applying another flag policy to scores that are stored already, a chunk at a time.
+
+A job's `reflagged_to` says how far its policy was applied, and whoever goes on, goes on from there: the command,
+another one beside it, or a worker's sweeper after they were killed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, exists, func, or_, select, update
 
 from contract.blocklist import Blocklist
 from contract.policy import LABELS, flag_reasons, top_score
@@ -13,12 +18,14 @@ from contract.review import State
 from contract.spec import Safety
 from db.batches import recount
 from db.jobs import get_job
-from db.models import Job, Output, Prompt, Score
+from db.models import Batch, Job, Output, Prompt, Score
 from db.review_rows import judge_again, refresh
 from db.review_tables import Review
 from db.session import Database
 
 CHUNK_OUTPUTS = 2000
+EDITED = and_(Review.revision > 0, Review.state != State.WAITING)
+"""Edits that have their scores; those that wait for them are flagged when they have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +41,98 @@ def reflag_job(
 ) -> Reflagged:
     """Stores the new policy in the job, then flags its outputs by it. None leaves that part as it is.
 
-    Texts that are scored while this runs are flagged by the new policy too: a scorer reads it from the job.
+    Texts that are scored while this runs are flagged by the new policy too: a scorer reads it from the job. So does
+    every chunk: of several reflags at once, all apply the one that the job states.
 
     Raises:
         UsageError: where there is no such job.
     """
-    job = get_job(database, job_id)
-    thresholds = job.thresholds if thresholds is None else thresholds
-    words = job.blocklist if blocklist is None else blocklist
+    get_job(database, job_id)
+    policy: dict[str, Any] = {} if thresholds is None else {"thresholds": thresholds}
+    policy |= {} if blocklist is None else {"blocklist": list(blocklist)}
+    # Before the first output, and another place than where an older one may be about to store its first chunk.
+    start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
     with database.write() as connection:
-        connection.execute(update(Job).where(Job.id == job_id).values(thresholds=thresholds, blocklist=list(words)))
-    matcher = Blocklist(words)
-    flagged = changed = last = 0
-    while True:
-        with database.write() as connection:
-            rows = _chunk(connection, job_id, job.safety, last)
-            if not rows:
-                break
-            last = rows[-1].id
-            verdicts = [_verdict(row, thresholds, matcher) for row in rows]
-            flagged += sum(verdict["flagged"] for verdict in verdicts)
-            different = [v for v, row in zip(verdicts, rows, strict=True) if v["flag_reasons"] != row.flag_reasons]
-            changed += len(different)
-            _apply(connection, different, {row.batch_id for row in rows})
-    _reflag_edits(database, job_id)
+        connection.execute(update(Job).where(Job.id == job_id).values(policy | {"reflagged_to": start}))
+    changed = 0
+    while (some := _advance(database, job_id)) is not None:
+        changed += some
     with database.read() as connection:
-        return Reflagged(flagged + _others(connection, job_id), changed)
+        flagged = select(func.coalesce(func.sum(Batch.flagged), 0)).where(Batch.job_id == job_id)
+        return Reflagged(int(connection.execute(flagged).scalar_one()), changed)
 
 
-def _chunk(connection: Connection, job_id: int, classifier: str, after: int) -> list[Row[Any]]:
+def half_reflagged(database: Database) -> dict[int, int]:
+    """Jobs whose policy is not applied to the end, and how far: a reflag works on them now, or was killed half way."""
+    query = select(Job.id, Job.reflagged_to).where(Job.reflagged_to.is_not(None))
+    with database.read() as connection:
+        return {row.id: row.reflagged_to for row in connection.execute(query)}
+
+
+def carry_on(database: Database, job_id: int, *, chunks: int) -> bool:
+    """Applies a job's policy from where a reflag stopped, to so many chunks at most. Returns whether all is done."""
+    return any(_advance(database, job_id) is None for _ in range(chunks))
+
+
+def _advance(database: Database, job_id: int) -> int | None:
+    """Applies the job's policy to its next outputs. Returns how many changed; None = there are no more."""
+    job = select(Job.reflagged_to, Job.thresholds, Job.blocklist, Job.safety).where(Job.id == job_id)
+    with database.write() as connection:
+        before = connection.execute(job).one()
+        if before.reflagged_to is None:
+            return None
+        outputs = _locked(connection, job_id, before.reflagged_to)
+        # From here to the commit the policy stays as it is, and no scores are saved under it.
+        policy = connection.execute(job.with_for_update(key_share=True)).one()
+        if policy != before:
+            return 0  # another was faster, or a newer policy begins at the first output
+        # What got its scores since `before` was flagged by this policy then.
+        reached = outputs[-1] if outputs else None
+        connection.execute(update(Job).where(Job.id == job_id).values(reflagged_to=reached))
+        return _apply(connection, job_id, outputs, policy) if outputs else None
+
+
+def _locked(connection: Connection, job_id: int, after: int) -> Sequence[int]:
+    """The next outputs with scores or edits, then their batches, in the order in which everybody locks them; the job's
+    row comes last.
+
+    Under these locks no edit comes to stand: which text is judged is read afterwards.
+    """
+    edited = exists().where(Review.output_id == Output.id, EDITED)
+    mine = and_(Output.job_id == job_id, Output.id > after, or_(Output.safety == Safety.SCORED, edited))
+    some = select(Output.id).where(mine).order_by(Output.id).limit(CHUNK_OUTPUTS)
+    ids = connection.scalars(some.with_for_update(of=Output, key_share=True)).all()
+    if ids:
+        batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, ids))
+        here = select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id)
+        connection.execute(here.with_for_update(key_share=True)).all()
+    return ids
+
+
+def _span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:
+    """Where these outputs lie: a query that names thousands of ids is slow on PostgreSQL."""
+    return and_(Output.job_id == job_id, Output.id.between(outputs[0], outputs[-1]))
+
+
+def _apply(connection: Connection, job_id: int, outputs: Sequence[int], policy: Any) -> int:
+    """Flags texts as they were generated and edits, each by its own scores. Returns how many of the former changed."""
+    matcher = Blocklist(policy.blocklist)
+    verdicts, batches = [], set()
+    for row in _as_generated(connection, _span(job_id, outputs), policy.safety):
+        verdict = _verdict(row, policy.thresholds, matcher)
+        if verdict["flag_reasons"] != row.flag_reasons:
+            verdicts.append(verdict)
+            batches.add(row.batch_id)
+    if verdicts:
+        connection.execute(update(Output).where(Output.id == bindparam("output")), verdicts)
+        recount(connection, batches)
+        refresh(connection, [verdict["output"] for verdict in verdicts])
+    edits = select(Output.id).join(Review, Review.output_id == Output.id).where(_span(job_id, outputs), EDITED)
+    judge_again(connection, connection.scalars(edits).all())
+    return len(verdicts)
+
+
+def _as_generated(connection: Connection, here: ColumnElement[bool], classifier: str) -> Sequence[Row[Any]]:
     labels = [Score.__table__.c[label] for label in LABELS]
     scores = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == classifier)
     query = (
@@ -70,49 +140,13 @@ def _chunk(connection: Connection, job_id: int, classifier: str, after: int) -> 
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Score, scores)
         .outerjoin(Review, Review.output_id == Output.id)
-        .where(Output.job_id == job_id, Output.id > after, Output.safety == Safety.SCORED)
+        .where(here, Output.safety == Safety.SCORED)
         .where(or_(Review.output_id.is_(None), Review.revision == 0))
-        .order_by(Output.id)
-        .limit(CHUNK_OUTPUTS)
-        # An edit that comes to stand meanwhile is flagged after this, by its own scores.
-        .with_for_update(of=Output, key_share=True)
     )
-    return list(connection.execute(query))
+    return connection.execute(query).all()
 
 
 def _verdict(row: Row[Any], thresholds: dict[str, float], matcher: Blocklist) -> dict[str, Any]:
     scores = {label: score for label in LABELS if (score := getattr(row, label)) is not None}
     reasons = flag_reasons(scores, thresholds, matcher.find(row.text))
     return {"output": row.id, "flagged": bool(reasons), "flag_reasons": reasons or None, "top_score": top_score(scores)}
-
-
-def _apply(connection: Connection, verdicts: list[dict[str, Any]], batches: set[int]) -> None:
-    if verdicts:
-        connection.execute(update(Output).where(Output.id == bindparam("output")), verdicts)
-        recount(connection, batches)
-        refresh(connection, [verdict["output"] for verdict in verdicts])
-
-
-def _reflag_edits(database: Database, job_id: int) -> None:
-    """Edited texts are flagged by their own scores; those that wait for them, when they have them."""
-    edited = and_(Review.job_id == job_id, Review.revision > 0, Review.state != State.WAITING)
-    some = select(Review.output_id).where(edited).order_by(Review.output_id).limit(CHUNK_OUTPUTS)
-    last = 0
-    while True:
-        with database.write() as connection:
-            ids = connection.scalars(some.where(Review.output_id > last)).all()
-            if not ids:
-                return
-            last = ids[-1]
-            connection.execute(
-                select(Output.id).where(Output.id.in_(ids)).order_by(Output.id).with_for_update(key_share=True)
-            ).all()
-            judge_again(connection, ids)
-
-
-def _others(connection: Connection, job_id: int) -> int:
-    """How many of those are flagged that the policy was not applied to here: unscored ones, and edits."""
-    unscored = and_(Output.job_id == job_id, Output.safety == Safety.UNSCORED, Output.flagged)
-    edited = and_(Review.job_id == job_id, Review.revision > 0, Review.flagged)
-    first = connection.scalars(select(Output.id).where(unscored)).all()
-    return len({*first, *connection.scalars(select(Review.output_id).where(edited))})

@@ -1,6 +1,6 @@
 """Applying a threshold to a job from a page: in a thread of its own, since a large job takes longer than a page may.
 
-What is cut short by the end of the server is taken up by applying the threshold again: `db.reflag` may be repeated.
+What is cut short by the end of the server is carried on by a worker, or by applying the threshold again.
 """
 
 from __future__ import annotations

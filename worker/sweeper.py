@@ -14,12 +14,15 @@ import structlog
 from contract.errors import DatabaseUnreachable
 from db.jobs import requeue_job
 from db.recovery import finish_jobs, half_retried, sweep
+from db.reflag import carry_on, half_reflagged
 from db.request_claims import sweep_requests
 from db.workers import beat
 from worker.runtime import Runtime
 
 RETRY_SECONDS = 60.0
-"""A retry that advances by nothing for so long was killed."""
+"""A retry or a reflag that advances by nothing for so long was killed."""
+REFLAG_CHUNKS = 5
+"""Of a reflag that was killed, how much a sweep carries on: leases and this worker's sign of life wait meanwhile."""
 log = structlog.get_logger()
 
 
@@ -30,6 +33,8 @@ class Sweeper:
         self._runtime = runtime
         self._seen = (time.monotonic(), 0)
         self._half_retried: dict[int, int] = {}  # open batches of jobs that are over, at the last look
+        self._half_reflagged: dict[int, int] = {}  # how far reflags had come at the last look
+        self._killed_reflags: set[int] = set()
         self._looked_at = 0.0
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
@@ -54,7 +59,7 @@ class Sweeper:
         if sweep_requests(runtime.database):
             log.warning("leases of score requests ran out; they wait again")
         finish_jobs(runtime.database)
-        self._carry_on_retries()
+        self._look_for_the_killed()
         beat(
             runtime.database,
             runtime.worker,
@@ -66,15 +71,28 @@ class Sweeper:
         )
         runtime.refill_generation()
         runtime.refill_scoring()
+        self._carry_on_reflags()
 
-    def _carry_on_retries(self) -> None:
+    def _look_for_the_killed(self) -> None:
         if time.monotonic() - self._looked_at < RETRY_SECONDS:
             return
         self._looked_at = time.monotonic()
+        self._carry_on_retries()
+        before, self._half_reflagged = self._half_reflagged, half_reflagged(self._runtime.database)
+        for job_id, _ in self._half_reflagged.items() & before.items():
+            log.warning("a reflag was killed half way; it goes on", job=job_id)
+            self._killed_reflags.add(job_id)
+
+    def _carry_on_retries(self) -> None:
         before, self._half_retried = self._half_retried, half_retried(self._runtime.database)
         for job_id, _ in self._half_retried.items() & before.items():
             log.warning("a retry was killed half way; what it took up goes on", job=job_id)
             requeue_job(self._runtime.database, job_id)
+
+    def _carry_on_reflags(self) -> None:
+        for job_id in sorted(self._killed_reflags):
+            if carry_on(self._runtime.database, job_id, chunks=REFLAG_CHUNKS):
+                self._killed_reflags.remove(job_id)
 
     def _pace(self) -> float:
         """Tokens a second since the last sweep."""

@@ -19,6 +19,7 @@ from contract.review import Filter
 from db.migrations import HEAD
 from db.migrations.apply import config
 from db.models import Base
+from db.reflag import Reflagged, half_reflagged, reflag_job
 from db.review_queue import read_page
 from db.session import Database, open_database
 
@@ -112,22 +113,39 @@ INSERT INTO scores (output_id, revision, classifier, classifier_revision, toxici
 """
 
 
+def make_old(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of an earlier revision, with `FIRST_ROWS`."""
+
+    def no_further(connection: Any) -> None:
+        configuration = config()
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, revision)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("db.migrations.apply.upgrade", no_further)
+        old = open_database(url)
+    with old.write() as connection:
+        for statement in FIRST_ROWS.split(";\n"):
+            if statement.strip():
+                connection.execute(text(statement.replace(":", "\\:")))
+    old.close()
+
+
+def test_a_job_of_before_reflags_were_carried_on_is_whole_and_may_be_flagged_anew(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(empty_url, "0002", monkeypatch)
+    database = open_database(empty_url)
+    assert half_reflagged(database) == {}
+    assert reflag_job(database, 1, thresholds={"toxicity": 0.05}, blocklist=None) == Reflagged(flagged=3, changed=1)
+    assert half_reflagged(database) == {}
+    database.close()
+
+
 def test_a_database_of_before_reviewing_comes_into_the_queue_whole(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def first_only(connection: Any) -> None:
-        configuration = config()
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0001")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("db.migrations.apply.upgrade", first_only)
-        old = open_database(empty_url)
-        with old.write() as connection:
-            for statement in FIRST_ROWS.split(";\n"):
-                if statement.strip():
-                    connection.execute(text(statement.replace(":", "\\:")))
-        old.close()
+    make_old(empty_url, "0001", monkeypatch)
     database = open_database(empty_url)
     rows = read_page(database, Filter()).rows
     assert [(row.output_id, row.reasons, row.scores) for row in rows] == [

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from contract.spec import JobStatus
+from db import reflag
 from db.jobs import _requeue_prompts, cancel_job, get_job
+from db.reflag import half_reflagged, reflag_job
 from db.session import Database
 from db.status import snapshot
 from worker import sweeper
@@ -33,3 +35,51 @@ def test_a_retry_that_was_killed_half_way_is_carried_on(
     generate_task(None)
     score_task(None)
     assert snapshot(database, job).status == JobStatus.COMPLETED
+
+
+def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(
+    runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit("a", "b", "c")
+    generate_task(None)
+    score_task(None)
+    monkeypatch.setattr(sweeper, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(sweeper, "REFLAG_CHUNKS", 1)
+    monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(reflag, "_advance", _die)
+        with pytest.raises(KeyboardInterrupt):
+            reflag_job(database, job, thresholds={"toxicity": 0.05}, blocklist=None)
+    sweeping, flagged = Sweeper(runtime), []
+    for _ in range(4):
+        sweeping._sweep()
+        flagged.append(snapshot(database, job).flagged)
+    assert flagged == [0, 2, 3, 3], "at the first look it may still be at work"
+    assert half_reflagged(database) == {}
+
+
+def test_a_reflag_that_advances_between_two_looks_is_left_to_itself(
+    runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = submit("a", "b", "c")
+    generate_task(None)
+    score_task(None)
+    monkeypatch.setattr(sweeper, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 1)
+    sweeping, advance, looks = Sweeper(runtime), reflag._advance, []
+
+    def swept_beside(database: Database, job_id: int) -> int | None:
+        done = advance(database, job_id)
+        monkeypatch.setattr(reflag, "_advance", advance)
+        sweeping._sweep()
+        monkeypatch.setattr(reflag, "_advance", swept_beside)
+        looks.append(snapshot(database, job).flagged)
+        return done
+
+    monkeypatch.setattr(reflag, "_advance", swept_beside)
+    reflag_job(database, job, thresholds={"toxicity": 0.05}, blocklist=None)
+    assert looks == [1, 2, 3, 3]
+
+
+def _die(*words: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,263 @@
+"""A reflag that is killed, and several at once: the flags end as the job's policy says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from db import reflag
+from db.jobs import get_job
+from db.reflag import carry_on, half_reflagged, reflag_job
+from db.reviews import decide
+from db.session import Database
+from tests.unit.db.desk import Desk
+from tests.unit.db.mill import together
+
+SCORES = [0.1, 0.3, 0.5, 0.1, 0.3, 0.5, 0.8]
+STRICT, LAX = {"toxicity": 0.2}, {"toxicity": 0.4}
+
+
+class Killed(BaseException):
+    """What nobody catches, as the end of a process."""
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 2)
+
+
+def before_write(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, act: Callable[[], object]) -> None:
+    """Something happens once, right before that write transaction: the first is the policy's, the others chunks'."""
+    real, begun = database.write, 0
+
+    def write() -> AbstractContextManager[Connection]:
+        nonlocal begun
+        begun += 1
+        if begun == number:
+            act()
+        return real()
+
+    monkeypatch.setattr(database, "write", write)
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, job: int, **policy: Any) -> None:
+    """A reflag whose process ends right before that write transaction."""
+
+    def die() -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        before_write(patched, database, number, die)
+        with pytest.raises(Killed):
+            reflag_job(database, job, **{"thresholds": None, "blocklist": None, **policy})
+
+
+def flagged(desk: Desk, job: int) -> list[bool]:
+    return [bool(row.flagged) for row in desk.outputs(job)]
+
+
+def stated(desk: Desk, job: int) -> list[bool]:
+    """The flags of texts with `SCORES` by the threshold that the job states."""
+    return [score >= get_job(desk.database, job).thresholds["toxicity"] for score in SCORES]
+
+
+def job_of(desk: Desk) -> int:
+    return desk.look(desk.outputs_of(SCORES)[0]).job_id
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_a_reflag_that_was_killed_is_carried_on_to_the_flags_of_the_jobs_policy(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    job = job_of(desk)
+    kill(monkeypatch, desk.database, number, job, thresholds=STRICT)
+    assert get_job(desk.database, job).thresholds == STRICT
+    assert list(half_reflagged(desk.database)) == [job]
+    while not carry_on(desk.database, job, chunks=1):
+        desk.assert_counters()
+    assert flagged(desk, job) == stated(desk, job) == [score >= 0.2 for score in SCORES]
+    assert half_reflagged(desk.database) == {}
+
+
+def test_carrying_on_begins_where_the_killed_reflag_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(desk)
+    outputs = [row.id for row in desk.outputs(job)]
+    kill(monkeypatch, desk.database, 4, job, thresholds=STRICT)
+    assert half_reflagged(desk.database) == {job: outputs[3]}
+    assert not carry_on(desk.database, job, chunks=1)
+    assert half_reflagged(desk.database) == {job: outputs[5]}
+
+
+def test_edits_belong_to_what_is_carried_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, edited = desk.outputs_of([0.9, 0.9])
+    lost = desk.unscored()
+    for output in (edited, lost):
+        decide(desk.database, output, "anna", "edit", text="one")
+    desk.score_edits(toxicity=0.3)
+    for output in (plain, lost):
+        kill(monkeypatch, desk.database, 2, desk.look(output).job_id, thresholds=STRICT)
+    assert [desk.look(output).flagged for output in (plain, edited, lost)] == [True, False, False]
+    for job in half_reflagged(desk.database):
+        assert carry_on(desk.database, job, chunks=10)
+    assert [desk.look(output).flagged for output in (plain, edited, lost)] == [True, True, True]
+
+
+def test_the_same_command_again_mends_what_was_killed_without_any_worker(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(desk)
+    kill(monkeypatch, desk.database, 3, job, thresholds=STRICT)
+    assert reflag_job(desk.database, job, thresholds=STRICT, blocklist=None).flagged == sum(stated(desk, job))
+    assert flagged(desk, job) == stated(desk, job)
+    assert half_reflagged(desk.database) == {}
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_a_newer_reflag_that_overtakes_an_older_one_has_the_last_word(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    job = job_of(desk)
+    overtaken = desk.database
+    newer = Database(overtaken.url.render_as_string(hide_password=False), overtaken.engine)
+    before_write(monkeypatch, overtaken, number, lambda: reflag_job(newer, job, thresholds=LAX, blocklist=None))
+    done = reflag_job(overtaken, job, thresholds=STRICT, blocklist=None)
+    assert get_job(desk.database, job).thresholds == LAX
+    assert flagged(desk, job) == stated(desk, job)
+    assert done.flagged == sum(stated(desk, job))
+    assert half_reflagged(desk.database) == {}
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_a_newer_reflag_that_was_killed_at_once_is_applied_by_the_older_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    job = job_of(desk)
+    older = desk.database
+    newer = Database(older.url.render_as_string(hide_password=False), older.engine)
+    before_write(monkeypatch, older, number, lambda: kill(monkeypatch, newer, 2, job, thresholds=LAX))
+    reflag_job(older, job, thresholds=STRICT, blocklist=None)
+    assert get_job(desk.database, job).thresholds == LAX
+    assert flagged(desk, job) == stated(desk, job)
+
+
+def test_a_policy_that_comes_while_a_chunk_is_judged_waits_for_the_chunk(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(desk)
+    real, newer = reflag._verdict, threading.Thread(
+        target=reflag_job, args=(desk.database, job), kwargs={"thresholds": LAX, "blocklist": None}
+    )  # fmt: skip
+
+    def judged_slowly(*row: Any) -> dict[str, Any]:
+        if newer.ident is None:
+            newer.start()
+            newer.join(0.5)
+            assert get_job(desk.database, job).thresholds == STRICT
+        return real(*row)
+
+    monkeypatch.setattr(reflag, "_verdict", judged_slowly)
+    reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
+    newer.join()
+    assert get_job(desk.database, job).thresholds == LAX
+    assert flagged(desk, job) == stated(desk, job)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, 5])
+def test_a_policy_that_comes_while_a_chunk_waits_for_its_rows_is_applied_from_the_first_output(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    if desk.database.sqlite:
+        return  # one writer at a time
+    job = job_of(desk)
+    newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
+    real, calls = reflag._locked, 0
+
+    def overtaken(*words: Any) -> Sequence[int]:
+        nonlocal calls
+        calls += 1
+        found = real(*words)
+        if calls == number:
+            kill(monkeypatch, newer, 2, job, thresholds=LAX)
+        return found
+
+    monkeypatch.setattr(reflag, "_locked", overtaken)
+    reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
+    assert get_job(desk.database, job).thresholds == LAX
+    assert flagged(desk, job) == stated(desk, job)
+    assert half_reflagged(desk.database) == {}
+
+
+def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if desk.database.sqlite:
+        return  # one writer at a time
+    job = desk.submit(1)
+    desk.finish(desk.claim())
+    newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
+    real = reflag._locked
+
+    def overtaken(*words: Any) -> Sequence[int]:
+        found = real(*words)
+        monkeypatch.setattr(reflag, "_locked", real)
+        Desk(newer).finish_texts(Desk(newer).claim_texts(), toxicity=0.3)
+        kill(monkeypatch, newer, 2, job, thresholds=LAX)
+        return found
+
+    monkeypatch.setattr(reflag, "_locked", overtaken)
+    reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
+    assert get_job(desk.database, job).thresholds == LAX
+    assert flagged(desk, job) == [False]
+
+
+def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    if desk.database.sqlite:
+        return  # one writer at a time
+    job = desk.submit(8, batch_size=1)
+    for _ in range(8):
+        desk.finish(desk.claim())
+    newer = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine))
+    real, chunks = reflag._locked, list[int]()
+
+    def busy(*words: Any) -> Sequence[int]:
+        found = real(*words)
+        chunks.append(len(found))
+        if len(chunks) <= 8:
+            newer.finish_texts(newer.claim_texts(), toxicity=0.3)
+        return found
+
+    monkeypatch.setattr(reflag, "_locked", busy)
+    reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
+    assert chunks == [0]
+    for _ in range(7):
+        newer.finish_texts(newer.claim_texts(), toxicity=0.3)
+    assert flagged(desk, job) == [True] * 8
+
+
+def test_a_new_blocklist_leaves_thresholds_that_came_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(desk)
+    newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
+    before_write(monkeypatch, desk.database, 1, lambda: reflag_job(newer, job, thresholds=LAX, blocklist=None))
+    reflag_job(desk.database, job, thresholds=None, blocklist=("turnip",))
+    assert (get_job(newer, job).thresholds, get_job(newer, job).blocklist) == (LAX, ("turnip",))
+    assert flagged(desk, job) == stated(desk, job)
+
+
+def test_many_reflags_at_once_end_with_the_flags_of_the_one_that_the_job_states(desk: Desk) -> None:
+    job = job_of(desk)
+
+    def flagging(policy: dict[str, float]) -> Callable[[], None]:
+        def flag() -> None:
+            for _ in range(4):
+                reflag_job(desk.database, job, thresholds=policy, blocklist=None)
+
+        return flag
+
+    assert together([flagging(policy) for policy in (STRICT, LAX, STRICT, LAX)]) == [None] * 4
+    assert flagged(desk, job) == stated(desk, job)
+    assert half_reflagged(desk.database) == {}
