@@ -290,6 +290,8 @@ def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
     # Done means settled, and these are not any more.
     unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
     connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))
+    # In the order in which everybody locks several.
+    connection.execute(select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id).with_for_update(key_share=True))
     reopened = Batch.id.in_(batches) & (Batch.status == BatchStatus.DONE)
     connection.execute(update(Batch).where(reopened).values(status=BatchStatus.GENERATED.value))
     recount(connection, batches)

@@ -78,12 +78,12 @@ def _advance(database: Database, job_id: int) -> int | None:
     """Applies the job's policy to its next outputs. Returns how many changed; None = there are no more."""
     job = select(Job.reflagged_to, Job.thresholds, Job.blocklist, Job.safety).where(Job.id == job_id)
     with database.write() as connection:
-        before = connection.execute(job).one()
-        if before.reflagged_to is None:
+        before = connection.execute(job).first()
+        if before is None or before.reflagged_to is None:
             return None
         outputs = _locked(connection, job_id, before.reflagged_to)
         # From here to the commit the policy stays as it is, and no scores are saved under it.
-        policy = connection.execute(job.with_for_update(key_share=True)).one()
+        policy = connection.execute(job.with_for_update(key_share=True)).first()
         if policy != before:
             return 0  # another was faster, or a newer policy begins at the first output
         # What got its scores since `before` was flagged by this policy then.
@@ -116,9 +116,11 @@ def _span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:
 
 def _apply(connection: Connection, job_id: int, outputs: Sequence[int], policy: Any) -> int:
     """Flags texts as they were generated and edits, each by its own scores. Returns how many of the former changed."""
-    matcher = Blocklist(policy.blocklist)
+    matcher, locked = Blocklist(policy.blocklist), set(outputs)
     verdicts, batches = [], set()
     for row in _as_generated(connection, _span(job_id, outputs), policy.safety):
+        if row.id not in locked:
+            continue  # it got its scores meanwhile
         verdict = _verdict(row, policy.thresholds, matcher)
         if verdict["flag_reasons"] != row.flag_reasons:
             verdicts.append(verdict)
@@ -128,7 +130,7 @@ def _apply(connection: Connection, job_id: int, outputs: Sequence[int], policy: 
         recount(connection, batches)
         refresh(connection, [verdict["output"] for verdict in verdicts])
     edits = select(Output.id).join(Review, Review.output_id == Output.id).where(_span(job_id, outputs), EDITED)
-    judge_again(connection, connection.scalars(edits).all())
+    judge_again(connection, [output for output in connection.scalars(edits) if output in locked])
     return len(verdicts)
 
 

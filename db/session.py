@@ -312,6 +312,8 @@ def _migrate(database: Database) -> None:
     with database.write() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
             connection.execute(text("SELECT pg_advisory_xact_lock(4994651)"))
+            # Whoever reads a table for long, an export to a pager say, would hold up this, and this everybody else.
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         upgrade(connection)
 
 

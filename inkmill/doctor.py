@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import platform
 import shlex
@@ -67,7 +68,10 @@ def _python(where: Settings) -> Iterator[Finding]:
 
 def _privacy(where: Settings) -> Iterator[Finding]:
     """What lay there before, or was opened since: what inkmill makes itself is its owner's alone."""
-    for path in (where.home, where.home / "inkmill.db"):
+    paths = [str(where.home)]
+    if where.sql_url.startswith("sqlite:///"):  # with what belongs to it: -wal, -shm
+        paths += sorted(glob.glob(glob.escape(where.sql_url.removeprefix("sqlite:///")) + "*"))
+    for path in map(Path, paths):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             detail = f"{path} is open to other users of this machine ({mode:04o})"
             yield Finding("privacy", NOTE, detail, f"chmod go= {shlex.quote(str(path))}")

@@ -6,7 +6,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -16,6 +16,7 @@ import structlog
 from worker.cores import Cores
 from worker.engine.engine import SlotEngine
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.shortage import out_of_memory
 from worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Feeder:
     def _step(self) -> None:
         slots = self.engine.slots
         with self._cores.held(), self._watchdog.step("engine"):
-            results = self.engine.step()
+            results = self._stepped()
         if self.engine.slots != slots:
             log.warning("memory ran out; going on with other slots", slots=self.engine.slots, before=slots)
         for result in results:
@@ -159,9 +160,17 @@ class Feeder:
         if self.engine.pause:
             self._wait_for_memory(self.engine.pause)
 
+    def _stepped(self) -> Sequence[Result]:
+        try:
+            return self.engine.step()
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            return []  # not even an empty slot fits: nobody's fault either, and the engine is as it was
+
     def _wait_for_memory(self, seconds: float) -> None:
         """Waits, and obeys meanwhile; this is no step, so that leases are kept and the watchdog sees nothing."""
-        log.warning("no memory for a single sequence; waiting for it", seconds=seconds)
+        log.warning("no memory for a single text; waiting for it", seconds=seconds)
         end = time.monotonic() + seconds
         while self.engine.pending and (left := end - time.monotonic()) > 0:
             with suppress(queue.Empty):

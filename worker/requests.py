@@ -10,7 +10,7 @@ from db.score_requests import WORDS
 from worker.left_out import MARKED_CHARACTERS, drops, parts, without
 from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier
-from worker.score import ToldToStop, classify
+from worker.score import PutOff, classify
 
 log = structlog.get_logger()
 
@@ -25,7 +25,7 @@ def serve_request(runtime: Runtime, claim: RequestClaim) -> None:
                 runtime.patiently(lambda: return_request(runtime.database, claim))
                 return
             _serve(runtime, claim, classifier)
-        except ToldToStop:
+        except PutOff:
             runtime.patiently(lambda: return_request(runtime.database, claim))
         except LeaseLost as lost:
             log.info("stopped", request=claim.request_id, why=str(lost))

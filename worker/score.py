@@ -40,8 +40,8 @@ def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
         yield group
 
 
-class ToldToStop(Exception):
-    """The worker is to leave, and does not wait for memory any more."""
+class PutOff(Exception):
+    """What was to be scored is for later: there is no memory for a single text, and there was none for long."""
 
 
 def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
@@ -50,21 +50,22 @@ def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list
     Where memory is out, which is no text's fault, fewer are scored at once; for a single one it is waited for.
 
     Raises:
-        ToldToStop: while it was waited for.
+        PutOff: in vain, or when this worker is told to leave.
     """
     shortage = Shortage()
     while True:
         try:
             return _classify(runtime, classifier, texts)
         except Exception as error:
-            if not out_of_memory(error) or (len(texts) <= 1 and shortage.starved()):
+            if not out_of_memory(error):
                 raise
         if len(texts) > 1:
             half = len(texts) // 2
             return classify(runtime, classifier, texts[:half]) + classify(runtime, classifier, texts[half:])
+        given_up = shortage.starved()
         log.warning("no memory to score a single text; waiting for it", seconds=shortage.pause)
-        if runtime.stopping.wait(shortage.pause):
-            raise ToldToStop
+        if given_up or runtime.stopping.wait(shortage.pause):
+            raise PutOff
 
 
 def _classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
@@ -95,11 +96,11 @@ class Scoring:
         try:
             for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
                 if self._runtime.stopping.is_set():
-                    raise ToldToStop
+                    raise PutOff
                 if self._lease.lost.is_set():
                     raise LeaseLost(f"batch {self._claim.batch_id} was lost")
                 self._score_group(group)
-        except ToldToStop:
+        except PutOff:
             self._save()
             release(self._runtime.database, self._claim)
             return False
@@ -113,7 +114,7 @@ class Scoring:
             return
         try:
             scores = self._scores(group)
-        except ToldToStop:
+        except PutOff:
             raise
         except Exception:  # of whichever text: each alone will show
             log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id)
@@ -133,7 +134,7 @@ class Scoring:
             self._charge(text, faults)
             try:
                 scores = self._scores([text])
-            except ToldToStop:
+            except PutOff:
                 self._charge(text, faults - 1)
                 raise
             except Exception as error:

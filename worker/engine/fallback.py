@@ -104,7 +104,7 @@ class FallbackEngine:
             return [Fault(request.key, str(error), certain=True)]
         except Exception as error:
             if out_of_memory(error) and not self._shortage.charges(request.key):
-                self._waiting.insert(1, request)  # behind one other, who shows whether there is memory for anybody
+                self._waiting.insert(self._shortage.place(self._waiting), request)
                 return []
             return [Fault(request.key, described(error), certain=False)]
         self._shortage.relieved()

@@ -136,7 +136,7 @@ class Scheduler:
         if self._shortage.charges(request.key):
             self.slots = self._most_slots
             return request
-        self._waiting.insert(1, request)  # behind one other, who shows whether there is memory for anybody
+        self._waiting.insert(self._shortage.place(self._waiting), request)
         return None
 
     def grow(self) -> bool:
@@ -147,7 +147,8 @@ class Scheduler:
         """
         self._shortage.relieved()
         self._quiet_steps += 1
-        if self.slots == self._most_slots or self._quiet_steps < self._patience or self._groups:
+        searching = self._groups or self._shortage.undecided
+        if self.slots == self._most_slots or self._quiet_steps < self._patience or searching:
             return False
         self._resize(min(self._most_slots, 2 * self.slots))
         return True

@@ -6,10 +6,12 @@ while. Waits for nothing itself.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, *7 * (15.0,))
-"""Seconds to wait after each try in a row that found none; two minutes in all for one that is alone in every sense."""
+from worker.engine.sequence import Request
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0)
+"""Seconds to wait after each try that found none; a minute in all for one that nobody can be compared with."""
 
 
 class Shortage:
@@ -18,30 +20,40 @@ class Shortage:
     def __init__(self) -> None:
         self._tries: dict[Hashable, int] = {}
         self._others_finished: set[Hashable] = set()  # of those that failed: since they did
-        self._in_a_row = 0
+        self._starved = 0
+        self.pause = 0.0
+        """Seconds to wait before the next try; 0 where memory was there at the last."""
 
     @property
-    def pause(self) -> float:
-        """Seconds to wait before the next try; 0 where memory was there at the last."""
-        return PAUSES[min(self._in_a_row, len(PAUSES)) - 1] if self._in_a_row else 0.0
+    def undecided(self) -> bool:
+        """Whether there is one that failed and may yet be finished, or charged."""
+        return bool(self._tries)
 
     def charges(self, key: Hashable) -> bool:
         """Whether this is the request's own fault, which failed alone now; it is forgotten then."""
-        self._in_a_row += 1
-        self._tries[key] = self._tries.get(key, 0) + 1
-        if key not in self._others_finished and self._tries[key] <= len(PAUSES):
-            return False
-        self.forget(key)
-        return True
+        tries = self._tries.get(key, 0)
+        if key in self._others_finished or tries >= len(PAUSES):
+            self.forget(key)
+            self.pause = 0.0
+            return True
+        self._tries[key] = tries + 1
+        self.pause = PAUSES[tries]
+        return False
+
+    def place(self, waiting: Collection[Request]) -> int:
+        """Where in the line one that failed goes: behind the first who may show that there is memory for somebody."""
+        others = (place for place, request in enumerate(waiting, 1) if request.key not in self._tries)
+        return next(others, len(waiting))
 
     def starved(self) -> bool:
         """Not even the only slot itself fits, with nobody in it: whether it was tried often enough in a row."""
-        self._in_a_row += 1
-        return self._in_a_row > len(PAUSES)
+        self.pause = PAUSES[min(self._starved, len(PAUSES) - 1)]
+        self._starved += 1
+        return self._starved > len(PAUSES)
 
     def relieved(self) -> None:
         """Something was computed: memory is there."""
-        self._in_a_row = 0
+        self.pause, self._starved = 0.0, 0
 
     def finished(self, key: Hashable) -> None:
         """A request had memory enough to its end; those that have none are compared with it."""

@@ -35,13 +35,15 @@ def test_fewer_slots_after_memory_ran_out_are_told_of_once() -> None:
 
 
 class StarvedEngine(StubEngine):
-    """Finds memory for nobody at its first steps."""
+    """Finds memory for nobody at its first steps, at last not even for an empty slot."""
 
     starved = 2
 
     def step(self) -> list[Completion | Fault]:
         if self.starved:
-            self.starved, self.pause = self.starved - 1, 0.2
+            self.starved, self.pause = self.starved - 1, 0.4
+            if not self.starved:
+                raise MemoryError
             return []
         self.pause = 0.0
         return super().step()
@@ -55,8 +57,10 @@ def test_memory_is_waited_for_and_commands_are_obeyed_meanwhile() -> None:
     second.add([Request(key=0, prompt="dropped", settings=SamplingSettings(), seed=0)])
     start = time.monotonic()
     feeder.start()
+    while not engine.pause:
+        time.sleep(0.01)
     second.drop()
-    assert time.monotonic() - start < 0.2
+    assert time.monotonic() - start < 0.4
     assert len([result for result in first.results(patience=5) if result is not None]) == 1
-    assert time.monotonic() - start >= 0.4
+    assert time.monotonic() - start >= 0.8
     assert engine.seen == ["kept"]

@@ -91,15 +91,21 @@ def test_a_worker_that_is_told_to_leave_while_it_waits_for_memory_charges_no_tex
         assert connection.scalars(select(Batch.status)).all() == ["generated"]
 
 
-def test_a_text_that_never_finds_memory_is_given_up_in_the_end(
+def test_texts_that_find_no_memory_for_long_are_put_off_and_none_is_charged(
     runtime: Runtime, submit: Submit, database: Database, starve: Callable[..., None], short_pauses: None
 ) -> None:
-    job = submit("a")
+    job = submit("a", "b")
     generate_task(None)
-    starve(iter(int, 1))
-    score_task(None)
+    starve(iter(range(50)))
+    for _ in range(4):
+        score_task(None)
+        with database.read() as connection:
+            assert connection.scalars(select(Batch.status)).all() == ["generated"]
+            assert set(connection.scalars(select(Output.score_faults))) == {0}
+    for _ in range(8):
+        score_task(None)
     done = snapshot(database, job)
-    assert (done.status, done.scored, done.unscored) == (JobStatus.COMPLETED, 0, 1)
+    assert (done.status, done.scored, done.unscored) == (JobStatus.COMPLETED, 2, 0)
 
 
 def test_a_persons_request_is_given_back_uncharged_where_its_worker_leaves(
