@@ -41,7 +41,16 @@ class Faults:
         self.folder = folder
         folder.mkdir()
 
-    def lay(self, point: str, action: str = "SIGKILL", argument: str = "", skip: int = 0) -> None:
+    def lay(
+        self,
+        point: str,
+        action: str = "SIGKILL",
+        argument: str = "",
+        skip: int = 0,
+        *,
+        only: int | None = None,
+        stays: bool = False,
+    ) -> None:
         """The next process that passes the point suffers a fault, once.
 
         Args:
@@ -50,11 +59,14 @@ class Faults:
                 sleep that lets no other thread run; or `eat-memory`, which goes on until the kernel ends the process.
             argument: the exception's name (a built-in, or torch.OutOfMemoryError), or the seconds to sleep.
             skip: times that a process may pass the point unharmed.
+            only: the number of the process that is meant; None = whichever comes first.
+            stays: whoever is meant suffers it each time, until it is taken back; the first time is noted.
         """
         if point not in POINTS:
             raise ValueError(f"there is no point {point!r}")
         part = self.folder / f"{point}.part"
-        part.write_text(json.dumps({"action": action, "argument": argument, "skip": skip}))
+        fault = {"action": action, "argument": argument, "skip": skip, "only": only, "stays": stays}
+        part.write_text(json.dumps(fault))
         part.rename(self.folder / point)
 
     def waits(self, point: str) -> bool:

@@ -20,7 +20,7 @@ class Load:
         self._trial, self._workers, self._words = trial, workers, words
         trial.stack.have_workers(workers)
         trial.stack.until_ready(workers)
-        self.file, self._seed = trial.prompts(prompts), trial.random.getrandbits(40)
+        self.file, self._seed = trial.prompts(prompts), trial.job_seed()
         self._calm = trial.run_undisturbed(self.file, self._seed, *words)
         self.jobs: list[int] = []
         self.more()
@@ -32,8 +32,13 @@ class Load:
     def keep(self) -> None:
         """Sees to it that workers are there, and work for them. The database has to answer now."""
         self._trial.stack.have_workers(self._workers)
-        if self._trial.job_status(self.jobs[-1]) == "completed":
+        if not self.busy:
             self.more()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the newest job is not over yet."""
+        return self._trial.job_status(self.jobs[-1]) != "completed"
 
     def during(self, seconds: float) -> None:
         """Lets so much time pass under load."""

@@ -59,7 +59,8 @@ class Expected:
     statuses: Collection[str] = SETTLED_JOBS  # what the jobs may end in
     lease_seconds: float | None = None  # None = leases are not looked at, as after a step of the clock
     ended: bool = True  # every prompt is done, dead or cancelled
-    scored: bool = True  # every output of a job has been settled by the classifier
+    scored: bool = True  # every output of a job has been settled by the classifier, and entered the review queue
+    unscored: Collection[int] = ()  # jobs whose outputs the classifier may have failed at
 
 
 def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[Check]:
@@ -80,7 +81,7 @@ def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[C
             _cancelled_as_expected(ask, expected.cancelled),
             _job_statuses(ask, acknowledged, expected.statuses),
             _batch_counters(ask),
-            *([_scores(ask)] if expected.scored else []),
+            *([_scores(ask, expected.unscored), _review_queue(ask)] if expected.scored else []),
             *([_same_texts(ask)] if expected.texts else []),
         ]
         if expected.lease_seconds is not None:
@@ -207,14 +208,32 @@ def _batch_counters(ask: Ask) -> Check:
     return _check("the counters equal the rows", wrong)
 
 
-def _scores(ask: Ask) -> Check:
-    wrong = ask("SELECT o.id, o.safety, count(s.output_id) FROM outputs o "
-                "LEFT JOIN scores s ON s.output_id = o.id AND s.revision = 0 GROUP BY o.id, o.safety "
-                "HAVING NOT (o.safety = 'scored' AND count(s.output_id) = 1 "
-                "OR o.safety IN ('unscored', 'none') AND count(s.output_id) = 0)")  # fmt: skip
-    return _check(
-        "one score for each output", (f"output {number}: {safety}, {found} scores" for number, safety, found in wrong)
+def _scores(ask: Ask, unscored: Collection[int]) -> Check:
+    """Nothing is excused from its score but the texts of a job without a classifier, and what the row allows."""
+    rows = ask("SELECT o.id, o.job_id, o.safety, j.safety, count(s.output_id) FROM outputs o "
+               "JOIN jobs j ON j.id = o.job_id LEFT JOIN scores s ON s.output_id = o.id AND s.revision = 0 "
+               "GROUP BY o.id, o.job_id, o.safety, j.safety "
+               "HAVING NOT (o.safety = 'scored' AND j.safety <> 'none' AND count(s.output_id) = 1)")  # fmt: skip
+    wrong = (
+        f"output {number} of job {job}: {safety}, {found} scores"
+        for number, job, safety, classifier, found in rows
+        if found or not (safety == classifier == "none" or (safety == "unscored" and job in unscored))
     )
+    return _check("one score for each output", wrong)
+
+
+def _review_queue(ask: Ask) -> Check:
+    """Nobody decides anything here: what is flagged waits for a person, and nothing else is in the queue."""
+    rows = ask("SELECT o.id, o.job_id, o.flagged, r.state, r.job_id, r.flagged FROM outputs o "
+               "LEFT JOIN reviews r ON r.output_id = o.id WHERE o.flagged OR r.output_id IS NOT NULL")  # fmt: skip
+    wrong = [
+        f"output {number} of job {job}: {'flagged' if flagged else 'not flagged'}, {state or 'absent'} in the queue"
+        for number, job, flagged, state, theirs, copied in rows
+        if not (flagged and copied and state == "pending" and theirs == job)
+    ]
+    lost = ask("SELECT output_id FROM reviews WHERE output_id NOT IN (SELECT id FROM outputs)")
+    wrong += [f"output {row[0]}, which is not there" for row in lost]
+    return _check("the review queue holds every flagged output, and no other", wrong)
 
 
 def _leases(ask: Ask, sqlite: bool, seconds: float) -> Check:

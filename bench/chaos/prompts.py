@@ -13,8 +13,13 @@ MODEL, SAFETY = "demo", "demo"
 """The toy model and classifier of worker/demo: the program's own engine runs them, in little time."""
 TOKENS = (4, 6, 8)
 """New tokens of a text."""
+SAMPLES = (1, 1, 2)
+"""Outputs of a prompt: some have two, so that a fault may come between one and the other."""
 
-OPENINGS = ("The old captain", "At dawn the boats", "On market day", "Dear Aunt,", "To make the soup", "We reached", "")
+MARKER = "Quillfeather"
+"""A word of one opening, which no log may tell: it is a user's prompt."""
+OPENINGS = ("The old captain", "At dawn the boats", "On market day", f"Dear Aunt {MARKER},", "To make the soup",
+            "We reached", "")  # fmt: skip
 SETTINGS: tuple[dict[str, Any], ...] = (
     {},
     {"temperature": 0.7},
@@ -40,7 +45,7 @@ class PromptFile:
 
 
 def write_prompts(
-    path: Path, count: int, random: Random, special: Mapping[int, str] | None = None, samples: tuple[int, ...] = (1,)
+    path: Path, count: int, random: Random, special: Mapping[int, str] | None = None, samples: tuple[int, ...] = SAMPLES
 ) -> PromptFile:
     """Writes `count` prompts.
 

@@ -116,12 +116,20 @@ class Stack:
             RuntimeError: it ended with another status than `code`; None = whichever.
             subprocess.TimeoutExpired: it did not end.
         """
-        done = subprocess.run(
-            [*INKMILL, *words], env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=seconds
-        )
+        done = self.command(*words, seconds=seconds)
         if code is not None and done.returncode != code:
             raise RuntimeError(f"inkmill {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
+
+    def command(self, *words: str, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, whatever that is.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end.
+        """
+        return subprocess.run(
+            [*INKMILL, *words], env=self.env, cwd=self.folder, capture_output=True, text=True, timeout=seconds
+        )
 
     def submit(self, file: PromptFile, seed: int, *words: str) -> int:
         """Submits a file, and notes in the ledger what was acknowledged. Returns the job's id."""
@@ -223,6 +231,18 @@ class Stack:
                     found[line[:200]] += 1
                 inside = line.startswith("Traceback") or (inside and not EXCEPTION.match(line))
         return found
+
+    def told(self, secrets: Mapping[str, str]) -> list[str]:
+        """Where a log of the workers or of the servers tells one of these, by what it is called."""
+        logs = [*(self.folder / "logs").glob("*.log"), self.redis.folder / "redis.log"]
+        logs += [self.postgres.folder / "postgres.log"] if self.postgres is not None else []
+        return [
+            f"{path.name} tells {name}"
+            for path in logs
+            for text in (path.read_text(errors="replace"),)
+            for name, secret in secrets.items()
+            if secret in text
+        ]
 
     def logs(self, characters: int = 3000) -> str:
         """The end of each worker's log."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.chaos import oracle
 from bench.chaos.oracle import Check, Expected, Key
-from bench.chaos.prompts import PromptFile, write_prompts
+from bench.chaos.prompts import MARKER, SAMPLES, PromptFile, write_prompts
 from bench.chaos.rawsql import run
 from bench.chaos.stack import LEASE_SECONDS, Stack
 from bench.chaos.watch import Watch, percentile
@@ -44,18 +44,22 @@ class Undisturbed:
 
 @dataclass
 class Trial:
-    """A row's run. An attack reads the first six, and calls `check`, `figure` and `judge`."""
+    """A row's run. An attack reads the first five, and calls `check`, `figure` and `judge`."""
 
     row: Row
     stack: Stack
-    random: Random
-    seed: int  # of this row: job seeds are drawn from `random`
+    random: Random  # what the faults are drawn from
+    seed: int  # of this row
     short: bool
     progress: Callable[[str], object] = print
     checks: list[Check] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
     seconds_taken: float = 0.0
+    _files: Random = field(init=False)  # of its own: how often a fault is drawn is a matter of time
     _undisturbed: dict[int, Undisturbed] = field(default_factory=dict)  # by the disturbed job's id
+
+    def __post_init__(self) -> None:
+        self._files = Random(f"{self.seed}/{self.row.number} files")
 
     @property
     def passed(self) -> bool:
@@ -77,15 +81,19 @@ class Trial:
         self.progress(f"  {name}: {self.figures[name]}")
 
     def prompts(
-        self, count: int, special: Mapping[int, str] | None = None, samples: tuple[int, ...] = (1,)
+        self, count: int, special: Mapping[int, str] | None = None, samples: tuple[int, ...] = SAMPLES
     ) -> PromptFile:
-        """Writes a prompt file for this run."""
-        path = self.stack.folder / f"prompts-{self.row.number}-{self.random.getrandbits(32):08x}.jsonl"
-        return write_prompts(path, count, self.random, special, samples)
+        """Writes a prompt file for this run: the same ones in the same order for the same seed."""
+        path = self.stack.folder / f"prompts-{self.row.number}-{self._files.getrandbits(32):08x}.jsonl"
+        return write_prompts(path, count, self._files, special, samples)
+
+    def job_seed(self) -> int:
+        """A seed to submit a file with."""
+        return self._files.getrandbits(40)
 
     def submit(self, file: PromptFile, *words: str, undisturbed: bool = True) -> int:
         """Submits a file to be disturbed, once it has run undisturbed on the same workers. Returns the job's id."""
-        seed = self.random.getrandbits(40)
+        seed = self.job_seed()
         if undisturbed:
             return self.submit_beside(self.run_undisturbed(file, seed, *words), file, seed, *words)
         return self.stack.submit(file, seed, *words)
@@ -138,6 +146,11 @@ class Trial:
             ((count,),) = self.stack.sql.query("SELECT count(*) FROM batches WHERE status <> 'pending'")
         except Exception:
             return -1
+        return int(count)
+
+    def waiting(self) -> int:
+        """Batches that wait to be claimed, of all jobs."""
+        ((count,),) = self.stack.sql.query("SELECT count(*) FROM batches WHERE status = 'pending'")
         return int(count)
 
     def progressed(self, job: int) -> float:
@@ -207,6 +220,13 @@ class Trial:
             found_wrong = ((job, self._misstated(job, said.get(job))) for job in self._undisturbed)
             wrong = [f"job {job}: {found}" for job, found in found_wrong if found]
             self.check("inkmill jobs says what the rows say", not wrong, "; ".join(wrong))
+        self._keeps_secrets()
+
+    def _keeps_secrets(self) -> None:
+        postgres = self.stack.postgres
+        secrets = {"Redis' password": self.stack.redis.password, "a prompt": MARKER}
+        told = self.stack.told(secrets | ({"PostgreSQL's password": postgres.password} if postgres else {}))
+        self.check("no log tells a password or a prompt", not told, ", ".join(told))
 
     def _misstated(self, job: int, said: Mapping[str, Any] | None) -> str:
         """What the program says of a job, where its rows say something else."""
@@ -218,15 +238,17 @@ class Trial:
                  "count(*) FILTER (WHERE safety = 'unscored'), count(*) FILTER (WHERE flagged), "
                  "coalesce(sum(tokens), 0) FROM outputs WHERE job_id = ?")  # fmt: skip
         ((generated, scored, unscored, flagged, tokens),) = self.stack.sql.query(query, [job])
+        query = "SELECT count(*) FROM reviews WHERE job_id = ? AND state = 'pending'"
+        ((pending,),) = self.stack.sql.query(query, [job])
         counted = {
             "total": sum(count for count, _ in prompts.values()),
             **{name: prompts.get(name, (0, 0))[0] for name in ("done", "dead", "cancelled")},
         }, {
             "total": sum(n for _, n in prompts.values()),
             "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
+            "pending_review": pending,
         }, tokens  # fmt: skip
-        outputs = {name: count for name, count in said["outputs"].items() if name != "pending_review"}
-        found = said["prompts"], outputs, said["tokens"]["generated"]
+        found = said["prompts"], said["outputs"], said["tokens"]["generated"]
         return "" if found == counted else json.dumps(found)
 
     def measure(self, watch: Watch | None = None) -> None:

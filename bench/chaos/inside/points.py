@@ -1,7 +1,8 @@
 """The named points inside the program where a fault can be made to happen, and counters that a kill -9 does not lose.
 
 A fault is a file, named after its point, in the folder that INKMILL_CHAOS names; bench.chaos.faults writes it and
-tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault.
+tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault; one
+that stays is left where it is, and suffered at each pass.
 """
 
 from __future__ import annotations
@@ -79,10 +80,13 @@ class Faults:
             self._passed[point] = number, passed
         try:
             fault = json.loads(path.read_text())
-            if passed <= fault["skip"]:
+            if passed <= fault["skip"] or fault["only"] not in (None, os.getpid()):
                 return None
             name = f"suffered.{point}.{os.getpid()}.{time.monotonic_ns()}"
-            path.rename(self._folder / name)
+            if not fault["stays"]:
+                path.rename(self._folder / name)
+            elif passed == fault["skip"] + 1:
+                (self._folder / name).touch()
         except (OSError, ValueError):
             return None  # another process was faster
         self._suffer(fault)

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from bench.chaos.stack import Worker
+from bench.chaos.stack import Worker, runs
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -47,17 +47,19 @@ def holds_work(worker: Worker, watch: Watch) -> bool:
 
 
 def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
-    """kill -9 on a worker's child, its parent, or both. Returns whether there was one left to kill."""
+    """kill -9 on a worker's child, its parent, or both. Returns whether there was something alive to kill."""
     child, what = worker.child, trial.random.choice(("child", "parent", "both"))
     if child is None:
         return False
-    name = worker.worker_id(child) or ""
-    with suppress(psutil.NoSuchProcess):
-        if what != "child":
-            worker.parent.kill()
-        if what != "parent":
-            child.kill()
-            watch.died(name)
+    parent, name = psutil.Process(worker.parent.pid), worker.worker_id(child) or ""
+    victims = {"child": [child], "parent": [parent], "both": [parent, child]}[what]
+    if not all(map(runs, victims)):
+        return False
+    for victim in victims:
+        with suppress(psutil.NoSuchProcess):
+            victim.kill()
+    if child in victims:
+        watch.died(name)
     trial.figures[f"killed: {what}"] = int(trial.figures.get(f"killed: {what}", 0)) + 1
     return True
 

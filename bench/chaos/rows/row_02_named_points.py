@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 from bench.chaos.faults import Suffered
 from bench.chaos.inside.points import MID_SCORE
@@ -32,14 +33,27 @@ LAID_SECONDS = 60.0
 """A fault that nobody met for so long is laid anew: work comes when a worker has started."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One of a campaign, drawn before the first of them: in which order they happen is the machine's doing."""
+
+    point: str
+    skip: int
+    parent_too: bool
+
+
 class Campaign:
     """Kills at named points, two of which lie in wait at any time, over as many jobs as that takes."""
 
     def __init__(self, trial: Trial, watch: Watch, each: int, points: tuple[str, ...]) -> None:
-        self._trial, self._watch, self._stack = trial, watch, trial.stack
-        self._left = [point for point in points for _ in range(each)]
-        trial.random.shuffle(self._left)
-        self._laid: dict[str, float] = {}
+        self._watch, self._stack = watch, trial.stack
+        drawn = [point for point in points for _ in range(each)]
+        trial.random.shuffle(drawn)
+        # Now and then the parent dies with it, and nobody marks what it held: its lease has to run out.
+        self._left = [
+            Kill(point, trial.random.randint(0, POINTS[point]), trial.random.random() < 1 / 6) for point in drawn
+        ]
+        self._laid: dict[str, tuple[Kill, float]] = {}
         self._children: dict[int, tuple[Worker, str]] = {}  # pid -> whose child, and its id
         self._seen = {suffered.name for suffered in trial.stack.faults.suffered()}  # of rows before, on the same stack
         self.killed: Counter[str] = Counter()
@@ -52,25 +66,30 @@ class Campaign:
             if suffered.name not in self._seen:
                 self._seen.add(suffered.name)
                 self._note(suffered)
-        for point in [point for point in self._left if point not in self._laid][: WORKERS - len(self._laid)]:
-            self._lay(point)
-        for point, since in list(self._laid.items()):
+        while len(self._laid) < WORKERS and (kill := self._next()):
+            self._lay(kill, kill.skip)
+        for point, (kill, since) in list(self._laid.items()):
             if time.monotonic() - since > LAID_SECONDS and self._stack.faults.take_back(point):
-                self._lay(point)
-        return bool(self._left)
+                self._lay(kill, 0)
+        return bool(self._left or self._laid)
 
-    def _lay(self, point: str) -> None:
-        self._stack.faults.lay(point, skip=self._trial.random.randint(0, POINTS[point]))
-        self._laid[point] = time.monotonic()
+    def _next(self) -> Kill | None:
+        """What is next of the points that nothing lies at; one fault can lie at a point."""
+        kill = next((kill for kill in self._left if kill.point not in self._laid), None)
+        if kill is not None:
+            self._left.remove(kill)
+        return kill
+
+    def _lay(self, kill: Kill, skip: int) -> None:
+        self._stack.faults.lay(kill.point, skip=skip)
+        self._laid[kill.point] = kill, time.monotonic()
 
     def _note(self, suffered: Suffered) -> None:
         self.killed[suffered.point] += 1
-        self._left.remove(suffered.point)
-        self._laid.pop(suffered.point, None)
+        kill, _ = self._laid.pop(suffered.point)
         worker, name = self._children.get(suffered.pid, (None, ""))
         self._watch.died(name, suffered.at)
-        # Now and then its parent dies with it, and nobody marks what it held: its lease has to run out.
-        if worker is not None and self._trial.random.random() < 1 / 6:
+        if worker is not None and kill.parent_too:
             worker.parent.kill()
 
     def _know_children(self) -> None:
@@ -84,7 +103,7 @@ def attack(trial: Trial) -> None:
     stack = trial.stack
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
-    file, seed = trial.prompts(trial.size(3000, 1000)), trial.random.getrandbits(40)
+    file, seed = trial.prompts(trial.size(2300, 800)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     points = tuple(POINTS) if not trial.short else tuple(trial.random.sample(list(POINTS), 3))
     each = trial.size(10, 1)

@@ -25,7 +25,7 @@ def attack(trial: Trial) -> None:
     kills, killed, took = trial.size(25, 4), 0, list[float]()
     while killed < kills:
         file = trial.prompts(trial.size(9000, 2000), samples=(1, 2))
-        seed = str(trial.random.getrandbits(40))
+        seed = str(trial.job_seed())
         for _ in range(min(trial.random.randint(1, MOST_KILLS), kills - killed)):
             killed += _killed_submit(trial, file, seed)
         took.append(_submit_to_the_end(trial, file, seed))

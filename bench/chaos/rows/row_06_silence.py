@@ -29,7 +29,7 @@ def attack(trial: Trial) -> None:
     with closing(SwallowingProxy(stack.redis.port)) as redis, closing(SwallowingProxy(stack.postgres.port)) as database:
         stack.environment["INKMILL_REDIS_URL"] = stack.redis.address(redis.port)
         stack.environment["INKMILL_DATABASE_URL"] = stack.postgres.url("chaos", database.port)
-        load = Load(trial, trial.size(6000, 1500))
+        load = Load(trial, trial.size(4600, 1200))
         for cut in (True, False):
             _redis_falls_silent(trial, load, redis, cut=cut)
             _database_falls_silent(trial, load, database, cut=cut)

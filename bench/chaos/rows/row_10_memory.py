@@ -7,15 +7,19 @@ import time
 
 from bench.chaos.load import Load
 from bench.chaos.memory import MemoryLimit, can_limit, memory_limit
+from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
 
 LIMIT_MB = 3500
 """Room for two workers of the demonstration model, and some."""
 ENGINE, SCORER = "before-generate-step", "before-score-group"
+OUT = "torch.OutOfMemoryError"
+LASTS_SECONDS, RETURN_SECONDS = 6.0, 30.0
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 2000))
+    load = Load(trial, trial.size(4600, 1600))
+    _lasting(trial, load)
     _torch(trial, load, trial.size(15, 3))
     if can_limit():
         with memory_limit(LIMIT_MB) as limit:
@@ -26,20 +30,61 @@ def attack(trial: Trial) -> None:
     load.judge()
 
 
+def _lasting(trial: Trial, load: Load) -> None:
+    """Somebody else holds the memory for a while: every step and every scored group of one worker says so."""
+    faults, worker = trial.stack.faults, trial.random.choice(trial.stack.workers)
+    child, children = worker.child, trial.stack.children()
+    assert child is not None
+    name = worker.worker_id(child)
+    for point in (ENGINE, SCORER):
+        faults.lay(point, "raise", OUT, only=child.pid, stays=True)
+    patience = time.monotonic() + RETURN_SECONDS
+    while _met(trial, child.pid) < {ENGINE, SCORER} and time.monotonic() < patience:
+        load.during(0.2)
+    load.during(LASTS_SECONDS)
+    for point in (ENGINE, SCORER):
+        faults.take_back(point)
+    met, changes = _met(trial, child.pid), _slots(worker)
+    trial.check("a worker had no memory to write with, nor to score", met == {ENGINE, SCORER}, f"{met}")
+    trial.check("it halved its slots", any(slots == had // 2 for had, slots in changes), f"{changes[:7]}")
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, lambda: _completed(trial, name))
+    trial.figure("its next text, s after there was memory", wait)
+    trial.check(f"it goes on within {RETURN_SECONDS:.0f} s of the memory", wait <= RETURN_SECONDS)
+    trial.check("no process ended over it", trial.stack.children() == children)
+    # It would have few slots for long, none of which could be halved any more.
+    worker.parent.terminate()
+    worker.parent.wait(RETURN_SECONDS)
+    load.keep()
+    trial.stack.until_ready(len(trial.stack.workers))
+
+
+def _completed(trial: Trial, name: str | None) -> int:
+    return sum(counted.completions for counted in trial.stack.faults.counted() if counted.worker == name)
+
+
+def _met(trial: Trial, pid: int) -> set[str]:
+    return {suffered.point for suffered in trial.stack.faults.suffered() if suffered.pid == pid}
+
+
+def _slots(worker: Worker) -> list[tuple[int, int]]:
+    """Every change of a worker's slots that its log tells: how many it had, and how many then."""
+    changes = re.findall(r"before=(\d+) slots=(\d+)", worker.log.read_text(errors="replace"))
+    return [(int(before), int(slots)) for before, slots in changes]
+
+
 def _torch(trial: Trial, load: Load, times: int) -> None:
     """A step of the engine, or a group of the scorer, says that memory is out."""
-    made = 0
+    made, before = 0, {worker.log: len(_slots(worker)) for worker in trial.stack.workers}
     for _ in range(times):
         load.keep()
         point = trial.random.choice((ENGINE, ENGINE, ENGINE, SCORER))
         skip = trial.random.randint(0, 40 if point == ENGINE else 2)
-        trial.stack.faults.lay(point, "raise", "torch.OutOfMemoryError", skip=skip)
+        trial.stack.faults.lay(point, "raise", OUT, skip=skip)
         made += trial.stack.faults.until_suffered(point, 20) is not None
     trial.figure("times that torch was out of memory", made)
     trial.check("torch was out of memory while texts were written", made >= 0.8 * times, f"{made} of {times}")
-    said = "".join(worker.log.read_text() for worker in trial.stack.workers)
-    changes = [(int(before), int(slots)) for before, slots in re.findall(r"before=(\d+) slots=(\d+)", said)]
-    halved = [slots for before, slots in changes if slots == before // 2]
+    changes = [change for worker in trial.stack.workers for change in _slots(worker)[before.get(worker.log, 0) :]]
+    halved = [slots for had, slots in changes if slots == had // 2]
     trial.check("the slots were halved", bool(halved), f"{changes}")
     trial.figure("times that the slots were halved", len(halved))
     trial.figure("fewest slots", min(halved, default=0))
@@ -66,8 +111,9 @@ def _kernel(trial: Trial, load: Load, limit: MemoryLimit, times: int) -> None:
 
 ROW = Row(
     number=10,
-    fault="out of memory: torch raising it at a random step, 15 times, and the kernel's OOM kill, 5 times",
-    promise="the slots halve and the work goes on; no innocent prompt dies",
+    fault="out of memory: torch raising it at every step of a worker and every group that it scores for 6 s, then at "
+    "a random one, 15 times; and the kernel's OOM kill, 5 times",
+    promise="the slots halve and the work goes on; no innocent prompt dies, no text stays without a score",
     attack=attack,
     databases=("sqlite",),
 )

@@ -16,6 +16,8 @@ DISK_MB, REDIS_MB = 400, 200  # an append-only file is written anew from 64 MB o
 FULL_SECONDS, NOTICE_SECONDS = 6.0, 60.0
 RETURN_SECONDS = 30.0
 SAYS = "waiting for the database"
+PROBE = "chaos-probe"
+"""A key of Redis that is nobody's."""
 
 
 def attack(trial: Trial) -> None:
@@ -26,7 +28,7 @@ def attack(trial: Trial) -> None:
         places = _small_disks(trial, disks)
         log = disks.enter_context(small_disk(trial.stack.folder / "logs", 20))
         append_only = _redis_disk(trial, disks)
-        load = Load(trial, trial.size(10_000, 1500))
+        load = Load(trial, trial.size(9000, 3000))
         for name, disk in places.items():
             _fill(trial, load, name, disk)
         _fill_redis(trial, load, append_only)
@@ -66,6 +68,8 @@ def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
     wait = load.seconds_until_progress(2 * RETURN_SECONDS, lambda: _supervise(trial, load))
     trial.figure(f"{name}: goes on after, s", wait)
     trial.check(f"{name}: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
+    after = trial.stack.children()
+    trial.check(f"{name}: the same processes resume", after == before, f"{before} {after}")
 
 
 def _redis_disk(trial: Trial, disks: ExitStack) -> SmallDisk:
@@ -82,13 +86,37 @@ def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
     load.more()
     before = trial.stack.children()
     disk.fill()
-    time.sleep(FULL_SECONDS if not trial.short else 4)
+    end = time.monotonic() + (FULL_SECONDS if not trial.short else 4)
+    refuses = _until_it_refuses(trial)
+    time.sleep(max(0.0, end - time.monotonic()))
+    trial.check("Redis: full, it refuses what is written", refuses and _refuses(trial))
     trial.check("Redis: full, no worker ends", trial.stack.children() == before)
     disk.free()
     load.keep()
     wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
     trial.figure("Redis: goes on after, s", wait)
     trial.check(f"Redis: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
+    trial.check("Redis: the same processes resume", trial.stack.children() == before)
+
+
+def _until_it_refuses(trial: Trial) -> bool:
+    """Redis sees that its disk is full when it writes, and refuses what comes after that."""
+    end = time.monotonic() + NOTICE_SECONDS
+    while time.monotonic() < end:
+        if _refuses(trial):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _refuses(trial: Trial) -> bool:
+    client = trial.stack.redis.client()
+    try:
+        client.set(PROBE, bytes(2**16))  # more than the last page of its file may have room for
+        client.delete(PROBE)
+    except redis.ResponseError:
+        return client.info("persistence")["aof_last_write_status"] == "err"  # type: ignore[index]
+    return False
 
 
 def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
@@ -105,6 +133,7 @@ def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     trial.stack.redis.start()
     load.during(2)
     found = f"after {wait:.1f} s; {before} {trial.stack.children()}"
+    trial.check("the log: its disk was full all the while", disk.full)
     trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and trial.stack.children() == before, found)
     disk.free()
 

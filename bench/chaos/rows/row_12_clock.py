@@ -26,7 +26,7 @@ def attack(trial: Trial) -> None:
         postgres.halt()
         postgres.environment |= clock.environment
         postgres.start()
-    load = Load(trial, trial.size(6000, 1500))
+    load = Load(trial, trial.size(4600, 1200))
     seen = []
     for before, offset in [(0, HOUR), (HOUR, 0), (0, -HOUR), (-HOUR, 0)]:
         load.during(trial.random.uniform(1, 4))

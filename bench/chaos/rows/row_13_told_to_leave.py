@@ -36,7 +36,7 @@ def attack(trial: Trial) -> None:
     stack, stops = trial.stack, trial.size(25, 2)
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
-    file, seed = trial.prompts(trial.size(5000, 4000)), trial.random.getrandbits(40)
+    file, seed = trial.prompts(trial.size(3900, 3100)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     job = trial.submit_beside(calm, file, seed)
     thrown_before = _thrown_away(trial)  # a stack that other rows used before

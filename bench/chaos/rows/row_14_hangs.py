@@ -21,7 +21,7 @@ LIMITS = {"sleep": STEP_SECONDS, "hold-the-gil": 2 * STEP_SECONDS}
 
 
 def attack(trial: Trial) -> None:
-    load = Load(trial, trial.size(6000, 1500), workers=WORKERS)
+    load = Load(trial, trial.size(4600, 1200), workers=WORKERS)
     noticed: dict[str, list[float]] = {action: [] for action in LIMITS}
     times = trial.size(4, 2)  # each thread, with and without the lock
     for number in range(times):

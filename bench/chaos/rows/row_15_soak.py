@@ -42,7 +42,7 @@ class Sizes:
 
 def attack(trial: Trial) -> None:
     minutes = float(os.environ.get("SOAK", "15")) if not trial.short else 0.5
-    load = Load(trial, trial.size(15_000, 1500))
+    load = Load(trial, trial.size(11_600, 1200))
     spared, sizes = trial.stack.workers[0], Sizes()
     children = {spared.child}
     end = time.monotonic() + 60 * minutes

@@ -16,6 +16,10 @@ WORKERS = 2
 OVER = ("completed", "cancelled")
 LABELS = ("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack", "sexual_explicit")
 USUAL_THRESHOLD = 0.7
+DONE, REFUSED = 0, 2
+"""What a command may end with here: done, or refused since the job is over already, or is not yet. Redis is back
+before the next command, so none has the right to miss it."""
+CANCELLED = ("prompts", "pending", "cancelled")
 
 
 class Steering:
@@ -25,6 +29,7 @@ class Steering:
         self._trial, self._watch, self._submit = trial, watch, submit
         self.jobs = [submit()]
         self.done: Counter[str] = Counter()
+        self.misled: list[str] = []  # commands that ended otherwise than they may
         self._steps: dict[str, Callable[[], None]] = {
             "cancel": lambda: self._command("cancel"),
             "retry": lambda: self._command("retry"),
@@ -40,13 +45,14 @@ class Steering:
         if over and not self._trial.cancelled(self.jobs[-1]):
             self.jobs.append(self._submit())
             over = False
-        name = "retry" if over else self._trial.random.choice(list(self._steps))
+        name = "retry" if over else self._trial.random.choice(list(self._steps)) if self.done else "cancel"
         self._steps[name]()
         self.done[name] += 1
 
     def _command(self, word: str) -> None:
-        # Status 2: refused, since the job is over already, or is not yet.
-        self._trial.stack.inkmill(word, str(self.jobs[-1]), code=None)
+        ended = self._trial.stack.command(word, str(self.jobs[-1]))
+        if ended.returncode not in (DONE, REFUSED) or "Traceback" in ended.stderr:
+            self.misled.append(f"{word} ended with {ended.returncode}: {ended.stderr[-200:]}")
 
     def _reflag(self) -> None:
         said = f"toxicity={self._trial.random.uniform(0.01, 0.99):.3f}"
@@ -71,11 +77,11 @@ def attack(trial: Trial) -> None:
     stack.have_workers(WORKERS)
     stack.until_ready(WORKERS)
     witness.install(stack.sql)
-    file, seed = trial.prompts(trial.size(8000, 2500)), trial.random.getrandbits(40)
+    file, seed = trial.prompts(trial.size(6200, 2000)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     with Watch(stack.sql) as watch:
         steering = Steering(trial, watch, lambda: trial.submit_beside(calm, file, seed))
-        while sum(steering.done.values()) < steps:
+        while _goes_on(trial, steering, steps):
             stack.have_workers(WORKERS)
             steering.step()
             time.sleep(trial.random.uniform(0, 1))
@@ -83,12 +89,23 @@ def attack(trial: Trial) -> None:
             _to_the_end(trial, job)
     for name, count in sorted(steering.done.items()):
         trial.figure(name, count)
-    forbidden = witness.forbidden(witness.changes(stack.sql))
+    trial.check("every cancel and retry was done, or refused", not steering.misled, "; ".join(steering.misled))
+    seen = witness.changes(stack.sql)
+    kinds = {kind for kind, _, _ in seen}
+    trial.check("the witness saw jobs, batches and prompts change", kinds == set(witness.ALLOWED), f"{kinds}")
+    trial.check("a cancel cancelled prompts", seen.get(CANCELLED, 0) > 0)
+    forbidden = witness.forbidden(seen)
     trial.check("no change of a status but those of the plan", not forbidden, "; ".join(forbidden))
     for job in steering.jobs:
         _check_flags(trial, job)
     trial.measure(watch)
     trial.judge(statuses=OVER)  # a job that was cancelled over its last scores stays so, with nothing to retry
+
+
+def _goes_on(trial: Trial, steering: Steering, steps: int) -> bool:
+    """Until there were so many steps; a few more where each cancel came when its job was over."""
+    made = sum(steering.done.values())
+    return made < steps or (made < 2 * steps and CANCELLED not in witness.changes(trial.stack.sql))
 
 
 def _to_the_end(trial: Trial, job: int) -> None:
@@ -119,7 +136,7 @@ def _check_flags(trial: Trial, job: int) -> None:
 
 ROW = Row(
     number=16,
-    fault="16 times at random on each database, with jobs of 8,000 prompts: cancel, retry, reflag, a worker killed, "
+    fault="16 times at random on each database, with jobs of 6,200 prompts: cancel, retry, reflag, a worker killed, "
     "Redis killed or flushed",
     promise="the states the plan allows, and no other; 0 lost, 0 double",
     attack=attack,

@@ -17,6 +17,7 @@ from db.session import Database, open_database
 from tests.unit.db.mill import Mill
 
 PROMPTS, LEASE = 5, 2.0
+SCORES, QUEUE = "one score for each output", "the review queue holds every flagged output, and no other"
 
 
 @dataclass
@@ -34,9 +35,16 @@ class Court:
         return {check.what for check in judge(self.sql, self.ledger.read(), wanted) if not check.holds}
 
 
-def finished_job(database: Database, folder: Path) -> Court:
+def finished_job(database: Database, folder: Path, **spec: Any) -> Court:
+    """A job whose outputs are all done and scored; the last batch's are flagged, where it is scored at all."""
     mill = Mill(database)
-    job = mill.submit([PromptRow(position=i, prompt="p", n=2, custom_id=f"c-{i}") for i in range(PROMPTS)])
+    rows = [PromptRow(position=i, prompt="p", n=2, custom_id=f"c-{i}") for i in range(PROMPTS)]
+    job = mill.submit(rows, **spec)
+    while mill.finish(mill.claim()):
+        toxic = all(batch.status != "pending" for batch in mill.batches(job))
+        mill.finish_texts(mill.claim_texts(), toxicity=0.9 if toxic else 0.1)
+        if toxic:
+            break
     mill.work_off()
     ledger = Ledger(folder / "ledger")
     ledger.acknowledge(job, {f"c-{i}": 2 for i in range(PROMPTS)})
@@ -69,14 +77,41 @@ def test_a_job_that_ended_as_it_should_passes_every_check(database: Database, tm
         ("UPDATE prompts SET status = 'cancelled' WHERE position = 0", "nothing is cancelled that nobody cancelled"),
         ("UPDATE jobs SET status = 'running'", "the jobs are completed, and no others are there"),
         ("UPDATE batches SET generated_tokens = generated_tokens + 1 WHERE id = 1", "the counters equal the rows"),
-        ("DELETE FROM scores WHERE output_id = 1", "one score for each output"),
+        ("DELETE FROM scores WHERE output_id = 1", SCORES),
+        ("UPDATE outputs SET safety = 'none' WHERE id = 1", SCORES),
+        ("DELETE FROM scores WHERE output_id = 1; UPDATE outputs SET safety = 'none' WHERE id = 1", SCORES),
+        ("DELETE FROM scores WHERE output_id = 1; UPDATE outputs SET safety = 'unscored' WHERE id = 1", SCORES),
+        ("DELETE FROM reviews", QUEUE),
+        ("UPDATE reviews SET state = 'approved'", QUEUE),
+        ("UPDATE reviews SET state = 'unflagged'", QUEUE),
+        ("UPDATE reviews SET flagged = FALSE", QUEUE),
+        ("UPDATE reviews SET job_id = job_id + 1", QUEUE),
+        ("UPDATE reviews SET output_id = 1 WHERE output_id = (SELECT max(output_id) FROM reviews)", QUEUE),
+        ("UPDATE reviews SET output_id = 999 WHERE output_id = (SELECT max(output_id) FROM reviews)", QUEUE),
+        ("UPDATE outputs SET flagged = NOT flagged WHERE id = 1", QUEUE),
+        ("UPDATE outputs SET flagged = FALSE", QUEUE),
         ("UPDATE outputs SET text = 'another' WHERE id = 1", "each text equals the undisturbed run's"),
         ("UPDATE batches SET lease_until = 1 WHERE id = 1", "no lease is older than twice its length"),
     ],
 )  # fmt: skip
 def test_damage_is_noticed(court: Court, damage: str, noticed: str) -> None:
-    court.sql.execute(damage)
+    court.sql.execute(*damage.split("; "))
     assert noticed in court.failed()
+
+
+def test_what_the_classifier_failed_at_passes_only_where_the_row_says_so(court: Court) -> None:
+    court.sql.execute("DELETE FROM scores WHERE output_id = 1", "UPDATE outputs SET safety = 'unscored' WHERE id = 1")
+    assert SCORES in court.failed(unscored=[court.job + 1])
+    assert SCORES not in court.failed(unscored=[court.job])
+
+
+def test_a_job_without_a_classifier_has_no_scores(sqlite_url: str, tmp_path: Path) -> None:
+    database = open_database(sqlite_url)
+    court = finished_job(database, tmp_path, safety="none")
+    assert court.failed() == set()
+    court.sql.execute("UPDATE jobs SET safety = 'demo'")
+    assert SCORES in court.failed()
+    database.close()
 
 
 def test_a_guilty_prompt_has_to_be_dead_for_its_reason(court: Court) -> None:
