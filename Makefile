@@ -2,11 +2,13 @@
 #
 #   PYTHON=python3.12       the interpreter the environment is made with (3.11 or newer)
 #   TORCH_INDEX=<address>   another package index for torch alone, such as PyTorch's own index of small CPU builds
+#   FUZZ=100                make test-long tries so many times the examples of make test (25)
 #   PYTEST_ARGS="-k name"   passed on to pytest
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+FUZZ ?= 25
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 DEMO_HOME ?= .demo
 
@@ -22,12 +24,13 @@ PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers chaos
+.PHONY: demo test test-long browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers chaos
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
+	@echo "make test-long  what make test looks at with fixed examples, with others and FUZZ times as many (25; minutes)"
 	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
 	@echo "make chaos  workers, servers and producers killed while jobs run, for 75 minutes (docs/reliability.md);"
 	@echo "            ROW=4 DATABASE=sqlite SEED=7: one row of it; without ROW it goes on where it stopped"
@@ -71,6 +74,10 @@ test: browser $(VENV)/.dev
 	$(BIN)/python -c 'from worker.engine.compiling import ensure_compiled as c; [c(t, 32) for t in ("bf16", "fp32", "int8")]' & \
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# What hypothesis tests look at, with other examples each time: --hypothesis-seed of its output draws them again.
+test-long: $(VENV)/.dev
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PYTEST_ARGS) -m hypothesis --timeout=0
 
 # Known holes in what constraints.txt names (asks the package index, and fails where that cannot say), and our own code.
 # Tools in an environment of their own: they need not fit to ours.

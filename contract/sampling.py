@@ -6,7 +6,8 @@ The one table of what may be said; the command line, every prompt-file form and 
 from __future__ import annotations
 
 import difflib
-import math
+import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +19,33 @@ from contract.spec import SEED_LIMIT
 
 Reader = Callable[[object], Any]
 
+LONGEST_SHOWN = 40
+"""Characters of a wrong value that its error quotes."""
+LONGEST_NUMBER = 1024
+TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
+"""A token id as JSON keys spell it: one spelling for each number, so that no two keys mean the same token."""
+
 
 class _Wrong(ValueError):
     """A value that does not fit; its text completes the sentence 'FIELD …'."""
 
 
+class _Short(reprlib.Repr):
+    """However long or deep a value is, quoting it costs little."""
+
+    def repr_int(self, number: int, level: int) -> str:
+        if number.bit_length() > LONGEST_NUMBER:  # Python itself spells out no number of over 4,300 digits
+            return f"a number of over {LONGEST_NUMBER} bits"
+        return super().repr_int(number, level)
+
+
+_short = _Short()
+_short.maxstring = _short.maxother = _short.maxlong = LONGEST_SHOWN
+
+
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "…"
+    text = _short.repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "…"
 
 
 def _whole(low: int, high: int) -> Reader:
@@ -43,7 +63,7 @@ def _whole(low: int, high: int) -> Reader:
 
 def _number(low: float, high: float, *, above: bool = False) -> Reader:
     def read(value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             raise _Wrong(f"must be a number, not {_shown(value)}")
         if value < low or value > high or (above and value == low):
             span = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
@@ -51,6 +71,15 @@ def _number(low: float, high: float, *, above: bool = False) -> Reader:
         return float(value)
 
     return read
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be stored: half a surrogate pair, as undecodable arguments of a command hold, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flag(value: object) -> bool:
@@ -64,6 +93,8 @@ def _texts(most: int) -> Reader:
         texts = (value,) if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
             raise _Wrong(f"must be a text or a list of texts, none of them empty, not {_shown(value)}")
+        if not all(_is_text(text) for text in texts):
+            raise _Wrong(f"holds half a character, which no text can hold: {_shown(value)}")
         if len(texts) > most:
             raise _Wrong(f"may hold at most {most} texts, not {len(texts)}")
         return tuple(texts)
@@ -75,12 +106,10 @@ def _bias(value: object) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, Mapping):
         raise _Wrong(f"must be an object of token ids and numbers, not {_shown(value)}")
     read_bias = _number(-100, 100)
-    try:
-        return tuple(sorted((int(token), read_bias(bias)) for token, bias in value.items()))
-    except (TypeError, ValueError) as wrong:
-        if isinstance(wrong, _Wrong):
-            raise
-        raise _Wrong(f"has a key that is no token id: {_shown(value)}") from None
+    for token in value:
+        if not isinstance(token, str) or not TOKEN_ID.fullmatch(token):
+            raise _Wrong(f'has a key that is no token id: {_shown(token)}; write it as digits, such as "50256"')
+    return tuple(sorted((int(token), read_bias(bias)) for token, bias in value.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,12 @@ import pytest
 from sqlalchemy import URL, make_url
 
 from db.session import Database, open_database
+from tests.examples import load_profile
 
 # Several test processes share the cores: threads of torch that spin while they wait would keep the others from them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+load_profile()
 
 TEMPLATE = "inkmill_template"
 HASTY = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.errors import SettingsError, UsageError
@@ -47,7 +48,17 @@ def test_other_engines_names_are_accepted(alias: str, name: str) -> None:
         ({"temperature": float("nan")}, "temperature: must be a number"),
         ({"do_sample": "yes"}, "do_sample: must be true or false"),
         ({"stop": [""]}, "stop: must be a text or a list of texts, none of them empty"),
-        ({"logit_bias": {"x": 1}}, "logit_bias: has a key that is no token id"),
+        ({"logit_bias": {"x": 1}}, "logit_bias: has a key that is no token id: 'x'"),
+        ({"logit_bias": {"0": 1, "00": 2}}, "logit_bias: has a key that is no token id: '00'"),
+        ({"logit_bias": {"-1": 1}}, "logit_bias: has a key that is no token id: '-1'"),
+        ({"logit_bias": {"1_0": 1}}, "logit_bias: has a key that is no token id: '1_0'"),
+        ({"logit_bias": {"٣": 1}}, "logit_bias: has a key that is no token id: '٣'"),
+        ({"logit_bias": {"7": 10**400}}, "logit_bias: must be from -100 to 100, not a number of over 1024 bits"),
+        ({"temperature": 10**400}, "temperature: must be from 0 to 100, not a number of over 1024 bits"),
+        ({"temperature": float("inf")}, "temperature: must be from 0 to 100, not inf"),
+        ({"n": 10**5000}, "n: must be from 1 to 1000, not a number of over 1024 bits"),
+        ({"n": [10**5000]}, "n: must be a whole number, not [a number of over 1024 bits]"),
+        ({"stop": ["\ud800"]}, "stop: holds half a character"),
         ({"logit_bias": {"5": 101}}, "logit_bias: must be from -100 to 100"),
         ({"max_tokens": 5, "length": 6}, "length: says max_new_tokens a second time"),
         ({"n": 2, "temperature": 0}, "n: is 2, but greedy decoding"),
@@ -61,21 +72,37 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(raw: dict[str, Any], 
     assert said in problem(raw)
 
 
+def test_a_wrong_value_may_be_as_deep_as_json_allows() -> None:
+    deep: list[Any] = []
+    for _ in range(1000):
+        deep = [deep]
+    assert "stop: must be a text or a list of texts" in problem({"stop": deep})
+
+
 def test_all_wrong_fields_are_said_at_once() -> None:
     said = problem({"top_p": 2, "top_k": -1, "nonsense_entirely": 1})
     assert all(name in said for name in ("top_p", "top_k", "nonsense_entirely"))
 
 
-@given(st.dictionaries(st.sampled_from([*CANONICAL, "other"]), st.recursive(
+anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-)))  # fmt: skip
+)
+biases = st.dictionaries(st.text("0123456789_- +٣", min_size=1, max_size=2), st.integers() | st.floats(-100, 100))
+
+
+@given(st.dictionaries(st.sampled_from([*CANONICAL, "other"]), anything | biases))
+@example({"logit_bias": {"0": 1, "00": 2}})
+@example({"logit_bias": {"1": 1, "+1": 2}})
+@example({"temperature": 10**400})
+@example({"stop": ["\udcff"]})
 def test_anything_at_all_is_read_or_refused_and_what_is_read_survives_storage(raw: dict[str, Any]) -> None:
     try:
         settings = merge(SamplingSettings(), read_settings(raw))
     except SettingsError:
         return
-    assert merge(SamplingSettings(), read_settings(settings.to_dict())) == settings
+    stored = orjson.loads(orjson.dumps(settings.to_dict()))
+    assert merge(SamplingSettings(), read_settings(stored)) == settings
 
 
 def test_seeds_depend_on_everything_they_should_and_stay_below_2_to_the_53() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -16,6 +16,7 @@ from db.reflag import reflag_job
 from db.review_claims import claim
 from db.reviews import decide, decide_many, decide_matching, undo, undo_many
 from db.session import open_database
+from tests.examples import examples
 from tests.unit.db.desk import PENDING, Desk
 
 
@@ -347,7 +348,7 @@ ACTIONS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(chain=ACTIONS)
 def test_whatever_is_decided_the_record_explains_how_it_stands(
     sqlite_url: str, chain: list[tuple[str, str, int]]

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as rounds
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import make_gpt2
 
 from contract.errors import ModelUnavailable
+from tests.examples import examples
 from worker.demo import GPT2_DIR
 from worker.engine import unusual
 from worker.engine.checkpoint import in_folder
@@ -189,7 +189,7 @@ def both(checkpoint: Path) -> tuple[ByteVocabulary, ByteVocabulary]:
     return vocabularies(checkpoint)
 
 
-@rounds(max_examples=50, deadline=None)
+@examples(50)
 @given(text=st.text(max_size=80))
 def test_any_text_has_the_same_tokens(both: tuple[ByteVocabulary, ByteVocabulary], text: str) -> None:
     assert tokens(both[0], text) == tokens(both[1], text)

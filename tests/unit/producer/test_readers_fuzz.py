@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +13,19 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.errors import BadLine, UsageError
 from contract.sampling import CANONICAL
 from contract.spec import PromptRow
 from producer.readers import open_input
+from tests.examples import examples
 
 from .conftest import PACK
 
-EXAMPLES = int(os.environ.get("FUZZ", "60"))
-"""Of each test; FUZZ=5000 is for a longer look."""
+EXAMPLES = 60
+"""Of each test."""
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -104,7 +104,7 @@ def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
     return rows
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(
     data=st.binary(max_size=300) | st.lists(SCRAPS, max_size=40).map(b"".join),
     form=st.sampled_from([None, "jsonl", "openai", "csv", "parquet", "txt"]),
@@ -114,20 +114,20 @@ def test_random_bytes_are_read_or_refused(folder: Path, data: bytes, form: str |
     survives(folder / "fuzz", PACK[packing](data), form)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(lines=st.lists(ROW | JSON, max_size=4), form=st.sampled_from([None, "jsonl", "openai"]))
 def test_random_json_is_read_or_refused(folder: Path, lines: list[Any], form: str | None) -> None:
     survives(folder / "fuzz.jsonl", "\n".join(map(json.dumps, lines)).encode(), form)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(bodies=st.lists(ROW, min_size=1, max_size=3), envelope=st.dictionaries(NAMES, JSON, max_size=2))
 def test_random_requests_are_read_or_refused(folder: Path, bodies: list[Any], envelope: dict[str, Any]) -> None:
     requests = [{"custom_id": "a", "url": "/v1/completions", "body": body} | envelope for body in bodies]
     survives(folder / "fuzz.jsonl", "\n".join(map(json.dumps, requests)).encode(), "openai")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(
     cut=st.integers(0, 10_000),
     at=st.integers(0, 10_000),
@@ -145,7 +145,7 @@ def test_damaged_compressed_and_parquet_files_are_read_or_refused(
     survives(folder / f"fuzz.parquet{packing}", bytes(data[: len(data) - cut % 50]), None)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(
     prompts=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=5)
 )
@@ -156,7 +156,7 @@ def test_every_prompt_comes_out_as_it_went_in(folder: Path, prompts: list[str]) 
     assert [row.prompt for row in survives(folder / "fuzz.csv", f"prompt\n{cells}\n".encode(), None)] == prompts
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(table=tables(), version=st.sampled_from(["1.0", "2.6"]), compression=st.sampled_from(["none", "zstd", "snappy"]))
 def test_parquet_of_every_kind_is_read_or_refused(
     folder: Path, table: pa.Table, version: str, compression: str
@@ -169,7 +169,7 @@ def test_parquet_of_every_kind_is_read_or_refused(
     survives(folder / "fuzz.parquet", sink.getvalue(), None)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(
     rows=st.lists(
         st.lists(st.sampled_from(['"', "a", "", '""', "a\nb", '"a"', 'a"b', "é", " ", "1"]), max_size=4), max_size=6
@@ -179,7 +179,7 @@ def test_csv_of_every_kind_is_read_or_refused(folder: Path, rows: list[list[str]
     survives(folder / "fuzz.csv", ("prompt,n,topic\n" + "\n".join(map(",".join, rows))).encode(), None)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(
     parts=st.lists(st.sampled_from([*PACK]).flatmap(lambda how: st.binary(max_size=40).map(PACK[how])), max_size=4),
     ending=st.sampled_from([".txt.gz", ".txt.zst", ""]),
@@ -188,7 +188,7 @@ def test_compressed_pieces_in_a_row_are_read_or_refused(folder: Path, parts: lis
     survives(folder / f"fuzz{ending}", b"".join(parts), None)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @example(flips=[(255, 24)])  # over these two Arrow aborts the process that looks at the columns
 @example(flips=[(255, 88)])
 @given(flips=st.lists(st.tuples(st.integers(1, 700), st.integers(0, 255)), min_size=1, max_size=4))

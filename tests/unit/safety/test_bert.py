@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from detoxify.detoxify import MODEL_URLS
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertTokenizer
 
+from tests.examples import examples
 from worker.cpu import has_bfloat16
 from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH
 from worker.safety.batches import Batch, Reader, Window
@@ -52,7 +53,7 @@ def demo_readers() -> tuple[Reader, Reader]:
 
 
 @given(texts=st.lists(st.text(max_size=200), max_size=4))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_text_has_transformers_tokens(demo_readers: tuple[Reader, Reader], texts: list[str]) -> None:
     readable = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     ours, theirs = demo_readers

@@ -8,11 +8,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.blocklist import Blocklist, fold, is_searchable, read_blocklist
 from contract.errors import UsageError
+from tests.examples import examples
 
 SPACELESS_SAMPLES = "猫犬ばカไลຂខမ"
 LETTERS = "aAbBßẞİıſKéeǅΣςσ"
@@ -51,13 +52,13 @@ def reference_find(words: list[str], text: str) -> list[str]:
     return [word for word in dict.fromkeys(words) if is_searchable(word) and occurs(fold(word))]
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(entries, texts)
 def test_the_automaton_finds_what_a_plain_search_at_every_place_finds(words: list[str], text: str) -> None:
     assert Blocklist(words).find(text) == reference_find(words, text)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(entries, texts, st.integers(0, 5))
 def test_an_entry_set_between_spaces_is_always_found(words: list[str], text: str, pick: int) -> None:
     searchable = [word for word in words if is_searchable(word)]
@@ -66,13 +67,13 @@ def test_an_entry_set_between_spaces_is_always_found(words: list[str], text: str
         assert word in Blocklist(words).find(f"{text} . {word} . {text}")
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(max_size=20), st.text(max_size=40))
 def test_no_text_and_no_entry_is_too_odd(word: str, text: str) -> None:
     assert Blocklist([word]).find(text) in ([], [word])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.text(alphabet=ALPHABET, max_size=20))
 def test_upper_case_lower_case_and_every_normal_form_fold_alike(text: str) -> None:
     for form in ("NFC", "NFD", "NFKC", "NFKD"):

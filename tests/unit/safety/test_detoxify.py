@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from tests.examples import examples
 from worker.cpu import has_bfloat16
 from worker.safety import detoxify
 from worker.safety.detoxify import Classifier, load_classifier
@@ -114,7 +115,7 @@ def test_a_hundred_thousand_characters_without_a_space_are_scored(classifier: Cl
     assert all(0 <= score <= 1 for score in scores[1].values())
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(texts=st.lists(st.text(max_size=60), max_size=6))
 def test_any_texts_keep_their_places(bert: Classifier, texts: list[str]) -> None:
     assert all(map(close, bert.score(texts), [bert.score([text])[0] for text in texts]))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as example_count
 from hypothesis import strategies as st
 
 from bench.chaos.messages import envelope
 from contract.queue import GENERATE, SCORE, app
+from tests.examples import examples
 from worker.broker import MAILBOX, QUESTIONS, let_in
 
 JSON = st.recursive(
@@ -55,7 +55,7 @@ def test_nothing_but_the_id_gets_through() -> None:
     assert "forged" not in json.dumps(anew)
 
 
-@example_count(max_examples=80, deadline=None)
+@examples(80)
 @given(body=JSON, headers=JSON, kind=JSON, task=st.sampled_from([GENERATE, SCORE]) | JSON)
 def test_a_message_is_made_anew_or_dropped(body: object, headers: object, kind: object, task: object) -> None:
     named = {**headers, "task": task} if isinstance(headers, dict) else headers
