@@ -73,3 +73,8 @@ def give_way(nice: int) -> None:
                 break
             except BlockingIOError:  # it is written to once in a tenth of a second, by all users together
                 time.sleep(0.1)
+
+
+def cores() -> int:
+    """The cores this process may use, where the system can tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -176,3 +176,8 @@ class Provenance:
     device: str  # "cpu", "cuda:NVIDIA H200", …
     isa: str  # instruction set the CPU kernels chose, "" on a GPU
     dtype: str
+    threads: int = 0  # that shared each step; 0 = not recorded, as in what earlier versions made, and so below
+    processor: str = ""  # name, family, model and stepping
+    onednn: str = ""  # version of the library that multiplies on a CPU
+    variables: str = ""  # environment variables that choose kernels, as NAME=VALUE, sorted
+    numerics: str = ""  # digest of what the engine computes for fixed requests: alike = the same texts

@@ -6,7 +6,7 @@ Every change of a claimed batch is fenced by its lease token, so that a worker t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,14 @@ class Ability:
     dtype: str
     device: str  # "cpu", "cuda:0"
     classifiers: tuple[str, ...] = ()
+    engine: str = ""
+    numerics: str = ""  # see worker.engine.numerics
+    threads: int = 0
+
+
+ALIKE = ("revision", "dtype", "engine", "numerics")
+"""What the first claim of a job settles, and whoever claims from it later must have alike: then its texts come out the
+same. Each is a field of `Ability`, and with "served_" before it a column of jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +56,14 @@ def _for_generation(ability: Ability) -> ColumnElement[bool]:
         Job.model == ability.model,
         Job.dtype.in_(("auto", ability.dtype)),
         Job.device.in_(("auto", ability.device, ability.device.partition(":")[0])),
-        or_(Job.served_revision.is_(None), Job.served_revision == ability.revision),
-        or_(Job.served_dtype.is_(None), Job.served_dtype == ability.dtype),
+        *_alike(ability),
     )
+
+
+def _alike(ability: Ability) -> Iterator[ColumnElement[bool]]:
+    for name in ALIKE:
+        served = Job.__table__.c[f"served_{name}"]
+        yield or_(served.is_(None), served == getattr(ability, name))
 
 
 def _for_scoring(ability: Ability) -> ColumnElement[bool]:
@@ -111,29 +124,26 @@ def _claim(
 
 
 def _pick(connection: Connection, wanted: ColumnElement[bool]) -> Any:
-    job = (Job.status, Job.served_revision, Job.served_dtype)
-    query = select(Batch.id, Batch.job_id, *job).join(Job, Job.id == Batch.job_id).where(wanted)
+    served = (Job.__table__.c[f"served_{name}"] for name in ALIKE)
+    query = select(Batch.id, Batch.job_id, Job.status, *served).join(Job, Job.id == Batch.job_id).where(wanted)
     first = query.order_by(Batch.deaths, Batch.id).limit(1)
     return connection.execute(first.with_for_update(of=Batch, skip_locked=True)).first()
 
 
 def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
-    """The first claim starts the job and settles which model revision and dtype serve all of it."""
-    if tuple(found[2:]) == (JobStatus.RUNNING, ability.revision, ability.dtype):
+    """The first claim starts the job and settles what serves all of it."""
+    served = {name: getattr(ability, name) for name in ALIKE}
+    if tuple(found[2:]) == (JobStatus.RUNNING, *served.values()):
         return True
     adopting = (
         update(Job)
-        .where(
-            Job.id == found.job_id,
-            or_(Job.served_revision.is_(None), Job.served_revision == ability.revision),
-            or_(Job.served_dtype.is_(None), Job.served_dtype == ability.dtype),
-            Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
-        )
+        .where(Job.id == found.job_id, *_alike(ability), Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
         .values(
             status=JobStatus.RUNNING.value,
             started_at=func.coalesce(Job.started_at, now()),
-            served_revision=ability.revision,
-            served_dtype=ability.dtype,
+            # Of workers with other numbers of threads that compute the same, the first one's is kept.
+            served_threads=func.coalesce(Job.served_threads, ability.threads),
+            **{f"served_{name}": value for name, value in served.items()},
         )
     )
     return connection.execute(adopting).rowcount == 1

@@ -12,6 +12,7 @@ from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety, SamplingSettings, merge
 from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
+from db.claims import ALIKE
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
@@ -45,6 +46,9 @@ class JobRow:
     dtype: str
     served_revision: str | None
     served_dtype: str | None
+    served_engine: str | None
+    served_numerics: str | None
+    served_threads: int | None
     error: str | None
     created_at: float
     started_at: float | None
@@ -197,9 +201,9 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
 
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    values = {"served_revision": None, "served_dtype": None, "device": "auto", "dtype": "auto"}
+    nothing = {f"served_{name}": None for name in (*ALIKE, "threads")}
     with database.write() as connection:
-        connection.execute(update(Job).where(Job.id == job_id).values(values))
+        connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 
 
 def requeue_job(database: Database, job_id: int) -> None:

@@ -83,6 +83,9 @@ class Job(Base):
     dtype: Mapped[str] = mapped_column(Text)
     served_revision: Mapped[str | None] = mapped_column(Text)
     served_dtype: Mapped[str | None] = mapped_column(Text)
+    served_engine: Mapped[str | None] = mapped_column(Text)
+    served_numerics: Mapped[str | None] = mapped_column(Text)
+    served_threads: Mapped[int | None] = mapped_column(Integer)  # for whoever starts a worker that carries it on
     # Who is writing the prompts, while the job is ingesting.
     producer: Mapped[str | None] = mapped_column(Text)
     producer_seen: Mapped[float | None] = mapped_column(Double)
@@ -166,8 +169,16 @@ class Provenance(Base):
     device: Mapped[str] = mapped_column(Text)
     isa: Mapped[str] = mapped_column(Text)
     dtype: Mapped[str] = mapped_column(Text)
+    threads: Mapped[int] = mapped_column(Integer, server_default="0")
+    processor: Mapped[str] = mapped_column(Text, server_default=sql("''"))
+    onednn: Mapped[str] = mapped_column(Text, server_default=sql("''"))
+    variables: Mapped[str] = mapped_column(Text, server_default=sql("''"))
+    numerics: Mapped[str] = mapped_column(Text, server_default=sql("''"))
 
-    __table_args__ = (UniqueConstraint("model", "revision", "engine", "torch", "device", "isa", "dtype"),)
+    __table_args__ = (
+        UniqueConstraint("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor",
+                         "onednn", "variables", "numerics", name="uq_provenances_all"),
+    )  # fmt: skip
 
 
 class Output(Base):
@@ -237,6 +248,9 @@ class Worker(Base):
     revision: Mapped[str | None] = mapped_column(Text)
     dtype: Mapped[str] = mapped_column(Text)
     device: Mapped[str] = mapped_column(Text)
+    engine: Mapped[str | None] = mapped_column(Text)
+    numerics: Mapped[str | None] = mapped_column(Text)
+    threads: Mapped[int | None] = mapped_column(Integer)
     classifiers: Mapped[list[str]] = mapped_column(Json)
     error: Mapped[str | None] = mapped_column(AnyText)
     started_at: Mapped[float] = mapped_column(Double)

@@ -85,6 +85,9 @@ class StoredOutput:
     device: str
     isa: str
     dtype: str
+    threads: int
+    processor: str
+    numerics: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +123,7 @@ def outputs_in_order(
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
            "mean_logprob", "logprobs", "safety", "flagged", "decision")  # fmt: skip
-_MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype")
+_MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
 _PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)

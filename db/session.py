@@ -135,6 +135,17 @@ class Database:
             yield connection
 
     @contextmanager
+    def migrate(self) -> Iterator[Connection]:
+        """A transaction that may put a table anew in its own place, which in SQLite foreign keys would be in the way
+        of; afterwards they are looked after again."""
+        with self._translated():
+            try:
+                with self.engine.execution_options(writes=True, migrates=True).begin() as connection:
+                    yield connection
+            finally:
+                self.engine.dispose()
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
@@ -255,8 +266,12 @@ def _enter_wal(connection: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("writes"):
-        begin_writing(connection.connection.driver_connection)
+    options = connection.get_execution_options()
+    driver: Any = connection.connection.driver_connection
+    if options.get("migrates"):
+        driver.execute("PRAGMA foreign_keys=OFF")  # inside a transaction it would do nothing
+    if options.get("writes"):
+        begin_writing(driver)
     else:
         connection.exec_driver_sql("BEGIN")
 
@@ -309,7 +324,7 @@ def _migrate(database: Database) -> None:
     # Alembic takes a while to import: only where there is work for it.
     from db.migrations.apply import upgrade
 
-    with database.write() as connection:
+    with database.migrate() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
             connection.execute(text("SELECT pg_advisory_xact_lock(4994651)"))
             # Whoever reads a table for long, an export to a pager say, would hold up this, and this everybody else.

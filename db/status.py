@@ -33,6 +33,9 @@ class JobSnapshot:
     dtype: str
     served_revision: str | None
     served_dtype: str | None
+    served_engine: str | None
+    served_numerics: str | None
+    served_threads: int | None
     error: str | None
     created_at: float
     started_at: float | None
@@ -92,7 +95,8 @@ class JobSnapshot:
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
 _JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "error", "created_at", "started_at", "finished_at")  # fmt: skip
+        "served_engine", "served_numerics", "served_threads", "error", "created_at", "started_at",
+        "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:

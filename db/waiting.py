@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from contract.policy import NO_SAFETY
+from db.claims import ALIKE
 from db.session import Database
 from db.status import JobSnapshot
 from db.workers import WorkerRow, list_workers
@@ -25,6 +26,7 @@ def worker_command(job: JobSnapshot) -> str:
     words = ["inkmill", "worker", "--model", job.model]
     for name, value in (("--device", job.device), ("--dtype", job.served_dtype or job.dtype)):
         words += [name, value] if value != "auto" else []
+    words += ["--threads", str(job.served_threads)] if job.served_threads else []
     words += ["--safety", job.safety] if job.safety != NO_SAFETY else []
     return shlex.join(words)
 
@@ -38,11 +40,9 @@ def _for_model(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:
     fitting = [worker for worker in with_model if _fits(job, worker)]
     if fitting:
         return None
-    served = (
-        f"revision {job.served_revision}, dtype {job.served_dtype}" if job.served_revision else "its device and dtype"
-    )
+    wanted = _began_with(job) if job.served_revision else "its device and dtype"
     return (
-        f"a worker with {served} of model {job.model} (the workers there differ); "
+        f"a worker with {wanted} of model {job.model} (the workers there differ{_in_what(job, with_model)}); "
         f"start one: {worker_command(job)}, or take any: inkmill retry {job.id} --any-worker"
     )
 
@@ -52,9 +52,25 @@ def _fits(job: JobSnapshot, worker: WorkerRow) -> bool:
         worker.state == "ready"
         and job.device in ("auto", worker.device, worker.device.partition(":")[0])
         and job.dtype in ("auto", worker.dtype)
-        and job.served_revision in (None, worker.revision)
-        and job.served_dtype in (None, worker.dtype)
+        and not _unlike(job, worker)
     )
+
+
+def _unlike(job: JobSnapshot, worker: WorkerRow) -> list[str]:
+    """In what a worker is not like the one that began a job."""
+    return [name for name in ALIKE if getattr(job, f"served_{name}") not in (None, getattr(worker, name))]
+
+
+def _began_with(job: JobSnapshot) -> str:
+    said = [f"revision {job.served_revision}", f"dtype {job.served_dtype}"]
+    said += [f"engine {job.served_engine}"] if job.served_engine else []
+    said += [f"{job.served_threads} threads"] if job.served_threads else []
+    return ", ".join(said + ([f"numerics {job.served_numerics}"] if job.served_numerics else []))
+
+
+def _in_what(job: JobSnapshot, workers: list[WorkerRow]) -> str:
+    names = [name for name in ALIKE if any(name in _unlike(job, worker) for worker in workers)]
+    return f" in {' and '.join(names)}" if names else ""
 
 
 def _for_classifier(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:

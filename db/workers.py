@@ -27,6 +27,9 @@ class WorkerRow:
     revision: str | None
     dtype: str
     device: str
+    engine: str | None
+    numerics: str | None
+    threads: int | None
     classifiers: list[str]
     error: str | None
     started_at: float

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from contract.spec import Provenance
@@ -17,8 +17,11 @@ from worker.engine.sequence import Completion, Fault
 RESULT = ("text", "finish_reason", "tokens")
 """What has to be the same."""
 
-CIRCUMSTANCES = ("revision", "engine", "torch", "device", "isa", "dtype")
+CIRCUMSTANCES = ("revision", "engine", "torch", "device", "isa", "dtype", "numerics")
 """What can be the reason where something is not."""
+
+BENEATH = ("threads", "processor", "onednn", "variables")
+"""What can be the reason for other numerics; where those are the same, it changed nothing."""
 
 AROUND = 20
 """Characters shown before and after the place where two texts part."""
@@ -28,7 +31,7 @@ AROUND = 20
 class Difference:
     """One thing that is not as it was."""
 
-    what: str  # of RESULT or CIRCUMSTANCES
+    what: str  # of RESULT, CIRCUMSTANCES or BENEATH
     stored: str | int
     here: str | int
     at: int | None = None  # of texts: how many characters at their beginning are the same
@@ -58,11 +61,18 @@ def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) 
     return Comparison(
         id=record.id,
         job_id=record.job_id,
-        differs=(*outcome, *_differences(CIRCUMSTANCES, record.made_by, here)),
+        differs=(*outcome, *_circumstances(record.made_by, here)),
         stored_logprob=record.mean_logprob,
         here_logprob=None if isinstance(result, Fault) else result.mean_logprob,
         fault=fault,
     )
+
+
+def _circumstances(stored: Provenance, here: Provenance) -> tuple[Difference, ...]:
+    if not stored.numerics:  # an earlier version made it, which recorded less
+        here = replace(here, numerics="", isa=here.isa.partition(" ")[0])
+    found = _differences(CIRCUMSTANCES, stored, here)
+    return found + (_differences(BENEATH, stored, here) if stored.numerics != here.numerics else ())
 
 
 def _differences(names: tuple[str, ...], stored: object, here: object) -> tuple[Difference, ...]:
@@ -103,7 +113,7 @@ def as_lines(comparison: Comparison) -> Iterator[str]:
     for difference in comparison.differs:
         yield from _lines(difference)
     if not comparison.same:
-        if not any(difference.what in CIRCUMSTANCES for difference in comparison.differs):
+        if not any(difference.what in (*CIRCUMSTANCES, *BENEATH) for difference in comparison.differs):
             yield f"  what made it is the same here: {', '.join(CIRCUMSTANCES)}"
         if comparison.stored_logprob is not None and comparison.here_logprob is not None:
             stored, here = comparison.stored_logprob, comparison.here_logprob
@@ -112,7 +122,7 @@ def as_lines(comparison: Comparison) -> Iterator[str]:
 
 def changed_since(comparisons: Iterable[Comparison]) -> Iterator[str]:
     """What made outputs and is another here, for people: a line for each change, with how many outputs it concerns."""
-    changes = (d for comparison in comparisons for d in comparison.differs if d.what in CIRCUMSTANCES)
+    changes = (d for comparison in comparisons for d in comparison.differs if d.what in (*CIRCUMSTANCES, *BENEATH))
     for change, count in Counter(changes).items():
         for line in _lines(change):
             yield f"{line} ({count:,} of them)"

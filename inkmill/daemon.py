@@ -117,6 +117,7 @@ class Daemon:
 
     def _start(self, worker: WantedWorker) -> subprocess.Popen[bytes]:
         words = ["worker", "--in-stack", "--model", worker.model, "--device", worker.device, "--dtype", worker.dtype]
+        words += ["--threads", str(worker.threads)] if worker.threads else []
         for name in worker.safety:
             words += ["--safety", name]
         return subprocess.Popen(

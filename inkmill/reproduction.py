@@ -33,6 +33,7 @@ class Setup:
     model: str
     devices: tuple[str, ...]
     dtypes: tuple[str, ...]
+    threads: int  # as many as shared the work then, however many cores are here; 0 = not recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,7 @@ def _setup(record: OutputRecord, device: str, dtype: str) -> Setup:
         model=made_by.model,
         devices=own_devices if device == AUTO else (device,),
         dtypes=(made_by.dtype, AUTO) if dtype == AUTO else (dtype,),
+        threads=made_by.threads,
     )
 
 
@@ -105,7 +107,7 @@ def _load(setup: Setup, slots: int) -> Loaded:
     refusals: list[ModelUnavailable] = []
     for dtype, device in product(setup.dtypes, setup.devices):
         try:
-            loaded = load_engine(setup.model, device, dtype, slots=slots)
+            loaded = load_engine(setup.model, device, dtype, slots=slots, threads=setup.threads or None)
         except ModelUnavailable as error:
             refusals.append(error)
             continue

@@ -90,7 +90,13 @@ class Run:
 
     def _wanted(self, job: JobRow) -> WantedWorker:
         safety = () if job.safety == NO_SAFETY else (job.safety,)
-        return WantedWorker(model=job.model, device=job.device, dtype=job.dtype, safety=safety or (NO_SAFETY,))
+        return WantedWorker(
+            model=job.model,
+            device=job.device,
+            dtype=job.served_dtype or job.dtype,
+            threads=job.served_threads or 0,
+            safety=safety or (NO_SAFETY,),
+        )
 
     def _follow(self, job: JobRow) -> JobSnapshot:
         with Progress() as progress:

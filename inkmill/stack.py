@@ -23,7 +23,7 @@ import orjson
 
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.processes import Process
+from contract.processes import Process, cores
 from contract.settings import Settings, private_folder
 from inkmill.redis_server import answers
 
@@ -38,12 +38,14 @@ class WantedWorker:
     model: str
     device: str = "auto"
     dtype: str = "auto"
+    threads: int = 0  # 0 = the cores that its daemon may use
     safety: tuple[str, ...] = ()
     failed: bool = False  # its model or classifier could not be loaded
 
     def covers(self, other: WantedWorker) -> bool:
         """Whether this worker does, or would do if it could be loaded, what the other one does."""
         same = (self.model, self.device, self.dtype) == (other.model, other.device, other.dtype)
+        same = same and (self.threads or cores()) == (other.threads or cores())
         return same and set(other.safety) - {NO_SAFETY} <= set(self.safety or BUILT_IN_CLASSIFIERS)
 
 

@@ -21,7 +21,8 @@ KNOWN_SETTINGS = 4096
 COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
     "mean_logprob", *(f"score_{label}" for label in LABELS), "flagged", "flag_reasons", "review", "metadata",
-    "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "logprobs", "redacted",
+    "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor",
+    "numerics", "logprobs", "redacted",
 )  # fmt: skip
 """The columns of every table, whatever the job asked for: `scores` has one for each label."""
 
@@ -74,6 +75,9 @@ class Lines:
             "engine": output.engine,
             "settings": self._settings_of(output.settings),
             "isa": output.isa,
+            "threads": output.threads,
+            "processor": output.processor,
+            "numerics": output.numerics,
         }
         if output.settings.logprobs:
             line["logprobs"] = None if redacted else output.logprobs

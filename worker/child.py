@@ -22,6 +22,7 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.processes import end_with_parent, give_way
 from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
+from db.claims import ALIKE
 from db.session import Database, open_database
 from db.workers import announce, beat
 from worker.children import Start, WorkerOptions
@@ -43,10 +44,13 @@ def told() -> Start:
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--safety", action="append", default=[])
     parser.add_argument("--again", action="store_true", help="the same was ready before, in a process that died")
     said = parser.parse_args()
-    options = WorkerOptions(model=said.model, device=said.device, dtype=said.dtype, safety=tuple(said.safety))
+    options = WorkerOptions(
+        model=said.model, device=said.device, dtype=said.dtype, threads=said.threads, safety=tuple(said.safety)
+    )
     return Start(worker=said.id, parent=said.parent, options=options, again=said.again)
 
 
@@ -100,7 +104,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     loading = threading.Event()
     threading.Thread(target=_show_life, args=(database, worker, loading), daemon=True).start()
     try:
-        loaded = load_engine(options.model, options.device, options.dtype)
+        loaded = load_engine(options.model, options.device, options.dtype, threads=options.threads or None)
         classifiers = Classifiers(offered, loaded.device)
         # A restart is for the texts: what scores them is loaded when it is needed.
         if options.safety and not start.again:
@@ -115,8 +119,8 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
         lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     )
     made_by = loaded.provenance
-    there = {"revision": made_by.revision, "dtype": made_by.dtype, "device": loaded.device}
-    _patiently(lambda: beat(database, worker, state="ready", **there))
+    there = {name: getattr(made_by, name) for name in (*ALIKE, "threads")}
+    _patiently(lambda: beat(database, worker, state="ready", device=loaded.device, **there))
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     runtime.watchdog.arm()

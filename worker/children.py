@@ -39,11 +39,12 @@ class WorkerOptions:
     model: str
     device: str = "auto"
     dtype: str = "auto"
+    threads: int = 0  # that share a step; 0 = the cores it may use
     safety: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """As the child's command line says it."""
-        plain = ["--model", self.model, "--device", self.device, "--dtype", self.dtype]
+        plain = ["--model", self.model, "--device", self.device, "--dtype", self.dtype, "--threads", str(self.threads)]
         return plain + [word for name in self.safety for word in ("--safety", name)]
 
 

@@ -15,7 +15,7 @@ import structlog
 from contract.errors import DatabaseUnreachable, QueueUnreachable
 from contract.queue import generate_queue, request_hint, score_queue, top_up
 from contract.settings import Settings
-from db.claims import Ability, waiting_generation, waiting_scoring
+from db.claims import ALIKE, Ability, waiting_generation, waiting_scoring
 from db.outputs import provenance_id
 from db.request_claims import waiting_requests
 from db.session import Database
@@ -62,9 +62,9 @@ class Runtime:
         return Ability(
             worker=self.worker,
             model=self._made_by.model,
-            revision=self._made_by.revision,
-            dtype=self._made_by.dtype,
             device=self.device,
+            threads=self._made_by.threads,
+            **{name: getattr(self._made_by, name) for name in ALIKE},
             classifiers=self.classifiers.offered,
         )
 

@@ -8,6 +8,8 @@ import typer
 
 from inkmill import options as o
 
+MOST_THREADS = 256
+
 
 def register(app: typer.Typer) -> None:
     app.command()(worker)
@@ -22,6 +24,10 @@ def worker(
         list[str] | None,
         typer.Option("--safety", help="A classifier to serve; repeatable. [default: every built-in one, at first use]"),
     ] = None,
+    threads: Annotated[
+        int,
+        typer.Option("--threads", min=0, max=MOST_THREADS, help="That share the work. [default: the cores it may use]"),
+    ] = 0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve a Redis on another host without a password.")
     ] = False,
@@ -48,6 +54,7 @@ def worker(
         model=model_name(model or where.model),
         device=device,
         dtype=dtype,
+        threads=threads,
         safety=tuple(safety_name(name) for name in safety or ()),
     )
     if find_spec("torch") is None:

@@ -21,7 +21,7 @@ GROUP_CHARACTERS = 16 << 20
 
 _TYPES = (
     dict.fromkeys(("id", "job", "position", "seed"), "int64")
-    | dict.fromkeys(("sample_index", "tokens"), "int32")
+    | dict.fromkeys(("sample_index", "tokens", "threads"), "int32")
     | dict.fromkeys(("mean_logprob", *(f"score_{label}" for label in LABELS)), "float64")
     | dict.fromkeys(("flagged", "redacted"), "bool")
 )

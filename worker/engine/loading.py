@@ -17,12 +17,14 @@ import torch
 
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
+from contract.processes import cores
 from contract.spec import Provenance
-from worker.cpu import cores, has_bfloat16, has_int8
+from worker.cpu import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
 from worker.engine import gpt2, plain
 from worker.engine.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.engine import SlotEngine
 from worker.engine.gpt2_cuda import CudaGPT2
+from worker.engine.numerics import numerics
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
 from worker.own_code import refuse_kernels
 
@@ -76,14 +78,20 @@ def load_engine(
         revision = beside.submit(checkpoint.revision)
         engine = _engine(checkpoint, place, kind, slots)
         engine.warm()
+        bits = numerics(engine)
     provenance = Provenance(
         model=_name(model, checkpoint),
         revision=revision.result(),
         engine=engine.name,
         torch=torch.__version__,
         device=f"cuda:{torch.cuda.get_device_name(place)}" if place.type == "cuda" else "cpu",
-        isa=torch.backends.cpu.get_cpu_capability() if place.type == "cpu" else "",
+        isa=instruction_set() if place.type == "cpu" else "",
         dtype=kind,
+        threads=torch.get_num_threads(),
+        processor=processor(),
+        onednn=onednn_version(),
+        variables=choosing_variables(),
+        numerics=bits,
     )
     return Loaded(engine, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import torch
 
+from worker.cpu import choosing_variables, instruction_set, processor
 from worker.engine.compiling import FOLDER
 from worker.engine.linear import MULTIPLES
-
-CHOOSING = ("ATEN_", "DNNL_", "KMP_", "MKL_", "OMP_", "ONEDNN_")
-"""Variables of these kinds may have another kernel chosen, and so does another build of torch."""
 
 
 def row_multiple_of(kind: tuple[object, ...], find: Callable[[], int | None]) -> int | None:
@@ -39,9 +37,8 @@ def row_multiple_of(kind: tuple[object, ...], find: Callable[[], int | None]) ->
 
 def _digest(kind: tuple[object, ...]) -> str:
     """The folder is named after the CPU and this engine already; a folder may be shared by machines of one kind."""
-    machine = (platform.node(), os.cpu_count(), torch.__version__, torch.backends.cpu.get_cpu_capability())
-    said = sorted(pair for pair in os.environ.items() if pair[0].startswith(CHOOSING))
-    return hashlib.blake2b(repr((kind, machine, said)).encode(), digest_size=8).hexdigest()
+    machine = (platform.node(), os.cpu_count(), torch.__version__, processor(), instruction_set(), choosing_variables())
+    return hashlib.blake2b(repr((kind, machine)).encode(), digest_size=8).hexdigest()
 
 
 def _keep(file: Path, text: str) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from contract.spec import Provenance, SamplingSettings
 from db.reproduction import OutputRecord
-from inkmill.comparison import CIRCUMSTANCES, Comparison, as_json, as_lines, changed_since, compare
+from inkmill.comparison import BENEATH, CIRCUMSTANCES, Comparison, as_json, as_lines, changed_since, compare
 from worker.engine.sequence import Completion, Fault
 
 MADE_BY = Provenance(
-    model="demo", revision="r1", engine="stub 1", torch="2.13.0", device="cpu", isa="AVX512", dtype="fp32"
-)
+    model="demo", revision="r1", engine="stub 1", torch="2.13.0", device="cpu", isa="AVX512 avx512_bf16", dtype="fp32",
+    threads=2, processor="A CPU", onednn="3.12.0", variables="", numerics="0123456789abcdef",
+)  # fmt: skip
 RECORD = OutputRecord(
     id=17, job_id=1, prompt="Once", settings=SamplingSettings(), seed=5, text=" upon a time, there was a mill",
     finish_reason="length", tokens=9, mean_logprob=-1.5, made_by=MADE_BY,
@@ -54,6 +55,19 @@ def test_whatever_made_it_is_named_where_it_is_another_and_does_not_decide(name:
     assert said == {"what": name, "stored": getattr(MADE_BY, name), "here": "other"}
 
 
+@pytest.mark.parametrize("name", BENEATH)
+def test_what_may_explain_other_numerics_is_told_with_them_and_only_then(name: str) -> None:
+    changed = replace(MADE_BY, **{name: 7 if name == "threads" else "other"})
+    assert compared(changed).differs == ()
+    found = compared(replace(changed, numerics="fedcba9876543210"))
+    assert [difference.what for difference in found.differs] == ["numerics", name]
+
+
+def test_what_an_earlier_version_did_not_record_is_no_difference() -> None:
+    before = replace(RECORD, made_by=replace(MADE_BY, isa="AVX512", threads=0, processor="", onednn="", numerics=""))
+    assert compare(before, AGAIN, MADE_BY).differs == ()
+
+
 def test_the_place_where_two_texts_part_is_counted_in_characters() -> None:
     for text, at in ((" upon a day", 8), ("", 0), (" upon", 5), (RECORD.text + "!", len(RECORD.text))):
         (difference,) = compared(text=text).differs
@@ -67,7 +81,7 @@ def test_people_see_both_texts_around_the_place_where_they_part() -> None:
         "  text           the same up to character 19",
         "                 stored  ' upon a time, there was a mill'",
         "                 here    ' upon a time, there\\nwas no mill'",
-        "  what made it is the same here: revision, engine, torch, device, isa, dtype",
+        "  what made it is the same here: revision, engine, torch, device, isa, dtype, numerics",
         "  mean_logprob   stored -1.5000, here -1.5000",
     ]
 
@@ -105,5 +119,5 @@ def test_what_changed_for_many_outputs_is_said_once_with_their_number() -> None:
     found = [compared(elsewhere), compared(elsewhere, tokens=8), compared()]
     assert list(changed_since(found)) == [
         "  torch          stored 2.13.0, here 2.14.0 (2 of them)",
-        "  isa            stored AVX512, here nothing (2 of them)",
+        "  isa            stored AVX512 avx512_bf16, here nothing (2 of them)",
     ]

@@ -21,7 +21,7 @@ from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
           "mean_logprob", "scores", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype",
-          "device", "torch", "engine", "settings", "isa"]  # fmt: skip
+          "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics"]  # fmt: skip
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\n",
     'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
@@ -37,7 +37,7 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
     report = export_job(mill.database, mixed, out / "o.jsonl")
     query = (
         "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
-        " v.engine, v.isa, s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " v.engine, v.isa, v.threads, v.processor, v.numerics, s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
         " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
         " ORDER BY p.position, o.sample_index"
     )
