@@ -158,10 +158,11 @@ def output_seed(job_seed: int, row_seed: int | None, row_key: str | int, sample_
         row_key: the row's custom_id (text) or its position (a number).
         sample_index: 0-based among the prompt's n outputs.
 
-    BLAKE2b (RFC 7693) over an unambiguous encoding; a number and a text of the same digits differ.
+    BLAKE2b (RFC 7693) over an unambiguous encoding; a number and a text of the same digits differ. Python's `ascii`,
+    not `repr`: what that escapes of a text changes with Unicode's tables, from one Python to the next.
     """
     parts = ("row", row_seed) if row_seed is not None else ("job", job_seed, type(row_key).__name__, row_key)
-    message = repr((*parts, sample_index)).encode("utf-8", "surrogatepass")
+    message = ascii((*parts, sample_index)).encode()
     return int.from_bytes(hashlib.blake2b(message, digest_size=8).digest(), "big") % SEED_LIMIT
 
 

@@ -42,6 +42,7 @@ class Worker:
     parent: subprocess.Popen[bytes]
     log: Path
     faults: Faults
+    words: tuple[str, ...] = ()  # of its command, beside model and classifier
     _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
     @property
@@ -139,16 +140,16 @@ class Stack:
         self.submits += 1
         return job
 
-    def start_worker(self) -> Worker:
+    def start_worker(self, *words: str) -> Worker:
         """Starts a worker and does not wait for it."""
         log = self.folder / "logs" / f"worker-{len(list((self.folder / 'logs').iterdir()))}.log"
         with log.open("wb") as output:
-            command = [*INKMILL, "worker", "--model", MODEL, "--safety", SAFETY]
+            command = [*INKMILL, "worker", "--model", MODEL, "--safety", SAFETY, *words]
             parent = subprocess.Popen(
                 command, env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True,
             )  # fmt: skip
-        worker = Worker(parent, log, self.faults)
+        worker = Worker(parent, log, self.faults, words)
         self.workers.append(worker)
         return worker
 

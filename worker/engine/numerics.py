@@ -57,6 +57,5 @@ def _requests() -> list[Request]:
 def _bits(result: Completion | Fault) -> bytes:
     if isinstance(result, Fault):  # a model may have fewer positions than a prompt has tokens
         return b"fault"
-    entries = [entry for token in result.logprobs or () for entry in (token, *token["top"])]
-    numbers = [entry["logprob"] for entry in entries]
+    numbers = [number for token in result.logprobs or () for number in (token["logprob"], *token["top"].values())]
     return struct.pack(f"<{len(numbers)}d", *numbers) + result.text.encode()

@@ -126,6 +126,12 @@ def test_seeds_never_change_from_one_version_to_the_next() -> None:
     assert output_seed(7, 42, "r-1", 0) == 1799450673870667
 
 
+def test_seeds_do_not_depend_on_what_this_python_knows_of_unicode() -> None:
+    newer_than_python_3_11 = "\U0001fae8-1"  # a character of Unicode 15, which Python 3.12 was the first to know
+    assert output_seed(8123, None, newer_than_python_3_11, 0) == 218495499760672
+    assert output_seed(8123, None, "für-1", 0) == 114567906537982
+
+
 def test_flags_follow_thresholds_and_the_blocklist() -> None:
     scores = {"toxicity": 0.7, "insult": 0.69, "threat": 0.2}
     assert flag_reasons(scores, {}) == ["toxicity"]

@@ -23,8 +23,9 @@ LEASE = 60.0
 COUNTERS = ("prompts", "outputs", "done", "dead", "cancelled", "generated", "scored", "unscored", "flagged",
             "prompt_tokens", "generated_tokens")  # fmt: skip
 ABILITY = Ability(
-    worker="worker-1", model="demo", revision="rev-1", dtype="fp32", device="cpu", classifiers=("demo", "original")
-)
+    worker="worker-1", model="demo", revision="rev-1", dtype="fp32", device="cpu", classifiers=("demo", "original"),
+    engine="stub 1", numerics="0f0f", threads=2,
+)  # fmt: skip
 MADE_BY = Provenance(
     model="demo", revision="rev-1", engine="stub 1", torch="2.13", device="cpu", isa="avx2", dtype="fp32"
 )

@@ -19,7 +19,7 @@ from db.claims import (
     waiting_scoring,
 )
 from db.jobs import cancel_job, fail_job, get_job, retry_job
-from db.models import Batch
+from db.models import Batch, Job
 from db.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
 from db.recovery import mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, text_of, worker
@@ -87,7 +87,9 @@ def test_a_worker_that_can_serve_a_job_claims_it(mill: Mill, asked: dict[str, st
     mill.claim(worker("w", **ability))
 
 
-@pytest.mark.parametrize("other", [{"revision": "rev-2"}, {"dtype": "bf16"}])
+@pytest.mark.parametrize(
+    "other", [{"revision": "rev-2"}, {"dtype": "bf16"}, {"engine": "stub 2"}, {"numerics": "f0f0"}]
+)
 def test_the_first_claim_settles_who_serves_the_job(mill: Mill, other: dict[str, str]) -> None:
     job = mill.submit(6)
     mill.claim()
@@ -98,6 +100,24 @@ def test_the_first_claim_settles_who_serves_the_job(mill: Mill, other: dict[str,
     mill.claim(worker("w2"))
     retry_job(mill.database, job, any_worker=True)
     mill.claim(worker("w3", **other))
+
+
+def test_a_worker_with_other_threads_that_computes_the_same_takes_part(mill: Mill) -> None:
+    job = mill.submit(6)
+    mill.claim()
+    mill.claim(worker("w2", threads=1))
+    assert get_job(mill.database, job).served_threads == 2
+
+
+def test_a_job_that_an_earlier_version_began_is_claimed_by_any_with_its_revision_and_dtype(mill: Mill) -> None:
+    job = mill.submit(6)
+    mill.claim()
+    unknown = {"served_engine": None, "served_numerics": None, "served_threads": None}
+    with mill.database.write() as connection:
+        connection.execute(update(Job).where(Job.id == job).values(unknown))
+    mill.claim(worker("w2", numerics="f0f0"))
+    assert get_job(mill.database, job).served_numerics == "f0f0"
+    assert claim_generation(mill.database, worker("w3"), LEASE) is None
 
 
 @pytest.mark.parametrize("end", [cancel_job, lambda db, job: fail_job(db, job, "no model")])

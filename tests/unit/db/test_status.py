@@ -17,6 +17,7 @@ from db.outputs import Verdict, record_fault, waiting_texts
 from db.reviews import decide
 from db.session import now
 from db.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
+from db.waiting import waiting_for
 from db.workers import announce, beat, get_worker, list_workers
 from tests.unit.db.mill import Mill
 
@@ -189,6 +190,19 @@ def test_workers_that_are_long_gone_are_forgotten(mill: Mill) -> None:
         mill.database, "new", host="h", pid=1, state="starting", model="m", dtype="d", device="cpu", classifiers=[],
     )  # fmt: skip
     assert [row.id for row in list_workers(mill.database)] == ["new"]
+
+
+def test_a_job_that_waits_for_one_like_the_worker_that_began_it_says_in_what_those_there_differ(mill: Mill) -> None:
+    job = mill.submit(4)
+    mill.finish(mill.claim())
+    announce(mill.database, "w2", host="h", pid=1, state="ready", model="demo", revision="rev-1", dtype="fp32",
+             device="cpu", engine="stub 1", numerics="f0f0", threads=1, classifiers=["demo"])  # fmt: skip
+    said = waiting_for(mill.database, snapshot(mill.database, job))
+    assert said is not None
+    assert "engine stub 1, 2 threads, numerics 0f0f" in said
+    assert "the workers there differ in numerics" in said
+    assert "inkmill worker --model demo --dtype fp32 --threads 2 --safety demo" in said
+    assert said.endswith(f"inkmill retry {job} --any-worker")
 
 
 def test_a_status_is_one_of_the_contracts(mill: Mill) -> None:

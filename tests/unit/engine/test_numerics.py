@@ -1,0 +1,51 @@
+"""The digest of an engine's bits: the same wherever texts are the same, another where a last bit differs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from worker.engine.checkpoint import find_checkpoint
+from worker.engine.engine import SlotEngine
+from worker.engine.gpt2 import GPT2
+from worker.engine.loading import load_engine
+from worker.engine.numerics import numerics
+from worker.engine.plain import read_config, read_tokenizer, read_weights
+from worker.engine.sequence import Request
+from worker.engine.vocabulary import ByteVocabulary
+
+from .tiny_models import run_all, settings
+
+
+def engine(slots: int = 4, nudge: str = "") -> SlotEngine:
+    """The demonstration model; with the last bit of one number of the tensor `nudge` changed."""
+    checkpoint = find_checkpoint("demo")
+    config = read_config(checkpoint.folder)
+    weights = read_weights(checkpoint, config)
+    assert weights is not None
+    if nudge:
+        weights[nudge] = weights[nudge].clone()
+        weights[nudge].view(torch.int16 if weights[nudge].element_size() == 2 else torch.int32)[..., 0] ^= 1
+    return SlotEngine(GPT2(config, weights, "fp32"), ByteVocabulary(read_tokenizer(checkpoint.folder), config), slots)
+
+
+def test_it_depends_neither_on_slots_nor_on_what_was_written_before_and_leaves_nothing_behind() -> None:
+    first = engine()
+    digest = numerics(first)
+    assert first.pending == 0
+    run_all(first, [Request(0, "Once upon", settings(max_new_tokens=5), 5)])
+    assert numerics(first) == numerics(engine(slots=1)) == digest
+
+
+@pytest.mark.parametrize("name", ["transformer.h.0.attn.c_attn.weight", "transformer.ln_f.bias"])
+def test_a_last_bit_of_some_numbers_of_one_layer_makes_it_another(name: str) -> None:
+    assert numerics(engine(nudge=name)) != numerics(engine())
+
+
+def test_what_an_engine_writes_names_it() -> None:
+    loaded = load_engine("demo", "cpu", "fp32", slots=2, threads=1)
+    made_by = loaded.provenance
+    assert made_by.numerics == numerics(loaded.engine)
+    assert made_by.threads == 1
+    assert made_by.onednn.count(".") == 2
+    assert made_by.isa.split()[0] == torch.backends.cpu.get_cpu_capability()
