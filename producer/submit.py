@@ -20,6 +20,7 @@ from db.ingest import Ingest
 from db.session import Database
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
+from producer.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +93,10 @@ def submit(
         UsageError: the file or the order cannot be used; nothing was submitted.
     """
     spec = _spec(order, file)
+    bad = _bad_lines(database, file, order)
     ingest = Ingest(database, spec, again=order.again)
     try:
-        with _bad_lines(file, order) as bad:
+        with bad:
             ingest.write(_good_rows(file, order, bad, progress))
         if bad.total and (not order.skip_bad or not ingest.prompts):
             raise bad.error()
@@ -149,8 +151,14 @@ def _spec(order: Order, file: PromptFile) -> JobSpec:
     )
 
 
-def _bad_lines(file: PromptFile, order: Order) -> BadLines:
-    return BadLines(file.name, file.bad_path, file.bad_header) if order.skip_bad else BadLines(file.name)
+def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
+    if not order.skip_bad:
+        return BadLines(file.name)
+    target = Target(
+        database, file.bad_path, None,
+        "--skip-bad writes bad lines there: move it away, or submit what it holds and then remove it",
+    )  # fmt: skip
+    return BadLines(file.name, target, file.bad_header)
 
 
 def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
