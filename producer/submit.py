@@ -90,20 +90,17 @@ def submit(
     Raises:
         BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
         DuplicateJob: these bytes with these settings are a job already.
-        UsageError: the file or the order cannot be used; nothing was submitted.
+        UsageError: the file or the order cannot be used, or the file was changed meanwhile; nothing was submitted.
     """
     spec = _spec(order, file)
     bad = _bad_lines(database, file, order)
     ingest = Ingest(database, spec, again=order.again)
     try:
         with bad:
-            ingest.write(_good_rows(file, order, bad, progress))
+            _write(ingest, file, order, bad, progress)
+            file.check_unchanged()
         if bad.total and (not order.skip_bad or not ingest.prompts):
             raise bad.error()
-    except EmptyInput:
-        if not order.allow_empty:
-            ingest.abandon()
-            raise
     except BaseException:
         ingest.abandon()
         raise
@@ -159,6 +156,14 @@ def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
         "--skip-bad writes bad lines there: move it away, or submit what it holds and then remove it",
     )  # fmt: skip
     return BadLines(file.name, target, file.bad_header)
+
+
+def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> None:
+    try:
+        ingest.write(_good_rows(file, order, bad, progress))
+    except EmptyInput:
+        if not order.allow_empty:
+            raise
 
 
 def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
