@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError, QueueUnreachable, UsageError
@@ -17,13 +19,15 @@ from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
 from inkmill.summary import print_summary, say_submitted
-from producer.export import STDOUT, errors_path, export_job, find_targets, read_form, read_only
+from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import PromptFile, open_input
 from producer.submit import Order, announce, fingerprint, submit
 from producer.target import NEW_JOB
 
 ROUND_SECONDS = 0.5
+AWAY_SECONDS = 120.0
+"""How long the export at a run's end is tried again while the database is away."""
 
 
 class Run:
@@ -53,7 +57,8 @@ class Run:
                 markup=False,
             )
             return ExitCode.INTERRUPTED
-        return self._finish(done, out, form, chosen, json, force)
+        export = partial(export_job, self._database, job.id, out, form=form, only=chosen, allow_empty=True, force=force)
+        return self._finish(done, export, json)
 
     def _job(self, file: str, out: Path, force: bool) -> JobRow:
         """The job that this file and these settings are: a new one, or the one that was submitted before."""
@@ -141,22 +146,37 @@ class Run:
         found = next(failed, None)
         return found.error or "" if found else f"its worker could not start; see {self._where.home / 'logs'}"
 
-    def _finish(
-        self, job: JobSnapshot, out: Path, form: str | None, only: tuple[str, ...], json: bool, force: bool
-    ) -> int:
+    def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:
             if json:
                 print_json(status_json(job, None))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
             return ExitCode.UNREACHABLE
-        report = export_job(self._database, job.id, out, form=form, only=only, allow_empty=True, force=force)
+        report = _patiently(job.id, export)
         if json:
             print_json(status_json(job, None))
         print_summary(self._database, job, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
+
+
+def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
+    """The export at the end of a run, done again where the database went away for less than `AWAY_SECONDS`."""
+    since: float | None = None
+    with Progress() as progress:
+        while True:
+            try:
+                return export()
+            except DatabaseUnreachable as error:
+                since = since or time.monotonic()
+                if time.monotonic() - since >= AWAY_SECONDS:
+                    raise DatabaseUnreachable(
+                        f"{error}; nothing was lost: once it does, the same command exports job {job_id}"
+                    ) from error
+                progress.say(f"job {job_id}: {error}; waiting for it, to export then")
+            time.sleep(ROUND_SECONDS)
 
 
 def _check_names(file: str, out: Path) -> None:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from contract.errors import UsageError
+from contract.errors import DatabaseUnreachable, Unreachable, UsageError
 from contract.policy import NO_SAFETY
 from contract.sampling import nearest
 from contract.spec import JobStatus
@@ -176,7 +176,7 @@ class _Plan:
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with (
-            self.target.file() if self.target else standard_output() as file,
+            self.target.file() if self.target else _to_standard_output() as file,
             compressed(file, self.compression) as inner,
         ):
             yield inner
@@ -206,6 +206,15 @@ class _Plan:
             f"job {now.id} has {now.generated:,} outputs ({now.scored:,} scored, {now.flagged:,} flagged), and none "
             f"of them is {' or '.join(self.only)}; say --only all, or --allow-empty for an empty file"
         )
+
+
+@contextmanager
+def _to_standard_output() -> Iterator[BinaryIO]:
+    try:
+        with standard_output() as file:
+            yield file
+    except DatabaseUnreachable as error:  # and no more than that: rows that went out cannot be written a second time
+        raise Unreachable(f"{error}; what went to standard output is not whole: export again") from error
 
 
 def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
