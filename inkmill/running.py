@@ -23,7 +23,7 @@ from producer.export import STDOUT, ExportReport, errors_path, export_job, find_
 from producer.new_file import check_target
 from producer.readers import PromptFile, open_input
 from producer.submit import Order, announce, fingerprint, submit
-from producer.target import NEW_JOB
+from producer.target import NEW_JOB, place_of
 
 ROUND_SECONDS = 0.5
 AWAY_SECONDS = 120.0
@@ -79,7 +79,7 @@ class Run:
         return get_job(self._database, done.job_id)
 
     def _check_bad_lines(self, prompts: PromptFile, out: Path) -> None:
-        if self._order.skip_bad and prompts.bad_path.absolute() in (out.absolute(), errors_path(out).absolute()):
+        if self._order.skip_bad and place_of(prompts.bad_path) in map(place_of, (out, errors_path(out))):
             raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
     def _taken_up(self, job: JobRow) -> JobRow:

@@ -173,4 +173,5 @@ def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable
             continue
         if not row.position % 4096:
             progress(row.position)
+            file.check_untouched()  # a file that grows as fast as it is read would have no end
         yield row

@@ -48,8 +48,7 @@ class Target:
         """
         self.path = path
         self._database, self._job_id, self._advice, self._may_replace = database, job_id, advice, may_replace
-        # A link in the folder's path is followed, one in the place of the file is not: that would be replaced.
-        self._place = os.fsencode(os.path.realpath(path.parent)) + b"/" + os.fsencode(path.name)
+        self._place = place_of(path)
         self._seen = self._checked()
 
     @contextmanager
@@ -92,6 +91,11 @@ class Target:
         if self._job_id is None or self._may_replace is MayReplace.OURS:
             return "not as Inkmill wrote it"
         return "not as it was written of this job"
+
+
+def place_of(path: Path) -> bytes:
+    """The one absolute path of whatever `path` leads to. A link at its end is not followed: a file takes its place."""
+    return os.fsencode(os.path.realpath(path.parent)) + b"/" + os.fsencode(path.name)
 
 
 def _look(path: Path) -> tuple[int, ...] | None:

@@ -111,4 +111,3 @@ def test_a_summary_does_without_texts_where_the_database_is_away_again(
     print_summary(away, done, ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl"))
     said = capsys.readouterr().err
     assert "export    o (1 rows)" in said and "a few of them" not in said
-

@@ -105,3 +105,18 @@ def test_a_file_that_is_replaced_while_it_is_submitted_is_the_old_one_throughout
         submit(database, file, ORDER, meddle)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM prompts WHERE prompt LIKE 'old%%'").scalar() == 20_000
+
+
+def test_a_file_that_grows_as_it_is_read_is_given_up_early(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("a\n" * 5000)
+    reached = []
+
+    def append(rows: int) -> None:
+        reached.append(rows)
+        with path.open("a") as file:
+            file.write("a\n" * 1_000_000)
+
+    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was read"):
+        submit(database, file, ORDER, append)
+    assert reached == [0] and counts(database) == [0, 0, 0]
