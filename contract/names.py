@@ -10,6 +10,22 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.sampling import nearest
 
 
+def check_utf8(name: str) -> None:
+    """Refuses a name of the system's that is no text: databases and JSON take none.
+
+    Raises:
+        UsageError: with its odd bytes spelled out.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise UsageError(
+            f"{shown}: is not UTF-8, and could be neither stored nor shown; rename it, or give a prompt file as '-', "
+            "standard input"
+        ) from None
+
+
 def model_name(said: str) -> str:
     """The name under which a model is stored and served: an absolute path where a path was said, else as it is.
 
@@ -34,7 +50,7 @@ def safety_name(said: str) -> str:
     """
     if said in (*BUILT_IN_CLASSIFIERS, NO_SAFETY):
         return said
-    path = local_path(said) or (Path(said).absolute() if Path(said).exists() else None)
+    path = local_path(said) or (_stored(Path(said).absolute()) if Path(said).exists() else None)
     if path is None:
         near = nearest(said, (*BUILT_IN_CLASSIFIERS, NO_SAFETY))
         names = ", ".join((*BUILT_IN_CLASSIFIERS, NO_SAFETY))
@@ -51,4 +67,9 @@ def local_path(said: str) -> Path | None:
     """The path that a name stands for: one that begins like a path, or holds a separator and is there."""
     path = Path(said).expanduser()
     marked = said.startswith((".", "~", os.sep))
-    return path.absolute().resolve() if marked or (os.sep in said and path.exists()) else None
+    return _stored(path.absolute().resolve()) if marked or (os.sep in said and path.exists()) else None
+
+
+def _stored(path: Path) -> Path:
+    check_utf8(str(path))
+    return path

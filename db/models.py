@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Text,
     UniqueConstraint,
@@ -233,6 +234,20 @@ class Score(Base):
     created_at: Mapped[float] = mapped_column(Double)
 
     __table_args__ = (UniqueConstraint("output_id", "revision", "classifier"),)
+
+
+class WrittenFile(Base):
+    """A file that was written of a job, or of a prompt file's bad lines. What has other bytes by now is not ours."""
+
+    __tablename__ = "written_files"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    path: Mapped[bytes] = mapped_column(LargeBinary)  # absolute
+    digest: Mapped[str] = mapped_column(Text)  # SHA-256 of its bytes
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))  # None = skipped lines, older than their job
+    created_at: Mapped[float] = mapped_column(Double)
+
+    __table_args__ = (Index(None, "digest"),)
 
 
 class Worker(Base):

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from contract.errors import ExitCode, InkmillError
+from contract.names import check_utf8
 from inkmill import __version__
 from inkmill.commands import (
     deciding,
@@ -61,8 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        status: Any = app(args=arguments, standalone_mode=False, prog_name="inkmill")
+        for word in words:
+            check_utf8(word)
+        status: Any = app(args=words, standalone_mode=False, prog_name="inkmill")
         return status if isinstance(status, int) else ExitCode.DONE
     except InkmillError as error:
         print(f"inkmill: {error}", file=sys.stderr)

@@ -62,6 +62,9 @@ SkipBad = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Make a new job even where the same was submitted before.")]
 AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Take an empty input, write an empty export.")]
 Out = Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the file that -o names even if it is no earlier one of this job.")
+]
 Form = Annotated[
     str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by the file's ending]")
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError, QueueUnreachable, UsageError
@@ -17,12 +19,15 @@ from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
 from inkmill.summary import print_summary, say_submitted
-from producer.export import STDOUT, export_job, read_form, read_only
+from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
-from producer.readers import open_input
+from producer.readers import PromptFile, open_input
 from producer.submit import Order, announce, fingerprint, submit
+from producer.target import NEW_JOB, place_of
 
 ROUND_SECONDS = 0.5
+AWAY_SECONDS = 120.0
+"""How long the export at a run's end is tried again while the database is away."""
 
 
 class Run:
@@ -32,17 +37,15 @@ class Run:
         self._where, self._database, self._order = where, database, order
         self._stack = Stack(where)
 
-    def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool) -> int:
+    def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool, force: bool = False) -> int:
         """Returns the exit status."""
         chosen = read_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
         # All this now, not after a night's work.
         if out != STDOUT:
-            check_target(out)
-            if file != "-" and out.exists() and Path(file).exists() and out.samefile(file):
-                raise UsageError(f"-o {out}: is the prompt file itself; name another file")
+            _check_names(file, out)
         read_form(form, None if out == STDOUT else out)
-        job = self._job(file)
+        job = self._job(file, out, force)
         if job.status not in (JobStatus.COMPLETED,):
             self._start(job)
         try:
@@ -54,12 +57,16 @@ class Run:
                 markup=False,
             )
             return ExitCode.INTERRUPTED
-        return self._finish(done, out, form, chosen, json)
+        export = partial(export_job, self._database, job.id, out, form=form, only=chosen, allow_empty=True, force=force)
+        return self._finish(done, export, json)
 
-    def _job(self, file: str) -> JobRow:
+    def _job(self, file: str, out: Path, force: bool) -> JobRow:
         """The job that this file and these settings are: a new one, or the one that was submitted before."""
         with open_input(file) as prompts:
             known = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
+            if out != STDOUT:
+                find_targets(self._database, out, known.id if known else NEW_JOB, force=force)
+                self._check_bad_lines(prompts, out)
             if known is not None:
                 return self._taken_up(known)
             for note in prompts.notes:
@@ -70,6 +77,10 @@ class Run:
                 return self._taken_up(get_job(self._database, same.job_id))
         say_submitted(prompts, done)
         return get_job(self._database, done.job_id)
+
+    def _check_bad_lines(self, prompts: PromptFile, out: Path) -> None:
+        if self._order.skip_bad and place_of(prompts.bad_path) in map(place_of, (out, errors_path(out))):
+            raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
     def _taken_up(self, job: JobRow) -> JobRow:
         messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
@@ -141,17 +152,44 @@ class Run:
         found = next(failed, None)
         return found.error or "" if found else f"its worker could not start; see {self._where.home / 'logs'}"
 
-    def _finish(self, job: JobSnapshot, out: Path, form: str | None, only: tuple[str, ...], json: bool) -> int:
+    def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:
             if json:
                 print_json(status_json(job, None))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
             return ExitCode.UNREACHABLE
-        report = export_job(self._database, job.id, out, form=form, only=only, allow_empty=True)
+        report = _patiently(job.id, export)
         if json:
             print_json(status_json(job, None))
         print_summary(self._database, job, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
+
+
+def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
+    """The export at the end of a run, done again where the database went away for less than `AWAY_SECONDS`."""
+    since: float | None = None
+    with Progress() as progress:
+        while True:
+            try:
+                return export()
+            except DatabaseUnreachable as error:
+                since = since or time.monotonic()
+                if time.monotonic() - since >= AWAY_SECONDS:
+                    raise DatabaseUnreachable(
+                        f"{error}; nothing was lost: once it does, the same command exports job {job_id}"
+                    ) from error
+                progress.say(f"job {job_id}: {error}; waiting for it, to export then")
+            time.sleep(ROUND_SECONDS)
+
+
+def _check_names(file: str, out: Path) -> None:
+    """Whatever `--force` says, no export takes the place of the prompts that it is made of."""
+    prompts = Path("/dev/stdin" if file == "-" else file)
+    for place in (out, errors_path(out)):
+        check_target(place)
+        if place.exists() and prompts.exists() and place.samefile(prompts):
+            what = "is" if place == out else f"{place}, where dead prompts go, is"
+            raise UsageError(f"-o {out}: {what} the prompt file itself; name another file")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from itertools import islice
 
 from rich.markup import escape
 
+from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
 from db.jobs import get_job
-from db.reading import outputs_in_order
+from db.reading import StoredOutput, outputs_in_order
 from db.session import Database
 from db.status import JobSnapshot
 from inkmill.display import duration, messages, typed
@@ -51,16 +53,24 @@ def print_summary(database: Database, job: JobSnapshot, report: ExportReport) ->
 
 
 def _print_texts(database: Database, job: JobSnapshot) -> None:
-    settings = get_job(database, job.id).settings
+    try:
+        shown = _some_texts(database, job)
+    except DatabaseUnreachable:  # the export is there, and these are no more than a taste of it
+        return
     say = messages.print
     say("\n  a few of them")
-    stored = outputs_in_order(database, job.id, job.safety, settings, ("all",))
-    for output in islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS):
+    for output in shown:
         text = " ".join(output.text.split())
         short = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
         flag = f" [red]flagged: {escape(', '.join(output.flag_reasons))}[/red]" if output.flagged else ""
         say(f"  · [bold]{escape(output.prompt or '(no prompt)')}[/bold] {escape(short)}{flag}")
     say("")
+
+
+def _some_texts(database: Database, job: JobSnapshot) -> list[StoredOutput]:
+    settings = get_job(database, job.id).settings
+    with closing(outputs_in_order(database, job.id, job.safety, settings, ("all",))) as stored:
+        return list(islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS))
 
 
 def _print_next(job: JobSnapshot) -> None:

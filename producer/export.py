@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from contract.errors import InkmillError, UsageError
+from contract.errors import DatabaseUnreachable, Unreachable, UsageError
 from contract.policy import NO_SAFETY
 from contract.sampling import nearest
 from contract.spec import JobStatus
@@ -21,8 +21,9 @@ from db.jobs import JobRow, get_job
 from db.reading import SELECTIONS, LostPrompt, StoredOutput, lost_prompts, outputs_in_order
 from db.session import Database
 from db.status import snapshot
-from producer.new_file import check_target, compressed, new_file, standard_output
+from producer.new_file import check_target, compressed, standard_output
 from producer.output_line import Lines
+from producer.target import MayReplace, Target
 from producer.writers.csv_table import write_csv
 from producer.writers.jsonl import write_jsonl, write_lost_jsonl
 from producer.writers.openai import write_lost_openai, write_openai
@@ -40,6 +41,9 @@ FORMS: dict[str, Callable[[Iterable[StoredOutput], Lines, BinaryIO], int]] = {
 ENDINGS = {".csv": "csv", ".parquet": "parquet"}
 """The form that a file's name asks for; every other ending, .jsonl and .json among them, is JSONL."""
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
+
+OR_FORCE = "name another file with -o, move this one away, or say --force to replace it"
+BESIDE = "dead and cancelled prompts go there: name another file with -o, or move this one away"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +79,13 @@ def export_job(
     only: Sequence[str] = ("all",),
     allow_empty: bool = False,
     on_flag: str | None = None,
+    force: bool = False,
 ) -> ExportReport:
     """Writes a job's outputs to `out`, by position and sample, and its dead and cancelled prompts beside it.
 
     The prompts go to `OUT.errors.jsonl`; an older such file is removed where there are none. Both files appear
-    whole or not at all. Standard output has no file beside it: there the prompts are counted only. An unfinished
-    job is exported as far as it is.
+    whole or not at all, and take the place of nothing but what was written there of the same job. Standard output has
+    no file beside it: there the prompts are counted only. An unfinished job is exported as far as it is.
 
     An export without an output is refused, so that nobody trains on nothing, except where it is asked for, and where
     all outputs are wanted and there are dead or cancelled prompts to tell of: then an empty file and the file of
@@ -92,6 +97,7 @@ def export_job(
         only: names of selections; an output that any of them takes is exported.
         allow_empty: write a file even if it has no output in it.
         on_flag: "keep" or "redact" in place of what the job was submitted with.
+        force: replace `out` whatever it is, and beside it the dead prompts of whichever job.
 
     Raises:
         UsageError: the job, the file or the selection cannot be used; nothing was written.
@@ -101,10 +107,31 @@ def export_job(
     if job.status == JobStatus.INGESTING:
         raise UsageError(f"job {job_id} is still being submitted; wait until that command ends, then export")
     target = None if out in (None, STDOUT) else out
-    plan = _Plan(job, target, form, _checked(only, job.safety), allow_empty, on_flag)
+    plan = _Plan(database, job, target, form, _checked(only, job.safety), allow_empty, on_flag, force)
     outputs = outputs_in_order(database, job.id, job.safety, job.settings, plan.only)
     with closing(outputs):
-        return plan.carry_out(database, outputs)
+        return plan.carry_out(outputs)
+
+
+def errors_path(out: Path) -> Path:
+    """Where dead and cancelled prompts go: beside the export."""
+    return out.with_name(out.name + ".errors.jsonl")
+
+
+def find_targets(database: Database, out: Path, job_id: int, *, force: bool) -> tuple[Target, Target]:
+    """The names of an export's two files, checked before any work.
+
+    Args:
+        job_id: the job's number, or `NEW_JOB`.
+
+    Raises:
+        UsageError: no file can appear there, or one lies there that is not the job's own.
+    """
+    errors = errors_path(out)
+    check_target(out)
+    check_target(errors)
+    for_out, for_errors = (MayReplace.ANY, MayReplace.OURS) if force else (MayReplace.OWN, MayReplace.OWN)
+    return Target(database, out, job_id, OR_FORCE, for_out), Target(database, errors, job_id, BESIDE, for_errors)
 
 
 class _Plan:
@@ -112,34 +139,35 @@ class _Plan:
 
     def __init__(
         self,
+        database: Database,
         job: JobRow,
-        target: Path | None,
+        out: Path | None,
         form: str | None,
         only: tuple[str, ...],
         allow_empty: bool,
         on_flag: str | None,
+        force: bool,
     ) -> None:
-        self.job, self.target, self.only, self.allow_empty = job, target, only, allow_empty
-        self.form, self.compression = read_form(form, target)
+        self.database, self.job, self.only, self.allow_empty = database, job, only, allow_empty
+        self.form, self.compression = read_form(form, out)
         self.lines = Lines(job.id, redact=_redacts(job.on_flag if on_flag is None else on_flag))
-        self.errors_target: Path | None = None
-        if target is not None:
-            check_target(target)
-            self.errors_target = target.with_name(target.name + ".errors.jsonl")
-            check_target(self.errors_target)
+        self.target: Target | None = None
+        self.errors_target: Target | None = None
+        if out is not None:
+            self.target, self.errors_target = find_targets(database, out, job.id, force=force)
 
-    def carry_out(self, database: Database, outputs: Iterator[StoredOutput]) -> ExportReport:
+    def carry_out(self, outputs: Iterator[StoredOutput]) -> ExportReport:
         first = next(outputs, None)
         if first is None:
-            self._check_empty(database)
-        errors = self._write_errors(database)
+            self._check_empty()
+        errors = self._write_errors()
         with self._opened() as file:
             rows = FORMS[self.form](outputs if first is None else chain([first], outputs), self.lines, file)
         if self.errors_target and not errors:
-            _remove(self.errors_target)
+            self.errors_target.remove()
         return ExportReport(
-            path=self.target or STDOUT,
-            errors_path=self.errors_target if errors else None,
+            path=self.target.path if self.target else STDOUT,
+            errors_path=self.errors_target.path if self.errors_target and errors else None,
             rows=rows,
             errors=errors,
             form=self.form,
@@ -148,25 +176,25 @@ class _Plan:
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with (
-            new_file(self.target) if self.target else standard_output() as file,
+            self.target.file() if self.target else _to_standard_output() as file,
             compressed(file, self.compression) as inner,
         ):
             yield inner
 
-    def _write_errors(self, database: Database) -> int:
+    def _write_errors(self) -> int:
         """Before the outputs: where the disk is too full for this little, the old export stays as it was."""
-        prompts = lost_prompts(database, self.job.id)
+        prompts = lost_prompts(self.database, self.job.id)
         with closing(prompts):
             first = next(prompts, None)
             if first is None or self.errors_target is None:
                 return sum(1 for _ in prompts) + (first is not None)
             lost: Iterable[LostPrompt] = chain([first], prompts)
-            with new_file(self.errors_target) as file:
+            with self.errors_target.file() as file:
                 write = write_lost_openai if self.form == "openai" else write_lost_jsonl
                 return write(lost, self.job.id, file)
 
-    def _check_empty(self, database: Database) -> None:
-        now = snapshot(database, self.job.id)
+    def _check_empty(self) -> None:
+        now = snapshot(self.database, self.job.id)
         if self.allow_empty or ("all" in self.only and now.dead + now.cancelled):
             return
         if not now.generated:
@@ -178,6 +206,15 @@ class _Plan:
             f"job {now.id} has {now.generated:,} outputs ({now.scored:,} scored, {now.flagged:,} flagged), and none "
             f"of them is {' or '.join(self.only)}; say --only all, or --allow-empty for an empty file"
         )
+
+
+@contextmanager
+def _to_standard_output() -> Iterator[BinaryIO]:
+    try:
+        with standard_output() as file:
+            yield file
+    except DatabaseUnreachable as error:  # and no more than that: rows that went out cannot be written a second time
+        raise Unreachable(f"{error}; what went to standard output is not whole: export again") from error
 
 
 def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
@@ -217,13 +254,3 @@ def read_form(said: str | None, target: Path | None) -> tuple[str, str]:
     if form == "parquet" and target is None and sys.stdout is not None and sys.stdout.isatty():
         raise UsageError("-o -: Parquet is no text for a terminal; name a file, or send standard output to one")
     return form, compression
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as wrong:
-        raise InkmillError(
-            f"{path}: is of an earlier export and could not be removed ({wrong.strerror}); remove it, no prompt of "
-            "this job is dead"
-        ) from wrong

@@ -8,22 +8,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import gzip
+import hashlib
 import io
 import os
+import re
+import secrets
 import stat
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
 from contract.errors import InkmillError, UsageError
 
-PREFIX, SUFFIX = ".inkmill-", ".tmp"
+UNFINISHED = re.compile(r"\.inkmill-[0-9a-f]{32}\.tmp")
+"""The name of a file that is being written, drawn at random: nobody else's is like it."""
 BUFFER = 1 << 20
 SWEPT_AFTER_SECONDS = 60
 """A younger unfinished file may be one that its process has not locked yet."""
@@ -59,13 +62,29 @@ def _is_no_place_for_files(folder: Path) -> bool:
     return special and not folder.is_relative_to("/dev/shm")  # noqa: S108
 
 
+class _Digested(io.FileIO):
+    """A file that knows the SHA-256 of what was written to it, from its beginning on and in one go."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb")
+        self.digest = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        count = super().write(data)
+        self.digest.update(memoryview(data).cast("B")[:count])
+        return count
+
+
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path, before: Callable[[str], object] = lambda digest: None) -> Iterator[BinaryIO]:
     """A file to write that becomes `path` when the block ends well; else nothing of it stays, and an old file does.
 
     Only its owner can read it. Where `path` is a symbolic link, the file takes the link's place: what the link
     points at is not touched. A process that is killed leaves a hidden `.inkmill-….tmp`, which the next file made in
     that folder a minute later takes away.
+
+    Args:
+        before: called with the SHA-256 of the whole file, in hexadecimal, before that takes its name; it may raise.
 
     Raises:
         UsageError: the folder refuses a new file.
@@ -75,10 +94,11 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         _sweep(path.parent)
         descriptor, temporary = _make(path)
         try:
-            with os.fdopen(descriptor, "wb", BUFFER) as file:
-                yield file
+            with _Digested(descriptor) as raw, io.BufferedWriter(raw, BUFFER) as file:
+                yield cast(BinaryIO, file)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+                before(raw.digest.hexdigest())
                 os.replace(temporary, path)
             _sync(path.parent)
         except BaseException:
@@ -87,9 +107,10 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
             raise
 
 
-def _make(path: Path) -> tuple[int, str]:
+def _make(path: Path) -> tuple[int, Path]:
+    temporary = path.with_name(f".inkmill-{secrets.token_hex(16)}.tmp")
     with _translated(f"-o {path}", UsageError, "name a file where you may write"):
-        descriptor, temporary = tempfile.mkstemp(SUFFIX, PREFIX, path.parent)  # mode 0600, never through a link
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # never through a link
     with suppress(OSError):  # some network disks know no locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor, temporary
@@ -97,16 +118,20 @@ def _make(path: Path) -> tuple[int, str]:
 
 def _sweep(folder: Path) -> None:
     """Takes away what killed processes left: files of ours that nobody holds locked."""
-    for left in folder.glob(f"{PREFIX}*{SUFFIX}"):
+    for left in (file for file in folder.glob(".inkmill-*") if UNFINISHED.fullmatch(file.name)):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
-                found = os.fstat(descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if found.st_uid == os.geteuid() and time.time() - found.st_mtime > SWEPT_AFTER_SECONDS:
+                if _is_left(os.fstat(descriptor)):
                     left.unlink()
             finally:
                 os.close(descriptor)
+
+
+def _is_left(found: os.stat_result) -> bool:
+    mine = found.st_uid == os.geteuid() and found.st_mode == stat.S_IFREG | 0o600 and found.st_nlink == 1
+    return mine and time.time() - found.st_mtime > SWEPT_AFTER_SECONDS
 
 
 def _sync(folder: Path) -> None:

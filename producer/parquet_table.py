@@ -7,12 +7,11 @@ text, NaN counts as absent, infinities and bytes are refused. What a column mean
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
@@ -24,7 +23,7 @@ from producer.lines import BLOCK, MAX_LINE, TOO_LONG
 from producer.parquet_bounds import Bounds, weight
 from producer.rehearsal import survives
 from producer.rows import BadRow, shown
-from producer.source import Cursor, Source
+from producer.source import Cursor, Source, spooled
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -134,16 +133,8 @@ def _translated(name: str) -> Iterator[None]:
 
 def _spooled(source: Source) -> BinaryIO:
     # Parquet is read from its end, so a compressed one has to be expanded first.
-    spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115  (the form closes it)
-    try:
-        stream = expanded(source)
-        while block := stream.read(BLOCK):
-            spool.write(block)
-        spool.flush()
-    except BaseException:
-        spool.close()
-        raise
-    return spool
+    stream = expanded(source)
+    return spooled(iter(lambda: stream.read(BLOCK), b""), source.name)
 
 
 def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:

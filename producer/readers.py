@@ -64,6 +64,14 @@ class PromptFile:
         """SHA-256 of the file's raw bytes, in hexadecimal."""
         return self._source.digest()
 
+    def check_untouched(self) -> None:
+        """Raises UsageError where somebody wrote to the file since it was opened, as far as its size and time tell."""
+        self._source.check_untouched()
+
+    def check_unchanged(self) -> None:
+        """Raises UsageError where the file is not any more what `digest` says: rows read of it may be mixed ones."""
+        self._source.check_unchanged()
+
     def base_settings(self, flags: Mapping[str, Any]) -> SamplingSettings:
         """The job's settings: `flags` over the form's defaults (OpenAI's, in its form) over ours.
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import shutil
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
 from contract.errors import UsageError
+from contract.names import check_utf8
 
 STDIN = "-"
 
@@ -65,14 +67,17 @@ class Source:
 
     def __init__(self, path: str) -> None:
         self.name = "stdin" if path == STDIN else Path(path).name or path
+        check_utf8(self.name)
         try:
-            self._file = _spool(_stdin()) if path == STDIN else _open(path)
+            self._file = _spool(_stdin(), self.name) if path == STDIN else _open(path, self.name)
         except FileNotFoundError:
             raise UsageError(f"{path}: there is no such file; '-' reads standard input") from None
         except IsADirectoryError:
             raise UsageError(f"{path}: is a directory; name a prompt file in it") from None
         except (OSError, ValueError) as wrong:
             raise UsageError(f"{path}: cannot be read ({wrong})") from wrong
+        self._stamp = _stamp(self._file)
+        self._digest: str | None = None
 
     @property
     def size(self) -> int:
@@ -88,7 +93,32 @@ class Source:
         return os.pread(self._file.fileno(), size, 0)
 
     def digest(self) -> str:
-        """SHA-256 of the bytes, in hexadecimal."""
+        """SHA-256 of the bytes as they were when it was first asked for, in hexadecimal."""
+        if self._digest is None:
+            self._digest = self._hash()
+        return self._digest
+
+    def check_untouched(self) -> None:
+        """Makes sure, at no cost, that nobody seems to have written to the file since it was opened.
+
+        Raises:
+            UsageError: somebody did.
+        """
+        if _stamp(self._file) != self._stamp:
+            raise _changed(self.name)
+
+    def check_unchanged(self) -> None:
+        """Makes sure that whatever was read since the file was opened are the bytes of `digest`.
+
+        Raises:
+            UsageError: somebody wrote to the file meanwhile.
+        """
+        # The time alone is too coarse on some disks, and the bytes alone may have been changed and changed back.
+        self.check_untouched()
+        if self._hash() != self.digest():
+            raise _changed(self.name)
+
+    def _hash(self) -> str:
         return hashlib.file_digest(io.BufferedReader(self.cursor(), 1 << 20), "sha256").hexdigest()
 
     def close(self) -> None:
@@ -109,20 +139,64 @@ def _stdin() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _open(path: str) -> BinaryIO:
+def _open(path: str, name: str) -> BinaryIO:
     file = open(path, "rb")  # noqa: SIM115  (the Source closes it)
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     with file:
-        return _spool(file)
+        return _spool(file, name)
 
 
-def _spool(stream: BinaryIO) -> BinaryIO:
-    spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115  (the Source closes it)
+def _spool(stream: BinaryIO, name: str) -> BinaryIO:
+    before = _stamp(stream)
+    spool = spooled(iter(lambda: stream.read(1 << 20), b""), name)
+    if _stamp(stream) != before:
+        spool.close()
+        raise _changed(name)
+    return spool
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int] | None:
+    """What no writer leaves as it was; None of what is no ordinary file, and has to be taken as it comes."""
     try:
-        shutil.copyfileobj(stream, spool, 1 << 20)
-        spool.flush()
+        found = os.fstat(file.fileno())
+    except OSError:  # bytes in memory
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+def _changed(name: str) -> UsageError:
+    return UsageError(
+        f"{name}: was changed while it was read, so nothing was submitted; "
+        "submit it once nobody writes to it any more, or submit a copy"
+    )
+
+
+def spooled(blocks: Iterable[bytes], name: str) -> BinaryIO:
+    """The blocks in a temporary file without a name, to be closed by the caller.
+
+    Raises:
+        UsageError: no such file can be made, or it does not hold them all.
+    """
+    with _no_room(name):
+        spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115
+    try:
+        for block in blocks:
+            with _no_room(name):
+                spool.write(block)
+                spool.flush()
     except BaseException:
         spool.close()
         raise
     return spool
+
+
+@contextmanager
+def _no_room(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as wrong:
+        raise UsageError(
+            f"{name}: is copied to a temporary file first, which cannot be written ({wrong.strerror or wrong}); "
+            "set TMPDIR to a folder with room where you may write, or name a plain file"
+        ) from wrong

@@ -20,6 +20,7 @@ from db.ingest import Ingest
 from db.session import Database
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
+from producer.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,19 +90,17 @@ def submit(
     Raises:
         BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
         DuplicateJob: these bytes with these settings are a job already.
-        UsageError: the file or the order cannot be used; nothing was submitted.
+        UsageError: the file or the order cannot be used, or the file was changed meanwhile; nothing was submitted.
     """
     spec = _spec(order, file)
+    bad = _bad_lines(database, file, order)
     ingest = Ingest(database, spec, again=order.again)
     try:
-        with _bad_lines(file, order) as bad:
-            ingest.write(_good_rows(file, order, bad, progress))
+        with bad:
+            _write(ingest, file, order, bad, progress)
+            file.check_unchanged()
         if bad.total and (not order.skip_bad or not ingest.prompts):
             raise bad.error()
-    except EmptyInput:
-        if not order.allow_empty:
-            ingest.abandon()
-            raise
     except BaseException:
         ingest.abandon()
         raise
@@ -149,8 +148,22 @@ def _spec(order: Order, file: PromptFile) -> JobSpec:
     )
 
 
-def _bad_lines(file: PromptFile, order: Order) -> BadLines:
-    return BadLines(file.name, file.bad_path, file.bad_header) if order.skip_bad else BadLines(file.name)
+def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
+    if not order.skip_bad:
+        return BadLines(file.name)
+    target = Target(
+        database, file.bad_path, None,
+        "--skip-bad writes bad lines there: move it away, or submit what it holds and then remove it",
+    )  # fmt: skip
+    return BadLines(file.name, target, file.bad_header)
+
+
+def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> None:
+    try:
+        ingest.write(_good_rows(file, order, bad, progress))
+    except EmptyInput:
+        if not order.allow_empty:
+            raise
 
 
 def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
@@ -160,4 +173,5 @@ def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable
             continue
         if not row.position % 4096:
             progress(row.position)
+            file.check_untouched()  # a file that grows as fast as it is read would have no end
         yield row

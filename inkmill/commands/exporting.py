@@ -20,6 +20,7 @@ def export(
     form: o.Form = None,
     only: o.Only = "all",
     allow_empty: o.AllowEmpty = False,
+    force: o.Force = False,
     json: o.Json = False,
 ) -> None:
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
@@ -36,9 +37,8 @@ def export(
         raise UsageError("--json and -o -: both want standard output; write the export to a file")
     _, database = opened()
     chosen = read_only(only, get_job(database, job).safety)
-    report = export_job(
-        database, job, None if out == "-" else Path(out), form=form, only=chosen, allow_empty=allow_empty
-    )
+    path = None if out == "-" else Path(out)
+    report = export_job(database, job, path, form=form, only=chosen, allow_empty=allow_empty, force=force)
     now = snapshot(database, job)
     if not now.finished:
         messages.print(

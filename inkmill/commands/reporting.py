@@ -21,15 +21,19 @@ def report(
     show_flagged: Annotated[
         bool, typer.Option("--show-flagged", help="Put excerpts of flagged texts in; they are left out otherwise.")
     ] = False,
+    force: o.Force = False,
     json: o.Json = False,
 ) -> None:
     """Write a report of JOB to FILE (report-JOB.html where none is named): one page that stands alone."""
     from contract.errors import UsageError
+    from db.jobs import get_job
     from db.status import snapshot
     from inkmill import __version__
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
-    from producer.new_file import check_target, new_file, standard_output
+    from producer.export import OR_FORCE
+    from producer.new_file import check_target, standard_output
+    from producer.target import MayReplace, Target
     from review.report import report_page
 
     if json and out == "-":
@@ -38,8 +42,10 @@ def report(
     if path is not None:
         check_target(path)
     _, database = opened()
+    get_job(database, job)
+    target = path and Target(database, path, job, OR_FORCE, MayReplace.ANY if force else MayReplace.OWN)
     page = report_page(database, job, show_flagged=show_flagged, version=__version__).encode()
-    with standard_output() if path is None else new_file(path) as file:
+    with target.file() if target else standard_output() as file:
         file.write(page)
     now = snapshot(database, job)
     if not now.finished:

@@ -36,6 +36,7 @@ def run(
     out: o.Out = None,
     form: o.Form = None,
     only: o.Only = "all",
+    force: o.Force = False,
     json: o.Json = False,
 ) -> None:
     """The whole job: submit FILE, generate, score, export. Starts what is missing.
@@ -49,7 +50,7 @@ def run(
         raise UsageError("--json and -o -: both want standard output; write the export to a file")
     where, database = opened()
     target = Path(out) if out else None
-    raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json))
+    raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json, force=force))
 
 
 def submit(

@@ -7,10 +7,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sys
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,26 @@ import zstandard
 
 from contract.errors import BadInput, BadLine, Problem, UsageError
 from contract.spec import PromptRow, SamplingSettings
+from db.session import Database, open_database
 from producer.bad_lines import BadLines
 from producer.expansion import FREE_SIZE
 from producer.readers import EmptyInput, open_input
+from producer.target import Target
 
 from .conftest import PACK, Read, no_bad_line
 
 Reading = Callable[..., Read]
+
+
+@pytest.fixture
+def written(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
+    """A database that knows what was written."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "home" / "inkmill.db")
+    database = open_database(f"sqlite:///{tmp_path / 'home' / 'inkmill.db'}")
+    yield database
+    database.close()
+
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Once, there was", "custom_id": "a", "temperature": 0.5, "metadata": {"topic": "sea"}},
@@ -358,30 +372,44 @@ def test_bad_lines_are_reported_by_the_first_twenty_and_a_count(tmp_path: Path) 
 )
 @pytest.mark.parametrize("packing", PACK)
 def test_skipped_lines_are_written_beside_the_input_as_they_stood(
-    tmp_path: Path, name: str, data: bytes, bad_name: str, bad: bytes, packing: str
+    written: Database, tmp_path: Path, name: str, data: bytes, bad_name: str, bad: bytes, packing: str
 ) -> None:
     path = tmp_path / (name + packing)
     path.write_bytes(PACK[packing](data))
-    with open_input(str(path)) as file, BadLines(file.name, file.bad_path, file.bad_header) as bad_lines:
+    with (
+        open_input(str(path)) as file,
+        BadLines(file.name, Target(written, file.bad_path, None, ""), file.bad_header) as bad_lines,
+    ):
         assert len(list(file.rows({}, bad_lines))) == 1
     assert (tmp_path / bad_name).read_bytes() == bad
 
 
-def test_skipped_lines_take_a_links_place_and_are_their_owners_alone(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    precious.write_text("mine")
-    path = tmp_path / "p.bad.jsonl"
-    path.symlink_to(precious)
+def write_bad(database: Database, path: Path, number: int) -> None:
+    with BadLines("p", Target(database, path, None, "move it away")) as bad:
+        bad(BadLine(number, Problem("n", "x")), b"%d" % number)
+
+
+def test_skipped_lines_are_their_owners_alone_and_replace_only_earlier_ones(written: Database, tmp_path: Path) -> None:
+    path, moved = tmp_path / "p.bad.jsonl", tmp_path / "moved"
     before = os.umask(0)
     try:
-        with BadLines("p", path) as bad:
-            bad(BadLine(1, Problem("n", "x")), b"{}")
+        write_bad(written, path, 1)
     finally:
         os.umask(before)
-    assert precious.read_text() == "mine" and not path.is_symlink()
-    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"{}\n", 0o600)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"1\n", 0o600)
+    write_bad(written, path, 2)
+    assert path.read_bytes() == b"2\n"
+    path.write_bytes(b"mended\n")
+    with pytest.raises(UsageError, match=r"p\.bad\.jsonl: is there already, and not as Inkmill wrote it; move it away"):
+        write_bad(written, path, 3)
+    path.rename(moved)
+    path.symlink_to(moved)
+    with pytest.raises(UsageError, match="is there already"):
+        write_bad(written, path, 4)
+    assert moved.read_bytes() == b"mended\n" and path.is_symlink()
 
 
-def test_skipped_lines_that_cannot_be_written_are_an_error(tmp_path: Path) -> None:
-    with BadLines("p", tmp_path / "no" / "p.bad.jsonl") as bad, pytest.raises(UsageError, match="cannot be written"):
+def test_skipped_lines_that_cannot_be_written_are_an_error(written: Database, tmp_path: Path) -> None:
+    target = Target(written, tmp_path / "no" / "p.bad.jsonl", None, "")
+    with BadLines("p", target) as bad, pytest.raises(UsageError, match="cannot be written"):
         bad(BadLine(1, Problem("n", "x")), b"{}")

@@ -1,11 +1,18 @@
-"""What tells one submission from another."""
+"""What tells one submission from another, and that no job is a mixture of two."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from contract.errors import UsageError
+from db.session import Database
 from producer.readers import open_input
-from producer.submit import Order, fingerprint
+from producer.submit import Order, fingerprint, submit
 
 ORDER = Order(model="demo", default_model="gpt2", safety="demo")
 
@@ -17,3 +24,99 @@ def test_the_same_bytes_read_as_another_form_are_another_job(tmp_path: Path) -> 
         with open_input(str(tmp_path / name)) as file:
             found.add(fingerprint(ORDER, file))
     assert len(found) == 2
+
+
+def write(path: Path, word: str, lines: int = 20_000) -> None:
+    with path.open("r+b" if path.exists() else "wb") as file:  # in place, as an editor or a shell's > does
+        file.truncate(0)
+        file.write(b"".join(b'{"prompt": "%s %0200d"}\n' % (word.encode(), number) for number in range(lines)))
+
+
+def counts(database: Database) -> list[int]:
+    with database.read() as connection:
+        return [connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() or 0
+                for table in ("jobs", "batches", "prompts")]  # fmt: skip
+
+
+def grow(path: Path) -> None:
+    with path.open("a") as file:
+        file.write('{"prompt": "more"}\n')
+
+
+CHANGES: dict[str, Callable[[Path, int], object]] = {
+    "rewritten": lambda path, rows: rows == 8192 and write(path, "new"),
+    "rewritten and back": lambda path, rows: write(path, "new" if rows < 12_000 else "old"),
+    "grown": lambda path, rows: rows == 8192 and grow(path),
+    "cut off": lambda path, rows: rows == 8192 and os.truncate(path, 1000),
+    "emptied": lambda path, rows: os.truncate(path, 0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_submitted_becomes_no_job(
+    database: Database, tmp_path: Path, change: str
+) -> None:
+    path = tmp_path / "p.jsonl"
+    write(path, "old")
+    order = replace(ORDER, allow_empty=True)
+    with open_input(str(path)) as file, pytest.raises(UsageError, match=r"p\.jsonl: was changed while it was read"):
+        submit(database, file, order, lambda rows: CHANGES[change](path, rows))
+    assert counts(database) == [0, 0, 0]
+    write(path, "old")
+    with open_input(str(path)) as file:
+        submit(database, file, order)
+    assert counts(database)[0] == 1
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_file_that_changed_since_it_was_opened_becomes_no_job(database: Database, tmp_path: Path, late: bool) -> None:
+    (tmp_path / "p.csv").write_text("prompt,n\na,2\n")
+    with open_input(str(tmp_path / "p.csv")) as file:
+        if late:
+            fingerprint(ORDER, file)
+        (tmp_path / "p.csv").write_text("n,prompt\n2,a\n")
+        with pytest.raises(UsageError):
+            submit(database, file, ORDER)
+    assert counts(database) == [0, 0, 0]
+
+
+def test_bad_lines_of_a_file_that_changed_are_not_written(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('oops\n{"prompt": "a"}\n')
+    order = replace(ORDER, skip_bad=True)
+    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was read"):
+        submit(database, file, order, lambda rows: path.write_text('{"prompt": "b"}\n'))
+    assert not (tmp_path / "p.bad.jsonl").exists()
+    assert counts(database) == [0, 0, 0]
+
+
+def test_a_file_that_is_replaced_while_it_is_submitted_is_the_old_one_throughout(
+    database: Database, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.jsonl"
+    write(path, "old")
+    write(tmp_path / "new", "new")
+
+    def meddle(rows: int) -> None:
+        if rows == 8192:
+            (tmp_path / "new").rename(path)
+
+    with open_input(str(path)) as file:
+        submit(database, file, ORDER, meddle)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM prompts WHERE prompt LIKE 'old%%'").scalar() == 20_000
+
+
+def test_a_file_that_grows_as_it_is_read_is_given_up_early(database: Database, tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("a\n" * 5000)
+    reached = []
+
+    def append(rows: int) -> None:
+        reached.append(rows)
+        with path.open("a") as file:
+            file.write("a\n" * 1_000_000)
+
+    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was read"):
+        submit(database, file, ORDER, append)
+    assert reached == [0] and counts(database) == [0, 0, 0]

@@ -16,7 +16,7 @@ from sqlalchemy import text as sql
 from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
-from db.jobs import cancel_job
+from db.jobs import cancel_job, retry_job
 from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
@@ -37,7 +37,8 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
     report = export_job(mill.database, mixed, out / "o.jsonl")
     query = (
         "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
-        " v.engine, v.isa, v.threads, v.processor, v.numerics, s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " v.engine, v.isa, v.threads, v.processor, v.numerics,"
+        " s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
         " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
         " ORDER BY p.position, o.sample_index"
     )
@@ -190,10 +191,11 @@ def test_an_export_that_would_be_empty_is_refused_and_says_why(mill: Any, out: P
         export_job(mill.database, job, out / "o.jsonl")
     mill.generate()
     mill.score()
-    (out / "o.jsonl").write_text("older\n")
+    export_job(mill.database, job, out / "o.jsonl")
+    older = (out / "o.jsonl").read_bytes()
     with pytest.raises(UsageError, match=r"2 outputs \(2 scored, 0 flagged\).*none of them is flagged.*--allow-empty"):
         export_job(mill.database, job, out / "o.jsonl", only=["flagged"])
-    assert (out / "o.jsonl").read_text() == "older\n"
+    assert (out / "o.jsonl").read_bytes() == older
 
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.csv", "o.parquet", "o.jsonl.gz", "o.csv.zst"])
@@ -233,8 +235,10 @@ def test_dead_and_cancelled_prompts_go_to_a_file_beside_the_export(mill: Any, ou
 
 def test_an_older_file_of_dead_prompts_goes_when_there_are_none(mill: Any, out: Path) -> None:
     job = mill.submit(["a"])
+    mill.generate(dead={0: "x"})
+    assert export_job(mill.database, job, out / "o.jsonl").errors == 1
+    retry_job(mill.database, job)
     mill.generate()
-    (out / "o.jsonl.errors.jsonl").write_text("{}\n")
     report = export_job(mill.database, job, out / "o.jsonl")
     assert report.errors_path is None
     assert [path.name for path in out.iterdir()] == ["o.jsonl"]

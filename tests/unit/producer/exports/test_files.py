@@ -30,7 +30,8 @@ from db.session import open_database
 from producer.export import export_job
 if len(sys.argv) > 4:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
-print(repr(export_job(open_database(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), form=None)), file=sys.stderr)
+database, job, out = open_database(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+print(repr(export_job(database, job, out, form=None, force=True)), file=sys.stderr)
 """
 
 
@@ -129,25 +130,29 @@ def test_both_files_are_their_owners_alone(mill: Any, out: Path) -> None:
     (out / "o.jsonl").touch(mode=0o644)
     old = os.umask(0)
     try:
-        report = export_job(mill.database, job, out / "o.jsonl")
+        report = export_job(mill.database, job, out / "o.jsonl", force=True)
     finally:
         os.umask(old)
     assert report.errors_path is not None
     assert {stat.S_IMODE(path.stat().st_mode) for path in (report.path, report.errors_path)} == {0o600}
 
 
-def test_an_export_takes_a_links_place_and_never_writes_through_it(mill: Any, out: Path, tmp_path: Path) -> None:
+def test_a_forced_export_takes_a_links_place_and_none_writes_through_it(mill: Any, out: Path, tmp_path: Path) -> None:
     job = mill.submit(["a", "b"])
     mill.generate(dead={1: "x"})
     precious = tmp_path / "precious"
     precious.write_text("mine")
-    for name in ("o.jsonl", "o.jsonl.errors.jsonl"):
-        (out / name).symlink_to(precious)
+    (out / "o.jsonl").symlink_to(precious)
     (out / "dangling").symlink_to(tmp_path / "nowhere")
-    export_job(mill.database, job, out / "o.jsonl")
-    export_job(mill.database, job, out / "dangling")
+    (out / "p.jsonl.errors.jsonl").symlink_to(precious)
+    for name in ("o.jsonl", "dangling"):
+        with pytest.raises(UsageError, match=f"{name}: is there already"):
+            export_job(mill.database, job, out / name)
+        export_job(mill.database, job, out / name, force=True)
+        assert not (out / name).is_symlink()
+    with pytest.raises(UsageError, match=r"p\.jsonl\.errors\.jsonl: is there already"):
+        export_job(mill.database, job, out / "p.jsonl", force=True)
     assert precious.read_text() == "mine" and not (tmp_path / "nowhere").exists()
-    assert not any(path.is_symlink() for path in out.iterdir())
 
 
 def test_what_is_no_file_is_refused_and_left_alone(mill: Any, job: int, out: Path) -> None:
@@ -238,7 +243,18 @@ def test_an_export_that_another_one_is_writing_is_not_swept_away(mill: Any, job:
 
 
 def test_a_file_that_was_only_just_begun_is_not_swept_away(mill: Any, job: int, out: Path) -> None:
-    young = out / ".inkmill-young.tmp"
-    young.touch()
+    young = out / f".inkmill-{'0' * 32}.tmp"
+    young.touch(mode=0o600)
     export_job(mill.database, job, out / "o.jsonl")
     assert young.exists()
+
+
+def test_a_file_of_the_users_that_is_called_like_an_unfinished_one_is_not_swept_away(
+    mill: Any, job: int, out: Path
+) -> None:
+    mine = [out / ".inkmill-notes.tmp", out / ".inkmill-1234abcd.tmp", out / f".inkmill-{'0' * 32}.tmp"]
+    for path in mine:
+        path.write_text("mine")  # open to others, as no file of ours is
+        os.utime(path, (0, 0))
+    export_job(mill.database, job, out / "o.jsonl")
+    assert {*out.iterdir()} == {*mine, out / "o.jsonl"}

@@ -1,0 +1,113 @@
+"""The export at the end of a run, while the database comes and goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine
+
+from contract.errors import DatabaseUnreachable, Unreachable
+from contract.settings import Settings
+from db.session import Database, open_database
+from db.status import snapshot
+from inkmill import running
+from inkmill.running import Run
+from inkmill.summary import print_summary
+from producer.export import FORMS, ExportReport, export_job
+from tests.conftest import PostgresServer
+from tests.unit.producer.exports.conftest import Mill
+
+OUTPUTS = 2200  # more than are fetched at once
+
+
+@pytest.fixture
+def mill(postgres_url: str) -> Iterator[Mill]:
+    """A finished job, number 1."""
+    mill = Mill(open_database(postgres_url, timeout=2))
+    mill.submit(["a"] * OUTPUTS)
+    mill.generate(dead={7: "x"})
+    mill.score()
+    yield mill
+    mill.database.close()
+
+
+@pytest.fixture
+def cut(mill: Mill, postgres_server: PostgresServer) -> Callable[[], None]:
+    """Ends every connection to the mill's database, as a server does that restarts."""
+
+    def cutting() -> None:
+        ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+        postgres_server.execute(f"{ending}'{mill.database.url.database}'")
+
+    return cutting
+
+
+def cutting_form(cut: Callable[[], None], times: int) -> Any:
+    """JSONL whose database goes away in the middle of the first `times` exports."""
+    left = iter(range(times))
+
+    def write(outputs: Any, lines: Any, file: Any) -> int:
+        if next(left, None) is not None:
+            file.write(b"half")
+            file.flush()
+            cut()
+        return write_jsonl(outputs, lines, file)
+
+    write_jsonl = FORMS["jsonl"]
+    return write
+
+
+def finish(database: Database, out: Path) -> int:
+    order: Any = None  # which only submitting reads
+    run = Run(Settings(), database, order)
+    return run._finish(snapshot(database, 1), lambda: export_job(database, 1, out), json=False)
+
+
+def test_a_connection_lost_during_the_last_export_is_made_again(
+    mill: Mill, cut: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 2))
+    monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
+    assert finish(mill.database, tmp_path / "o.jsonl") == 5
+    assert len((tmp_path / "o.jsonl").read_text().splitlines()) == OUTPUTS - 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.jsonl.errors.jsonl"]
+    assert "waiting for it, to export then" in capsys.readouterr().err
+
+
+def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to_do(
+    mill: Mill, cut: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 1000))
+    monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(running, "AWAY_SECONDS", 1.0)
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnreachable, match="nothing was lost: once it does, the same command exports job 1"):
+        finish(mill.database, tmp_path / "o.jsonl")
+    assert 1 <= time.monotonic() - began < 30
+    assert DatabaseUnreachable.exit_code == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["o.jsonl.errors.jsonl"]
+
+
+def test_rows_that_went_to_standard_output_are_not_written_twice(
+    mill: Mill, cut: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
+) -> None:
+    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 1))
+    with pytest.raises(Unreachable, match="what went to standard output is not whole: export again"):
+        finish(mill.database, Path("-"))
+    assert capfdbinary.readouterr().out.count(b"half") == 1
+
+
+def test_a_summary_does_without_texts_where_the_database_is_away_again(
+    mill: Mill, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = snapshot(mill.database, 1)
+    url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
+    away = Database(url, create_engine(url))
+    print_summary(away, done, ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl"))
+    said = capsys.readouterr().err
+    assert "export    o (1 rows)" in said and "a few of them" not in said

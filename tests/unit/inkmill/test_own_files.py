@@ -1,0 +1,135 @@
+"""`run`, `submit`, `export` and `report` against files of the user's own that lie where theirs would."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contract.settings import Settings
+from db.session import open_database
+from inkmill.cli import run
+from tests.unit.producer.exports.conftest import Mill
+
+DEMO = ("--model", "demo", "--safety", "demo", "--seed", "1")
+PROMPTS = '{"prompt": "mine"}\n{"prompt": "too"}\n'
+Told = Callable[..., str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a prompt file in it."""
+    monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("inkmill.opening.settings", Settings)
+    monkeypatch.setattr("producer.submit.settings", Settings)
+    found = tmp_path / "work"
+    found.mkdir()
+    monkeypatch.chdir(found)
+    (found / "p.jsonl").write_text(PROMPTS)
+    return found
+
+
+@pytest.fixture
+def told(folder: Path, capsys: pytest.CaptureFixture[str]) -> Told:
+    """Runs a command that has to end with `code`. Returns what it said."""
+
+    def telling(*words: str, code: int = 0) -> str:
+        assert run(list(words)) == code, capsys.readouterr().err
+        return capsys.readouterr().err
+
+    return telling
+
+
+def work(dead: Any = None) -> None:
+    """What workers do of all jobs."""
+    database = open_database(Settings().sql_url)
+    mill = Mill(database)
+    mill.generate(dead=dead)
+    mill.score()
+    database.close()
+
+
+def finish(told: Told, *words: str, dead: Any = None) -> None:
+    told("submit", "p.jsonl", *DEMO, *words)
+    work(dead)
+
+
+def jobs(capsys: pytest.CaptureFixture[str]) -> int:
+    assert run(["jobs", "--json"]) == 0
+    return len(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("force", [(), ("--force",)])
+@pytest.mark.parametrize("name", ["z.jsonl", "z.jsonl.errors.jsonl", "hard", "link"])
+def test_no_run_replaces_or_removes_its_own_prompt_file(
+    told: Told, folder: Path, capsys: pytest.CaptureFixture[str], name: str, force: tuple[str, ...]
+) -> None:
+    prompts = folder / "z.jsonl.errors.jsonl"
+    (folder / "p.jsonl").rename(prompts)
+    os.link(prompts, folder / "hard")
+    (folder / "link").symlink_to(prompts)
+    said = told("run", prompts.name, *DEMO, "-o", name, *force, code=2)
+    assert f"-o {name}: " in said and "is the prompt file itself; name another file" in said
+    assert prompts.read_text() == PROMPTS and not (folder / "z.jsonl").exists()
+    assert jobs(capsys) == 0
+
+
+@pytest.mark.parametrize("name", ["o.jsonl", "o.jsonl.errors.jsonl"])
+def test_a_run_over_a_file_of_the_users_is_refused_before_anything_is_submitted(
+    told: Told, folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (folder / name).write_text("mine")
+    assert f"{name}: is there already" in told("run", "p.jsonl", *DEMO, "-o", "o.jsonl", code=2)
+    assert jobs(capsys) == 0
+    assert (folder / name).read_text() == "mine"
+
+
+def test_the_same_run_exports_again_and_another_job_does_not_take_its_file(told: Told, folder: Path) -> None:
+    finish(told)
+    for _ in range(2):
+        told("run", "p.jsonl", *DEMO)
+    assert len((folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 2
+    (folder / "p.jsonl").write_text(PROMPTS + PROMPTS)
+    finish(told)
+    said = told("run", "p.jsonl", *DEMO, code=2)
+    assert "p.jsonl.out.jsonl: is there already, and not as it was written of this job; name another" in said
+    told("run", "p.jsonl", *DEMO, "--force")
+    told("run", "p.jsonl", *DEMO)
+    assert len((folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 4
+
+
+def test_an_export_and_a_report_of_a_job_replace_their_earlier_ones_only(told: Told, folder: Path) -> None:
+    finish(told)
+    for words in (("export", "1", "-o", "o.jsonl"), ("report", "1", "-o", "r.html"), ("report", "1")):
+        told(*words)
+        told(*words)
+    for name, words in (("o.jsonl", ("export", "1", "-o", "o.jsonl")), ("report-1.html", ("report", "1"))):
+        (folder / name).write_text("mine")
+        said = told(*words, code=2)
+        assert f"{name}: is there already" in said and "--force" in said
+        assert (folder / name).read_text() == "mine"
+        told(*words, "--force")
+        assert (folder / name).read_text() != "mine"
+
+
+def test_skipped_lines_never_replace_those_that_the_user_mended(
+    told: Told, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "p.jsonl").write_text(PROMPTS + "oops\n")
+    told("submit", "p.jsonl", *DEMO, "--skip-bad")
+    told("submit", "p.jsonl", *DEMO, "--skip-bad", "--again")
+    (folder / "p.bad.jsonl").write_text(PROMPTS)
+    said = told("submit", "p.jsonl", *DEMO, "--skip-bad", "--again", code=2)
+    assert "p.bad.jsonl: is there already, and not as Inkmill wrote it" in said and "move it away" in said
+    assert (folder / "p.bad.jsonl").read_text() == PROMPTS
+    assert jobs(capsys) == 2
+
+
+@pytest.mark.parametrize("out", ["p.bad.jsonl", "../work/p.bad.jsonl"])
+def test_an_export_to_where_skipped_lines_go_is_refused(told: Told, folder: Path, out: str) -> None:
+    said = told("run", "p.jsonl", *DEMO, "--skip-bad", "-o", out, code=2)
+    assert f"-o {out}: --skip-bad writes bad lines to p.bad.jsonl; name another file" in said
