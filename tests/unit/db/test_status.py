@@ -90,8 +90,8 @@ def halfway() -> JobSnapshot:
         id=1, name="", status=JobStatus.RUNNING, model="m", safety="demo", seed=1, device="auto", dtype="auto",
         served_revision=None, served_dtype=None, served_engine=None, served_numerics=None, served_threads=None,
         error=None, created_at=0.0, started_at=1000.0, finished_at=None, now=1100.0, prompts=40, done=13,
-        dead=0, cancelled=0, outputs=120, generated=60, scored=40, unscored=0, flagged=0, pending_review=0, prompt_tokens=0, generated_tokens=5000, to_generate=1, to_score=1, in_hand=1,
-        failures={},
+        dead=0, cancelled=0, outputs=120, generated=60, scored=40, unscored=0, flagged=0,
+        pending_review=0, prompt_tokens=0, generated_tokens=5000, to_generate=1, to_score=1, in_hand=1, failures={},
     )  # fmt: skip
 
 
