@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
-import os
+import logging
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.settings import private_folder, write_private
+from contract.errors import UsageError
+from contract.secret_file import make_secret, read_secret
+from contract.settings import private_folder
 from review.access import Access, same
 
 COOKIE_SECONDS = 7 * 86400
 KEY_FILE = "review.key"
+KEY_BYTES = 32
+
+log = logging.getLogger("inkmill.review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class Signer:
     """Makes and reads the cookies of one server."""
 
     def __init__(self, key: bytes, access: Access, port: int) -> None:
+        if len(key) < KEY_BYTES:  # anybody could sign with an empty one
+            raise UsageError(f"the key that cookies are signed with has {len(key)} bytes; it must have {KEY_BYTES}")
         self._key = key
         self._access = access
         # Cookies know no ports: two servers on one computer must not overwrite each other's.
@@ -71,15 +77,13 @@ class Signer:
 def stored_key(home: Path) -> bytes:
     """The signing key of this installation, drawn by whoever asks first. Removing its file signs everybody out."""
     file = home / KEY_FILE
-    try:
-        return _unpacked(file.read_text().strip())
-    except (FileNotFoundError, ValueError):
-        part = private_folder(home) / f"{KEY_FILE}.{secrets.token_hex(8)}"
-        write_private(part, _packed(secrets.token_bytes(32)))
-        with contextlib.suppress(FileExistsError):
-            os.link(part, file)  # unlike a rename, it never replaces what another process drew
-        part.unlink()
-        return _unpacked(file.read_text().strip())
+    known = read_secret(file, KEY_BYTES)
+    if known is None:
+        if file.exists():
+            log.warning("%s was short or damaged and is made anew: everybody has to sign in again", file)
+        private_folder(home)
+        known = make_secret(file, KEY_BYTES)
+    return _unpacked(known)
 
 
 def _packed(value: bytes) -> str:

@@ -9,8 +9,8 @@ import pytest
 from contract.errors import UsageError
 from db.session import Database
 from review.access import OneTimeToken, TokenFile
-from review.cookie import stored_key
-from tests.unit.review.site import Site
+from review.cookie import Signer, stored_key
+from tests.unit.review.site import PORT, Site
 
 LONG = "t" * 30
 
@@ -84,6 +84,8 @@ def test_a_cookie_dies_with_its_token(one_database: Database, tmp_path: Path) ->
         (f"mara {LONG}\nnoor {LONG}", 0o600, "same token"),
         ("", 0o600, "names nobody"),
         (f"ma\x07ra {LONG}", 0o600, "reviewer's name"),
+        ("mara " + "\0" * 30, 0o600, "line 1: the token of mara has a character that nobody can type"),
+        ("\0" * 40, 0o600, "line 1: must be 'name token'"),
     ],
 )
 def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, mode: int, said: str) -> None:
@@ -94,6 +96,28 @@ def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, mo
 def test_a_token_file_that_is_missing_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         TokenFile(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"QUJD", b"\0" * 43, b"!" * 43, b"A" * 42])
+def test_a_damaged_signing_key_is_made_anew_and_nobody_stays_in(
+    one_database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    file = tmp_path / "review.key"
+    file.write_bytes(content)
+    key = stored_key(tmp_path)
+    assert len(key) == 32 and stored_key(tmp_path) == key
+    assert str(file) in caplog.text and "sign in again" in caplog.text
+    site = Site(one_database, key=key)
+    signer = Signer(key, site.access, PORT)
+    signer._key = b""  # as somebody at home who has the program and no key
+    site.browser.cookies.set(signer.cookie_name, signer.cookie("mara"))
+    assert site.get("/queue").status_code == 401
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 31])
+def test_no_server_signs_with_a_short_key(one_database: Database, key: bytes) -> None:
+    with pytest.raises(UsageError, match="must have 32"):
+        Site(one_database, key=key)
 
 
 def test_the_signing_key_is_drawn_once_and_private(tmp_path: Path) -> None:
