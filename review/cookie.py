@@ -1,6 +1,7 @@
 """The signed cookie of a reviewer who is in, and the token its forms carry.
 
-Nothing is kept on the server but one key: a sitting goes on after a restart.
+Nothing is kept on the server but one key: a sitting goes on after a restart. Which sittings were ended by signing out
+is not known here.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ class SignedIn:
 
     name: str
     csrf: str  # what every form and fetch of theirs must bring along
+    sitting: str  # drawn at signing in
+    until: int  # when the cookie runs out, whatever is done with it
 
 
 class Signer:
@@ -56,18 +59,21 @@ class Signer:
         """Who brings this cookie; None where it is forged, too old, or of a reviewer who has no access any more."""
         body, _, signature = cookie.rpartition(".")
         parts = body.split(".")
-        if len(parts) != 3 or not parts[1].isdecimal() or not parts[1].isascii() or len(parts[1]) > 12:
+        if len(parts) != 3:
+            return None
+        packed, until, sitting = parts
+        if not until.isdecimal() or not until.isascii() or len(until) > 12:
             return None
         try:
-            name = _unpacked(parts[0]).decode()
+            name = _unpacked(packed).decode()
         except (ValueError, binascii.Error):
             return None
         proof = self._access.proof(name)
         if proof is None or not same(signature, self._signature(body, proof)):
             return None
-        if int(parts[1]) < (time.time() if now is None else now):
+        if int(until) < (time.time() if now is None else now):
             return None
-        return SignedIn(name, self._signature(body, proof, use="form"))
+        return SignedIn(name, self._signature(body, proof, use="form"), sitting, int(until))
 
     def _signature(self, body: str, proof: str, use: str = "cookie") -> str:
         message = "\0".join((use, proof, body)).encode("utf-8", "replace")

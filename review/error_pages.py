@@ -22,6 +22,7 @@ REFUSALS = {
     "unknown host": ("This server does not go by that name", "Open the address that ‘inkmill web’ printed."),
     "another site": ("That came from another site", "Nothing was changed. Go back to the page and do it there."),
     "forged": ("This page was out of date", "Nothing was changed. Load the page again and repeat it."),
+    "away": ("The database does not answer", "Nothing was lost. Try again in a moment."),
     "too long": ("That was too long", "Nothing was changed. A text may have 200,000 characters."),
 }
 
@@ -78,7 +79,7 @@ async def _inkmill_error(request: Request, error: Exception) -> Response:
             return answer(page, 400, "wrong", "That does not work", str(error))
         case DatabaseUnreachable():
             log.error("%s", error)
-            return answer(page, 503, "away", "The database does not answer", "Nothing was lost. Try again in a moment.")
+            return answer(page, 503, "away", *REFUSALS["away"])
     log.error("%s", error)
     return answer(page, 500, "failed", "That failed", str(error))
 

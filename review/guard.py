@@ -5,15 +5,18 @@ Pure ASGI, so that streams pass through it unharmed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contract.errors import DatabaseUnreachable
 from review.access import same
-from review.cookie import Signer
+from review.cookie import SignedIn, Signer
 from review.form import LONGEST_BODY, Form
 from review.hosts import Hosts, host_of
 
@@ -30,6 +33,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
+log = logging.getLogger("inkmill.review")
+
 Refusal = Callable[[Scope, int, str], ASGIApp]
 """Makes the answer to a refused request from its status and why."""
 
@@ -37,8 +42,10 @@ Refusal = Callable[[Scope, int, str], ASGIApp]
 class Guard:
     """Lets through what may pass; `state.who`, `state.form` of the request are set then."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, signer: Signer, refusal: Refusal) -> None:
-        self._app, self._hosts, self._signer, self._refusal = app, hosts, signer, refusal
+    def __init__(
+        self, app: ASGIApp, *, hosts: Hosts, signer: Signer, ended: Callable[[str], bool], refusal: Refusal
+    ) -> None:
+        self._app, self._hosts, self._signer, self._ended, self._refusal = app, hosts, signer, ended, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,7 +60,11 @@ class Guard:
         state["who"], state["form"] = None, Form(b"")
         if len(headers.getlist("host")) != 1 or not self._hosts.knows(headers["host"]):
             return self._refusal(scope, 421, "unknown host"), receive
-        who = state["who"] = self._signer.read(_cookie(headers, self._signer.cookie_name))
+        try:
+            who = state["who"] = await self._signed_in(headers)
+        except DatabaseUnreachable as error:
+            log.error("%s", error)
+            return self._refusal(scope, 503, "away"), receive
         is_open = scope["path"].startswith(OPEN)
         if scope["method"] in READING:
             return (self._app if who or is_open else self._refusal(scope, 401, "sign in")), receive
@@ -68,6 +79,12 @@ class Guard:
         if who and not is_open and not same(headers.get("x-csrf-token") or form.one("csrf"), who.csrf):
             return self._refusal(scope, 403, "forged"), receive
         return self._app, _replayed(body, receive)
+
+    async def _signed_in(self, headers: Headers) -> SignedIn | None:
+        who = self._signer.read(_cookie(headers, self._signer.cookie_name))
+        if who is None or await run_in_threadpool(self._ended, who.sitting):
+            return None
+        return who
 
 
 def _own_origin(headers: Headers) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
+from contract.errors import DatabaseUnreachable, UsageError
 from db.session import Database
 from review.access import OneTimeToken, TokenFile
 from review.cookie import Signer, stored_key
@@ -46,6 +48,59 @@ def test_signing_out_ends_it(one_database: Database) -> None:
     assert site.get("/queue").status_code == 200
     site.post("/sign-out")
     assert site.get("/queue").status_code == 401
+
+
+def test_a_cookie_that_was_kept_is_dead_after_signing_out_here_and_everywhere(database: Database) -> None:
+    site = Site(database).sign_in()
+    name = site.app.state.signer.cookie_name
+    kept = site.browser.cookies[name]
+    beside = Site(database)  # another `inkmill web`, and one that was started again
+    beside.browser.cookies.set(name, kept)
+    assert beside.get("/queue").status_code == 200
+    assert site.post("/sign-out").status_code == 303
+    site.browser.cookies.set(name, kept)
+    for one in (site, beside, Site(database)):
+        one.browser.cookies.set(name, kept)
+        assert one.get("/queue").status_code == 401
+        assert one.browser.post("/outputs/1/decisions", data={"action": "approve"}).status_code == 401
+
+
+def test_signing_out_ends_that_sitting_alone(one_database: Database, tmp_path: Path) -> None:
+    access = TokenFile(written(tmp_path / "tokens", f"mara {LONG}1\nnoor {LONG}2"))
+    here, there, noor = (Site(one_database, access).sign_in(f"{LONG}{n}") for n in (1, 1, 2))
+    here.post("/sign-out")
+    assert [site.get("/queue").status_code for site in (here, there, noor)] == [401, 200, 200]
+
+
+def test_signing_in_anew_ends_the_sitting_before(one_database: Database, tmp_path: Path) -> None:
+    site = Site(one_database, TokenFile(written(tmp_path / "tokens", f"mara {LONG}1"))).sign_in(f"{LONG}1")
+    name = site.app.state.signer.cookie_name
+    kept = site.browser.cookies[name]
+    site.sign_in(f"{LONG}1")
+    assert site.get("/queue").status_code == 200
+    other = Site(one_database, site.access)
+    other.browser.cookies.set(name, kept)
+    assert other.get("/queue").status_code == 401
+
+
+def test_a_stream_ends_with_its_sitting(one_database: Database) -> None:
+    site = Site(one_database).sign_in()
+    with ThreadPoolExecutor(1) as pool:
+        stream = pool.submit(site.get, "/workers/events")
+        time.sleep(0.5)
+        assert not stream.done()
+        site.post("/sign-out")
+        assert stream.result(10).text.startswith("event: ")
+
+
+def test_who_cannot_be_asked_about_is_not_let_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseUnreachable("the database postgresql://u@db.example/x does not answer: refused")
+
+    monkeypatch.setattr(site.database, "read", away)
+    answer = site.get("/help")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text and "db.example" not in answer.text
 
 
 def test_a_sitting_outlives_a_restart_of_the_server(one_database: Database) -> None:
