@@ -16,6 +16,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.datastructures import Headers
+
 from contract.errors import UsageError
 from contract.secret_file import make_secret, read_secret
 from contract.settings import private_folder
@@ -78,6 +80,16 @@ class Signer:
     def _signature(self, body: str, proof: str, use: str = "cookie") -> str:
         message = "\0".join((use, proof, body)).encode("utf-8", "replace")
         return _packed(hmac.new(self._key, message, hashlib.sha256).digest())
+
+
+def read_cookies(headers: Headers) -> dict[str, str]:
+    """The cookies of a request by name.
+
+    Python's own reader takes a second for 16 KB of backslashes, four times that for twice as many, and strangers may
+    send them. No cookie of ours needs more than its quotes taken off.
+    """
+    pairs = (cookie.partition("=") for cookie in headers.get("cookie", "").split(";"))
+    return {name.strip(): value.strip().removeprefix('"').removesuffix('"') for name, _, value in pairs}
 
 
 def stored_key(home: Path) -> bytes:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, Stale, UsageError
 from review import words
+from review.form import MOST_FIELDS
 from review.guard import HEADERS
 from review.page import Page
 
@@ -24,6 +25,9 @@ REFUSALS = {
     "forged": ("This page was out of date", "Nothing was changed. Load the page again and repeat it."),
     "away": ("The database does not answer", "Nothing was lost. Try again in a moment."),
     "too long": ("That was too long", "Nothing was changed. A text may have 200,000 characters."),
+    "too many": ("That was too much at once", f"Nothing was changed. A form may have {MOST_FIELDS:,} fields."),
+    "too slow": ("That took too long", "Nothing was changed. Send it again; the connection may be slow."),
+    "cut off": ("That was cut off", "Nothing was changed. Send it again."),
 }
 
 
