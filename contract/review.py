@@ -16,6 +16,8 @@ LONGEST_NAME = 100
 LONGEST_REASON = 2000
 LONGEST_TEXT = 200_000
 LONGEST_QUERY = 500
+LONGEST_VALUE = 5000
+"""Characters of a filter's other values: SQLite compares patterns of up to 50,000 bytes, and a path may have 4096."""
 
 
 class Action(StrEnum):
@@ -81,17 +83,41 @@ class Filter:
     order: Order = Order.SCORE
 
     def __post_init__(self) -> None:
+        for name in ("model", "label", "reason", "reviewer", "query"):
+            _check_value(name, getattr(self, name))
         if self.label is not None and self.label not in LABELS:
             near = nearest(self.label, LABELS)
             hint = f"did you mean {near}?" if near else "labels: " + ", ".join(LABELS)
-            raise UsageError(f"label: {self.label!r} is not a label; {hint}")
+            raise UsageError(f"label: {self.label[:40]!r} is not a label; {hint}")
         if self.label is None and (self.low is not None or self.high is not None or self.order is Order.LABEL):
             raise UsageError("label: a score range, or the order by label, needs the label that is meant")
         for name, value in (("low", self.low), ("high", self.high)):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name}: must be from 0 to 1, not {value:g}")
-        if self.query is not None and len(self.query) > LONGEST_QUERY:
-            raise UsageError(f"query: at most {LONGEST_QUERY} characters can be searched for")
+
+
+def _check_value(name: str, value: str | None) -> None:
+    """Raises UsageError where no database can be asked for it."""
+    checked_text(name, value, LONGEST_QUERY if name == "query" else LONGEST_VALUE)
+    if "\0" in (value or ""):
+        raise UsageError(f"{name}: has a character in it that no stored text has (U+0000)")
+
+
+def checked_text(field: str, text: str | None, longest: int) -> str | None:
+    """A person's text; None where there is nothing in it.
+
+    Raises:
+        UsageError: where it is too long, or is no text.
+    """
+    if not text:
+        return None
+    if len(text) > longest:
+        raise UsageError(f"{field}: has {len(text):,} characters; {longest:,} at most can be taken")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{field}: has half a character in it (a lone surrogate), which is no text") from None
+    return text
 
 
 def checked_name(name: str) -> str:

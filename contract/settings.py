@@ -6,11 +6,9 @@ Flags of a command are laid over it by the command.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
-import secrets
 import stat
 import tempfile
 from functools import lru_cache
@@ -27,6 +25,7 @@ from pydantic_settings import (
 )
 
 from contract.errors import UsageError
+from contract.secret_file import is_secret, make_secret, read_secret
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 REDIS_PARAMETERS = {
@@ -37,6 +36,7 @@ REDIS_PARAMETERS = {
     "virtual_host": "/?[0-9]{1,4}",  # the number of the database behind a socket
 }
 """What may follow the question mark of a Redis URL."""
+PASSWORD_BYTES = 24
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
@@ -124,17 +124,21 @@ class Settings(BaseSettings):
     def redis_password(self) -> str:
         """The embedded Redis' password: drawn by whoever asks first, so that every process knows the same."""
         file = self.redis_folder / "password"
-        try:
-            return file.read_text().strip()
-        except FileNotFoundError:
+        known = read_secret(file, PASSWORD_BYTES)
+        if known is None:
             private_folder(self.home)
             private_folder(self.redis_folder)
-            part = file.with_name(f"password.{secrets.token_hex(8)}")
-            write_private(part, secrets.token_urlsafe(24))
-            with contextlib.suppress(FileExistsError):
-                os.link(part, file)  # unlike a rename, it never replaces what another process drew
-            part.unlink()
-            return file.read_text().strip()
+            known = make_secret(file, PASSWORD_BYTES, self._served_password())
+        return known
+
+    def _served_password(self) -> str | None:
+        """What the server was last started with: one that runs still asks for it, whatever became of the file."""
+        try:
+            lines = (self.redis_folder / "redis.conf").read_text(errors="replace").splitlines()
+        except OSError:
+            return None
+        served = (line.partition(" ")[2] for line in lines if line.startswith("requirepass "))
+        return next((word for word in served if is_secret(word, PASSWORD_BYTES)), None)
 
     @property
     def broker_url(self) -> str:

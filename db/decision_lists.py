@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from contract.errors import InkmillError, UsageError
-from contract.review import LONGEST_REASON, checked_name
+from contract.review import LONGEST_REASON, checked_name, checked_text
 from db.decision_record import enter
 from db.decisions import (
     Decided,
     Standing,
     Step,
     check_claim,
-    checked_text,
     locked,
     next_step,
     read_action,

@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.policy import NO_SAFETY
-from contract.review import LONGEST_TEXT, Action, State
+from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_rows import standing_edit, standing_text
@@ -129,23 +129,6 @@ def read_action(said: str, text: str | None) -> Action:
         raise UsageError("text: is empty; reject the output instead")
     checked_text("text", text, LONGEST_TEXT)
     return action
-
-
-def checked_text(field: str, text: str | None, longest: int) -> str | None:
-    """A person's text; None where there is nothing in it.
-
-    Raises:
-        UsageError: where it cannot be stored.
-    """
-    if not text:
-        return None
-    if len(text) > longest:
-        raise UsageError(f"{field}: has {len(text):,} characters, {longest:,} at most can be stored")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{field}: has half a character in it (a lone surrogate), which is no text") from None
-    return text
 
 
 def check_key(key: str | None) -> None:

@@ -1,4 +1,5 @@
-"""The tables of reviewing, beside those of `models`: what the queue is read from, decisions, claims, score requests."""
+"""The tables of reviewing, beside those of `models`: what the queue is read from, decisions, claims, ended
+sittings, score requests."""
 
 from __future__ import annotations
 
@@ -98,6 +99,17 @@ class ReviewClaim(Base):
     since: Mapped[float] = mapped_column(Double)
     until: Mapped[float] = mapped_column(Double)
     drawn: Mapped[float | None] = mapped_column(Double)  # as Decision.drawn
+
+
+class EndedSitting(Base):
+    """A sitting whose reviewer signed out, until its cookie would have run out by itself."""
+
+    __tablename__ = "ended_sittings"
+
+    sitting: Mapped[str] = mapped_column(Text, primary_key=True)  # drawn at signing in; the cookie says it
+    until: Mapped[float] = mapped_column(Double)  # by the clock of the server that gave the cookie
+
+    __table_args__ = (Index(None, "until"),)
 
 
 class ScoreRequest(Base):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from contract.errors import InkmillError, UsageError
-from contract.review import LONGEST_REASON, Action, Filter, State, checked_name
+from contract.review import LONGEST_REASON, Action, Filter, State, checked_name, checked_text
 from db.decision_record import enter
 from db.decisions import (
     Decided,
@@ -21,7 +21,6 @@ from db.decisions import (
     check_claim,
     check_key,
     check_version,
-    checked_text,
     locked,
     next_step,
     own_last,

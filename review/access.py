@@ -99,9 +99,14 @@ def _reviewers(path: Path) -> Iterable[tuple[str, str]]:
             name = checked_name(name)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
-        if len(token) < SHORTEST_TOKEN:
+        if len(token) < SHORTEST_TOKEN or not token.isprintable():
+            wrong = (
+                f"is shorter than {SHORTEST_TOKEN} characters and could be guessed"
+                if len(token) < SHORTEST_TOKEN
+                else "has a character that nobody can type: the file may be damaged"
+            )
             raise UsageError(
-                f"{where}: the token of {name} is shorter than {SHORTEST_TOKEN} characters and could be guessed; "
+                f"{where}: the token of {name} {wrong}; "
                 "make one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if name in seen:

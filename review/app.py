@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from db.session import Database
+from db.sittings import has_ended
 from review import (
     advice_pages,
     bulk_pages,
@@ -56,7 +58,8 @@ def create_app(database: Database, serving: Serving) -> FastAPI:
     app.state.secure = serving.secure
     app.state.closing = serving.closing
     error_pages.register(app)
-    app.add_middleware(Guard, hosts=serving.hosts, signer=signer, refusal=error_pages.refusal)
+    ended = partial(has_ended, database)
+    app.add_middleware(Guard, hosts=serving.hosts, signer=signer, ended=ended, refusal=error_pages.refusal)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _home, methods=["GET"], response_model=None)
     for pages in (sign_in_pages, queue_pages, decision_pages, claim_pages, word_pages, bulk_pages, progress_pages,

@@ -1,26 +1,33 @@
 """The signed cookie of a reviewer who is in, and the token its forms carry.
 
-Nothing is kept on the server but one key: a sitting goes on after a restart.
+Nothing is kept on the server but one key: a sitting goes on after a restart. Which sittings were ended by signing out
+is not known here.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import hashlib
 import hmac
-import os
+import logging
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from contract.settings import private_folder, write_private
+from starlette.datastructures import Headers
+
+from contract.errors import UsageError
+from contract.secret_file import make_secret, read_secret
+from contract.settings import private_folder
 from review.access import Access, same
 
 COOKIE_SECONDS = 7 * 86400
 KEY_FILE = "review.key"
+KEY_BYTES = 32
+
+log = logging.getLogger("inkmill.review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,16 @@ class SignedIn:
 
     name: str
     csrf: str  # what every form and fetch of theirs must bring along
+    sitting: str  # drawn at signing in
+    until: int  # when the cookie runs out, whatever is done with it
 
 
 class Signer:
     """Makes and reads the cookies of one server."""
 
     def __init__(self, key: bytes, access: Access, port: int) -> None:
+        if len(key) < KEY_BYTES:  # anybody could sign with an empty one
+            raise UsageError(f"the key that cookies are signed with has {len(key)} bytes; it must have {KEY_BYTES}")
         self._key = key
         self._access = access
         # Cookies know no ports: two servers on one computer must not overwrite each other's.
@@ -50,36 +61,47 @@ class Signer:
         """Who brings this cookie; None where it is forged, too old, or of a reviewer who has no access any more."""
         body, _, signature = cookie.rpartition(".")
         parts = body.split(".")
-        if len(parts) != 3 or not parts[1].isdecimal() or not parts[1].isascii() or len(parts[1]) > 12:
+        if len(parts) != 3:
+            return None
+        packed, until, sitting = parts
+        if not until.isdecimal() or not until.isascii() or len(until) > 12:
             return None
         try:
-            name = _unpacked(parts[0]).decode()
+            name = _unpacked(packed).decode()
         except (ValueError, binascii.Error):
             return None
         proof = self._access.proof(name)
         if proof is None or not same(signature, self._signature(body, proof)):
             return None
-        if int(parts[1]) < (time.time() if now is None else now):
+        if int(until) < (time.time() if now is None else now):
             return None
-        return SignedIn(name, self._signature(body, proof, use="form"))
+        return SignedIn(name, self._signature(body, proof, use="form"), sitting, int(until))
 
     def _signature(self, body: str, proof: str, use: str = "cookie") -> str:
         message = "\0".join((use, proof, body)).encode("utf-8", "replace")
         return _packed(hmac.new(self._key, message, hashlib.sha256).digest())
 
 
+def read_cookies(headers: Headers) -> dict[str, str]:
+    """The cookies of a request by name.
+
+    Python's own reader takes a second for 16 KB of backslashes, four times that for twice as many, and strangers may
+    send them. No cookie of ours needs more than its quotes taken off.
+    """
+    pairs = (cookie.partition("=") for cookie in headers.get("cookie", "").split(";"))
+    return {name.strip(): value.strip().removeprefix('"').removesuffix('"') for name, _, value in pairs}
+
+
 def stored_key(home: Path) -> bytes:
     """The signing key of this installation, drawn by whoever asks first. Removing its file signs everybody out."""
     file = home / KEY_FILE
-    try:
-        return _unpacked(file.read_text().strip())
-    except (FileNotFoundError, ValueError):
-        part = private_folder(home) / f"{KEY_FILE}.{secrets.token_hex(8)}"
-        write_private(part, _packed(secrets.token_bytes(32)))
-        with contextlib.suppress(FileExistsError):
-            os.link(part, file)  # unlike a rename, it never replaces what another process drew
-        part.unlink()
-        return _unpacked(file.read_text().strip())
+    known = read_secret(file, KEY_BYTES)
+    if known is None:
+        if file.exists():
+            log.warning("%s was short or damaged and is made anew: everybody has to sign in again", file)
+        private_folder(home)
+        known = make_secret(file, KEY_BYTES)
+    return _unpacked(known)
 
 
 def _packed(value: bytes) -> str:

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, Stale, UsageError
 from review import words
+from review.form import MOST_FIELDS
 from review.guard import HEADERS
 from review.page import Page
 
@@ -22,7 +23,11 @@ REFUSALS = {
     "unknown host": ("This server does not go by that name", "Open the address that ‘inkmill web’ printed."),
     "another site": ("That came from another site", "Nothing was changed. Go back to the page and do it there."),
     "forged": ("This page was out of date", "Nothing was changed. Load the page again and repeat it."),
+    "away": ("The database does not answer", "Nothing was lost. Try again in a moment."),
     "too long": ("That was too long", "Nothing was changed. A text may have 200,000 characters."),
+    "too many": ("That was too much at once", f"Nothing was changed. A form may have {MOST_FIELDS:,} fields."),
+    "too slow": ("That took too long", "Nothing was changed. Send it again; the connection may be slow."),
+    "cut off": ("That was cut off", "Nothing was changed. Send it again."),
 }
 
 
@@ -78,7 +83,7 @@ async def _inkmill_error(request: Request, error: Exception) -> Response:
             return answer(page, 400, "wrong", "That does not work", str(error))
         case DatabaseUnreachable():
             log.error("%s", error)
-            return answer(page, 503, "away", "The database does not answer", "Nothing was lost. Try again in a moment.")
+            return answer(page, 503, "away", *REFUSALS["away"])
     log.error("%s", error)
     return answer(page, 500, "failed", "That failed", str(error))
 

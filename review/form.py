@@ -9,16 +9,20 @@ from fastapi import Depends, Request
 
 from contract.errors import UsageError
 
-LONGEST_BODY = 4 * 2**20
-"""Bytes: an edited text of the longest kind, each character percent-encoded, and room for more."""
+MOST_FIELDS = 1000
+"""A table of the bulk view ticks a hundred."""
+LONGEST_QUERY = 8 * 2**10
+"""Characters of a view that a form carries along."""
 
 
 class Form:
     """The fields of one request."""
 
     def __init__(self, body: bytes) -> None:
-        # Unknown bytes become U+FFFD; a lone surrogate could not be stored.
-        self._fields = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace")
+        """Raises:
+        UsageError: it has too many fields.
+        """
+        self._fields = fields(body.decode("utf-8", "replace"))
 
     def one(self, name: str, default: str = "") -> str:
         """A field's value, its line ends as texts have them."""
@@ -35,6 +39,17 @@ class Form:
         """
         value = self.one(name).strip()
         return whole(value, name) if value else None
+
+
+def fields(encoded: str) -> list[tuple[str, str]]:
+    """The fields of a form or a query, in their order. What no text can hold becomes U+FFFD: half characters, U+0000.
+
+    Raises:
+        UsageError: there are too many; none was parsed.
+    """
+    if encoded.count("&") >= MOST_FIELDS:
+        raise UsageError(f"a form or an address has {MOST_FIELDS:,} fields at most")
+    return parse_qsl(encoded.replace("%00", "%EF%BF%BD").replace("\0", "\ufffd"), keep_blank_values=True)
 
 
 def whole(value: str, name: str) -> int:

@@ -5,16 +5,19 @@ Pure ASGI, so that streams pass through it unharmed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from contract.errors import DatabaseUnreachable, UsageError
 from review.access import same
-from review.cookie import Signer
-from review.form import LONGEST_BODY, Form
+from review.body import REVIEWERS, STRANGERS, BadBody, is_announced, read_body
+from review.cookie import SignedIn, Signer, read_cookies
+from review.form import Form
 from review.hosts import Hosts, host_of
 
 READING = ("GET", "HEAD")
@@ -30,6 +33,8 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 
+log = logging.getLogger("inkmill.review")
+
 Refusal = Callable[[Scope, int, str], ASGIApp]
 """Makes the answer to a refused request from its status and why."""
 
@@ -37,23 +42,31 @@ Refusal = Callable[[Scope, int, str], ASGIApp]
 class Guard:
     """Lets through what may pass; `state.who`, `state.form` of the request are set then."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, signer: Signer, refusal: Refusal) -> None:
-        self._app, self._hosts, self._signer, self._refusal = app, hosts, signer, refusal
+    def __init__(
+        self, app: ASGIApp, *, hosts: Hosts, signer: Signer, ended: Callable[[str], bool], refusal: Refusal
+    ) -> None:
+        self._app, self._hosts, self._signer, self._ended, self._refusal = app, hosts, signer, ended, refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        app, replay = await self._answerer(scope, receive)
-        await app(scope, replay, _with_headers(scope, send))
+        answered, replay = await self._answerer(scope, receive)
+        await answered(scope, replay, _with_headers(scope, send))
 
     async def _answerer(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
         state: dict[str, Any] = scope.setdefault("state", {})
         headers = Headers(scope=scope)
-        state["who"], state["form"] = None, Form(b"")
+        state["who"], state["form"], state["unread"] = None, Form(b""), is_announced(headers)
         if len(headers.getlist("host")) != 1 or not self._hosts.knows(headers["host"]):
             return self._refusal(scope, 421, "unknown host"), receive
-        who = state["who"] = self._signer.read(_cookie(headers, self._signer.cookie_name))
+        try:
+            who = state["who"] = await self._signed_in(headers)
+        except DatabaseUnreachable as error:
+            log.error("%s", error)
+            return self._refusal(scope, 503, "away"), receive
+        if who and "connection" in state:
+            state["connection"].is_a_reviewers()
         is_open = scope["path"].startswith(OPEN)
         if scope["method"] in READING:
             return (self._app if who or is_open else self._refusal(scope, 401, "sign in")), receive
@@ -61,13 +74,23 @@ class Guard:
             return self._refusal(scope, 403, "another site"), receive
         if who is None and not is_open:
             return self._refusal(scope, 401, "sign in"), receive
-        body = await _read(receive)
-        if body is None:
-            return self._refusal(scope, 413, "too long"), receive
-        form = state["form"] = Form(body)
+        try:
+            body = await read_body(headers, receive, REVIEWERS if who else STRANGERS)
+            state["unread"] = False
+            form = state["form"] = await run_in_threadpool(Form, body)
+        except BadBody as bad:
+            return self._refusal(scope, bad.status, bad.why), receive
+        except UsageError:
+            return self._refusal(scope, 400, "too many"), receive
         if who and not is_open and not same(headers.get("x-csrf-token") or form.one("csrf"), who.csrf):
             return self._refusal(scope, 403, "forged"), receive
         return self._app, _replayed(body, receive)
+
+    async def _signed_in(self, headers: Headers) -> SignedIn | None:
+        who = self._signer.read(read_cookies(headers).get(self._signer.cookie_name, ""))
+        if who is None or await run_in_threadpool(self._ended, who.sitting):
+            return None
+        return who
 
 
 def _own_origin(headers: Headers) -> bool:
@@ -80,30 +103,6 @@ def _own_origin(headers: Headers) -> bool:
         return True
     ours = headers["host"].lower()
     return host_of(origin) is not None and origin.lower().partition("://")[2] == ours
-
-
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too long or never came whole."""
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        part = message.get("body", b"")
-        size += len(part)
-        if size > LONGEST_BODY:
-            return None
-        parts.append(part)
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -119,6 +118,8 @@ def _with_headers(scope: Scope, send: Send) -> Callable[[Message], Awaitable[Non
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
+            if scope["state"]["unread"]:
+                headers["connection"] = "close"  # else the rest of the body would be received, and dropped, for ever
             for name, value in HEADERS.items():
                 headers[name] = value
             if scope["path"].startswith("/static/"):

@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from db.session import Database
 from review import words
-from review.cookie import SignedIn
+from review.cookie import SignedIn, read_cookies
 from review.preferences import COOKIE, Preferences, stored
 from review.visible import marked, plain, visible
 
@@ -85,8 +85,12 @@ class Page:
         return said
 
     @cached_property
+    def cookies(self) -> dict[str, str]:
+        return read_cookies(self.request.headers)
+
+    @cached_property
     def preferences(self) -> Preferences:
-        return stored(self.request.cookies.get(COOKIE, ""))
+        return stored(self.cookies.get(COOKIE, ""))
 
     @property
     def wants_json(self) -> bool:
@@ -102,7 +106,7 @@ class Page:
     def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A filled template. `current` marks an entry of the navigation."""
         response = HTMLResponse(self.fragment(template, **values), status)
-        if NOTICE in self.request.cookies:
+        if NOTICE in self.cookies:
             response.delete_cookie(NOTICE)
         return response
 
@@ -129,7 +133,7 @@ class Page:
         return response
 
     def _notice(self) -> tuple[str, str] | None:
-        kind, colon, text = unquote(self.request.cookies.get(NOTICE, "")).partition(":")
+        kind, colon, text = unquote(self.cookies.get(NOTICE, "")).partition(":")
         return (kind, text) if colon and kind in ("good", "danger", "warning") else None
 
     def _csrf_field(self) -> Markup:

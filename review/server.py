@@ -16,9 +16,12 @@ from contract.errors import InkmillError, UsageError
 from db.session import Database
 from review.access import OneTimeToken, TokenFile
 from review.app import Serving, create_app
+from review.connection import Connection
 from review.cookie import stored_key
 from review.hosts import Hosts, is_loopback
 
+BACKLOG = 128
+"""Connections that are accepted at once: the process must have files to open for all of them."""
 LAST_WORDS_SECONDS = 2
 """What open streams get when the server ends."""
 
@@ -76,6 +79,10 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
             server_header=False,
             proxy_headers=False,  # anyone may send X-Forwarded-…: what a proxy does is said by --behind-tls
             lifespan="off",
+            loop="asyncio",
+            http=Connection,
+            ws="none",
+            backlog=BACKLOG,
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,
         )
     )
@@ -116,7 +123,7 @@ def _bound(options: WebOptions) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
-        listening.listen(128)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise InkmillError(_why_not(options, error)) from None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from db.sittings import end_sitting
 from review.access import Access
 from review.cookie import COOKIE_SECONDS, Signer
 from review.form import CurrentForm
@@ -31,6 +34,7 @@ def enter(page: CurrentPage, form: CurrentForm) -> Response:
     if name is None:
         # Twice the same button: the first one let them in.
         return page.back("/queue") if page.who else _form(page, wrong=True, status=403)
+    _end_sitting(page)  # in this browser another one begins
     signer: Signer = page.request.app.state.signer
     response = RedirectResponse("/queue", 303)
     response.set_cookie(signer.cookie_name, signer.cookie(name), max_age=COOKIE_SECONDS, httponly=True,
@@ -40,7 +44,8 @@ def enter(page: CurrentPage, form: CurrentForm) -> Response:
 
 @router.post("/sign-out", response_model=None)
 def leave(page: CurrentPage) -> Response:
-    """Takes the cookie away from this browser."""
+    """Ends the sitting, so that a copy of its cookie opens nothing either, and takes the cookie away."""
+    _end_sitting(page)
     signer: Signer = page.request.app.state.signer
     response = RedirectResponse("/sign-in", 303)
     response.delete_cookie(signer.cookie_name, path="/")
@@ -51,6 +56,11 @@ def leave(page: CurrentPage) -> Response:
 def who(page: CurrentPage) -> Response:
     """Who is signed in and what their forms must carry: for a page that stayed open over a new signing in."""
     return JSONResponse({"reviewer": page.reviewer, "csrf": page.csrf})
+
+
+def _end_sitting(page: Page) -> None:
+    if page.who:
+        end_sitting(page.database, page.who.sitting, page.who.until, now=time.time())
 
 
 def _form(page: Page, token: str = "", *, wrong: bool = False, status: int = 200) -> Response:

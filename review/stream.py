@@ -1,4 +1,4 @@
-"""Server-sent events: what a page watches, read in a thread and sent where it changed."""
+"""Server-sent events: what a page watches, read in a thread and sent where it changed, until the reader signs out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from collections.abc import AsyncIterator, Callable
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
+
+from db.sittings import has_ended
+from review.page import Page
 
 HEARTBEAT_SECONDS = 15.0
 """Proxies close a connection that says nothing for long."""
@@ -37,7 +40,7 @@ async def _changes(
     request: Request, read: Callable[[], str | None], seconds: float, event: str
 ) -> AsyncIterator[bytes]:
     said, said_at = None, time.monotonic()
-    while True:
+    while not await run_in_threadpool(_signed_out, Page(request)):
         now = await run_in_threadpool(read)
         if now is not None and now != said:
             said, said_at = now, time.monotonic()
@@ -47,6 +50,10 @@ async def _changes(
             yield b": still here\n\n"
         if await _over(request, seconds):
             return
+
+
+def _signed_out(page: Page) -> bool:
+    return page.who is None or has_ended(page.database, page.who.sitting)
 
 
 async def _over(request: Request, seconds: float) -> bool:

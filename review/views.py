@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from fastapi import Depends, Path, Request
 
 from contract.errors import UsageError
 from contract.review import Filter, Order, Wanted
-from review.form import Form, whole
+from review.form import LONGEST_QUERY, Form, fields, whole
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
 """The number of an output in an address, as large as a database can hold."""
@@ -110,12 +110,9 @@ def current_view(request: Request) -> View:
     """The view of a page's address, or of the `view` field that a form brings along."""
     form: Form = request.state.form
     carried = form.one("view")
-    return read_view(dict(_pairs(carried)) if carried else request.query_params)
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-
-    return parse_qsl(query, errors="replace")
+    if len(carried) > LONGEST_QUERY:
+        raise UsageError(f"view: has {len(carried):,} characters, {LONGEST_QUERY:,} at most can be read")
+    return read_view(dict(fields(carried)) if carried else request.query_params)
 
 
 CurrentView = Annotated[View, Depends(current_view)]

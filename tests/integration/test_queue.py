@@ -155,6 +155,17 @@ def test_every_model_has_a_queue_of_its_own_with_a_plain_name(name: str) -> None
     assert score_queue(name) != queue
 
 
+@pytest.mark.parametrize("content", [b"", b"\0" * 32, b"short"])
+def test_a_password_lost_from_its_file_comes_back_from_the_server_that_runs(
+    celery: Celery, where: Settings, content: bytes
+) -> None:
+    file, before = where.redis_folder / "password", where.redis_password
+    file.write_bytes(content)
+    ping(make_app(where))  # a new process reaches the old server
+    assert file.read_text() == before
+    assert top_up("generate.demo", range(1, 4), make_app(where)) == 3
+
+
 def test_two_processes_that_ask_first_agree_on_one_password(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

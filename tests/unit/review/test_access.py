@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
+from contract.errors import DatabaseUnreachable, UsageError
 from db.session import Database
 from review.access import OneTimeToken, TokenFile
-from review.cookie import stored_key
-from tests.unit.review.site import Site
+from review.cookie import Signer, stored_key
+from tests.unit.review.site import PORT, Site
 
 LONG = "t" * 30
 
@@ -46,6 +48,59 @@ def test_signing_out_ends_it(one_database: Database) -> None:
     assert site.get("/queue").status_code == 200
     site.post("/sign-out")
     assert site.get("/queue").status_code == 401
+
+
+def test_a_cookie_that_was_kept_is_dead_after_signing_out_here_and_everywhere(database: Database) -> None:
+    site = Site(database).sign_in()
+    name = site.app.state.signer.cookie_name
+    kept = site.browser.cookies[name]
+    beside = Site(database)  # another `inkmill web`, and one that was started again
+    beside.browser.cookies.set(name, kept)
+    assert beside.get("/queue").status_code == 200
+    assert site.post("/sign-out").status_code == 303
+    site.browser.cookies.set(name, kept)
+    for one in (site, beside, Site(database)):
+        one.browser.cookies.set(name, kept)
+        assert one.get("/queue").status_code == 401
+        assert one.browser.post("/outputs/1/decisions", data={"action": "approve"}).status_code == 401
+
+
+def test_signing_out_ends_that_sitting_alone(one_database: Database, tmp_path: Path) -> None:
+    access = TokenFile(written(tmp_path / "tokens", f"mara {LONG}1\nnoor {LONG}2"))
+    here, there, noor = (Site(one_database, access).sign_in(f"{LONG}{n}") for n in (1, 1, 2))
+    here.post("/sign-out")
+    assert [site.get("/queue").status_code for site in (here, there, noor)] == [401, 200, 200]
+
+
+def test_signing_in_anew_ends_the_sitting_before(one_database: Database, tmp_path: Path) -> None:
+    site = Site(one_database, TokenFile(written(tmp_path / "tokens", f"mara {LONG}1"))).sign_in(f"{LONG}1")
+    name = site.app.state.signer.cookie_name
+    kept = site.browser.cookies[name]
+    site.sign_in(f"{LONG}1")
+    assert site.get("/queue").status_code == 200
+    other = Site(one_database, site.access)
+    other.browser.cookies.set(name, kept)
+    assert other.get("/queue").status_code == 401
+
+
+def test_a_stream_ends_with_its_sitting(one_database: Database) -> None:
+    site = Site(one_database).sign_in()
+    with ThreadPoolExecutor(1) as pool:
+        stream = pool.submit(site.get, "/workers/events")
+        time.sleep(0.5)
+        assert not stream.done()
+        site.post("/sign-out")
+        assert stream.result(10).text.startswith("event: ")
+
+
+def test_who_cannot_be_asked_about_is_not_let_in(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseUnreachable("the database postgresql://u@db.example/x does not answer: refused")
+
+    monkeypatch.setattr(site.database, "read", away)
+    answer = site.get("/help")
+    assert answer.status_code == 503
+    assert "does not answer" in answer.text and "db.example" not in answer.text
 
 
 def test_a_sitting_outlives_a_restart_of_the_server(one_database: Database) -> None:
@@ -84,6 +139,8 @@ def test_a_cookie_dies_with_its_token(one_database: Database, tmp_path: Path) ->
         (f"mara {LONG}\nnoor {LONG}", 0o600, "same token"),
         ("", 0o600, "names nobody"),
         (f"ma\x07ra {LONG}", 0o600, "reviewer's name"),
+        ("mara " + "\0" * 30, 0o600, "line 1: the token of mara has a character that nobody can type"),
+        ("\0" * 40, 0o600, "line 1: must be 'name token'"),
     ],
 )
 def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, mode: int, said: str) -> None:
@@ -94,6 +151,28 @@ def test_a_token_file_that_cannot_be_used_says_why(tmp_path: Path, text: str, mo
 def test_a_token_file_that_is_missing_says_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         TokenFile(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"QUJD", b"\0" * 43, b"!" * 43, b"A" * 42])
+def test_a_damaged_signing_key_is_made_anew_and_nobody_stays_in(
+    one_database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    file = tmp_path / "review.key"
+    file.write_bytes(content)
+    key = stored_key(tmp_path)
+    assert len(key) == 32 and stored_key(tmp_path) == key
+    assert str(file) in caplog.text and "sign in again" in caplog.text
+    site = Site(one_database, key=key)
+    signer = Signer(key, site.access, PORT)
+    signer._key = b""  # as somebody at home who has the program and no key
+    site.browser.cookies.set(signer.cookie_name, signer.cookie("mara"))
+    assert site.get("/queue").status_code == 401
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 31])
+def test_no_server_signs_with_a_short_key(one_database: Database, key: bytes) -> None:
+    with pytest.raises(UsageError, match="must have 32"):
+        Site(one_database, key=key)
 
 
 def test_the_signing_key_is_drawn_once_and_private(tmp_path: Path) -> None:

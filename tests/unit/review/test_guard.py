@@ -11,8 +11,8 @@ from sqlalchemy import select
 from db.models import Base
 from db.session import Database
 from review.access import OneTimeToken
+from review.body import REVIEWERS
 from review.cookie import COOKIE_SECONDS, Signer
-from review.form import LONGEST_BODY
 from review.hosts import Hosts
 from tests.unit.review.site import HERE, JSON, KEY, PORT, Site
 
@@ -150,7 +150,7 @@ def test_no_page_has_inline_script_or_style(site: Site) -> None:
 
 
 def test_a_body_that_is_too_long_is_refused(site: Site) -> None:
-    answer = site.post(DECIDE, {"action": "edit", "text": "x" * (LONGEST_BODY + 1)})
+    answer = site.post(DECIDE, {"action": "edit", "text": "x" * (REVIEWERS.longest + 1)})
     assert answer.status_code == 413
 
 

@@ -1,0 +1,66 @@
+"""A drawn secret in a file of its own: the same for every process, whole or not there, never a guessable one.
+
+What a secret is for, and who may see its folder, is not known here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+from pathlib import Path
+
+from contract.errors import UsageError
+
+
+def is_secret(text: str, size: int) -> bool:
+    """Whether a text can be a secret of at least `size` bytes, as `secrets.token_urlsafe` writes them down."""
+    whole = re.fullmatch(r"[A-Za-z0-9_-]+", text) and len(text) % 4 != 1
+    return bool(whole) and len(text) * 3 // 4 >= size
+
+
+def read_secret(file: Path, size: int) -> str | None:
+    """The secret that a file holds; None where it is missing, short or damaged.
+
+    Raises:
+        UsageError: it is there and cannot be read.
+    """
+    try:
+        found = file.read_bytes().decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it") from None
+    return found if is_secret(found, size) else None
+
+
+def make_secret(file: Path, size: int, before: str | None = None) -> str:
+    """Puts a whole secret where there is none. Of processes that ask at once all get the same.
+
+    Args:
+        file: in a folder that is private already.
+        before: the secret to write down again, where somebody still knows it; None draws one.
+    """
+    with os.fdopen(os.open(file.with_name(f"{file.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = read_secret(file, size)
+        if found is None:
+            found = before or secrets.token_urlsafe(size)
+            _replace(file, found)
+        return found
+
+
+def _replace(file: Path, text: str) -> None:
+    part = file.with_name(f"{file.name}.part")
+    with os.fdopen(os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as written:
+        os.fchmod(written.fileno(), 0o600)  # a part that was left here may be open to others
+        written.write(text)
+        written.flush()
+        os.fsync(written.fileno())
+    part.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,75 @@
+"""Reading what a request brings along, within limits of size and time; nothing is parsed here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a body may be."""
+
+    longest: int  # bytes that are kept
+    heard_out: int  # bytes that are read of a longer one, so that a browser gets to read why it was refused
+    seconds: float  # until it is there
+
+
+STRANGERS = Limits(longest=4 * 2**10, heard_out=4 * 2**10, seconds=10)
+"""The form for signing in has one field."""
+REVIEWERS = Limits(longest=4 * 2**20, heard_out=64 * 2**20, seconds=60)
+"""An edited text of the longest kind, each character percent-encoded, and room for more."""
+
+
+class BadBody(Exception):
+    """A body that is not taken."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
+
+
+def is_announced(headers: Headers) -> bool:
+    """Whether a request has a body at all."""
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes:
+    """The whole body.
+
+    Raises:
+        BadBody: it is too long, took too long or never came whole.
+    """
+    if _length(headers) > limits.heard_out:
+        raise BadBody(413, "too long")
+    try:
+        async with asyncio.timeout(limits.seconds):
+            return await _whole(receive, limits)
+    except TimeoutError:
+        raise BadBody(408, "too slow") from None
+
+
+def _length(headers: Headers) -> int:
+    said = headers.get("content-length", "")
+    return int(said[:12]) if said.isascii() and said.isdecimal() else 0
+
+
+async def _whole(receive: Receive, limits: Limits) -> bytes:
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BadBody(400, "cut off")
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size > limits.heard_out:
+            break
+        parts.append(part)
+        if size > limits.longest:
+            parts.clear()
+    if size > limits.longest:
+        raise BadBody(413, "too long")
+    return b"".join(parts)
