@@ -45,6 +45,7 @@ class JobRow:
     dtype: str
     served_revision: str | None
     served_dtype: str | None
+    served_classifier_revision: str | None
     error: str | None
     created_at: float
     started_at: float | None
@@ -176,8 +177,8 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
     Args:
-        any_worker: let workers of another revision, dtype or device serve it from now on; a job that is still under
-            way changes in nothing else.
+        any_worker: let workers of another revision, dtype or device serve it from now on, and another revision of its
+            classifier score what is not scored yet; a job that is still under way changes in nothing else.
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
@@ -198,6 +199,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
     values = {"served_revision": None, "served_dtype": None, "device": "auto", "dtype": "auto"}
+    values |= {"served_classifier_revision": None}
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(values))
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from contract.errors import PolicyChanged
+from contract.errors import LeaseLost, PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.claims import Claim, fence
@@ -210,7 +210,8 @@ def save_scores(
 
     Raises:
         PolicyChanged: where that is not the job's blocklist any more; nothing is stored then.
-        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+        LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
+            by now; nothing is stored then.
     """
     if not verdicts:
         return
@@ -218,8 +219,10 @@ def save_scores(
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
         listed = {output for output, there in waiting.items() if there}
-        policy = select(Job.thresholds, Job.blocklist).where(Job.id == claim.job_id).with_for_update(read=True)
-        thresholds, words = connection.execute(policy).one()
+        job = select(Job.thresholds, Job.blocklist, Job.served_classifier_revision).where(Job.id == claim.job_id)
+        thresholds, words, served = connection.execute(job.with_for_update(read=True)).one()
+        if served not in (None, classifier_revision):
+            raise LeaseLost(f"job {claim.job_id} is scored by another revision of {classifier} by now")
         if list(words) != list(blocklist):
             raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
         judged = [

@@ -33,6 +33,7 @@ class JobSnapshot:
     dtype: str
     served_revision: str | None
     served_dtype: str | None
+    served_classifier_revision: str | None = None
     error: str | None
     created_at: float
     started_at: float | None
@@ -92,7 +93,7 @@ class JobSnapshot:
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
 _JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "error", "created_at", "started_at", "finished_at")  # fmt: skip
+        "served_classifier_revision", "error", "created_at", "started_at", "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:

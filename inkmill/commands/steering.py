@@ -33,7 +33,12 @@ def cancel(job: JobId, json: o.Json = False) -> None:
 def retry(
     job: JobId,
     any_worker: Annotated[
-        bool, typer.Option("--any-worker", help="Let workers of another model revision, dtype or device serve it.")
+        bool,
+        typer.Option(
+            "--any-worker",
+            help="Let workers of another model revision, dtype or device serve it, and another revision of its "
+            "classifier score the rest.",
+        ),
     ] = False,
     json: o.Json = False,
 ) -> None:
@@ -44,7 +49,14 @@ def retry(
     from producer.submit import announce
 
     where, database = opened()
+    scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(database, job, any_worker=any_worker)
+    if any_worker and scored_by:
+        messages.print(
+            f"note: any revision of its classifier may score the rest of job {job}, which {scored_by} began; "
+            "each line of an export says which one scored its text",
+            markup=False,
+        )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
     error = announce(database, job, get_job(database, job).model)
     if error and not where.embedded:
