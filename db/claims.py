@@ -13,10 +13,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, func, or_, select, update
 
 from contract.errors import LeaseLost
-from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
+from db.to_score import TO_SCORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +267,7 @@ def _texts_missing(connection: Connection, claim: Claim) -> bool:
 
 
 def _texts_wait(connection: Connection, claim: Claim) -> bool:
-    waiting = (Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+    waiting = (Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, TO_SCORE)
     return bool(connection.scalar(select(exists().where(*waiting))))
 
 

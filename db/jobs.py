@@ -191,7 +191,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    texts = _requeue_texts(database, job_id) if reason is None else 0
+    texts = requeue_texts(database, job_id) if reason is None else 0
     retried = Retried(_requeue_prompts(database, job, reason), texts)
     requeue_job(database, job_id)
     return retried
@@ -258,7 +258,8 @@ def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any])
     recount(connection, [batch, *{row.batch_id for row in rows}])
 
 
-def _requeue_texts(database: Database, job_id: int) -> int:
+def requeue_texts(database: Database, job_id: int) -> int:
+    """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is."""
     total = 0
     unscored = and_(
         Output.job_id == job_id,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, insert, or_, select, true, update
 
 from contract.errors import LeaseLost
 from contract.policy import LABELS
@@ -156,19 +156,27 @@ def save_edit_scores(
         _fence(connection, claim, status=DONE)
         if _served_revision(connection, claim.output_id) not in (None, classifier_revision):
             raise LeaseLost(f"the job of output {claim.output_id} is scored by another revision by now")
-        values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
-        known = exists().where(*(Score.__table__.c[name] == value for name, value in values.items()))
-        if not connection.scalar(select(known)):
-            labels = {label: scores.get(label) for label in LABELS}
-            connection.execute(
-                insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
-            )
-        standing = and_(
-            Review.output_id == claim.output_id, Review.revision == claim.revision, Review.state == State.WAITING
-        )
-        if connection.execute(update(Review).where(standing).values(state=State.EDITED.value)).rowcount:
+        _store_scores(connection, claim, scores, classifier_revision)
+        standing = and_(Review.output_id == claim.output_id, Review.revision == claim.revision)
+        waiting = and_(standing, Review.state == State.WAITING)
+        if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
             connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
+        if connection.scalar(select(exists().where(standing))):
             judge_again(connection, [claim.output_id])
+
+
+def _store_scores(
+    connection: Connection, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
+) -> None:
+    """In place of those of another revision, where the edit is scored again."""
+    values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
+    known = [Score.__table__.c[name] == value for name, value in values.items()]
+    connection.execute(delete(Score).where(*known, Score.classifier_revision != classifier_revision))
+    if not connection.scalar(select(exists().where(*known))):
+        labels = {label: scores.get(label) for label in LABELS}
+        connection.execute(
+            insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
+        )
 
 
 def save_words(

@@ -34,6 +34,7 @@ class JobSnapshot:
     served_revision: str | None
     served_dtype: str | None
     served_classifier_revision: str | None = None
+    rescoring: bool = False  # texts that have scores get new ones
     error: str | None
     created_at: float
     started_at: float | None
@@ -93,7 +94,7 @@ class JobSnapshot:
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
 _JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "served_classifier_revision", "error", "created_at", "started_at", "finished_at")  # fmt: skip
+        "served_classifier_revision", "rescoring", "error", "created_at", "started_at", "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:
