@@ -52,7 +52,8 @@ def rescore_job(database: Database, job_id: int) -> int:
 def _open_job(connection: Connection, job_id: int) -> None:
     status = case((Job.status.in_(FINISHED_JOBS), JobStatus.QUEUED.value), else_=Job.status)
     again: dict[str, Any] = {"status": status, "finished_at": None, "error": None}
-    again |= {"served_classifier_revision": None, "rescoring": True}
+    scored = exists().where(Batch.job_id == job_id, Batch.scored > 0)
+    again |= {"served_classifier_revision": None, "rescoring": scored}
     connection.execute(update(Job).where(Job.id == job_id).values(again))
 
 
