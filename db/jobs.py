@@ -49,6 +49,7 @@ class JobRow:
     served_engine: str | None
     served_numerics: str | None
     served_threads: int | None
+    served_classifier_revision: str | None
     error: str | None
     created_at: float
     started_at: float | None
@@ -180,8 +181,8 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
     Args:
-        any_worker: let workers of another revision, dtype or device serve it from now on; a job that is still under
-            way changes in nothing else.
+        any_worker: let workers of another revision, dtype or device serve it from now on, and another revision of its
+            classifier score what is not scored yet; a job that is still under way changes in nothing else.
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
@@ -194,14 +195,14 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    texts = _requeue_texts(database, job_id) if reason is None else 0
+    texts = requeue_texts(database, job_id) if reason is None else 0
     retried = Retried(_requeue_prompts(database, job, reason), texts)
     requeue_job(database, job_id)
     return retried
 
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*ALIKE, "threads")}
+    nothing = {f"served_{name}": None for name in (*ALIKE, "threads", "classifier_revision")}
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 
@@ -260,7 +261,8 @@ def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any])
     recount(connection, [batch, *{row.batch_id for row in rows}])
 
 
-def _requeue_texts(database: Database, job_id: int) -> int:
+def requeue_texts(database: Database, job_id: int) -> int:
+    """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is."""
     total = 0
     unscored = and_(
         Output.job_id == job_id,

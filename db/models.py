@@ -87,6 +87,9 @@ class Job(Base):
     served_engine: Mapped[str | None] = mapped_column(Text)
     served_numerics: Mapped[str | None] = mapped_column(Text)
     served_threads: Mapped[int | None] = mapped_column(Integer)  # for whoever starts a worker that carries it on
+    served_classifier_revision: Mapped[str | None] = mapped_column(Text)
+    # Texts that were scored by another revision of the classifier than that one are scored again.
+    rescoring: Mapped[bool] = mapped_column(Boolean, server_default=false())
     # Who is writing the prompts, while the job is ingesting.
     producer: Mapped[str | None] = mapped_column(Text)
     producer_seen: Mapped[float | None] = mapped_column(Double)
@@ -267,6 +270,7 @@ class Worker(Base):
     numerics: Mapped[str | None] = mapped_column(Text)
     threads: Mapped[int | None] = mapped_column(Integer)
     classifiers: Mapped[list[str]] = mapped_column(Json)
+    classifier_revisions: Mapped[dict[str, str] | None] = mapped_column(Json)  # of those that are loaded
     error: Mapped[str | None] = mapped_column(AnyText)
     started_at: Mapped[float] = mapped_column(Double)
     last_seen: Mapped[float] = mapped_column(Double)

@@ -73,6 +73,8 @@ class StoredOutput:
     mean_logprob: float | None
     logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
+    classifier: str | None  # that gave them, and its revision; None where there are none
+    classifier_revision: str | None
     safety: str  # where it is on its way through the classifier: a contract.spec.Safety
     flagged: bool
     flag_reasons: list[str]
@@ -124,7 +126,8 @@ def outputs_in_order(
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
            "mean_logprob", "logprobs", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
-_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
+_SCORED_BY = ("classifier", "classifier_revision")
+_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY, *_SCORED_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
 
@@ -139,6 +142,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
             standing_text(edit.c).label("text"),
             *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
+            *(Score.__table__.c[name] for name in _SCORED_BY),
             *(Score.__table__.c[label] for label in LABELS),
             last.c.action,
             last.c.reviewer,

@@ -36,6 +36,8 @@ class JobSnapshot:
     served_engine: str | None
     served_numerics: str | None
     served_threads: int | None
+    served_classifier_revision: str | None = None
+    rescoring: bool = False  # texts that have scores get new ones
     error: str | None
     created_at: float
     started_at: float | None
@@ -95,8 +97,8 @@ class JobSnapshot:
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
 _JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "served_engine", "served_numerics", "served_threads", "error", "created_at", "started_at",
-        "finished_at")  # fmt: skip
+        "served_engine", "served_numerics", "served_threads", "served_classifier_revision", "rescoring", "error",
+        "created_at", "started_at", "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:

@@ -74,8 +74,14 @@ def _in_what(job: JobSnapshot, workers: list[WorkerRow]) -> str:
 
 
 def _for_classifier(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:
-    if any(job.safety in worker.classifiers for worker in alive):
+    if any(worker.scores(job.safety, job.served_classifier_revision) for worker in alive):
         return None
+    if any(worker.scores(job.safety, None) for worker in alive):
+        return (
+            f"a worker that scores with revision {job.served_classifier_revision} of {job.safety}, as this job's other "
+            "texts were scored (the workers there have another); score the rest with theirs: "
+            f"inkmill retry {job.id} --any-worker, or all texts again: inkmill rescore {job.id}"
+        )
     why = next((worker.error for worker in alive if worker.error and repr(job.safety) in worker.error), None)
     reason = f" ({why})" if why else ""
     return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}"

@@ -80,6 +80,8 @@ def print_status(job: JobSnapshot, waiting: str | None) -> None:
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
     console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
+    if job.rescoring:
+        console.print(f"  scored again: {job.to_score + job.in_hand:,} batches are left")
     if job.eta_seconds is not None and not waiting:
         console.print(f"  left     about {duration(job.eta_seconds)}")
     if waiting:

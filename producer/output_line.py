@@ -20,9 +20,9 @@ KNOWN_SETTINGS = 4096
 
 COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-    "mean_logprob", *(f"score_{label}" for label in LABELS), "flagged", "flag_reasons", "review", "metadata",
-    "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor",
-    "numerics", "logprobs", "redacted",
+    "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier", "classifier_revision", "flagged",
+    "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings",
+    "isa", "threads", "processor", "numerics", "logprobs", "redacted",
 )  # fmt: skip
 """The columns of every table, whatever the job asked for: `scores` has one for each label."""
 
@@ -63,6 +63,8 @@ class Lines:
             "seed": output.seed,
             "mean_logprob": output.mean_logprob,
             "scores": output.scores,
+            "classifier": output.classifier,
+            "classifier_revision": output.classifier_revision,
             "flagged": output.flagged,
             "flag_reasons": output.flag_reasons,
             "review": self._review(output),

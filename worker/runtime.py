@@ -66,6 +66,7 @@ class Runtime:
             threads=self._made_by.threads,
             **{name: getattr(self._made_by, name) for name in ALIKE},
             classifiers=self.classifiers.offered,
+            classifier_revisions=self.classifiers.revisions,
         )
 
     def patiently(self, what: Callable[[], T]) -> T:
@@ -128,5 +129,5 @@ class Runtime:
 
 def _waiting_to_score(database: Database, ability: Ability) -> list[int | str]:
     """Requests first: a person waits for them."""
-    asked = waiting_requests(database, ability.classifiers)
+    asked = waiting_requests(database, ability.classifiers, revisions=ability.classifier_revisions)
     return [*map(request_hint, asked), *waiting_scoring(database, ability)]

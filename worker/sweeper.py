@@ -65,6 +65,7 @@ class Sweeper:
             runtime.worker,
             state="ready",
             classifiers=list(runtime.classifiers.offered),
+            classifier_revisions=runtime.classifiers.revisions,
             error=runtime.classifiers.error,
             tokens_per_second=self._pace(),
             memory_mb=psutil.Process().memory_info().rss / 2**20,

@@ -1,4 +1,4 @@
-"""`cancel`, `retry` and `reflag`: changing what becomes of a job."""
+"""`cancel`, `retry`, `reflag` and `rescore`: changing what becomes of a job."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cancel)
     app.command()(retry)
     app.command()(reflag)
+    app.command()(rescore)
 
 
 def cancel(job: JobId, json: o.Json = False) -> None:
@@ -33,7 +34,12 @@ def cancel(job: JobId, json: o.Json = False) -> None:
 def retry(
     job: JobId,
     any_worker: Annotated[
-        bool, typer.Option("--any-worker", help="Let workers of another model revision, dtype or device serve it.")
+        bool,
+        typer.Option(
+            "--any-worker",
+            help="Let workers of another model revision, dtype or device serve it, and another revision of its "
+            "classifier score the rest.",
+        ),
     ] = False,
     json: o.Json = False,
 ) -> None:
@@ -44,7 +50,14 @@ def retry(
     from producer.submit import announce
 
     where, database = opened()
+    scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(database, job, any_worker=any_worker)
+    if any_worker and scored_by:
+        messages.print(
+            f"note: any revision of its classifier may score the rest of job {job}, which {scored_by} began; "
+            "each line of an export says which one scored its text",
+            markup=False,
+        )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
     error = announce(database, job, get_job(database, job).model)
     if error and not where.embedded:
@@ -73,6 +86,22 @@ def reflag(
     thresholds = read_thresholds(threshold) if threshold is not None else None
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)
     messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
+    _say(database, job, json)
+
+
+def rescore(job: JobId, json: o.Json = False) -> None:
+    """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
+    from db.rescore import rescore_job
+    from inkmill.display import messages
+    from inkmill.opening import opened
+
+    _, database = opened()
+    texts = rescore_job(database, job)
+    messages.print(
+        f"job {job}: {texts:,} texts are scored again by the next worker with its classifier; until then each keeps "
+        "its scores and its flag",
+        markup=False,
+    )
     _say(database, job, json)
 
 

@@ -20,8 +20,9 @@ from db.jobs import cancel_job, retry_job
 from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-          "mean_logprob", "scores", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype",
-          "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics"]  # fmt: skip
+          "mean_logprob", "scores", "classifier", "classifier_revision", "flagged", "flag_reasons", "review",
+          "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads",
+          "processor", "numerics"]  # fmt: skip
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\n",
     'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
@@ -37,8 +38,8 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
     report = export_job(mill.database, mixed, out / "o.jsonl")
     query = (
         "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
-        " v.engine, v.isa, v.threads, v.processor, v.numerics,"
-        " s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " v.engine, v.isa, v.threads, v.processor, v.numerics, s.toxicity, s.insult, s.classifier,"
+        " s.classifier_revision FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
         " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
         " ORDER BY p.position, o.sample_index"
     )
@@ -309,3 +310,15 @@ def test_exporting_50_000_outputs_holds_few_of_them_in_memory(mill: Any, large: 
     exported = [(line["position"], line["sample_index"]) for line in lines(out / "o.jsonl")]
     assert exported == [(i, sample) for i in range(25_000) for sample in range(2)]
     assert set(lines(out / "o.jsonl")[-1]["scores"]) <= set(LABELS)
+
+
+def test_what_nobody_scored_names_no_classifier(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"])
+    mill.generate()
+    for form in ("jsonl", "csv", "parquet"):
+        export_job(mill.database, job, out / f"o.{form}")
+    (line,) = lines(out / "o.jsonl")
+    assert (line["scores"], line["classifier"], line["classifier_revision"]) == ({}, None, None)
+    assert ",,," in (out / "o.csv").read_text("utf-8")
+    (row,) = pq.read_table(out / "o.parquet").to_pylist()
+    assert (row["classifier"], row["classifier_revision"]) == (None, None)
