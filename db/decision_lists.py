@@ -21,6 +21,7 @@ from db.decisions import (
     read_action,
     unknown,
 )
+from db.flagging import Matches, judging
 from db.session import Database
 
 CHUNK_IDS = 1000
@@ -65,13 +66,16 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         raise UsageError(
             f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
         )
-    with database.write() as connection:
-        ids = sorted({one.output_id for one in instructions})
+    ids = sorted({one.output_id for one in instructions})
+
+    def store(connection: Connection, matches: Matches) -> list[Decided]:
         outputs: dict[int, Standing] = {}
         for first in range(0, len(ids), CHUNK_IDS):
             outputs |= locked(connection, ids[first : first + CHUNK_IDS])
         steps = _checked(connection, instructions, outputs, reviewer)
-        return enter(connection, reviewer, steps)
+        return enter(connection, reviewer, steps, matches)
+
+    return judging(database, store)
 
 
 def _checked(

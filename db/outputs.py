@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contract.blocklist import digest
 from contract.errors import PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
@@ -214,13 +215,14 @@ def save_scores(
     """
     if not verdicts:
         return
+    matched_against = digest(blocklist)
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
         listed = {output for output, there in waiting.items() if there}
-        policy = select(Job.thresholds, Job.blocklist).where(Job.id == claim.job_id).with_for_update(read=True)
-        thresholds, words = connection.execute(policy).one()
-        if list(words) != list(blocklist):
+        policy = select(Job.thresholds, Job.blocklist_digest).where(Job.id == claim.job_id).with_for_update(read=True)
+        thresholds, of_now = connection.execute(policy).one()
+        if of_now != matched_against:
             raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
         judged = [
             (verdict, flag_reasons(verdict.scores, thresholds, verdict.blocked))

@@ -16,8 +16,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, insert, or
 from contract.errors import LeaseLost
 from contract.policy import LABELS
 from contract.review import Action, State
+from db.flagging import Matches, judge, judging
 from db.models import Output, Score
-from db.review_rows import judge_again
+from db.review_rows import refresh
 from db.review_tables import Decision, Review, ScoreRequest
 from db.score_requests import DONE, FAILED, SCORING, WAITING
 from db.session import Database, now
@@ -113,13 +114,14 @@ def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
 def save_edit_scores(
     database: Database, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
 ) -> None:
-    """Stores the scores of an edited text. Where that edit still stands it counts from now on, and is flagged by its
-    own scores and the job's policy of this moment.
+    """Stores the scores of an edited text. Where that text stands, whatever was decided of it meanwhile, it is flagged
+    by them and the job's policy of this moment; where the edit itself does, it counts from now on.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more; nothing is stored then.
     """
-    with database.write() as connection:
+
+    def store(connection: Connection, matches: Matches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
         connection.execute(select(Output.id).where(Output.id == claim.output_id).with_for_update(key_share=True)).one()
         _fence(connection, claim, status=DONE)
@@ -130,12 +132,15 @@ def save_edit_scores(
             connection.execute(
                 insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
             )
-        standing = and_(
-            Review.output_id == claim.output_id, Review.revision == claim.revision, Review.state == State.WAITING
-        )
-        if connection.execute(update(Review).where(standing).values(state=State.EDITED.value)).rowcount:
+        standing = and_(Review.output_id == claim.output_id, Review.revision == claim.revision)
+        waiting = and_(standing, Review.state == State.WAITING)
+        if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
             connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
-            judge_again(connection, [claim.output_id])
+        if connection.scalar(select(exists().where(standing))):
+            judge(connection, [claim.output_id], matches)
+            refresh(connection, [claim.output_id])
+
+    judging(database, store)
 
 
 def save_words(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from db import reflag
+from db import flagging, reflag
 from db.jobs import get_job
 from db.reflag import carry_on, half_reflagged, reflag_job
 from db.reviews import decide
@@ -149,7 +149,7 @@ def test_a_policy_that_comes_while_a_chunk_is_judged_waits_for_the_chunk(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(desk)
-    real, newer = reflag._verdict, threading.Thread(
+    real, newer = flagging._verdict, threading.Thread(
         target=reflag_job, args=(desk.database, job), kwargs={"thresholds": LAX, "blocklist": None}
     )  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_policy_that_comes_while_a_chunk_is_judged_waits_for_the_chunk(
             assert get_job(desk.database, job).thresholds == STRICT
         return real(*row)
 
-    monkeypatch.setattr(reflag, "_verdict", judged_slowly)
+    monkeypatch.setattr(flagging, "_verdict", judged_slowly)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     newer.join()
     assert get_job(desk.database, job).thresholds == LAX
@@ -175,17 +175,16 @@ def test_a_policy_that_comes_while_a_chunk_waits_for_its_rows_is_applied_from_th
         return  # one writer at a time
     job = job_of(desk)
     newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
-    real, calls = reflag._locked, 0
+    real, calls = reflag._lock, 0
 
-    def overtaken(*words: Any) -> Sequence[int]:
+    def overtaken(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
         nonlocal calls
         calls += 1
-        found = real(*words)
+        real(connection, job_id, outputs)
         if calls == number:
             kill(monkeypatch, newer, 2, job, thresholds=LAX)
-        return found
 
-    monkeypatch.setattr(reflag, "_locked", overtaken)
+    monkeypatch.setattr(reflag, "_lock", overtaken)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
     assert flagged(desk, job) == stated(desk, job)
@@ -197,22 +196,24 @@ def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
 ) -> None:
     if desk.database.sqlite:
         return  # one writer at a time
-    job = desk.submit(1)
+    job = desk.submit(2, batch_size=1)
+    desk.finish(desk.claim())
+    desk.finish_texts(desk.claim_texts())
     desk.finish(desk.claim())
     newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
-    real = reflag._locked
+    real = reflag._lock
 
-    def overtaken(*words: Any) -> Sequence[int]:
-        found = real(*words)
-        monkeypatch.setattr(reflag, "_locked", real)
-        Desk(newer).finish_texts(Desk(newer).claim_texts(), toxicity=0.3)
-        kill(monkeypatch, newer, 2, job, thresholds=LAX)
-        return found
+    def overtaken(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
+        real(connection, job_id, outputs)
+        if not outputs:
+            monkeypatch.setattr(reflag, "_lock", real)
+            Desk(newer).finish_texts(Desk(newer).claim_texts(), toxicity=0.3)
+            kill(monkeypatch, newer, 2, job, thresholds=LAX)
 
-    monkeypatch.setattr(reflag, "_locked", overtaken)
+    monkeypatch.setattr(reflag, "_lock", overtaken)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
-    assert flagged(desk, job) == [False]
+    assert flagged(desk, job) == [False, False]
 
 
 def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,20 +222,20 @@ def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatc
     job = desk.submit(8, batch_size=1)
     for _ in range(8):
         desk.finish(desk.claim())
+    desk.finish_texts(desk.claim_texts(), toxicity=0.3)
     newer = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine))
-    real, chunks = reflag._locked, list[int]()
+    real, chunks = reflag._lock, list[int]()
 
-    def busy(*words: Any) -> Sequence[int]:
-        found = real(*words)
-        chunks.append(len(found))
-        if len(chunks) <= 8:
+    def busy(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
+        real(connection, job_id, outputs)
+        chunks.append(len(outputs))
+        if not outputs:
             newer.finish_texts(newer.claim_texts(), toxicity=0.3)
-        return found
 
-    monkeypatch.setattr(reflag, "_locked", busy)
+    monkeypatch.setattr(reflag, "_lock", busy)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
-    assert chunks == [0]
-    for _ in range(7):
+    assert chunks == [1, 0]
+    for _ in range(6):
         newer.finish_texts(newer.claim_texts(), toxicity=0.3)
     assert flagged(desk, job) == [True] * 8
 
