@@ -21,12 +21,15 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(job: JobId, json: o.Json = False) -> None:
-    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay."""
+    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
+    is there to score them they end as unscored, and 'retry' has them scored."""
     from db.jobs import cancel_job
+    from db.unscored import leave_unscored
     from inkmill.opening import opened
 
     _, database = opened()
     cancel_job(database, job)
+    leave_unscored(database, job)
     _say(database, job, json)
 
 

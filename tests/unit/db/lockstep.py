@@ -20,6 +20,7 @@ from db.recovery import finish_jobs, give_back, mark_death, sweep
 from db.reflag import reflag_job
 from db.session import Database
 from db.status import snapshot
+from db.unscored import leave_unscored
 from tests.unit.db.mill import Mill
 from tests.unit.db.model import LEASES, Model
 from tests.unit.db.picture import HELD, BatchPicture, JobPicture, Lines
@@ -73,6 +74,10 @@ class Lockstep:
         job.status = JobStatus.CANCELLING
         self.ledger.cancel(job.id, self.stored)
 
+    def leave_unscored(self, job: JobPicture) -> None:
+        leave_unscored(self.database, job.id)
+        self.model.leave_unscored(job)
+
     def fail(self, job: JobPicture) -> None:
         fail_job(self.database, job.id, "no model")
         self.model.fail(job)
@@ -99,8 +104,10 @@ class Lockstep:
         return False
 
     def reflag(self, job: JobPicture, threshold: float, words: tuple[str, ...]) -> None:
-        done = reflag_job(self.database, job.id, thresholds={"toxicity": threshold}, blocklist=words)
-        assert done == self.model.reflag(job, threshold, words)
+        self._refused_alike(
+            lambda: reflag_job(self.database, job.id, thresholds={"toxicity": threshold}, blocklist=words),
+            lambda: self.model.reflag(job, threshold, words),
+        )
 
     def look(self, job: JobPicture) -> None:
         """Asserts that the job's figures are those of its rows."""

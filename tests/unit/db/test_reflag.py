@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
+from contract import blocklist
+from contract.blocklist import Blocklist
+from contract.errors import UsageError
 from db import flagging, reflag
 from db.jobs import get_job
 from db.reflag import carry_on, half_reflagged, reflag_job
-from db.reviews import decide
+from db.reviews import decide, undo
 from db.session import Database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import together
@@ -247,6 +250,55 @@ def test_a_new_blocklist_leaves_thresholds_that_came_meanwhile(desk: Desk, monke
     reflag_job(desk.database, job, thresholds=None, blocklist=("turnip",))
     assert (get_job(newer, job).thresholds, get_job(newer, job).blocklist) == (LAX, ("turnip",))
     assert flagged(desk, job) == stated(desk, job)
+
+
+def test_where_nothing_is_scored_a_reflag_is_refused_and_changes_nothing(desk: Desk) -> None:
+    waiting, unscored = desk.submit(1), desk.submit(1, safety="none")
+    desk.finish(desk.claim())
+    desk.finish(desk.claim())
+    for job, said in ((waiting, "no scored text yet"), (unscored, "--safety none")):
+        with pytest.raises(UsageError, match=said):
+            reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
+        assert get_job(desk.database, job).thresholds == {}
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_long_blocklist_is_made_ready_while_nothing_is_locked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    """An edit at every turn included: its late score, and its undo."""
+    (output,) = desk.outputs_of([0.1], texts=["turnip soup"])
+    job = desk.look(output).job_id
+    other, compiled = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)), 0
+
+    class Slow(Blocklist):
+        def __init__(self, words: Iterable[str]) -> None:
+            nonlocal compiled
+            compiled += 1
+            (written,) = together([lambda: other.submit(1, safety="none")])  # waits for 30 s, and fails, while it is
+            assert isinstance(written, int)
+            super().__init__(words)
+
+    monkeypatch.setattr("contract.blocklist.Blocklist", Slow)
+    blocklist.compiled.cache_clear()
+    reflag_job(desk.database, job, thresholds=None, blocklist=("turnip", f"{edited}"))
+    assert desk.look(output).reasons == ("blocklist:turnip",)
+    if edited:
+        for text, said in (("turnip", ("blocklist:turnip",)), ("carrot", ())):
+            decide(desk.database, output, "anna", "edit", text=text)
+            decide(desk.database, output, "anna", "reject")
+            blocklist.compiled.cache_clear()
+            desk.score_edits()
+            assert desk.look(output).reasons == said
+            blocklist.compiled.cache_clear()
+            undo_twice(desk, output)
+            assert desk.look(output).reasons == ("blocklist:turnip",)
+    assert compiled == (5 if edited else 1)
+
+
+def undo_twice(desk: Desk, output: int) -> None:
+    for _ in range(2):
+        undo(desk.database, "anna", output)
 
 
 def test_many_reflags_at_once_end_with_the_flags_of_the_one_that_the_job_states(desk: Desk) -> None:
