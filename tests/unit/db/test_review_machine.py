@@ -101,13 +101,16 @@ class Reviewing(RuleBasedStateMachine):
         decide(self.database, output.id, REVIEWER, action)
         output.decisions.append((action, output.revision, None))
 
-    @rule(which=WHICH, word=st.sampled_from(["odd", "even"]))
-    def edit(self, which: int, word: str) -> None:
+    @rule(which=WHICH, word=st.sampled_from(["odd", "even"]), rejected=st.booleans())
+    def edit(self, which: int, word: str, rejected: bool) -> None:
+        """It may be rejected before anybody could score it."""
         output = self.outputs[which]
         text = Text(f"{word} {len(output.texts)}")
         decide(self.database, output.id, REVIEWER, Action.EDIT, text=text.words)
         output.decisions.append((Action.EDIT, len(output.texts), None))
         output.texts.append(text)
+        if rejected:
+            self.judge(which, Action.REJECT)
 
     @rule(which=WHICH)
     def undo(self, which: int) -> None:
@@ -140,19 +143,24 @@ class Reviewing(RuleBasedStateMachine):
         for output in mine:
             output.decisions.pop()
 
-    @rule()
-    def claim(self) -> None:
+    @rule(score=SCORES, at_once=st.booleans())
+    def claim(self, score: float, at_once: bool) -> None:
         for alone in (False, True):
             claim = claim_request(self.database, "worker-1", ["demo"], LEASE, alone=alone)
             if claim is not None:
                 self.claims.append(claim)
-                return
+                break
+        if at_once and self.claims:
+            self._save(self.claims.pop(), score, fails=False)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), score=SCORES, fails=st.booleans())
     def score(self, data: st.DataObject, score: float, fails: bool) -> None:
         """However late: the edit may have been rejected, replaced or taken back since the claim."""
-        claim = self.claims.pop(data.draw(st.integers(0, len(self.claims) - 1), label="claim"))
+        place = data.draw(st.integers(0, len(self.claims) - 1), label="claim")
+        self._save(self.claims.pop(place), score, fails=fails)
+
+    def _save(self, claim: RequestClaim, score: float, *, fails: bool) -> None:
         text = next(one for one in self.outputs if one.id == claim.output_id).texts[claim.revision]
         try:
             if fails:
