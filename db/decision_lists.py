@@ -26,7 +26,8 @@ from db.session import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
-"""One transaction takes them all, and other writers wait for less than a second or two."""
+MOST_CHARACTERS = 5_000_000
+"""One transaction takes them all, and makes their words searchable: others wait for less than a second or two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,11 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
     if len(instructions) > MOST_DECISIONS:
         raise UsageError(
             f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
+        )
+    written = sum(len(one.text or "") for one in instructions)
+    if written > MOST_CHARACTERS:
+        raise UsageError(
+            f"{written:,} characters of edited texts: at most {MOST_CHARACTERS:,} are taken together; split the list"
         )
     ids = sorted({one.output_id for one in instructions})
 

@@ -79,9 +79,10 @@ def match(database: Database, wanted: ColumnElement[bool]) -> Matches:
         rows = connection.execute(texts).all()
         jobs = select(Job.id, Job.blocklist).where(Job.id.in_({row.job_id for row in rows}))
         lists = {job.id: tuple(job.blocklist) for job in connection.execute(jobs)}
+    matchers = {job: compiled(words) for job, words in lists.items()}
     return Matches(
         {job: digest(words) for job, words in lists.items()},
-        {(row.id, row.revision): compiled(lists[row.job_id]).find(row.text) for row in rows},
+        {(row.id, row.revision): matchers[row.job_id].find(row.text) for row in rows},
     )
 
 
