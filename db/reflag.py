@@ -43,9 +43,9 @@ def reflag_job(
     every chunk: of several reflags at once, all apply the one that the job states.
 
     Raises:
-        UsageError: where there is no such job, or it has no scores yet.
+        UsageError: where there is no such job.
     """
-    _check_scored(database, job_id)
+    get_job(database, job_id)
     policy: dict[str, Any] = {} if thresholds is None else {"thresholds": thresholds}
     policy |= {} if blocklist is None else {"blocklist": list(blocklist), "blocklist_digest": digest(blocklist)}
     # Before the first output, and another place than where an older one may be about to store its first chunk.
@@ -60,7 +60,8 @@ def reflag_job(
         return Reflagged(int(connection.execute(flagged).scalar_one()), changed)
 
 
-def _check_scored(database: Database, job_id: int) -> None:
+def check_scored(database: Database, job_id: int) -> None:
+    """Raises UsageError where there is no such job, or nothing of it is scored: who flags that anew errs."""
     if get_job(database, job_id).safety == NO_SAFETY:
         raise UsageError(f"job {job_id} was submitted with --safety none: it has no scores, so nothing can be flagged")
     with database.read() as connection:

@@ -65,13 +65,14 @@ def reflag(
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
-    from db.reflag import reflag_job
+    from db.reflag import check_scored, reflag_job
     from inkmill.display import messages
     from inkmill.opening import opened
 
     if threshold is None and blocklist is None:
         raise UsageError("reflag: say what to apply, --threshold LABEL=X or --blocklist FILE")
     _, database = opened()
+    check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)

@@ -304,8 +304,6 @@ class Model(Picture):
         return len(mine)
 
     def reflag(self, job: JobPicture, threshold: float, words: tuple[str, ...]) -> Reflagged:
-        if not any(output.safety == Safety.SCORED for output in self.outputs_of(job)):
-            raise UsageError
         job.threshold, job.words = threshold, words
         changed = 0
         for output in self.outputs_of(job):

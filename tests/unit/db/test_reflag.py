@@ -15,7 +15,7 @@ from contract.blocklist import Blocklist
 from contract.errors import UsageError
 from db import flagging, reflag
 from db.jobs import get_job
-from db.reflag import carry_on, half_reflagged, reflag_job
+from db.reflag import carry_on, check_scored, half_reflagged, reflag_job
 from db.reviews import decide, undo
 from db.session import Database
 from tests.unit.db.desk import Desk
@@ -199,9 +199,7 @@ def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
 ) -> None:
     if desk.database.sqlite:
         return  # one writer at a time
-    job = desk.submit(2, batch_size=1)
-    desk.finish(desk.claim())
-    desk.finish_texts(desk.claim_texts())
+    job = desk.submit(1)
     desk.finish(desk.claim())
     newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
     real = reflag._lock
@@ -216,7 +214,7 @@ def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
     monkeypatch.setattr(reflag, "_lock", overtaken)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
-    assert flagged(desk, job) == [False, False]
+    assert flagged(desk, job) == [False]
 
 
 def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +223,6 @@ def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatc
     job = desk.submit(8, batch_size=1)
     for _ in range(8):
         desk.finish(desk.claim())
-    desk.finish_texts(desk.claim_texts(), toxicity=0.3)
     newer = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine))
     real, chunks = reflag._lock, list[int]()
 
@@ -237,8 +234,8 @@ def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatc
 
     monkeypatch.setattr(reflag, "_lock", busy)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
-    assert chunks == [1, 0]
-    for _ in range(6):
+    assert chunks == [0]
+    for _ in range(7):
         newer.finish_texts(newer.claim_texts(), toxicity=0.3)
     assert flagged(desk, job) == [True] * 8
 
@@ -252,14 +249,15 @@ def test_a_new_blocklist_leaves_thresholds_that_came_meanwhile(desk: Desk, monke
     assert flagged(desk, job) == stated(desk, job)
 
 
-def test_where_nothing_is_scored_a_reflag_is_refused_and_changes_nothing(desk: Desk) -> None:
+def test_where_nothing_is_scored_a_reflag_is_refused(desk: Desk) -> None:
     waiting, unscored = desk.submit(1), desk.submit(1, safety="none")
     desk.finish(desk.claim())
     desk.finish(desk.claim())
     for job, said in ((waiting, "no scored text yet"), (unscored, "--safety none")):
         with pytest.raises(UsageError, match=said):
-            reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
-        assert get_job(desk.database, job).thresholds == {}
+            check_scored(desk.database, job)
+    desk.finish_texts(desk.claim_texts())
+    check_scored(desk.database, waiting)
 
 
 @pytest.mark.parametrize("edited", [False, True])
