@@ -5,8 +5,9 @@ Text in, entries out. What a hit leads to is the flag policy's business; neither
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -54,6 +55,17 @@ class Blocklist:
             if _is_boundary(folded, last + 1 - length) and _is_boundary(folded, last + 1):
                 found.update(places)
         return [self._words[place] for place in sorted(found)]
+
+
+@lru_cache(maxsize=1)
+def compiled(words: tuple[str, ...]) -> Blocklist:
+    """The list, ready to find its entries; the one asked for last is kept: a million words take a dozen seconds."""
+    return Blocklist(words)
+
+
+def digest(words: Sequence[str]) -> str:
+    """What tells one list from another without reading either; empty for a list without an entry."""
+    return hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest() if words else ""
 
 
 def read_blocklist(path: str | Path) -> tuple[str, ...]:

@@ -20,11 +20,13 @@ from db.decisions import (
     read_action,
     unknown,
 )
+from db.flagging import Matches, judging
 from db.session import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
-"""One transaction takes them all, and other writers wait for less than a second or two."""
+MOST_CHARACTERS = 5_000_000
+"""One transaction takes them all, and makes their words searchable: others wait for less than a second or two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,13 +66,21 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         raise UsageError(
             f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
         )
-    with database.write() as connection:
-        ids = sorted({one.output_id for one in instructions})
+    written = sum(len(one.text or "") for one in instructions)
+    if written > MOST_CHARACTERS:
+        raise UsageError(
+            f"{written:,} characters of edited texts: at most {MOST_CHARACTERS:,} are taken together; split the list"
+        )
+    ids = sorted({one.output_id for one in instructions})
+
+    def store(connection: Connection, matches: Matches) -> list[Decided]:
         outputs: dict[int, Standing] = {}
         for first in range(0, len(ids), CHUNK_IDS):
             outputs |= locked(connection, ids[first : first + CHUNK_IDS])
         steps = _checked(connection, instructions, outputs, reviewer)
-        return enter(connection, reviewer, steps)
+        return enter(connection, reviewer, steps, matches)
+
+    return judging(database, store)
 
 
 def _checked(

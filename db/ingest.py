@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import Connection, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from contract.blocklist import digest
 from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
 from contract.processes import Process
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStatus
@@ -171,6 +172,7 @@ def _insert_job(connection: Connection, spec: JobSpec, producer: str, once: str 
         "settings": spec.settings.to_dict(),
         "thresholds": spec.thresholds,
         "blocklist": list(spec.blocklist),
+        "blocklist_digest": digest(spec.blocklist),
         "on_flag": spec.on_flag,
         "batch_size": spec.batch_size,
         "device": spec.device,

@@ -264,12 +264,13 @@ def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any])
 def requeue_texts(database: Database, job_id: int) -> int:
     """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is."""
     total = 0
+    edit_stands = Review.revision > 0
     unscored = and_(
         Output.job_id == job_id,
         Output.safety == Safety.UNSCORED,
         Prompt.batch_id.not_in(_in_held_batches(job_id)),
         # Where an edit stands in its place, nobody asks for the score of the text that was generated.
-        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, Review.revision > 0)),
+        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, edit_stands)),
     )
     some = (
         select(Output.id, Output.prompt_id, Prompt.batch_id)
@@ -284,6 +285,10 @@ def requeue_texts(database: Database, job_id: int) -> int:
             rows = connection.execute(some).all()
             if not rows:
                 return total
+            # Of one that was edited between the look and the lock, nobody asks for it either.
+            ids = [row.id for row in rows]
+            edited = set(connection.scalars(select(Review.output_id).where(Review.output_id.in_(ids), edit_stands)))
+            rows = [row for row in rows if row.id not in edited]
             _wait_for_scores(connection, rows)
             total += len(rows)
 

@@ -75,6 +75,7 @@ class Job(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(Json)  # every sampling setting; a row's own lie over it
     thresholds: Mapped[dict[str, float]] = mapped_column(Json)
     blocklist: Mapped[list[str]] = mapped_column(Json)
+    blocklist_digest: Mapped[str] = mapped_column(Text, server_default=sql("''"))  # whose it is, by contract.blocklist
     # The last output that this policy was applied to, while a reflag is under way or after it was killed.
     reflagged_to: Mapped[int | None] = mapped_column(Id)
     on_flag: Mapped[str] = mapped_column(Text)

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Insert, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Insert, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from contract.blocklist import digest
 from contract.errors import LeaseLost, PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.batches import recount
 from db.claims import Claim, fence
+from db.flagging import Matches, judge, judging
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
-from db.review_rows import judge_again, refresh
+from db.review_rows import refresh
 from db.review_tables import Review
 from db.session import Database, now
 from db.to_score import TO_SCORE
@@ -219,52 +221,61 @@ def save_scores(
     """
     if not verdicts:
         return
-    with database.write() as connection:
-        waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
+    matched_against = digest(blocklist)
+
+    def store(connection: Connection, matches: Matches) -> None:
+        there = _to_be_scored(connection, claim, [verdict.output_id for verdict in verdicts])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
-        job = select(Job.thresholds, Job.blocklist, Job.served_classifier_revision).where(Job.id == claim.job_id)
-        thresholds, words, served = connection.execute(job.with_for_update(read=True)).one()
+        job = select(Job.thresholds, Job.blocklist_digest, Job.served_classifier_revision).where(Job.id == claim.job_id)
+        thresholds, of_now, served = connection.execute(job.with_for_update(read=True)).one()
         if served not in (None, classifier_revision):
             raise LeaseLost(f"job {claim.job_id} is scored by another revision of {classifier} by now")
-        if list(words) != list(blocklist):
+        if of_now != matched_against:
             raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
-        judged = [
-            (verdict, flag_reasons(verdict.scores, thresholds, verdict.blocked))
-            for verdict in verdicts
-            if verdict.output_id in waiting
-        ]
-        if judged:
-            _store_scores(connection, [v for v, _ in judged], classifier, classifier_revision)
-            _flag(connection, judged)
-            listed = {row.id for row in waiting.values() if row.listed}
-            refresh(connection, listed | {verdict.output_id for verdict, why in judged if why})
-            counted = _newly_counted([waiting[verdict.output_id] for verdict, _ in judged], judged)
-            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
-            judge_again(connection, [row.id for row in waiting.values() if row.edited])
+        wanted = [verdict for verdict in verdicts if verdict.output_id in there]
+        if not wanted:
+            return
+        _store_scores(connection, wanted, classifier, classifier_revision)
+        edited = [row.id for row in there.values() if row.edited]  # few, and mostly none
+        plain = [(v, flag_reasons(v.scores, thresholds, v.blocked)) for v in wanted if not there[v.output_id].edited]
+        if plain:
+            _flag(connection, plain)
+        if edited:
+            connection.execute(update(Output).where(Output.id.in_(edited)).values(safety=Safety.SCORED.value))
+            judge(connection, edited, matches)
+        counted = _newly_counted(there, plain)
+        connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
+        listed = {row.id for row in there.values() if row.listed}
+        refresh(connection, listed | {verdict.output_id for verdict, why in plain if why})
+
+    judging(database, store)
 
 
-def _newly_counted(before: Sequence[Any], judged: Sequence[tuple[Verdict, list[str]]]) -> dict[str, Any]:
-    fresh = sum(row.safety == Safety.WAITING for row in before)
-    flagged = sum(bool(why) for _, why in judged) - sum(bool(row.flagged) for row in before)
+def _newly_counted(there: Mapping[int, Any], plain: Sequence[tuple[Verdict, list[str]]]) -> dict[str, Any]:
+    """What a batch's counters are to become; of texts in whose place an edit stands, `judge` counts the flags."""
+    fresh = sum(row.safety == Safety.WAITING for row in there.values())
+    flagged = sum(bool(why) - bool(there[verdict.output_id].flagged) for verdict, why in plain)
     return {"scored": Batch.scored + fresh, "flagged": Batch.flagged + flagged}
 
 
-def _waiting_among(connection: Connection, claim: Claim, outputs: Sequence[int]) -> dict[int, Any]:
+def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) -> dict[int, Any]:
     """Those of a claimed batch's texts that are to be scored: a save may come twice, after an answer was lost.
 
     They are locked, before their batch, as decisions and reflags lock them. Each with whether people look at it
-    already: what was decided of a text stays when it gets scores; and whether an edit stands in place of a text that
-    is scored again.
+    already: what was decided of a text stays when it gets scores; and whether an edit stands in its place.
     """
-    edited = and_(Output.safety == Safety.SCORED, func.coalesce(Review.revision, 0) > 0)
+    these = (Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, TO_SCORE)
+    locking = select(Output.id).join(Prompt, Prompt.id == Output.prompt_id).where(*these).order_by(Output.id)
+    connection.execute(locking.with_for_update(of=Output, key_share=True)).all()
+    # Only now: of a row that PostgreSQL had to wait for, the statement that locks it reads the rows joined to it as
+    # they were before.
+    edited = func.coalesce(Review.revision, 0) > 0
     query = (
         select(Output.id, Output.safety, Output.flagged, Review.output_id.is_not(None).label("listed"),
                edited.label("edited"))
         .join(Prompt, Prompt.id == Output.prompt_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .where(Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, TO_SCORE)
-        .order_by(Output.id)
-        .with_for_update(of=Output, key_share=True)
+        .where(*these)
     )  # fmt: skip
     return {row.id: row for row in connection.execute(query)}
 
@@ -317,7 +328,7 @@ def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
-        found = _waiting_among(connection, claim, [output_id])
+        found = _to_be_scored(connection, claim, [output_id])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         for row in found.values():
             given_up: dict[str, Any] = {"safety": Safety.UNSCORED.value}

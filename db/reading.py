@@ -35,7 +35,7 @@ SELECTIONS: dict[str, ColumnElement[bool]] = {
         or_(Output.decision.is_(None), Output.decision.in_(APPROVING)),
         Prompt.status != PromptStatus.DEAD,
     ),
-    "flagged": Output.flagged == true(),
+    "flagged": and_(Output.flagged, func.coalesce(Output.decision, "") != WAITING_EDIT),
     "approved": Output.decision.in_(APPROVING),
 }
 """What `--only` can say, as conditions on an output and its prompt."""

@@ -17,8 +17,9 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, in
 from contract.errors import LeaseLost
 from contract.policy import LABELS
 from contract.review import Action, State
+from db.flagging import Matches, judge, judging
 from db.models import Job, Output, Score
-from db.review_rows import judge_again
+from db.review_rows import refresh
 from db.review_tables import Decision, Review, ScoreRequest
 from db.score_requests import DONE, FAILED, SCORING, WAITING
 from db.session import Database, now
@@ -143,14 +144,15 @@ def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
 def save_edit_scores(
     database: Database, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
 ) -> None:
-    """Stores the scores of an edited text. Where that edit still stands it counts from now on, and is flagged by its
-    own scores and the job's policy of this moment.
+    """Stores the scores of an edited text. Where that text stands, whatever was decided of it meanwhile, it is flagged
+    by them and the job's policy of this moment; where the edit itself does, it counts from now on.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
             by now; nothing is stored then.
     """
-    with database.write() as connection:
+
+    def store(connection: Connection, matches: Matches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
         connection.execute(select(Output.id).where(Output.id == claim.output_id).with_for_update(key_share=True)).one()
         _fence(connection, claim, status=DONE)
@@ -162,7 +164,10 @@ def save_edit_scores(
         if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
             connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
         if connection.scalar(select(exists().where(standing))):
-            judge_again(connection, [claim.output_id])
+            judge(connection, [claim.output_id], matches)
+            refresh(connection, [claim.output_id])
+
+    judging(database, store)
 
 
 def _store_scores(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from contract.policy import NO_SAFETY
+from contract.spec import JobStatus
 from db.claims import ALIKE
 from db.session import Database
 from db.status import JobSnapshot
@@ -84,4 +85,5 @@ def _for_classifier(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:
         )
     why = next((worker.error for worker in alive if worker.error and repr(job.safety) in worker.error), None)
     reason = f" ({why})" if why else ""
-    return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}"
+    or_else = f", or end it without scores: inkmill cancel {job.id}" if job.status is JobStatus.CANCELLING else ""
+    return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}{or_else}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from contract.blocklist import Blocklist
+from contract.blocklist import compiled
 from contract.errors import InkmillError, LeaseLost, PolicyChanged
 from db.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
 from db.jobs import JobRow, get_job
@@ -179,7 +179,7 @@ class Scoring:
 
     def _read_job(self) -> None:
         self._job = self._runtime.patiently(lambda: get_job(self._runtime.database, self._claim.job_id))
-        self._blocklist = Blocklist(self._job.blocklist)
+        self._blocklist = compiled(self._job.blocklist)
 
 
 def _adopted(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier) -> bool:

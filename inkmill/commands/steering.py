@@ -22,12 +22,15 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(job: JobId, json: o.Json = False) -> None:
-    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay."""
+    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
+    is there to score them they end as unscored, and 'retry' has them scored."""
     from db.jobs import cancel_job
+    from db.unscored import leave_unscored
     from inkmill.opening import opened
 
     _, database = opened()
     cancel_job(database, job)
+    leave_unscored(database, job)
     _say(database, job, json)
 
 
@@ -75,13 +78,14 @@ def reflag(
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
-    from db.reflag import reflag_job
+    from db.reflag import check_scored, reflag_job
     from inkmill.display import messages
     from inkmill.opening import opened
 
     if threshold is None and blocklist is None:
         raise UsageError("reflag: say what to apply, --threshold LABEL=X or --blocklist FILE")
     _, database = opened()
+    check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)

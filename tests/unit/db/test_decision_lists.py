@@ -51,3 +51,6 @@ def test_a_list_is_not_longer_than_one_transaction_may_be(desk: Desk) -> None:
     many = [Instruction(line=i, output_id=output, decision="approve") for i in range(MOST_DECISIONS + 1)]
     with pytest.raises(UsageError, match="split the list"):
         decide_list(desk.database, many, "anna")
+    long = [Instruction(line=i, output_id=output, decision="edit", text="x" * 200_000) for i in range(26)]
+    with pytest.raises(UsageError, match="5,200,000 characters of edited texts"):
+        decide_list(desk.database, long, "anna")
