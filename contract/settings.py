@@ -137,6 +137,11 @@ class Settings(BaseSettings):
             return file.read_text().strip()
 
     @property
+    def installation(self) -> str:
+        """What tells this home from every other one on the same database."""
+        return drawn_once(private_folder(self.home) / "installation")
+
+    @property
     def broker_url(self) -> str:
         """Redis as Celery is told of it."""
         if not self.embedded:
@@ -206,6 +211,17 @@ def own_folder(path: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise UsageError(f"{path}: is not private to you; remove it, or choose an INKMILL_HOME with a shorter path")
     return path
+
+
+def drawn_once(file: Path) -> str:
+    """A random word that the first who asks draws, and everybody finds in that file from then on."""
+    if not file.exists():
+        part = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        write_private(part, secrets.token_urlsafe(24))
+        with contextlib.suppress(FileExistsError):
+            os.link(part, file)  # unlike a rename, it never replaces what another process drew
+        part.unlink()
+    return file.read_text().strip()
 
 
 def write_private(path: Path, text: str) -> None:

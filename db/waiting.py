@@ -20,6 +20,13 @@ def waiting_for(database: Database, job: JobSnapshot) -> str | None:
     return _for_classifier(job, alive)
 
 
+def served(database: Database, job: JobSnapshot) -> bool:
+    """Whether workers that are ready can do all that is left of a job."""
+    ready = [worker for worker in list_workers(database) if worker.alive and worker.state == "ready"]
+    generates = not job.to_generate or any(worker.model == job.model and _fits(job, worker) for worker in ready)
+    return generates and (job.safety == NO_SAFETY or any(job.safety in worker.classifiers for worker in ready))
+
+
 def worker_command(job: JobSnapshot) -> str:
     """The command that starts a worker for a job."""
     words = ["inkmill", "worker", "--model", job.model]

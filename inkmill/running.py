@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError, QueueUnreachable, UsageError
+from contract.errors import (
+    DatabaseUnreachable,
+    DuplicateJob,
+    ExitCode,
+    InkmillError,
+    ModelUnavailable,
+    QueueUnreachable,
+    UsageError,
+)
 from contract.policy import NO_SAFETY
 from contract.settings import Settings
 from contract.spec import JobStatus
-from db.jobs import JobRow, fail_job, find_job, get_job, retry_job
+from db.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
-from db.waiting import waiting_for
+from db.waiting import served, waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
@@ -29,7 +38,9 @@ class Run:
     """One `inkmill run`."""
 
     def __init__(self, where: Settings, database: Database, order: Order) -> None:
-        self._where, self._database, self._order = where, database, order
+        self._where, self._database = where, database
+        # With a Redis that was given, no stack of this home works on the job, or may fail it.
+        self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
 
     def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool) -> int:
@@ -74,6 +85,8 @@ class Run:
     def _taken_up(self, job: JobRow) -> JobRow:
         messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            if self._order.owner is not None:
+                own_job(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
             messages.print(f"job {job.id}: {retried.prompts:,} prompts are tried again", markup=False)
         return get_job(self._database, job.id)
@@ -121,9 +134,26 @@ class Run:
                 f"the stack was stopped; job {job.id} keeps what it has, and the same command takes it up again"
             )
         if state.runs and state.refused(wanted):
-            fail_job(self._database, job.id, self._why(job))
+            self._give_up(job)
         elif not state.runs or not state.serves(wanted):
             self._start(job)  # it was killed, or shares a stack whose worker for somebody else could not be loaded
+
+    def _give_up(self, job: JobRow) -> None:
+        """This stack cannot load what the job needs: its own job fails over that, unless other workers do the work.
+
+        Raises:
+            ModelUnavailable: the job goes on without this stack, or is another's to fail.
+        """
+        why, now = self._why(job), snapshot(self._database, job.id)
+        if now.finished:
+            return
+        others = served(self._database, now)
+        if not others and fail_job(self._database, job.id, why, owner=self._order.owner):
+            return
+        whose = "other workers serve it" if others else "it was submitted elsewhere"
+        raise ModelUnavailable(
+            f"{why}; job {job.id} is left as it is, for {whose}; follow it with 'inkmill watch {job.id}'"
+        )
 
     def _last_error(self, model: str) -> str | None:
         ended = (w for w in list_workers(self._database) if w.model == model and w.state != "starting")

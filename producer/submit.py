@@ -17,6 +17,7 @@ from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
 from db.claims import waiting_in_job
 from db.ingest import Ingest
+from db.ingest_lease import LEASE_SECONDS
 from db.session import Database
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
@@ -40,6 +41,7 @@ class Order:
     again: bool = False
     skip_bad: bool = False
     allow_empty: bool = False
+    owner: str | None = None  # the installation whose stack may fail the job; no part of what the job is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ def submit(
         UsageError: the file or the order cannot be used; nothing was submitted.
     """
     spec = _spec(order, file)
-    ingest = Ingest(database, spec, again=order.again)
+    ingest = Ingest(database, spec, again=order.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with _bad_lines(file, order) as bad:
             ingest.write(_good_rows(file, order, bad, progress))
@@ -146,6 +148,7 @@ def _spec(order: Order, file: PromptFile) -> JobSpec:
         device=order.device,
         dtype=order.dtype,
         batch_size=order.batch_size,
+        owner=order.owner,
     )
 
 

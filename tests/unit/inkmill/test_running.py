@@ -12,6 +12,7 @@ from db.session import open_database
 from db.status import snapshot
 from db.workers import announce
 from inkmill.running import Run
+from producer.submit import Order
 from tests.unit.db.mill import SPEC, Mill
 
 GONE = "the model's folder is gone"
@@ -35,6 +36,6 @@ def test_a_run_that_waits_for_its_worker_says_what_was_wrong_with_the_last_one(
     for number, (state, error) in enumerate(states):
         worker: dict[str, Any] = {"host": "h", "pid": number, "model": SPEC.model, "dtype": "fp32", "device": "cpu"}
         announce(database, f"w{number}", state=state, error=error, classifiers=[], **worker)
-    order: Any = None  # which only submitting reads
+    order = Order(model=None, default_model="demo", safety="demo")
     assert Run(Settings(home=tmp_path), database, order)._waiting(snapshot(database, job)) == said
     database.close()
