@@ -41,10 +41,12 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
         )
     config = _write_config(where)
     log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    with os.fdopen(log, "ab") as output:
+    # By its standard input: of a name with a ? or a [ Redis makes a pattern, and where no file meets that, it goes on
+    # without any settings, open to the network.
+    with os.fdopen(log, "ab") as output, config.open("rb") as settings:
         return subprocess.Popen(
-            [binary, str(config)],
-            stdin=subprocess.DEVNULL,
+            [binary, "-"],
+            stdin=settings,
             stdout=output,
             stderr=output,
             start_new_session=True,

@@ -52,6 +52,7 @@ class StackState:
     """What stack.json says."""
 
     database: str  # a hash of its URL: one stack works on one database
+    address: str = ""  # the same for people
     daemon: Process | None = None
     workers: tuple[WantedWorker, ...] = ()
     pins: tuple[Process, ...] = ()  # workers in a foreground, which need Redis for as long as they live
@@ -136,11 +137,11 @@ class Stack:
         with self.locked():
             state = self.read()
             if not state.runs:
-                state = StackState(database=self._database)
+                state = StackState(database=self._database, address=self.where.sql_address)
             elif state.database != self._database:
                 raise UsageError(
-                    f"the stack in {self.where.home} works on another database; end it with 'inkmill stop', "
-                    "or choose another INKMILL_HOME"
+                    f"the stack in {self.where.home} works on another database, {state.address}, than this command, "
+                    f"{self.where.sql_address}; end it with 'inkmill stop', or choose another INKMILL_HOME"
                 )
             if worker is not None and not state.serves(worker):
                 # One that could not be loaded gets another chance: what was wrong may be mended.
@@ -227,6 +228,7 @@ def _flock(path: Path, flags: int) -> Iterator[IO[str]]:
 def _state(raw: dict[str, Any]) -> StackState:
     return StackState(
         database=raw["database"],
+        address=raw.get("address", "(a version before this one did not say)"),
         daemon=Process(**raw["daemon"]) if raw["daemon"] else None,
         workers=tuple(WantedWorker(**worker | {"safety": tuple(worker["safety"])}) for worker in raw["workers"]),
         pins=tuple(Process(**pin) for pin in raw["pins"]),
