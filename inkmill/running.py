@@ -15,16 +15,16 @@ from contract.errors import (
     QueueUnreachable,
     UsageError,
 )
-from contract.policy import NO_SAFETY
 from contract.settings import Settings
 from contract.spec import JobStatus
+from contract.stack_state import WantedWorker
 from db.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
 from db.waiting import served, waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
-from inkmill.stack import Stack, WantedWorker
+from inkmill.stack import Stack
 from inkmill.summary import print_summary, say_submitted
 from producer.export import STDOUT, export_job, read_form, read_only
 from producer.new_file import check_target
@@ -42,6 +42,7 @@ class Run:
         # With a Redis that was given, no stack of this home works on the job, or may fail it.
         self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
+        self._noted = ""  # what the stack had to note, as it was shown
 
     def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool) -> int:
         """Returns the exit status."""
@@ -93,17 +94,13 @@ class Run:
 
     def _start(self, job: JobRow) -> None:
         if self._where.embedded:
-            self._stack.ensure(self._wanted(job))
+            self._stack.ensure(WantedWorker.of(job))
         # The queue may be newer than the job.
         error = announce(self._database, job.id, job.model)
         if error and not self._where.embedded:  # an embedded one is told by its worker's sweeper within seconds
             raise QueueUnreachable(
                 f"{error}; job {job.id} is stored and starts by itself once Redis is back; the same command follows it"
             )
-
-    def _wanted(self, job: JobRow) -> WantedWorker:
-        safety = () if job.safety == NO_SAFETY else (job.safety,)
-        return WantedWorker(model=job.model, device=job.device, dtype=job.dtype, safety=safety or (NO_SAFETY,))
 
     def _follow(self, job: JobRow) -> JobSnapshot:
         with Progress() as progress:
@@ -128,7 +125,10 @@ class Run:
         return "its worker, which is starting" + (f" (of the one before: {error})" if error else "")
 
     def _check_stack(self, job: JobRow) -> None:
-        state, wanted = self._stack.read(), self._wanted(job)
+        state, wanted = self._stack.read(), WantedWorker.of(job)
+        if state.note not in ("", self._noted):
+            messages.print(f"note: {state.note}", markup=False)
+            self._noted = state.note
         if state.stopped:
             raise InkmillError(
                 f"the stack was stopped; job {job.id} keeps what it has, and the same command takes it up again"
