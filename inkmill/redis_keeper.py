@@ -1,4 +1,4 @@
-"""Keeps the embedded Redis of a home running: it is started again when it ends or goes deaf, and without its files where
+"""Keeps the embedded Redis of a home running: started again when it ends or goes deaf, and without its files where
 it ends over them.
 """
 

@@ -18,6 +18,7 @@ from contract.errors import (
 from contract.settings import Settings
 from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
+from contract.surroundings import Surroundings
 from db.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
@@ -111,18 +112,10 @@ class Run:
                         return now
                     if self._where.embedded:
                         self._check_stack(job)
-                    progress.show(now, self._waiting(now))
+                    progress.show(now, waiting_for(self._database, now, Surroundings(self._where)))
                 except DatabaseUnreachable as error:
                     progress.say(f"job {job.id}: {error}; waiting for it")
                 time.sleep(ROUND_SECONDS)
-
-    def _waiting(self, now: JobSnapshot) -> str | None:
-        waiting = waiting_for(self._database, now)
-        # This run's own stack starts that worker, and starts it again: nobody has to.
-        if not waiting or not self._where.embedded:
-            return waiting
-        error = self._last_error(now.model)
-        return "its worker, which is starting" + (f" (of the one before: {error})" if error else "")
 
     def _check_stack(self, job: JobRow) -> None:
         state, wanted = self._stack.read(), WantedWorker.of(job)
@@ -154,11 +147,6 @@ class Run:
         raise ModelUnavailable(
             f"{why}; job {job.id} is left as it is, for {whose}; follow it with 'inkmill watch {job.id}'"
         )
-
-    def _last_error(self, model: str) -> str | None:
-        ended = (w for w in list_workers(self._database) if w.model == model and w.state != "starting")
-        last = next(ended, None)
-        return last.error if last else None
 
     def _why(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)
