@@ -43,7 +43,7 @@ class Run:
         # With a Redis that was given, no stack of this home works on the job, or may fail it.
         self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
-        self._noted = ""  # what the stack had to note, as it was shown
+        self._noted = self._stack.read().note  # what the stack had to note before, or was shown of it
 
     def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool) -> int:
         """Returns the exit status."""
