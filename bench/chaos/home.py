@@ -14,7 +14,7 @@ from bench.chaos.stack import COMMAND_SECONDS, INKMILL
 from bench.chaos.trial import Trial
 
 SLOW_STEP = "before-generate-step"
-SLOW_SECONDS = "0.1"
+SLOW_SECONDS = "0.6"
 
 
 class OwnHome:
