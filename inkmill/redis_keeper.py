@@ -16,6 +16,8 @@ from inkmill.redis_server import answers, last_words, set_aside, start_server
 DEAF_SECONDS = 5.0
 """A Redis that refuses connections for this long has lost its socket, say, and is started anew."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+READ_SECONDS = 1.0
+"""It accepts connections even while it reads the files over which it ends."""
 STEADY_SECONDS = 10.0
 """One that lived this long was not failing at its start: the next restart is quick again."""
 END_SECONDS = 10.0
@@ -43,8 +45,10 @@ class RedisKeeper:
             self._account_for(status)
         elif answers(self._where, 0):
             self._seen = now
+            if now - self._started > READ_SECONDS:
+                self.down = ""
             if now - self._started > STEADY_SECONDS:
-                self.down, self._pause = "", FIRST_PAUSE
+                self._pause = FIRST_PAUSE
         elif now - self._seen > DEAF_SECONDS:
             log.warning("Redis went deaf; starting it again")
             self.end(gently=False)
