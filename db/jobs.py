@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, update
 
@@ -123,11 +123,12 @@ def cancel_job(database: Database, job_id: int) -> None:
     with database.write() as connection:
         found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
     if not found:
-        _refuse_to_cancel(database, job_id)
+        _look_why_not(database, job_id)
     wind_up(database, job_id)
 
 
-def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
+def _look_why_not(database: Database, job_id: int) -> None:
+    """Why a job could not be cancelled; where it was completed just now, it is cancelled after all."""
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status} already; there is nothing to cancel")
@@ -136,7 +137,9 @@ def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
             f"job {job_id} was never complete: the command that submitted it died. What it left is removed; "
             "submit the file again"
         )
-    raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
+    if get_job(database, job_id).status == JobStatus.INGESTING:
+        raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
+    cancel_job(database, job_id)
 
 
 UNHELD = or_(
@@ -159,14 +162,27 @@ def wind_up(database: Database, job_id: int) -> None:
                 return
 
 
-def fail_job(database: Database, job_id: int, error: str) -> None:
-    """Ends a job whose model or classifier cannot be loaded. Nothing stored is touched; `retry_job` queues it again."""
+def fail_job(database: Database, job_id: int, error: str, *, owner: str | None = None) -> bool:
+    """Ends a job whose model or classifier its own stack cannot load. Nothing stored is touched; `retry_job` queues it
+    again.
+
+    Args:
+        owner: who asks; a job of anybody else is left alone.
+
+    Returns:
+        Whether it was under way, and the owner's.
+    """
+    mine = update(Job).where(Job.id == job_id, Job.status.in_(UNDER_WAY), Job.owner == owner)
+    failed = mine.values(status=JobStatus.FAILED.value, error=error, finished_at=now())
     with database.write() as connection:
-        connection.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.status.in_(UNDER_WAY))
-            .values(status=JobStatus.FAILED.value, error=error, finished_at=now())
-        )
+        return connection.execute(failed).rowcount == 1
+
+
+def own_job(database: Database, job_id: int, owner: str) -> None:
+    """Hands a job that is over, and is to be tried again, to the installation that tries."""
+    over = update(Job).where(Job.id == job_id, Job.status.in_(FINISHED_JOBS))
+    with database.write() as connection:
+        connection.execute(over.values(owner=owner))
 
 
 @dataclass(frozen=True, slots=True)

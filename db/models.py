@@ -91,9 +91,11 @@ class Job(Base):
     served_classifier_revision: Mapped[str | None] = mapped_column(Text)
     # Texts that were scored by another revision of the classifier than that one are scored again.
     rescoring: Mapped[bool] = mapped_column(Boolean, server_default=false())
-    # Who is writing the prompts, while the job is ingesting.
+    # Who is writing the prompts, while the job is ingesting, and until when it counts as alive without a further sign.
     producer: Mapped[str | None] = mapped_column(Text)
-    producer_seen: Mapped[float | None] = mapped_column(Double)
+    ingest_until: Mapped[float | None] = mapped_column(Double)
+    # The installation whose stack may end the job where it cannot load the model; NULL = none may.
+    owner: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(AnyText)
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)

@@ -47,6 +47,7 @@ class Runtime:
         self.feeder = Feeder(loaded.engine, self.watchdog, self.cores, die=lambda: self.watchdog.end(HANG_EXIT))
         self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
         self.provenance = provenance_id(database, loaded.provenance)
+        self._refused: str | None = None  # why no message could be sent lately
         self._claimer = threading.Semaphore(1)
         self._scorer = threading.Semaphore(1)
         # Every thread that computes gets threads of its own for the other cores, and keeps them: so there is but one.
@@ -122,9 +123,14 @@ class Runtime:
     ) -> None:
         ability = self.ability if classifier is None else replace(self.ability, classifiers=(classifier,))
         try:
-            top_up(queue, waiting(self.database, ability))
+            topped_up = top_up(queue, waiting(self.database, ability))
         except (QueueUnreachable, DatabaseUnreachable) as error:
-            log.warning("could not top up", queue=queue, error=str(error))
+            if str(error) != self._refused:  # once, not with every sweep for each queue
+                log.warning("could not top up", queue=queue, error=str(error))
+            self._refused = str(error)
+        else:
+            if topped_up:
+                self._refused = None
 
 
 def _waiting_to_score(database: Database, ability: Ability) -> list[int | str]:

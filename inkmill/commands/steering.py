@@ -110,12 +110,13 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 
 def _say(database: Database, job: int, json: bool) -> None:
+    from contract.surroundings import Surroundings
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
 
     now = snapshot(database, job)
-    waiting = waiting_for(database, now)
+    waiting = waiting_for(database, now, Surroundings())
     if json:
         print_json(status_json(now, waiting))
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -17,10 +17,11 @@ from db.reflag import reflag_job
 from db.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
 from db.reviews import decide, decide_many, undo, undo_many
 from db.session import Database
+from tests.examples import SEARCHING, examples
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE
 from tests.unit.db.stored import empty, hurry
-from tests.unit.db.test_machine import EXAMPLES, LONG
+from tests.unit.db.test_machine import EXAMPLES
 
 SCORES = st.sampled_from([0.1, 0.6, 0.998])
 WHICH = st.integers(0, 3)
@@ -205,13 +206,10 @@ def test_flags_and_exports_follow_the_text_that_stands(database: Database) -> No
     hurry(database)
     run_state_machine_as_test(
         type("BoundReviewing", (Reviewing,), {"database": database}),
-        settings=settings(
-            max_examples=EXAMPLES,
+        settings=examples(
+            EXAMPLES,
             stateful_step_count=20,
-            derandomize=not LONG,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate],
+            phases=[Phase.generate, Phase.shrink] if SEARCHING else [Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
