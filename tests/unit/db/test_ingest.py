@@ -12,10 +12,11 @@ from sqlalchemy import func, select
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
 from db.claims import claim_generation, waiting_generation
-from db.ingest import CHUNK_ROWS, Ingest
+from db.ingest import Ingest
 from db.jobs import find_job, get_job, list_jobs, unfinished_jobs
 from db.models import Batch, Job, Prompt
 from db.outputs import missing_work
+from db.prompt_rows import CHUNK_ROWS
 from db.recovery import finish_jobs
 from db.session import Database
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
