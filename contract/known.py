@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 
 MOST_BYTES = 1 << 20
 ENTRY_BYTES = 256
