@@ -65,8 +65,8 @@ def words(row: int) -> str:
 
 def parquet_lists() -> bytes:
     out = io.BytesIO()
-    ends = pa.array([80_000 * row for row in range(ROWS + 1)], pa.int32())
-    objects = pa.StructArray.from_arrays([pa.nulls(80_000 * ROWS, pa.int8())], ["a"])
+    ends = pa.array([40_000 * row for row in range(ROWS + 1)], pa.int32())
+    objects = pa.StructArray.from_arrays([pa.nulls(40_000 * ROWS, pa.int8())], ["a"])
     lists = pa.ListArray.from_arrays(ends, objects)
     pq.write_table(pa.table({"prompt": ["a"] * ROWS, "x": lists}), out, compression="zstd")
     return out.getvalue()
