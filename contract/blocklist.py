@@ -106,7 +106,10 @@ def fold(text: str) -> str:
 
 
 class _Visible(dict[int, str | int | None]):
-    """What `str.translate` makes of a character: nothing of an invisible one, one apostrophe of all. Fills itself."""
+    """What `str.translate` makes of a character: nothing of an invisible one, one apostrophe of all.
+
+    Fills itself, with characters of the first plane alone: there are a million others, and texts may hold any.
+    """
 
     def __missing__(self, code: int) -> str | int | None:
         character = chr(code)
@@ -115,7 +118,8 @@ class _Visible(dict[int, str | int | None]):
             kept = "'"
         elif unicodedata.category(character) == "Cf" or "VARIATION SELECTOR" in unicodedata.name(character, ""):
             kept = None
-        self[code] = kept
+        if code < 1 << 16:
+            self[code] = kept
         return kept
 
 

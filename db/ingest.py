@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import islice
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from contract.blocklist import digest
 from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
-from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStatus
+from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow
 from db.batches import finish_job_if_over
 from db.ingest_lease import (
     LEASE_SECONDS,
@@ -27,26 +25,12 @@ from db.ingest_lease import (
     waited_out,
 )
 from db.models import Batch, Job, Prompt
+from db.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
 from db.session import Database, now
 
-CHUNK_ROWS = 8192
-CHUNK_CHARACTERS = 16 * 2**20
-"""What one transaction writes at most, but for its last batch: other writers wait for less than a second."""
 DISCARD_BATCHES = 32
 MOST_IN_A_BATCH = 10_000
 """A batch's prompts are named in one statement, and PostgreSQL's protocol ends at 65,535 parameters."""
-
-PROMPT_COLUMNS = (
-    "job_id",
-    "batch_id",
-    "position",
-    "n",
-    "status",
-    "custom_id",
-    "prompt",
-    "settings",
-    "metadata",
-)
 
 
 class Ingest:
@@ -77,26 +61,26 @@ class Ingest:
         Raises:
             InkmillError: where another producer took this one for dead and replaced its job.
         """
-        for chunk in _chunks(rows, self._batch_size):
+        for chunk in chunks(rows, self._batch_size):
             with self._database.write() as connection:
                 self._write_chunk(connection, chunk)
-            self.prompts += sum(map(len, chunk))
-            self.outputs += sum(row.n for part in chunk for row in part)
+            self.prompts += sum(len(batch.rows) for batch in chunk)
+            self.outputs += sum(batch.outputs for batch in chunk)
 
-    def _write_chunk(self, connection: Connection, parts: Sequence[Sequence[PromptRow]]) -> None:
+    def _write_chunk(self, connection: Connection, chunk: Sequence[NewBatch]) -> None:
         self._keep(connection, ingest_until=now() + self._seconds)
         batches = [
             {
                 "job_id": self.job_id,
                 "status": BatchStatus.PENDING.value,
-                "prompts": len(part),
-                "outputs": sum(row.n for row in part),
+                "prompts": len(batch.rows),
+                "outputs": batch.outputs,
             }
-            for part in parts
+            for batch in chunk
         ]
         inserting = insert(Batch).returning(Batch.id, sort_by_parameter_order=True)
         ids = connection.scalars(inserting, batches).all()
-        _insert_prompts(connection, _prompt_values(self.job_id, zip(ids, parts, strict=True)))
+        insert_prompts(connection, self.job_id, list(zip(ids, chunk, strict=True)))
 
     def finish(self) -> int:
         """Makes the job claimable, in one short transaction; one without prompts is complete at once.
@@ -136,27 +120,6 @@ def _know_the_rows(database: Database) -> None:
             # A vacuum that does not make way may take hours; its end is not worth waiting for.
             connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
             connection.exec_driver_sql("ANALYZE prompts, batches")
-
-
-def _chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[list[PromptRow]]]:
-    """Whole batches of rows, as many together as one transaction may write."""
-    rows = iter(rows)
-    chunk: list[list[PromptRow]] = []
-    count = characters = 0
-    while part := list(islice(rows, batch_size)):
-        chunk.append(part)
-        count += len(part)
-        characters += sum(map(_characters, part))
-        if count >= CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, count, characters = [], 0, 0
-    if chunk:
-        yield chunk
-
-
-def _characters(row: PromptRow) -> int:
-    """About what a row holds; metadata may be as large as a line of the prompt file."""
-    return len(row.prompt) + (0 if row.metadata is None else len(orjson.dumps(row.metadata)))
 
 
 def _begin(database: Database, spec: JobSpec, producer: str, lease: float, *, once: bool) -> int:
@@ -247,37 +210,3 @@ def discard(database: Database, job_id: int, producer: str) -> None:
                 return
             connection.execute(delete(Prompt).where(Prompt.batch_id.in_(ids)))
             connection.execute(delete(Batch).where(Batch.id.in_(ids)))
-
-
-PromptValues = tuple[int, int, int, int, str, str | None, str, str | None, str | None]
-
-
-def _prompt_values(job_id: int, batches: Iterable[tuple[int, Sequence[PromptRow]]]) -> Iterator[PromptValues]:
-    pending = PromptStatus.PENDING.value
-    for batch_id, part in batches:
-        for row in part:
-            settings = None if row.settings is None else orjson.dumps(row.settings).decode()
-            metadata = None if row.metadata is None else orjson.dumps(row.metadata).decode()
-            yield (
-                job_id,
-                batch_id,
-                row.position,
-                row.n,
-                pending,
-                row.custom_id,
-                row.prompt,
-                settings,
-                metadata,
-            )
-
-
-def _insert_prompts(connection: Connection, values: Iterator[PromptValues]) -> None:
-    columns = ", ".join(PROMPT_COLUMNS)
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(PROMPT_COLUMNS))
-        connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(values))  # noqa: S608
-        return
-    cursor = connection.connection.cursor()
-    with cursor.copy(f"COPY prompts ({columns}) FROM STDIN") as copy:
-        for row in values:
-            copy.write_row(row)

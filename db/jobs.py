@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, exists, func, insert, or_, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
@@ -15,6 +15,7 @@ from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.claims import ALIKE
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
+from db.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.review_rows import refresh
 from db.review_tables import Review
 from db.session import Database, now
@@ -248,8 +249,9 @@ def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None)
     if reason is not None:
         dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
         mine = and_(mine, Prompt.status == PromptStatus.DEAD, dead_of_it)
+    size = func.length(Prompt.prompt) + func.coalesce(func.length(cast(Prompt.settings, Text)), 0)
     some = (
-        select(Prompt.id, Prompt.batch_id, Prompt.n)
+        select(Prompt.id, Prompt.batch_id, Prompt.n, size.label("size"))
         .where(mine)
         .order_by(Prompt.position)
         .limit(job.batch_size)
@@ -258,11 +260,21 @@ def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None)
     total = 0
     while True:
         with database.write() as connection:
-            rows = connection.execute(some).all()
+            rows = _fitting(connection.execute(some).all())
             if not rows:
                 return total
             _move_to_new_batch(connection, job.id, rows)
             total += len(rows)
+
+
+def _fitting(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """As many of the rows as one batch may have."""
+    size = outputs = 0
+    for count, row in enumerate(rows, 1):
+        size, outputs = size + row.size, outputs + row.n
+        if size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS:
+            return rows[:count]
+    return rows
 
 
 def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any]) -> None:

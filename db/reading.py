@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, true
 
+from contract.known import Known
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs import stored_settings
@@ -18,9 +19,9 @@ from db.review_tables import Decision, Review
 from db.session import Database
 
 CHUNK_PROMPTS = 2000
-FETCHED_ROWS = 1000
-"""Rows held at once; without it PostgreSQL's driver would hold a chunk's, and a prompt may have 1,000 outputs."""
-KNOWN_SETTINGS = 4096
+FETCHED_ROWS = {"yield_per": 100}
+"""Rows held at once: each may have a prompt and metadata of a megabyte. Without it PostgreSQL's driver would hold a
+chunk's, and a prompt may have 1,000 outputs."""
 
 WAITING_EDIT = "waiting"
 """What `outputs.decision` says of an edit whose text is not scored yet: it counts for nothing."""
@@ -119,7 +120,7 @@ def outputs_in_order(
     for first, last in _ranges(database, job_id):
         with database.read(unhurried=True) as connection:
             here = query.where(Prompt.position >= first, Prompt.position < last)
-            for row in connection.execute(here, execution_options={"yield_per": FETCHED_ROWS}):
+            for row in connection.execute(here, execution_options=FETCHED_ROWS):
                 yield _stored_output(row, settings)
 
 
@@ -186,7 +187,7 @@ class _Settings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known: dict[bytes, SamplingSettings] = {}
+        self._known = Known[bytes, SamplingSettings]()
 
     def of(self, own: str | None) -> SamplingSettings:
         """The job's settings with a row's own, JSON text as SQL keeps it, laid over them."""
@@ -198,8 +199,7 @@ class _Settings:
         known = self._known.get(key)
         if known is None:
             known = stored_settings(self._base, stored)
-            if len(self._known) < KNOWN_SETTINGS:
-                self._known[key] = known
+            self._known.keep(key, known, len(key))
         return known if seed is None else replace(known, seed=seed)
 
 
@@ -212,7 +212,8 @@ def lost_prompts(database: Database, job_id: int) -> Generator[LostPrompt]:
     )
     for first, last in _ranges(database, job_id):
         with database.read() as connection:
-            for row in connection.execute(query.where(Prompt.position >= first, Prompt.position < last)):
+            here = query.where(Prompt.position >= first, Prompt.position < last)
+            for row in connection.execute(here, execution_options=FETCHED_ROWS):
                 yield LostPrompt(
                     position=row.position,
                     custom_id=row.custom_id,

@@ -12,11 +12,10 @@ from typing import Any
 
 import orjson
 
+from contract.known import Known
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
 from db.reading import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
-
-KNOWN_SETTINGS = 4096
 
 COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
@@ -40,7 +39,7 @@ class Lines:
     def __init__(self, job_id: int, *, redact: bool) -> None:
         self.job_id = job_id
         self._redact = redact
-        self._settings: dict[SamplingSettings, dict[str, Any]] = {}
+        self._settings = Known[SamplingSettings, dict[str, Any]]()
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
@@ -117,8 +116,7 @@ class Lines:
         known = self._settings.get(common)
         if known is None:
             known = common.to_dict()
-            if len(self._settings) < KNOWN_SETTINGS:
-                self._settings[common] = known
+            self._settings.keep(common, known, len(orjson.dumps(known)))
         return known if settings.seed is None else {**known, "seed": settings.seed}
 
 

@@ -202,6 +202,7 @@ class Reviewing(RuleBasedStateMachine):
         assert self.desk.exported("approved") == sorted(fit)
 
 
+@pytest.mark.hypothesis
 def test_flags_and_exports_follow_the_text_that_stands(database: Database) -> None:
     hurry(database)
     run_state_machine_as_test(
