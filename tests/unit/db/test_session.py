@@ -13,15 +13,16 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select, text
 
 from contract.errors import DatabaseUnreachable, UsageError
-from contract.spec import PromptRow
 from db.ingest import Ingest
 from db.jobs import cancel_job, get_job, list_jobs
 from db.models import Batch
+from db.prompt_rows import NewBatch
 from db.reading import outputs_in_order
 from db.recovery import sweep
 from db.session import Database, _enter_wal, open_database, sqlite_module
@@ -338,26 +339,24 @@ def test_a_server_that_takes_no_writes_for_a_while_is_away_for_that_long(
 
 
 def test_a_connection_that_is_cut_while_prompts_are_copied_is_unreachable(
-    postgres_server: PostgresServer, postgres_url: str
+    postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = open_database(postgres_url)
     ingest = Ingest(database, SPEC)
 
-    class Cutting(PromptRow):
-        """A prompt at whose reading the server cuts every connection."""
+    class Cutting(list[Any]):
+        """Rows at whose second the server cuts every connection."""
 
-        @property
-        def prompt(self) -> str:  # type: ignore[override]
-            ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-            postgres_server.execute(f"{ending}'{database.url.database}'")
-            return "cut"
+        def __iter__(self) -> Iterator[Any]:
+            for number, row in enumerate(super().__iter__()):
+                if number == 1:
+                    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+                    postgres_server.execute(f"{ending}'{database.url.database}'")
+                yield row
 
-        @prompt.setter
-        def prompt(self, value: str) -> None:
-            pass
-
+    monkeypatch.setattr(NewBatch, "__init__", lambda batch: vars(batch).update(rows=Cutting(), outputs=0, size=0))
     with pytest.raises(DatabaseUnreachable):
-        ingest.write([*rows(2), Cutting(position=2, prompt="", n=1), *rows(4000, start=3)])
+        ingest.write(rows(4000))
     ingest.abandon()
     assert list_jobs(database) == []
     database.close()
