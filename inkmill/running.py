@@ -161,8 +161,8 @@ class Run:
             return ExitCode.UNREACHABLE
         report = _patiently(job.id, export)
         if json:
-            print_json(status_json(job, None))
-        print_summary(self._database, job, report)
+            print_json(status_json(report.job, None))
+        print_summary(self._database, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

@@ -46,8 +46,9 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         rows = connection.execute(sql(query)).all()
     exported = lines(out / "o.jsonl")
     assert report == ExportReport(
-        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl"
-    )
+        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl",
+        job=report.job,
+    )  # fmt: skip
     assert len(exported) == len(rows) == 5
     for line, row in zip(exported, rows, strict=True):
         assert list(line) == FIELDS
