@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs import JobRow, stored_settings
-from db.models import Output, Prompt, Provenance, Score
+from db.models import Job, Output, Prompt, Provenance, Score
+from db.reflag import finish_reflag
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import Decision, Review
 from db.session import Database
@@ -115,6 +116,11 @@ class Results:
         """How the job stood."""
         return snapshot_in(self._connection, self._job.id)
 
+    def flagged_to_the_end(self) -> bool:
+        """Whether every flag is by the policy that the job states: a reflag may be half way."""
+        reflagged_to = select(Job.reflagged_to).where(Job.id == self._job.id)
+        return self._connection.scalar(reflagged_to) is None
+
     def outputs(self, only: Sequence[str] = ("all",)) -> Generator[StoredOutput]:
         """Outputs by position and sample.
 
@@ -150,6 +156,18 @@ def reading_results(database: Database, job: JobRow) -> Iterator[Results]:
     being used again, and PostgreSQL's old rows from being cleaned away."""
     with database.read(unhurried=True) as connection:
         yield Results(connection, job)
+
+
+@contextmanager
+def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]:
+    """`reading_results` in which every flag is by the policy that the job states: a reflag that is under way, or was
+    killed half way, comes to its end first."""
+    while True:
+        with reading_results(database, job) as results:
+            if results.flagged_to_the_end():
+                yield results
+                return
+        finish_reflag(database, job.id)
 
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",

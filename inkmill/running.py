@@ -18,7 +18,7 @@ from db.waiting import waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack, WantedWorker
-from inkmill.summary import print_summary, say_submitted
+from inkmill.summary import print_summary, say_reflag, say_submitted
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import PromptFile, open_input
@@ -159,6 +159,7 @@ class Run:
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
             return ExitCode.UNREACHABLE
+        say_reflag(self._database, job.id)
         report = _patiently(job.id, export)
         if json:
             print_json(status_json(report.job, None))

@@ -11,6 +11,7 @@ from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
 from db.jobs import get_job
 from db.reading import StoredOutput, reading_results
+from db.reflag import half_reflagged
 from db.session import Database
 from db.status import JobSnapshot
 from inkmill.display import duration, messages, typed
@@ -30,6 +31,12 @@ def say_submitted(file: PromptFile, done: Submitted) -> None:
     )
     if done.bad_lines:
         messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
+
+
+def say_reflag(database: Database, job_id: int) -> None:
+    """Says why an export or a report may take longer than usual."""
+    if job_id in half_reflagged(database):
+        messages.print(f"job {job_id}: its new flag policy is not applied to all outputs yet; that comes first")
 
 
 def say_unfinished(job: JobSnapshot) -> None:

@@ -18,7 +18,7 @@ from contract.policy import NO_SAFETY
 from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs import JobRow, get_job
-from db.reading import SELECTIONS, LostPrompt, Results, StoredOutput, reading_results
+from db.reading import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session import Database
 from db.status import JobSnapshot
 from producer.new_file import check_target, compressed, spooled_to_standard_output
@@ -89,6 +89,8 @@ def export_job(
     Standard output has no file beside it: there the prompts are counted only. An unfinished job is exported as far as
     it is.
 
+    Every flag in it is by the policy that the job states: a reflag that is not done is finished first.
+
     An export without an output is refused, so that nobody trains on nothing, except where it is asked for, and where
     all outputs are wanted and there are dead or cancelled prompts to tell of: then an empty file and the file of
     those prompts are written.
@@ -158,7 +160,7 @@ class _Plan:
 
     def carry_out(self) -> ExportReport:
         # Files take their names, and standard output is written, once nothing is read any more.
-        with ExitStack() as files, reading_results(self.database, self.job) as results:
+        with ExitStack() as files, reading_judged_results(self.database, self.job) as results:
             now = results.status()
             rows, errors = self._write(results, now, files)
         if self.errors_target and not errors:

@@ -28,7 +28,7 @@ def export(
     from db.jobs import get_job
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
-    from inkmill.summary import say_unfinished
+    from inkmill.summary import say_reflag, say_unfinished
     from producer.export import export_job, read_only
 
     if out is None:
@@ -38,6 +38,7 @@ def export(
     _, database = opened()
     chosen = read_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)
+    say_reflag(database, job)
     report = export_job(database, job, path, form=form, only=chosen, allow_empty=allow_empty, force=force)
     say_unfinished(report.job)
     if json:

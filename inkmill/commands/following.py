@@ -47,6 +47,7 @@ def jobs(
 
 def status(job: JobId, json: o.Json = False) -> None:
     """Show how JOB stands and, where it waits, what for."""
+    from db.reflag import half_reflagged
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
@@ -58,7 +59,7 @@ def status(job: JobId, json: o.Json = False) -> None:
     if json:
         print_json(status_json(now, waiting))
     else:
-        print_status(now, waiting)
+        print_status(now, waiting, reflagging=job in half_reflagged(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:

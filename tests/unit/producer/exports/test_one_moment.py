@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from contract.errors import InkmillError
-from db import reading
+from db import reading, reflag
 from db.jobs import cancel_job, retry_job
+from db.reflag import reflag_job
 from producer.export import FORMS, export_job
 
 
@@ -115,3 +116,35 @@ def test_a_full_disk_of_temporary_files_is_said_before_anything_goes_out(
     with pytest.raises(InkmillError, match=r"temporary file .*the disk is full.*nothing went out.*TMPDIR"):
         export_job(mill.database, mixed, None)
     assert capfdbinary.readouterr().out == b""
+
+
+def test_an_export_is_by_one_policy_however_often_a_reflag_is_killed(
+    any_mill: Any, half_done: int, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 1)
+    database, advance, finish = any_mill.database, reflag._advance, reading.finish_reflag
+
+    def kill_a_reflag(toxicity: float) -> None:
+        def advance_or_die(database: Any, job: int) -> int | None:
+            monkeypatch.setattr(reflag, "_advance", die)
+            return advance(database, job)
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(reflag, "_advance", advance_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            reflag_job(database, half_done, thresholds={"toxicity": toxicity}, blocklist=None)
+        monkeypatch.setattr(reflag, "_advance", advance)
+
+    def finish_and_kill_another(database: Any, job: int) -> int:
+        monkeypatch.setattr(reading, "finish_reflag", finish)
+        changed = finish(database, job)
+        kill_a_reflag(0.05)
+        return changed
+
+    kill_a_reflag(0.04)
+    monkeypatch.setattr(reading, "finish_reflag", finish_and_kill_another)
+    assert export_job(database, half_done, out / "o.jsonl", only=["clean"], allow_empty=True).rows == 0
+    kill_a_reflag(0.5)
+    assert export_job(database, half_done, out / "o.jsonl", only=["clean"]).rows == 2
