@@ -18,6 +18,7 @@ from inkmill import running
 from inkmill.running import Run
 from inkmill.summary import print_summary
 from producer.export import FORMS, ExportReport, export_job
+from producer.submit import Order
 from tests.conftest import PostgresServer
 from tests.unit.producer.exports.conftest import Mill
 
@@ -62,8 +63,7 @@ def cutting_form(cut: Callable[[], None], times: int) -> Any:
 
 
 def finish(database: Database, out: Path) -> int:
-    order: Any = None  # which only submitting reads
-    run = Run(Settings(), database, order)
+    run = Run(Settings(), database, Order(model="demo", default_model="demo", safety="demo"))
     return run._finish(snapshot(database, 1), lambda: export_job(database, 1, out), json=False)
 
 

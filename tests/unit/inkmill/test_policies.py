@@ -9,8 +9,11 @@ import pytest
 
 from contract.settings import Settings
 from db import reflag
+from db.jobs import JobRow
 from db.reflag import half_reflagged, reflag_job
 from db.session import open_database
+from db.status import JobSnapshot
+from inkmill import running
 from inkmill.cli import run
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 
@@ -60,3 +63,58 @@ def test_a_report_waits_for_the_policy_and_status_tells_of_it(
     assert "2 flagged texts are left" in (folder / "report-1.html").read_text()
     assert run(["status", "1"]) == 0
     assert "reflag" not in capsys.readouterr().out
+
+
+def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, folder: Path) -> None:
+    command = ("run", "p.jsonl", *DEMO, "--threshold", "toxicity=0.0512345678", "--only", "clean", "-o", "o.jsonl")
+    finish(told, "--threshold", "toxicity=0.0512345678")
+    told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5")
+    said = told(*command, code=2)
+    assert "job 1 is this file, but was reflagged since: " in said and not (folder / "o.jsonl").exists()
+    assert (
+        "toxicity is flagged from 0.99, this command says 0.0512345678; insult is flagged from 0.5, this command"
+        in said
+    )
+    assert "reflag 1 --threshold toxicity=0.0512345678' and this command again" in said
+    assert "export 1 -o FILE' writes the job as it stands" in said
+    told("reflag", "1", "--threshold", "toxicity=0.0512345678")
+    told(*command)
+    assert flags(folder / "o.jsonl") == []
+
+
+@pytest.mark.parametrize(("submitted", "later"), [("", "mine"), ("mine", ""), ("mine", "your")])
+def test_a_run_does_not_take_up_a_job_that_got_another_blocklist(
+    told: Told, folder: Path, submitted: str, later: str
+) -> None:
+    (folder / "words").write_text(submitted)
+    (folder / "later").write_text(later)
+    finish(told, "--blocklist", "words")
+    told("reflag", "1", "--blocklist", "later")
+    said = told("run", "p.jsonl", *DEMO, "--blocklist", "words", code=2)
+    assert "reflagged since: its blocklist is not this command's. To go back" in said
+    back = "words" if submitted else "/dev/null"
+    assert f"reflag 1 --threshold 0.7 --blocklist {back.replace('words', 'FILE')}' and this" in said
+    told("reflag", "1", "--threshold", "0.7", "--blocklist", back)
+    told("run", "p.jsonl", *DEMO, "--blocklist", "words")
+
+
+def test_a_run_says_that_a_job_given_to_any_worker_runs_elsewhere_than_it_says(told: Told) -> None:
+    finish(told, "--dtype", "fp32", "--device", "cpu")
+    told("retry", "1", "--any-worker")
+    said = told("run", "p.jsonl", *DEMO, "--dtype", "fp32", "--device", "cpu")
+    assert "note: job 1 was given to any worker since, and is no longer bound to --device cpu and --dtype fp32" in said
+
+
+def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_policy(
+    told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(told)
+    follow = running.Run._follow
+
+    def reflag_meanwhile(self: running.Run, job: JobRow) -> JobSnapshot:
+        reflag_job(self._database, job.id, thresholds={"toxicity": 0.99}, blocklist=None)
+        return follow(self, job)
+
+    monkeypatch.setattr(running.Run, "_follow", reflag_meanwhile)
+    assert "toxicity is flagged from 0.99, this command says 0.7" in told("run", "p.jsonl", *DEMO, code=2)
+    assert not (folder / "p.jsonl.out.jsonl").exists()
