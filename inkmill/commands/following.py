@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest to list.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="How many of the newest to list.")] = 100,
 ) -> None:
     """List the jobs, newest first."""
     from rich.console import Console
