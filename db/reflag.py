@@ -1,7 +1,7 @@
 """Applying another flag policy to scores that are stored already, a chunk at a time.
 
 A job's `reflagged_to` says how far its policy was applied, and whoever goes on, goes on from there: the command,
-another one beside it, or a worker's sweeper after they were killed.
+another one beside it, an export that needs the flags, or a worker's sweeper after they were killed.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ def reflag_job(
     start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(policy | {"reflagged_to": start}))
-    changed = 0
-    while (some := _advance(database, job_id)) is not None:
-        changed += some
+    changed = finish_reflag(database, job_id)
     with database.read() as connection:
         flagged = select(func.coalesce(func.sum(Batch.flagged), 0)).where(Batch.job_id == job_id)
         return Reflagged(int(connection.execute(flagged).scalar_one()), changed)
@@ -71,6 +69,15 @@ def check_scored(database: Database, job_id: int) -> None:
         f"job {job_id} has no scored text yet, so there is nothing to flag anew; "
         f"'inkmill status {job_id}' says what it waits for"
     )
+
+
+def finish_reflag(database: Database, job_id: int) -> int:
+    """Applies a job's policy to the end, after a reflag that was killed or together with one that is under way. Returns
+    how many outputs changed."""
+    changed = 0
+    while (some := _advance(database, job_id)) is not None:
+        changed += some
+    return changed
 
 
 def half_reflagged(database: Database) -> dict[int, int]:

@@ -117,7 +117,7 @@ class Database:
         """A transaction that sees one state of the database.
 
         Args:
-            unhurried: the caller may pause between rows for as long as it likes, as an export to a pager.
+            unhurried: the caller may pause between rows as long as it likes, as an export stopped with Ctrl-Z.
 
         Raises:
             DatabaseUnreachable: where the database does not answer.
@@ -355,7 +355,7 @@ def _migrate(database: Database) -> None:
     with database.migrate() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
             connection.execute(text("SELECT pg_advisory_xact_lock(4994651)"))
-            # Whoever reads a table for long, an export to a pager say, would hold up this, and this everybody else.
+            # Whoever reads a table for long, a large export say, would hold up this, and this everybody else.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         upgrade(connection)
 

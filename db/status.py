@@ -107,19 +107,25 @@ def snapshot(database: Database, job_id: int) -> JobSnapshot:
     Raises:
         UsageError: where there is no such job.
     """
-    found = snapshots(database, job_id)
-    if not found:
+    with database.read() as connection:
+        return snapshot_in(connection, job_id)
+
+
+def snapshot_in(connection: Connection, job_id: int) -> JobSnapshot:
+    """How one job stands in a transaction that sees one state.
+
+    Raises:
+        UsageError: where there is no such job.
+    """
+    job = connection.execute(select(Job.__table__, now().label("now")).where(Job.id == job_id)).first()
+    if job is None:
         raise UsageError(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
-    return found[0]
+    return _snapshot(connection, job)
 
 
-def snapshots(
-    database: Database, job_id: int | None = None, limit: int = 100, before: int | None = None
-) -> list[JobSnapshot]:
+def snapshots(database: Database, limit: int = 100, before: int | None = None) -> list[JobSnapshot]:
     """How the newest jobs stand, newest first; with `before`, those older than that one."""
     jobs = select(Job.__table__, now().label("now")).order_by(Job.id.desc()).limit(limit)
-    if job_id is not None:
-        jobs = jobs.where(Job.id == job_id)
     if before is not None:
         jobs = jobs.where(Job.id < before)
     with database.read() as connection:

@@ -28,7 +28,8 @@ from db.waiting import served, waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack
-from inkmill.summary import print_summary, say_submitted
+from inkmill.summary import print_summary, say_reflag, say_submitted
+from inkmill.taking_up import check_policy, say_where_it_runs
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import PromptFile, open_input
@@ -96,7 +97,9 @@ class Run:
             raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
     def _taken_up(self, job: JobRow) -> JobRow:
+        check_policy(job, self._order)
         messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
+        say_where_it_runs(job, self._order)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             if self._order.owner is not None:
                 own_job(self._database, job.id, self._order.owner)
@@ -171,13 +174,18 @@ class Run:
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
             return ExitCode.UNREACHABLE
-        report = _patiently(job.id, export)
+        report = _patiently(job.id, lambda: self._exported(job.id, export))
         if json:
-            print_json(status_json(job, None))
-        print_summary(self._database, job, report)
+            print_json(status_json(report.job, None))
+        print_summary(self._database, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
+
+    def _exported(self, job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
+        check_policy(get_job(self._database, job_id), self._order)  # somebody may have changed it since it was taken up
+        say_reflag(self._database, job_id)
+        return export()
 
 
 def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:

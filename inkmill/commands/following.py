@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest to list.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="How many of the newest to list.")] = 100,
 ) -> None:
     """List the jobs, newest first."""
     from rich.console import Console
@@ -50,6 +50,7 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show how JOB stands and, where it waits, what for."""
     from contract.surroundings import Surroundings
+    from db.reflag import half_reflagged
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
@@ -61,7 +62,7 @@ def status(job: JobId, json: o.Json = False) -> None:
     if json:
         print_json(status_json(now, waiting))
     else:
-        print_status(now, waiting)
+        print_status(now, waiting, reflagging=job in half_reflagged(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:

@@ -23,7 +23,7 @@ from db.ingest import Ingest
 from db.jobs import cancel_job, get_job, list_jobs
 from db.models import Batch
 from db.prompt_rows import NewBatch
-from db.reading import outputs_in_order
+from db.reading import reading_results
 from db.recovery import sweep
 from db.session import Database, _enter_wal, open_database, sqlite_module
 from tests.conftest import PostgresServer, start_postgres
@@ -387,10 +387,11 @@ def test_a_reader_may_pause_between_its_rows(postgres_url: str) -> None:
     database = open_database(postgres_url, timeout=0.5)
     job = Mill(database).submit(6)
     Mill(database).work_off()
-    outputs = outputs_in_order(database, job, "demo", SPEC.settings)
-    next(outputs)
-    time.sleep(2.5)  # as in an export to a pager
-    assert len(list(outputs)) == 5
+    with reading_results(database, get_job(database, job)) as results:
+        outputs = results.outputs()
+        next(outputs)
+        time.sleep(2.5)  # as in an export that was stopped with Ctrl-Z
+        assert len(list(outputs)) == 5
     database.close()
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import event
 from sqlalchemy import text as sql
 
 from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
+from db import reading
 from db.jobs import cancel_job, retry_job
 from producer.export import ExportReport, export_job, read_only
 
@@ -47,8 +50,9 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         rows = connection.execute(sql(query)).all()
     exported = lines(out / "o.jsonl")
     assert report == ExportReport(
-        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl"
-    )
+        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl",
+        job=report.job,
+    )  # fmt: skip
     assert len(exported) == len(rows) == 5
     for line, row in zip(exported, rows, strict=True):
         assert list(line) == FIELDS
@@ -284,6 +288,40 @@ def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Pat
         export_job(mill.database, job, out / "o.jsonl", allow_empty=True)
     with pytest.raises(UsageError, match="no job 99"):
         export_job(mill.database, 99, out / "o.jsonl")
+
+
+@pytest.mark.parametrize("form", ["jsonl", "openai"])
+def test_the_outputs_of_one_large_prompt_are_exported_without_a_copy_of_it_for_each(
+    mill: Any, out: Path, form: str
+) -> None:
+    vector = list(range(100_000, 150_000))  # 0.35 MB of JSON, and five times as much as numbers
+    row = PromptRow(position=0, prompt="Once", n=120, metadata={"vector": vector})
+    job = mill.submit([row], safety="none")
+    mill.generate()
+    tracemalloc.start()
+    assert export_job(mill.database, job, out / "o.zst", form=form).rows == 120
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20, f"{peak / 1e6:.0f} MB"
+
+
+def test_postgresqls_driver_holds_few_rows_at_once(
+    postgres_mill: Any, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "FETCHED_ROWS", 2)
+    job = postgres_mill.submit(["a"] * 8, batch_size=4)
+    postgres_mill.generate(batches=1)
+    cancel_job(postgres_mill.database, job)
+    held = []
+
+    @event.listens_for(postgres_mill.database.engine, "after_cursor_execute")
+    def look(connection: Any, cursor: Any, *_: Any) -> None:
+        if not isinstance(cursor, psycopg.ServerCursor):
+            held.append(cursor.rowcount)
+
+    report = export_job(postgres_mill.database, job, out / "o.jsonl")
+    assert (report.rows, report.errors) == (4, 4)
+    assert max(held) <= 2
 
 
 @pytest.fixture
