@@ -14,7 +14,7 @@ from db.claims import finish_scoring
 from db.jobs import get_job, list_jobs
 from db.models import Output
 from db.outputs import Verdict, give_up_scoring, waiting_texts
-from db.reading import outputs_in_order
+from db.reading import reading_judged_results
 from db.request_claims import claim_request, save_edit_scores
 from db.review_detail import OutputView, read_output
 from db.review_tables import LAST, Decision, Review, ReviewClaim
@@ -80,11 +80,10 @@ class Desk(Mill):
 
     def exported(self, only: str) -> list[int]:
         """What of all jobs an export with `--only` gives, in the order of numbers."""
-        found = (
-            output.id
-            for job in list_jobs(self.database)
-            for output in outputs_in_order(self.database, job.id, job.safety, job.settings, (only,))
-        )
+        found: list[int] = []
+        for job in list_jobs(self.database):
+            with reading_judged_results(self.database, job) as results:
+                found += [output.id for output in results.outputs((only,))]
         return sorted(found)
 
     def claims(self) -> dict[int, str]:

@@ -9,14 +9,14 @@ from sqlalchemy import select
 
 from contract.errors import LeaseLost, UsageError
 from contract.review import State
-from contract.spec import JobStatus, SamplingSettings
+from contract.spec import JobStatus
 from db.batches import recount
 from db.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
 from db.ingest import Ingest
 from db.jobs import cancel_job, get_job
 from db.models import Job
 from db.outputs import Verdict, give_up_scoring, save_scores, waiting_texts
-from db.reading import outputs_in_order
+from db.reading import reading_results
 from db.recovery import sweep
 from db.request_claims import claim_request, save_edit_scores, save_words
 from db.rescore import rescore_job
@@ -53,8 +53,9 @@ def work_off(desk: Desk, toxicity: float) -> int:
 
 
 def scored(desk: Desk, job: int, only: str = "all") -> list[tuple[str | None, float]]:
-    found = outputs_in_order(desk.database, job, "demo", SamplingSettings(), (only,))
-    return [(output.classifier_revision, output.scores.get("toxicity", -1)) for output in found]
+    with reading_results(desk.database, get_job(desk.database, job)) as results:
+        found = results.outputs((only,))
+        return [(output.classifier_revision, output.scores.get("toxicity", -1)) for output in found]
 
 
 def flags(desk: Desk, job: int) -> list[bool]:
