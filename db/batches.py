@@ -17,6 +17,9 @@ from db.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
 
+HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
+"""The batches that a worker has in hand."""
+
 FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None, "alone": False}
 """The columns of a batch that nobody holds."""
 

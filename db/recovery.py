@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus
-from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.request_claims import take_back_requests
@@ -20,7 +20,6 @@ from db.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5
 DEATHS_BEFORE_DEAD = 3
-HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
 
 
 def sweep(database: Database) -> int:
