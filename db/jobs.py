@@ -149,9 +149,12 @@ def wind_up(database: Database, job_id: int) -> None:
     """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
     mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
     some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
+    free = some.with_for_update(of=Batch, skip_locked=True)
+    # Those that others had locked for a moment: nobody else would look at them again.
+    left = some.order_by(Batch.id).with_for_update(of=Batch, key_share=True)
     while True:
         with database.write() as connection:
-            ids = connection.scalars(some.with_for_update(of=Batch, skip_locked=True)).all()
+            ids = connection.scalars(free).all() or connection.scalars(left).all()
             cancel_batches(connection, ids)
             if not ids:
                 finish_job_if_over(connection, job_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -23,7 +22,7 @@ from db.rescore import rescore_job
 from db.reviews import decide
 from db.session import Database, open_database
 from tests.unit.db.desk import Desk
-from tests.unit.db.mill import Mill
+from tests.unit.db.mill import Mill, wait_for_lock
 
 
 def another(database: Database) -> Database:
@@ -89,18 +88,6 @@ def test_a_retry_waits_for_an_edit_that_is_being_stored(postgres_url: str) -> No
     assert safety(desk, job) == ["unscored", "waiting", "waiting"]
     desk.assert_counters()
     database.close()
-
-
-def wait_for_lock(database: Database) -> None:
-    """Until somebody waits for a lock."""
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                   "AND wait_event_type = 'Lock'")  # fmt: skip
-    for _ in range(500):
-        with database.read() as connection:
-            if connection.scalar(waiting):
-                return
-        threading.Event().wait(0.01)
-    raise AssertionError("nobody waits")
 
 
 def test_two_retries_at_once_count_a_text_whose_prompt_moved_where_it_is(
