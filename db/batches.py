@@ -17,6 +17,9 @@ from db.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
 
+HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
+"""The batches that a worker has in hand."""
+
 FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None, "alone": False}
 """The columns of a batch that nobody holds."""
 
@@ -56,13 +59,16 @@ def take_back(connection: Connection, ids: Sequence[int], **values: Any) -> None
 
 def cancel_where_job_is_cancelling(connection: Connection, ids: Sequence[int]) -> None:
     """Batches that came back to a job which a user cancelled meanwhile are not claimed again."""
+    # Their jobs' rows first: a cancel comes wholly before this look, or finds them back when it looks itself.
+    jobs = select(Batch.job_id).where(Batch.id.in_(ids))
+    connection.execute(select(Job.id).where(Job.id.in_(jobs)).order_by(Job.id).with_for_update(key_share=True)).all()
     cancelling = connection.execute(
         select(Batch.id, Batch.job_id)
         .join(Job, Job.id == Batch.job_id)
         .where(Batch.id.in_(ids), Batch.status == BatchStatus.PENDING, Job.status == JobStatus.CANCELLING)
     ).all()
     cancel_batches(connection, [row.id for row in cancelling])
-    for job_id in {row.job_id for row in cancelling}:
+    for job_id in sorted({row.job_id for row in cancelling}):
         finish_job_if_over(connection, job_id)
 
 

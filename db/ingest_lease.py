@@ -68,6 +68,11 @@ def find(database: Database, *wanted: ColumnElement[bool]) -> list[Found]:
         return [Found(**row._mapping) for row in connection.execute(query.where(*wanted))]
 
 
+def abandoned(database: Database, job_id: int) -> bool:
+    """Whether a job is half written, and the command that wrote it was killed."""
+    return bool(find(database, Job.id == job_id, Job.status == JobStatus.INGESTING, ran_out()))
+
+
 def waited_out(database: Database, found: Found) -> bool:
     """Waits for a lease to run out. False as soon as it was renewed: its producer lives."""
     still = (Job.id == found.id, Job.status == JobStatus.INGESTING, Job.producer == found.producer)

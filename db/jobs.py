@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, and_, cast, exists, func, insert, or_, select, update
+from sqlalchemy import Row, and_, exists, or_, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
-from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety, SamplingSettings, merge
-from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
+from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, SamplingSettings, merge
+from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over
 from db.claims import ALIKE
 from db.ingest import discard_if_dead
-from db.models import Batch, Job, Output, Prompt
-from db.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
-from db.review_rows import refresh
-from db.review_tables import Review
+from db.models import Batch, Job
+from db.requeue import check_not_cancelled, requeue_prompts, requeue_texts
 from db.session import Database, now
 
 CHUNK_BATCHES = 64
-CHUNK_TEXTS = 2000
-UNKNOWN_REASON = "unknown"
-"""How a prompt is spoken of that is dead without a reason."""
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
@@ -154,9 +149,12 @@ def wind_up(database: Database, job_id: int) -> None:
     """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
     mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
     some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
+    free = some.with_for_update(of=Batch, skip_locked=True)
+    # Those that others had locked for a moment: nobody else would look at them again.
+    left = some.order_by(Batch.id).with_for_update(of=Batch, key_share=True)
     while True:
         with database.write() as connection:
-            ids = connection.scalars(some.with_for_update(of=Batch, skip_locked=True)).all()
+            ids = connection.scalars(free).all() or connection.scalars(left).all()
             cancel_batches(connection, ids)
             if not ids:
                 finish_job_if_over(connection, job_id)
@@ -203,7 +201,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
-        UsageError: where the job is unknown or not over yet.
+        UsageError: where the job is unknown or not over yet, or is cancelled while this works.
     """
     job = get_job(database, job_id)
     if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
@@ -212,9 +210,9 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    texts = requeue_texts(database, job_id) if reason is None else 0
-    retried = Retried(_requeue_prompts(database, job, reason), texts)
-    requeue_job(database, job_id)
+    texts = requeue_texts(database, job) if reason is None else 0
+    retried = Retried(requeue_prompts(database, job, reason), texts)
+    requeue_job(database, job_id, job)
     return retried
 
 
@@ -224,8 +222,15 @@ def _let_any_worker_serve(database: Database, job_id: int) -> None:
         connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 
 
-def requeue_job(database: Database, job_id: int) -> None:
-    """Queues a job that was over and has work again, and one that failed."""
+def requeue_job(database: Database, job_id: int, before: JobRow | None = None) -> None:
+    """Queues a job that was over and has work again, and one that failed.
+
+    Args:
+        before: the job as it was when the retry began; None = any time.
+
+    Raises:
+        UsageError: where it was cancelled since `before`.
+    """
     # Its batches say whether there is work, not what this retry did: an earlier one may have died half way.
     work = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
     lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
@@ -233,104 +238,7 @@ def requeue_job(database: Database, job_id: int) -> None:
     wanted = or_(Job.status == JobStatus.FAILED, and_(Job.status == JobStatus.CANCELLED, ~lost), work)
     over = and_(Job.id == job_id, Job.status.in_(FINISHED_JOBS), wanted)
     with database.write() as connection:
+        if before is not None:
+            check_not_cancelled(connection, before)
         connection.execute(update(Job).where(over).values(status=JobStatus.QUEUED.value, finished_at=None, error=None))
         finish_job_if_over(connection, job_id)
-
-
-def _in_held_batches(job_id: int) -> Select[Any]:
-    """Batches that a worker still has in hand: what died in them is left to them."""
-    held = (BatchStatus.GENERATING, BatchStatus.SCORING)
-    return select(Batch.id).where(Batch.job_id == job_id, Batch.status.in_(held))
-
-
-def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
-    given_up = (PromptStatus.DEAD, PromptStatus.CANCELLED)
-    mine = and_(Prompt.job_id == job.id, Prompt.status.in_(given_up), Prompt.batch_id.not_in(_in_held_batches(job.id)))
-    if reason is not None:
-        dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
-        mine = and_(mine, Prompt.status == PromptStatus.DEAD, dead_of_it)
-    size = func.length(Prompt.prompt) + func.coalesce(func.length(cast(Prompt.settings, Text)), 0)
-    some = (
-        select(Prompt.id, Prompt.batch_id, Prompt.n, size.label("size"))
-        .where(mine)
-        .order_by(Prompt.position)
-        .limit(job.batch_size)
-        .with_for_update(skip_locked=True)
-    )
-    total = 0
-    while True:
-        with database.write() as connection:
-            rows = _fitting(connection.execute(some).all())
-            if not rows:
-                return total
-            _move_to_new_batch(connection, job.id, rows)
-            total += len(rows)
-
-
-def _fitting(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
-    """As many of the rows as one batch may have."""
-    size = outputs = 0
-    for count, row in enumerate(rows, 1):
-        size, outputs = size + row.size, outputs + row.n
-        if size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS:
-            return rows[:count]
-    return rows
-
-
-def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any]) -> None:
-    batch = connection.execute(
-        insert(Batch).values(job_id=job_id, status=BatchStatus.PENDING.value).returning(Batch.id)
-    ).scalar_one()
-    connection.execute(
-        update(Prompt)
-        .where(Prompt.id.in_([row.id for row in rows]))
-        .values(batch_id=batch, status=PromptStatus.PENDING.value, faults=0, deaths=0, reason=None)
-    )
-    recount(connection, [batch, *{row.batch_id for row in rows}])
-
-
-def requeue_texts(database: Database, job_id: int) -> int:
-    """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is."""
-    total = 0
-    edit_stands = Review.revision > 0
-    unscored = and_(
-        Output.job_id == job_id,
-        Output.safety == Safety.UNSCORED,
-        Prompt.batch_id.not_in(_in_held_batches(job_id)),
-        # Where an edit stands in its place, nobody asks for the score of the text that was generated.
-        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, edit_stands)),
-    )
-    some = (
-        select(Output.id, Output.prompt_id, Prompt.batch_id)
-        .join(Prompt, Prompt.id == Output.prompt_id)
-        .where(unscored)
-        .order_by(Output.id)
-        .limit(CHUNK_TEXTS)
-        .with_for_update(of=Output, skip_locked=True)
-    )
-    while True:
-        with database.write() as connection:
-            rows = connection.execute(some).all()
-            if not rows:
-                return total
-            # Of one that was edited between the look and the lock, nobody asks for it either.
-            ids = [row.id for row in rows]
-            edited = set(connection.scalars(select(Review.output_id).where(Review.output_id.in_(ids), edit_stands)))
-            rows = [row for row in rows if row.id not in edited]
-            _wait_for_scores(connection, rows)
-            total += len(rows)
-
-
-def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
-    batches, ids = {row.batch_id for row in rows}, [row.id for row in rows]
-    waiting = {"safety": Safety.WAITING.value, "score_faults": 0, "flagged": False, "flag_reasons": None}
-    connection.execute(update(Output).where(Output.id.in_(ids)).values(waiting))
-    refresh(connection, ids)
-    # Done means settled, and these are not any more.
-    unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
-    connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))
-    # In the order in which everybody locks several.
-    connection.execute(select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id).with_for_update(key_share=True))
-    reopened = Batch.id.in_(batches) & (Batch.status == BatchStatus.DONE)
-    connection.execute(update(Batch).where(reopened).values(status=BatchStatus.GENERATED.value))
-    recount(connection, batches)

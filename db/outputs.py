@@ -317,6 +317,7 @@ def charge_text(database: Database, claim: Claim, output_id: int, number: int) -
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
+        _to_be_scored(connection, claim, [output_id])  # locked before its batch
         fence(connection, claim, BatchStatus.SCORING)
         connection.execute(update(Output).where(Output.id == output_id).values(score_faults=number))
 

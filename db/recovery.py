@@ -7,11 +7,12 @@ that took its process down three times while it ran alone is given up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, select, update
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus
-from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.request_claims import take_back_requests
@@ -20,7 +21,6 @@ from db.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5
 DEATHS_BEFORE_DEAD = 3
-HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
 
 
 def sweep(database: Database) -> int:
@@ -95,6 +95,7 @@ def mark_death(database: Database, worker: str, how: str) -> int:
         how: what its parent saw, for a dead prompt's reason: "was killed by signal 9", "exited with status 1".
     """
     with database.write() as connection:
+        take_back_requests(connection, worker=worker, how=how)  # before batches, as decisions lock them
         rows = connection.execute(
             select(Batch.id, Batch.job_id, Batch.status, Batch.alone)
             .where(HELD, Batch.worker == worker)
@@ -103,7 +104,6 @@ def mark_death(database: Database, worker: str, how: str) -> int:
         ).all()
         ids = [row.id for row in rows]
         take_back(connection, ids, deaths=Batch.deaths + 1)
-        take_back_requests(connection, worker=worker, how=how)
         cancel_where_job_is_cancelling(connection, ids)
         for row in rows:
             # A text whose scoring kills is charged before it is scored, one by one: nothing to halve there.
@@ -115,17 +115,24 @@ def mark_death(database: Database, worker: str, how: str) -> int:
 def give_back(database: Database, worker: str) -> int:
     """Frees what a worker that left in order still held; nothing is marked. Returns how many batches."""
     with database.write() as connection:
-        held = select(Batch.id).where(HELD, Batch.worker == worker).order_by(Batch.id)
-        ids = connection.scalars(held.with_for_update(key_share=True)).all()
+        held = select(Batch.id).where(HELD, Batch.worker == worker)
+        charged = and_(TO_SCORE, Output.score_faults > 0)
+        # Outputs, requests, batches: as decisions lock them.
+        theirs = select(Output.id).where(charged, _in_batches(held)).order_by(Output.id)
+        outputs = connection.scalars(theirs.with_for_update(key_share=True)).all()
+        take_back_requests(connection, worker=worker, charged=False)
+        ids = connection.scalars(held.order_by(Batch.id).with_for_update(key_share=True)).all()
         take_back(connection, ids)
         # What was killed in its last attempt to score was charged for that before it was made. A text that was charged
         # with a death as well gets that back, too: if it is guilty, it will show once more.
-        mine = Output.prompt_id.in_(select(Prompt.id).where(Prompt.batch_id.in_(ids)))
-        charged = and_(mine, TO_SCORE, Output.score_faults > 0)
-        connection.execute(update(Output).where(charged).values(score_faults=Output.score_faults - 1))
-        take_back_requests(connection, worker=worker, charged=False)
+        mine = and_(Output.id.in_(outputs), charged, _in_batches(ids))
+        connection.execute(update(Output).where(mine).values(score_faults=Output.score_faults - 1))
         cancel_where_job_is_cancelling(connection, ids)
     return len(ids)
+
+
+def _in_batches(ids: Any) -> ColumnElement[bool]:
+    return Output.prompt_id.in_(select(Prompt.id).where(Prompt.batch_id.in_(ids)))
 
 
 def _halve_or_charge(connection: Connection, batch_id: int, job_id: int, how: str) -> None:

@@ -6,7 +6,7 @@ another one beside it, an export that needs the flags, or a worker's sweeper aft
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,22 +35,36 @@ class Reflagged:
 
 
 def reflag_job(
-    database: Database, job_id: int, *, thresholds: dict[str, float] | None, blocklist: tuple[str, ...] | None
+    database: Database,
+    job_id: int,
+    *,
+    thresholds: Mapping[str, float] | None,
+    blocklist: tuple[str, ...] | None,
+    reset: bool = False,
 ) -> Reflagged:
     """Stores the new policy in the job, then flags its outputs by it. None leaves that part as it is.
 
     Texts that are scored while this runs are flagged by the new policy too: a scorer reads it from the job. So does
     every chunk: of several reflags at once, all apply the one that the job states.
 
+    Args:
+        thresholds: of some labels; all others keep theirs.
+        reset: all others get the default instead.
+
     Raises:
         UsageError: where there is no such job.
     """
     get_job(database, job_id)
-    policy: dict[str, Any] = {} if thresholds is None else {"thresholds": thresholds}
-    policy |= {} if blocklist is None else {"blocklist": list(blocklist), "blocklist_digest": digest(blocklist)}
-    # Before the first output, and another place than where an older one may be about to store its first chunk.
-    start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
+    policy: dict[str, Any] = {}
+    if blocklist is not None:
+        policy = {"blocklist": list(blocklist), "blocklist_digest": digest(blocklist)}
     with database.write() as connection:
+        # Locked: of two that name other labels at once, the second keeps the first one's.
+        mine = select(Job.thresholds).where(Job.id == job_id).with_for_update(key_share=True)
+        kept = connection.execute(mine).scalar_one()
+        policy["thresholds"] = ({} if reset else kept) | dict(thresholds or {})
+        # Before the first output, and another place than where an older one may be about to store its first chunk.
+        start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
         connection.execute(update(Job).where(Job.id == job_id).values(policy | {"reflagged_to": start}))
     changed = finish_reflag(database, job_id)
     with database.read() as connection:

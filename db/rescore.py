@@ -15,8 +15,9 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
 from db.batches import finish_job_if_over, take_back
-from db.jobs import get_job, requeue_texts
+from db.jobs import get_job
 from db.models import Batch, Job, Output
+from db.requeue import check_not_cancelled, requeue_texts
 from db.review_tables import ScoreRequest
 from db.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 from db.session import Database
@@ -29,20 +30,22 @@ def rescore_job(database: Database, job_id: int) -> int:
     all of them, as for a new job; texts that have the scores of that revision already keep them.
 
     Raises:
-        UsageError: where there is no such job, nothing scores it, or it is being submitted or cancelled.
+        UsageError: where there is no such job, nothing scores it, or it is being submitted or cancelled, or
+            is cancelled while this works.
     """
     job = get_job(database, job_id)
     if job.safety == NO_SAFETY:
         raise UsageError(f"job {job_id} has safety none: there is no classifier to score its texts again with")
     if job.status in (JobStatus.INGESTING, JobStatus.CANCELLING):
         raise UsageError(f"job {job_id} is {job.status}; its texts can be scored again when that is over")
-    requeue_texts(database, job_id)
+    requeue_texts(database, job)
     failed_before = _failed_before(database, job_id)
     with database.write() as connection:
         # In the order in which everybody locks them.
         connection.execute(update(Output).where(Output.id.in_(failed_before)).values(score_faults=0))
         _ask_again(connection, job_id)
         _open_batches(connection, job_id)
+        check_not_cancelled(connection, job)
         _open_job(connection, job_id)
         finish_job_if_over(connection, job_id)  # at once where there is no text
         scored = select(func.coalesce(func.sum(Batch.generated), 0)).where(Batch.job_id == job_id)

@@ -99,6 +99,8 @@ def score_again(database: Database, output_id: int) -> int:
         UsageError: where no edit of this output waits for scores.
     """
     with database.write() as connection:
+        # The lock of decisions: no other edit comes to stand meanwhile.
+        connection.execute(select(Output.id).where(Output.id == output_id).with_for_update(key_share=True)).first()
         standing = select(Review.revision, Job.safety).join(Job, Job.id == Review.job_id)
         row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
         if row is None:

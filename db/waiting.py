@@ -8,6 +8,7 @@ from typing import Protocol
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
 from db.claims import ALIKE
+from db.ingest_lease import abandoned
 from db.session import Database
 from db.status import JobSnapshot
 from db.workers import WorkerRow, list_workers
@@ -33,7 +34,7 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     if job.finished or job.in_hand:
         return None
     if job.status == JobStatus.INGESTING:
-        return "the command that submits it; nothing of it can be claimed before that has ended"
+        return _for_producer(database, job)
     if not (job.to_generate or job.to_score):
         return None
     workers = list_workers(database)
@@ -41,6 +42,15 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     worker = _for_model(job, workers, brought) if job.to_generate else _for_classifier(job, workers, brought)
     redis = None if around is None else around.redis
     return "; and for ".join(reason for reason in (redis, worker) if reason) or None
+
+
+def _for_producer(database: Database, job: JobSnapshot) -> str:
+    if abandoned(database, job.id):
+        return (
+            "the command that submitted it, which was killed before all was there; submit the file again, "
+            f"or take away what is there: inkmill cancel {job.id}"
+        )
+    return "the command that submits it; nothing of it can be claimed before that has ended"
 
 
 def served(database: Database, job: JobSnapshot) -> bool:

@@ -82,7 +82,7 @@ def apply(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     present = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("present")) - present) > 1e-9:
         raise UsageError(f"the threshold for {words.label(label)} is {present:g} by now; load the page again")
-    run = reflagging.start(page.database, job_id, {**job.thresholds, label: threshold}, label, WAIT_SECONDS)
+    run = reflagging.start(page.database, job_id, label, threshold, WAIT_SECONDS)
     address = f"/jobs/{job_id}/advice?" + urlencode({"label": label})
     if run.failed:
         return page.back(address, f"That failed: {run.failed}", notice_kind="danger")

@@ -41,35 +41,30 @@ class Reflagging:
         """The last one of a job."""
         return self._runs.get((database.address, job_id))
 
-    def start(
-        self, database: Database, job_id: int, thresholds: dict[str, float], label: str, wait_seconds: float
-    ) -> Run:
-        """Begins one and waits a little for its end.
-
-        Args:
-            thresholds: all of the job's, with the new one for `label` among them.
+    def start(self, database: Database, job_id: int, label: str, threshold: float, wait_seconds: float) -> Run:
+        """Begins one and waits a little for its end; all other labels keep their thresholds.
 
         Raises:
             UsageError: where one of this job is under way, or nothing of it is scored.
         """
         check_scored(database, job_id)
-        run = Run(label, thresholds[label])
+        run = Run(label, threshold)
         with self._lock:
             before = self.of(database, job_id)
             if before is not None and not before.over:
                 raise UsageError(f"job {job_id} is being flagged anew already; wait until that is over")
             self._runs[database.address, job_id] = run
         thread = threading.Thread(
-            target=_apply, args=(run, database, job_id, thresholds), daemon=True
+            target=_apply, args=(run, database, job_id), daemon=True
         )  # the end of the server cuts it short
         thread.start()
         thread.join(wait_seconds)
         return run
 
 
-def _apply(run: Run, database: Database, job_id: int, thresholds: dict[str, float]) -> None:
+def _apply(run: Run, database: Database, job_id: int) -> None:
     try:
-        run.done = reflag_job(database, job_id, thresholds=thresholds, blocklist=None)
+        run.done = reflag_job(database, job_id, thresholds={run.label: run.threshold}, blocklist=None)
     except DatabaseUnreachable as error:
         log.error("%s", error)  # the terminal's business: it says where the database is
         run.failed = "the database does not answer; nothing was lost, apply it again in a moment"

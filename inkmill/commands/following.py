@@ -66,8 +66,9 @@ def status(job: JobId, json: o.Json = False) -> None:
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
-    """Follow JOB until it is over. Ctrl-C stops watching, never the job."""
+    """Follow JOB until it is over, or known never to be. Ctrl-C stops watching, never the job."""
     from contract.surroundings import Surroundings
+    from db.ingest_lease import abandoned
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import Progress, print_json, print_status, status_json
@@ -79,16 +80,17 @@ def watch(job: JobId, json: o.Json = False) -> None:
         while True:
             try:
                 now = snapshot(database, job)
-                if now.finished:
+                waiting = waiting_for(database, now, Surroundings())
+                if now.finished or abandoned(database, job):
                     break
-                progress.show(now, waiting_for(database, now, Surroundings()))
+                progress.show(now, waiting)
             except DatabaseUnreachable as error:
                 progress.say(f"job {job}: {error}; waiting for it")
             time.sleep(0.5)
     if json:
-        print_json(status_json(now, None))
+        print_json(status_json(now, waiting))
     else:
-        print_status(now, None)
+        print_status(now, waiting)
     raise typer.Exit(outcome(now.status.value, now.dead))
 
 

@@ -70,7 +70,24 @@ def retry(
 
 def reflag(
     job: JobId,
-    threshold: o.Threshold = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            metavar="LABEL=X",
+            help="Flag at this score or over; repeatable. X alone sets every label; labels that are not named keep "
+            "JOB's thresholds.",
+            rich_help_panel=o.JOB_PANEL,
+        ),
+    ] = None,
+    reset_thresholds: Annotated[
+        bool,
+        typer.Option(
+            "--reset-thresholds",
+            help="Labels that are not named get the default, 0.7, again.",
+            rich_help_panel=o.JOB_PANEL,
+        ),
+    ] = False,
     blocklist: o.BlocklistFile = None,
     json: o.Json = False,
 ) -> None:
@@ -82,13 +99,13 @@ def reflag(
     from inkmill.display import messages
     from inkmill.opening import opened
 
-    if threshold is None and blocklist is None:
-        raise UsageError("reflag: say what to apply, --threshold LABEL=X or --blocklist FILE")
+    if threshold is None and blocklist is None and not reset_thresholds:
+        raise UsageError("reflag: say what to apply, --threshold LABEL=X, --reset-thresholds or --blocklist FILE")
     _, database = opened()
     check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
-    changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)
+    changed = reflag_job(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
     messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
     _say(database, job, json)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, Provenance, Safety, SamplingSettings
 from db.batches import recount
@@ -70,6 +71,18 @@ def together(tasks: Sequence[Callable[[], T]]) -> list[T | Exception]:
 
     with ThreadPoolExecutor(len(tasks)) as pool:
         return list(pool.map(caught, tasks))
+
+
+def wait_for_lock(database: Database) -> None:
+    """Until somebody waits for a row that another transaction on this PostgreSQL has locked."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                   "AND wait_event_type = 'Lock'")  # fmt: skip
+    for _ in range(500):
+        with database.read() as connection:
+            if connection.scalar(waiting):
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 class Mill:

@@ -312,3 +312,27 @@ def test_many_reflags_at_once_end_with_the_flags_of_the_one_that_the_job_states(
     assert together([flagging(policy) for policy in (STRICT, LAX, STRICT, LAX)]) == [None] * 4
     assert flagged(desk, job) == stated(desk, job)
     assert half_reflagged(desk.database) == {}
+
+
+def test_labels_that_are_not_named_keep_their_thresholds(desk: Desk) -> None:
+    (output,) = desk.outputs_of([{"toxicity": 0.4, "insult": 0.5}], thresholds={"toxicity": 0.6, "insult": 0.2})
+    job = desk.look(output).job_id
+    reflag_job(desk.database, job, thresholds={"toxicity": 0.5}, blocklist=None)
+    assert get_job(desk.database, job).thresholds == {"toxicity": 0.5, "insult": 0.2}
+    assert desk.exported("clean") == []
+    reflag_job(desk.database, job, thresholds={"toxicity": 0.6}, blocklist=None, reset=True)
+    assert get_job(desk.database, job).thresholds == {"toxicity": 0.6}
+    assert desk.exported("clean") == [output]
+
+
+def test_two_reflags_at_once_that_name_other_labels_are_both_applied(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(desk)
+    database = desk.database
+    newer = Database(database.url.render_as_string(hide_password=False), database.engine)
+    before_write(
+        monkeypatch, database, 1, lambda: reflag_job(newer, job, thresholds={"insult": 0.1}, blocklist=None)
+    )  # fmt: skip
+    reflag_job(database, job, thresholds=STRICT, blocklist=None)
+    assert get_job(desk.database, job).thresholds == STRICT | {"insult": 0.1}

@@ -262,7 +262,7 @@ def test_reflag_judges_edits_by_their_own_scores(desk: Desk) -> None:
     done = reflag_job(desk.database, job, thresholds={"toxicity": 0.95}, blocklist=None)
     assert done.flagged == 0
     assert (desk.state(edited), desk.state(plain)) == (State.EDITED, State.UNFLAGGED)
-    reflag_job(desk.database, job, thresholds={}, blocklist=None)
+    reflag_job(desk.database, job, thresholds=None, blocklist=None, reset=True)
     assert (desk.state(edited), desk.look(edited).flagged, desk.state(plain)) == (State.EDITED, False, State.PENDING)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db import jobs
+from db import requeue
 from db.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
 from db.jobs import (
     Retried,
@@ -27,6 +27,7 @@ from db.jobs import (
 from db.models import Output, Prompt
 from db.outputs import give_up_scoring, record_fault, waiting_texts
 from db.recovery import half_retried, sweep
+from db.requeue import requeue_prompts
 from db.status import snapshot
 from tests.unit.db.mill import ABILITY, LEASE, Mill, rows, text_of, together, worker
 
@@ -398,9 +399,7 @@ def test_any_worker_retries_a_job_that_is_over(mill: Mill) -> None:
 def test_a_retry_that_died_half_way_is_carried_on_by_the_next(mill: Mill) -> None:
     job = mill.submit(6)
     cancel_job(mill.database, job)
-    from db.jobs import _requeue_prompts  # the step after which a killed command leaves the job as it was
-
-    _requeue_prompts(mill.database, get_job(mill.database, job))
+    requeue_prompts(mill.database, get_job(mill.database, job))  # after which the command was killed
     assert mill.status(job) == JobStatus.CANCELLED
     assert half_retried(mill.database) == {job: len(mill.batches(job)) - 3}
     retry_job(mill.database, job)
@@ -415,8 +414,8 @@ def test_a_retry_that_died_between_two_batches_leaves_a_job_that_can_be_retried(
 ) -> None:
     job = mill.submit(6)
     cancel_job(mill.database, job)
-    moves = iter([jobs._move_to_new_batch])  # the second one is where the command is killed
-    monkeypatch.setattr(jobs, "_move_to_new_batch", lambda *of: next(moves)(*of))
+    moves = iter([requeue._move_to_new_batch])  # the second one is where the command is killed
+    monkeypatch.setattr(requeue, "_move_to_new_batch", lambda *of: next(moves)(*of))
     with pytest.raises(StopIteration):
         retry_job(mill.database, job)
     monkeypatch.undo()
@@ -443,7 +442,7 @@ def test_a_text_that_a_second_retry_takes_up_while_its_batch_is_scored_is_scored
 
     def take_up(row: Any) -> None:
         with mill.database.write() as connection:
-            jobs._wait_for_scores(connection, [row])
+            requeue._wait_for_scores(connection, [row])
 
     take_up(first)  # the one that the other retry holds is passed over
     requeue_job(mill.database, job)

@@ -9,17 +9,22 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy import update
 
+from contract.errors import ExitCode
 from contract.processes import Process
 from contract.settings import Settings
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
 from db.claims import claim_generation, release
 from db.ingest import Ingest
+from db.jobs import list_jobs
+from db.models import Job
 from db.session import Database, open_database
 from db.status import snapshot
 from db.waiting import waiting_for
 from db.workers import announce
+from inkmill.cli import run
 from inkmill.redis_server import answers, start_server
 from inkmill.stack import Stack, StackState
 from tests.unit.db.mill import SPEC, Mill, rows, worker
@@ -151,8 +156,28 @@ def test_a_job_that_is_being_submitted_waits_for_no_worker(where: Settings, open
     ingest = Ingest(opened, SPEC)
     ingest.write(rows(3))
     said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
-    assert said is not None and said.startswith("the command that submits it")
+    assert said is not None and said.startswith("the command that submits it;")
     ingest.finish()
+
+
+def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_again(
+    where: Settings, opened: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest = Ingest(opened, SPEC, lease=60)
+    ingest.write(rows(3))
+    with opened.write() as connection:
+        connection.execute(update(Job).values(ingest_until=1.0))
+    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
+    assert said == (
+        "the command that submitted it, which was killed before all was there; submit the file again, or take away "
+        f"what is there: inkmill cancel {ingest.job_id}"
+    )
+    monkeypatch.setattr("inkmill.opening.settings", lambda: where)
+    assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED
+    assert said in capsys.readouterr().out
+    assert run(["cancel", str(ingest.job_id)]) == ExitCode.FAILED  # nothing of it was a job yet
+    assert "the command that submitted it died. What it left is removed" in capsys.readouterr().err
+    assert list_jobs(opened) == []
 
 
 def test_nothing_is_asked_for_a_job_that_goes_on(where: Settings, opened: Database) -> None:

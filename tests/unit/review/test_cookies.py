@@ -56,6 +56,6 @@ def test_where_the_database_lies_is_told_to_the_terminal_alone(
 
     monkeypatch.setattr(reflagging, "reflag_job", away)
     run = Run("toxicity", 0.5)
-    reflagging._apply(run, one_database, 1, {"toxicity": 0.5})
+    reflagging._apply(run, one_database, 1)
     assert run.failed is not None and "db.example" not in run.failed and "does not answer" in run.failed
     assert "db.example" in caplog.text

@@ -8,8 +8,9 @@ import pytest
 
 from contract.spec import JobStatus
 from db import reflag
-from db.jobs import _requeue_prompts, cancel_job, get_job
+from db.jobs import cancel_job, get_job
 from db.reflag import half_reflagged, reflag_job
+from db.requeue import requeue_prompts
 from db.session import Database
 from db.status import snapshot
 from worker import sweeper
@@ -27,7 +28,7 @@ def test_a_retry_that_was_killed_half_way_is_carried_on(
     cancel_job(database, job)
     sweeping._sweep()
     assert snapshot(database, job).status == JobStatus.CANCELLED, "nobody took it up again"
-    _requeue_prompts(database, get_job(database, job))  # after which the command was killed
+    requeue_prompts(database, get_job(database, job))  # after which the command was killed
     sweeping._sweep()
     assert snapshot(database, job).status == JobStatus.CANCELLED, "it may still be at work"
     sweeping._sweep()
