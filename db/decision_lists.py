@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from sqlalchemy import Connection
 
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, checked_name, checked_text
@@ -20,11 +18,13 @@ from db.decisions import (
     read_action,
     unknown,
 )
+from db.search import indexed
 from db.session import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
-"""One transaction takes them all, and other writers wait for less than a second or two."""
+MOST_CHARACTERS = 20_000_000
+"""Of edits. One transaction takes them all, and other writers wait for about a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,17 +64,23 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         raise UsageError(
             f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
         )
+    characters = sum(len(one.text or "") for one in instructions)
+    if characters > MOST_CHARACTERS:
+        raise UsageError(
+            f"{characters:,} characters of edits: at most {MOST_CHARACTERS:,} are taken together; split the list"
+        )
+    words = {one.line: indexed(one.text) for one in instructions if one.text is not None}
     with database.write() as connection:
         ids = sorted({one.output_id for one in instructions})
         outputs: dict[int, Standing] = {}
         for first in range(0, len(ids), CHUNK_IDS):
             outputs |= locked(connection, ids[first : first + CHUNK_IDS])
-        steps = _checked(connection, instructions, outputs, reviewer)
+        steps = _checked(instructions, words, outputs, reviewer)
         return enter(connection, reviewer, steps)
 
 
 def _checked(
-    connection: Connection, instructions: Sequence[Instruction], outputs: dict[int, Standing], reviewer: str
+    instructions: Sequence[Instruction], words: Mapping[int, str], outputs: Mapping[int, Standing], reviewer: str
 ) -> list[Step]:
     problems: list[tuple[int, str]] = []
     steps: list[Step] = []
@@ -90,7 +96,8 @@ def _checked(
             action = read_action(one.decision, one.text)
             reason = checked_text("reason", one.reason, LONGEST_REASON)
             check_claim(output, reviewer)
-            steps.append(next_step(connection, output, action, reason=reason, text=one.text, key=None))
+            said = words.get(one.line)
+            steps.append(next_step(output, action, reason=reason, text=one.text, words=said, key=None))
         except InkmillError as error:
             problems.append((one.line, str(error)))
     if problems:

@@ -33,6 +33,7 @@ from db.decisions import (
 from db.models import Output
 from db.review_queue import matching
 from db.review_tables import Decision
+from db.search import indexed
 from db.session import Database
 
 __all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
@@ -88,6 +89,7 @@ def decide(
     """
     wanted = read_action(action, text)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
+    words = None if text is None else indexed(text)
     with database.write() as connection:
         output = locked(connection, [output_id]).get(output_id)
         if output is None:
@@ -97,7 +99,7 @@ def decide(
             return known
         check_version(connection, output, expected)
         check_claim(output, reviewer)
-        step = next_step(connection, output, wanted, reason=reason, text=text, key=key)
+        step = next_step(output, wanted, reason=reason, text=text, words=words, key=key)
         return enter(connection, reviewer, [step])[0]
 
 
@@ -182,7 +184,7 @@ def decide_many(
             raise UsageError("matches no more")
         if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
             raise UsageError(f"{output.state} already, by {output.decided_by}")
-        return next_step(connection, output, wanted, reason=reason, text=None, key=own)
+        return next_step(output, wanted, reason=reason, key=own)
 
     return _in_chunks(database, plain, reviewer, key, steps, on_progress)
 
