@@ -39,24 +39,24 @@ class Instruction:
 
 
 class BadDecisions(UsageError):
-    """A list that cannot be taken: what is wrong with each line. Nothing was stored."""
+    """A list that cannot be taken: its first problems, by line, and how many there are. Nothing was stored."""
 
     SHOWN = 20
 
-    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
-        self.problems = tuple(problems)
-        shown = "\n".join(f"  line {line}: {what}" for line, what in self.problems[: self.SHOWN])
-        more = len(self.problems) - self.SHOWN
+    def __init__(self, problems: Sequence[tuple[int, str]], total: int) -> None:
+        self.problems, self.total = tuple(problems[: self.SHOWN]), total
+        shown = "\n".join(f"  line {line}: {what}" for line, what in self.problems)
+        more = total - len(self.problems)
         shown += f"\n  … and {more:,} more" if more > 0 else ""
-        noun = "problem" if len(self.problems) == 1 else "problems"
-        super().__init__(f"{len(self.problems):,} {noun}; nothing was decided\n{shown}")
+        noun = "problem" if total == 1 else "problems"
+        super().__init__(f"{total:,} {noun}; nothing was decided\n{shown}")
 
 
 def decide_list(database: Database, instructions: Sequence[Instruction], reviewer: str) -> list[Decided]:
     """Takes every decision of a list in one transaction, after all of them were checked.
 
     Raises:
-        BadDecisions: lines that cannot be taken, all of them named; nothing was stored.
+        BadDecisions: lines that cannot be taken; nothing was stored.
         UsageError: the list is too long, or the name is none.
     """
     reviewer = checked_name(reviewer)
@@ -101,5 +101,5 @@ def _checked(
         except InkmillError as error:
             problems.append((one.line, str(error)))
     if problems:
-        raise BadDecisions(problems)
+        raise BadDecisions(problems, len(problems))
     return steps
