@@ -82,7 +82,9 @@ def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dic
 def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
     # A claim that ran out and was taken over by nobody is still the reviewer's own.
     mine = output.claimed_by == reviewer
-    return {"drawn": output.drawn if mine else None, "seconds": output.seconds if mine else None}
+    # After a step back of the clock a claim may lie in the future.
+    seconds = None if output.seconds is None else max(output.seconds, 0.0)
+    return {"drawn": output.drawn if mine else None, "seconds": seconds if mine else None}
 
 
 def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:

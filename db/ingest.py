@@ -19,6 +19,7 @@ from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, PromptStat
 from db.batches import finish_job_if_over
 from db.models import Batch, Job, Prompt
 from db.session import Database, now
+from db.workers import is_recent
 
 CHUNK_ROWS = 8192
 CHUNK_CHARACTERS = 16 * 2**20
@@ -231,7 +232,7 @@ def new_producer() -> str:
 def _producer_lives(producer: str | None, silent: float | None) -> bool:
     host, pid, born, _ = (producer or ":::").rsplit(":", 3)
     if host != socket.gethostname():
-        return silent is not None and silent < PRODUCER_SILENT_SECONDS
+        return silent is not None and is_recent(silent, PRODUCER_SILENT_SECONDS)
     return pid.isdecimal() and Process(pid=int(pid), born=born).lives()
 
 

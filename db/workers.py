@@ -36,11 +36,17 @@ class WorkerRow:
     last_seen: float
     tokens_per_second: float
     memory_mb: float
-    silent: float  # seconds since the last sign of life
+    silent: float  # seconds since the last sign of life; below 0 after a step back of the clock
 
     @property
     def alive(self) -> bool:
-        return self.state in ("starting", "ready") and self.silent < SILENT_SECONDS
+        return self.state in ("starting", "ready") and is_recent(self.silent, SILENT_SECONDS)
+
+
+def is_recent(silent: float, most: float) -> bool:
+    """Whether a sign of life is so recent that more are to come. One from the future is not: the clock was set back,
+    and whoever lives gives another at once."""
+    return -most < silent < most
 
 
 def announce(database: Database, worker: str, **values: Any) -> None:
