@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
@@ -70,6 +71,17 @@ def test_a_prompt_that_faults_is_tried_three_times_and_harms_no_other(
     assert (done.status, done.done, done.dead) == (JobStatus.COMPLETED, 2, 1)
     assert done.failures == {"cannot write on 'raise'": 1}
     assert {prompt for prompt, _ in texts(database)} == {"good", "fine"}
+
+
+def test_of_the_prompts_of_a_batch_that_fail_one_line_is_logged(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    job = submit("certain", "raise", "certain", "fine")
+    with capture_logs() as logged:
+        drain(runtime)
+    assert snapshot(database, job).dead == 3
+    (line,) = [one for one in logged if one["log_level"] == "warning"]
+    assert (line["event"], line["prompts"], line["faults"]) == ("prompts failed", 3, 5)
 
 
 def test_a_fault_that_is_certain_to_recur_kills_at_once(
