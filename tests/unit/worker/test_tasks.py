@@ -97,7 +97,10 @@ def test_a_text_that_cannot_be_scored_is_flagged_unscored_and_its_neighbours_are
     runtime: Runtime, submit: Submit, database: Database
 ) -> None:
     job = submit("calm", "unscorable", "rude")
-    drain(runtime)
+    with capture_logs() as logged:
+        drain(runtime)
+    (line,) = [one for one in logged if one["event"] == "texts could not be scored"]
+    assert (line["texts"], line["error"]) == (1, "RuntimeError")
     done = snapshot(database, job)
     assert (done.status, done.scored, done.unscored, done.flagged) == (JobStatus.COMPLETED, 2, 1, 2)
     with database.read() as connection:
