@@ -13,8 +13,9 @@ from contract.errors import UsageError
 from review.form import whole
 
 MOST_OUTPUTS = 1_000_000
-"""Packed they stay below what a form may bring."""
 MOST_BYTES = 20 * MOST_OUTPUTS
+LONGEST = 3 * 2**20
+"""Of it packed: it goes into a form with other fields. A million flagged outputs are a third of it."""
 
 DAMAGED = "counted: is damaged; go back and see the count first"
 
@@ -25,13 +26,14 @@ def packed(versions: Mapping[int, int]) -> str:
     Raises:
         UsageError: there are too many.
     """
-    if len(versions) > MOST_OUTPUTS:
-        raise UsageError(f"{len(versions):,} outputs: at most {MOST_OUTPUTS:,} are decided at once; narrow the filter")
     parts, before = [], 0
     for output, version in sorted(versions.items()):
         parts.append(f"{output - before}.{version}" if version else str(output - before))
         before = output
-    return urlsafe_b64encode(zlib.compress(",".join(parts).encode())).decode()
+    field = urlsafe_b64encode(zlib.compress(",".join(parts).encode())).decode()
+    if len(parts) > MOST_OUTPUTS or len(field) > LONGEST:
+        raise UsageError(f"{len(parts):,} outputs are too many to be decided at once; narrow the filter")
+    return field
 
 
 def unpacked(said: str) -> dict[int, int]:
