@@ -17,7 +17,7 @@ from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review, ReviewClaim
+from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.session import now
 
 LONGEST_KEY = 200
@@ -165,8 +165,9 @@ def stale(connection: Connection, output: Standing) -> Stale:
 
 def check_claim(output: Standing, reviewer: str) -> None:
     """Raises ClaimedByOther where another reviewer has the output in hand."""
-    if output.claimed_by not in (None, reviewer) and (output.claimed_for or 0) > 0:
-        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claimed_for or 0)
+    left = output.claimed_for or 0
+    if output.claimed_by not in (None, reviewer) and 0 < left <= LONGEST_CLAIM:
+        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=left)
 
 
 def repeated(
