@@ -5,8 +5,9 @@ Text in, entries out. What a hit leads to is the flag policy's business; neither
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -56,6 +57,17 @@ class Blocklist:
         return [self._words[place] for place in sorted(found)]
 
 
+@lru_cache(maxsize=1)
+def compiled(words: tuple[str, ...]) -> Blocklist:
+    """The list, ready to find its entries; the one asked for last is kept: a million words take a dozen seconds."""
+    return Blocklist(words)
+
+
+def digest(words: Sequence[str]) -> str:
+    """What tells one list from another without reading either; empty for a list without an entry."""
+    return hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest() if words else ""
+
+
 def read_blocklist(path: str | Path) -> tuple[str, ...]:
     """The entries of a blocklist file: UTF-8, one a line; blank lines and lines that begin with `#` are skipped.
 
@@ -94,7 +106,10 @@ def fold(text: str) -> str:
 
 
 class _Visible(dict[int, str | int | None]):
-    """What `str.translate` makes of a character: nothing of an invisible one, one apostrophe of all. Fills itself."""
+    """What `str.translate` makes of a character: nothing of an invisible one, one apostrophe of all.
+
+    Fills itself, with characters of the first plane alone: there are a million others, and texts may hold any.
+    """
 
     def __missing__(self, code: int) -> str | int | None:
         character = chr(code)
@@ -103,7 +118,8 @@ class _Visible(dict[int, str | int | None]):
             kept = "'"
         elif unicodedata.category(character) == "Cf" or "VARIATION SELECTOR" in unicodedata.name(character, ""):
             kept = None
-        self[code] = kept
+        if code < 1 << 16:
+            self[code] = kept
         return kept
 
 

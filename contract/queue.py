@@ -18,6 +18,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from contract.errors import QueueUnreachable
+from contract.redis_refusals import refusal
 from contract.settings import Settings, settings
 
 MOST_MESSAGES = 64
@@ -25,6 +26,7 @@ MOST_MESSAGES = 64
 
 GENERATE = "inkmill.generate"
 SCORE = "inkmill.score"
+REFUSALS = (BrokerError, RedisError, OSError)
 
 
 def generate_queue(model: str) -> str:
@@ -123,11 +125,27 @@ def ping(celery: Celery | None = None) -> dict[str, Any]:
     return found
 
 
+def trouble(celery: Celery | None = None) -> str | None:
+    """What is waited for where Redis would take no message of ours now; None where it would."""
+    celery = celery or app
+    try:
+        with celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+            # A write of the kind that a message is, which is refused as one is, and without that list changes nothing.
+            connection.default_channel.client.rpushx("generate.nothing-there", "")
+    except REFUSALS as error:
+        return f"Redis at {_address(celery)}, which {refusal(error)}"
+    return None
+
+
 @contextmanager
 def _translated(celery: Celery) -> Iterator[None]:
     try:
         yield
-    except (BrokerError, RedisError, OSError) as error:
-        where = celery.connection_for_write().as_uri()  # kombu leaves the password out
-        cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise QueueUnreachable(f"Redis at {where} does not answer: {cause}") from error
+    except REFUSALS as error:
+        raise QueueUnreachable(f"Redis at {_address(celery)} {refusal(error)}") from error
+
+
+def _address(celery: Celery) -> str:
+    address: str = celery.connection_for_write().as_uri()  # kombu leaves the password out
+    return address

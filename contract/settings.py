@@ -13,8 +13,8 @@ import stat
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -37,14 +37,22 @@ REDIS_PARAMETERS = {
 }
 """What may follow the question mark of a Redis URL."""
 PASSWORD_BYTES = 24
+RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)(.+)", re.DOTALL)
+UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What breaks a line of redis.conf, or stands for bytes that are no text."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
 
 def default_home() -> Path:
     """The user's data folder, as the XDG base directory specification places it."""
-    data = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(data) / "inkmill"
+    data = Path(os.environ.get("XDG_DATA_HOME") or ".")
+    # A relative one is to be ignored, says that specification.
+    return (data if data.is_absolute() else Path.home() / ".local" / "share") / "inkmill"
+
+
+DAY = 86400.0
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -55,12 +63,12 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     database_url: str = ""
     redis_url: str = ""
-    lease_seconds: float = Field(default=60.0, ge=1, le=3600)
-    sweep_seconds: float = Field(default=5.0, gt=0, le=60)
-    step_seconds: float = Field(default=60.0, ge=1)  # one engine or scorer step longer than this is a hang
-    idle_seconds: float = Field(default=60.0, ge=0)  # a stack that `run` started ends after this long without work
-    grace_seconds: float = Field(default=30.0, ge=1)  # what a worker gets between SIGTERM and SIGKILL
-    service_seconds: float = Field(default=10.0, ge=1)  # how long a silent Redis or database is waited for
+    lease_seconds: Seconds = Field(default=60.0, ge=1, le=3600)
+    sweep_seconds: Seconds = Field(default=5.0, ge=0.01, le=60)
+    step_seconds: Seconds = Field(default=60.0, ge=1, le=DAY)  # one engine or scorer step longer than this is a hang
+    idle_seconds: Seconds = Field(default=60.0, ge=0, le=366 * DAY)  # a stack of `run`'s, without work
+    grace_seconds: Seconds = Field(default=30.0, ge=1, le=DAY)  # what a worker gets between SIGTERM and SIGKILL
+    service_seconds: Seconds = Field(default=10.0, ge=1, le=3600)  # how long a silent Redis or database is waited for
     nice: int = Field(default=5, ge=0, le=10)  # how far workers leave the cores to others, as nice(1) counts
     # Defaults of the common options.
     model: str = "gpt2"
@@ -75,10 +83,28 @@ class Settings(BaseSettings):
             raise ValueError("is not a Redis URL; use redis://:PASSWORD@HOST:6379/0 or rediss://…")
         return url
 
+    @field_validator("database_url")
+    @classmethod
+    def _anchored(cls, url: str) -> str:
+        return anchored(url, Path())
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _named(cls, home: Any) -> Any:
+        """An empty one is no home: it would be the working folder."""
+        return home if str(home).strip() else default_home()
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        if UNUSABLE.search(str(home)):
+            raise ValueError(
+                "holds a line break or another character that no file of settings can; choose another folder"
+            )
+        try:
+            return home.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError(f"{home}: there is no user of that name here") from None
 
     @classmethod
     def settings_customise_sources(
@@ -89,9 +115,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        home = Path(os.environ.get("INKMILL_HOME") or default_home())
+        said = os.environ.get("INKMILL_HOME", "").strip()
+        home = Path(os.path.expanduser(said) or default_home()).absolute()
         files = [home / "inkmill.toml", Path("inkmill.toml")]  # the later one wins
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=files)
+        return init_settings, env_settings, _Toml(settings_cls, toml_file=files)
 
     @property
     def embedded(self) -> bool:
@@ -101,11 +128,20 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         """The database's SQLAlchemy URL."""
-        url = self.database_url or f"sqlite:///{self.home / 'inkmill.db'}"
+        url = self.database_url or f"sqlite:///{quote(str(self.home / 'inkmill.db'))}"
         for plain in ("postgresql://", "postgres://"):
             if url.startswith(plain):
                 return "postgresql+psycopg://" + url.removeprefix(plain)
         return url
+
+    @property
+    def sql_address(self) -> str:
+        """The database for people: without its user, its password and whatever else the driver is told."""
+        kind, _, rest = self.sql_url.partition("://")
+        rest = rest.partition("?")[0]
+        if kind.startswith("sqlite"):
+            return unquote(rest.removeprefix("/"))
+        return f"{kind.partition('+')[0]}://{rest.rpartition('@')[2]}"
 
     @property
     def redis_folder(self) -> Path:
@@ -141,11 +177,32 @@ class Settings(BaseSettings):
         return next((word for word in served if is_secret(word, PASSWORD_BYTES)), None)
 
     @property
+    def installation(self) -> str:
+        """What tells this home from every other one on the same database."""
+        file = self.home / "installation"
+        return read_secret(file, PASSWORD_BYTES) or make_secret(private_folder(self.home) / file.name, PASSWORD_BYTES)
+
+    @property
     def broker_url(self) -> str:
         """Redis as Celery is told of it."""
         if not self.embedded:
             return _with_certificate(self.redis_url)
-        return f"redis+socket://:{self.redis_password}@{self.redis_socket}"
+        return f"redis+socket://:{self.redis_password}@{quote(str(self.redis_socket))}"
+
+
+class _Toml(TomlConfigSettingsSource):
+    """The files of settings. A database's file that one of them names lies where the file itself lies."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        said = super()._read_file(file_path)
+        url = said.get("database_url")
+        return said | {"database_url": anchored(url, Path(file_path).parent)} if isinstance(url, str) else said
+
+
+def anchored(url: str, folder: Path) -> str:
+    """An SQLite URL whose path does not depend on the folder that a process works in; others as they are."""
+    found = RELATIVE_SQLITE.fullmatch(url)
+    return f"{found[1]}{quote(str(folder.absolute()))}/{found[2]}" if found else url
 
 
 def read_settings(**overrides: Any) -> Settings:

@@ -147,6 +147,7 @@ class JobSpec:
     device: str = "auto"  # asked for; "auto" = any worker's
     dtype: str = "auto"
     batch_size: int = 256
+    owner: str | None = None  # the installation whose stack may end it where it cannot load the model; None = none may
 
 
 def output_seed(job_seed: int, row_seed: int | None, row_key: str | int, sample_index: int) -> int:

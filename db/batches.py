@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.models import Batch, Job, Output, Prompt
 from db.session import now
+from db.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
 
@@ -43,9 +44,8 @@ def finish_job_if_over(connection: Connection, job_id: int) -> None:
     lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
     cancelled = or_(Job.status == JobStatus.CANCELLING, lost)
     over = case((cancelled, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
-    connection.execute(
-        update(Job).where(Job.id == job_id, Job.status.in_(going), ~still_open).values(status=over, finished_at=now())
-    )
+    ended = {"status": over, "finished_at": now(), "rescoring": False}
+    connection.execute(update(Job).where(Job.id == job_id, Job.status.in_(going), ~still_open).values(ended))
 
 
 def take_back(connection: Connection, ids: Sequence[int], **values: Any) -> None:
@@ -76,9 +76,7 @@ def cancel_batches(connection: Connection, ids: Sequence[int]) -> None:
         .where(Prompt.batch_id.in_(ids), Prompt.status == PromptStatus.PENDING, stored < Prompt.n)
         .values(status=PromptStatus.CANCELLED.value)
     )
-    unscored = exists().where(
-        Output.prompt_id == Prompt.id, Prompt.batch_id == Batch.id, Output.safety == Safety.WAITING
-    )
+    unscored = exists().where(Output.prompt_id == Prompt.id, Prompt.batch_id == Batch.id, TO_SCORE)
     nothing = Batch.generated == 0
     after = case(
         (nothing, BatchStatus.CANCELLED.value),

@@ -6,17 +6,18 @@ Every change of a claimed batch is fenced by its lease token, so that a worker t
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, func, or_, select, update
 
 from contract.errors import LeaseLost
-from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
 from db.session import Database, now
+from db.to_score import TO_SCORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Ability:
     engine: str = ""
     numerics: str = ""  # see worker.engine.numerics
     threads: int = 0
+    classifier_revisions: Mapping[str, str] = field(default_factory=dict)  # of those that are loaded
 
 
 ALIKE = ("revision", "dtype", "engine", "numerics")
@@ -67,10 +69,16 @@ def _alike(ability: Ability) -> Iterator[ColumnElement[bool]]:
 
 
 def _for_scoring(ability: Ability) -> ColumnElement[bool]:
+    # What a classifier's revision is shows when it is loaded: one that is not may turn out to be the wanted one.
+    other = [
+        and_(Job.safety == name, Job.served_classifier_revision != revision)
+        for name, revision in ability.classifier_revisions.items()
+    ]
     return and_(
         Batch.status == BatchStatus.GENERATED,
         Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)),
         Job.safety.in_(ability.classifiers),
+        or_(Job.served_classifier_revision.is_(None), ~or_(false(), *other)),
     )
 
 
@@ -147,6 +155,22 @@ def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
         )
     )
     return connection.execute(adopting).rowcount == 1
+
+
+def adopt_classifier(database: Database, claim: Claim, revision: str) -> bool:
+    """The first to score a job's texts settles which revision of its classifier scores all of them.
+
+    Returns:
+        Whether that is this revision.
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    served = Job.served_classifier_revision
+    fitting = update(Job).where(Job.id == claim.job_id, or_(served.is_(None), served == revision))
+    with database.write() as connection:
+        fence(connection, claim, BatchStatus.SCORING)
+        return connection.execute(fitting.values(served_classifier_revision=revision)).rowcount == 1
 
 
 def waiting_generation(database: Database, ability: Ability, limit: int = 64, *, suspects: bool = False) -> list[int]:
@@ -253,7 +277,7 @@ def _texts_missing(connection: Connection, claim: Claim) -> bool:
 
 
 def _texts_wait(connection: Connection, claim: Claim) -> bool:
-    waiting = (Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+    waiting = (Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, TO_SCORE)
     return bool(connection.scalar(select(exists().where(*waiting))))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, checked_name, checked_text
 from db.decision_record import enter
@@ -18,13 +20,14 @@ from db.decisions import (
     read_action,
     unknown,
 )
+from db.flagging import Matches, judging
 from db.search import indexed
 from db.session import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
-MOST_CHARACTERS = 20_000_000
-"""Of edits. One transaction takes them all, and other writers wait for about a second."""
+MOST_CHARACTERS = 5_000_000
+"""Of edited texts. One transaction takes them all, and other writers wait for less than a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,19 +67,22 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         raise UsageError(
             f"{len(instructions):,} decisions: at most {MOST_DECISIONS:,} are taken together; split the list"
         )
-    characters = sum(len(one.text or "") for one in instructions)
-    if characters > MOST_CHARACTERS:
+    written = sum(len(one.text or "") for one in instructions)
+    if written > MOST_CHARACTERS:
         raise UsageError(
-            f"{characters:,} characters of edits: at most {MOST_CHARACTERS:,} are taken together; split the list"
+            f"{written:,} characters of edited texts: at most {MOST_CHARACTERS:,} are taken together; split the list"
         )
     words = {one.line: indexed(one.text) for one in instructions if one.text is not None}
-    with database.write() as connection:
-        ids = sorted({one.output_id for one in instructions})
+    ids = sorted({one.output_id for one in instructions})
+
+    def store(connection: Connection, matches: Matches) -> list[Decided]:
         outputs: dict[int, Standing] = {}
         for first in range(0, len(ids), CHUNK_IDS):
             outputs |= locked(connection, ids[first : first + CHUNK_IDS])
         steps = _checked(instructions, words, outputs, reviewer)
-        return enter(connection, reviewer, steps)
+        return enter(connection, reviewer, steps, matches)
+
+    return judging(database, store)
 
 
 def _checked(

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from contract.review import Action, State
 from db import search
 from db.decisions import Decided, Standing, Step
+from db.flagging import Matches, judge
 from db.models import Output
-from db.review_rows import judge_again, refresh
+from db.review_rows import CHUNK_IDS, refresh
 from db.review_tables import Decision, Review, ReviewClaim
 from db.score_requests import EDIT, make_requests, withdraw
 from db.session import now
@@ -27,8 +28,12 @@ STORED = {
 """What `outputs.decision` says of each state; null for the others."""
 
 
-def enter(connection: Connection, reviewer: str, steps: Sequence[Step]) -> list[Decided]:
-    """Stores the steps, each of another output, with all that hangs on them."""
+def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches: Matches) -> list[Decided]:
+    """Stores the steps, each of another output, with all that hangs on them.
+
+    Raises:
+        Unmatched: texts that stand again have to be matched first.
+    """
     if not steps:
         return []
     ids = [step.output.id for step in steps]
@@ -37,7 +42,10 @@ def enter(connection: Connection, reviewer: str, steps: Sequence[Step]) -> list[
     _let_stand(connection, reviewer, steps, numbers)
     connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
     requests = _look_after_texts(connection, steps, numbers)
-    _restore_flags(connection, steps)
+    another_text = [step.output.id for step in steps if step.revision != step.output.revision]
+    for first in range(0, len(another_text), CHUNK_IDS):
+        judge(connection, another_text[first : first + CHUNK_IDS], matches)
+    refresh(connection, another_text)
     return [
         Decided(
             id=numbers[step.output.id],
@@ -130,11 +138,3 @@ def _is_replaced(step: Step) -> bool:
     if step.undoes:
         return step.output.revision != step.revision
     return step.action is Action.EDIT and step.output.state is State.WAITING
-
-
-def _restore_flags(connection: Connection, steps: Sequence[Step]) -> None:
-    """After an undo the flag is again that of the text that stands, by the policy of this moment."""
-    undone = [step for step in steps if step.undoes and step.to_state is not State.WAITING]
-    other_text = {step.output.id for step in undone if step.output.revision != step.revision}
-    other_text |= {step.output.id for step in undone if step.to_state is State.EDITED}  # scored meanwhile
-    judge_again(connection, sorted(other_text))

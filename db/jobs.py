@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Text, and_, cast, exists, func, insert, or_, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
@@ -15,6 +15,7 @@ from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over, recount
 from db.claims import ALIKE
 from db.ingest import discard_if_dead
 from db.models import Batch, Job, Output, Prompt
+from db.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.review_rows import refresh
 from db.review_tables import Review
 from db.session import Database, now
@@ -49,6 +50,7 @@ class JobRow:
     served_engine: str | None
     served_numerics: str | None
     served_threads: int | None
+    served_classifier_revision: str | None
     error: str | None
     created_at: float
     started_at: float | None
@@ -122,11 +124,12 @@ def cancel_job(database: Database, job_id: int) -> None:
     with database.write() as connection:
         found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
     if not found:
-        _refuse_to_cancel(database, job_id)
+        _look_why_not(database, job_id)
     wind_up(database, job_id)
 
 
-def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
+def _look_why_not(database: Database, job_id: int) -> None:
+    """Why a job could not be cancelled; where it was completed just now, it is cancelled after all."""
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status} already; there is nothing to cancel")
@@ -135,7 +138,9 @@ def _refuse_to_cancel(database: Database, job_id: int) -> NoReturn:
             f"job {job_id} was never complete: the command that submitted it died. What it left is removed; "
             "submit the file again"
         )
-    raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
+    if get_job(database, job_id).status == JobStatus.INGESTING:
+        raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
+    cancel_job(database, job_id)
 
 
 UNHELD = or_(
@@ -158,14 +163,27 @@ def wind_up(database: Database, job_id: int) -> None:
                 return
 
 
-def fail_job(database: Database, job_id: int, error: str) -> None:
-    """Ends a job whose model or classifier cannot be loaded. Nothing stored is touched; `retry_job` queues it again."""
+def fail_job(database: Database, job_id: int, error: str, *, owner: str | None = None) -> bool:
+    """Ends a job whose model or classifier its own stack cannot load. Nothing stored is touched; `retry_job` queues it
+    again.
+
+    Args:
+        owner: who asks; a job of anybody else is left alone.
+
+    Returns:
+        Whether it was under way, and the owner's.
+    """
+    mine = update(Job).where(Job.id == job_id, Job.status.in_(UNDER_WAY), Job.owner == owner)
+    failed = mine.values(status=JobStatus.FAILED.value, error=error, finished_at=now())
     with database.write() as connection:
-        connection.execute(
-            update(Job)
-            .where(Job.id == job_id, Job.status.in_(UNDER_WAY))
-            .values(status=JobStatus.FAILED.value, error=error, finished_at=now())
-        )
+        return connection.execute(failed).rowcount == 1
+
+
+def own_job(database: Database, job_id: int, owner: str) -> None:
+    """Hands a job that is over, and is to be tried again, to the installation that tries."""
+    over = update(Job).where(Job.id == job_id, Job.status.in_(FINISHED_JOBS))
+    with database.write() as connection:
+        connection.execute(over.values(owner=owner))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +198,8 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
     Args:
-        any_worker: let workers of another revision, dtype or device serve it from now on; a job that is still under
-            way changes in nothing else.
+        any_worker: let workers of another revision, dtype or device serve it from now on, and another revision of its
+            classifier score what is not scored yet; a job that is still under way changes in nothing else.
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
@@ -194,14 +212,14 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    texts = _requeue_texts(database, job_id) if reason is None else 0
+    texts = requeue_texts(database, job_id) if reason is None else 0
     retried = Retried(_requeue_prompts(database, job, reason), texts)
     requeue_job(database, job_id)
     return retried
 
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*ALIKE, "threads")}
+    nothing = {f"served_{name}": None for name in (*ALIKE, "threads", "classifier_revision")}
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 
@@ -231,8 +249,9 @@ def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None)
     if reason is not None:
         dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
         mine = and_(mine, Prompt.status == PromptStatus.DEAD, dead_of_it)
+    size = func.length(Prompt.prompt) + func.coalesce(func.length(cast(Prompt.settings, Text)), 0)
     some = (
-        select(Prompt.id, Prompt.batch_id, Prompt.n)
+        select(Prompt.id, Prompt.batch_id, Prompt.n, size.label("size"))
         .where(mine)
         .order_by(Prompt.position)
         .limit(job.batch_size)
@@ -241,11 +260,21 @@ def _requeue_prompts(database: Database, job: JobRow, reason: str | None = None)
     total = 0
     while True:
         with database.write() as connection:
-            rows = connection.execute(some).all()
+            rows = _fitting(connection.execute(some).all())
             if not rows:
                 return total
             _move_to_new_batch(connection, job.id, rows)
             total += len(rows)
+
+
+def _fitting(rows: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+    """As many of the rows as one batch may have."""
+    size = outputs = 0
+    for count, row in enumerate(rows, 1):
+        size, outputs = size + row.size, outputs + row.n
+        if size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS:
+            return rows[:count]
+    return rows
 
 
 def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any]) -> None:
@@ -260,14 +289,16 @@ def _move_to_new_batch(connection: Connection, job_id: int, rows: Sequence[Any])
     recount(connection, [batch, *{row.batch_id for row in rows}])
 
 
-def _requeue_texts(database: Database, job_id: int) -> int:
+def requeue_texts(database: Database, job_id: int) -> int:
+    """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is."""
     total = 0
+    edit_stands = Review.revision > 0
     unscored = and_(
         Output.job_id == job_id,
         Output.safety == Safety.UNSCORED,
         Prompt.batch_id.not_in(_in_held_batches(job_id)),
         # Where an edit stands in its place, nobody asks for the score of the text that was generated.
-        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, Review.revision > 0)),
+        Output.id.not_in(select(Review.output_id).where(Review.job_id == job_id, edit_stands)),
     )
     some = (
         select(Output.id, Output.prompt_id, Prompt.batch_id)
@@ -282,6 +313,10 @@ def _requeue_texts(database: Database, job_id: int) -> int:
             rows = connection.execute(some).all()
             if not rows:
                 return total
+            # Of one that was edited between the look and the lock, nobody asks for it either.
+            ids = [row.id for row in rows]
+            edited = set(connection.scalars(select(Review.output_id).where(Review.output_id.in_(ids), edit_stands)))
+            rows = [row for row in rows if row.id not in edited]
             _wait_for_scores(connection, rows)
             total += len(rows)
 

@@ -75,6 +75,7 @@ class Job(Base):
     settings: Mapped[dict[str, Any]] = mapped_column(Json)  # every sampling setting; a row's own lie over it
     thresholds: Mapped[dict[str, float]] = mapped_column(Json)
     blocklist: Mapped[list[str]] = mapped_column(Json)
+    blocklist_digest: Mapped[str] = mapped_column(Text, server_default=sql("''"))  # whose it is, by contract.blocklist
     # The last output that this policy was applied to, while a reflag is under way or after it was killed.
     reflagged_to: Mapped[int | None] = mapped_column(Id)
     on_flag: Mapped[str] = mapped_column(Text)
@@ -87,9 +88,14 @@ class Job(Base):
     served_engine: Mapped[str | None] = mapped_column(Text)
     served_numerics: Mapped[str | None] = mapped_column(Text)
     served_threads: Mapped[int | None] = mapped_column(Integer)  # for whoever starts a worker that carries it on
-    # Who is writing the prompts, while the job is ingesting.
+    served_classifier_revision: Mapped[str | None] = mapped_column(Text)
+    # Texts that were scored by another revision of the classifier than that one are scored again.
+    rescoring: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    # Who is writing the prompts, while the job is ingesting, and until when it counts as alive without a further sign.
     producer: Mapped[str | None] = mapped_column(Text)
-    producer_seen: Mapped[float | None] = mapped_column(Double)
+    ingest_until: Mapped[float | None] = mapped_column(Double)
+    # The installation whose stack may end the job where it cannot load the model; NULL = none may.
+    owner: Mapped[str | None] = mapped_column(Text)
     error: Mapped[str | None] = mapped_column(AnyText)
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)
@@ -267,6 +273,7 @@ class Worker(Base):
     numerics: Mapped[str | None] = mapped_column(Text)
     threads: Mapped[int | None] = mapped_column(Integer)
     classifiers: Mapped[list[str]] = mapped_column(Json)
+    classifier_revisions: Mapped[dict[str, str] | None] = mapped_column(Json)  # of those that are loaded
     error: Mapped[str | None] = mapped_column(AnyText)
     started_at: Mapped[float] = mapped_column(Double)
     last_seen: Mapped[float] = mapped_column(Double)

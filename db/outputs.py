@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, select, update
+from sqlalchemy import Connection, Insert, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from contract.errors import PolicyChanged
+from contract.blocklist import digest
+from contract.errors import LeaseLost, PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
+from db.batches import recount
 from db.claims import Claim, fence
+from db.flagging import Matches, judge, judging
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_rows import refresh
 from db.review_tables import Review
 from db.session import Database, now
+from db.to_score import TO_SCORE
 
 FAULTS_BEFORE_DEAD = 3
 LONGEST_REASON = 1000
@@ -171,11 +175,11 @@ class Unscored:
 
 
 def waiting_texts(database: Database, claim: Claim) -> list[Unscored]:
-    """The texts of a claimed batch that have no scores yet."""
+    """The texts of a claimed batch that have no scores yet, and those that are scored again."""
     query = (
         select(Output.id, Output.text, Output.score_faults)
         .join(Prompt, Prompt.id == Output.prompt_id)
-        .where(Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
+        .where(Prompt.batch_id == claim.batch_id, TO_SCORE)
         .order_by(Output.id)
     )
     with database.read() as connection:
@@ -202,6 +206,8 @@ def save_scores(
 ) -> None:
     """Stores scores of a claimed batch and flags what is over a threshold, all of them or none.
 
+    New scores take the place of old ones where texts are scored again; an edit that stands keeps its own.
+
     The policy is the job's at this moment, and stays so until the scores are stored: a reflag at the same time comes
     wholly before, or finds these scores and flags them anew.
 
@@ -210,49 +216,77 @@ def save_scores(
 
     Raises:
         PolicyChanged: where that is not the job's blocklist any more; nothing is stored then.
-        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+        LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
+            by now; nothing is stored then.
     """
     if not verdicts:
         return
-    with database.write() as connection:
+    matched_against = digest(blocklist)
+
+    def store(connection: Connection, matches: Matches) -> None:
+        there = _to_be_scored(connection, claim, [verdict.output_id for verdict in verdicts])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
-        waiting = _waiting_among(connection, claim, [verdict.output_id for verdict in verdicts])
-        listed = {output for output, there in waiting.items() if there}
-        policy = select(Job.thresholds, Job.blocklist).where(Job.id == claim.job_id).with_for_update(read=True)
-        thresholds, words = connection.execute(policy).one()
-        if list(words) != list(blocklist):
+        job = select(Job.thresholds, Job.blocklist_digest, Job.served_classifier_revision).where(Job.id == claim.job_id)
+        thresholds, of_now, served = connection.execute(job.with_for_update(read=True)).one()
+        if served not in (None, classifier_revision):
+            raise LeaseLost(f"job {claim.job_id} is scored by another revision of {classifier} by now")
+        if of_now != matched_against:
             raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
-        judged = [
-            (verdict, flag_reasons(verdict.scores, thresholds, verdict.blocked))
-            for verdict in verdicts
-            if verdict.output_id in waiting
-        ]
-        if judged:
-            _store_scores(connection, [v for v, _ in judged], classifier, classifier_revision)
-            _flag(connection, judged)
-            refresh(connection, listed | {verdict.output_id for verdict, why in judged if why})
-            counted = {"scored": Batch.scored + len(judged), "flagged": Batch.flagged + sum(bool(r) for _, r in judged)}
-            connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
+        wanted = [verdict for verdict in verdicts if verdict.output_id in there]
+        if not wanted:
+            return
+        _store_scores(connection, wanted, classifier, classifier_revision)
+        edited = [row.id for row in there.values() if row.edited]  # few, and mostly none
+        plain = [(v, flag_reasons(v.scores, thresholds, v.blocked)) for v in wanted if not there[v.output_id].edited]
+        if plain:
+            _flag(connection, plain)
+        if edited:
+            connection.execute(update(Output).where(Output.id.in_(edited)).values(safety=Safety.SCORED.value))
+            judge(connection, edited, matches)
+        counted = _newly_counted(there, plain)
+        connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
+        listed = {row.id for row in there.values() if row.listed}
+        refresh(connection, listed | {verdict.output_id for verdict, why in plain if why})
+
+    judging(database, store)
 
 
-def _waiting_among(connection: Connection, claim: Claim, outputs: Sequence[int]) -> dict[int, bool]:
-    """Those of a claimed batch's texts that have no scores yet: a save may come twice, after an answer was lost.
+def _newly_counted(there: Mapping[int, Any], plain: Sequence[tuple[Verdict, list[str]]]) -> dict[str, Any]:
+    """What a batch's counters are to become; of texts in whose place an edit stands, `judge` counts the flags."""
+    fresh = sum(row.safety == Safety.WAITING for row in there.values())
+    flagged = sum(bool(why) - bool(there[verdict.output_id].flagged) for verdict, why in plain)
+    return {"scored": Batch.scored + fresh, "flagged": Batch.flagged + flagged}
 
-    Each with whether people look at it already: what was decided of a text without scores stays when it gets some.
+
+def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) -> dict[int, Any]:
+    """Those of a claimed batch's texts that are to be scored: a save may come twice, after an answer was lost.
+
+    They are locked, before their batch, as decisions and reflags lock them. Each with whether people look at it
+    already: what was decided of a text stays when it gets scores; and whether an edit stands in its place.
     """
+    these = (Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, TO_SCORE)
+    locking = select(Output.id).join(Prompt, Prompt.id == Output.prompt_id).where(*these).order_by(Output.id)
+    connection.execute(locking.with_for_update(of=Output, key_share=True)).all()
+    # Only now: of a row that PostgreSQL had to wait for, the statement that locks it reads the rows joined to it as
+    # they were before.
+    edited = func.coalesce(Review.revision, 0) > 0
     query = (
-        select(Output.id, Review.output_id.is_not(None).label("listed"))
+        select(Output.id, Output.safety, Output.flagged, Review.output_id.is_not(None).label("listed"),
+               edited.label("edited"))
         .join(Prompt, Prompt.id == Output.prompt_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .where(Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, Output.safety == Safety.WAITING)
-    )
-    return {row.id: row.listed for row in connection.execute(query)}
+        .where(*these)
+    )  # fmt: skip
+    return {row.id: row for row in connection.execute(query)}
 
 
 def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifier: str, revision: str) -> None:
     made_by = {"classifier": classifier, "classifier_revision": revision}
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    storing = dialect.insert(Score).values(created_at=now(), revision=0)
+    new = {name: storing.excluded[name] for name in (*LABELS, "classifier_revision", "created_at")}
     connection.execute(
-        _ignoring_twins(connection, Score).values(created_at=now(), revision=0),
+        storing.on_conflict_do_update(index_elements=["output_id", "revision", "classifier"], set_=new),
         [made_by | {"output_id": v.output_id} | {label: v.scores.get(label) for label in LABELS} for v in verdicts],
     )
 
@@ -288,18 +322,19 @@ def charge_text(database: Database, claim: Claim, output_id: int, number: int) -
 
 
 def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
-    """Flags a text as unscored: never clean, and settled.
+    """Flags a text as unscored: never clean, and settled. Scores of before, where it was to be scored again, go.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more.
     """
     with database.write() as connection:
+        found = _to_be_scored(connection, claim, [output_id])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
-        unscored = connection.execute(
-            update(Output)
-            .where(Output.id == output_id, Output.safety == Safety.WAITING)
-            .values(safety=Safety.UNSCORED.value, flagged=True, flag_reasons=[UNSCORED])
-        ).rowcount
+        for row in found.values():
+            given_up: dict[str, Any] = {"safety": Safety.UNSCORED.value}
+            if not row.edited:  # an edit is flagged by its own scores
+                given_up |= {"flagged": True, "flag_reasons": [UNSCORED], "top_score": None}
+            connection.execute(update(Output).where(Output.id == output_id).values(given_up))
+            connection.execute(delete(Score).where(Score.output_id == output_id, Score.revision == 0))
         refresh(connection, [output_id])
-        counted = {"unscored": Batch.unscored + unscored, "flagged": Batch.flagged + unscored}
-        connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
+        recount(connection, [claim.batch_id])

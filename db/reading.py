@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, Text, and_, case, cast, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
+from contract.known import Known
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
-from db.jobs import stored_settings
-from db.models import Output, Prompt, Provenance, Score
+from db.jobs import JobRow, stored_settings
+from db.models import Job, Output, Prompt, Provenance, Score
+from db.reflag import finish_reflag
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import Decision, Review
 from db.session import Database
+from db.status import JobSnapshot, snapshot_in
 
 CHUNK_PROMPTS = 2000
-FETCHED_ROWS = 1000
-"""Rows held at once; without it PostgreSQL's driver would hold a chunk's, and a prompt may have 1,000 outputs."""
-KNOWN_SETTINGS = 4096
+FETCHED_ROWS = 32
+"""Rows held at once. Each may be a megabyte: a prompt, its metadata, the log probabilities of a thousand tokens."""
 
 WAITING_EDIT = "waiting"
 """What `outputs.decision` says of an edit whose text is not scored yet: it counts for nothing."""
@@ -35,7 +38,7 @@ SELECTIONS: dict[str, ColumnElement[bool]] = {
         or_(Output.decision.is_(None), Output.decision.in_(APPROVING)),
         Prompt.status != PromptStatus.DEAD,
     ),
-    "flagged": Output.flagged == true(),
+    "flagged": and_(Output.flagged, func.coalesce(Output.decision, "") != WAITING_EDIT),
     "approved": Output.decision.in_(APPROVING),
 }
 """What `--only` can say, as conditions on an output and its prompt."""
@@ -73,6 +76,8 @@ class StoredOutput:
     mean_logprob: float | None
     logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
+    classifier: str | None  # that gave them, and its revision; None where there are none
+    classifier_revision: str | None
     safety: str  # where it is on its way through the classifier: a contract.spec.Safety
     flagged: bool
     flag_reasons: list[str]
@@ -102,30 +107,78 @@ class LostPrompt:
     reason: str | None
 
 
-def outputs_in_order(
-    database: Database, job_id: int, classifier: str, base: SamplingSettings, only: tuple[str, ...] = ("all",)
-) -> Generator[StoredOutput]:
-    """A job's stored outputs by position and sample.
+class Results:
+    """A job's results as they were when the first of them was read, however long that takes and whatever is done to
+    the job meanwhile."""
 
-    Args:
-        classifier: whose scores are wanted.
-        base: the job's settings, over which each row's own are laid.
-        only: names of `SELECTIONS`; an output that any of them takes is given.
-    """
-    query = _query(job_id, classifier, or_(*(SELECTIONS[name] for name in only)))
-    settings = _Settings(base)
-    for first, last in _ranges(database, job_id):
-        with database.read(unhurried=True) as connection:
-            here = query.where(Prompt.position >= first, Prompt.position < last)
-            for row in connection.execute(here, execution_options={"yield_per": FETCHED_ROWS}):
-                yield _stored_output(row, settings)
+    def __init__(self, connection: Connection, job: JobRow) -> None:
+        self._connection, self._job = connection, job
+
+    def status(self) -> JobSnapshot:
+        """How the job stood."""
+        return snapshot_in(self._connection, self._job.id)
+
+    def flagged_to_the_end(self) -> bool:
+        """Whether every flag is by the policy that the job states: a reflag may be half way."""
+        reflagged_to = select(Job.reflagged_to).where(Job.id == self._job.id)
+        return self._connection.scalar(reflagged_to) is None
+
+    def outputs(self, only: Sequence[str] = ("all",)) -> Generator[StoredOutput]:
+        """Outputs by position and sample.
+
+        Args:
+            only: names of `SELECTIONS`; an output that any of them takes is given.
+        """
+        query = _query(self._job.id, self._job.safety, or_(*(SELECTIONS[name] for name in only)))
+        made, settings = _Rows(), _Settings(self._job.settings)
+        for row in self._by_position(query):
+            yield made.output(row, settings)
+
+    def lost_prompts(self) -> Generator[LostPrompt]:
+        """Dead and cancelled prompts by position."""
+        columns = [Prompt.__table__.c[name] for name in _LOST]
+        lost = Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED))
+        query = select(*columns, cast(Prompt.extra, Text)).order_by(Prompt.position)
+        for *plain, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
+            yield LostPrompt(**dict(zip(_LOST, plain, strict=True)), metadata=_parsed(metadata) or {})
+
+    def _by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
+        """The rows of `query`, a range of positions after the other, few of them held at once."""
+        newest = select(Prompt.position).where(Prompt.job_id == self._job.id).order_by(Prompt.position.desc()).limit(1)
+        last = self._connection.scalar(newest)
+        for first in range(0, -1 if last is None else last + 1, CHUNK_PROMPTS):
+            here = query.where(Prompt.position >= first, Prompt.position < first + CHUNK_PROMPTS)
+            with self._connection.execute(here, execution_options={"yield_per": FETCHED_ROWS}) as rows:
+                yield from rows
+
+
+@contextmanager
+def reading_results(database: Database, job: JobRow) -> Iterator[Results]:
+    """One transaction in which a job's results are read: no longer than a disk takes, for it keeps SQLite's WAL from
+    being used again, and PostgreSQL's old rows from being cleaned away."""
+    with database.read(unhurried=True) as connection:
+        yield Results(connection, job)
+
+
+@contextmanager
+def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]:
+    """`reading_results` in which every flag is by the policy that the job states: a reflag that is under way, or was
+    killed half way, comes to its end first."""
+    while True:
+        with reading_results(database, job) as results:
+            if results.flagged_to_the_end():
+                yield results
+                return
+        finish_reflag(database, job.id)
 
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
-           "mean_logprob", "logprobs", "safety", "flagged", "decision")  # fmt: skip
+           "mean_logprob", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
-_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY)
+_SCORED_BY = ("classifier", "classifier_revision")
+_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY, *_SCORED_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
+_LOST = ("position", "custom_id", "prompt", "status", "reason")
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
 
 
@@ -139,15 +192,18 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
             standing_text(edit.c).label("text"),
             *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
+            *(Score.__table__.c[name] for name in _SCORED_BY),
             *(Score.__table__.c[label] for label in LABELS),
             last.c.action,
             last.c.reviewer,
             last.c.created_at,
             last.c.reason,
             case((Review.revision > 0, Output.text)).label("original_text"),
-            Output.flag_reasons,
-            Prompt.extra,
-            cast(Prompt.settings, Text),  # unparsed: most rows say what the row before said
+            # Unparsed: many rows are held at once, and most say what the row before said.
+            cast(Output.logprobs, Text),
+            cast(Output.flag_reasons, Text),
+            cast(Prompt.extra, Text),
+            cast(Prompt.settings, Text),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Provenance, Provenance.id == Output.provenance_id)
@@ -160,21 +216,35 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
     )
 
 
-def _stored_output(row: Sequence[Any], settings: _Settings) -> StoredOutput:
-    *_, action, by, at, reason, original, flag_reasons, metadata, own = row
-    scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
-    plain = dict(zip(_PLAIN, row, strict=False))
-    if original is not None:
-        plain["logprobs"] = None
-    decided = action and ReviewRecord(action=action, by=by, at=at, reason=reason, original_text=original)
-    return StoredOutput(
-        **plain,
-        review=decided or None,
-        metadata=metadata or {},
-        settings=settings.of(own),
-        scores={label: score for label, score in scores if score is not None},
-        flag_reasons=flag_reasons or [],
-    )
+class _Rows:
+    """Makes outputs of rows. Those of one prompt share its text and its metadata."""
+
+    def __init__(self) -> None:
+        self._position = -1
+        self._prompt: dict[str, Any] = {}
+
+    def output(self, row: Sequence[Any], settings: _Settings) -> StoredOutput:
+        *_, action, by, at, reason, original, logprobs, flag_reasons, metadata, own = row
+        scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
+        plain = dict(zip(_PLAIN, row, strict=False))
+        decided = action and ReviewRecord(action=action, by=by, at=at, reason=reason, original_text=original)
+        return StoredOutput(
+            **plain | self._of_prompt(plain["position"], plain["prompt"], metadata),
+            review=decided or None,
+            logprobs=_parsed(logprobs) if original is None else None,
+            settings=settings.of(own),
+            scores={label: score for label, score in scores if score is not None},
+            flag_reasons=_parsed(flag_reasons) or [],
+        )
+
+    def _of_prompt(self, position: int, prompt: str, metadata: str | None) -> dict[str, Any]:
+        if position != self._position:
+            self._position, self._prompt = position, {"prompt": prompt, "metadata": _parsed(metadata) or {}}
+        return self._prompt
+
+
+def _parsed(stored: str | None) -> Any:
+    return None if stored is None else orjson.loads(stored)
 
 
 class _Settings:
@@ -182,7 +252,7 @@ class _Settings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known: dict[bytes, SamplingSettings] = {}
+        self._known = Known[bytes, SamplingSettings]()
 
     def of(self, own: str | None) -> SamplingSettings:
         """The job's settings with a row's own, JSON text as SQL keeps it, laid over them."""
@@ -194,35 +264,5 @@ class _Settings:
         known = self._known.get(key)
         if known is None:
             known = stored_settings(self._base, stored)
-            if len(self._known) < KNOWN_SETTINGS:
-                self._known[key] = known
+            self._known.keep(key, known, len(key))
         return known if seed is None else replace(known, seed=seed)
-
-
-def lost_prompts(database: Database, job_id: int) -> Generator[LostPrompt]:
-    """A job's dead and cancelled prompts by position."""
-    query = (
-        select(Prompt.__table__)
-        .where(Prompt.job_id == job_id, Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED)))
-        .order_by(Prompt.position)
-    )
-    for first, last in _ranges(database, job_id):
-        with database.read() as connection:
-            for row in connection.execute(query.where(Prompt.position >= first, Prompt.position < last)):
-                yield LostPrompt(
-                    position=row.position,
-                    custom_id=row.custom_id,
-                    prompt=row.prompt,
-                    metadata=row.metadata or {},
-                    status=row.status,
-                    reason=row.reason,
-                )
-
-
-def _ranges(database: Database, job_id: int) -> Iterator[tuple[int, int]]:
-    with database.read() as connection:
-        last = connection.scalar(
-            select(Prompt.position).where(Prompt.job_id == job_id).order_by(Prompt.position.desc()).limit(1)
-        )
-    for first in range(0, -1 if last is None else last + 1, CHUNK_PROMPTS):
-        yield first, first + CHUNK_PROMPTS

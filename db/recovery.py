@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, case, exists, func, insert, select, update
 
-from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.request_claims import take_back_requests
 from db.session import Database, now
+from db.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5
 DEATHS_BEFORE_DEAD = 3
@@ -120,7 +121,7 @@ def give_back(database: Database, worker: str) -> int:
         # What was killed in its last attempt to score was charged for that before it was made. A text that was charged
         # with a death as well gets that back, too: if it is guilty, it will show once more.
         mine = Output.prompt_id.in_(select(Prompt.id).where(Prompt.batch_id.in_(ids)))
-        charged = and_(mine, Output.safety == Safety.WAITING, Output.score_faults > 0)
+        charged = and_(mine, TO_SCORE, Output.score_faults > 0)
         connection.execute(update(Output).where(charged).values(score_faults=Output.score_faults - 1))
         take_back_requests(connection, worker=worker, charged=False)
         cancel_where_job_is_cancelling(connection, ids)

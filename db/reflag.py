@@ -1,7 +1,7 @@
 """Applying another flag policy to scores that are stored already, a chunk at a time.
 
 A job's `reflagged_to` says how far its policy was applied, and whoever goes on, goes on from there: the command,
-another one beside it, or a worker's sweeper after they were killed.
+another one beside it, an export that needs the flags, or a worker's sweeper after they were killed.
 """
 
 from __future__ import annotations
@@ -10,22 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
 
-from contract.blocklist import Blocklist
-from contract.policy import LABELS, flag_reasons, top_score
-from contract.review import State
+from contract.blocklist import digest
+from contract.errors import UsageError
+from contract.policy import NO_SAFETY
 from contract.spec import Safety
-from db.batches import recount
+from db.flagging import Matches, Unmatched, judge, match
 from db.jobs import get_job
-from db.models import Batch, Job, Output, Prompt, Score
-from db.review_rows import judge_again, refresh
+from db.models import Batch, Job, Output, Prompt
+from db.review_rows import refresh
 from db.review_tables import Review
 from db.session import Database
 
 CHUNK_OUTPUTS = 2000
-EDITED = and_(Review.revision > 0, Review.state != State.WAITING)
-"""Edits that have their scores; those that wait for them are flagged when they have them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +47,37 @@ def reflag_job(
     """
     get_job(database, job_id)
     policy: dict[str, Any] = {} if thresholds is None else {"thresholds": thresholds}
-    policy |= {} if blocklist is None else {"blocklist": list(blocklist)}
+    policy |= {} if blocklist is None else {"blocklist": list(blocklist), "blocklist_digest": digest(blocklist)}
     # Before the first output, and another place than where an older one may be about to store its first chunk.
     start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(policy | {"reflagged_to": start}))
-    changed = 0
-    while (some := _advance(database, job_id)) is not None:
-        changed += some
+    changed = finish_reflag(database, job_id)
     with database.read() as connection:
         flagged = select(func.coalesce(func.sum(Batch.flagged), 0)).where(Batch.job_id == job_id)
         return Reflagged(int(connection.execute(flagged).scalar_one()), changed)
+
+
+def check_scored(database: Database, job_id: int) -> None:
+    """Raises UsageError where there is no such job, or nothing of it is scored: who flags that anew errs."""
+    if get_job(database, job_id).safety == NO_SAFETY:
+        raise UsageError(f"job {job_id} was submitted with --safety none: it has no scores, so nothing can be flagged")
+    with database.read() as connection:
+        if connection.scalar(select(exists().where(_to_judge(job_id)))):
+            return
+    raise UsageError(
+        f"job {job_id} has no scored text yet, so there is nothing to flag anew; "
+        f"'inkmill status {job_id}' says what it waits for"
+    )
+
+
+def finish_reflag(database: Database, job_id: int) -> int:
+    """Applies a job's policy to the end, after a reflag that was killed or together with one that is under way. Returns
+    how many outputs changed."""
+    changed = 0
+    while (some := _advance(database, job_id)) is not None:
+        changed += some
+    return changed
 
 
 def half_reflagged(database: Database) -> dict[int, int]:
@@ -76,79 +94,56 @@ def carry_on(database: Database, job_id: int, *, chunks: int) -> bool:
 
 def _advance(database: Database, job_id: int) -> int | None:
     """Applies the job's policy to its next outputs. Returns how many changed; None = there are no more."""
-    job = select(Job.reflagged_to, Job.thresholds, Job.blocklist, Job.safety).where(Job.id == job_id)
-    with database.write() as connection:
+    job = select(Job.reflagged_to, Job.thresholds, Job.blocklist_digest).where(Job.id == job_id)
+    with database.read() as connection:
         before = connection.execute(job).first()
         if before is None or before.reflagged_to is None:
             return None
-        outputs = _locked(connection, job_id, before.reflagged_to)
-        # From here to the commit the policy stays as it is, and no scores are saved under it.
-        policy = connection.execute(job.with_for_update(key_share=True)).first()
-        if policy != before:
-            return 0  # another was faster, or a newer policy begins at the first output
-        # What got its scores since `before` was flagged by this policy then.
-        reached = outputs[-1] if outputs else None
-        connection.execute(update(Job).where(Job.id == job_id).values(reflagged_to=reached))
-        return _apply(connection, job_id, outputs, policy) if outputs else None
+        outputs = _next(connection, job_id, before.reflagged_to)
+    matched = outputs and before.blocklist_digest
+    matches = match(database, _span(job_id, outputs)) if matched else Matches()
+    try:
+        with database.write() as connection:
+            _lock(connection, job_id, outputs)
+            # From here to the commit the policy stays as it is, and no scores are saved under it.
+            if connection.execute(job.with_for_update(key_share=True)).first() != before:
+                return 0  # another was faster, or a newer policy begins at the first output
+            # What got its scores since `before` was flagged by this policy then.
+            reached = outputs[-1] if outputs else None
+            connection.execute(update(Job).where(Job.id == job_id).values(reflagged_to=reached))
+            if not outputs:
+                return None
+            changed = judge(connection, set(outputs), matches, _span(job_id, outputs))
+            refresh(connection, changed)
+            return len(changed)
+    except Unmatched:  # somebody edited one of them meanwhile
+        return 0
 
 
-def _locked(connection: Connection, job_id: int, after: int) -> Sequence[int]:
-    """The next outputs with scores or edits, then their batches, in the order in which everybody locks them; the job's
-    row comes last.
+def _to_judge(job_id: int) -> ColumnElement[bool]:
+    """A job's outputs whose flags its policy says: those with scores, or with an edit in their place."""
+    edited = exists().where(Review.output_id == Output.id, Review.revision > 0)
+    return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, edited))
+
+
+def _next(connection: Connection, job_id: int, after: int) -> Sequence[int]:
+    some = select(Output.id).where(_to_judge(job_id), Output.id > after).order_by(Output.id).limit(CHUNK_OUTPUTS)
+    return connection.scalars(some).all()
+
+
+def _lock(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
+    """Outputs, then their batches, in the order in which everybody locks them; the job's row comes last.
 
     Under these locks no edit comes to stand: which text is judged is read afterwards.
     """
-    edited = exists().where(Review.output_id == Output.id, EDITED)
-    mine = and_(Output.job_id == job_id, Output.id > after, or_(Output.safety == Safety.SCORED, edited))
-    some = select(Output.id).where(mine).order_by(Output.id).limit(CHUNK_OUTPUTS)
-    ids = connection.scalars(some.with_for_update(of=Output, key_share=True)).all()
-    if ids:
-        batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, ids))
+    if outputs:
+        mine = select(Output.id).where(_span(job_id, outputs), _to_judge(job_id)).order_by(Output.id)
+        connection.execute(mine.with_for_update(of=Output, key_share=True)).all()
+        batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, outputs))
         here = select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id)
         connection.execute(here.with_for_update(key_share=True)).all()
-    return ids
 
 
 def _span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:
     """Where these outputs lie: a query that names thousands of ids is slow on PostgreSQL."""
     return and_(Output.job_id == job_id, Output.id.between(outputs[0], outputs[-1]))
-
-
-def _apply(connection: Connection, job_id: int, outputs: Sequence[int], policy: Any) -> int:
-    """Flags texts as they were generated and edits, each by its own scores. Returns how many of the former changed."""
-    matcher, locked = Blocklist(policy.blocklist), set(outputs)
-    verdicts, batches = [], set()
-    for row in _as_generated(connection, _span(job_id, outputs), policy.safety):
-        if row.id not in locked:
-            continue  # it got its scores meanwhile
-        verdict = _verdict(row, policy.thresholds, matcher)
-        if verdict["flag_reasons"] != row.flag_reasons:
-            verdicts.append(verdict)
-            batches.add(row.batch_id)
-    if verdicts:
-        connection.execute(update(Output).where(Output.id == bindparam("output")), verdicts)
-        recount(connection, batches)
-        refresh(connection, [verdict["output"] for verdict in verdicts])
-    edits = select(Output.id).join(Review, Review.output_id == Output.id).where(_span(job_id, outputs), EDITED)
-    judge_again(connection, [output for output in connection.scalars(edits) if output in locked])
-    return len(verdicts)
-
-
-def _as_generated(connection: Connection, here: ColumnElement[bool], classifier: str) -> Sequence[Row[Any]]:
-    labels = [Score.__table__.c[label] for label in LABELS]
-    scores = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == classifier)
-    query = (
-        select(Output.id, Output.text, Output.flag_reasons, Prompt.batch_id, *labels)
-        .join(Prompt, Prompt.id == Output.prompt_id)
-        .join(Score, scores)
-        .outerjoin(Review, Review.output_id == Output.id)
-        .where(here, Output.safety == Safety.SCORED)
-        .where(or_(Review.output_id.is_(None), Review.revision == 0))
-    )
-    return connection.execute(query).all()
-
-
-def _verdict(row: Row[Any], thresholds: dict[str, float], matcher: Blocklist) -> dict[str, Any]:
-    scores = {label: score for label in LABELS if (score := getattr(row, label)) is not None}
-    reasons = flag_reasons(scores, thresholds, matcher.find(row.text))
-    return {"output": row.id, "flagged": bool(reasons), "flag_reasons": reasons or None, "top_score": top_score(scores)}

@@ -9,21 +9,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, exists, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, insert, or_, select, true, update
 
 from contract.errors import LeaseLost
 from contract.policy import LABELS
 from contract.review import Action, State
-from db.models import Output, Score
-from db.review_rows import judge_again
+from db.flagging import Matches, judge, judging
+from db.models import Job, Output, Score
+from db.review_rows import refresh
 from db.review_tables import Decision, Review, ScoreRequest
 from db.score_requests import DONE, FAILED, SCORING, WAITING
 from db.session import Database, now
 
 MOST_ATTEMPTS = 3
 LONGEST_REASON = 1000
+ANY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,29 +41,52 @@ class RequestClaim:
     text: str
     attempts: int  # this one counted
     token: str
+    served_revision: str | None = None  # of the classifier: what scores the output's job; None = any may
 
 
-def _claimable(classifiers: Sequence[str], alone: bool) -> ColumnElement[bool]:
+def _claimable(classifiers: Sequence[str], revisions: Mapping[str, str], alone: bool) -> ColumnElement[bool]:
     # One that failed before may have taken a process down: it runs alone.
     tried = ScoreRequest.attempts > 0 if alone else ScoreRequest.attempts == 0
-    return and_(ScoreRequest.status == WAITING, ScoreRequest.classifier.in_(classifiers), tried)
+    mine = and_(ScoreRequest.status == WAITING, ScoreRequest.classifier.in_(classifiers), tried)
+    other = [
+        and_(ScoreRequest.classifier == name, Job.served_classifier_revision != revision)
+        for name, revision in revisions.items()
+    ]
+    if not other:
+        return mine
+    return and_(mine, ~exists().where(Output.id == ScoreRequest.output_id, Job.id == Output.job_id, or_(*other)))
 
 
 def waiting_requests(
-    database: Database, classifiers: Sequence[str], limit: int = 64, *, alone: bool | None = None
+    database: Database,
+    classifiers: Sequence[str],
+    limit: int = 64,
+    *,
+    alone: bool | None = None,
+    revisions: Mapping[str, str] = ANY,
 ) -> list[int]:
-    """The oldest requests that a worker with these classifiers could claim now; `alone`: of those that run alone."""
-    either = or_(_claimable(classifiers, True), _claimable(classifiers, False))
-    wanted = either if alone is None else _claimable(classifiers, alone)
+    """The oldest requests that a worker with these classifiers could claim now; `alone`: of those that run alone.
+
+    Args:
+        revisions: of the classifiers that are loaded; an output is scored by the revision that scores its job.
+    """
+    either = or_(_claimable(classifiers, revisions, True), _claimable(classifiers, revisions, False))
+    wanted = either if alone is None else _claimable(classifiers, revisions, alone)
     with database.read() as connection:
         return list(connection.scalars(select(ScoreRequest.id).where(wanted).order_by(ScoreRequest.id).limit(limit)))
 
 
 def claim_request(
-    database: Database, worker: str, classifiers: Sequence[str], lease: float, *, alone: bool = False
+    database: Database,
+    worker: str,
+    classifiers: Sequence[str],
+    lease: float,
+    *,
+    alone: bool = False,
+    revisions: Mapping[str, str] = ANY,
 ) -> RequestClaim | None:
     """Takes the oldest waiting request; those that were tried before only where nothing else runs (`alone`)."""
-    first = select(ScoreRequest).where(_claimable(classifiers, alone)).order_by(ScoreRequest.id).limit(1)
+    first = select(ScoreRequest).where(_claimable(classifiers, revisions, alone)).order_by(ScoreRequest.id).limit(1)
     with database.read() as connection:  # most look in vain, and then take no write lock
         if connection.execute(first).first() is None:
             return None
@@ -76,8 +102,13 @@ def claim_request(
         return RequestClaim(
             request_id=row.id, kind=row.kind, output_id=row.output_id, revision=row.revision,
             classifier=row.classifier, text=_text(connection, row.output_id, row.revision), attempts=row.attempts + 1,
-            token=token,
+            token=token, served_revision=_served_revision(connection, row.output_id),
         )  # fmt: skip
+
+
+def _served_revision(connection: Connection, output_id: int) -> str | None:
+    query = select(Job.served_classifier_revision).join(Output, Output.job_id == Job.id).where(Output.id == output_id)
+    return connection.scalar(query)
 
 
 def _text(connection: Connection, output_id: int, revision: int) -> str:
@@ -113,29 +144,44 @@ def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
 def save_edit_scores(
     database: Database, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
 ) -> None:
-    """Stores the scores of an edited text. Where that edit still stands it counts from now on, and is flagged by its
-    own scores and the job's policy of this moment.
+    """Stores the scores of an edited text. Where that text stands, whatever was decided of it meanwhile, it is flagged
+    by them and the job's policy of this moment; where the edit itself does, it counts from now on.
 
     Raises:
-        LeaseLost: where the claim is not this worker's any more; nothing is stored then.
+        LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
+            by now; nothing is stored then.
     """
-    with database.write() as connection:
+
+    def store(connection: Connection, matches: Matches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
         connection.execute(select(Output.id).where(Output.id == claim.output_id).with_for_update(key_share=True)).one()
         _fence(connection, claim, status=DONE)
-        values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
-        known = exists().where(*(Score.__table__.c[name] == value for name, value in values.items()))
-        if not connection.scalar(select(known)):
-            labels = {label: scores.get(label) for label in LABELS}
-            connection.execute(
-                insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
-            )
-        standing = and_(
-            Review.output_id == claim.output_id, Review.revision == claim.revision, Review.state == State.WAITING
-        )
-        if connection.execute(update(Review).where(standing).values(state=State.EDITED.value)).rowcount:
+        if _served_revision(connection, claim.output_id) not in (None, classifier_revision):
+            raise LeaseLost(f"the job of output {claim.output_id} is scored by another revision by now")
+        _store_scores(connection, claim, scores, classifier_revision)
+        standing = and_(Review.output_id == claim.output_id, Review.revision == claim.revision)
+        waiting = and_(standing, Review.state == State.WAITING)
+        if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
             connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
-            judge_again(connection, [claim.output_id])
+        if connection.scalar(select(exists().where(standing))):
+            judge(connection, [claim.output_id], matches)
+            refresh(connection, [claim.output_id])
+
+    judging(database, store)
+
+
+def _store_scores(
+    connection: Connection, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
+) -> None:
+    """In place of those of another revision, where the edit is scored again."""
+    values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
+    known = [Score.__table__.c[name] == value for name, value in values.items()]
+    connection.execute(delete(Score).where(*known, Score.classifier_revision != classifier_revision))
+    if not connection.scalar(select(exists().where(*known))):
+        labels = {label: scores.get(label) for label in LABELS}
+        connection.execute(
+            insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
+        )
 
 
 def save_words(

@@ -18,7 +18,7 @@ from db.models import Provenance as ProvenanceTable
 from db.review_queue import EXCERPT
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.score_requests import Request, edit_request, served_classifiers
+from db.score_requests import Request, edit_request, is_served
 from db.session import Database, now
 
 MOST_SIBLINGS = 50
@@ -119,7 +119,6 @@ def read_output(database: Database, output_id: int) -> OutputView:
         siblings = _siblings(connection, row.prompt_id, output_id)
         claim = _claim(connection, output_id)
         request = edit_request(connection, output_id, row.revision) if row.revision else None
-    served = served_classifiers(database) if request is not None else set()
     plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
              "prompt", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
              "top_score", "version", "revision")  # fmt: skip
@@ -143,7 +142,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
             classifier=request.classifier,
             status=request.status,
             reason=request.reason,
-            served=request.classifier in served,
+            served=is_served(database, request.classifier, row.served_classifier_revision),
         ),
         claim=claim,
     )
@@ -162,6 +161,7 @@ def _query(output_id: int) -> Any:
         select(
             *(Output.__table__.c[name] for name in own), Output.text.label("original_text"),
             standing_text().label("text"), Job.name.label("job_name"), Job.safety.label("job_safety"),
+            Job.served_classifier_revision,
             ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,
             Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
             Prompt.settings.label("own_settings"),

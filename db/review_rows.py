@@ -1,4 +1,4 @@
-"""Keeping `reviews` in step with outputs: what is flagged enters it, and what an edit changed is judged anew.
+"""Keeping `reviews` in step with outputs: what is flagged or decided is in it, with its flags and scores.
 
 Functions here work inside the transaction that changed the outputs; who decides what is the business of `reviews`.
 """
@@ -10,10 +10,8 @@ from typing import Any
 
 from sqlalchemy import (
     Connection,
-    Row,
     Text,
     and_,
-    bindparam,
     case,
     cast,
     delete,
@@ -22,17 +20,15 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    update,
 )
 from sqlalchemy import text as sql
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from contract.blocklist import Blocklist
-from contract.policy import LABELS, NO_SAFETY, UNSCORED, flag_reasons, top_score
+from contract.policy import LABELS
 from contract.review import Action, State
-from db.models import Batch, Job, Output, Prompt, Score
+from db.models import Job, Output, Prompt, Score
 from db.review_tables import LAST, Decision, Review
 from db.search import enter, indexed
 
@@ -128,68 +124,3 @@ def _index(connection: Connection, ids: Sequence[int]) -> None:
         .where(Output.id.in_(here), sql("NOT EXISTS (SELECT 1 FROM review_words WHERE rowid = outputs.id)"))
     ).all()
     enter(connection, [(row.id, indexed(row.prompt, row.text)) for row in fresh])
-
-
-def judge_again(connection: Connection, outputs: Sequence[int]) -> None:
-    """Flags outputs by the scores of the text that stands and by their jobs' policies; their batches' counters follow.
-
-    Each chunk's rows come with their texts: an edit's, or the one that was generated.
-    """
-    ids = sorted(outputs)
-    for first in range(0, len(ids), CHUNK_IDS):
-        _lock(connection, ids[first : first + CHUNK_IDS])
-        rows = _standing(connection, ids[first : first + CHUNK_IDS])
-        matchers = {job: Blocklist(words) for job, words in {row.job_id: row.blocklist for row in rows}.items()}
-        verdicts = [verdict for row in rows if (verdict := _verdict(row, matchers[row.job_id])) is not None]
-        if verdicts:
-            connection.execute(update(Output).where(Output.id == bindparam("output")), verdicts)
-        _count(connection, rows, {verdict["output"]: verdict["flagged"] for verdict in verdicts})
-    refresh(connection, ids)
-
-
-def _lock(connection: Connection, ids: Sequence[int]) -> None:
-    """Batches, then jobs, as whoever ends a batch locks them; the policy stays as it is until this is stored."""
-    outputs = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(Output.id.in_(ids))
-    batches = select(Batch.job_id).where(Batch.id.in_(outputs)).order_by(Batch.id).with_for_update(key_share=True)
-    jobs = set(connection.scalars(batches))
-    connection.execute(select(Job.id).where(Job.id.in_(jobs)).order_by(Job.id).with_for_update(read=True)).all()
-
-
-def _standing(connection: Connection, ids: Sequence[int]) -> Sequence[Row[Any]]:
-    revision = func.coalesce(Review.revision, 0)
-    scores = and_(Score.output_id == Output.id, Score.classifier == Job.safety, Score.revision == revision)
-    query = (
-        select(
-            Output.id, Output.flagged, Output.job_id, Prompt.batch_id, standing_text().label("text"),
-            Job.safety, Job.thresholds, Job.blocklist, Score.id.label("score"),
-            *(Score.__table__.c[label] for label in LABELS),
-        )
-        .join(Job, Job.id == Output.job_id)
-        .join(Prompt, Prompt.id == Output.prompt_id)
-        .outerjoin(Review, Review.output_id == Output.id)
-        .outerjoin(Decision, standing_edit())
-        .outerjoin(Score, scores)
-        .where(Output.id.in_(ids))
-        .order_by(Output.id)
-    )  # fmt: skip
-    return connection.execute(query).all()
-
-
-def _verdict(row: Row[Any], matcher: Blocklist) -> dict[str, Any] | None:
-    """What an output's columns are to be; None where its job scores nothing."""
-    if row.safety == NO_SAFETY:
-        return None
-    if row.score is None:
-        return {"output": row.id, "flagged": True, "flag_reasons": [UNSCORED], "top_score": None}
-    scores = {label: score for label in LABELS if (score := getattr(row, label)) is not None}
-    reasons = flag_reasons(scores, row.thresholds, matcher.find(row.text))
-    return {"output": row.id, "flagged": bool(reasons), "flag_reasons": reasons or None, "top_score": top_score(scores)}
-
-
-def _count(connection: Connection, rows: Sequence[Row[Any]], flagged: dict[int, bool]) -> None:
-    changes: dict[int, int] = {}
-    for row in rows:
-        changes[row.batch_id] = changes.get(row.batch_id, 0) + flagged.get(row.id, row.flagged) - row.flagged
-    for batch, change in sorted(changes.items()):
-        if change:
-            connection.execute(update(Batch).where(Batch.id == batch).values(flagged=Batch.flagged + change))

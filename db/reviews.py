@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection, select
 
@@ -30,6 +31,7 @@ from db.decisions import (
     undoing,
     unknown,
 )
+from db.flagging import Matches, judging
 from db.models import Output
 from db.review_queue import matching
 from db.review_tables import Decision
@@ -41,6 +43,8 @@ __all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matchi
 CHUNK_DECISIONS = 250
 """What one transaction decides of many: other writers wait for less than a second."""
 CHUNK_IDS = 1000
+MakeStep = Callable[[Connection, Standing, str | None], Step]
+"""The step of one output of many, under a key of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,8 @@ def decide(
     wanted = read_action(action, text)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
     words = None if text is None else indexed(text)
-    with database.write() as connection:
+
+    def store(connection: Connection, matches: Matches) -> Decided:
         output = locked(connection, [output_id]).get(output_id)
         if output is None:
             raise UsageError(unknown([output_id]))
@@ -100,7 +105,9 @@ def decide(
         check_version(connection, output, expected)
         check_claim(output, reviewer)
         step = next_step(output, wanted, reason=reason, text=text, words=words, key=key)
-        return enter(connection, reviewer, [step])[0]
+        return enter(connection, reviewer, [step], matches)[0]
+
+    return judging(database, store)
 
 
 def undo(
@@ -124,17 +131,16 @@ def undo(
         UsageError: there is nothing to undo.
     """
     reviewer = checked_name(reviewer)
-    with database.write() as connection:
+
+    def store(connection: Connection, matches: Matches) -> Decided:
         known = repeated(connection, key, reviewer, output_id, Action.UNDO)
         if known is not None:
             return known
-        own = None
-        if output_id is None:
-            output_id, own = own_last(connection, reviewer)
-        output = locked(connection, [output_id]).get(output_id)
+        number, own = (output_id, None) if output_id is not None else own_last(connection, reviewer)
+        output = locked(connection, [number]).get(number)
         if output is None:
-            raise UsageError(unknown([output_id]))
-        known = repeated(connection, key, reviewer, output_id, Action.UNDO)
+            raise UsageError(unknown([number]))
+        known = repeated(connection, key, reviewer, number, Action.UNDO)
         if known is not None:
             return known
         check_version(connection, output, expected)
@@ -143,7 +149,9 @@ def undo(
         if others or (own is not None and output.decision_id != own):
             raise stale(connection, output)
         check_claim(output, reviewer)
-        return enter(connection, reviewer, [undoing(connection, output, key)])[0]
+        return enter(connection, reviewer, [undoing(connection, output, key)], matches)[0]
+
+    return judging(database, store)
 
 
 def decide_many(
@@ -268,32 +276,39 @@ def _in_chunks(
     ids: Sequence[int],
     reviewer: str,
     key: str | None,
-    make: Callable[[Connection, Standing, str | None], Step],
+    make: MakeStep,
     on_progress: Callable[[int], object] | None,
 ) -> Bulk:
     done: list[int] = []
     skipped: list[Skipped] = []
     for first in range(0, len(ids), CHUNK_DECISIONS):
         chunk = ids[first : first + CHUNK_DECISIONS]
-        with database.write() as connection:
-            keys = {output: f"{key}:{output}" for output in chunk} if key else {}
-            there = locked(connection, chunk)  # first, so that what the same call has done meanwhile is seen
-            decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))
-            steps, passed = [], []
-            for output_id, output in there.items():
-                if output_id in decided:  # by this very call, before it was cut off
-                    continue
-                try:
-                    check_claim(output, reviewer)
-                    steps.append(make(connection, output, keys.get(output_id)))
-                except InkmillError as error:
-                    passed.append(Skipped(output_id, str(error).removeprefix(f"output {output_id}: ")))
-            enter(connection, reviewer, steps)
-        done += [output for output in chunk if output in decided or output not in {skip.output_id for skip in passed}]
+        passed = judging(database, partial(_decide_chunk, chunk, reviewer, key, make))
+        done += [output for output in chunk if output not in {skip.output_id for skip in passed}]
         skipped += passed
         if on_progress:
             on_progress(min(first + CHUNK_DECISIONS, len(ids)))
     return Bulk(ids=tuple(done), skipped=tuple(skipped))
+
+
+def _decide_chunk(
+    chunk: Sequence[int], reviewer: str, key: str | None, make: MakeStep, connection: Connection, matches: Matches
+) -> list[Skipped]:
+    """Those that were passed over."""
+    keys = {output: f"{key}:{output}" for output in chunk} if key else {}
+    there = locked(connection, chunk)  # first, so that what the same call has done meanwhile is seen
+    decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))
+    steps, passed = [], []
+    for output_id, output in there.items():
+        if output_id in decided:  # by this very call, before it was cut off
+            continue
+        try:
+            check_claim(output, reviewer)
+            steps.append(make(connection, output, keys.get(output_id)))
+        except InkmillError as error:
+            passed.append(Skipped(output_id, str(error).removeprefix(f"output {output_id}: ")))
+    enter(connection, reviewer, steps, matches)
+    return passed
 
 
 def _check_all_there(database: Database, ids: Sequence[int]) -> None:

@@ -33,7 +33,7 @@ class Request:
     classifier: str
     status: str  # waiting, scoring, done, failed, withdrawn
     reason: str | None  # why it failed
-    served: bool  # a live worker scores with that classifier
+    served: bool  # a live worker scores with that classifier, in the revision that scores the output's job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +103,9 @@ def withdraw(connection: Connection, edits: Sequence[tuple[int, int]]) -> None:
     connection.execute(update(ScoreRequest).where(*mine).values(gone), rows)
 
 
-def served_classifiers(database: Database) -> set[str]:
-    """The classifiers that live workers score with."""
-    return {name for worker in list_workers(database) if worker.alive for name in worker.classifiers}
+def is_served(database: Database, classifier: str, revision: str | None) -> bool:
+    """Whether a live worker scores with that classifier in that revision; None = in any."""
+    return any(worker.alive and worker.scores(classifier, revision) for worker in list_workers(database))
 
 
 def edit_request(connection: Connection, output_id: int, revision: int) -> Any:
@@ -171,7 +171,7 @@ def read_words(database: Database, output_id: int) -> Words | None:
         request=row.id,
         classifier=row.classifier,
         reason=row.reason,
-        served=row.classifier in served_classifiers(database),
+        served=is_served(database, row.classifier, output.served_classifier_revision),
         spans=tuple((start, end) for start, end in result["spans"]),
         drops={label: tuple(values) for label, values in result["drops"].items()},
     )
@@ -181,7 +181,7 @@ def _standing(connection: Connection, output_id: int) -> Any:
     revision = func.coalesce(Review.revision, 0)
     scored = exists().where(Score.output_id == Output.id, Score.revision == revision, Score.classifier == Job.safety)
     query = (
-        select(revision.label("revision"), Job.safety, scored.label("scored"))
+        select(revision.label("revision"), Job.safety, Job.served_classifier_revision, scored.label("scored"))
         .select_from(Output)
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)

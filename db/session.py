@@ -6,12 +6,13 @@ SQLite and PostgreSQL differ here and in `ingest`, hardly anywhere else.
 from __future__ import annotations
 
 import errno
+import getpass
 import os
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from contract.settings import private_folder
+from db.fitness import check_rights, check_server, settle_in
 from db.migrations import HEAD
 from db.write_lock import BUSY_SECONDS, begin_writing
 
@@ -34,6 +36,7 @@ SHOWN = ("host", "port", "dbname", "sslmode")
 """Parameters of a URL that are no secret, whatever else the driver may know."""
 NO_SUCH_TABLE = "42P01"
 READ_ONLY = "25006"
+FORBIDDEN = "42501"
 """PostgreSQL's codes for these (Appendix A of its manual). A server is read-only while another is to take its place."""
 
 _WAITABLE = re.compile(r"locked|locking|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
@@ -114,7 +117,7 @@ class Database:
         """A transaction that sees one state of the database.
 
         Args:
-            unhurried: the caller may pause between rows for as long as it likes, as an export to a pager.
+            unhurried: the caller may pause between rows as long as it likes, as an export stopped with Ctrl-Z.
 
         Raises:
             DatabaseUnreachable: where the database does not answer.
@@ -184,16 +187,33 @@ def open_database(url: str, *, timeout: float = 10.0) -> Database:
     else:
         database = Database(url, _postgresql_engine(url, timeout))
     try:
+        _check(database, check_server)
         _migrate(database)
+        _check(database, check_rights)
     except (DBAPIError, InkmillError) as error:
         database.close()
         if isinstance(error, InkmillError):
             raise
         raise DatabaseUnreachable(
-            f"the database {database.address} cannot be opened: {_cause(error)}; "
-            "is it running, and is INKMILL_DATABASE_URL right?"
+            f"the database {database.address} cannot be opened: {_cause(error)}; {_remedy(database, error)}"
         ) from error
     return database
+
+
+def _check(database: Database, check: Callable[[Connection, str], None]) -> None:
+    if not database.sqlite:
+        with database.engine.connect() as connection:
+            check(connection, database.address)
+
+
+def _remedy(database: Database, error: Exception) -> str:
+    if getattr(getattr(error, "orig", None), "sqlstate", None) != FORBIDDEN:
+        return "is it running, and is INKMILL_DATABASE_URL right?"
+    role = database.url.username or "ROLE"
+    return (
+        f"the role that opens it first makes its tables: GRANT USAGE, CREATE ON SCHEMA public TO {role}; "
+        "or open it once as another role, and let that one grant this one what it needs"
+    )
 
 
 def _read_url(url: str) -> URL:
@@ -219,6 +239,12 @@ def _sqlite_engine(path: str, url: str) -> Engine:
         _create_private(path)
     except OSError as error:
         raise DatabaseUnreachable(f"the database {path} cannot be opened: {error.strerror}") from None
+    for needed in (Path(path), Path(path).absolute().parent):  # SQLite keeps two more files beside it
+        if not os.access(needed, os.W_OK):
+            raise DatabaseUnreachable(
+                f"the database {path} cannot be opened: this user may not write {needed}; "
+                f"let them (chown {getpass.getuser()} {needed}), or say another database with INKMILL_DATABASE_URL"
+            )
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **_json_options())
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -284,6 +310,7 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
         max_overflow=20,
         # A server that accepts and then never answers must not hold a command for ever.
         connect_args={
+            "client_encoding": "UTF8",
             "connect_timeout": max(2, int(timeout)),
             "keepalives_idle": 10,
             "keepalives_interval": 5,
@@ -298,14 +325,15 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
 
         return AttentiveConnection.to(timeout / 2, *words, **options)
 
-    def limit_pauses(connection: Any, record: Any) -> None:
+    def set_up(connection: Any, record: Any) -> None:
+        settle_in(connection)
         # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
         # could take its batch over. No write of ours pauses for a second.
         connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")
         connection.commit()
 
     event.listen(engine, "do_connect", connect)
-    event.listen(engine, "connect", limit_pauses)
+    event.listen(engine, "connect", set_up)
     return engine
 
 
@@ -327,7 +355,7 @@ def _migrate(database: Database) -> None:
     with database.migrate() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
             connection.execute(text("SELECT pg_advisory_xact_lock(4994651)"))
-            # Whoever reads a table for long, an export to a pager say, would hold up this, and this everybody else.
+            # Whoever reads a table for long, a large export say, would hold up this, and this everybody else.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         upgrade(connection)
 

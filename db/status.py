@@ -36,6 +36,8 @@ class JobSnapshot:
     served_engine: str | None
     served_numerics: str | None
     served_threads: int | None
+    served_classifier_revision: str | None = None
+    rescoring: bool = False  # texts that have scores get new ones
     error: str | None
     created_at: float
     started_at: float | None
@@ -95,8 +97,8 @@ class JobSnapshot:
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
 _JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "served_engine", "served_numerics", "served_threads", "error", "created_at", "started_at",
-        "finished_at")  # fmt: skip
+        "served_engine", "served_numerics", "served_threads", "served_classifier_revision", "rescoring", "error",
+        "created_at", "started_at", "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:
@@ -105,19 +107,25 @@ def snapshot(database: Database, job_id: int) -> JobSnapshot:
     Raises:
         UsageError: where there is no such job.
     """
-    found = snapshots(database, job_id)
-    if not found:
+    with database.read() as connection:
+        return snapshot_in(connection, job_id)
+
+
+def snapshot_in(connection: Connection, job_id: int) -> JobSnapshot:
+    """How one job stands in a transaction that sees one state.
+
+    Raises:
+        UsageError: where there is no such job.
+    """
+    job = connection.execute(select(Job.__table__, now().label("now")).where(Job.id == job_id)).first()
+    if job is None:
         raise UsageError(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
-    return found[0]
+    return _snapshot(connection, job)
 
 
-def snapshots(
-    database: Database, job_id: int | None = None, limit: int = 100, before: int | None = None
-) -> list[JobSnapshot]:
+def snapshots(database: Database, limit: int = 100, before: int | None = None) -> list[JobSnapshot]:
     """How the newest jobs stand, newest first; with `before`, those older than that one."""
     jobs = select(Job.__table__, now().label("now")).order_by(Job.id.desc()).limit(limit)
-    if job_id is not None:
-        jobs = jobs.where(Job.id == job_id)
     if before is not None:
         jobs = jobs.where(Job.id < before)
     with database.read() as connection:

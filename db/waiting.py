@@ -3,22 +3,52 @@
 from __future__ import annotations
 
 import shlex
+from typing import Protocol
 
 from contract.policy import NO_SAFETY
+from contract.spec import JobStatus
 from db.claims import ALIKE
 from db.session import Database
 from db.status import JobSnapshot
 from db.workers import WorkerRow, list_workers
 
 
-def waiting_for(database: Database, job: JobSnapshot) -> str | None:
-    """What keeps a job from going on; None where it goes on, or is over."""
-    if job.finished or job.in_hand or not (job.to_generate or job.to_score):
+class Around(Protocol):
+    """What is known beside the database: `contract.surroundings`."""
+
+    @property
+    def redis(self) -> str | None:
+        """Redis, where it takes no messages, and why; None where it does."""
+
+    def brings(self, job: JobSnapshot) -> bool:
+        """Whether somebody starts a worker for it without being asked."""
+
+
+def waiting_for(database: Database, job: JobSnapshot, around: Around | None = None) -> str | None:
+    """What keeps a job from going on; None where it goes on, or is over.
+
+    Args:
+        around: what is known beside the database; None = nothing.
+    """
+    if job.finished or job.in_hand:
         return None
-    alive = [worker for worker in list_workers(database) if worker.alive]
-    if job.to_generate:
-        return _for_model(job, alive)
-    return _for_classifier(job, alive)
+    if job.status == JobStatus.INGESTING:
+        return "the command that submits it; nothing of it can be claimed before that has ended"
+    if not (job.to_generate or job.to_score):
+        return None
+    workers = list_workers(database)
+    brought = around is not None and around.brings(job)
+    worker = _for_model(job, workers, brought) if job.to_generate else _for_classifier(job, workers, brought)
+    redis = None if around is None else around.redis
+    return "; and for ".join(reason for reason in (redis, worker) if reason) or None
+
+
+def served(database: Database, job: JobSnapshot) -> bool:
+    """Whether workers that are ready can do all that is left of a job."""
+    ready = [worker for worker in list_workers(database) if worker.alive and worker.state == "ready"]
+    generates = not job.to_generate or any(worker.model == job.model and _fits(job, worker) for worker in ready)
+    scores = any(worker.scores(job.safety, job.served_classifier_revision) for worker in ready)
+    return generates and (job.safety == NO_SAFETY or scores)
 
 
 def worker_command(job: JobSnapshot) -> str:
@@ -31,20 +61,29 @@ def worker_command(job: JobSnapshot) -> str:
     return shlex.join(words)
 
 
-def _for_model(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:
-    with_model = [worker for worker in alive if worker.model == job.model]
-    if not with_model:
-        return f"a worker that serves model {job.model}; start one: {worker_command(job)}"
-    if all(worker.state == "starting" for worker in with_model):
-        return f"the worker for model {job.model}: it is loading"
-    fitting = [worker for worker in with_model if _fits(job, worker)]
+def _for_model(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -> str | None:
+    with_model = [worker for worker in workers if worker.model == job.model]
+    alive = [worker for worker in with_model if worker.alive]
+    if all(worker.state == "starting" for worker in alive):
+        return _until_started(job, with_model, loading=bool(alive), brought=brought)
+    fitting = [worker for worker in alive if _fits(job, worker)]
     if fitting:
         return None
     wanted = _began_with(job) if job.served_revision else "its device and dtype"
     return (
-        f"a worker with {wanted} of model {job.model} (the workers there differ{_in_what(job, with_model)}); "
+        f"a worker with {wanted} of model {job.model} (the workers there differ{_in_what(job, alive)}); "
         f"start one: {worker_command(job)}, or take any: inkmill retry {job.id} --any-worker"
     )
+
+
+def _until_started(job: JobSnapshot, with_model: list[WorkerRow], *, loading: bool, brought: bool) -> str:
+    before = next((worker for worker in with_model if worker.state != "starting"), None)
+    why = f" (of the one before: {before.error})" if before is not None and before.error else ""
+    if brought:
+        return f"its worker, which is starting{why}"
+    if loading:
+        return f"the worker for model {job.model}: it is loading{why}"
+    return f"a worker that serves model {job.model}{why}; start one: {worker_command(job)}"
 
 
 def _fits(job: JobSnapshot, worker: WorkerRow) -> bool:
@@ -73,9 +112,22 @@ def _in_what(job: JobSnapshot, workers: list[WorkerRow]) -> str:
     return f" in {' and '.join(names)}" if names else ""
 
 
-def _for_classifier(job: JobSnapshot, alive: list[WorkerRow]) -> str | None:
-    if any(job.safety in worker.classifiers for worker in alive):
+def _for_classifier(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -> str | None:
+    alive = [worker for worker in workers if worker.alive]
+    ready = [worker for worker in alive if worker.state == "ready"]
+    if any(worker.scores(job.safety, job.served_classifier_revision) for worker in ready):
         return None
+    if any(worker.scores(job.safety, None) for worker in ready):
+        return (
+            f"a worker that scores with revision {job.served_classifier_revision} of {job.safety}, as this job's other "
+            "texts were scored (the workers there have another); score the rest with theirs: "
+            f"inkmill retry {job.id} --any-worker, or all texts again: inkmill rescore {job.id}"
+        )
     why = next((worker.error for worker in alive if worker.error and repr(job.safety) in worker.error), None)
+    if why is None and brought:
+        return "its worker, which is starting"
+    if why is None and any(job.safety in worker.classifiers for worker in alive):
+        return f"the worker that scores with {job.safety}: it is loading"
     reason = f" ({why})" if why else ""
-    return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}"
+    or_else = f", or end it without scores: inkmill cancel {job.id}" if job.status is JobStatus.CANCELLING else ""
+    return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}{or_else}"

@@ -31,6 +31,7 @@ class WorkerRow:
     numerics: str | None
     threads: int | None
     classifiers: list[str]
+    classifier_revisions: dict[str, str] | None  # of those that are loaded
     error: str | None
     started_at: float
     last_seen: float
@@ -40,13 +41,17 @@ class WorkerRow:
 
     @property
     def alive(self) -> bool:
-        return self.state in ("starting", "ready") and is_recent(self.silent, SILENT_SECONDS)
+        # A sign of life from the future is none: the clock was set back, and whoever lives gives another at once.
+        return self.state in ("starting", "ready") and abs(self.silent) < SILENT_SECONDS
 
+    def scores(self, classifier: str, revision: str | None) -> bool:
+        """Whether it scores with that classifier in that revision, or may: which one it has shows at its first use.
 
-def is_recent(silent: float, most: float) -> bool:
-    """Whether a sign of life is so recent that more are to come. One from the future is not: the clock was set back,
-    and whoever lives gives another at once."""
-    return -most < silent < most
+        Args:
+            revision: None = any.
+        """
+        theirs = (self.classifier_revisions or {}).get(classifier)
+        return classifier in self.classifiers and (theirs is None or revision in (None, theirs))
 
 
 def announce(database: Database, worker: str, **values: Any) -> None:

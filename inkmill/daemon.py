@@ -19,20 +19,19 @@ from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.processes import end_with_parent
 from contract.settings import Settings, settings
+from contract.stack_state import StackState, WantedWorker
 from db.jobs import unfinished_jobs
 from db.request_claims import open_requests
 from db.session import Database, open_database
 from db.status import JobSnapshot, snapshot
 from inkmill.log_files import cut
-from inkmill.redis_server import answers, start_server
-from inkmill.stack import PYTHON, Stack, StackState, WantedWorker
+from inkmill.redis_keeper import RedisKeeper
+from inkmill.stack import PYTHON, Stack
 from worker.logs import configure
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0
 RESTART_SECONDS = 2.0
-DEAF_SECONDS = 5.0
-"""A Redis that refuses connections for this long has lost its socket, say, and is started anew."""
 log = structlog.get_logger()
 
 
@@ -42,22 +41,21 @@ class Daemon:
     def __init__(self, where: Settings) -> None:
         self._where, self._stack = where, Stack(where)
         self._database: Database | None = None
-        self._redis: subprocess.Popen[bytes] | None = None
+        self._redis = RedisKeeper(where)
         self._workers: dict[WantedWorker, subprocess.Popen[bytes]] = {}
         self._stopping = False
         self._not_before: dict[WantedWorker, float] = {}  # when a worker that ended is started again
-        self._busy_at = self._looked_at = self._redis_seen = time.monotonic()
+        self._busy_at = self._looked_at = time.monotonic()
 
     def run(self) -> int:
         """Runs until told to stop, or until nothing was left to do for a while."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         with self._stack.alone() as still_mine:
-            self._redis = start_server(self._where)
             self._keep()
             for process in self._workers.values():
                 process.terminate()
-            self._end_redis(gently=still_mine())
+            self._redis.end(gently=still_mine())
         # Another stack may start now; what is left here are workers that finish what they hold.
         for process in self._workers.values():
             _wait(process, self._where.grace_seconds + 5)
@@ -83,19 +81,10 @@ class Daemon:
             time.sleep(ROUND_SECONDS)
 
     def _reconciled(self, state: StackState) -> StackState:
-        self._tend_redis()
+        self._redis.tend()
         workers = tuple(self._tended(worker) for worker in state.workers)
-        return replace(state, workers=workers, pins=tuple(pin for pin in state.pins if pin.lives()))
-
-    def _tend_redis(self) -> None:
-        if self._redis is None or answers(self._where, 0):
-            self._redis_seen = time.monotonic()
-        elif self._redis.poll() is not None or time.monotonic() - self._redis_seen > DEAF_SECONDS:
-            log.warning("Redis ended or went deaf; starting it again", status=self._redis.poll())
-            self._redis.kill()
-            self._redis.wait()
-            self._redis = start_server(self._where)
-            self._redis_seen = time.monotonic()
+        pins = tuple(pin for pin in state.pins if pin.lives())
+        return replace(state, workers=workers, pins=pins, redis_down=self._redis.down, note=self._redis.note)
 
     def _tended(self, worker: WantedWorker) -> WantedWorker:
         if worker.failed:
@@ -156,12 +145,6 @@ class Daemon:
             return True  # nothing can be said of the work: stay
         scored = {name for worker in serving for name in worker.safety or BUILT_IN_CLASSIFIERS}
         return bool(asked & scored) or any(_served(job, serving) for job in unfinished)
-
-    def _end_redis(self, *, gently: bool) -> None:
-        if self._redis is not None:
-            # Told to end, Redis unlinks its socket's path; in a home that was made anew, that is another stack's.
-            self._redis.terminate() if gently else self._redis.kill()
-            _wait(self._redis, 10)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True

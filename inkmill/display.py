@@ -69,8 +69,12 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_status(job: JobSnapshot, waiting: str | None) -> None:
-    """A job's status for people, on standard output."""
+def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = False) -> None:
+    """A job's status for people, on standard output.
+
+    Args:
+        reflagging: a reflag is under way, or was killed half way: the flags are by two policies.
+    """
     console = Console(highlight=False, soft_wrap=True)
     name, model, safety = map(escape, (job.name, job.model, job.safety))
     console.print(f"job {job.id}  {name}  [bold]{job.status}[/bold]  model {model}, safety {safety}")
@@ -79,7 +83,11 @@ def print_status(job: JobSnapshot, waiting: str | None) -> None:
     console.print(
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
+    if reflagging:
+        console.print("  reflag   under way, or killed half way: an export or a report finishes it first")
     console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
+    if job.rescoring:
+        console.print(f"  scored again: {job.to_score + job.in_hand:,} batches are left")
     if job.eta_seconds is not None and not waiting:
         console.print(f"  left     about {duration(job.eta_seconds)}")
     if waiting:

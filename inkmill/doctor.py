@@ -69,8 +69,8 @@ def _python(where: Settings) -> Iterator[Finding]:
 def _privacy(where: Settings) -> Iterator[Finding]:
     """What lay there before, or was opened since: what inkmill makes itself is its owner's alone."""
     paths = [str(where.home)]
-    if where.sql_url.startswith("sqlite:///"):  # with what belongs to it: -wal, -shm
-        paths += sorted(glob.glob(glob.escape(where.sql_url.removeprefix("sqlite:///")) + "*"))
+    if where.sql_url.startswith("sqlite"):  # with what belongs to it: -wal, -shm
+        paths += sorted(glob.glob(glob.escape(where.sql_address) + "*"))
     for path in map(Path, paths):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             detail = f"{path} is open to other users of this machine ({mode:04o})"

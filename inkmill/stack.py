@@ -15,61 +15,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import orjson
 
 from contract.errors import InkmillError, QueueUnreachable, UsageError
-from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.processes import Process, cores
+from contract.processes import Process
 from contract.settings import Settings, private_folder
-from inkmill.redis_server import answers
+from contract.stack_state import StackState, WantedWorker, read_state
+from inkmill.redis_server import answers, needed_binary
 
 START_SECONDS = 20.0
 PYTHON = (sys.executable, "-P")  # never import from the working folder: it may hold a folder named like a room of ours
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedWorker:
-    """A worker that some command asked for."""
-
-    model: str
-    device: str = "auto"
-    dtype: str = "auto"
-    threads: int = 0  # 0 = the cores that its daemon may use
-    safety: tuple[str, ...] = ()
-    failed: bool = False  # its model or classifier could not be loaded
-
-    def covers(self, other: WantedWorker) -> bool:
-        """Whether this worker does, or would do if it could be loaded, what the other one does."""
-        same = (self.model, self.device, self.dtype) == (other.model, other.device, other.dtype)
-        same = same and (self.threads or cores()) == (other.threads or cores())
-        return same and set(other.safety) - {NO_SAFETY} <= set(self.safety or BUILT_IN_CLASSIFIERS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StackState:
-    """What stack.json says."""
-
-    database: str  # a hash of its URL: one stack works on one database
-    daemon: Process | None = None
-    workers: tuple[WantedWorker, ...] = ()
-    pins: tuple[Process, ...] = ()  # workers in a foreground, which need Redis for as long as they live
-    stopped: bool = False  # a user ended it: nobody but a new command starts it again
-
-    @property
-    def runs(self) -> bool:
-        return self.daemon is not None and self.daemon.lives()
-
-    def serves(self, wanted: WantedWorker) -> bool:
-        """Whether a worker is there, or coming, that does what `wanted` would."""
-        return any(worker.covers(wanted) for worker in self.workers if not worker.failed)
-
-    def refused(self, wanted: WantedWorker) -> bool:
-        """Whether just that worker could not be loaded."""
-        return not self.serves(wanted) and replace(wanted, failed=True) in self.workers
 
 
 class Stack:
@@ -106,10 +65,7 @@ class Stack:
 
     def read(self) -> StackState:
         """The state as it stands; a file that is missing or broken counts as no stack."""
-        try:
-            return _state(orjson.loads(self._file.read_bytes()))
-        except (OSError, ValueError, TypeError, KeyError):
-            return StackState(database=self._database)
+        return read_state(self.where.home) or StackState(database=self._database)
 
     def write(self, state: StackState) -> None:
         """Puts a state in the place of the one there is, where it is another one.
@@ -134,15 +90,16 @@ class Stack:
             UsageError: where the stack of this home works on another database.
             QueueUnreachable: where Redis does not come up.
         """
+        needed_binary()
         self._make_lock()
         with self.locked():
             state = self.read()
             if not state.runs:
-                state = StackState(database=self._database)
+                state = StackState(database=self._database, address=self.where.sql_address)
             elif state.database != self._database:
                 raise UsageError(
-                    f"the stack in {self.where.home} works on another database; end it with 'inkmill stop', "
-                    "or choose another INKMILL_HOME"
+                    f"the stack in {self.where.home} works on another database, {state.address}, than this command, "
+                    f"{self.where.sql_address}; end it with 'inkmill stop', or choose another INKMILL_HOME"
                 )
             if worker is not None and not state.serves(worker):
                 # One that could not be loaded gets another chance: what was wrong may be mended.
@@ -161,8 +118,9 @@ class Stack:
         while not answers(self.where, 0.5):
             state = self.read()
             if not state.runs or time.monotonic() > deadline:
+                why = f" ({state.redis_down})" if state.redis_down else ""
                 raise QueueUnreachable(
-                    f"the local Redis did not start; its log is {self.where.redis_folder / 'redis.log'}, "
+                    f"the local Redis did not start{why}; its log is {self.where.redis_folder / 'redis.log'}, "
                     f"the stack's is {self.log}"
                 )
 
@@ -224,13 +182,3 @@ def _flock(path: Path, flags: int) -> Iterator[IO[str]]:
     with os.fdopen(os.open(path, flags, 0o600), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock
-
-
-def _state(raw: dict[str, Any]) -> StackState:
-    return StackState(
-        database=raw["database"],
-        daemon=Process(**raw["daemon"]) if raw["daemon"] else None,
-        workers=tuple(WantedWorker(**worker | {"safety": tuple(worker["safety"])}) for worker in raw["workers"]),
-        pins=tuple(Process(**pin) for pin in raw["pins"]),
-        stopped=raw["stopped"],
-    )

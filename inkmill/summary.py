@@ -10,7 +10,8 @@ from rich.markup import escape
 from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
 from db.jobs import get_job
-from db.reading import StoredOutput, outputs_in_order
+from db.reading import StoredOutput, reading_results
+from db.reflag import half_reflagged
 from db.session import Database
 from db.status import JobSnapshot
 from inkmill.display import duration, messages, typed
@@ -32,9 +33,26 @@ def say_submitted(file: PromptFile, done: Submitted) -> None:
         messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
 
 
-def print_summary(database: Database, job: JobSnapshot, report: ExportReport) -> None:
+def say_reflag(database: Database, job_id: int) -> None:
+    """Says why an export or a report may take longer than usual."""
+    if job_id in half_reflagged(database):
+        messages.print(f"job {job_id}: its new flag policy is not applied to all outputs yet; that comes first")
+
+
+def say_unfinished(job: JobSnapshot) -> None:
+    """Says what an export lacks of a job that is not over."""
+    if not job.finished:
+        messages.print(
+            f"note: job {job.id} is {job.status}: this is what there is, "
+            f"{job.generated:,} of {job.outputs:,} texts, {job.settled:,} of them scored",
+            markup=False,
+        )
+
+
+def print_summary(database: Database, report: ExportReport) -> None:
     """The summary, on standard error: standard output is for data."""
-    say = messages.print
+    say, job = messages.print, report.job
+    say_unfinished(job)
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
@@ -68,8 +86,7 @@ def _print_texts(database: Database, job: JobSnapshot) -> None:
 
 
 def _some_texts(database: Database, job: JobSnapshot) -> list[StoredOutput]:
-    settings = get_job(database, job.id).settings
-    with closing(outputs_in_order(database, job.id, job.safety, settings, ("all",))) as stored:
+    with reading_results(database, get_job(database, job.id)) as results, closing(results.outputs()) as stored:
         return list(islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS))
 
 

@@ -15,6 +15,7 @@ from contract.sampling import CANONICAL, MAX_LENGTH, from_cell, nearest
 from producer.rows import MAX_NAME, NAMES, BadRow, kind, shown
 
 MOST_COLUMNS = 1000
+LONGEST_NAME = 512  # characters: a name is stored with every row that has something in its column
 MOST_NOTED = 20  # column names in one note
 
 
@@ -25,7 +26,8 @@ class Columns:
     a name that is nearly a field's is taken for a slip.
 
     Raises:
-        UsageError: a name is nearly a field's or stands twice, no column holds the prompt, or there are too many.
+        UsageError: a name is nearly a field's, stands twice or is too long, no column holds the prompt, or there are
+            too many.
     """
 
     def __init__(self, names: Sequence[str], source: str) -> None:
@@ -37,7 +39,7 @@ class Columns:
         self._names = [name or f"column {place}" for place, name in enumerate(names, 1)]
         if len(names) == 1 and names[0] not in NAMES:
             self._take_single(names[0], source)
-        problems = [*_twice(self._names), *(slip for slip in map(_slip, self._names) if slip)]
+        problems = [*_too_long(self._names), *_twice(self._names), *(slip for slip in map(_slip, self._names) if slip)]
         if "prompt" not in self._names:
             problems.append(
                 f"no column is named 'prompt'; rename the one that holds the prompts. Columns: {_listed(self._names)}"
@@ -117,6 +119,14 @@ def _slip(name: str) -> str | None:
     if near is None:
         return None
     return f"column {shown(name)!r} is nearly {near!r}; rename it to that, or to something else to keep it as metadata"
+
+
+def _too_long(names: Sequence[str]) -> Iterable[str]:
+    return [
+        f"column {shown(name)!r} has a name of {len(name):,} characters, at most {LONGEST_NAME} are read; shorten it"
+        for name in names
+        if len(name) > LONGEST_NAME
+    ]
 
 
 def _twice(names: Sequence[str]) -> Iterable[str]:

@@ -27,6 +27,7 @@ _SYNTAX = {
 }
 
 _OPENS = re.compile(rb'([^"]*,)? *"')  # the first quote of a line stands where a cell begins
+LINE_BYTES = 100  # what a line takes in memory beside its bytes
 ONLY_COMMAS = Problem("", 'holds nothing but commas; remove it, or write "" as the prompt for text from nothing')
 """What spreadsheets leave behind the last row."""
 
@@ -104,7 +105,8 @@ class _Feed:
     def __init__(self, source: Source) -> None:
         self._name = source.name
         self._numbered = numbered_lines(expanded(source), source.name)
-        self._ahead: deque[tuple[int, bytes]] = deque()
+        self._ahead: deque[tuple[int, bytes]] = deque()  # read already; of them the last alone may hold a quote
+        self._ahead_size = 0
         self.start_record()
 
     def start_record(self) -> None:
@@ -112,24 +114,28 @@ class _Feed:
 
     def check_end(self) -> None:
         """After a broken record: whether it ended with its line, or its tail would be taken for the next one."""
-        size = 0
-        for number, line in self._numbered:
-            self._ahead.append((number, line))
-            size += len(line)
-            if b'"' in line or size > MAX_LINE:
+        while self._ahead_size <= MAX_LINE and b'"' not in self._last_ahead:
+            numbered = next(self._numbered, None)
+            if numbered is None:
                 break
-        last = self._ahead[-1][1] if self._ahead else b""
+            self._ahead.append(numbered)
+            self._ahead_size += len(numbered[1]) + LINE_BYTES
+        last = self._last_ahead
         if b'"' in last and not _OPENS.match(last):  # it closes what was opened before
             raise UsageError(
                 f"{self._name}: line {self.first:,}: goes on after a closing quote, and nobody can tell where the "
                 'record ends; write a quote inside a cell as ""'
             )
 
+    @property
+    def _last_ahead(self) -> bytes:
+        return self._ahead[-1][1] if self._ahead else b""
+
     def __iter__(self) -> _Feed:
         return self
 
     def __next__(self) -> str:
-        number, line = self._ahead.popleft() if self._ahead else next(self._numbered)
+        number, line = self._from_ahead() if self._ahead else next(self._numbered)
         self.first = self.first or number
         self.lines.append(line)
         self._size += len(line) + 1
@@ -140,6 +146,11 @@ class _Feed:
             )
         # Bytes that are not UTF-8 pass through here, so that the record's end is found; `_cells` refuses them.
         return line.decode("utf-8", "surrogateescape") + "\n"
+
+    def _from_ahead(self) -> tuple[int, bytes]:
+        number, line = self._ahead.popleft()
+        self._ahead_size -= len(line) + LINE_BYTES
+        return number, line
 
 
 def _cells(record: CsvRecord) -> list[str]:

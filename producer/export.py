@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from contract.errors import DatabaseUnreachable, Unreachable, UsageError
+from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs import JobRow, get_job
-from db.reading import SELECTIONS, LostPrompt, StoredOutput, lost_prompts, outputs_in_order
+from db.reading import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session import Database
-from db.status import snapshot
-from producer.new_file import check_target, compressed, standard_output
+from db.status import JobSnapshot
+from producer.new_file import check_target, compressed, spooled_to_standard_output
 from producer.output_line import Lines
 from producer.target import MayReplace, Target
 from producer.writers.csv_table import write_csv
@@ -55,6 +55,7 @@ class ExportReport:
     rows: int  # outputs
     errors: int  # dead and cancelled prompts
     form: str
+    job: JobSnapshot  # how the job stood at the moment of which both files tell
 
 
 def read_only(only: str, safety: str) -> tuple[str, ...]:
@@ -83,9 +84,12 @@ def export_job(
 ) -> ExportReport:
     """Writes a job's outputs to `out`, by position and sample, and its dead and cancelled prompts beside it.
 
-    The prompts go to `OUT.errors.jsonl`; an older such file is removed where there are none. Both files appear
-    whole or not at all, and take the place of nothing but what was written there of the same job. Standard output has
-    no file beside it: there the prompts are counted only. An unfinished job is exported as far as it is.
+    The prompts go to `OUT.errors.jsonl`; an older such file is removed where there are none. Both files tell of one
+    moment, appear whole or not at all, and take the place of nothing but what was written there of the same job.
+    Standard output has no file beside it: there the prompts are counted only. An unfinished job is exported as far as
+    it is.
+
+    Every flag in it is by the policy that the job states: a reflag that is not done is finished first.
 
     An export without an output is refused, so that nobody trains on nothing, except where it is asked for, and where
     all outputs are wanted and there are dead or cancelled prompts to tell of: then an empty file and the file of
@@ -108,9 +112,7 @@ def export_job(
         raise UsageError(f"job {job_id} is still being submitted; wait until that command ends, then export")
     target = None if out in (None, STDOUT) else out
     plan = _Plan(database, job, target, form, _checked(only, job.safety), allow_empty, on_flag, force)
-    outputs = outputs_in_order(database, job.id, job.safety, job.settings, plan.only)
-    with closing(outputs):
-        return plan.carry_out(outputs)
+    return plan.carry_out()
 
 
 def errors_path(out: Path) -> Path:
@@ -156,13 +158,11 @@ class _Plan:
         if out is not None:
             self.target, self.errors_target = find_targets(database, out, job.id, force=force)
 
-    def carry_out(self, outputs: Iterator[StoredOutput]) -> ExportReport:
-        first = next(outputs, None)
-        if first is None:
-            self._check_empty()
-        errors = self._write_errors()
-        with self._opened() as file:
-            rows = FORMS[self.form](outputs if first is None else chain([first], outputs), self.lines, file)
+    def carry_out(self) -> ExportReport:
+        # Files take their names, and standard output is written, once nothing is read any more.
+        with ExitStack() as files, reading_judged_results(self.database, self.job) as results:
+            now = results.status()
+            rows, errors = self._write(results, now, files)
         if self.errors_target and not errors:
             self.errors_target.remove()
         return ExportReport(
@@ -171,30 +171,37 @@ class _Plan:
             rows=rows,
             errors=errors,
             form=self.form,
+            job=now,
         )
+
+    def _write(self, results: Results, now: JobSnapshot, files: ExitStack) -> tuple[int, int]:
+        """Writes outputs and lost prompts. Returns how many of each."""
+        with closing(results.outputs(self.only)) as outputs, closing(results.lost_prompts()) as lost:
+            first = next(outputs, None)
+            if first is None:
+                self._check_empty(now)
+            # Before the outputs: where the disk is too full for this little, no more is tried.
+            errors = self._write_errors(lost, files)
+            file = files.enter_context(self._opened())
+            return FORMS[self.form](outputs if first is None else chain([first], outputs), self.lines, file), errors
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with (
-            self.target.file() if self.target else _to_standard_output() as file,
+            self.target.file() if self.target else spooled_to_standard_output() as file,
             compressed(file, self.compression) as inner,
         ):
             yield inner
 
-    def _write_errors(self) -> int:
-        """Before the outputs: where the disk is too full for this little, the old export stays as it was."""
-        prompts = lost_prompts(self.database, self.job.id)
-        with closing(prompts):
-            first = next(prompts, None)
-            if first is None or self.errors_target is None:
-                return sum(1 for _ in prompts) + (first is not None)
-            lost: Iterable[LostPrompt] = chain([first], prompts)
-            with self.errors_target.file() as file:
-                write = write_lost_openai if self.form == "openai" else write_lost_jsonl
-                return write(lost, self.job.id, file)
+    def _write_errors(self, lost: Iterator[LostPrompt], files: ExitStack) -> int:
+        first = next(lost, None)
+        if first is None or self.errors_target is None:
+            return sum(1 for _ in lost) + (first is not None)
+        file = files.enter_context(self.errors_target.file())
+        write = write_lost_openai if self.form == "openai" else write_lost_jsonl
+        return write(chain([first], lost), self.job.id, file)
 
-    def _check_empty(self) -> None:
-        now = snapshot(self.database, self.job.id)
+    def _check_empty(self, now: JobSnapshot) -> None:
         if self.allow_empty or ("all" in self.only and now.dead + now.cancelled):
             return
         if not now.generated:
@@ -206,15 +213,6 @@ class _Plan:
             f"job {now.id} has {now.generated:,} outputs ({now.scored:,} scored, {now.flagged:,} flagged), and none "
             f"of them is {' or '.join(self.only)}; say --only all, or --allow-empty for an empty file"
         )
-
-
-@contextmanager
-def _to_standard_output() -> Iterator[BinaryIO]:
-    try:
-        with standard_output() as file:
-            yield file
-    except DatabaseUnreachable as error:  # and no more than that: rows that went out cannot be written a second time
-        raise Unreachable(f"{error}; what went to standard output is not whole: export again") from error
 
 
 def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:

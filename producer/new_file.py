@@ -13,11 +13,13 @@ import io
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -31,6 +33,7 @@ BUFFER = 1 << 20
 SWEPT_AFTER_SECONDS = 60
 """A younger unfinished file may be one that its process has not locked yet."""
 ROOM = "nothing was lost: make room or name another place, and export again"
+CLOSED = "-o -: standard output is closed; name a file"
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -154,11 +157,32 @@ def standard_output() -> Iterator[BinaryIO]:
         InkmillError: what it goes to is full, or fails.
     """
     if sys.stdout is None:
-        raise UsageError("-o -: standard output is closed; name a file")
+        raise UsageError(CLOSED)
     with _translated("standard output", InkmillError, "what was written is not whole"):
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+
+
+@contextmanager
+def spooled_to_standard_output() -> Iterator[BinaryIO]:
+    """A file to write that goes to standard output once the block ends well: its reader may pause, as a pager does,
+    and nothing waits for it but the copying. Till then it is a temporary file without a name, its owner's alone.
+
+    Raises:
+        UsageError: standard output is closed.
+        InkmillError: the disk for temporary files or what standard output goes to is full, or fails.
+    """
+    if sys.stdout is None:
+        raise UsageError(CLOSED)
+    advice = "nothing went out: make room, or name another folder with TMPDIR, and export again"
+    with ExitStack() as spool:
+        with _translated("a temporary file for standard output", InkmillError, advice):
+            file = cast(BinaryIO, spool.enter_context(tempfile.TemporaryFile()))
+            yield file
+            file.seek(0)
+        with standard_output() as out:
+            shutil.copyfileobj(file, out, BUFFER)
 
 
 @contextmanager

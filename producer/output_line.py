@@ -12,17 +12,16 @@ from typing import Any
 
 import orjson
 
+from contract.known import Known
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
 from db.reading import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
 
-KNOWN_SETTINGS = 4096
-
 COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-    "mean_logprob", *(f"score_{label}" for label in LABELS), "flagged", "flag_reasons", "review", "metadata",
-    "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor",
-    "numerics", "logprobs", "redacted",
+    "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier", "classifier_revision", "flagged",
+    "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings",
+    "isa", "threads", "processor", "numerics", "logprobs", "redacted",
 )  # fmt: skip
 """The columns of every table, whatever the job asked for: `scores` has one for each label."""
 
@@ -40,7 +39,7 @@ class Lines:
     def __init__(self, job_id: int, *, redact: bool) -> None:
         self.job_id = job_id
         self._redact = redact
-        self._settings: dict[SamplingSettings, dict[str, Any]] = {}
+        self._settings = Known[SamplingSettings, dict[str, Any]]()
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
@@ -63,6 +62,8 @@ class Lines:
             "seed": output.seed,
             "mean_logprob": output.mean_logprob,
             "scores": output.scores,
+            "classifier": output.classifier,
+            "classifier_revision": output.classifier_revision,
             "flagged": output.flagged,
             "flag_reasons": output.flag_reasons,
             "review": self._review(output),
@@ -115,8 +116,7 @@ class Lines:
         known = self._settings.get(common)
         if known is None:
             known = common.to_dict()
-            if len(self._settings) < KNOWN_SETTINGS:
-                self._settings[common] = known
+            self._settings.keep(common, known, len(orjson.dumps(known)))
         return known if settings.seed is None else {**known, "seed": settings.seed}
 
 

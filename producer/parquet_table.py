@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MOST_ROW = 16 * MAX_LINE
-"""Bytes of a row in Arrow's form, at most: numbers and lists take more there than in JSON. A batch of no more than that
-is turned into rows at once, every other one row by row."""
+MOST_ROW = 5 * MAX_LINE
+"""Bytes of a row in Arrow's form, at most: a number takes 8 or 16 there, and 2 or 4 in JSON. A batch of no more than
+that is turned into rows at once, every other one row by row: Python's objects may take 20 times as much."""
 
 ParquetRecord = dict[str, object] | Problem
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from contract.errors import Problem, SettingsError
+from contract.known import Known
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.first_lines import FirstLines
@@ -23,7 +24,7 @@ NAMES = (*ROW_FIELDS, *CANONICAL)
 
 MAX_CUSTOM_ID = 512  # characters
 MAX_NAME = 64  # a longer name is not compared with the valid ones
-MAX_COMBINATIONS = 4096
+KNOWN_NAMES = 4096  # of at most MAX_NAME characters each
 
 _ABSENT = object()
 
@@ -43,12 +44,18 @@ def shown(name: str) -> str:
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
-@lru_cache(MAX_COMBINATIONS)
 def unknown_name(name: str) -> Problem:
-    """What is wrong with a name that no row may use. Cached: such a name mostly stands on every line."""
-    if len(name) <= MAX_NAME and (name == "max_length" or nearest(name, NAMES)):
+    """What is wrong with a name that no row may use."""
+    near = _near(name) if len(name) <= MAX_NAME else None
+    return near or Problem(shown(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
+
+
+@lru_cache(KNOWN_NAMES)
+def _near(name: str) -> Problem | None:
+    """Of a name that is nearly a field's. Cached: such a name mostly stands on every line."""
+    if name == "max_length" or nearest(name, NAMES):
         return Problem(shown(name), unknown(name, NAMES).message)
-    return Problem(shown(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
+    return None
 
 
 class RowSettings:
@@ -59,7 +66,7 @@ class RowSettings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known: dict[bytes, tuple[dict[str, Any] | None, int]] = {}
+        self._known = Known[bytes, tuple[dict[str, Any] | None, int]]()
 
     def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
@@ -85,8 +92,7 @@ class RowSettings:
         if known is None:
             values = read_settings(raw)
             known = _json_ready(values) or None, merge(self._base, values).n
-            if len(self._known) < MAX_COMBINATIONS:
-                self._known[key] = known
+            self._known.keep(key, known, len(key))
         return known
 
 

@@ -17,6 +17,7 @@ from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
 from db.claims import waiting_in_job
 from db.ingest import Ingest
+from db.ingest_lease import LEASE_SECONDS
 from db.session import Database
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
@@ -41,6 +42,7 @@ class Order:
     again: bool = False
     skip_bad: bool = False
     allow_empty: bool = False
+    owner: str | None = None  # the installation whose stack may fail the job; no part of what the job is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def submit(
     """
     spec = _spec(order, file)
     bad = _bad_lines(database, file, order)
-    ingest = Ingest(database, spec, again=order.again)
+    ingest = Ingest(database, spec, again=order.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with bad:
             _write(ingest, file, order, bad, progress)
@@ -145,6 +147,7 @@ def _spec(order: Order, file: PromptFile) -> JobSpec:
         device=order.device,
         dtype=order.dtype,
         batch_size=order.batch_size,
+        owner=order.owner,
     )
 
 

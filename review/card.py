@@ -100,7 +100,8 @@ def one_output(page: Page, output_id: int) -> OutputView:
 
 def covers(page: Page, top_score: float | None, safety: str) -> bool:
     """Whether a text is covered until it is revealed."""
-    return page.preferences.covers(top_score, scored=safety in (Safety.SCORED, Safety.NONE))
+    # Where a job has a classifier, a text without a score has none yet, or none any more since it was edited.
+    return page.preferences.covers(top_score, scored=safety == Safety.NONE)
 
 
 def _text(output: OutputView, view: View, words: Words | None, whole: bool) -> Markup:

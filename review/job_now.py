@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
+from contract.surroundings import Surroundings
 from db.insight_pace import arrivals
 from db.jobs import JobRow, get_job
 from db.session import Database
@@ -84,7 +85,7 @@ def stand(database: Database, job: JobSnapshot) -> JobNow:
         job=job,
         pace=tokens_per_second(seen),
         left=time_left(seen, max(expected - job.generated, 0), to_score),
-        waiting=waiting_for(database, job),
+        waiting=waiting_for(database, job, Surroundings()),
     )
 
 

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
-from db.reflag import Reflagged, reflag_job
+from db.reflag import Reflagged, check_scored, reflag_job
 from db.session import Database
 
 log = logging.getLogger("inkmill.review")
@@ -50,8 +50,9 @@ class Reflagging:
             thresholds: all of the job's, with the new one for `label` among them.
 
         Raises:
-            UsageError: where one of this job is under way.
+            UsageError: where one of this job is under way, or nothing of it is scored.
         """
+        check_scored(database, job_id)
         run = Run(label, thresholds[label])
         with self._lock:
             before = self.of(database, job_id)

@@ -14,6 +14,7 @@ from contract.review import APPROVED_STATES, State
 from db.insight_report import account
 from db.insights import insights
 from db.jobs import get_job
+from db.reflag import finish_reflag, half_reflagged
 from db.session import Database
 from db.status import snapshot
 from review.job_now import stand
@@ -26,7 +27,7 @@ STYLE_SHEETS = ("page.css", "pictures.css")
 
 
 def report_page(database: Database, job_id: int, *, show_flagged: bool = False, version: str = "") -> str:
-    """The report of a job as HTML.
+    """The report of a job as HTML. Its flags are by the policy that the job states: a reflag is finished first.
 
     Args:
         show_flagged: put excerpts of flagged texts in; anybody who gets the file can read them then.
@@ -36,6 +37,8 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         UsageError: where there is no such job.
     """
     job = get_job(database, job_id)
+    if job_id in half_reflagged(database):
+        finish_reflag(database, job_id)
     now = stand(database, snapshot(database, job_id))
     told = account(database, job_id, EXAMPLES)
     states = told.states

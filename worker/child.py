@@ -152,10 +152,13 @@ def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
 
+    from worker.consumer import LOGGER, SaidOnce
+
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
     # kombu prints a traceback for every control message that is no JSON: somebody else could fill the disk with them.
     logging.getLogger("kombu.transport.redis").setLevel(logging.ERROR)
+    logging.getLogger(LOGGER).addFilter(SaidOnce())
 
     def stop(**_: object) -> None:
         runtime.stopping.set()  # type: ignore[attr-defined]

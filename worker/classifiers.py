@@ -33,6 +33,11 @@ class Classifiers:
         now = time.monotonic()
         return tuple(name for name in self._all if self._not_before[name] <= now)
 
+    @property
+    def revisions(self) -> dict[str, str]:
+        """The revisions of those that are loaded: of what was loaded, whatever lies there now."""
+        return {name: classifier.revision for name, classifier in self._loaded.copy().items()}
+
     def load_all(self) -> None:
         """Loads every classifier now.
 

@@ -4,14 +4,39 @@ of what lies in Redis only hints get through; and a connection that was lost lea
 
 from __future__ import annotations
 
+import logging
+import time
 from functools import partial
 from typing import Any
 
 from celery.worker.consumer import Consumer
 
+from contract.redis_refusals import refusal
 from worker.broker import wary
 
 LOOK_SECONDS = 3
+QUIET_SECONDS = 600.0
+LOGGER = "celery.worker.consumer.consumer"
+
+
+class SaidOnce(logging.Filter):
+    """Of the same trouble with Redis there is one line, with what to do, and not one every few seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said, self._said_at = "", 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        values = record.args if isinstance(record.args, tuple) else ()
+        error = next((value for value in values if isinstance(value, BaseException)), None)
+        if error is None:
+            return True
+        said = refusal(error)
+        if said == self._said and time.monotonic() - self._said_at < QUIET_SECONDS:
+            return False
+        self._said, self._said_at = said, time.monotonic()
+        record.msg, record.args = "Redis %s; looking for it every few seconds", (said,)
+        return True
 
 
 class PatientConsumer(Consumer):  # type: ignore[misc]

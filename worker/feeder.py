@@ -7,14 +7,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
+from contract.spec import SamplingSettings
 from worker.cores import Cores
 from worker.engine.engine import SlotEngine
+from worker.engine.reading import Reading
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.shortage import out_of_memory
 from worker.watchdog import Watchdog
@@ -33,6 +35,23 @@ class Intake:
         self._feeder, self._number = feeder, number
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.open = 0  # requests without a result
+
+    def read(self, prompt: str, settings: SamplingSettings, like: Reading | None) -> Reading:
+        """What the engine makes of a prompt, on the caller's thread, so that no step waits for it.
+
+        Raises:
+            Rejected: the model can never serve it.
+        """
+        return self._feeder.read(f"reading for intake {self._number}", prompt, settings, like)
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """While more requests are on their way, there is no room for another batch."""
+        self._feeder.filling.add(self)
+        try:
+            yield
+        finally:
+            self._feeder.filling.discard(self)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Hands requests to the engine. Their keys need to be unique within this intake only."""
@@ -88,6 +107,7 @@ class Feeder:
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._owners: dict[Hashable, Intake] = {}
         self._numbers = itertools.count()
+        self.filling: set[Intake] = set()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.tokens = 0  # generated since the process started
 
@@ -102,7 +122,12 @@ class Feeder:
     @property
     def has_room(self) -> bool:
         """Whether what is in hand no longer does more than fill the slots: time to claim one batch more."""
-        return self.load <= self.engine.slots
+        return not self.filling and self.load <= self.engine.slots
+
+    def read(self, name: str, prompt: str, settings: SamplingSettings, like: Reading | None) -> Reading:
+        """Under watch from text to text: one that hangs the tokenizer hangs this process for good."""
+        with self._watchdog.step(name):
+            return self.engine.read(prompt, settings, like, alive=lambda: self._watchdog.touch(name))
 
     def intake(self) -> Intake:
         return Intake(self, next(self._numbers))

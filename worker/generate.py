@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
 from contract.errors import InkmillError, LeaseLost, SettingsError
-from contract.spec import output_seed
+from contract.spec import SamplingSettings, output_seed
 from db.claims import Claim, finish_generation, leave_to_lease, release
 from db.jobs import JobRow, get_job, stored_settings
 from db.outputs import Text, Work, missing_work, record_fault, save_texts
+from worker.engine.admission import described
+from worker.engine.reading import Reading, Rejected
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.shortage import out_of_memory
 from worker.feeder import Intake
 from worker.lease import Lease
 from worker.runtime import Runtime
@@ -20,6 +23,8 @@ from worker.runtime import Runtime
 GROUP_TEXTS, MOST_TEXTS = 32, 256
 """What is saved together: so many texts, and those that came in meanwhile: each save waits for the disk once."""
 GROUP_SECONDS = 1.0
+READING_SECONDS = 0.1
+"""Prompts that were read for so long are handed to the engine together."""
 log = structlog.get_logger()
 
 
@@ -33,6 +38,7 @@ class Generation:
         self._requests: dict[tuple[int, int], Request] = {}
         self._faults: dict[int, int] = {}  # of each prompt, from one claim to the next
         self._failed: dict[int, int] = {}  # how often each prompt did, for the log
+        self._reading: Reading | None = None  # of the last prompt that could be read
         self._group: list[Text] = []
         self._saved_at = time.monotonic()
 
@@ -40,11 +46,11 @@ class Generation:
         """Generates what is missing. Returns whether the batch was finished; otherwise it was given back or lost."""
         try:
             work = self._runtime.patiently(lambda: missing_work(self._runtime.database, self._claim))
-            self._admit(work)
+            if not self._admit(work):
+                return self._leave()
             for result in self._intake.results(patience=0.25):
                 self._take(result)
-                if self._lease.lost.is_set():
-                    raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
+                self._check_lease()
                 if self._runtime.stopping.is_set():
                     return self._leave()
             self._save()
@@ -65,27 +71,62 @@ class Generation:
                 "prompts failed", batch=self._claim.batch_id, prompts=len(self._failed), faults=faults, first=first
             )
 
-    def _admit(self, work: Sequence[Work]) -> None:
-        for prompt in work:
-            self._faults[prompt.prompt_id] = prompt.faults
-            try:
-                self._requests |= self._requests_of(prompt)
-            except (SettingsError, ValueError, TypeError) as error:
-                self._fault(prompt.prompt_id, f"its stored settings cannot be used: {error}", certain=True)
-        self._intake.add(self._requests.values())
+    def _check_lease(self) -> None:
+        if self._lease.lost.is_set():
+            raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
 
-    def _requests_of(self, work: Work) -> dict[tuple[int, int], Request]:
-        settings = stored_settings(self._job.settings, work.settings)
-        key = work.position if work.custom_id is None else work.custom_id
-        return {
+    def _admit(self, work: Sequence[Work]) -> bool:
+        """Reads prompt by prompt and hands requests over. Returns whether all were; else this process is to end."""
+        read: list[Request] = []
+        since = time.monotonic()
+        with self._intake.filling():
+            for prompt in work:
+                self._check_lease()
+                if self._runtime.stopping.is_set():
+                    return False
+                self._faults[prompt.prompt_id] = prompt.faults
+                read += self._requests_of(prompt)
+                if time.monotonic() - since > READING_SECONDS:
+                    self._intake.add(read)
+                    read, since = [], time.monotonic()
+            self._intake.add(read)
+        return True
+
+    def _requests_of(self, work: Work) -> Iterable[Request]:
+        """Requests for what is missing of a prompt; none where it is dead now."""
+        try:
+            settings = stored_settings(self._job.settings, work.settings)
+            key = work.position if work.custom_id is None else work.custom_id
+            seeds = {index: output_seed(self._job.seed, settings.seed, key, index) for index in work.missing}
+        except (SettingsError, ValueError, TypeError) as error:
+            self._fault(work.prompt_id, f"its stored settings cannot be used: {error}", certain=True)
+            return ()
+        if not self._read(work, settings):
+            return ()
+        requests = {
             (work.prompt_id, index): Request(
-                key=(work.prompt_id, index),
-                prompt=work.prompt,
-                settings=settings,
-                seed=output_seed(self._job.seed, settings.seed, key, index),
+                key=(work.prompt_id, index), prompt=work.prompt, settings=settings, seed=seed, reading=self._reading
             )
-            for index in work.missing
+            for index, seed in seeds.items()
         }
+        self._requests |= requests
+        return requests.values()
+
+    def _read(self, work: Work, settings: SamplingSettings) -> bool:
+        """Has the engine read a prompt; what its settings say in words is mostly read already. Returns whether it could
+        be read; else it is dead now."""
+        while True:
+            try:
+                self._reading = self._intake.read(work.prompt, settings, self._reading)
+                return True
+            except Rejected as error:
+                self._fault(work.prompt_id, str(error), certain=True)
+                return False
+            except Exception as error:
+                if out_of_memory(error):
+                    raise
+                if self._fault(work.prompt_id, described(error), certain=False):
+                    return False
 
     def _take(self, result: Completion | Fault | None) -> None:
         if isinstance(result, Completion):

@@ -20,8 +20,9 @@ def serve_request(runtime: Runtime, claim: RequestClaim) -> None:
     with runtime.leases.hold(claim):
         try:
             classifier = runtime.classifiers.get(claim.classifier)
-            if classifier is None or runtime.stopping.is_set():
-                # Not loaded here, or no more: another process may have it.
+            other = classifier is not None and claim.served_revision not in (None, classifier.revision)
+            if classifier is None or other or runtime.stopping.is_set():
+                # Not loaded here, or no more, or not of the revision that scores its job: another process may have it.
                 runtime.patiently(lambda: return_request(runtime.database, claim))
                 return
             _serve(runtime, claim, classifier)

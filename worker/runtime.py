@@ -47,6 +47,7 @@ class Runtime:
         self.feeder = Feeder(loaded.engine, self.watchdog, self.cores, die=lambda: self.watchdog.end(HANG_EXIT))
         self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
         self.provenance = provenance_id(database, loaded.provenance)
+        self._refused: str | None = None  # why no message could be sent lately
         self._claimer = threading.Semaphore(1)
         self._scorer = threading.Semaphore(1)
         # Every thread that computes gets threads of its own for the other cores, and keeps them: so there is but one.
@@ -66,6 +67,7 @@ class Runtime:
             threads=self._made_by.threads,
             **{name: getattr(self._made_by, name) for name in ALIKE},
             classifiers=self.classifiers.offered,
+            classifier_revisions=self.classifiers.revisions,
         )
 
     def patiently(self, what: Callable[[], T]) -> T:
@@ -121,12 +123,17 @@ class Runtime:
     ) -> None:
         ability = self.ability if classifier is None else replace(self.ability, classifiers=(classifier,))
         try:
-            top_up(queue, waiting(self.database, ability))
+            topped_up = top_up(queue, waiting(self.database, ability))
         except (QueueUnreachable, DatabaseUnreachable) as error:
-            log.warning("could not top up", queue=queue, error=str(error))
+            if str(error) != self._refused:  # once, not with every sweep for each queue
+                log.warning("could not top up", queue=queue, error=str(error))
+            self._refused = str(error)
+        else:
+            if topped_up:
+                self._refused = None
 
 
 def _waiting_to_score(database: Database, ability: Ability) -> list[int | str]:
     """Requests first: a person waits for them."""
-    asked = waiting_requests(database, ability.classifiers)
+    asked = waiting_requests(database, ability.classifiers, revisions=ability.classifier_revisions)
     return [*map(request_hint, asked), *waiting_scoring(database, ability)]

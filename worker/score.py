@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from contract.blocklist import Blocklist
+from contract.blocklist import compiled
 from contract.errors import InkmillError, LeaseLost, PolicyChanged
-from db.claims import Claim, finish_scoring, leave_to_lease, release
-from db.jobs import get_job
+from db.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
+from db.jobs import JobRow, get_job
 from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
 from worker.engine.shortage import Shortage, out_of_memory
 from worker.lease import Lease
@@ -192,7 +192,13 @@ class Scoring:
 
     def _read_job(self) -> None:
         self._job = self._runtime.patiently(lambda: get_job(self._runtime.database, self._claim.job_id))
-        self._blocklist = Blocklist(self._job.blocklist)
+        self._blocklist = compiled(self._job.blocklist)
+
+
+def _adopted(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier) -> bool:
+    if job.served_classifier_revision == classifier.revision:
+        return True
+    return runtime.patiently(lambda: adopt_classifier(runtime.database, claim, classifier.revision))
 
 
 def score(runtime: Runtime, claim: Claim) -> bool:
@@ -201,9 +207,9 @@ def score(runtime: Runtime, claim: Claim) -> bool:
         try:
             job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
             classifier = runtime.classifiers.get(job.safety)
-            if classifier is not None:
+            if classifier is not None and _adopted(runtime, job, claim, classifier):
                 return Scoring(runtime, lease, classifier).run()
-            # It could not be loaded, and this process no longer offers it: another one may.
+            # It could not be loaded, or is not of the revision that scores this job: another process may have that.
             runtime.patiently(lambda: release(runtime.database, claim))
         except LeaseLost as lost:
             log.info("stopped", batch=claim.batch_id, why=str(lost))

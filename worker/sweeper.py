@@ -16,6 +16,7 @@ from db.jobs import requeue_job
 from db.recovery import finish_jobs, half_retried, sweep
 from db.reflag import carry_on, half_reflagged
 from db.request_claims import sweep_requests
+from db.unscored import leave_unscored, unscorable_jobs
 from db.workers import beat
 from worker.runtime import Runtime
 
@@ -23,6 +24,8 @@ RETRY_SECONDS = 60.0
 """A retry or a reflag that advances by nothing for so long was killed."""
 REFLAG_CHUNKS = 5
 """Of a reflag that was killed, how much a sweep carries on: leases and this worker's sign of life wait meanwhile."""
+UNSCORED_CHUNKS = 20
+"""Of a cancelled job that nobody scores, how much a sweep settles."""
 log = structlog.get_logger()
 
 
@@ -59,12 +62,15 @@ class Sweeper:
         if sweep_requests(runtime.database):
             log.warning("leases of score requests ran out; they wait again")
         finish_jobs(runtime.database)
+        for job_id in unscorable_jobs(runtime.database):
+            leave_unscored(runtime.database, job_id, chunks=UNSCORED_CHUNKS)
         self._look_for_the_killed()
         beat(
             runtime.database,
             runtime.worker,
             state="ready",
             classifiers=list(runtime.classifiers.offered),
+            classifier_revisions=runtime.classifiers.revisions,
             error=runtime.classifiers.error,
             tokens_per_second=self._pace(),
             memory_mb=psutil.Process().memory_info().rss / 2**20,

@@ -88,8 +88,10 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
 
 def _request(runtime: Runtime, *, alone: bool = False) -> bool:
     """Serves the oldest score request: whichever a message names, a person waits for each."""
-    classifiers, lease = runtime.ability.classifiers, runtime.where.lease_seconds
-    asked = claim_request(runtime.database, runtime.worker, classifiers, lease, alone=alone)
+    able, lease = runtime.ability, runtime.where.lease_seconds
+    asked = claim_request(
+        runtime.database, runtime.worker, able.classifiers, lease, alone=alone, revisions=able.classifier_revisions
+    )
     if asked is not None:
         serve_request(runtime, asked)
     return asked is not None
@@ -97,7 +99,8 @@ def _request(runtime: Runtime, *, alone: bool = False) -> bool:
 
 def _tried_request(runtime: Runtime) -> bool:
     """One that was tried in vain gets its turn alone: it may have taken the process down."""
-    if not waiting_requests(runtime.database, runtime.ability.classifiers, 1, alone=True):
+    able = runtime.ability
+    if not waiting_requests(runtime.database, able.classifiers, 1, alone=True, revisions=able.classifier_revisions):
         return False
     with runtime.turns.alone(runtime.stopping) as granted:
         return granted and _request(runtime, alone=True)

@@ -26,9 +26,9 @@ def export(
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
     from contract.errors import UsageError
     from db.jobs import get_job
-    from db.status import snapshot
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
+    from inkmill.summary import say_reflag, say_unfinished
     from producer.export import export_job, read_only
 
     if out is None:
@@ -38,19 +38,14 @@ def export(
     _, database = opened()
     chosen = read_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)
+    say_reflag(database, job)
     report = export_job(database, job, path, form=form, only=chosen, allow_empty=allow_empty, force=force)
-    now = snapshot(database, job)
-    if not now.finished:
-        messages.print(
-            f"note: job {job} is {now.status}: this is what there is, "
-            f"{now.generated:,} of {now.outputs:,} texts, {now.settled:,} of them scored",
-            markup=False,
-        )
+    say_unfinished(report.job)
     if json:
         print_json(
             {"path": str(report.path), "rows": report.rows, "errors": report.errors, "format": report.form,
-             "errors_path": str(report.errors_path) if report.errors_path else None, "status": now.status.value,
-             "complete": now.finished}
+             "errors_path": str(report.errors_path) if report.errors_path else None, "status": report.job.status.value,
+             "complete": report.job.finished}
         )  # fmt: skip
         return
     messages.print(f"{report.rows:,} outputs written to {report.path}", markup=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from contract.errors import ExitCode
+from contract.errors import DatabaseUnreachable, ExitCode
 from inkmill import options as o
 
 JobId = Annotated[
@@ -23,11 +23,12 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many of the newest to list.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="How many of the newest to list.")] = 100,
 ) -> None:
     """List the jobs, newest first."""
     from rich.console import Console
 
+    from contract.surroundings import Surroundings
     from db.status import snapshots
     from db.waiting import waiting_for
     from inkmill.display import jobs_table, messages, print_json, status_json
@@ -36,7 +37,8 @@ def jobs(
     _, database = opened()
     found = snapshots(database, limit=limit)
     if json:
-        print_json([status_json(job, waiting_for(database, job)) for job in found])
+        around = Surroundings()
+        print_json([status_json(job, waiting_for(database, job, around)) for job in found])
     elif found:
         console = Console(highlight=False)
         # A pipe has no width: nothing is cut there.
@@ -47,6 +49,8 @@ def jobs(
 
 def status(job: JobId, json: o.Json = False) -> None:
     """Show how JOB stands and, where it waits, what for."""
+    from contract.surroundings import Surroundings
+    from db.reflag import half_reflagged
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
@@ -54,24 +58,32 @@ def status(job: JobId, json: o.Json = False) -> None:
 
     _, database = opened()
     now = snapshot(database, job)
-    waiting = waiting_for(database, now)
+    waiting = waiting_for(database, now, Surroundings())
     if json:
         print_json(status_json(now, waiting))
     else:
-        print_status(now, waiting)
+        print_status(now, waiting, reflagging=job in half_reflagged(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it is over. Ctrl-C stops watching, never the job."""
+    from contract.surroundings import Surroundings
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import Progress, print_json, print_status, status_json
     from inkmill.opening import opened
 
     _, database = opened()
+    snapshot(database, job)  # one that is not there is said at once
     with Progress() as progress:
-        while not (now := snapshot(database, job)).finished:
-            progress.show(now, waiting_for(database, now))
+        while True:
+            try:
+                now = snapshot(database, job)
+                if now.finished:
+                    break
+                progress.show(now, waiting_for(database, now, Surroundings()))
+            except DatabaseUnreachable as error:
+                progress.say(f"job {job}: {error}; waiting for it")
             time.sleep(0.5)
     if json:
         print_json(status_json(now, None))

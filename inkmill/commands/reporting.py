@@ -31,6 +31,7 @@ def report(
     from inkmill import __version__
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
+    from inkmill.summary import say_reflag
     from producer.export import OR_FORCE
     from producer.new_file import check_target, standard_output
     from producer.target import MayReplace, Target
@@ -44,6 +45,7 @@ def report(
     _, database = opened()
     get_job(database, job)
     target = path and Target(database, path, job, OR_FORCE, MayReplace.ANY if force else MayReplace.OWN)
+    say_reflag(database, job)
     page = report_page(database, job, show_flagged=show_flagged, version=__version__).encode()
     with target.file() if target else standard_output() as file:
         file.write(page)

@@ -31,11 +31,12 @@ def reproduce(
         typer.Option("--job", metavar="JOB", min=1, max=2**62, help="Draw outputs of this job at random instead."),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option("--sample", min=1, help=f"How many to draw; {SAMPLE} where it is not said.")
+        int | None,
+        typer.Option("--sample", min=1, max=2**31, help=f"How many to draw; {SAMPLE} where it is not said."),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, help="The draw's seed; drawn and printed where it is not given."),
+        typer.Option("--seed", min=0, max=2**53 - 1, help="The draw's seed; drawn and printed where it is not given."),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto = the kind that made each output, where this machine has it.")

@@ -1,4 +1,4 @@
-"""`cancel`, `retry` and `reflag`: changing what becomes of a job."""
+"""`cancel`, `retry`, `reflag` and `rescore`: changing what becomes of a job."""
 
 from __future__ import annotations
 
@@ -18,22 +18,31 @@ def register(app: typer.Typer) -> None:
     app.command()(cancel)
     app.command()(retry)
     app.command()(reflag)
+    app.command()(rescore)
 
 
 def cancel(job: JobId, json: o.Json = False) -> None:
-    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay."""
+    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
+    is there to score them they end as unscored, and 'retry' has them scored."""
     from db.jobs import cancel_job
+    from db.unscored import leave_unscored
     from inkmill.opening import opened
 
     _, database = opened()
     cancel_job(database, job)
+    leave_unscored(database, job)
     _say(database, job, json)
 
 
 def retry(
     job: JobId,
     any_worker: Annotated[
-        bool, typer.Option("--any-worker", help="Let workers of another model revision, dtype or device serve it.")
+        bool,
+        typer.Option(
+            "--any-worker",
+            help="Let workers of another model revision, dtype or device serve it, and another revision of its "
+            "classifier score the rest.",
+        ),
     ] = False,
     json: o.Json = False,
 ) -> None:
@@ -44,7 +53,14 @@ def retry(
     from producer.submit import announce
 
     where, database = opened()
+    scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(database, job, any_worker=any_worker)
+    if any_worker and scored_by:
+        messages.print(
+            f"note: any revision of its classifier may score the rest of job {job}, which {scored_by} began; "
+            "each line of an export says which one scored its text",
+            markup=False,
+        )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
     error = announce(database, job, get_job(database, job).model)
     if error and not where.embedded:
@@ -62,13 +78,14 @@ def reflag(
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
-    from db.reflag import reflag_job
+    from db.reflag import check_scored, reflag_job
     from inkmill.display import messages
     from inkmill.opening import opened
 
     if threshold is None and blocklist is None:
         raise UsageError("reflag: say what to apply, --threshold LABEL=X or --blocklist FILE")
     _, database = opened()
+    check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words)
@@ -76,13 +93,30 @@ def reflag(
     _say(database, job, json)
 
 
+def rescore(job: JobId, json: o.Json = False) -> None:
+    """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
+    from db.rescore import rescore_job
+    from inkmill.display import messages
+    from inkmill.opening import opened
+
+    _, database = opened()
+    texts = rescore_job(database, job)
+    messages.print(
+        f"job {job}: {texts:,} texts are scored again by the next worker with its classifier; until then each keeps "
+        "its scores and its flag",
+        markup=False,
+    )
+    _say(database, job, json)
+
+
 def _say(database: Database, job: int, json: bool) -> None:
+    from contract.surroundings import Surroundings
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
 
     now = snapshot(database, job)
-    waiting = waiting_for(database, now)
+    waiting = waiting_for(database, now, Surroundings())
     if json:
         print_json(status_json(now, waiting))
     else:

@@ -87,6 +87,7 @@ def submit(
 
 
 def _warn(where: Settings, database: Database, done: Submitted) -> None:
+    from contract.surroundings import Surroundings
     from db.status import snapshot
     from db.waiting import waiting_for
     from inkmill.display import messages
@@ -95,7 +96,7 @@ def _warn(where: Settings, database: Database, done: Submitted) -> None:
         messages.print(
             f"warning: {done.queue_error}; the job is stored and starts by itself once Redis is back", markup=False
         )
-    waiting = waiting_for(database, snapshot(database, done.job_id))
+    waiting = waiting_for(database, snapshot(database, done.job_id), Surroundings())
     if waiting:
         messages.print(f"warning: job {done.job_id} waits for {waiting}", markup=False)
 

@@ -70,13 +70,15 @@ def _response(samples: list[StoredOutput], lines: Lines) -> dict[str, Any]:
 
 
 def _choice(output: StoredOutput, *, withheld: bool) -> dict[str, Any]:
-    if withheld:  # as OpenAI says it: clients expect a text to be text
-        return {"index": output.sample_index, "text": "", "finish_reason": "content_filter", "logprobs": None}
+    # Withheld as OpenAI says it: clients expect a text to be text.
     return {
         "index": output.sample_index,
-        "text": output.text,
-        "finish_reason": output.finish_reason,
-        "logprobs": logprobs(output.logprobs, output.text) if output.logprobs else None,
+        "text": "" if withheld else output.text,
+        "finish_reason": "content_filter" if withheld else output.finish_reason,
+        "logprobs": logprobs(output.logprobs, output.text) if output.logprobs and not withheld else None,
+        # Not OpenAI's: clients pass over what they do not know.
+        "classifier": output.classifier,
+        "classifier_revision": output.classifier_revision,
     }
 
 

@@ -25,7 +25,8 @@ _TYPES = (
     | dict.fromkeys(("mean_logprob", *(f"score_{label}" for label in LABELS)), "float64")
     | dict.fromkeys(("flagged", "redacted"), "bool")
 )
-_MAY_BE_NULL = ("custom_id", "text", "mean_logprob", "review", "logprobs", *(f"score_{label}" for label in LABELS))
+_MAY_BE_NULL = ("custom_id", "text", "mean_logprob", "review", "logprobs", *(f"score_{label}" for label in LABELS),
+                "classifier", "classifier_revision")  # fmt: skip
 
 
 def schema() -> pa.Schema:

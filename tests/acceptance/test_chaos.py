@@ -36,3 +36,11 @@ def test_a_producer_killed_and_started_again_makes_one_job_of_each_file() -> Non
     row = next(row for row in all_rows() if row.number == 3)
     trial = run_row(row, "sqlite", SEED, short=True)
     assert trial.passed, [str(check) for check in trial.checks if not check.holds]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [17, 18, 19, 20])
+def test_a_home_of_its_own_keeps_its_promises_whatever_happens(number: int) -> None:
+    row = next(row for row in all_rows() if row.number == number)
+    trial = run_row(row, "sqlite", SEED, short=True)
+    assert trial.passed, [str(check) for check in trial.checks if not check.holds]

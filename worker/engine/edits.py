@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.engine.compiling import compiled
-from worker.engine.processors import BANNED, ban_bad_words, ban_repeated_ngrams
+from worker.engine.processors import ban, ban_repeated_ngrams
 from worker.engine.sampler import all_known
 from worker.engine.sampling_state import SamplingState
 
@@ -46,9 +46,10 @@ def edits(states: Sequence[SamplingState], records: Any, vocabulary: int) -> Edi
         if not (ending or len(context) or len(state.biased)):
             continue
         eos = state.eos[: len(state.eos) if ending else 0]
-        room = len(state.biased) + len(state.bad_words) + len(eos) + len(context)
+        banned = state.banned
+        room = len(state.biased) + len(banned) + len(eos) + len(context)
         tokens, values = np.empty(room, np.int64), np.empty((room, 3), np.float32)
-        lists = (context, eos, state.bad_words, state.bad_word_ends, state.biased, state.biases)
+        lists = (context, eos, banned, state.biased, state.biases)
         count = edits_of_row(records[row], *lists, bias, counts, seen, tokens, values)
         unknown[row] = count < 0
         parts.append((np.full(max(count, 0), row), tokens[: max(count, 0)], values[: max(count, 0)]))
@@ -63,8 +64,7 @@ def edits_of_row(
     own: Any,
     context: Any,
     eos: Any,
-    words: Any,
-    word_ends: Any,
+    banned: Any,
     biased: Any,
     biases: Any,
     bias: Any,
@@ -78,13 +78,12 @@ def edits_of_row(
     `bias`, `counts` and `seen`: [vocabulary], all 0 before and after.
     """
     size = len(bias)
-    if not (all_known(context, size) and all_known(eos, size) and all_known(words, size) and all_known(biased, size)):
+    if not (all_known(context, size) and all_known(eos, size) and all_known(banned, size) and all_known(biased, size)):
         return -1
     for i in range(len(biased)):
         bias[biased[i]] += biases[i]
-    ban_bad_words(bias, context, words, word_ends)
-    for token in eos:
-        bias[token] = BANNED
+    ban(bias, banned)
+    ban(bias, eos)
     if own.no_repeat_ngram_size:
         ban_repeated_ngrams(bias, context, own.no_repeat_ngram_size)
     for token in context[own.prompt_tokens :]:
@@ -96,7 +95,7 @@ def edits_of_row(
             tokens[found] = token
             values[found, 1] = own.repetition_penalty
             found += 1
-    for named in (biased, words, eos):
+    for named in (biased, banned, eos):
         for token in named:
             if not seen[token]:
                 seen[token] = True

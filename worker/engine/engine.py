@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import Rejected, Row, admit, described
+from worker.engine.admission import Row, admit, described
+from worker.engine.bad_words import BadWords
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
+from worker.engine.reading import Alive, Bounds, Reading, Rejected, read
 from worker.engine.sampler import Choice
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling_state import SamplingState, TokenRules
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.shortage import out_of_memory
@@ -45,13 +47,14 @@ class Model(Protocol):
 
 
 class SlotEngine:
-    """Requests in, completions and faults out. Only one thread may call it."""
+    """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
 
     name = "inkmill-slots 2"
 
     def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
         self.model = model
         self._vocabulary = vocabulary
+        self._bounds = Bounds(model.vocabulary, model.positions)
         self._scheduler = Scheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
         self._rows: dict[int, Row] = {}  # slot -> what is written there, in order of admission
@@ -79,6 +82,16 @@ class SlotEngine:
         """Requests that were added and not yet reported or cancelled."""
         return self._scheduler.pending
 
+    def read(
+        self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
+    ) -> Reading:
+        """What a prompt's requests may bring along, so that no step has to work it out; see worker.engine.reading.
+
+        Raises:
+            Rejected: this model can never serve them.
+        """
+        return read(prompt, settings, self._vocabulary, self._bounds, like, alive)
+
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.
 
@@ -94,7 +107,8 @@ class SlotEngine:
 
     def warm(self) -> None:
         """Compute one token that nobody asked for, so that no later step waits for code to be compiled."""
-        cache, state = self.model.new_cache(1), SamplingState(SamplingSettings(), 0, [0])
+        cache, rules = self.model.new_cache(1), TokenRules(BadWords([(0, 0)]))
+        state = SamplingState(SamplingSettings(), 0, [0], rules)
         cache.reserve(0, 1)
         first = np.zeros(1, np.int64)
         self.model.sample(self.model.forward(Rows(first, first, first, first), cache), [state])
@@ -125,7 +139,7 @@ class SlotEngine:
         while admitted := self._scheduler.admit():
             slot, request = admitted
             try:
-                self._rows[slot] = admit(request, self._vocabulary, self.model.vocabulary, self.model.positions)
+                self._rows[slot] = admit(request, self._vocabulary, self._bounds)
             except Rejected as error:
                 self._fail(slot, request.key, str(error), reports, certain=True)
             except Exception as error:

@@ -20,11 +20,13 @@ from transformers import (
 )
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import Rejected, Row, admit, described
+from worker.engine.admission import Row, admit, described
+from worker.engine.bad_words import BadWords
 from worker.engine.compiling import ensure_compiled
 from worker.engine.forward import Logits
+from worker.engine.reading import Alive, Bounds, Reading, Rejected, read
 from worker.engine.sampler import sample
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling_state import SamplingState, TokenRules
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.shortage import Shortage, out_of_memory
 from worker.engine.vocabulary import Vocabulary
@@ -35,7 +37,7 @@ REPLACEMENT = "\ufffd"
 
 
 class FallbackEngine:
-    """Requests in, completions and faults out. Only one thread may call it."""
+    """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
 
     name = "inkmill-fallback 1"
     slots = 1
@@ -45,6 +47,8 @@ class FallbackEngine:
         ensure_compiled("fp32", 64)  # sampling's part of it
         self.model = model
         self._vocabulary = vocabulary
+        config = model.config.get_text_config()
+        self._bounds = Bounds(config.vocab_size, getattr(config, "max_position_embeddings", None))
         self._waiting: deque[Request] = deque()
         self._shortage = Shortage()
         self.alive: Callable[[], object] = lambda: None  # called for every token: a step is a whole text here
@@ -66,6 +70,12 @@ class FallbackEngine:
     def pending(self) -> int:
         """Requests that were added and not yet reported or cancelled."""
         return len(self._waiting)
+
+    def read(
+        self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
+    ) -> Reading:
+        """As the slot engine's."""
+        return read(prompt, settings, self._vocabulary, self._bounds, like, alive)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.
@@ -91,7 +101,8 @@ class FallbackEngine:
 
     def warm(self) -> None:
         """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
-        sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [SamplingState(SamplingSettings(), 0, [0])])
+        state = SamplingState(SamplingSettings(), 0, [0], TokenRules(BadWords([(0, 0)])))
+        sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [state])
 
     def step(self) -> list[Report]:
         """Write one whole text."""
@@ -112,9 +123,7 @@ class FallbackEngine:
         return [written]
 
     def _written(self, request: Request) -> Completion:
-        config = self.model.config.get_text_config()
-        positions = getattr(config, "max_position_embeddings", None)
-        row = admit(request, self._vocabulary, config.vocab_size, positions)
+        row = admit(request, self._vocabulary, self._bounds)
         writer = _Writer(row, self._vocabulary, self.alive)
         prompt = torch.tensor([row.prompt], device=self.model.device)  # [1, length]
         self.model.generate(

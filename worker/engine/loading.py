@@ -26,6 +26,7 @@ from worker.engine.engine import SlotEngine
 from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.numerics import numerics
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
+from worker.model_files import unchanged
 from worker.own_code import refuse_kernels
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def load_engine(
     kind = _dtype(dtype, place)
     torch.set_num_threads(threads or cores())
     checkpoint = find_checkpoint(model)
-    with ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
+    with unchanged(checkpoint.paths), ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
         revision = beside.submit(checkpoint.revision)
         engine = _engine(checkpoint, place, kind, slots)
         engine.warm()

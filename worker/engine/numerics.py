@@ -15,9 +15,9 @@ from typing import Protocol
 from contract.spec import SamplingSettings
 from worker.engine.sequence import Completion, Fault, Request
 
-WORDS = (1, 3, 8, 20, 40, 90)
+WORDS = (1, 3, 8, 20)
 """Words in each request's prompt: steps of few rows and of many are computed."""
-NEW_TOKENS = 6
+NEW_TOKENS = 4
 ALTERNATIVES = 20  # logits of each step that come out, and so into the digest
 
 

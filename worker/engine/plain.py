@@ -70,17 +70,17 @@ class PlainTokenizer:
         Args:
             named: the special tokens by what they are for.
         """
-        self._backend = backend
+        self.backend_tokenizer = backend
         ids = {use: None if token is None else backend.token_to_id(token) for use, token in named.items()}
         self.bos_token_id, self.eos_token_id = ids["bos_token"], ids["eos_token"]
         self.all_special_ids = sorted({token for token in ids.values() if token is not None})
         self.added_tokens_decoder = backend.get_added_tokens_decoder()
 
     def __call__(self, text: str, *, add_special_tokens: bool = True, verbose: bool = True) -> dict[str, list[int]]:
-        return {"input_ids": self._backend.encode(text, add_special_tokens=add_special_tokens).ids}
+        return {"input_ids": self.backend_tokenizer.encode(text, add_special_tokens=add_special_tokens).ids}
 
     def get_vocab(self) -> dict[str, int]:
-        vocabulary: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+        vocabulary: dict[str, int] = self.backend_tokenizer.get_vocab(with_added_tokens=True)
         return vocabulary
 
 

@@ -16,23 +16,10 @@ BANNED = np.float32(-np.inf)
 
 
 @called
-def ban_bad_words(logits: Any, context: Any, words: Any, ends: Any) -> None:
-    """Ban the last token of each word whose other tokens the context ends with.
-
-    Args:
-        logits: [vocabulary], float32.
-        context: [length], int32.
-        words: the words' tokens one after the other, int32; ends: [words], where each ends.
-    """
-    start = 0
-    for end in ends:
-        before = end - start - 1
-        matches = before <= len(context)
-        for i in range(before if matches else 0):
-            matches = matches and context[len(context) - before + i] == words[start + i]
-        if matches:
-            logits[words[end - 1]] = BANNED
-        start = end
+def ban(logits: Any, tokens: Any) -> None:
+    """Ban `tokens`, int32, from a row's logits [vocabulary], float32."""
+    for token in tokens:
+        logits[token] = BANNED
 
 
 @called

@@ -31,7 +31,7 @@ from worker.engine.drawing import (
 from worker.engine.floats import as_array, float_of_rank, widen
 from worker.engine.forward import Logits
 from worker.engine.philox import uniform
-from worker.engine.processors import BANNED, ban_bad_words, ban_repeated_ngrams, penalise_presence, penalise_repetition
+from worker.engine.processors import BANNED, ban, ban_repeated_ngrams, penalise_presence, penalise_repetition
 from worker.engine.sampling_state import RECORD, SamplingState
 
 NOT_FINITE, ALL_BANNED, NO_SUCH_TOKEN = -1, -2, -3
@@ -73,8 +73,7 @@ def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exc
         uniform([state.seed for state in states], [state.step for state in states]),
         *_joined([state.context_for_penalties for state in states]),
         *_joined([state.eos for state in states]),
-        *_joined([state.bad_words for state in states]),
-        *_joined([state.bad_word_ends for state in states]),
+        *_joined([state.banned for state in states]),
         *_joined([state.biased for state in states]),
         np.concatenate([state.biases for state in states]),
         torch.get_num_threads(),
@@ -117,8 +116,7 @@ def process(
     step: int,
     context: Any,
     eos: Any,
-    words: Any,
-    word_ends: Any,
+    banned: Any,
     biased: Any,
     biases: Any,
     counts: Any,
@@ -126,11 +124,10 @@ def process(
     """Change one row's raw logits, in place: bias and bans, then penalties. Returns whether anything was changed."""
     for i in range(len(biased)):
         logits[biased[i]] += biases[i]
-    ban_bad_words(logits, context, words, word_ends)
+    ban(logits, banned)
     ending = step < own.min_new_tokens
     if ending:
-        for token in eos:
-            logits[token] = BANNED
+        ban(logits, eos)
     if own.no_repeat_ngram_size:
         ban_repeated_ngrams(logits, context, own.no_repeat_ngram_size)
     if own.repetition_penalty != np.float32(1):
@@ -206,10 +203,8 @@ def sample_rows(
     context_at: Any,
     eos: Any,
     eos_at: Any,
-    words: Any,
-    words_at: Any,
-    word_ends: Any,
-    word_ends_at: Any,
+    banned: Any,
+    banned_at: Any,
     biased: Any,
     biased_at: Any,
     biases: Any,
@@ -233,10 +228,10 @@ def sample_rows(
             own = settings[row]
             context = contexts[context_at[row] : context_at[row + 1]]
             ends = eos[eos_at[row] : eos_at[row + 1]]
-            banned = words[words_at[row] : words_at[row + 1]]
+            bans = banned[banned_at[row] : banned_at[row + 1]]
             favoured = biased[biased_at[row] : biased_at[row + 1]]
             known = all_known(context, vocabulary) and all_known(ends, vocabulary)
-            if not (known and all_known(banned, vocabulary) and all_known(favoured, vocabulary)):
+            if not (known and all_known(bans, vocabulary) and all_known(favoured, vocabulary)):
                 chosen[row] = NO_SUCH_TOKEN
                 continue
             load(values[row], scales[row], offsets[row], flat)
@@ -260,8 +255,7 @@ def sample_rows(
                 steps[row],
                 context,
                 ends,
-                banned,
-                word_ends[word_ends_at[row] : word_ends_at[row + 1]],
+                bans,
                 favoured,
                 biases[biased_at[row] : biased_at[row + 1]],
                 counts,

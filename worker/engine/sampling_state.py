@@ -6,14 +6,11 @@ Batches, filters and random numbers are the sampler's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, chain
 
 import numpy as np
-import numpy.typing as npt
 
 from contract.spec import SamplingSettings
-
-Tokens = npt.NDArray[np.int32]
+from worker.engine.bad_words import NO_TOKENS, BadWords, Tokens
 
 RECORD = np.dtype(
     [
@@ -32,33 +29,39 @@ RECORD = np.dtype(
     ]
 )
 
-NO_TOKENS: Tokens = np.zeros(0, np.int32)
+
+class TokenRules:
+    """What settings say of single tokens, and words never to write. Samples of the same settings share it."""
+
+    def __init__(
+        self,
+        bad_words: BadWords | None = None,
+        logit_bias: Sequence[tuple[int, float]] = (),
+        eos: Sequence[int] = (),
+    ) -> None:
+        """`eos`: the end-of-text tokens."""
+        self.bad_words = bad_words or BadWords()
+        self.biased: Tokens = np.array([token for token, _ in logit_bias], np.int32)
+        self.biases = np.array([amount for _, amount in logit_bias], np.float32)
+        self.eos: Tokens = np.array(eos, np.int32)
 
 
 class SamplingState:
     """One sequence's settings, seed and tokens."""
 
     def __init__(
-        self,
-        settings: SamplingSettings,
-        seed: int,
-        prompt: Sequence[int],
-        bad_words: Sequence[tuple[int, ...]] = (),
-        eos: Sequence[int] = (),
+        self, settings: SamplingSettings, seed: int, prompt: Sequence[int], rules: TokenRules | None = None
     ) -> None:
-        """`bad_words`: token sequences never to complete. `eos`: the end-of-text tokens."""
+        """`rules`: those of the settings; needed where there are bad words, or an end of text."""
+        rules = rules or TokenRules(logit_bias=settings.logit_bias)
         self.settings, self.seed = settings, seed
         self.length = self._prompt_tokens = len(prompt)
         self._tokens: Tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int32)
         self._tokens[: self.length] = prompt
-        self.bad_words: Tokens = np.array(list(chain.from_iterable(bad_words)), np.int32)
-        self.bad_word_ends: Tokens = np.array(list(accumulate(map(len, bad_words))), np.int32)
-        self.biased: Tokens = np.array([token for token, _ in settings.logit_bias], np.int32)
-        self.biases = np.array([amount for _, amount in settings.logit_bias], np.float32)
-        self.eos: Tokens = np.array(eos, np.int32)
+        self._bad_words, self.biased, self.biases, self.eos = rules.bad_words, rules.biased, rules.biases, rules.eos
         self.record = self._record()
         self._looks_back = bool(
-            bad_words
+            self._bad_words
             or settings.no_repeat_ngram_size
             or settings.repetition_penalty != 1
             or settings.presence_penalty
@@ -79,6 +82,11 @@ class SamplingState:
     def context_for_penalties(self) -> Tokens:
         """The context, or nothing where the settings do not look at it."""
         return self.context if self._looks_back else NO_TOKENS
+
+    @property
+    def banned(self) -> Tokens:
+        """The tokens that would complete a bad word now."""
+        return self._bad_words.completed_by(self.context)
 
     def append(self, token: int) -> None:
         self._tokens[self.length] = token

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from contract.spec import SamplingSettings
+
+if TYPE_CHECKING:
+    from worker.engine.reading import Reading
 
 FinishReason = Literal["stop", "length"]
 
@@ -22,6 +25,7 @@ class Request:
     prompt: str
     settings: SamplingSettings
     seed: int  # 0 to 2**64 - 1
+    reading: Reading | None = None  # what the engine's `read` gave; None = it is read when it gets a slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,14 @@ class Sequence:
     are looked for as UTF-8 bytes, each time only where the newest token can have completed one.
     """
 
-    def __init__(self, request: Request, prompt_tokens: int) -> None:
+    def __init__(self, request: Request, prompt_tokens: int, stops: tuple[bytes, ...]) -> None:
+        """`stops`: the settings' stop strings in UTF-8."""
         self.request = request
         self.prompt_tokens = prompt_tokens
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
         self._text = bytearray()
-        self._stops = [stop.encode("utf-8") for stop in request.settings.stop]
+        self._stops = stops
         self._logprob_sum = 0.0
         self._logprobs: list[dict[str, Any]] | None = [] if request.settings.logprobs else None
 

@@ -13,6 +13,7 @@ import transformers
 
 from contract.errors import ModelUnavailable
 from worker.engine.checkpoint import Checkpoint
+from worker.model_files import alone, described_by
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 library: Any = transformers  # untyped
@@ -25,7 +26,10 @@ def read_tokenizer(folder: Path) -> Any:
         ModelUnavailable: it cannot be read.
     """
     try:
-        return library.AutoTokenizer.from_pretrained(str(folder), **LOCAL)
+        with alone(folder, described_by(folder)) as place:
+            return library.AutoTokenizer.from_pretrained(str(place), **LOCAL)
+    except ModelUnavailable:
+        raise
     except Exception as error:  # transformers has no error of its own for what it cannot read
         raise _unreadable(folder, error) from error
 
@@ -37,23 +41,23 @@ def read_network(checkpoint: Checkpoint) -> Any:
         ModelUnavailable: it cannot be read, or it is no whole causal language model.
     """
     library.utils.logging.disable_progress_bar()
-    folder = str(checkpoint.folder)
     try:
-        network, report = library.AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=library.AutoConfig.from_pretrained(folder, **LOCAL),
-            dtype=torch.float32,
-            use_safetensors=checkpoint.safetensors,
-            weights_only=True,
-            output_loading_info=True,
-            **LOCAL,
-        )
+        with alone(checkpoint.folder, checkpoint.names) as place:
+            network, report = library.AutoModelForCausalLM.from_pretrained(
+                str(place),
+                config=library.AutoConfig.from_pretrained(str(place), **LOCAL),
+                dtype=torch.float32,
+                use_safetensors=checkpoint.safetensors,
+                weights_only=True,
+                output_loading_info=True,
+                **LOCAL,
+            )
     except Exception as error:
         raise _unreadable(checkpoint.folder, error) from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelUnavailable(
-            f"the weights in {folder} lack {len(missing)} tensors of a language model ({missing[0]}, …); "
+            f"the weights in {checkpoint.folder} lack {len(missing)} tensors of a language model ({missing[0]}, …); "
             "use a complete causal language model"
         )
     return network.eval()

@@ -45,6 +45,10 @@ class Vocabulary:
         ends = {(token,) for token in self.eos}  # as in transformers, the end of text cannot be banned
         return sorted(tokens for tokens in found - ends if tokens)
 
+    def fewest_tokens(self, text: str) -> int:
+        """How many tokens `text` has at least, without tokenising it; 0 where its length proves nothing."""
+        return 0
+
     def shown(self, token: int) -> str:
         """A token as `logprobs` shows it."""
         name = self.tokenizer.convert_ids_to_tokens(token)
@@ -78,6 +82,12 @@ class ByteVocabulary(Vocabulary):
                 self._pieces[token] = str(added[token].content if token in added else name).encode("utf-8")
             else:
                 self._pieces[token] = bytes(map(values.__getitem__, name))
+        self._longest = max(map(len, self._pieces.values())) if _keeps_every_byte(tokenizer) else None
+
+    def fewest_tokens(self, text: str) -> int:
+        if self._longest is None:
+            return 0
+        return -(-len(text.encode("utf-8", "surrogatepass")) // self._longest)
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the text: none for special tokens and for ids without a token."""
@@ -104,6 +114,19 @@ def is_byte_level(tokenizer: Any) -> bool:
     parts = json.loads(backend.to_str())
     decoder = parts.get("decoder") or {}
     return decoder.get("type") == "ByteLevel" and parts["model"]["type"] == "BPE"
+
+
+def _keeps_every_byte(tokenizer: Any) -> bool:
+    """Whether the tokens of every text together stand for all of its bytes, and none for others."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return (
+        backend is not None
+        and backend.normalizer is None
+        and backend.truncation is None
+        and type(backend.pre_tokenizer).__name__ == "ByteLevel"  # others may drop what they split at
+        and not any(token.lstrip or token.rstrip for token in tokenizer.added_tokens_decoder.values())
+        and tokenizer.get_vocab().keys() >= _byte_values().keys()
+    )
 
 
 def _byte_values() -> dict[str, int]:

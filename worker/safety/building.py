@@ -17,6 +17,7 @@ from detoxify.detoxify import get_model_and_tokenizer
 from torch import nn
 
 from contract.errors import ModelUnavailable
+from worker.model_files import alone, described_by
 from worker.safety.checkpoint import Checkpoint
 from worker.safety.network import Encoder
 
@@ -83,13 +84,16 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Library
     try:
         # The local folder goes in as `model_type`. As `huggingface_config_path` it would be read a second time
         # without num_classes, and a base configuration, which has two labels, would not fit the weights.
-        model, tokenizer = get_model_and_tokenizer(
-            model_type=str(configuration.resolve()),
-            model_name=checkpoint.model_name,
-            tokenizer_name=checkpoint.tokenizer_name,
-            num_classes=checkpoint.num_classes,
-            state_dict=weights,
-        )
+        with alone(configuration, described_by(configuration)) as place:
+            model, tokenizer = get_model_and_tokenizer(
+                model_type=str(place),
+                model_name=checkpoint.model_name,
+                tokenizer_name=checkpoint.tokenizer_name,
+                num_classes=checkpoint.num_classes,
+                state_dict=weights,
+            )
+    except ModelUnavailable:
+        raise
     except Exception as error:  # transformers has no error of its own for what does not fit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelUnavailable(

@@ -53,7 +53,7 @@ class Checkpoint:
     """What a file of Detoxify's layout says."""
 
     path: Path
-    revision: str  # the first hex digits of the file's SHA-256
+    revision: str  # the first hex digits of the file's SHA-256; a classifier's own covers its configuration, too
     model_type: str  # the base configuration: a Hub id, or a folder
     model_name: str  # transformers' model class
     tokenizer_name: str  # transformers' tokenizer class

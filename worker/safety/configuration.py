@@ -8,17 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from contract.errors import ModelUnavailable
+from worker.model_files import TOKENIZER_PARTS, TOKENIZERS
 
 HUB_TIMEOUT = 10  # seconds
-_VOCABULARIES = (
-    "tokenizer.json",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
-)
-_WANTED = ("config.json", "tokenizer_config.json", "special_tokens_map.json", "merges.txt", *_VOCABULARIES)
+_WANTED = ("config.json", *TOKENIZERS, *TOKENIZER_PARTS)
 
 
 def find_configuration(checkpoint: Path, model_type: str, folder: Path | None) -> Path:
@@ -49,13 +42,13 @@ def _with_tokenizer(folder: Path) -> Path:
     # transformers 5 makes a tokenizer of five special tokens, without a word, where there is no vocabulary.
     if not _has_vocabulary(folder):
         raise ModelUnavailable(
-            f"{folder}: a config.json but no tokenizer; put one of {', '.join(_VOCABULARIES)} beside it"
+            f"{folder}: a config.json but no tokenizer; put one of {', '.join(TOKENIZERS)} beside it"
         )
     return folder
 
 
 def _has_vocabulary(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _VOCABULARIES)
+    return any((folder / name).is_file() for name in TOKENIZERS)
 
 
 def _cached(model_type: str) -> Path | None:

@@ -5,6 +5,7 @@ What a score leads to is not known here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from worker.model_files import REVISION_DIGITS, described_by, hashed, unchanged
 from worker.own_code import refuse_kernels
 from worker.safety.batches import Batch, Reader, Window, mini_batches
 from worker.safety.bert import read_bert
@@ -42,7 +44,7 @@ class Classifier:
             ModelUnavailable: checkpoint and configuration that do not fit, or labels that nobody knows.
         """
         self.name = name
-        self.revision = checkpoint.revision
+        self.revision = _revision(checkpoint, configuration)
         columns = {label: column for column, label in enumerate(checkpoint.classes)}
         self.labels = tuple(label for label in LABELS if label in columns)
         self._columns = [columns[label] for label in self.labels]
@@ -107,6 +109,14 @@ class Classifier:
         return probabilities
 
 
+def _revision(checkpoint: Checkpoint, configuration: Path) -> str:
+    """The first 16 hexadecimal digits of a SHA-256 over the checkpoint's own hash, the configuration and the
+    tokenizer's files: each of them changes scores.
+    """
+    files = hashed(configuration, described_by(configuration), hashlib.sha256(checkpoint.revision.encode()))
+    return str(files.hexdigest()[:REVISION_DIGITS])
+
+
 def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
     refuse_kernels(configuration)
     if read := read_bert(checkpoint, configuration):
@@ -142,14 +152,17 @@ def load_classifier(
         raise ModelUnavailable(f"a classifier has no dtype {dtype!r}; use auto, fp32 or bf16")
     if threads is not None:
         torch.set_num_threads(threads)
-    checkpoint = read_checkpoint(find_checkpoint(name))
+    path = find_checkpoint(name)
+    with unchanged([path]):
+        checkpoint = read_checkpoint(path)
     asked = Path(configuration).expanduser() if configuration is not None else None
     if name == "demo" and asked is None:
         from worker.demo import CLASSIFIER_CONFIG_DIR
 
         asked = CLASSIFIER_CONFIG_DIR
     folder = find_configuration(checkpoint.path, checkpoint.model_type, asked)
-    return Classifier(name, checkpoint, folder, place, dtype)
+    with unchanged([folder / file for file in described_by(folder)]):
+        return Classifier(name, checkpoint, folder, place, dtype)
 
 
 def _device(device: str) -> torch.device:

@@ -35,6 +35,9 @@ class InstantEngine:
     def __init__(self) -> None:
         self._waiting: dict[Hashable, Any] = {}
 
+    def read(self, *_: Any, **__: Any) -> None:
+        """A stub reads nothing beforehand."""
+
     def add(self, requests: Iterable[Any]) -> None:
         self._waiting |= {request.key: request for request in requests}
 

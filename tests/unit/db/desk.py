@@ -11,9 +11,10 @@ from contract.blocklist import Blocklist
 from contract.review import Filter, State
 from contract.spec import PromptRow
 from db.claims import finish_scoring
-from db.jobs import get_job
+from db.jobs import get_job, list_jobs
 from db.models import Output
 from db.outputs import Verdict, give_up_scoring, waiting_texts
+from db.reading import reading_judged_results
 from db.request_claims import claim_request, save_edit_scores
 from db.review_detail import OutputView, read_output
 from db.review_tables import LAST, Decision, Review, ReviewClaim
@@ -76,6 +77,14 @@ class Desk(Mill):
         """Every entry, oldest first."""
         with self.database.read() as connection:
             return list(connection.execute(select(Decision.__table__).order_by(Decision.id)))
+
+    def exported(self, only: str) -> list[int]:
+        """What of all jobs an export with `--only` gives, in the order of numbers."""
+        found: list[int] = []
+        for job in list_jobs(self.database):
+            with reading_judged_results(self.database, job) as results:
+                found += [output.id for output in results.outputs((only,))]
+        return sorted(found)
 
     def claims(self) -> dict[int, str]:
         with self.database.read() as connection:

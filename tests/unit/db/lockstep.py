@@ -20,6 +20,7 @@ from db.recovery import finish_jobs, give_back, mark_death, sweep
 from db.reflag import reflag_job
 from db.session import Database
 from db.status import snapshot
+from db.unscored import leave_unscored
 from tests.unit.db.mill import Mill
 from tests.unit.db.model import LEASES, Model
 from tests.unit.db.picture import HELD, BatchPicture, JobPicture, Lines
@@ -72,6 +73,10 @@ class Lockstep:
             connection.execute(update(Job).where(Job.id == job.id).values(status=JobStatus.CANCELLING.value))
         job.status = JobStatus.CANCELLING
         self.ledger.cancel(job.id, self.stored)
+
+    def leave_unscored(self, job: JobPicture) -> None:
+        leave_unscored(self.database, job.id)
+        self.model.leave_unscored(job)
 
     def fail(self, job: JobPicture) -> None:
         fail_job(self.database, job.id, "no model")

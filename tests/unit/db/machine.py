@@ -39,9 +39,15 @@ class Machine(Crew):
     def submit(self, counts: list[int], batch_size: int, safety: str) -> None:
         self.desk.submit(counts, batch_size, safety)
 
-    @rule(data=st.data(), how=st.sampled_from(["cancel", "cancel by half", "fail"]), retried=st.booleans())
-    def stop(self, data: st.DataObject, how: str, retried: bool) -> None:
-        """A user cancels a job, or is killed while he does; or its model cannot be loaded. He may retry it at once."""
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["cancel", "cancel by half", "fail"]),
+        unscored=st.booleans(),
+        retried=st.booleans(),
+    )
+    def stop(self, data: st.DataObject, how: str, unscored: bool, retried: bool) -> None:
+        """A user cancels a job, or is killed while he does; or its model cannot be loaded. Nobody may score what was
+        cancelled. He may retry it at once."""
         job = self._job(data)
         if how == "fail":
             self.desk.fail(job)
@@ -49,6 +55,8 @@ class Machine(Crew):
             self.desk.cancel(job)
         else:
             self.desk.cancel_by_half(job)
+        if unscored:
+            self.desk.leave_unscored(job)
         if retried:
             self.desk.compare()
             self.desk.retry(job)

@@ -248,6 +248,14 @@ class Model(Picture):
                     self._cancel_batch(batch)
         self._end_if_over(job)
 
+    def leave_unscored(self, job: JobPicture) -> None:
+        """Nobody scores the texts of a cancelling job."""
+        for batch in self.batches_of(job):
+            if (batch.status, job.status) == (BatchStatus.GENERATED, JobStatus.CANCELLING):
+                for output in self.waiting(batch):
+                    output.safety, output.reasons = Safety.UNSCORED, (UNSCORED,)
+                self._settle(batch)
+
     @staticmethod
     def fail(job: JobPicture) -> None:
         if job.status in UNDER_WAY:

@@ -7,7 +7,7 @@ from sqlalchemy import event
 
 from contract.errors import UsageError
 from contract.review import State
-from db.decision_lists import MOST_CHARACTERS, MOST_DECISIONS, BadDecisions, Instruction, decide_list
+from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction, decide_list
 from db.review_claims import claim
 from tests.unit.db.desk import Desk
 
@@ -79,6 +79,6 @@ def test_a_list_is_not_longer_than_one_transaction_may_be(desk: Desk) -> None:
     many = [Instruction(line=i, output_id=output, decision="approve") for i in range(MOST_DECISIONS + 1)]
     with pytest.raises(UsageError, match="split the list"):
         decide_list(desk.database, many, "anna")
-    long = "long " * (MOST_CHARACTERS // 5)
-    with pytest.raises(UsageError, match=r"20,000,004 characters of edits: .* split the list"):
-        decide_list(desk.database, [edit(output, long), edit(output + 1, "kind")], "anna")
+    long = [Instruction(line=i, output_id=output, decision="edit", text="x" * 200_000) for i in range(26)]
+    with pytest.raises(UsageError, match="5,200,000 characters of edited texts"):
+        decide_list(desk.database, long, "anna")

@@ -12,10 +12,11 @@ from sqlalchemy import func, select
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
 from db.claims import claim_generation, waiting_generation
-from db.ingest import CHUNK_ROWS, Ingest
-from db.jobs import find_job, get_job, list_jobs, unfinished_jobs
+from db.ingest import Ingest
+from db.jobs import cancel_job, find_job, get_job, list_jobs, retry_job, unfinished_jobs
 from db.models import Batch, Job, Prompt
 from db.outputs import missing_work
+from db.prompt_rows import CHUNK_ROWS
 from db.recovery import finish_jobs
 from db.session import Database
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
@@ -75,6 +76,24 @@ def test_chunks_of_any_size_lose_no_prompt(mill: Mill, batch_size: int) -> None:
     assert [row.position for row in stored] == list(range(9003))
     assert [row.batch_id for row in stored] == sorted(row.batch_id for row in stored)
     assert max(row.prompts for row in mill.batches(job)) <= batch_size
+
+
+def test_a_batch_ends_where_its_rows_become_many_bytes_or_outputs(mill: Mill) -> None:
+    long = [PromptRow(position=i, prompt="x" * 2**20, n=1) for i in range(9)]
+    assert [row.prompts for row in mill.batches(mill.submit(long, batch_size=256))] == [4, 4, 1]
+    settings = {"bad_words": ["w" * 1000] * 1000}
+    said = [PromptRow(position=i, prompt="a", n=1, settings=settings) for i in range(6)]
+    assert [row.prompts for row in mill.batches(mill.submit(said, batch_size=256))] == [5, 1]
+    many = mill.submit([PromptRow(position=i, prompt="a", n=1000) for i in range(20)], batch_size=256)
+    assert [row.prompts for row in mill.batches(many)] == [17, 3]
+
+
+def test_prompts_taken_up_again_are_batched_by_their_bytes_too(mill: Mill) -> None:
+    long = [PromptRow(position=i, prompt="x" * 2**20, n=1) for i in range(9)]
+    job = mill.submit(long, batch_size=256)
+    cancel_job(mill.database, job)
+    retry_job(mill.database, job)
+    assert sorted(row.prompts for row in mill.batches(job) if row.prompts) == [1, 4, 4]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 10_001])

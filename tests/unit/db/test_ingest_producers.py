@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from sqlalchemy import update
 from contract.errors import DuplicateJob, InkmillError, UsageError
 from contract.spec import JobStatus
 from db.ingest import Ingest
+from db.ingest_lease import find, ran_out
 from db.jobs import cancel_job, list_jobs
 from db.models import Job
 from db.session import Database, now, open_database
@@ -27,9 +29,11 @@ PRODUCER = """
 import sys, time
 from dataclasses import replace
 from db.ingest import Ingest
+from db.ingest_lease import find, ran_out
 from db.session import open_database
 from tests.unit.db.mill import SPEC, rows
-ingest = Ingest(open_database(sys.argv[1]), replace(SPEC, batch_size=256), again=sys.argv[3] == "again")
+spec, again = replace(SPEC, batch_size=256), sys.argv[3] == "again"
+ingest = Ingest(open_database(sys.argv[1]), spec, again=again, lease=float(sys.argv[5]))
 ingest.write(rows(int(sys.argv[2])))
 print(ingest.job_id, flush=True)
 time.sleep(60) if sys.argv[4] == "wait" else print(ingest.finish(), flush=True)
@@ -37,11 +41,11 @@ time.sleep(60) if sys.argv[4] == "wait" else print(ingest.finish(), flush=True)
 
 
 def start_producer(
-    database: Database, prompts: int, again: bool = False, wait: bool = True
-) -> subprocess.Popen[str]:  # fmt: skip
+    database: Database, prompts: int, again: bool = False, wait: bool = True, lease: float = 2.0
+) -> subprocess.Popen[str]:
     """A process that writes prompts of SPEC's job, and then waits or finishes."""
     url = database.url.render_as_string(hide_password=False)
-    words = [url, str(prompts), "again" if again else "once", "wait" if wait else "finish"]
+    words = [url, str(prompts), "again" if again else "once", "wait" if wait else "finish", str(lease)]
     return subprocess.Popen([sys.executable, "-c", PRODUCER, *words], cwd=ROOT, text=True, stdout=subprocess.PIPE)
 
 
@@ -53,6 +57,18 @@ def left_by_a_killed_producer(database: Database, prompts: int = 50, again: bool
     producer.send_signal(signal.SIGKILL)
     producer.wait()
     return job
+
+
+def until_run_out(database: Database, job: int) -> None:
+    while not find(database, Job.id == job, ran_out()):
+        time.sleep(0.05)
+
+
+def replace_the_producer(database: Database, job: int, *, lease: float) -> None:
+    """The job is another host's, whose lease lasts for so many more seconds."""
+    with database.write() as connection:
+        values = {"producer": "elsewhere:1:token", "ingest_until": now() + lease}
+        connection.execute(update(Job).where(Job.id == job).values(values))
 
 
 def test_what_a_killed_producer_left_is_replaced_by_submitting_again(mill: Mill) -> None:
@@ -68,6 +84,7 @@ def test_what_a_killed_producer_left_is_replaced_by_submitting_again(mill: Mill)
 
 def test_what_a_producer_killed_under_again_left_is_removed_too(mill: Mill) -> None:
     left = left_by_a_killed_producer(mill.database, again=True)
+    until_run_out(mill.database, left)
     kept = Ingest(mill.database, SPEC, again=True).finish()
     jobs = {job.id: job.status for job in list_jobs(mill.database)}
     assert jobs == {kept: JobStatus.COMPLETED}, f"job {left} was left behind"
@@ -95,31 +112,58 @@ def test_a_live_producer_is_not_replaced(mill: Mill) -> None:
         producer.wait()
 
 
-def test_a_producer_of_another_host_is_taken_for_dead_once_it_is_silent(mill: Mill) -> None:
+def test_a_live_producer_whose_process_nobody_here_can_see_is_not_replaced(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another container of the same host name there are other process numbers."""
+    unseen = f"{socket.gethostname()}:4194304"
+    monkeypatch.setattr("db.ingest.new_producer", lambda: f"{unseen}:token")
+    ingest = Ingest(mill.database, SPEC, lease=0.5)
+    ingest.write(rows(4))
+    time.sleep(1)  # it reads on, and has nothing to write for longer than its lease
+    with pytest.raises(UsageError, match="still being submitted"):
+        cancel_job(mill.database, ingest.job_id)
+    with pytest.raises(UsageError, match="by process 4194304"):
+        Ingest(mill.database, SPEC)
+    assert mill.status(ingest.finish()) == JobStatus.QUEUED
+    assert len(mill.prompts(ingest.job_id)) == 4
+
+
+def test_a_producer_is_taken_for_dead_once_its_lease_ran_out_wherever_it_was(mill: Mill) -> None:
     ingest = Ingest(mill.database, SPEC)
     ingest.write(rows(4))
+    replace_the_producer(mill.database, ingest.job_id, lease=1.0)
+    started = time.monotonic()
+    second = Ingest(mill.database, SPEC)
+    assert 0.5 < time.monotonic() - started < 10
+    second.write(rows(2))
+    assert len(mill.prompts(second.finish())) == 2
 
-    def seen(seconds_ago: float) -> None:
-        with mill.database.write() as connection:
-            values = {"producer": "elsewhere:1:0.00:token", "producer_seen": now() - seconds_ago}
-            connection.execute(update(Job).where(Job.id == ingest.job_id).values(values))
 
-    seen(30)
+def test_a_lease_that_is_renewed_while_others_look_is_not_taken(mill: Mill) -> None:
+    ingest = Ingest(mill.database, SPEC)
+    replace_the_producer(mill.database, ingest.job_id, lease=1.0)
+    renewing = threading.Timer(0.3, replace_the_producer, (mill.database, ingest.job_id), {"lease": 5.0})
+    renewing.start()
     with pytest.raises(UsageError, match="right now"):
         Ingest(mill.database, SPEC)
-    for away in (300, -3600):  # the second by a clock that was set back
-        seen(away)
-        ingest = Ingest(mill.database, SPEC)
-        ingest.write(rows(2))
-    assert len(mill.prompts(ingest.finish())) == 2
+    renewing.join()
+
+
+def test_a_job_that_is_complete_when_its_producers_lease_was_looked_at_is_cancelled_after_all(mill: Mill) -> None:
+    ingest = Ingest(mill.database, SPEC, lease=60)
+    ingest.write(rows(4))
+    finishing = threading.Timer(0.3, ingest.finish)
+    finishing.start()
+    cancel_job(mill.database, ingest.job_id)
+    finishing.join()
+    assert mill.status(ingest.job_id) == JobStatus.CANCELLED
 
 
 def test_a_producer_that_was_replaced_writes_nothing_into_the_job_that_follows(mill: Mill) -> None:
     slow = Ingest(mill.database, SPEC)
     slow.write(rows(4))
-    with mill.database.write() as connection:
-        gone = {"producer": "elsewhere:1:0.00:token", "producer_seen": now() - 300}
-        connection.execute(update(Job).where(Job.id == slow.job_id).values(gone))
+    replace_the_producer(mill.database, slow.job_id, lease=-1)
     quick = Ingest(mill.database, SPEC)  # on SQLite it has the same id
     quick.write(rows(3))
     with pytest.raises(InkmillError, match="replaced"):

@@ -155,3 +155,19 @@ def test_a_database_of_before_reviewing_comes_into_the_queue_whole(
     assert [row.output_id for row in read_page(database, Filter(query="harbour rude")).rows] == [1]
     assert [row.output_id for row in read_page(database, Filter(reason="unscored")).rows] == [3]
     database.close()
+
+
+def test_a_producer_of_before_leases_keeps_the_minute_that_it_had(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(empty_url, "0003", monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr("db.session._migrate", lambda database: None)
+        old = open_database(empty_url)
+    with old.write() as connection:
+        connection.execute(text("UPDATE jobs SET status = 'ingesting', producer = 'h', producer_seen = 1000"))
+    old.close()
+    database = open_database(empty_url)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT ingest_until, owner FROM jobs")).one() == (1060, None)
+    database.close()

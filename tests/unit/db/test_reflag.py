@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection
 
-from db import reflag
+from contract import blocklist
+from contract.blocklist import Blocklist
+from contract.errors import UsageError
+from db import flagging, reflag
 from db.jobs import get_job
-from db.reflag import carry_on, half_reflagged, reflag_job
-from db.reviews import decide
+from db.reflag import carry_on, check_scored, half_reflagged, reflag_job
+from db.reviews import decide, undo
 from db.session import Database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import together
@@ -149,7 +152,7 @@ def test_a_policy_that_comes_while_a_chunk_is_judged_waits_for_the_chunk(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(desk)
-    real, newer = reflag._verdict, threading.Thread(
+    real, newer = flagging._verdict, threading.Thread(
         target=reflag_job, args=(desk.database, job), kwargs={"thresholds": LAX, "blocklist": None}
     )  # fmt: skip
 
@@ -160,7 +163,7 @@ def test_a_policy_that_comes_while_a_chunk_is_judged_waits_for_the_chunk(
             assert get_job(desk.database, job).thresholds == STRICT
         return real(*row)
 
-    monkeypatch.setattr(reflag, "_verdict", judged_slowly)
+    monkeypatch.setattr(flagging, "_verdict", judged_slowly)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     newer.join()
     assert get_job(desk.database, job).thresholds == LAX
@@ -175,17 +178,16 @@ def test_a_policy_that_comes_while_a_chunk_waits_for_its_rows_is_applied_from_th
         return  # one writer at a time
     job = job_of(desk)
     newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
-    real, calls = reflag._locked, 0
+    real, calls = reflag._lock, 0
 
-    def overtaken(*words: Any) -> Sequence[int]:
+    def overtaken(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
         nonlocal calls
         calls += 1
-        found = real(*words)
+        real(connection, job_id, outputs)
         if calls == number:
             kill(monkeypatch, newer, 2, job, thresholds=LAX)
-        return found
 
-    monkeypatch.setattr(reflag, "_locked", overtaken)
+    monkeypatch.setattr(reflag, "_lock", overtaken)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
     assert flagged(desk, job) == stated(desk, job)
@@ -200,16 +202,16 @@ def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
     job = desk.submit(1)
     desk.finish(desk.claim())
     newer = Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)
-    real = reflag._locked
+    real = reflag._lock
 
-    def overtaken(*words: Any) -> Sequence[int]:
-        found = real(*words)
-        monkeypatch.setattr(reflag, "_locked", real)
-        Desk(newer).finish_texts(Desk(newer).claim_texts(), toxicity=0.3)
-        kill(monkeypatch, newer, 2, job, thresholds=LAX)
-        return found
+    def overtaken(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
+        real(connection, job_id, outputs)
+        if not outputs:
+            monkeypatch.setattr(reflag, "_lock", real)
+            Desk(newer).finish_texts(Desk(newer).claim_texts(), toxicity=0.3)
+            kill(monkeypatch, newer, 2, job, thresholds=LAX)
 
-    monkeypatch.setattr(reflag, "_locked", overtaken)
+    monkeypatch.setattr(reflag, "_lock", overtaken)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
     assert flagged(desk, job) == [False]
@@ -222,16 +224,15 @@ def test_texts_that_are_scored_meanwhile_hold_up_no_chunk(desk: Desk, monkeypatc
     for _ in range(8):
         desk.finish(desk.claim())
     newer = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine))
-    real, chunks = reflag._locked, list[int]()
+    real, chunks = reflag._lock, list[int]()
 
-    def busy(*words: Any) -> Sequence[int]:
-        found = real(*words)
-        chunks.append(len(found))
-        if len(chunks) <= 8:
+    def busy(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
+        real(connection, job_id, outputs)
+        chunks.append(len(outputs))
+        if not outputs:
             newer.finish_texts(newer.claim_texts(), toxicity=0.3)
-        return found
 
-    monkeypatch.setattr(reflag, "_locked", busy)
+    monkeypatch.setattr(reflag, "_lock", busy)
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert chunks == [0]
     for _ in range(7):
@@ -246,6 +247,56 @@ def test_a_new_blocklist_leaves_thresholds_that_came_meanwhile(desk: Desk, monke
     reflag_job(desk.database, job, thresholds=None, blocklist=("turnip",))
     assert (get_job(newer, job).thresholds, get_job(newer, job).blocklist) == (LAX, ("turnip",))
     assert flagged(desk, job) == stated(desk, job)
+
+
+def test_where_nothing_is_scored_a_reflag_is_refused(desk: Desk) -> None:
+    waiting, unscored = desk.submit(1), desk.submit(1, safety="none")
+    desk.finish(desk.claim())
+    desk.finish(desk.claim())
+    for job, said in ((waiting, "no scored text yet"), (unscored, "--safety none")):
+        with pytest.raises(UsageError, match=said):
+            check_scored(desk.database, job)
+    desk.finish_texts(desk.claim_texts())
+    check_scored(desk.database, waiting)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_long_blocklist_is_made_ready_while_nothing_is_locked(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, edited: bool
+) -> None:
+    """An edit at every turn included: its late score, and its undo."""
+    (output,) = desk.outputs_of([0.1], texts=["turnip soup"])
+    job = desk.look(output).job_id
+    other, compiled = Desk(Database(desk.database.url.render_as_string(hide_password=False), desk.database.engine)), 0
+
+    class Slow(Blocklist):
+        def __init__(self, words: Iterable[str]) -> None:
+            nonlocal compiled
+            compiled += 1
+            (written,) = together([lambda: other.submit(1, safety="none")])  # waits for 30 s, and fails, while it is
+            assert isinstance(written, int)
+            super().__init__(words)
+
+    monkeypatch.setattr("contract.blocklist.Blocklist", Slow)
+    blocklist.compiled.cache_clear()
+    reflag_job(desk.database, job, thresholds=None, blocklist=("turnip", f"{edited}"))
+    assert desk.look(output).reasons == ("blocklist:turnip",)
+    if edited:
+        for text, said in (("turnip", ("blocklist:turnip",)), ("carrot", ())):
+            decide(desk.database, output, "anna", "edit", text=text)
+            decide(desk.database, output, "anna", "reject")
+            blocklist.compiled.cache_clear()
+            desk.score_edits()
+            assert desk.look(output).reasons == said
+            blocklist.compiled.cache_clear()
+            undo_twice(desk, output)
+            assert desk.look(output).reasons == ("blocklist:turnip",)
+    assert compiled == (5 if edited else 1)
+
+
+def undo_twice(desk: Desk, output: int) -> None:
+    for _ in range(2):
+        undo(desk.database, "anna", output)
 
 
 def test_many_reflags_at_once_end_with_the_flags_of_the_one_that_the_job_states(desk: Desk) -> None:

@@ -182,7 +182,7 @@ def test_a_damaged_cursor_is_refused_in_words(desk: Desk, cursor: str) -> None:
         ({"low": 0.5}, "needs the label"),
         ({"order": Order.LABEL}, "needs the label"),
         ({"label": "insult", "low": 2.0}, "from 0 to 1"),
-        ({"query": "x" * 501}, "500 characters"),
+        ({"query": "x" * 501}, "501 characters; 500 at most"),
     ],
 )
 def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: str) -> None:

@@ -231,6 +231,27 @@ def test_an_edit_that_was_rejected_while_it_waited_cannot_be_approved_before_it_
     assert decide(desk.database, output, "anna", "approve").to_state is State.APPROVED
 
 
+def test_an_edit_is_flagged_by_scores_that_came_after_its_rejection(desk: Desk) -> None:
+    (output,) = desk.outputs_of([0.1])
+    decide(desk.database, output, "anna", "edit", text="a rude text")
+    decide(desk.database, output, "anna", "reject")
+    desk.score_edits(toxicity=0.998)
+    assert (desk.look(output).flagged, desk.look(output).reasons) == (True, ("toxicity",))
+    assert decide(desk.database, output, "anna", "approve").to_state is State.APPROVED
+    assert desk.exported("clean") == []
+    assert desk.exported("flagged") == desk.exported("approved") == [output]
+
+
+def test_what_has_no_scores_yet_is_flagged_as_such_and_only_all_shows_it(desk: Desk) -> None:
+    (output,) = desk.outputs_of([0.1])
+    decide(desk.database, output, "anna", "edit", text="a rude text")
+    assert (desk.look(output).flagged, desk.look(output).reasons) == (True, ("unscored",))
+    assert desk.exported("clean") == desk.exported("flagged") == desk.exported("approved") == []
+    assert desk.exported("all") == [output]
+    undo(desk.database, "anna")
+    assert (desk.look(output).flagged, desk.exported("clean")) == (False, [output])
+
+
 def test_reflag_judges_edits_by_their_own_scores(desk: Desk) -> None:
     edited, plain = desk.outputs_of([0.9, 0.9])
     job = desk.look(edited).job_id

@@ -13,16 +13,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url, select, text
 
 from contract.errors import DatabaseUnreachable, UsageError
-from contract.spec import PromptRow
 from db.ingest import Ingest
 from db.jobs import cancel_job, get_job, list_jobs
 from db.models import Batch
-from db.reading import outputs_in_order
+from db.prompt_rows import NewBatch
+from db.reading import reading_results
 from db.recovery import sweep
 from db.session import Database, _enter_wal, open_database, sqlite_module
 from tests.conftest import PostgresServer, start_postgres
@@ -222,6 +223,78 @@ def test_a_role_that_may_not_make_tables_is_told_so(postgres_server: PostgresSer
         postgres_server.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_text_is_refused_with_what_to_type(
+    postgres_server: PostgresServer, encoding: str
+) -> None:
+    name = f"of_{encoding.lower()}"
+    postgres_server.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(UsageError, match=rf"is in {encoding}.*TEMPLATE template0;") as caught:
+            open_database(postgres_server.url(name))
+    finally:
+        postgres_server.drop(name)
+    postgres_server.execute(str(caught.value).partition("INKMILL_DATABASE_URL: ")[2])
+    open_database(postgres_server.url("inkmill")).close()
+    postgres_server.drop("inkmill")
+
+
+@pytest.fixture
+def reader(postgres_server: PostgresServer, postgres_url: str) -> Iterator[str]:
+    """The URL of a role that may read a database whose tables are in place, and nothing else."""
+    url = make_url(postgres_url)
+    role, name = f"reader_{url.database}", url.database or ""
+    postgres_server.execute(f"CREATE ROLE {role} LOGIN")
+    postgres_server.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}", name)
+    yield url.set(username=role).render_as_string(hide_password=False)
+    postgres_server.drop(name)
+    postgres_server.execute(f"DROP ROLE {role}")
+
+
+def test_a_role_that_may_only_read_is_told_what_to_grant(postgres_server: PostgresServer, reader: str) -> None:
+    with pytest.raises(UsageError, match="may not write its tables") as caught:
+        open_database(reader)
+    for statement in str(caught.value).partition("as their owner: ")[2].split("; "):
+        postgres_server.execute(statement, make_url(reader).database or "")
+    database = open_database(reader)
+    mill = Mill(database)
+    job = mill.submit()
+    mill.work_off()
+    assert mill.status(job) == "completed"
+    database.close()
+
+
+def test_a_role_whose_transactions_are_read_only_is_told_so_at_opening(
+    postgres_server: PostgresServer, reader: str
+) -> None:
+    url = make_url(reader)
+    postgres_server.execute(f"ALTER ROLE {url.username} SET default_transaction_read_only = on")
+    with pytest.raises(DatabaseUnreachable, match=f"ALTER ROLE {url.username} RESET default_transaction_read_only"):
+        open_database(reader)
+
+
+def test_time_limits_of_a_role_or_a_database_do_not_end_our_statements(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    name = make_url(postgres_url).database
+    limits = {"statement_timeout": "50ms", "lock_timeout": "50ms", "idle_session_timeout": "200ms",
+              "idle_in_transaction_session_timeout": "100ms", "default_transaction_isolation": "serializable",
+              "client_encoding": "LATIN1"}  # fmt: skip
+    for limit, value in limits.items():
+        postgres_server.execute(f"ALTER DATABASE {name} SET {limit} = '{value}'")
+    database = open_database(postgres_url)
+    with database.write() as connection:
+        connection.execute(text("SELECT pg_sleep(0.2)"))
+        assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+        time.sleep(0.3)
+        assert connection.execute(text("SELECT 'grün → 日本'")).scalar() == "grün → 日本"
+    with database.engine.connect() as connection:
+        connection.commit()
+        time.sleep(0.4)
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    database.close()
+
+
 def test_a_server_that_stops_is_unreachable_and_serves_again_once_it_is_back() -> None:
     folder = Path(tempfile.mkdtemp(prefix="inkmill-postgres-"))
     folder.chmod(0o755)
@@ -266,26 +339,24 @@ def test_a_server_that_takes_no_writes_for_a_while_is_away_for_that_long(
 
 
 def test_a_connection_that_is_cut_while_prompts_are_copied_is_unreachable(
-    postgres_server: PostgresServer, postgres_url: str
+    postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = open_database(postgres_url)
     ingest = Ingest(database, SPEC)
 
-    class Cutting(PromptRow):
-        """A prompt at whose reading the server cuts every connection."""
+    class Cutting(list[Any]):
+        """Rows at whose second the server cuts every connection."""
 
-        @property
-        def prompt(self) -> str:  # type: ignore[override]
-            ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
-            postgres_server.execute(f"{ending}'{database.url.database}'")
-            return "cut"
+        def __iter__(self) -> Iterator[Any]:
+            for number, row in enumerate(super().__iter__()):
+                if number == 1:
+                    ending = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+                    postgres_server.execute(f"{ending}'{database.url.database}'")
+                yield row
 
-        @prompt.setter
-        def prompt(self, value: str) -> None:
-            pass
-
+    monkeypatch.setattr(NewBatch, "__init__", lambda batch: vars(batch).update(rows=Cutting(), outputs=0, size=0))
     with pytest.raises(DatabaseUnreachable):
-        ingest.write([*rows(2), Cutting(position=2, prompt="", n=1), *rows(4000, start=3)])
+        ingest.write(rows(4000))
     ingest.abandon()
     assert list_jobs(database) == []
     database.close()
@@ -316,10 +387,11 @@ def test_a_reader_may_pause_between_its_rows(postgres_url: str) -> None:
     database = open_database(postgres_url, timeout=0.5)
     job = Mill(database).submit(6)
     Mill(database).work_off()
-    outputs = outputs_in_order(database, job, "demo", SPEC.settings)
-    next(outputs)
-    time.sleep(2.5)  # as in an export to a pager
-    assert len(list(outputs)) == 5
+    with reading_results(database, get_job(database, job)) as results:
+        outputs = results.outputs()
+        next(outputs)
+        time.sleep(2.5)  # as in an export that was stopped with Ctrl-Z
+        assert len(list(outputs)) == 5
     database.close()
 
 

@@ -12,7 +12,18 @@ from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
 from db import jobs
 from db.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
-from db.jobs import Retried, cancel_job, fail_job, get_job, list_jobs, requeue_job, retry_job, unfinished_jobs, wind_up
+from db.jobs import (
+    Retried,
+    cancel_job,
+    fail_job,
+    get_job,
+    list_jobs,
+    own_job,
+    requeue_job,
+    retry_job,
+    unfinished_jobs,
+    wind_up,
+)
 from db.models import Output, Prompt
 from db.outputs import give_up_scoring, record_fault, waiting_texts
 from db.recovery import half_retried, sweep
@@ -100,6 +111,19 @@ def test_dead_prompts_stay_dead_when_their_job_is_cancelled(mill: Mill) -> None:
     cancel_job(mill.database, job)
     release(mill.database, claim)
     assert (mill.states(job), mill.prompt_states(job)) == ([C], ["dead", "cancelled"])
+
+
+def test_a_job_is_failed_by_its_owner_alone_and_a_retry_may_hand_it_on(mill: Mill) -> None:
+    job = mill.submit(2, owner="home-a")
+    assert not fail_job(mill.database, job, "no model here", owner="home-b")
+    assert not fail_job(mill.database, job, "no model here")
+    own_job(mill.database, job, "home-b")  # of no effect while it is under way
+    assert mill.status(job) == JobStatus.QUEUED
+    assert fail_job(mill.database, job, "no model", owner="home-a")
+    own_job(mill.database, job, "home-b")
+    retry_job(mill.database, job)
+    assert not fail_job(mill.database, job, "no model", owner="home-a")
+    assert fail_job(mill.database, job, "no model", owner="home-b")
 
 
 @pytest.mark.parametrize("state", ["completed", "cancelled", "failed"])

@@ -10,10 +10,11 @@ import torch
 from tiny_models import settings
 
 from worker.engine import drawing, sampler, sampler_cuda
+from worker.engine.bad_words import BadWords
 from worker.engine.forward import Logits
 from worker.engine.philox import uniform
 from worker.engine.sampler import Choice
-from worker.engine.sampling_state import RECORD, SamplingState
+from worker.engine.sampling_state import RECORD, SamplingState, TokenRules
 
 ROWS = 64  # drawn at once
 CLOSE = 1e-6  # of a random number to an edge between two tokens, where float32 sums may fall on either side
@@ -59,7 +60,8 @@ def random_state(chance: np.random.Generator, vocabulary: int) -> SamplingState:
         logprobs=int(maybe(1, 3, 5, off=0)),
     )
     words = maybe([(3,), (1, 2), (0, 1, 5)], [(7, 7, 7)], off=[])
-    state = SamplingState(own, int(chance.integers(2**53)), chance.integers(0, 12, 5).tolist(), words, eos=[4])
+    rules = TokenRules(BadWords(words), own.logit_bias, eos=[4])
+    state = SamplingState(own, int(chance.integers(2**53)), chance.integers(0, 12, 5).tolist(), rules)
     for token in chance.integers(0, 12, chance.integers(0, 40)).tolist():
         state.append(token)
     return state
@@ -70,7 +72,7 @@ def distance_to_an_edge(logits: torch.Tensor, state: SamplingState) -> float:
     row = np.full(drawing.whole_groups(len(logits)), -np.inf, np.float32)
     row[: len(logits)] = logits.numpy()
     own = np.array([state.record], RECORD)[0]
-    lists = (state.context_for_penalties, state.eos, state.bad_words, state.bad_word_ends, state.biased, state.biases)
+    lists = (state.context_for_penalties, state.eos, state.banned, state.biased, state.biases)
     sampler.process(row[: len(logits)], own, state.step, *lists, np.zeros(len(logits), np.int32))
     groups, maxima = row.reshape(-1, drawing.GROUP), np.empty(len(row) // drawing.GROUP, np.int32)
     drawing.group_maxima(groups, maxima)
@@ -132,13 +134,13 @@ def test_more_rows_than_a_block_are_drawn_in_several() -> None:
 def test_errors_are_those_of_the_cpu_and_leave_the_other_rows_alone() -> None:
     logits = torch.from_numpy(np.random.default_rng(3).normal(size=(6, 30)).astype(np.float32))
     logits[1, 5], logits[2, 7], logits[4] = torch.nan, torch.inf, -torch.inf
-    everything = [(token,) for token in range(30)]
+    everything = TokenRules(BadWords([(token,) for token in range(30)]))
     states = [
         SamplingState(settings(top_p=0.9), 0, [1]),
         SamplingState(settings(top_p=0.9), 1, [1]),
         SamplingState(settings(do_sample=False), 2, [1]),
-        SamplingState(settings(), 3, [1], bad_words=everything),
-        SamplingState(settings(), 4, [1], bad_words=everything),
+        SamplingState(settings(), 3, [1], everything),
+        SamplingState(settings(), 4, [1], everything),
         SamplingState(settings(repetition_penalty=2.0), 5, [1, 30]),
     ]
     ours, theirs = on_device(logits, states), on_cpu(logits, states)

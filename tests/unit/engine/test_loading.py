@@ -19,6 +19,7 @@ from transformers import BertConfig, BertModel
 
 from contract.errors import ModelUnavailable, UsageError
 from worker.cpu import has_bfloat16
+from worker.engine import loading, unusual
 from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
 from worker.engine.engine import SlotEngine
 from worker.engine.loading import CPU_SLOTS, load_engine
@@ -347,3 +348,63 @@ def test_the_files_asked_of_the_hub_are_one_kind_of_weights_and_no_more() -> Non
     sharded = wanted({"model.safetensors.index.json", "model-00001-of-00002.safetensors"})
     assert {"model.safetensors.index.json", "model-*.safetensors"} <= set(sharded)
     assert "pytorch_model.bin" in wanted({"pytorch_model.bin", "config.json"})
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gptj"])  # the engine's own reader, and transformers'
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", {"transformers_weights": "other.safetensors"}),
+        ("config.json", {"configuration_files": ["config.json", "config.4.0.0.json"]}),
+        ("tokenizer_config.json", {"fast_tokenizer_files": ["tokenizer.4.0.0.json"]}),
+    ],
+)
+def test_a_configuration_that_names_other_files_to_read_is_refused(
+    copy: Path, model_type: str, name: str, said: dict[str, object]
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": model_type}))
+    shutil.copy(copy / "model.safetensors", copy / "other.safetensors")
+    (copy / name).write_text(json.dumps(json.loads((copy / name).read_text()) | said))
+    with pytest.raises(ModelUnavailable, match=rf"{name}: {next(iter(said))} names other files to read"):
+        load_engine(str(copy), device="cpu")
+
+
+def test_transformers_sees_no_file_that_the_revision_does_not_cover(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("adapter_config.json", "chat_template.jinja", "config.4.0.0.json", "quantize_config.json"):
+        (copy / name).write_text("{}")
+    (copy / "generation_config.json").write_text("no JSON")
+    checkpoint = in_folder(copy)
+    seen: list[set[str]] = []
+
+    def watched(load: Callable[..., object]) -> Callable[..., object]:
+        def from_pretrained(folder: str, **how: object) -> object:
+            seen.append({path.name for path in Path(folder).iterdir()})
+            return load(folder, **how)
+
+        return from_pretrained
+
+    for library in (unusual.library.AutoTokenizer, unusual.library.AutoModelForCausalLM):
+        monkeypatch.setattr(library, "from_pretrained", watched(library.from_pretrained))
+    unusual.read_tokenizer(copy)
+    unusual.read_network(checkpoint)
+    assert seen == [set(checkpoint.others), set(checkpoint.names)]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_a_file_that_is_changed_while_a_model_is_loaded_is_not_loaded_under_another_revision(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    load = loading._engine
+
+    def swapped(*arguments: object) -> object:
+        engine = load(*arguments)  # type: ignore[arg-type]
+        shutil.copy(copy / name, tmp_path / name)
+        (tmp_path / name).replace(copy / name)
+        return engine
+
+    monkeypatch.setattr(loading, "_engine", swapped)
+    with pytest.raises(ModelUnavailable, match=f"{name} was changed while it was loaded"):
+        load_engine(str(copy), device="cpu")

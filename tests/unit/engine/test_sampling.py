@@ -20,10 +20,11 @@ from transformers import (
 )
 
 from worker.engine import drawing, sampler
+from worker.engine.bad_words import BadWords
 from worker.engine.forward import Logits
 from worker.engine.philox import uniform
 from worker.engine.sampler import Choice, sample
-from worker.engine.sampling_state import RECORD, SamplingState
+from worker.engine.sampling_state import RECORD, SamplingState, TokenRules
 
 CASES = 200
 VOCABULARY = 301
@@ -40,7 +41,8 @@ def random_context(case: int, length: int = 12, kinds: int = 6) -> list[int]:
 
 def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: Any) -> np.ndarray:
     bad_words = values.pop("bad_token_ids", ())
-    state = SamplingState(settings(max_new_tokens=64, **values), 0, context[:prompt], bad_words, eos=[0])
+    own = settings(max_new_tokens=64, **values)
+    state = SamplingState(own, 0, context[:prompt], TokenRules(BadWords(bad_words), own.logit_bias, eos=[0]))
     for token in context[prompt:]:
         state.append(token)
     row = logits[0].clone().numpy()
@@ -50,8 +52,7 @@ def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: A
         state.step,
         state.context_for_penalties,
         state.eos,
-        state.bad_words,
-        state.bad_word_ends,
+        state.banned,
         state.biased,
         state.biases,
         np.zeros(len(row), np.int32),
@@ -324,7 +325,7 @@ def test_one_rows_error_leaves_the_other_rows_alone() -> None:
 
 
 def test_settings_that_ban_every_token_are_an_error_of_the_row() -> None:
-    state = SamplingState(settings(), 0, [1], bad_words=[(token,) for token in range(10)])
+    state = SamplingState(settings(), 0, [1], TokenRules(BadWords([(token,) for token in range(10)])))
     (error,) = sampled(torch.zeros(1, 10), [state])
     assert isinstance(error, ValueError)
     assert "ban every token" in str(error)

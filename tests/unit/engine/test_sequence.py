@@ -10,7 +10,8 @@ from worker.engine.sequence import Completion, Request, Sequence
 
 def written(pieces: list[bytes], **settings: Any) -> Sequence:
     """A sequence fed with pieces until it is finished or they are used up."""
-    sequence = Sequence(Request("key", "prompt", SamplingSettings(**settings), 0), prompt_tokens=3)
+    request = Request("key", "prompt", SamplingSettings(**settings), 0)
+    sequence = Sequence(request, prompt_tokens=3, stops=tuple(stop.encode() for stop in request.settings.stop))
     for token, piece in enumerate(pieces):
         if sequence.finish_reason is None:
             sequence.append(token, piece, -1.0)

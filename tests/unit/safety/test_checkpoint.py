@@ -101,6 +101,52 @@ def test_the_revision_is_the_files_own_hash(tiny: Path) -> None:
     assert hashlib.sha256(tiny.read_bytes()).hexdigest().startswith(read_checkpoint(tiny).revision)
 
 
+@pytest.mark.parametrize("architecture", ["Bert", "Roberta"])  # our own reader, and Detoxify's
+def test_a_classifiers_revision_covers_every_file_that_is_read_and_no_other(
+    tmp_path: Path, write_checkpoint: Callable[..., Path], architecture: str
+) -> None:
+    path = write_checkpoint(tmp_path, architecture)
+    folder = path.with_suffix("")
+    seen = [load_classifier(str(path)).revision]
+    (folder / "README.md").write_text("a note")
+    (folder / "generation_config.json").write_text("no JSON")
+    assert load_classifier(str(path)).revision == seen[0]
+    for name in sorted(file.name for file in folder.glob("*.json") if file.name not in ("generation_config.json",)):
+        with (folder / name).open("a") as file:
+            file.write(" ")
+        seen.append(load_classifier(str(path)).revision)
+    resave(path, lambda content: content["config"].update(note=1))
+    seen.append(load_classifier(str(path)).revision)
+    assert len(set(seen)) == len(seen) > 2
+
+
+@pytest.mark.parametrize("architecture", ["Bert", "Roberta"])
+def test_a_classifiers_configuration_that_names_other_files_to_read_is_refused(
+    tmp_path: Path, write_checkpoint: Callable[..., Path], architecture: str
+) -> None:
+    path = write_checkpoint(tmp_path, architecture)
+    config = path.with_suffix("") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"configuration_files": ["config.4.0.0.json"]}))
+    with pytest.raises(ModelUnavailable, match=r"config\.json: configuration_files names other files to read"):
+        load_classifier(str(path))
+
+
+def test_a_classifier_that_is_changed_while_it_is_loaded_is_not_loaded_under_another_revision(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = checkpoint_module._load
+
+    def swapped(path: Path) -> Any:
+        content = read(path)
+        shutil.copy(path, path.with_name("other"))
+        path.with_name("other").replace(path)
+        return content
+
+    monkeypatch.setattr(checkpoint_module, "_load", swapped)
+    with pytest.raises(ModelUnavailable, match="was changed while it was loaded"):
+        load_classifier(str(tiny))
+
+
 def test_a_folder_with_one_checkpoint_and_its_configuration_is_enough(tiny: Path) -> None:
     expected = load_classifier(str(tiny)).score(["you are awful"])
     folder = tiny.with_suffix("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable, Iterable
 
+from contract.spec import SamplingSettings
 from worker.engine.sequence import Completion, Fault, Request
 
 
@@ -22,6 +23,9 @@ class StubEngine:
         self.gate = threading.Event()
         self.gate.set()
         self.closes_at: int | None = None  # so many finished requests close the gate
+
+    def read(self, prompt: str, settings: SamplingSettings, like: object, alive: object) -> None:
+        """A stub reads nothing beforehand."""
 
     def add(self, requests: Iterable[Request]) -> None:
         self._waiting |= {request.key: request for request in requests}

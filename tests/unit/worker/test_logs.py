@@ -8,7 +8,10 @@ import sys
 
 import pytest
 import structlog
+from kombu.exceptions import OperationalError
+from redis.exceptions import AuthenticationError, ReadOnlyError
 
+from worker.consumer import SaidOnce
 from worker.logs import configure
 
 
@@ -27,3 +30,25 @@ def test_a_line_that_cannot_be_written_ends_nobodys_work(monkeypatch: pytest.Mon
         finally:
             structlog.reset_defaults()
     os.close(writer)
+
+
+def test_of_the_same_trouble_with_redis_there_is_one_line_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    def wrapped() -> OperationalError:
+        error = OperationalError("invalid username-password pair or user is disabled.")
+        error.__cause__ = AuthenticationError("invalid username-password pair or user is disabled.")
+        return error
+
+    logger, once = logging.getLogger("a consumer"), SaidOnce()
+    logger.addFilter(once)
+    try:
+        for _ in range(5):
+            logger.error("consumer: Cannot connect to %s: %s.\n%s\n", "redis://:**@h/0", wrapped(), "Trying again")
+        for _ in range(5):
+            logger.warning("%s (%r)", "Connection lost", ReadOnlyError("You can't write against a read only replica."))
+        logger.warning("something else: %s", 3)
+    finally:
+        logger.removeFilter(once)
+    assert len(caplog.messages) == 3
+    assert "refuses the password; put the right one into INKMILL_REDIS_URL" in caplog.messages[0]
+    assert "is a read-only replica; name its primary in INKMILL_REDIS_URL" in caplog.messages[1]
+    assert caplog.messages[2] == "something else: 3"

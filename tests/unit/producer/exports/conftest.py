@@ -164,3 +164,8 @@ def postgres_mill(postgres_url: str) -> Iterator[Mill]:
     database = open_database(postgres_url)
     yield Mill(database)
     database.close()
+
+
+@pytest.fixture(params=["mill", "postgres_mill"])
+def any_mill(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)

@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import event
 from sqlalchemy import text as sql
 
 from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
+from db import reading
 from db.jobs import cancel_job, retry_job
 from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-          "mean_logprob", "scores", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype",
-          "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics"]  # fmt: skip
+          "mean_logprob", "scores", "classifier", "classifier_revision", "flagged", "flag_reasons", "review",
+          "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads",
+          "processor", "numerics"]  # fmt: skip
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\n",
     'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
@@ -37,8 +41,8 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
     report = export_job(mill.database, mixed, out / "o.jsonl")
     query = (
         "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
-        " v.engine, v.isa, v.threads, v.processor, v.numerics,"
-        " s.toxicity, s.insult FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " v.engine, v.isa, v.threads, v.processor, v.numerics, s.toxicity, s.insult, s.classifier,"
+        " s.classifier_revision FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
         " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
         " ORDER BY p.position, o.sample_index"
     )
@@ -46,8 +50,9 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         rows = connection.execute(sql(query)).all()
     exported = lines(out / "o.jsonl")
     assert report == ExportReport(
-        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl"
-    )
+        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl",
+        job=report.job,
+    )  # fmt: skip
     assert len(exported) == len(rows) == 5
     for line, row in zip(exported, rows, strict=True):
         assert list(line) == FIELDS
@@ -285,6 +290,40 @@ def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Pat
         export_job(mill.database, 99, out / "o.jsonl")
 
 
+@pytest.mark.parametrize("form", ["jsonl", "openai"])
+def test_the_outputs_of_one_large_prompt_are_exported_without_a_copy_of_it_for_each(
+    mill: Any, out: Path, form: str
+) -> None:
+    vector = list(range(100_000, 150_000))  # 0.35 MB of JSON, and five times as much as numbers
+    row = PromptRow(position=0, prompt="Once", n=120, metadata={"vector": vector})
+    job = mill.submit([row], safety="none")
+    mill.generate()
+    tracemalloc.start()
+    assert export_job(mill.database, job, out / "o.zst", form=form).rows == 120
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 32 << 20, f"{peak / 1e6:.0f} MB"
+
+
+def test_postgresqls_driver_holds_few_rows_at_once(
+    postgres_mill: Any, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "FETCHED_ROWS", 2)
+    job = postgres_mill.submit(["a"] * 8, batch_size=4)
+    postgres_mill.generate(batches=1)
+    cancel_job(postgres_mill.database, job)
+    held = []
+
+    @event.listens_for(postgres_mill.database.engine, "after_cursor_execute")
+    def look(connection: Any, cursor: Any, *_: Any) -> None:
+        if not isinstance(cursor, psycopg.ServerCursor):
+            held.append(cursor.rowcount)
+
+    report = export_job(postgres_mill.database, job, out / "o.jsonl")
+    assert (report.rows, report.errors) == (4, 4)
+    assert max(held) <= 2
+
+
 @pytest.fixture
 def large(mill: Any) -> int:
     rows = (
@@ -309,3 +348,15 @@ def test_exporting_50_000_outputs_holds_few_of_them_in_memory(mill: Any, large: 
     exported = [(line["position"], line["sample_index"]) for line in lines(out / "o.jsonl")]
     assert exported == [(i, sample) for i in range(25_000) for sample in range(2)]
     assert set(lines(out / "o.jsonl")[-1]["scores"]) <= set(LABELS)
+
+
+def test_what_nobody_scored_names_no_classifier(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"])
+    mill.generate()
+    for form in ("jsonl", "csv", "parquet"):
+        export_job(mill.database, job, out / f"o.{form}")
+    (line,) = lines(out / "o.jsonl")
+    assert (line["scores"], line["classifier"], line["classifier_revision"]) == ({}, None, None)
+    assert ",,," in (out / "o.csv").read_text("utf-8")
+    (row,) = pq.read_table(out / "o.parquet").to_pylist()
+    assert (row["classifier"], row["classifier_revision"]) == (None, None)

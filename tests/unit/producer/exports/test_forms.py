@@ -59,6 +59,8 @@ def test_csv_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> N
         assert tuple(record) == COLUMNS
         for name in ("custom_id", "prompt", "text", "finish_reason", "model", "revision", "dtype", "engine", "isa"):
             assert unguarded(record[name]) == (line[name] or "")
+        assert (record["classifier"], record["classifier_revision"]) == ("demo", "c1")
+        assert (line["classifier"], line["classifier_revision"]) == ("demo", "c1")
         for name in ("id", "job", "position", "sample_index", "tokens", "seed", "mean_logprob"):
             assert json.loads(record[name]) == line[name]
         for name in ("flag_reasons", "metadata", "settings", "flagged"):
@@ -178,14 +180,15 @@ def test_openai_groups_a_prompts_outputs_as_choices_of_one_response(mill: Any, m
     assert first["response"] == {"status_code": 200, "request_id": f"req_{mixed}-0"}
     with mill.database.read() as connection:
         created = connection.exec_driver_sql("SELECT created_at FROM outputs ORDER BY id").scalar()
+    scored_by = {"classifier": "demo", "classifier_revision": "c1"}
     assert body == {
         "id": f"cmpl-{mixed}-0",
         "object": "text_completion",
         "created": int(created),
         "model": "demo",
         "choices": [
-            {"index": 0, "text": " good 0", "finish_reason": "length", "logprobs": None},
-            {"index": 1, "text": " bad 0", "finish_reason": "stop", "logprobs": None},
+            {"index": 0, "text": " good 0", "finish_reason": "length", "logprobs": None} | scored_by,
+            {"index": 1, "text": " bad 0", "finish_reason": "stop", "logprobs": None} | scored_by,
         ],
         "usage": {"prompt_tokens": 2, "completion_tokens": 7, "total_tokens": 9},
     }
@@ -218,7 +221,8 @@ def test_openai_says_of_a_withheld_text_that_it_was_filtered(mill: Any, out: Pat
     mill.score()
     export_job(mill.database, job, out / "o.jsonl", form="openai")
     (choice,) = lines(out / "o.jsonl")[0]["response"]["body"]["choices"]
-    assert choice == {"index": 0, "text": "", "finish_reason": "content_filter", "logprobs": None}
+    scored_by = {"classifier": "demo", "classifier_revision": "c1"}
+    assert choice == {"index": 0, "text": "", "finish_reason": "content_filter", "logprobs": None} | scored_by
 
 
 def entry(token: str, logprob: float = -1.0) -> dict[str, Any]:

@@ -15,11 +15,6 @@ from producer.export import export_job
 from producer.target import MayReplace, Target
 
 
-@pytest.fixture(params=["mill", "postgres_mill"])
-def any_mill(request: pytest.FixtureRequest) -> Any:
-    return request.getfixturevalue(request.param)
-
-
 def finished(mill: Any, *dead: int) -> int:
     """A job of two prompts; those at the positions in `dead` died."""
     job: int = mill.submit(["a", "b"])

@@ -1,0 +1,39 @@
+"""What is there beside the database that a job may wait for: the local stack and Redis. Knows no SQL."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from contract.settings import Settings, settings
+from contract.stack_state import StackState, WantedWorker, read_state
+
+
+class Surroundings:
+    """They are looked at once, and only where somebody asks."""
+
+    def __init__(self, where: Settings | None = None) -> None:
+        self._where = where or settings()
+
+    @cached_property
+    def _stack(self) -> StackState | None:
+        """The stack of this home, where it runs and works on this database."""
+        state = read_state(self._where.home) if self._where.embedded else None
+        mine = state is not None and state.runs and state.address == self._where.sql_address
+        return state if mine else None
+
+    @cached_property
+    def redis(self) -> str | None:
+        """Redis, where it takes no messages, and why; None where it does."""
+        if self._where.embedded and self._stack is None:
+            return None  # whoever starts a worker here starts it too
+        if self._stack is not None and self._stack.redis_down:
+            return f"the local Redis, which does not run: {self._stack.redis_down}"
+        # Celery takes a while to import: only for a job that waits.
+        from contract.queue import make_app, trouble
+
+        return trouble(make_app(self._where))
+
+    def brings(self, job: Any) -> bool:
+        """Whether the stack starts a worker for such a job by itself, and starts it again."""
+        return self._stack is not None and self._stack.serves(WantedWorker.of(job))

@@ -1,0 +1,108 @@
+"""Prompts read ahead: once each, outside any step, and no further than their length lets them be of use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_models import Tiny, run_all, settings
+
+from worker.engine.bad_words import BadWords
+from worker.engine.engine import SlotEngine
+from worker.engine.reading import Rejected
+from worker.engine.sequence import Request
+
+OWN: dict[str, Any] = {"bad_words": ("the", "mill"), "stop": ("er",), "logit_bias": ((7, 2.0),), "max_new_tokens": 12}
+
+
+def no_tokenizing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a text was tokenised")
+
+    monkeypatch.setattr(tiny.vocabulary, "_tokens", fail)
+
+
+def test_no_step_tokenises_what_was_read_before_and_the_texts_are_the_same(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [Request(index, "Once upon a time", settings(**OWN), index) for index in range(9)]
+    expected = run_all(tiny.engine(4), requests)
+    engine = tiny.engine(4)
+    reading = engine.read("Once upon a time", settings(**OWN))
+    no_tokenizing(tiny, monkeypatch)
+    ahead = [Request(r.key, r.prompt, r.settings, r.seed, reading) for r in requests]
+    assert run_all(engine, ahead) == expected
+
+
+def test_rules_are_shared_by_prompts_whose_settings_say_the_same(tiny: Tiny) -> None:
+    engine = tiny.engine()
+    first = engine.read("Once", settings(**OWN))
+    assert engine.read("The", settings(**OWN | {"seed": 4, "n": 3}), like=first).rules is first.rules
+    assert engine.read("The", settings(**OWN | {"bad_words": ("the",)}), like=first).rules is not first.rules
+
+
+def test_a_prompt_whose_length_alone_is_too_much_is_refused_unread(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = tiny.engine()
+    no_tokenizing(tiny, monkeypatch)
+    with pytest.raises(Rejected) as caught:
+        engine.read("x" * 900_000, settings(max_new_tokens=100))
+    longest = len("<|endoftext|>")
+    fewest = -(-900_000 // longest)
+    assert str(caught.value) == (
+        f"the prompt has at least {fewest} tokens and max_new_tokens is 100: together at least {fewest + 100}, "
+        "more than the model's 128 positions; shorten the prompt or lower max_new_tokens"
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "<|endoftext|>" * 40, "miller " * 30, "東京🙂" * 20, " \n\t" * 50, "\x00\x7f"]
+)
+def test_no_text_has_fewer_tokens_than_its_length_proves(tiny: Tiny, text: str) -> None:
+    assert tiny.vocabulary.fewest_tokens(text) <= len(tiny.vocabulary.encode(text))
+
+
+def test_of_a_tokenizer_that_drops_text_no_length_proves_anything(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tokenizers import normalizers
+
+    from worker.engine.vocabulary import ByteVocabulary
+
+    monkeypatch.setattr(tiny.tokenizer.backend_tokenizer, "normalizer", normalizers.Strip())
+    assert ByteVocabulary(tiny.tokenizer, tiny.reference.config).fewest_tokens(" " * 900_000) == 0
+
+
+def test_a_word_longer_than_any_text_is_banned_without_being_tokenised(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, read = tiny.engine(), []
+    tokens = tiny.vocabulary._tokens
+    monkeypatch.setattr(tiny.vocabulary, "_tokens", lambda text: read.append(text) or tokens(text))
+    rules = engine.read("Once", settings(bad_words=("the", "x" * 900_000, "\x00" * 129))).rules
+    assert len(rules.bad_words) == 2  # "the" and " the": the others have more than 128 tokens
+    assert "x" * 900_000 not in read
+
+
+def test_the_caller_is_told_after_each_text(tiny: Tiny) -> None:
+    texts: list[None] = []
+    words = tuple(f"word {number}" for number in range(20))
+    tiny.engine().read("Once", settings(bad_words=words), alive=lambda: texts.append(None))
+    assert len(texts) == 21
+
+
+def test_words_are_completed_where_the_text_ends_with_all_but_their_last_token() -> None:
+    words = [(4,), (1, 2), (2, 1, 3), (0, 0, 0, 5), (3, 1, 6)]
+    for context in ([1], [2, 1], [0, 0], [0, 0, 0], [3, 1], [7]):
+        expected = {word[-1] for word in words if word[:-1] == tuple(context[len(context) - len(word) + 1 :])}
+        assert set(BadWords(words).completed_by(np.array(context, np.int32)).tolist()) == expected
+
+
+def test_a_step_looks_at_the_number_of_bad_words_and_not_at_their_length(tiny: Tiny) -> None:
+    words = BadWords([(token % 300,) * 1000 for token in range(1000)])
+    context = np.array([7, 8, 9], np.int32)
+    assert len(words.completed_by(context)) == 0
+    engine: SlotEngine = tiny.engine(2)
+    reading = engine.read("Once", settings(bad_words=("\x00" * 100, "miller")))
+    engine.add([Request(0, "Once", settings(), 0, reading)])
+    engine.step()
+    (row,) = engine._rows.values()
+    assert len(row.state.banned) <= 4

@@ -1,0 +1,120 @@
+"""`run`, `export`, `report` and `status` of a job whose flag policy was changed since it was submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from contract.settings import Settings
+from db import reflag
+from db.jobs import JobRow
+from db.reflag import half_reflagged, reflag_job
+from db.session import open_database
+from db.status import JobSnapshot
+from inkmill import running
+from inkmill.cli import run
+from tests.unit.inkmill.conftest import DEMO, Told, finish
+
+
+def kill_a_reflag(monkeypatch: pytest.MonkeyPatch, **thresholds: float) -> None:
+    """A reflag of job 1 that ends before it comes to any output."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    database = open_database(Settings().sql_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(reflag, "_advance", die)
+        with pytest.raises(KeyboardInterrupt):
+            reflag_job(database, 1, thresholds=thresholds, blocklist=None)
+    assert half_reflagged(database)
+    database.close()
+
+
+def flags(path: Path) -> list[bool]:
+    return [json.loads(line)["flagged"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("export", "1", "-o", "o.jsonl"), ("run", "p.jsonl", *DEMO, "--threshold", "toxicity=0.05", "-o", "o.jsonl")],
+)
+def test_no_export_is_made_by_two_policies(
+    told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    finish(told, "--threshold", "toxicity=0.05")
+    told("reflag", "1", "--threshold", "toxicity=0.99")
+    kill_a_reflag(monkeypatch, toxicity=0.05)
+    assert "job 1: its new flag policy is not applied to all outputs yet; that comes first" in told(*words)
+    assert flags(folder / "o.jsonl") == [True, True]
+    assert "policy" not in told(*words)
+
+
+def test_a_report_waits_for_the_policy_and_status_tells_of_it(
+    told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(told)
+    kill_a_reflag(monkeypatch, toxicity=0.05)
+    assert run(["status", "1"]) == 0
+    assert "  reflag   under way, or killed half way" in capsys.readouterr().out
+    assert "that comes first" in told("report", "1")
+    assert "2 flagged texts are left" in (folder / "report-1.html").read_text()
+    assert run(["status", "1"]) == 0
+    assert "reflag" not in capsys.readouterr().out
+
+
+def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, folder: Path) -> None:
+    command = ("run", "p.jsonl", *DEMO, "--threshold", "toxicity=0.0512345678", "--only", "clean", "-o", "o.jsonl")
+    finish(told, "--threshold", "toxicity=0.0512345678")
+    told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5")
+    said = told(*command, code=2)
+    assert "job 1 is this file, but was reflagged since: " in said and not (folder / "o.jsonl").exists()
+    assert (
+        "toxicity is flagged from 0.99, this command says 0.0512345678; insult is flagged from 0.5, this command"
+        in said
+    )
+    assert "reflag 1 --threshold toxicity=0.0512345678' and this command again" in said
+    assert "export 1 -o FILE' writes the job as it stands" in said
+    told("reflag", "1", "--threshold", "toxicity=0.0512345678")
+    told(*command)
+    assert flags(folder / "o.jsonl") == []
+
+
+@pytest.mark.parametrize(("submitted", "later"), [("", "mine"), ("mine", ""), ("mine", "your")])
+def test_a_run_does_not_take_up_a_job_that_got_another_blocklist(
+    told: Told, folder: Path, submitted: str, later: str
+) -> None:
+    (folder / "words").write_text(submitted)
+    (folder / "later").write_text(later)
+    finish(told, "--blocklist", "words")
+    told("reflag", "1", "--blocklist", "later")
+    said = told("run", "p.jsonl", *DEMO, "--blocklist", "words", code=2)
+    assert "reflagged since: its blocklist is not this command's. To go back" in said
+    back = "words" if submitted else "/dev/null"
+    assert f"reflag 1 --threshold 0.7 --blocklist {back.replace('words', 'FILE')}' and this" in said
+    told("reflag", "1", "--threshold", "0.7", "--blocklist", back)
+    told("run", "p.jsonl", *DEMO, "--blocklist", "words")
+
+
+def test_a_run_says_that_a_job_given_to_any_worker_runs_elsewhere_than_it_says(told: Told) -> None:
+    finish(told, "--dtype", "fp32", "--device", "cpu")
+    told("retry", "1", "--any-worker")
+    said = told("run", "p.jsonl", *DEMO, "--dtype", "fp32", "--device", "cpu")
+    assert "note: job 1 was given to any worker since, and is no longer bound to --device cpu and --dtype fp32" in said
+
+
+def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_policy(
+    told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(told)
+    follow = running.Run._follow
+
+    def reflag_meanwhile(self: running.Run, job: JobRow) -> JobSnapshot:
+        reflag_job(self._database, job.id, thresholds={"toxicity": 0.99}, blocklist=None)
+        return follow(self, job)
+
+    monkeypatch.setattr(running.Run, "_follow", reflag_meanwhile)
+    assert "toxicity is flagged from 0.99, this command says 0.7" in told("run", "p.jsonl", *DEMO, code=2)
+    assert not (folder / "p.jsonl.out.jsonl").exists()

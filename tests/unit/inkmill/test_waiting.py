@@ -1,0 +1,168 @@
+"""What a job waits for, as `run`, `status`, `watch` and the page say it alike."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from contract.processes import Process
+from contract.settings import Settings
+from contract.stack_state import WantedWorker
+from contract.surroundings import Surroundings
+from db.claims import claim_generation, release
+from db.ingest import Ingest
+from db.session import Database, open_database
+from db.status import snapshot
+from db.waiting import waiting_for
+from db.workers import announce
+from inkmill.redis_server import answers, start_server
+from inkmill.stack import Stack, StackState
+from tests.unit.db.mill import SPEC, Mill, rows, worker
+
+GONE = "the model's folder is gone"
+STARTS = "a worker that serves model demo; start one: inkmill worker --model demo --safety demo"
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, redis_url="", database_url="", service_seconds=2)
+
+
+@pytest.fixture
+def opened(where: Settings) -> Iterator[Database]:
+    database = open_database(where.sql_url)
+    yield database
+    database.close()
+
+
+def has_stack(where: Settings, **more: Any) -> None:
+    """This home's stack runs, and starts a worker for SPEC's jobs."""
+    wanted = (WantedWorker(model=SPEC.model, safety=(SPEC.safety,)),)
+    state = StackState(database="a hash", address=where.sql_address, daemon=Process.me(), workers=wanted, **more)
+    Stack(where).write(state)
+
+
+def has_worker(database: Database, name: str, state: str, error: str | None = None, **more: Any) -> None:
+    there = {"host": "h", "pid": 1, "model": SPEC.model, "revision": "r", "dtype": "fp32", "device": "cpu"}
+    announce(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
+
+
+@pytest.fixture
+def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    server = start_server(where)
+    assert answers(where, 10)
+    yield server
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ([], "its worker, which is starting"),
+        ([("failed", GONE)], f"its worker, which is starting (of the one before: {GONE})"),
+        ([("failed", GONE), ("starting", None)], f"its worker, which is starting (of the one before: {GONE})"),
+        ([("failed", GONE), ("stopped", None)], "its worker, which is starting"),
+        ([("failed", GONE), ("ready", None)], None),
+    ],
+)
+def test_a_job_that_waits_for_its_worker_says_what_was_wrong_with_the_last_one(
+    where: Settings,
+    opened: Database,
+    server: subprocess.Popen[bytes],
+    states: list[tuple[str, str | None]],
+    said: str | None,
+) -> None:
+    job = Mill(opened).submit(2)
+    for number, (state, error) in enumerate(states):
+        has_worker(opened, f"w{number}", state, error)
+    has_stack(where)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == said
+
+
+def test_without_a_stack_the_command_is_named_that_starts_the_worker(where: Settings, opened: Database) -> None:
+    job = Mill(opened).submit(2)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == STARTS
+    Stack(where).write(StackState(database="a hash", address="another one", daemon=Process.me()))
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == STARTS
+
+
+def test_a_stack_whose_worker_has_another_revision_by_now_does_not_hide_that(
+    where: Settings, opened: Database, server: subprocess.Popen[bytes]
+) -> None:
+    mill = Mill(opened)
+    job = mill.submit(4)
+    has_stack(where)
+    release(opened, mill.claim(worker("before", revision="old")))
+    has_worker(opened, "now", "ready", revision="new")
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    assert said is not None and "revision old" in said and f"inkmill retry {job} --any-worker" in said
+
+
+def test_a_redis_that_does_not_run_is_a_reason_too(where: Settings, opened: Database) -> None:
+    job = Mill(opened).submit(2)
+    has_worker(opened, "w", "ready")
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) is None  # another home's, for all we know
+    has_stack(where, redis_down="it ended with status 1: no room")
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    assert said == "the local Redis, which does not run: it ended with status 1: no room"
+    elsewhere = Settings(home=where.home, redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2)
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(elsewhere))
+    assert said is not None and "127.0.0.1:1" in said and "does not answer" in said and "secret" not in said
+
+
+def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(where: Settings, opened: Database) -> None:
+    job = Mill(opened).submit(2)
+    elsewhere = Settings(home=where.home, redis_url="redis://127.0.0.1:1/0", service_seconds=2)
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(elsewhere))
+    assert said is not None and said.startswith("Redis at redis://:**@127.0.0.1:1/0, which does not answer")
+    assert said.endswith(f"; and for {STARTS}")
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (("CONFIG", "SET", "requirepass", "another"), "refuses the password"),
+        (("CONFIG", "SET", "maxmemory", "1"), "has no memory left for messages"),
+        (("ACL", "SETUSER", "default", "-@write"), "does not let its user write messages"),
+        (("REPLICAOF", "127.0.0.1", "1"), "is a read-only replica"),
+    ],
+)
+def test_a_redis_that_refuses_is_named_with_what_to_do(
+    where: Settings, opened: Database, server: subprocess.Popen[bytes], order: tuple[str, ...], said: str
+) -> None:
+    job = Mill(opened).submit(2)
+    has_worker(opened, "w", "ready")
+    has_stack(where)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) is None
+    client = redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+    client.execute_command(*order)
+    found = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    assert found is not None and f" {said}" in found and found.count("\n") == 0
+    assert where.redis_password not in found
+
+
+def test_a_job_that_is_being_submitted_waits_for_no_worker(where: Settings, opened: Database) -> None:
+    ingest = Ingest(opened, SPEC)
+    ingest.write(rows(3))
+    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
+    assert said is not None and said.startswith("the command that submits it")
+    ingest.finish()
+
+
+def test_nothing_is_asked_for_a_job_that_goes_on(where: Settings, opened: Database) -> None:
+    job = Mill(opened).submit(2)
+    claim_generation(opened, worker("w"), 60)
+
+    class Unasked:
+        redis = property(lambda self: pytest.fail("asked"))
+
+        def brings(self, job: object) -> bool:
+            pytest.fail("asked")
+
+    assert waiting_for(opened, snapshot(opened, job), Unasked()) is None
