@@ -24,7 +24,7 @@ from bench.processes import first_of_all
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
 from db.review_claims import next_output
-from db.review_queue import matching_ids
+from db.review_queue import matching, matching_ids
 from db.reviews import decide, decide_matching, undo, undo_many
 from db.session import Database, open_database
 from review.access import OneTimeToken
@@ -182,12 +182,12 @@ def _sit(
 
 def _decide_many(timings: Timings, database: Database, job: int) -> None:
     chosen = Filter(job=job, label="toxicity", low=0.7, high=_width(database, job))
-    ids: list[int] = []
+    found: dict[int, int] = {}
     key = secrets.token_hex(8)
-    timings.measure(f"ids of {BULK:,} that match", lambda: ids.extend(matching_ids(database, chosen)))
+    timings.measure(f"ids of {BULK:,} that match", lambda: found.update(matching(database, chosen)))
     timings.measure(
         f"bulk decision of {BULK:,}",
-        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, expected_count=len(ids), key=key),
+        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, seen=found, key=key),
     )
     timings.measure(f"bulk undo of {BULK:,}", lambda: undo_many(database, key, REVIEWER))
 

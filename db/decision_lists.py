@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -21,12 +21,13 @@ from db.decisions import (
     unknown,
 )
 from db.flagging import Matches, judging
+from db.search import indexed
 from db.session import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
 MOST_CHARACTERS = 5_000_000
-"""One transaction takes them all, and makes their words searchable: others wait for less than a second or two."""
+"""Of edited texts. One transaction takes them all, and other writers wait for less than a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +42,24 @@ class Instruction:
 
 
 class BadDecisions(UsageError):
-    """A list that cannot be taken: what is wrong with each line. Nothing was stored."""
+    """A list that cannot be taken: its first problems, by line, and how many there are. Nothing was stored."""
 
     SHOWN = 20
 
-    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
-        self.problems = tuple(problems)
-        shown = "\n".join(f"  line {line}: {what}" for line, what in self.problems[: self.SHOWN])
-        more = len(self.problems) - self.SHOWN
+    def __init__(self, problems: Sequence[tuple[int, str]], total: int) -> None:
+        self.problems, self.total = tuple(problems[: self.SHOWN]), total
+        shown = "\n".join(f"  line {line}: {what}" for line, what in self.problems)
+        more = total - len(self.problems)
         shown += f"\n  … and {more:,} more" if more > 0 else ""
-        noun = "problem" if len(self.problems) == 1 else "problems"
-        super().__init__(f"{len(self.problems):,} {noun}; nothing was decided\n{shown}")
+        noun = "problem" if total == 1 else "problems"
+        super().__init__(f"{total:,} {noun}; nothing was decided\n{shown}")
 
 
 def decide_list(database: Database, instructions: Sequence[Instruction], reviewer: str) -> list[Decided]:
     """Takes every decision of a list in one transaction, after all of them were checked.
 
     Raises:
-        BadDecisions: lines that cannot be taken, all of them named; nothing was stored.
+        BadDecisions: lines that cannot be taken; nothing was stored.
         UsageError: the list is too long, or the name is none.
     """
     reviewer = checked_name(reviewer)
@@ -71,20 +72,21 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         raise UsageError(
             f"{written:,} characters of edited texts: at most {MOST_CHARACTERS:,} are taken together; split the list"
         )
+    words = {one.line: indexed(one.text) for one in instructions if one.text is not None}
     ids = sorted({one.output_id for one in instructions})
 
     def store(connection: Connection, matches: Matches) -> list[Decided]:
         outputs: dict[int, Standing] = {}
         for first in range(0, len(ids), CHUNK_IDS):
             outputs |= locked(connection, ids[first : first + CHUNK_IDS])
-        steps = _checked(connection, instructions, outputs, reviewer)
+        steps = _checked(instructions, words, outputs, reviewer)
         return enter(connection, reviewer, steps, matches)
 
     return judging(database, store)
 
 
 def _checked(
-    connection: Connection, instructions: Sequence[Instruction], outputs: dict[int, Standing], reviewer: str
+    instructions: Sequence[Instruction], words: Mapping[int, str], outputs: Mapping[int, Standing], reviewer: str
 ) -> list[Step]:
     problems: list[tuple[int, str]] = []
     steps: list[Step] = []
@@ -100,9 +102,10 @@ def _checked(
             action = read_action(one.decision, one.text)
             reason = checked_text("reason", one.reason, LONGEST_REASON)
             check_claim(output, reviewer)
-            steps.append(next_step(connection, output, action, reason=reason, text=one.text, key=None))
+            said = words.get(one.line)
+            steps.append(next_step(output, action, reason=reason, text=one.text, words=said, key=None))
         except InkmillError as error:
             problems.append((one.line, str(error)))
     if problems:
-        raise BadDecisions(problems)
+        raise BadDecisions(problems, len(problems))
     return steps

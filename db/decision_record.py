@@ -16,7 +16,7 @@ from db.flagging import Matches, judge
 from db.models import Output
 from db.review_rows import CHUNK_IDS, refresh
 from db.review_tables import Decision, Review, ReviewClaim
-from db.score_requests import EDIT, make_request, withdraw
+from db.score_requests import EDIT, make_requests, withdraw
 from db.session import now
 
 STORED = {
@@ -41,7 +41,7 @@ def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches:
     refresh(connection, [step.output.id for step in steps if not step.output.listed], keep=True)
     _let_stand(connection, reviewer, steps, numbers)
     connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
-    requests = {step.output.id: _look_after_texts(connection, step, numbers[step.output.id]) for step in steps}
+    requests = _look_after_texts(connection, steps, numbers)
     another_text = [step.output.id for step in steps if step.revision != step.output.revision]
     for first in range(0, len(another_text), CHUNK_IDS):
         judge(connection, another_text[first : first + CHUNK_IDS], matches)
@@ -55,8 +55,8 @@ def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches:
             to_state=step.to_state,
             version=numbers[step.output.id],
             revision=step.revision,
-            request=requests[step.output.id],
-            classifier=step.output.safety if requests[step.output.id] else None,
+            request=requests.get(step.output.id),
+            classifier=step.output.safety if step.output.id in requests else None,
         )
         for step in steps
     ]
@@ -90,7 +90,9 @@ def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dic
 def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
     # A claim that ran out and was taken over by nobody is still the reviewer's own.
     mine = output.claimed_by == reviewer
-    return {"drawn": output.drawn if mine else None, "seconds": output.seconds if mine else None}
+    # After a step back of the clock a claim may lie in the future.
+    seconds = None if output.seconds is None else max(output.seconds, 0.0)
+    return {"drawn": output.drawn if mine else None, "seconds": seconds if mine else None}
 
 
 def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:
@@ -118,14 +120,21 @@ def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], num
         connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED.get(state)))
 
 
-def _look_after_texts(connection: Connection, step: Step, number: int) -> int | None:
-    """Asks for the scores of a text that waits for them, and no more for those of an edit that was taken back."""
-    output = step.output
-    replaced = step.action is Action.EDIT and output.state is State.WAITING
-    if replaced or (step.undoes and output.revision != step.revision):
-        withdraw(connection, output.id, output.revision)
-    if step.text is not None:
-        search.enter_edit(connection, output.id, number, step.text)
-    if step.to_state is not State.WAITING:
-        return None
-    return make_request(connection, EDIT, output.id, step.revision, output.safety)
+def _look_after_texts(connection: Connection, steps: Sequence[Step], numbers: dict[int, int]) -> dict[int, int]:
+    """Asks for the scores of texts that wait for them, and no more for those of edits that were taken back.
+
+    Returns:
+        The requests by output.
+    """
+    withdraw(connection, [(step.output.id, step.output.revision) for step in steps if _is_replaced(step)])
+    edits = [search.Edit(step.output.id, numbers[step.output.id], step.words) for step in steps if step.words]
+    search.enter_edits(connection, edits)
+    waiting = [step for step in steps if step.to_state is State.WAITING]
+    return make_requests(connection, EDIT, [(step.output.id, step.revision, step.output.safety) for step in waiting])
+
+
+def _is_replaced(step: Step) -> bool:
+    """Whether nobody waits any more for the scores of the edit that stood."""
+    if step.undoes:
+        return step.output.revision != step.revision
+    return step.action is Action.EDIT and step.output.state is State.WAITING

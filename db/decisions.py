@@ -17,7 +17,7 @@ from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review, ReviewClaim
+from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.session import now
 
 LONGEST_KEY = 200
@@ -50,6 +50,8 @@ class Standing:
     state: State
     text: str
     revision: int
+    scored: bool  # that text has its scores
+    newest_edit: int  # its revision; 0 = nobody ever edited it
     decision_id: int | None  # that stands
     decided_by: str | None
     version: int
@@ -76,6 +78,7 @@ class Step:
     undoes: int | None = None
     reason: str | None = None
     text: str | None = None
+    words: str | None = None  # of that text, as the search is given them
     key: str | None = None
 
 
@@ -84,12 +87,16 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
     lock = select(Output.id).where(Output.id.in_(ids)).order_by(Output.id)
     connection.execute(lock.with_for_update(key_share=True)).all()
     undecided = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
-    last = Decision.__table__.alias("last")
+    last, edit = Decision.__table__.alias("last"), Decision.__table__.alias("edit")
+    revision = func.coalesce(Review.revision, 0)
+    scored = exists().where(Score.output_id == Output.id, Score.revision == revision, Score.classifier == Job.safety)
+    edits = select(func.max(edit.c.revision)).where(edit.c.output_id == Output.id, edit.c.action == Action.EDIT)
     query = (
         select(
             Output.id, Job.safety, Output.safety.label("scoring"), Output.flagged,
             func.coalesce(Review.state, undecided).label("state"), standing_text().label("text"),
-            func.coalesce(Review.revision, 0).label("revision"), Review.decision_id, Review.decided_by,
+            revision.label("revision"), scored.label("scored"),
+            func.coalesce(edits.scalar_subquery(), 0).label("newest_edit"), Review.decision_id, Review.decided_by,
             func.coalesce(Review.version, 0).label("version"), Review.output_id.is_not(None).label("listed"),
             last.c.from_state.label("back_state"), last.c.from_revision.label("back_revision"),
             last.c.from_decision.label("back_decision"), ReviewClaim.reviewer.label("claimed_by"),
@@ -158,8 +165,9 @@ def stale(connection: Connection, output: Standing) -> Stale:
 
 def check_claim(output: Standing, reviewer: str) -> None:
     """Raises ClaimedByOther where another reviewer has the output in hand."""
-    if output.claimed_by not in (None, reviewer) and (output.claimed_for or 0) > 0:
-        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claimed_for or 0)
+    left = output.claimed_for or 0
+    if output.claimed_by not in (None, reviewer) and 0 < left <= LONGEST_CLAIM:
+        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=left)
 
 
 def repeated(
@@ -197,9 +205,18 @@ def repeated(
 
 
 def next_step(
-    connection: Connection, output: Standing, action: Action, *, reason: str | None, text: str | None, key: str | None
+    output: Standing,
+    action: Action,
+    *,
+    reason: str | None,
+    key: str | None,
+    text: str | None = None,
+    words: str | None = None,
 ) -> Step:
     """What an action makes of an output.
+
+    Args:
+        words: of an edit's text, made before the transaction: others wait for it.
 
     Raises:
         UsageError: where it cannot be done to it as it stands.
@@ -208,7 +225,7 @@ def next_step(
         raise UsageError(f"output {output.id}: is not scored yet; decide once it is")
     # However it stands by now: rejected in between, say.
     edited = bool(output.revision) and output.safety != NO_SAFETY
-    if action is Action.APPROVE and edited and not _is_scored(connection, output, output.revision):
+    if action is Action.APPROVE and edited and not output.scored:
         raise UsageError(
             f"output {output.id}: its edited text waits for its scores and counts as approved when it has them; "
             "undo the edit to approve the text before it"
@@ -219,9 +236,9 @@ def next_step(
         if text == output.text:
             raise UsageError(f"output {output.id}: the text is the same as before; approve it instead")
         to_state = State.EDITED if output.safety == NO_SAFETY else State.WAITING
-        edits = (Decision.output_id == output.id, Decision.action == Action.EDIT)
-        revision = (connection.scalar(select(func.max(Decision.revision)).where(*edits)) or 0) + 1
-    return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text, key=key)
+        revision = output.newest_edit + 1
+    return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text,
+                words=words, key=key)  # fmt: skip
 
 
 def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:

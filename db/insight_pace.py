@@ -43,8 +43,10 @@ def arrivals(database: Database, job_id: int) -> Arrivals:
     with database.read() as connection:
         present = connection.execute(select(now())).scalar_one()
         since = present - RECENT_SECONDS
-        stored = [row for row in connection.execute(texts) if row.created_at > since]
-        scored = sorted((at for at in connection.scalars(scores) if at > since), reverse=True)
+        # After a step back of the clock, what was stored before it lies in the future for a while.
+        stored = [row for row in connection.execute(texts) if since < row.created_at <= present]
+        scored = sorted((at for at in connection.scalars(scores) if since < at <= present), reverse=True)
+    stored.sort(key=lambda row: row.created_at, reverse=True)
     return Arrivals(
         now=present,
         texts=tuple(row.created_at for row in stored),

@@ -16,11 +16,10 @@ from contract.review import Filter, checked_name
 from contract.spec import Safety
 from db.decisions import unknown
 from db.models import Batch, Job, Output
-from db.review_tables import Review, ReviewClaim
+from db.review_tables import CLAIM_SECONDS, LONGEST_CLAIM, Review, ReviewClaim
 from db.review_views import Place, View
 from db.session import Database, now
 
-CLAIM_SECONDS = 120.0
 DRAWS = 200
 """Numbers tried for one audit; of a job's outputs most are unflagged and undecided."""
 TRIES = 20
@@ -81,7 +80,8 @@ def _candidate(database: Database, reviewer: str, wanted: Filter, after: int | N
 
 
 def _held_by_others(number: Any, reviewer: str) -> Any:
-    return exists().where(ReviewClaim.output_id == number, ReviewClaim.reviewer != reviewer, ReviewClaim.until > now())
+    theirs = (ReviewClaim.output_id == number, ReviewClaim.reviewer != reviewer)
+    return exists().where(*theirs, ReviewClaim.until > now(), ReviewClaim.until <= now() + LONGEST_CLAIM)
 
 
 def _take(connection: Connection, output_id: int, reviewer: str, drawn: float | None = None) -> bool:
@@ -90,7 +90,7 @@ def _take(connection: Connection, output_id: int, reviewer: str, drawn: float | 
     values = {"output_id": output_id, "reviewer": reviewer, "drawn": drawn}
     taking = dialect.insert(ReviewClaim).values(**values, since=now(), until=now() + CLAIM_SECONDS)
     mine = ReviewClaim.reviewer == reviewer
-    free = or_(mine, ReviewClaim.until <= now())
+    free = or_(mine, ReviewClaim.until <= now(), ReviewClaim.until > now() + LONGEST_CLAIM)
     keep = and_(mine, ReviewClaim.until > now())  # renewed: since when, and how it was drawn, stay as they were
     changed = {
         "reviewer": reviewer,

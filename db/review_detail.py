@@ -17,7 +17,7 @@ from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_queue import EXCERPT
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review, ReviewClaim
+from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.score_requests import Request, edit_request, is_served
 from db.session import Database, now
 
@@ -230,4 +230,4 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
 def _claim(connection: Connection, output_id: int) -> ClaimView | None:
     left = (ReviewClaim.until - now()).label("left")
     held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).first()
-    return ClaimView(reviewer=held.reviewer, seconds=held.left) if held and held.left > 0 else None
+    return ClaimView(reviewer=held.reviewer, seconds=held.left) if held and 0 < held.left <= LONGEST_CLAIM else None

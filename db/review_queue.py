@@ -18,7 +18,7 @@ from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review, ReviewClaim
+from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
 from db.session import Database, now
 
@@ -136,7 +136,8 @@ def _many(ids: Sequence[int]) -> Any:
             func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
             Review.state, Review.decided_by, last.c.created_at.label("decided_at"),
             func.coalesce(Review.version, 0).label("version"), ReviewClaim.reviewer.label("claimed_by"),
-            (ReviewClaim.until > now()).label("claimed"), *(Score.__table__.c[label] for label in LABELS),
+            (ReviewClaim.until - now()).between(0, LONGEST_CLAIM).label("claimed"),
+            *(Score.__table__.c[label] for label in LABELS),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Job, Job.id == Output.job_id)

@@ -6,7 +6,7 @@ was made without knowing of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,6 +35,7 @@ from db.flagging import Matches, judging
 from db.models import Output
 from db.review_queue import matching
 from db.review_tables import Decision
+from db.search import indexed
 from db.session import Database
 
 __all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
@@ -92,6 +93,7 @@ def decide(
     """
     wanted = read_action(action, text)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
+    words = None if text is None else indexed(text)
 
     def store(connection: Connection, matches: Matches) -> Decided:
         output = locked(connection, [output_id]).get(output_id)
@@ -102,7 +104,7 @@ def decide(
             return known
         check_version(connection, output, expected)
         check_claim(output, reviewer)
-        step = next_step(connection, output, wanted, reason=reason, text=text, key=key)
+        step = next_step(output, wanted, reason=reason, text=text, words=words, key=key)
         return enter(connection, reviewer, [step], matches)[0]
 
     return judging(database, store)
@@ -160,6 +162,7 @@ def decide_many(
     *,
     reason: str | None = None,
     expected: Mapping[int, int] | None = None,
+    among: Container[int] | None = None,
     key: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
@@ -170,6 +173,7 @@ def decide_many(
 
     Args:
         expected: versions by output, where the caller saw them.
+        among: what of them may still be decided, where the caller knows.
         key: as in `decide`, one for all.
         on_progress: called with the number of outputs that are through.
 
@@ -184,9 +188,11 @@ def decide_many(
 
     def steps(connection: Connection, output: Standing, own: str | None) -> Step:
         check_version(connection, output, (expected or {}).get(output.id))
+        if among is not None and output.id not in among:
+            raise UsageError("matches no more")
         if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
             raise UsageError(f"{output.state} already, by {output.decided_by}")
-        return next_step(connection, output, wanted, reason=reason, text=None, key=own)
+        return next_step(output, wanted, reason=reason, key=own)
 
     return _in_chunks(database, plain, reviewer, key, steps, on_progress)
 
@@ -197,32 +203,27 @@ def decide_matching(
     reviewer: str,
     action: str,
     *,
-    expected_count: int,
+    seen: Mapping[int, int],
     reason: str | None = None,
     key: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
-    """Approves or rejects all outputs that match a filter, as `decide_many`.
+    """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what matches since is left alone, and
+    what matches no more is passed over, and said.
 
     Args:
-        expected_count: how many the reviewer was told there are.
+        seen: versions by output, as `matching` told them when they were counted.
         key: as in `decide_many`; what was decided under it before the call was cut off counts in the answer.
-
-    Raises:
-        UsageError: more match now; nothing was stored.
     """
-    found = matching(database, wanted)
-    if len(found) > expected_count:
-        raise UsageError(
-            f"{len(found):,} outputs match now, not {expected_count:,}; look at the count again before you decide"
-        )
+    now = {output for output, _ in matching(database, wanted)}
     return decide_many(
         database,
-        [*_entries(database, key, checked_name(reviewer)), *(output for output, _ in found)],
+        list(seen),
         reviewer,
         action,
         reason=reason,
-        expected=dict(found),
+        expected=seen,
+        among=now,
         key=key,
         on_progress=on_progress,
     )

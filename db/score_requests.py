@@ -5,11 +5,12 @@ How a worker claims one and what it saves is the business of `request_claims`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
@@ -22,7 +23,6 @@ from db.workers import list_workers
 
 EDIT, WORDS = "edit", "words"
 WAITING, SCORING, DONE, FAILED, WITHDRAWN = "waiting", "scoring", "done", "failed", "withdrawn"
-OPEN = (WAITING, SCORING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,31 +54,53 @@ class Words:
     )  # by label, one for each span; below 0 = the score rises
 
 
-def make_request(connection: Connection, kind: str, output_id: int, revision: int, classifier: str) -> int:
-    """A request inside the caller's transaction; the same one again is put back to waiting where it came to nothing."""
-    same = and_(
-        ScoreRequest.output_id == output_id,
-        ScoreRequest.revision == revision,
-        ScoreRequest.kind == kind,
-        ScoreRequest.classifier == classifier,
-    )
-    found = connection.scalar(select(ScoreRequest.id).where(same).with_for_update())
-    if found is None:
-        values = {"kind": kind, "output_id": output_id, "revision": revision, "classifier": classifier}
-        return connection.execute(
-            insert(ScoreRequest).values(**values, status=WAITING, created_at=now()).returning(ScoreRequest.id)
-        ).scalar_one()
-    lost = ScoreRequest.status.in_((FAILED, WITHDRAWN))
-    again = {"status": WAITING, "attempts": 0, "reason": None, "worker": None, "lease_token": None}
-    connection.execute(update(ScoreRequest).where(same, lost).values(**again, lease_until=None))
-    return found
+def make_requests(connection: Connection, kind: str, wanted: Sequence[tuple[int, int, str]]) -> dict[int, int]:
+    """Requests inside the caller's transaction; the same one again is put back to waiting where it came to nothing.
+
+    Args:
+        wanted: output, revision and classifier; each output once.
+
+    Returns:
+        The requests by output.
+    """
+    if not wanted:
+        return {}
+    rows = [{"output": output, "of": revision, "by": classifier} for output, revision, classifier in wanted]
+    named: dict[str, Any] = {
+        "output_id": bindparam("output"),
+        "revision": bindparam("of"),
+        "classifier": bindparam("by"),
+    }
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
+    new = insert(ScoreRequest).values(**named, kind=kind, status=WAITING, created_at=now())
+    connection.execute(new.on_conflict_do_nothing(), rows)
+    lost = (_SAME, ScoreRequest.kind == kind, ScoreRequest.classifier == bindparam("by"), _LOST)
+    again = {"status": WAITING, "attempts": 0, "reason": None, "worker": None, "lease_token": None, "lease_until": None}
+    connection.execute(update(ScoreRequest).where(*lost).values(again), rows)
+    theirs = ScoreRequest.output_id.in_([output for output, _, _ in wanted])
+    stored = connection.execute(select(ScoreRequest.__table__).where(theirs, ScoreRequest.kind == kind))
+    ids = {(row.output_id, row.revision, row.classifier): row.id for row in stored}
+    return {one[0]: ids[one] for one in wanted}
 
 
-def withdraw(connection: Connection, output_id: int, revision: int) -> None:
-    """Nobody waits for the scores of this edit any more: a worker that has it in hand saves nothing."""
-    mine = and_(ScoreRequest.output_id == output_id, ScoreRequest.revision == revision, ScoreRequest.kind == EDIT)
+_SAME = and_(ScoreRequest.output_id == bindparam("output"), ScoreRequest.revision == bindparam("of"))
+# Not IN: its list would be made anew for each row.
+_LOST = or_(ScoreRequest.status == FAILED, ScoreRequest.status == WITHDRAWN)
+_OPEN = or_(ScoreRequest.status == WAITING, ScoreRequest.status == SCORING)
+
+
+def withdraw(connection: Connection, edits: Sequence[tuple[int, int]]) -> None:
+    """Nobody waits for the scores of these edits any more: a worker that has one in hand saves nothing.
+
+    Args:
+        edits: output and revision.
+    """
+    if not edits:
+        return
+    mine = (_SAME, ScoreRequest.kind == EDIT, _OPEN)
     gone = {"status": WITHDRAWN, "worker": None, "lease_token": None, "lease_until": None}
-    connection.execute(update(ScoreRequest).where(mine, ScoreRequest.status.in_(OPEN)).values(gone))
+    rows = [{"output": output, "of": revision} for output, revision in edits]
+    connection.execute(update(ScoreRequest).where(*mine).values(gone), rows)
 
 
 def is_served(database: Database, classifier: str, revision: str | None) -> bool:
@@ -105,7 +127,7 @@ def score_again(database: Database, output_id: int) -> int:
         row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
         if row is None:
             raise UsageError(f"output {output_id} has no edit that waits for its scores")
-        return make_request(connection, EDIT, output_id, row.revision, row.safety)
+        return make_requests(connection, EDIT, [(output_id, row.revision, row.safety)])[output_id]
 
 
 def mark_words(database: Database, output_id: int) -> Words:
@@ -125,7 +147,7 @@ def mark_words(database: Database, output_id: int) -> Words:
             return Words(status=Safety.NONE.value, request=None, classifier=NO_SAFETY, reason=None, served=False)
         if not output.scored:
             raise UsageError(f"output {output_id}: its text is not scored yet; its words can be marked once it is")
-        make_request(connection, WORDS, output_id, output.revision, output.safety)
+        make_requests(connection, WORDS, [(output_id, output.revision, output.safety)])
     words = read_words(database, output_id)
     if words is None:  # another edit came to stand this very moment
         return mark_words(database, output_id)

@@ -8,7 +8,7 @@ costs what it cost, and no search finds half of what is there.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -24,6 +24,9 @@ LONGEST_WORD = 100
 BETWEEN = "z" * (LONGEST_WORD + 1)
 """Stands between a prompt and its text, so that a phrase is found only inside one of them. No query has this word."""
 
+CHUNK_EDITS = 1000
+"""Texts of so many outputs are in memory at once."""
+
 _WORD = re.compile(r"[^\W_]+")
 _QUERY = re.compile(r'"([^"]*)"?|(\S+)')
 
@@ -35,6 +38,15 @@ def _folded(word: str) -> str:
 def indexed(*parts: str) -> str:
     """What the index is given of a prompt and a text: their words, small, with spaces between."""
     return f" {BETWEEN} ".join(" ".join(map(_folded, _WORD.findall(part[:MOST_CHARACTERS]))) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A text that a decision put in an output's place."""
+
+    output_id: int
+    decision_id: int
+    words: str  # as `indexed` makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +140,25 @@ def enter(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
     connection.execute(text(statement), rows)
 
 
-def enter_edit(connection: Connection, output_id: int, decision_id: int, edit: str) -> None:
-    """Lets an output be found by the words of its newest edit too."""
+def enter_edits(connection: Connection, edits: Sequence[Edit]) -> None:
+    """Lets outputs be found by the words of their newest edits too."""
     if connection.dialect.name == "sqlite":  # its index keeps no texts, so a row cannot be changed: another is added
-        enter(connection, [(-decision_id, indexed(edit))])
+        enter(connection, [(-edit.decision_id, edit.words) for edit in edits])
         return
-    parts = text("SELECT p.prompt, o.text FROM outputs o JOIN prompts p ON p.id = o.prompt_id WHERE o.id = :output")
-    generated = connection.execute(parts, {"output": output_id}).one()
-    connection.execute(
-        text("UPDATE review_words SET words = to_tsvector('simple', :words) WHERE rowid = :output"),
-        {"output": output_id, "words": indexed(generated.prompt, generated.text, edit)},
-    )
+    for first in range(0, len(edits), CHUNK_EDITS):
+        _add_words(connection, {edit.output_id: edit.words for edit in edits[first : first + CHUNK_EDITS]})
+
+
+def _add_words(connection: Connection, edited: Mapping[int, str]) -> None:
+    parts = text("SELECT o.id, p.prompt, o.text FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
+                 "WHERE o.id = ANY(:outputs)")  # fmt: skip
+    rows = [
+        {"output": row.id, "words": f"{indexed(row.prompt, row.text)} {BETWEEN} {edited[row.id]}"}
+        for row in connection.execute(parts, {"outputs": list(edited)})
+    ]
+    if rows:
+        add = "UPDATE review_words SET words = to_tsvector('simple', :words) WHERE rowid = :output"
+        connection.execute(text(add), rows)
 
 
 def quoted(reason: str) -> str:

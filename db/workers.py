@@ -37,11 +37,12 @@ class WorkerRow:
     last_seen: float
     tokens_per_second: float
     memory_mb: float
-    silent: float  # seconds since the last sign of life
+    silent: float  # seconds since the last sign of life; below 0 after a step back of the clock
 
     @property
     def alive(self) -> bool:
-        return self.state in ("starting", "ready") and self.silent < SILENT_SECONDS
+        # A sign of life from the future is none: the clock was set back, and whoever lives gives another at once.
+        return self.state in ("starting", "ready") and abs(self.silent) < SILENT_SECONDS
 
     def scores(self, classifier: str, revision: str | None) -> bool:
         """Whether it scores with that classifier in that revision, or may: which one it has shows at its first use.

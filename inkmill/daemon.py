@@ -24,6 +24,7 @@ from db.jobs import unfinished_jobs
 from db.request_claims import open_requests
 from db.session import Database, open_database
 from db.status import JobSnapshot, snapshot
+from inkmill.log_files import cut
 from inkmill.redis_keeper import RedisKeeper
 from inkmill.stack import PYTHON, Stack
 from worker.logs import configure
@@ -120,10 +121,12 @@ class Daemon:
         return self._looked_at - self._busy_at
 
     def _look(self) -> None:
-        """Looks, now and then and outside of the lock, whether somebody still needs this stack."""
+        """Looks, now and then and outside of the lock, whether somebody still needs this stack; logs stay small."""
         if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._where.idle_seconds / 4):
             return
         self._looked_at = time.monotonic()
+        for log_file in (self._stack.log, self._where.redis_folder / "redis.log"):
+            cut(log_file)
         if self._has_work(self._stack.read()):
             self._busy_at = self._looked_at
 

@@ -6,12 +6,14 @@ Knows what a line looks like; whether a decision can be taken is known where it 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from contract.errors import Problem, UsageError
 from contract.review import Action
 from contract.sampling import nearest
-from db.decision_lists import BadDecisions, Instruction
+from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction
 from producer.jsonl import read_object
 from producer.rows import BadRow, kind, shown
 
@@ -25,35 +27,40 @@ def read_decisions(name: str) -> list[Instruction]:
 
     Raises:
         UsageError: it cannot be read, or there is no decision in it.
-        BadDecisions: naming every line that is none.
+        BadDecisions: naming the first lines that are none.
     """
-    instructions, problems = [], []
-    for number, line in enumerate(_read(name).removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+    instructions: list[Instruction] = []
+    problems: list[tuple[int, str]] = []
+    bad_lines = 0
+    for number, line in enumerate(_lines(name), 1):
         try:
-            said = read_object(line)
+            said = read_object(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
             if said is not None:
                 instructions.append(_instruction(number, said))
         except BadRow as bad:
-            problems.append((number, str(bad)))
+            bad_lines += 1
+            if len(problems) < BadDecisions.SHOWN:
+                problems.append((number, str(bad)))
+        if len(instructions) > MOST_DECISIONS:
+            raise UsageError(f"{name}: has over {MOST_DECISIONS:,} decisions, more than are taken together; split it")
     if problems:
-        raise BadDecisions(problems)
+        raise BadDecisions(problems, bad_lines)
     if not instructions:
         raise UsageError(f'{name}: has no decision in it; a line is {{"id": 17, "decision": "approve"}}')
     return instructions
 
 
-def _read(name: str) -> bytes:
+def _lines(name: str) -> Iterator[bytes]:
+    left = MOST_BYTES
     try:
-        if name == "-":
-            data = sys.stdin.buffer.read(MOST_BYTES + 1)
-        else:
-            with open(name, "rb") as file:
-                data = file.read(MOST_BYTES + 1)
+        with nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as file:
+            while line := file.readline(left + 1):
+                left -= len(line)
+                if left < 0:
+                    raise UsageError(f"{name}: is over {MOST_BYTES >> 20} MB; split it")
+                yield line.rstrip(b"\n")
     except OSError as wrong:
         raise UsageError(f"{name}: cannot be read ({wrong.strerror})") from None
-    if len(data) > MOST_BYTES:
-        raise UsageError(f"{name}: is over {MOST_BYTES >> 20} MB; split it")
-    return data
 
 
 def _instruction(number: int, said: dict[str, Any]) -> Instruction:

@@ -13,9 +13,10 @@ from starlette.responses import Response
 from contract.errors import UsageError
 from contract.review import Action
 from db.review_progress import progress
-from db.review_queue import count, read_page
+from db.review_queue import matching, read_page
 from db.reviews import Bulk, decide_many, decide_matching, undo_many
 from review.card import covers
+from review.counted import packed, unpacked
 from review.form import CurrentForm, Form, whole
 from review.page import CurrentPage, Page
 from review.queue_pages import filter_choices, tidied
@@ -93,14 +94,8 @@ def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
         done = decide_many(page.database, list(choice.versions), page.reviewer, choice.action, reason=reason,
                            expected=choice.versions, key=key)  # fmt: skip
         return _result(page, view, choice.action, done, key)
-    expected = form.number("expected_count")
-    if expected is None:
-        raise UsageError("expected_count: is missing; go back and see the count first")
-    try:
-        done = decide_matching(page.database, view.filter, page.reviewer, choice.action, expected_count=expected,
-                               reason=reason, key=key)  # fmt: skip
-    except UsageError as error:
-        return _confirm(page, view, choice, changed=str(error))
+    done = decide_matching(page.database, view.filter, page.reviewer, choice.action, seen=unpacked(form.one("counted")),
+                           reason=reason, key=key)  # fmt: skip
     return _result(page, view, choice.action, done, key)
 
 
@@ -116,17 +111,16 @@ def _drawn_key() -> str:
     return secrets.token_urlsafe(16)
 
 
-def _confirm(page: Page, view: View, choice: Choice, changed: str = "") -> Response:
-    number = count(page.database, view.filter, cap=None).number if choice.versions is None else len(choice.versions)
+def _confirm(page: Page, view: View, choice: Choice) -> Response:
+    versions = dict(matching(page.database, view.filter)) if choice.versions is None else choice.versions
     return page.render(
         "confirm.html",
         current="bulk",
         view=view,
         choice=choice,
-        number=number,
+        number=len(versions),
+        counted=packed(versions) if choice.versions is None else "",
         key=_drawn_key(),
-        changed=changed,
-        status=409 if changed else 200,
     )
 
 

@@ -7,6 +7,7 @@ Who is signed in is known to the guard, which says so to the connection.
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
 from uvicorn.config import Config
@@ -16,7 +17,7 @@ from uvicorn.server import ServerState
 STRANGER_SECONDS = 20.0
 """What one request of a stranger may take: until it is there, is answered and the answer is read."""
 MOST_STRANGERS = 128
-"""Far below the files that a process may open. One more, and the oldest of them is cut off."""
+"""Or a quarter of the files that this process may open, where that is less. One more, and the oldest is cut off."""
 READ_BYTES = 16 * 2**10
 """What is read of one connection before it is the next one's turn; heads of requests may have twice as much."""
 
@@ -25,12 +26,14 @@ class Strangers:
     """The connections whose present request is nobody's so far, the oldest first."""
 
     def __init__(self) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.most = MOST_STRANGERS if files == resource.RLIM_INFINITY else min(MOST_STRANGERS, max(files // 4, 1))
         self._ends: dict[Connection, asyncio.TimerHandle] = {}
 
     def enter(self, connection: Connection) -> None:
         """The connection waits for a request from now on."""
         self.leave(connection)
-        if len(self._ends) >= MOST_STRANGERS:
+        if len(self._ends) >= self.most:
             self._cut_off(next(iter(self._ends)))
         self._ends[connection] = connection.loop.call_later(STRANGER_SECONDS, self._cut_off, connection)
 

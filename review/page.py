@@ -40,6 +40,7 @@ environment.filters |= {
     "duration": words.duration,
     "ago": words.ago,
     "at": words.at,
+    "at_offset": words.at_offset,
     "iso": words.iso,
     "label": words.label,
 }

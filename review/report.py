@@ -6,7 +6,6 @@ No script, nothing loaded from anywhere; flagged texts are left out of it unless
 from __future__ import annotations
 
 import time
-from datetime import datetime
 
 from markupsafe import Markup
 
@@ -56,7 +55,6 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,
         made_at=time.time(),
-        zone=datetime.now().astimezone().tzname(),
         version=version,
         # Ours, and without the end tag of <style> in them.
         styles=[Markup((STATIC / name).read_text("utf-8")) for name in STYLE_SHEETS],  # noqa: S704

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +18,14 @@ from contract.errors import InkmillError, UsageError
 from db.session import Database
 from review.access import OneTimeToken, TokenFile
 from review.app import Serving, create_app
-from review.connection import Connection
+from review.connection import Connection, strangers
 from review.cookie import stored_key
 from review.hosts import Hosts, is_loopback
 
 BACKLOG = 128
-"""Connections that are accepted at once: the process must have files to open for all of them."""
+"""Connections that wait to be accepted."""
+NO_FILES_SECONDS = 60.0
+"""How often it is said that no file is left to open: asyncio says so of each connection that waits, all the time."""
 LAST_WORDS_SECONDS = 2
 """What open streams get when the server ends."""
 
@@ -49,6 +53,29 @@ class Address:
     reviewers: tuple[str, ...]
 
 
+class Server(uvicorn.Server):
+    """A server that accepts few at once, while many may wait for it."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(BACKLOG)  # asyncio has one number for both
+
+
+class FewWords(logging.Filter):
+    """Lets asyncio say now and then that it cannot accept a connection."""
+
+    _said_at = -NO_FILES_SECONDS
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.getMessage().startswith("socket.accept() out of system resource"):
+            return True
+        if time.monotonic() - self._said_at < NO_FILES_SECONDS:
+            return False
+        self._said_at = time.monotonic()
+        return True
+
+
 def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[Address], object]) -> None:
     """Serves the page until SIGINT or SIGTERM.
 
@@ -71,7 +98,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         audit_share=options.audit_share,
         closing=lambda: server.should_exit,
     )
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             create_app(database, serving),
             access_log=False,  # it would print addresses, and one of them holds the token
@@ -82,10 +109,12 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
             loop="asyncio",
             http=Connection,
             ws="none",
-            backlog=BACKLOG,
+            backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest give way
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,
         )
     )
+
+    logging.getLogger("asyncio").addFilter(FewWords())
 
     def end(*_: object) -> None:
         server.should_exit = True

@@ -52,6 +52,12 @@ def at(then: float | None) -> str:
     return "–" if then is None else datetime.fromtimestamp(then).strftime("%Y-%m-%d %H:%M")
 
 
+def at_offset(then: float | None) -> str:
+    """Such a time for who reads it elsewhere or later: with the zone's offset from UTC, as it was then."""
+    local = None if then is None else datetime.fromtimestamp(then).astimezone()
+    return "–" if local is None else f"{local:%Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
+
+
 def iso(then: float) -> str:
     """A time for machines."""
     return datetime.fromtimestamp(then, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

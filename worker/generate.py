@@ -37,6 +37,7 @@ class Generation:
         self._intake: Intake = runtime.feeder.intake()
         self._requests: dict[tuple[int, int], Request] = {}
         self._faults: dict[int, int] = {}  # of each prompt, from one claim to the next
+        self._failed: dict[int, int] = {}  # how often each prompt did, for the log
         self._reading: Reading | None = None  # of the last prompt that could be read
         self._group: list[Text] = []
         self._saved_at = time.monotonic()
@@ -60,6 +61,15 @@ class Generation:
         finally:
             if self._intake.open:
                 self._intake.drop()
+            self._tell_of_failures()
+
+    def _tell_of_failures(self) -> None:
+        """One line a batch: a file may be full of them. Their reasons, which may quote their prompts, are stored."""
+        if self._failed:
+            first, faults = next(iter(self._failed)), sum(self._failed.values())
+            log.warning(
+                "prompts failed", batch=self._claim.batch_id, prompts=len(self._failed), faults=faults, first=first
+            )
 
     def _check_lease(self) -> None:
         if self._lease.lost.is_set():
@@ -160,7 +170,7 @@ class Generation:
         self._intake.drop(siblings)
 
     def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
-        log.warning("a prompt failed", batch=self._claim.batch_id, prompt_id=prompt_id, certain=certain)
+        self._failed[prompt_id] = self._failed.get(prompt_id, 0) + 1
         self._faults[prompt_id] = number = self._faults[prompt_id] + 1
         return self._runtime.patiently(
             lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, number=number, certain=certain)

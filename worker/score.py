@@ -87,6 +87,7 @@ class Scoring:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
         self._scored: list[tuple[Unscored, dict[str, float]]] = []  # and not saved yet
+        self._failed: dict[int, str] = {}  # texts, and the kind of error of each, for the log
         self._saved_at = time.monotonic()
         self._read_job()
 
@@ -104,9 +105,23 @@ class Scoring:
             self._save()
             release(self._runtime.database, self._claim)
             return False
+        finally:
+            self._tell_of_failures()
         self._save()
         self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
         return True
+
+    def _tell_of_failures(self) -> None:
+        """One line a batch: every text may be one that the classifier fails at."""
+        if self._failed:
+            first, error = next(iter(self._failed.items()))
+            log.warning(
+                "texts could not be scored",
+                batch=self._claim.batch_id,
+                texts=len(self._failed),
+                first=first,
+                error=error,
+            )
 
     def _score_group(self, group: Sequence[Unscored]) -> None:
         if self._claim.alone:
@@ -138,9 +153,7 @@ class Scoring:
                 self._charge(text, faults - 1)
                 raise
             except Exception as error:
-                log.warning(
-                    "a text could not be scored", output=text.output_id, attempt=faults, error=type(error).__name__
-                )
+                self._failed.setdefault(text.output_id, type(error).__name__)
             else:
                 self._scored += zip([text], scores, strict=True)
                 self._save()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -35,27 +36,31 @@ COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
 
 
 def _folder() -> Path:
-    """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else a temporary folder.
+    """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else among temporary files."""
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
+    name = _name()
+    temporary = Path(tempfile.gettempdir()) / f"inkmill-compiled-{os.geteuid()}-{name}"
+    for folder in (parent if COMPILING in os.environ else parent / name, temporary):
+        try:
+            _make(folder)
+            os.utime(folder)
+            if _is_ours_alone(folder):
+                return folder
+        except OSError:
+            pass  # the next one
+    return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))  # somebody lies in wait there: for this process only
 
-    numba notices a changed file, but not a changed function of another file that was compiled into it: the folder is
-    named after all that may have gone in.
-    """
+
+def _name() -> str:
+    """numba notices a changed file, but not a changed function of another file that was compiled into it: the folder
+    is named after all that may have gone in."""
     digest = hashlib.blake2b(digest_size=8)
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     host = (llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())
     digest.update(repr((host, numba.__version__, llvmlite.__version__, sys.version)).encode())
-    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
-    folder = parent if COMPILING in os.environ else parent / digest.hexdigest()
-    try:
-        _make(folder)
-        os.utime(folder)
-        if _is_ours_alone(folder):
-            return folder
-    except OSError:
-        pass  # as below
-    return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))
+    return digest.hexdigest()
 
 
 def _make(folder: Path) -> None:
@@ -66,8 +71,8 @@ def _make(folder: Path) -> None:
 
 def _is_ours_alone(folder: Path) -> bool:
     """Whether nobody else can write there: numba unpickles what it finds, and runs it."""
-    found = folder.stat()
-    return found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    found = folder.lstat()  # a link among temporary files may be anybody's
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
 FOLDER = _folder()

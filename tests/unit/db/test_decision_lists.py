@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import event
 
 from contract.errors import UsageError
 from contract.review import State
 from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction, decide_list
 from db.review_claims import claim
 from tests.unit.db.desk import Desk
+
+
+def edit(output: int, text: str) -> Instruction:
+    return Instruction(line=output, output_id=output, decision="edit", text=text)
 
 
 def test_every_line_is_its_own_decision(desk: Desk) -> None:
@@ -27,6 +32,29 @@ def test_every_line_is_its_own_decision(desk: Desk) -> None:
     ]  # fmt: skip
     assert desk.score_edits() == 1
     assert [desk.state(output) for output in (a, b, c)] == [State.EDITED, State.REJECTED, State.APPROVED]
+
+
+def test_many_edits_hold_the_lock_for_no_more_statements_than_a_few(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    event.listen(desk.database.engine, "before_cursor_execute", lambda c, cursor, said, *rest: asked.append(said))
+    begun: list[bool] = []
+
+    def index(text: str) -> str:
+        begun.append(bool(asked))
+        return text
+
+    monkeypatch.setattr("db.decision_lists.indexed", index)
+    counts = []
+    for number in (3, 60):
+        outputs = desk.outputs_of([0.9] * number)
+        asked.clear()
+        decide_list(desk.database, [edit(output, f"kind {output}") for output in outputs], "anna")
+        counts.append(len(asked))
+        assert begun and not any(begun), "texts are cut into words before anybody has to wait"
+        assert desk.score_edits() == number
+    assert counts[0] == counts[1]
 
 
 def test_one_bad_line_and_nothing_is_decided(desk: Desk) -> None:

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from contract.errors import ClaimedByOther, InkmillError, Stale, UsageError
 from contract.review import Filter, Order, State, Wanted
 from db import review_claims
 from db.review_claims import claim, next_output, release, renew
 from db.review_progress import progress, reasons, reviewers
+from db.review_queue import read_page
+from db.review_tables import ReviewClaim
 from db.reviews import CHUNK_DECISIONS, decide, decide_many
 from tests.unit.db.desk import PENDING, Desk
 from tests.unit.db.mill import together
@@ -73,6 +76,21 @@ def test_a_claim_is_renewed_released_and_runs_out(desk: Desk) -> None:
     assert not renew(desk.database, output, "ben")
     with pytest.raises(UsageError, match="there is no output 99"):
         claim(desk.database, 99, "anna")
+
+
+def test_a_claim_made_before_the_clock_was_set_back_keeps_nobody_out(desk: Desk) -> None:
+    first, second = desk.outputs_of([0.9, 0.8])
+    for output in (first, second):
+        claim(desk.database, output, "anna")
+    with desk.database.write() as connection:
+        later = {"since": ReviewClaim.since + 3600, "until": ReviewClaim.until + 3600}
+        connection.execute(update(ReviewClaim).values(later))
+    assert desk.look(first).claim is None
+    assert [row.claimed_by for row in read_page(desk.database, PENDING, reviewer="ben").rows] == [None, None]
+    decide(desk.database, first, "anna", "approve")
+    assert desk.record()[0].seconds == 0
+    assert next_output(desk.database, "ben", PENDING) == second
+    decide(desk.database, second, "ben", "approve")
 
 
 def test_reviewers_who_ask_at_once_never_get_the_same(desk: Desk) -> None:

@@ -14,6 +14,7 @@ from db.jobs import retry_job
 from db.models import Output
 from db.reflag import reflag_job
 from db.review_claims import claim
+from db.review_queue import matching
 from db.reviews import decide, decide_many, decide_matching, undo, undo_many
 from db.session import open_database
 from tests.examples import examples
@@ -332,24 +333,31 @@ def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monk
     def cut_off(through: int) -> None:
         raise KeyboardInterrupt
 
+    seen = dict(matching(desk.database, PENDING))
     with pytest.raises(KeyboardInterrupt):
-        decide_matching(desk.database, PENDING, "anna", "reject", expected_count=6, key="all-1", on_progress=cut_off)
+        decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1", on_progress=cut_off)
     assert sorted(desk.state(output).value for output in outputs) == ["pending"] * 4 + ["rejected"] * 2
-    done = decide_matching(desk.database, PENDING, "anna", "reject", expected_count=6, key="all-1")
+    done = decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1")
     assert sorted(done.ids) == outputs
     assert sorted(undo_many(desk.database, "all-1", "anna").ids) == outputs
     assert {desk.state(output) for output in outputs} == {State.PENDING}
 
 
-def test_all_that_match_are_decided_but_not_more_than_were_counted(desk: Desk) -> None:
-    desk.outputs_of([0.9, 0.8, 0.1])
-    other = desk.outputs_of([0.9])
-    wanted = Filter(job=desk.look(other[0]).job_id)
-    with pytest.raises(UsageError, match="3 outputs match now, not 2"):
-        decide_matching(desk.database, PENDING, "anna", "reject", expected_count=2)
-    assert decide_matching(desk.database, wanted, "anna", "reject", expected_count=5).ids == tuple(other)
+def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
+    first = desk.outputs_of([0.9, 0.8, 0.7, 0.1])
+    seen = dict(matching(desk.database, PENDING))
+    assert list(seen) == first[:3]
+    decide(desk.database, first[0], "ben", "reject")
+    reflag_job(desk.database, desk.look(first[2]).job_id, thresholds={"toxicity": 0.75}, blocklist=None)
+    others = desk.outputs_of([0.99] * 3)
+    done = decide_matching(desk.database, PENDING, "anna", "approve", seen=seen)
+    assert done.ids == (first[1],)
+    assert [skip.output_id for skip in done.skipped] == [first[0], first[2]]
+    assert done.skipped[1].why == "matches no more"
+    assert {desk.state(output) for output in others} == {State.PENDING}
     unflagged = Filter(wanted=Wanted.UNFLAGGED)
-    assert decide_matching(desk.database, unflagged, "anna", "approve", expected_count=1).decided == 1
+    seen = dict(matching(desk.database, unflagged))
+    assert decide_matching(desk.database, unflagged, "anna", "approve", seen=seen).ids == (first[2], first[3])
 
 
 def test_many_with_one_that_does_not_exist_changes_nothing(desk: Desk) -> None:

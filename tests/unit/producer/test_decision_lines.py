@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from contract.errors import UsageError
-from db.decision_lists import BadDecisions, Instruction
+from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction
 from producer.decision_lines import read_decisions
 
 
@@ -61,3 +62,20 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str | bytes, said:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.jsonl: cannot be read"):
         read_decisions(str(tmp_path / "no.jsonl"))
+
+
+def test_of_a_million_bad_lines_only_the_first_are_kept(tmp_path: Path) -> None:
+    data = written(tmp_path, "x\n" * 100_000)
+    tracemalloc.start()
+    with pytest.raises(BadDecisions, match=r"100,000 problems; nothing was decided") as refused:
+        read_decisions(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(refused.value.problems) == BadDecisions.SHOWN and "… and 99,980 more" in str(refused.value)
+    assert most < 2_000_000, "0.2 MB are read; what is wrong with each line is not kept"
+
+
+def test_more_decisions_than_are_taken_together_are_not_read(tmp_path: Path) -> None:
+    text = '{"id": 1, "decision": "approve"}\n' * (MOST_DECISIONS + 2)
+    with pytest.raises(UsageError, match=r"has over 5,000 decisions, .* split it"):
+        read_decisions(written(tmp_path, text))

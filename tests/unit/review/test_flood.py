@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -20,9 +21,14 @@ import pytest
 from review.body import REVIEWERS, STRANGERS
 from review.connection import MOST_STRANGERS
 from review.form import MOST_FIELDS
+from review.server import FewWords
 
 STRANGER_SECONDS = 3.0
+MOST_FILES = 128
+"""Less than a crowd's connections."""
 STARTED = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({MOST_FILES}, {MOST_FILES}))
 import runpy
 import review.connection
 review.connection.STRANGER_SECONDS = {STRANGER_SECONDS}
@@ -219,3 +225,10 @@ def test_a_reviewers_form_of_a_million_fields_is_refused_at_once(server: Server)
     assert server.ask("/bulk/confirm", "POST", b"csrf=" + csrf + b"&action=approve" + view, server.cookie)[0] == 400
     ticked = b"".join(b"&output=%d.0" % number for number in range(1, MOST_FIELDS - 10))
     assert server.ask("/bulk/confirm", "POST", b"csrf=" + csrf + b"&action=approve" + ticked, server.cookie)[0] == 200
+
+
+def test_what_cannot_be_accepted_is_said_now_and_then() -> None:
+    said = logging.makeLogRecord({"msg": "socket.accept() out of system resource\nsocket: ..."})
+    few = FewWords()
+    assert [few.filter(said) for _ in range(3)] == [True, False, False]
+    assert few.filter(logging.makeLogRecord({"msg": "something else"}))

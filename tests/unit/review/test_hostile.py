@@ -25,7 +25,7 @@ ASKED = [*(f"/queue?{word}=" for word in ("state", "job", "model", "low", "reaso
 SENT = ["/outputs/1/decisions?" + one for one in ("action=", "action=approve&reason=", "action=edit&text=",
         "action=approve&expected=", "action=approve&key=")] + [
         "/undo?output=", "/undo?expected=", "/undo?key=", "/bulk/confirm?action=approve&output=",
-        "/bulk/confirm?action=approve&scope=", "/bulk/decisions?action=approve&scope=all&expected_count=",
+        "/bulk/confirm?action=approve&scope=", "/bulk/decisions?action=approve&scope=all&counted=",
         "/bulk/decisions?action=approve&output=2.0&reason=", "/bulk/decisions?action=approve&output=3.0&key=",
         "/bulk/undo?of=", "/bulk/undo?key=", "/claims?output=", "/claims/release?output=", "/queue/next?after=",
         "/jobs/1/retry?reason=", "/jobs/1/advice?label=", "/jobs/1/advice?label=toxicity&threshold=",

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from html.parser import HTMLParser
 
 import pytest
+from sqlalchemy import update
 
 from contract.errors import UsageError
 from contract.review import Action
 from contract.settings import Settings
+from db.models import Job, Output, Score
 from db.reviews import decide
 from db.session import Database
 from db.status import snapshots
 from inkmill.cli import run
+from review.job_now import job_now
 from review.report import report_page
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
@@ -148,3 +152,30 @@ def test_reports_do_not_change_what_they_read(database: Database) -> None:
     assert [re.sub(r"now=[\d.]+", "", repr(job)) for job in before] == [
         re.sub(r"now=[\d.]+", "", repr(job)) for job in after
     ]
+
+
+def test_what_the_clock_stamped_before_it_was_set_back_breaks_no_page(mill: Mill) -> None:
+    job = mill.submit(60, batch_size=30)
+    mill.finish(mill.claim())
+    mill.finish_texts(mill.claim_texts())
+    with mill.database.write() as connection:
+        connection.execute(update(Output).where(Output.id <= 5).values(created_at=Output.created_at + 600))
+        connection.execute(update(Score).where(Score.output_id <= 5).values(created_at=Score.created_at + 600))
+    assert job_now(mill.database, job).left is not None
+    assert f"Job {job}" in words_of(report_page(mill.database, job))
+
+
+def test_times_say_their_own_offset_from_utc(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = mill.submit(1)
+    with mill.database.write() as connection:
+        # 2026-10-24 22:00 and 2026-10-25 02:30, UTC: summer time ended between them.
+        connection.execute(update(Job).values(created_at=1792879200.0, started_at=1792895400.0))
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        shown = words_of(report_page(mill.database, job))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert "Submitted 2026-10-25 00:00 +02:00 Begun 2026-10-25 03:30 +01:00" in shown
+    assert "Times are" not in shown

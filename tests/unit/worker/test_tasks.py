@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import func, select
+from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
@@ -72,6 +73,17 @@ def test_a_prompt_that_faults_is_tried_three_times_and_harms_no_other(
     assert {prompt for prompt, _ in texts(database)} == {"good", "fine"}
 
 
+def test_of_the_prompts_of_a_batch_that_fail_one_line_is_logged(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    job = submit("certain", "raise", "certain", "fine")
+    with capture_logs() as logged:
+        drain(runtime)
+    assert snapshot(database, job).dead == 3
+    (line,) = [one for one in logged if one["log_level"] == "warning"]
+    assert (line["event"], line["prompts"], line["faults"]) == ("prompts failed", 3, 5)
+
+
 def test_a_fault_that_is_certain_to_recur_kills_at_once(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
@@ -85,7 +97,10 @@ def test_a_text_that_cannot_be_scored_is_flagged_unscored_and_its_neighbours_are
     runtime: Runtime, submit: Submit, database: Database
 ) -> None:
     job = submit("calm", "unscorable", "rude")
-    drain(runtime)
+    with capture_logs() as logged:
+        drain(runtime)
+    (line,) = [one for one in logged if one["event"] == "texts could not be scored"]
+    assert (line["texts"], line["error"]) == (1, "RuntimeError")
     done = snapshot(database, job)
     assert (done.status, done.scored, done.unscored, done.flagged) == (JobStatus.COMPLETED, 2, 1, 2)
     with database.read() as connection:
