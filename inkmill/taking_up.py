@@ -49,8 +49,8 @@ def say_where_it_runs(job: JobRow, order: Order) -> None:
 
 def _policy(job: JobRow, order: Order) -> list[str]:
     """The options of a reflag that give the job the order's policy again."""
-    thresholds = [f"{label}={value}" for label, value in order.thresholds.items()] or [f"{DEFAULT_THRESHOLD}"]
-    words = [word for threshold in thresholds for word in ("--threshold", threshold)]
+    words = ["--reset-thresholds"]
+    words += [word for label, value in order.thresholds.items() for word in ("--threshold", f"{label}={value}")]
     if job.blocklist == order.blocklist:
         return words
     return [*words, "--blocklist", "FILE" if order.blocklist else "/dev/null"]

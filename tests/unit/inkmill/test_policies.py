@@ -75,9 +75,9 @@ def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, f
         "toxicity is flagged from 0.99, this command says 0.0512345678; insult is flagged from 0.5, this command"
         in said
     )
-    assert "reflag 1 --threshold toxicity=0.0512345678' and this command again" in said
+    assert "reflag 1 --reset-thresholds --threshold toxicity=0.0512345678' and this command again" in said
     assert "export 1 -o FILE' writes the job as it stands" in said
-    told("reflag", "1", "--threshold", "toxicity=0.0512345678")
+    told("reflag", "1", "--reset-thresholds", "--threshold", "toxicity=0.0512345678")
     told(*command)
     assert flags(folder / "o.jsonl") == []
 
@@ -93,8 +93,8 @@ def test_a_run_does_not_take_up_a_job_that_got_another_blocklist(
     said = told("run", "p.jsonl", *DEMO, "--blocklist", "words", code=2)
     assert "reflagged since: its blocklist is not this command's. To go back" in said
     back = "words" if submitted else "/dev/null"
-    assert f"reflag 1 --threshold 0.7 --blocklist {back.replace('words', 'FILE')}' and this" in said
-    told("reflag", "1", "--threshold", "0.7", "--blocklist", back)
+    assert f"reflag 1 --reset-thresholds --blocklist {back.replace('words', 'FILE')}' and this" in said
+    told("reflag", "1", "--reset-thresholds", "--blocklist", back)
     told("run", "p.jsonl", *DEMO, "--blocklist", "words")
 
 
