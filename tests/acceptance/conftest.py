@@ -132,10 +132,8 @@ class Home:
     def redis(self) -> Any:
         import redis
 
-        folder = self.folder / "redis"
-        return redis.Redis(
-            unix_socket_path=str(folder / "redis.sock"), password=(folder / "password").read_text().strip()
-        )
+        where = Settings(home=self.folder, redis_url="")
+        return redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
 
     def logs(self) -> str:
         files = sorted(self.folder.glob("*.log")) + sorted(self.folder.glob("logs/*.log"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def test_few_of_the_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
     for _ in range(MOST_ASIDE + 2):
         server = start_server(where)
         assert answers(where, 10)
+        while not (where.redis_folder / "appendonlydir").is_dir():  # made once it listens
+            time.sleep(0.01)
         server.send_signal(signal.SIGKILL)
         server.wait()
         aside = set_aside(where)

@@ -22,6 +22,7 @@ from db.ingest import Ingest
 from db.session import Database, open_database
 from inkmill.cli import run
 from worker.classifiers import Classifiers
+from worker.cpu import instruction_set
 from worker.engine.loading import load_engine
 from worker.generate import generate
 from worker.runtime import Runtime
@@ -209,7 +210,7 @@ def test_another_torch_and_dtype_are_named_and_what_comes_out_the_same_is_the_sa
     assert status == 0
     assert report["outputs"][0]["differs"] == [
         {"what": "torch", "stored": "1.0.0", "here": torch.__version__},
-        {"what": "isa", "stored": "NEON", "here": torch.backends.cpu.get_cpu_capability()},
+        {"what": "isa", "stored": "NEON", "here": instruction_set()},
         {"what": "dtype", "stored": "bf16", "here": "fp32"},
     ]
     _, out, _ = mill.reproduce("--job", str(WRITTEN), "--dtype", "fp32")

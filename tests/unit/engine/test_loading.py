@@ -18,7 +18,7 @@ from tiny_models import make_tokenizer, run_all, settings
 from transformers import BertConfig, BertModel
 
 from contract.errors import ModelUnavailable, UsageError
-from worker.cpu import has_bfloat16
+from worker.cpu import has_bfloat16, instruction_set
 from worker.engine import loading, unusual
 from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
 from worker.engine.engine import SlotEngine
@@ -67,7 +67,7 @@ def test_a_folder_is_loaded_and_its_provenance_says_what_it_is(checkpoint: Path)
         "bf16" if has_bfloat16() else "fp32",
     )
     assert (said.engine, said.torch) == (loaded.engine.name, torch.__version__)
-    assert said.isa == torch.backends.cpu.get_cpu_capability()
+    assert said.isa == instruction_set()
     assert len(said.revision) == 16
     assert torch.get_num_threads() == 2
     assert 1 <= loaded.engine.slots <= CPU_SLOTS

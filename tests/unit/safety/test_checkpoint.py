@@ -204,13 +204,21 @@ def test_a_classifiers_own_code_and_pickles_beside_it_are_never_run(tiny: Path, 
     assert not trace.exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "config.4.0.0.json"])
-def test_kernels_that_a_classifiers_configuration_names_are_never_fetched(tiny: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "others", "said_of_it"),
+    [
+        ("config.json", [], "names code to fetch and run"),
+        ("config.4.0.0.json", ["config.4.0.0.json"], "configuration_files names other files to read"),
+    ],
+)
+def test_kernels_that_a_classifiers_configuration_names_are_never_fetched(
+    tiny: Path, name: str, others: list[str], said_of_it: str
+) -> None:
     config = tiny.with_suffix("") / "config.json"
     said = json.loads(config.read_text())
-    config.write_text(json.dumps(said | {"configuration_files": ["config.4.0.0.json"]}))
+    config.write_text(json.dumps(said | {"configuration_files": others}))
     config.with_name(name).write_text(json.dumps(said | {"attn_implementation": "someone/kernel"}))
-    with pytest.raises(ModelUnavailable, match="names code to fetch and run"):
+    with pytest.raises(ModelUnavailable, match=said_of_it):
         load_classifier(str(tiny))
 
 
