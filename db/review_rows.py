@@ -96,7 +96,7 @@ def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     entering = dialect.insert(Review.__table__).from_select(["output_id", "job_id", "state", "lot", *values], source)
     changed: dict[str, Any] = {name: entering.excluded[name] for name in values}
-    # An edit keeps its text's place in the order until it is scored: whoever goes on behind it would else be at the end.
+    # An edit keeps its text's place until it is scored: whoever goes on behind it would else be at the end.
     unscored = and_(Review.revision > 0, entering.excluded.top_score == LAST)
     changed["top_score"] = case((unscored, Review.top_score), else_=entering.excluded.top_score)
     changed["state"] = case((undecided, entering.excluded.state), else_=Review.state)
