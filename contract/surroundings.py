@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import Any
 
 from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker, read_state
+
+KEPT_SECONDS = 2.0
+"""How long an answer about Redis holds: pages and `watch` ask twice a second."""
+LOOK_SECONDS = 1.0
+"""How long a Redis that says nothing is waited for: whoever asks what a job waits for shall not wait himself."""
+_known: dict[tuple[str, int], str | None] = {}
 
 
 class Surroundings:
@@ -32,7 +39,11 @@ class Surroundings:
         # Celery takes a while to import: only for a job that waits.
         from contract.queue import make_app, trouble
 
-        return trouble(make_app(self._where))
+        key = (self._where.broker_url, int(time.monotonic() / KEPT_SECONDS))
+        if key not in _known:
+            _known.clear()
+            _known[key] = trouble(make_app(self._where.model_copy(update={"service_seconds": LOOK_SECONDS})))
+        return _known[key]
 
     def brings(self, job: Any) -> bool:
         """Whether the stack starts a worker for such a job by itself, and starts it again."""

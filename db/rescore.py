@@ -39,10 +39,11 @@ def rescore_job(database: Database, job_id: int) -> int:
     if job.status in (JobStatus.INGESTING, JobStatus.CANCELLING):
         raise UsageError(f"job {job_id} is {job.status}; its texts can be scored again when that is over")
     requeue_texts(database, job)
-    failed_before = _failed_before(database, job_id)
     with database.write() as connection:
         # In the order in which everybody locks them.
-        connection.execute(update(Output).where(Output.id.in_(failed_before)).values(score_faults=0))
+        # The few texts that were scored at a second or third attempt get three new ones.
+        failed = (Output.job_id == job_id, Output.safety == Safety.SCORED, Output.score_faults > 0)
+        connection.execute(update(Output).where(*failed).values(score_faults=0))
         _ask_again(connection, job_id)
         _open_batches(connection, job_id)
         check_not_cancelled(connection, job)
@@ -58,13 +59,6 @@ def _open_job(connection: Connection, job_id: int) -> None:
     scored = exists().where(Batch.job_id == job_id, Batch.scored > 0)
     again |= {"served_classifier_revision": None, "rescoring": scored}
     connection.execute(update(Job).where(Job.id == job_id).values(again))
-
-
-def _failed_before(database: Database, job_id: int) -> list[int]:
-    """The few texts that were scored at a second or third attempt: they get three new ones."""
-    mine = (Output.job_id == job_id, Output.safety == Safety.SCORED, Output.score_faults > 0)
-    with database.read() as connection:
-        return list(connection.scalars(select(Output.id).where(*mine)))
 
 
 def _open_batches(connection: Connection, job_id: int) -> None:

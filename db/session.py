@@ -6,7 +6,6 @@ SQLite and PostgreSQL differ here and in `ingest`, hardly anywhere else.
 from __future__ import annotations
 
 import errno
-import getpass
 import os
 import re
 import sqlite3
@@ -243,7 +242,7 @@ def _sqlite_engine(path: str, url: str) -> Engine:
         if not os.access(needed, os.W_OK):
             raise DatabaseUnreachable(
                 f"the database {path} cannot be opened: this user may not write {needed}; "
-                f"let them (chown {getpass.getuser()} {needed}), or say another database with INKMILL_DATABASE_URL"
+                f"let them (chown {os.getuid()} {needed}), or say another database with INKMILL_DATABASE_URL"
             )
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **_json_options())
     event.listen(engine, "connect", _configure_sqlite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 
 from sqlalchemy import Connection, select, update
@@ -25,8 +26,11 @@ def leave_unscored(database: Database, job_id: int, *, chunks: int | None = None
         chunks: to so many at most; None = all.
     """
     with database.read() as connection:
-        job = connection.execute(select(Job.status, Job.safety).where(Job.id == job_id)).first()
-    if job is None or job.status != JobStatus.CANCELLING or _served(database, job.safety):
+        columns = (Job.status, Job.safety, Job.served_classifier_revision)
+        job = connection.execute(select(*columns).where(Job.id == job_id)).first()
+    if job is None or job.status != JobStatus.CANCELLING:
+        return
+    if _served(database, job.safety, job.served_classifier_revision):
         return
     for number in count():
         if number == chunks or not _leave_some(database, job_id):
@@ -41,10 +45,10 @@ def unscorable_jobs(database: Database) -> list[int]:
         return list(connection.scalars(query))
 
 
-def _served(database: Database, classifier: str) -> bool:
+def _served(database: Database, classifier: str, revision: str | None) -> bool:
     """Whether a worker scores with it, or did a moment ago: one whose process died is soon started again."""
     lately = (worker for worker in list_workers(database) if worker.silent < SILENT_SECONDS)
-    return any(classifier in worker.classifiers for worker in lately if worker.alive or worker.error)
+    return any(worker.scores(classifier, revision) for worker in lately if worker.alive or worker.error)
 
 
 def _leave_some(database: Database, job_id: int) -> bool:
@@ -52,21 +56,27 @@ def _leave_some(database: Database, job_id: int) -> bool:
     waiting = (Batch.job_id == job_id, Batch.status == BatchStatus.GENERATED, Job.status == JobStatus.CANCELLING)
     first = select(Batch.id).join(Job, Job.id == Batch.job_id).where(*waiting).order_by(Batch.id).limit(1)
     with database.write() as connection:
-        batch = connection.scalar(first.with_for_update(of=Batch, skip_locked=True))
+        batch = connection.scalar(first)
         if batch is None:
             return False
-        if _give_up(connection, batch) < CHUNK_TEXTS:
-            settle(connection, batch, job_id)
+        ids = _lock_texts(connection, batch)  # before their batch, as everybody locks them
+        unclaimed = select(Batch.id).where(Batch.id == batch, Batch.status == BatchStatus.GENERATED)
+        if connection.scalar(unclaimed.with_for_update()) is not None:
+            _give_up(connection, batch, ids)
+            if len(ids) < CHUNK_TEXTS:
+                settle(connection, batch, job_id)
         return True
 
 
-def _give_up(connection: Connection, batch: int) -> int:
+def _lock_texts(connection: Connection, batch: int) -> Sequence[int]:
     mine = (Prompt.batch_id == batch, Output.safety == Safety.WAITING)
     texts = select(Output.id).join(Prompt, Prompt.id == Output.prompt_id).where(*mine).order_by(Output.id)
-    ids = connection.scalars(texts.limit(CHUNK_TEXTS)).all()
+    return connection.scalars(texts.limit(CHUNK_TEXTS).with_for_update(of=Output, key_share=True)).all()
+
+
+def _give_up(connection: Connection, batch: int, ids: Sequence[int]) -> None:
     values = {"safety": Safety.UNSCORED.value, "flagged": True, "flag_reasons": [UNSCORED]}
     connection.execute(update(Output).where(Output.id.in_(ids)).values(values))
     refresh(connection, ids)
     counted = {"unscored": Batch.unscored + len(ids), "flagged": Batch.flagged + len(ids)}
     connection.execute(update(Batch).where(Batch.id == batch).values(counted))
-    return len(ids)

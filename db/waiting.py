@@ -127,7 +127,7 @@ def _for_classifier(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -
     ready = [worker for worker in alive if worker.state == "ready"]
     if any(worker.scores(job.safety, job.served_classifier_revision) for worker in ready):
         return None
-    if any(worker.scores(job.safety, None) for worker in ready):
+    if any(worker.scores(job.safety, None) for worker in ready) and job.status is not JobStatus.CANCELLING:
         return (
             f"a worker that scores with revision {job.served_classifier_revision} of {job.safety}, as this job's other "
             "texts were scored (the workers there have another); score the rest with theirs: "
@@ -136,7 +136,7 @@ def _for_classifier(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -
     why = next((worker.error for worker in alive if worker.error and repr(job.safety) in worker.error), None)
     if why is None and brought:
         return "its worker, which is starting"
-    if why is None and any(job.safety in worker.classifiers for worker in alive):
+    if why is None and any(worker.scores(job.safety, job.served_classifier_revision) for worker in alive):
         return f"the worker that scores with {job.safety}: it is loading"
     reason = f" ({why})" if why else ""
     or_else = f", or end it without scores: inkmill cancel {job.id}" if job.status is JobStatus.CANCELLING else ""

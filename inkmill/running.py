@@ -157,7 +157,7 @@ class Run:
         others = served(self._database, now)
         if not others and fail_job(self._database, job.id, why, owner=self._order.owner):
             return
-        whose = "other workers serve it" if others else "it was submitted elsewhere"
+        whose = "other workers serve it" if others else "no run of this home submitted it"
         raise ModelUnavailable(
             f"{why}; job {job.id} is left as it is, for {whose}; follow it with 'inkmill watch {job.id}'"
         )

@@ -8,7 +8,7 @@ import typer
 
 from inkmill import options as o
 
-MOST_THREADS = 256
+MOST_THREADS = 4096
 
 
 def register(app: typer.Typer) -> None:

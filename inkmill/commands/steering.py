@@ -112,7 +112,9 @@ def reflag(
 
 def rescore(job: JobId, json: o.Json = False) -> None:
     """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
+    from db.jobs import get_job
     from db.rescore import rescore_job
+    from db.workers import list_workers
     from inkmill.display import messages
     from inkmill.opening import opened
 
@@ -123,6 +125,14 @@ def rescore(job: JobId, json: o.Json = False) -> None:
         "its scores and its flag",
         markup=False,
     )
+    safety = get_job(database, job).safety
+    loaded = {(worker.classifier_revisions or {}).get(safety) for worker in list_workers(database) if worker.alive}
+    if revisions := ", ".join(sorted(revision for revision in loaded if revision)):
+        messages.print(
+            f"note: workers that run now have revision {revisions} of {safety} loaded; where its files were changed "
+            "since, end them (inkmill stop) and start others",
+            markup=False,
+        )
     _say(database, job, json)
 
 

@@ -53,7 +53,7 @@ def test_a_job_that_was_submitted_elsewhere_waits_for_a_worker_where_this_stack_
     words = ("p.jsonl", "--model", MODEL, "--safety", "demo")
     home.inkmill("submit", *words)
     refused = stranger.inkmill("run", *words, code=4)
-    assert "job 1 is left as it is, for it was submitted elsewhere" in refused.stderr
+    assert "job 1 is left as it is, for no run of this home submitted it" in refused.stderr
     assert home.status()["status"] == "queued"
     home.inkmill("run", *words)
     assert home.status()["status"] == "completed"

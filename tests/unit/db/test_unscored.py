@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
 from db import unscored
 from db.jobs import cancel_job, retry_job
+from db.models import Job
 from db.status import snapshot
 from db.unscored import leave_unscored, unscorable_jobs
 from db.waiting import waiting_for
@@ -42,6 +44,17 @@ def test_where_nobody_scores_a_cancelled_jobs_texts_it_ends_without_scores(desk:
     assert [(row.safety, row.flag_reasons) for row in desk.outputs(job)] == [("unscored", ["unscored"])] * 2
     assert desk.exported("clean") == [] and len(desk.exported("all")) == 2
     assert unscorable_jobs(desk.database) == []
+
+
+def test_a_worker_with_another_revision_of_the_classifier_keeps_no_cancelled_job_waiting(desk: Desk) -> None:
+    job = cancelled_job(desk)
+    with desk.database.write() as connection:
+        connection.execute(update(Job).where(Job.id == job).values(served_classifier_revision="of before"))
+    a_worker(desk, classifiers=["demo"], classifier_revisions={"demo": "of now"})
+    waiting = waiting_for(desk.database, snapshot(desk.database, job))
+    assert waiting is not None and waiting.endswith(f"end it without scores: inkmill cancel {job}")
+    leave_unscored(desk.database, job)
+    assert desk.status(job) == JobStatus.CANCELLED
 
 
 def test_a_retry_scores_them_after_all(desk: Desk) -> None:

@@ -33,6 +33,11 @@ GONE = "the model's folder is gone"
 STARTS = "a worker that serves model demo; start one: inkmill worker --model demo --safety demo"
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_known_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("contract.surroundings.KEPT_SECONDS", 1e-6)
+
+
 @pytest.fixture
 def where(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, redis_url="", database_url="", service_seconds=2)
