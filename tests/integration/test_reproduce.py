@@ -216,7 +216,7 @@ def test_another_torch_and_dtype_are_named_and_what_comes_out_the_same_is_the_sa
     _, out, _ = mill.reproduce("--job", str(WRITTEN), "--dtype", "fp32")
     assert out.startswith("12 of 12 the same\n")
     assert f"torch          stored 1.0.0, here {torch.__version__} (12 of them)" in out
-    assert differing(mill.report("1")[1])[1][-2:] == ["torch", "isa"]  # in its own dtype, as the row has it
+    assert differing(mill.report("1")[1])[1][-3:] == ["torch", "isa", "numerics"]  # in its own dtype, as the row has it
 
 
 def test_a_dtype_and_a_device_that_are_not_there_give_way_with_a_warning(mill: Mill) -> None:
