@@ -24,7 +24,7 @@ from bench.processes import first_of_all
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
 from db.review_claims import next_output
-from db.review_queue import matching, matching_ids
+from db.review_queue import matching
 from db.reviews import decide, decide_matching, undo, undo_many
 from db.session import Database, open_database
 from review.access import OneTimeToken
@@ -196,7 +196,7 @@ def _width(database: Database, job: int) -> float:
     """The upper end of a score range that holds about as many as a bulk decision is to take."""
     for step in range(1, 31):
         high = 0.7 + step / 100
-        if len(matching_ids(database, Filter(job=job, label="toxicity", low=0.7, high=high), BULK)) >= BULK:
+        if len(matching(database, Filter(job=job, label="toxicity", low=0.7, high=high))) >= BULK:
             return high
     return 1.0
 

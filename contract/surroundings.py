@@ -13,7 +13,7 @@ KEPT_SECONDS = 2.0
 """How long an answer about Redis holds: pages and `watch` ask twice a second."""
 LOOK_SECONDS = 1.0
 """How long a Redis that says nothing is waited for: whoever asks what a job waits for shall not wait himself."""
-_known: dict[tuple[str, int], str | None] = {}
+_known: dict[str, tuple[float, str | None]] = {}  # by address: when it was asked, and what was found
 
 
 class Surroundings:
@@ -39,11 +39,12 @@ class Surroundings:
         # Celery takes a while to import: only for a job that waits.
         from contract.queue import make_app, trouble
 
-        key = (self._where.broker_url, int(time.monotonic() / KEPT_SECONDS))
-        if key not in _known:
-            _known.clear()
-            _known[key] = trouble(make_app(self._where.model_copy(update={"service_seconds": LOOK_SECONDS})))
-        return _known[key]
+        url, now = self._where.broker_url, time.monotonic()
+        asked, found = _known.get(url, (-KEPT_SECONDS, None))
+        if now - asked >= KEPT_SECONDS:
+            found = trouble(make_app(self._where.model_copy(update={"service_seconds": LOOK_SECONDS})))
+            _known[url] = now, found
+        return found
 
     def brings(self, job: Any) -> bool:
         """Whether the stack starts a worker for such a job by itself, and starts it again."""

@@ -204,8 +204,3 @@ def matching(database: Database, wanted: Filter) -> list[tuple[int, int]]:
         newest = select(Decision.output_id, func.max(Decision.id)).group_by(Decision.output_id)
         versions: dict[int, int] = dict(connection.execute(newest).all())
     return [(output, versions.get(output, 0)) for output in ids]
-
-
-def matching_ids(database: Database, wanted: Filter, limit: int | None = None) -> list[int]:
-    """The numbers of the outputs that match, in the view's order."""
-    return [output for output, _ in matching(database, wanted)][:limit]

@@ -138,8 +138,8 @@ class Database:
 
     @contextmanager
     def migrate(self) -> Iterator[Connection]:
-        """A transaction that may put a table anew in its own place, which in SQLite foreign keys would be in the way
-        of; afterwards they are looked after again."""
+        """A transaction that may replace whole tables. SQLite enforces no foreign keys in it, only in connections that
+        are made afterwards."""
         with self._translated():
             try:
                 with self.engine.execution_options(writes=True, migrates=True).begin() as connection:

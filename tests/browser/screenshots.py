@@ -18,7 +18,7 @@ from sqlalchemy import func, select, update
 from contract.review import Filter
 from db.models import Job, Output
 from db.request_claims import claim_request, save_words
-from db.review_queue import matching_ids
+from db.review_queue import matching
 from db.reviews import decide
 from db.score_requests import mark_words
 from db.session import Database, open_database
@@ -89,7 +89,7 @@ def spread(database: Database, seconds: float) -> None:
 
 def decide_some(sitting: Sitting, page: Page) -> None:
     """Some of the queue as a sitting leaves it: noor's decisions from elsewhere, mara's by keyboard."""
-    for output in matching_ids(sitting.database, Filter(), limit=40)[30:]:  # mara holds the first
+    for output, _ in matching(sitting.database, Filter())[30:40]:  # mara holds the first
         decide(sitting.database, output, "noor", "reject", reason="threatens somebody" if output % 3 == 0 else None)
     page.goto(f"{sitting.web.base}/queue")
     for key in "xxaxxxaxxaxx":

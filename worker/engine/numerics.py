@@ -1,7 +1,8 @@
 """The bits that an engine computes for some fixed requests, as one short digest.
 
-Two workers with the same digest write the same texts, whatever else differs between them: cores, threads, processors,
-versions, environment variables. What decides a last bit need not be known by name to be told apart.
+Workers that round otherwise show it here, whatever is the reason: cores, threads, processors, versions, environment
+variables. What decides a last bit need not be known by name to be told apart. A kernel that only other numbers of rows
+choose would go unseen: that a row does not depend on their number is tried for each layer when it is loaded.
 """
 
 from __future__ import annotations

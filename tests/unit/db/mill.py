@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -83,6 +84,20 @@ def wait_for_lock(database: Database) -> None:
                 return
         time.sleep(0.01)
     raise AssertionError("nobody waits")
+
+
+def before_write(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, act: Callable[[], object]) -> None:
+    """Something happens once, right before that write transaction, after what was looked for was found."""
+    real, begun = database.write, 0
+
+    def write() -> AbstractContextManager[Connection]:
+        nonlocal begun
+        begun += 1
+        if begun == number:
+            act()
+        return real()
+
+    monkeypatch.setattr(database, "write", write)
 
 
 class Mill:

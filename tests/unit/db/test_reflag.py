@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from db.reflag import carry_on, check_scored, half_reflagged, reflag_job
 from db.reviews import decide, undo
 from db.session import Database
 from tests.unit.db.desk import Desk
-from tests.unit.db.mill import together
+from tests.unit.db.mill import before_write, together
 
 SCORES = [0.1, 0.3, 0.5, 0.1, 0.3, 0.5, 0.8]
 STRICT, LAX = {"toxicity": 0.2}, {"toxicity": 0.4}
@@ -32,20 +31,6 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 2)
-
-
-def before_write(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, act: Callable[[], object]) -> None:
-    """Something happens once, right before that write transaction: the first is the policy's, the others chunks'."""
-    real, begun = database.write, 0
-
-    def write() -> AbstractContextManager[Connection]:
-        nonlocal begun
-        begun += 1
-        if begun == number:
-            act()
-        return real()
-
-    monkeypatch.setattr(database, "write", write)
 
 
 def kill(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, job: int, **policy: Any) -> None:

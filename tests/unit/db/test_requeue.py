@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import select, text
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
@@ -22,26 +21,12 @@ from db.rescore import rescore_job
 from db.reviews import decide
 from db.session import Database, open_database
 from tests.unit.db.desk import Desk
-from tests.unit.db.mill import Mill, wait_for_lock
+from tests.unit.db.mill import Mill, before_write, wait_for_lock
 
 
 def another(database: Database) -> Database:
     """The same database, as another process has it."""
     return Database(database.url.render_as_string(hide_password=False), database.engine)
-
-
-def before_write(monkeypatch: pytest.MonkeyPatch, database: Database, number: int, act: Callable[[], object]) -> None:
-    """Something happens once, right before that write transaction, after what was looked for was found."""
-    real, begun = database.write, 0
-
-    def write() -> AbstractContextManager[Connection]:
-        nonlocal begun
-        begun += 1
-        if begun == number:
-            act()
-        return real()
-
-    monkeypatch.setattr(database, "write", write)
 
 
 def unscored_job(mill: Mill, prompts: int = 3, n: int = 1) -> tuple[int, list[int]]:

@@ -157,14 +157,15 @@ def test_reviewers_in_processes_of_their_own_never_get_the_same(desk: Desk) -> N
 
 BULK = """
 import os, signal, sys
-from db.review_queue import matching_ids
+from db.review_queue import matching
 from contract.review import Filter
 from db.reviews import decide_many
 from db.session import open_database
 database = open_database(sys.argv[1])
 def die(through):
     os.kill(os.getpid(), signal.SIGKILL)
-decide_many(database, matching_ids(database, Filter()), "anna", "reject", key="night", on_progress=die)
+outputs = [output for output, _ in matching(database, Filter())]
+decide_many(database, outputs, "anna", "reject", key="night", on_progress=die)
 """
 
 

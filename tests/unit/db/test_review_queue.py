@@ -13,7 +13,7 @@ from contract.review import Filter, Order, State, Wanted
 from db import review_views
 from db.reflag import reflag_job
 from db.review_claims import claim
-from db.review_queue import count, matching_ids, neighbour, read_page
+from db.review_queue import count, matching, neighbour, read_page
 from db.review_views import View
 from db.reviews import decide
 from tests.unit.db.desk import PENDING, Desk
@@ -62,7 +62,7 @@ def test_every_order_is_walked_whole_in_both_directions(desk: Desk, order: Order
     wanted = Filter(order=order, label="toxicity")
     there = walk(desk, wanted, 7)
     assert sorted(there) == outputs
-    assert there == matching_ids(desk.database, wanted)
+    assert there == [output for output, _ in matching(desk.database, wanted)]
     assert walk(desk, Filter(order=order, label="toxicity", job=desk.look(outputs[0]).job_id), 13) == there
 
 
