@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import select, text, update
+import pytest
+from sqlalchemy import Connection, select, text, update
 
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, Provenance, Safety, SamplingSettings
 from db.batches import recount
