@@ -28,8 +28,11 @@ log = structlog.get_logger()
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-FAST = {"reassoc", "contract", "nsz", "arcp"}
-"""Sums may be ordered as the vector unit likes, the same way for each row. Infinities and NaN stay what they are."""
+FAST = {"reassoc", "contract", "nsz"}
+"""Sums may be ordered as the vector unit likes, the same way for each row. Infinities and NaN stay what they are.
+
+Not "arcp": with it vectors divide by an estimate of the reciprocal and single numbers do not, and which of the two
+runs a loop also depends on how close to each other its arrays lie in memory."""
 
 OWN_CODE = 64  # the one size of heads that attention has code of its own for
 COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
