@@ -11,6 +11,8 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,8 +26,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.private_files import Unreadable, is_secret, make_secret, read_secret
 from contract.errors import UsageError
-from contract.secret_file import is_secret, make_secret, read_secret
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
 REDIS_PARAMETERS = {
@@ -53,6 +55,15 @@ def default_home() -> Path:
 
 DAY = 86400.0
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """A private file that cannot be read is told as an error of the user's."""
+    try:
+        yield
+    except Unreadable as error:
+        raise UsageError(str(error)) from None
 
 
 class Settings(BaseSettings):
@@ -160,12 +171,13 @@ class Settings(BaseSettings):
     def redis_password(self) -> str:
         """The embedded Redis' password: drawn by whoever asks first, so that every process knows the same."""
         file = self.redis_folder / "password"
-        known = read_secret(file, PASSWORD_BYTES)
-        if known is None:
-            private_folder(self.home)
-            private_folder(self.redis_folder)
-            known = make_secret(file, PASSWORD_BYTES, self._served_password())
-        return known
+        with readable():
+            known = read_secret(file, PASSWORD_BYTES)
+            if known is None:
+                private_folder(self.home)
+                private_folder(self.redis_folder)
+                known = make_secret(file, PASSWORD_BYTES, self._served_password())
+            return known
 
     def _served_password(self) -> str | None:
         """What the server was last started with: one that runs still asks for it, whatever became of the file."""
@@ -180,7 +192,9 @@ class Settings(BaseSettings):
     def installation(self) -> str:
         """What tells this home from every other one on the same database."""
         file = self.home / "installation"
-        return read_secret(file, PASSWORD_BYTES) or make_secret(private_folder(self.home) / file.name, PASSWORD_BYTES)
+        with readable():
+            known = read_secret(file, PASSWORD_BYTES)
+            return known or make_secret(private_folder(self.home) / file.name, PASSWORD_BYTES)
 
     @property
     def broker_url(self) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from common.processes import Process, cores
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.processes import Process, cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

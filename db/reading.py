@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
-from contract.known import Known
+from common.bounded_memo import Known
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs import JobRow, stored_settings

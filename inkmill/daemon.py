@@ -15,9 +15,9 @@ from types import FrameType
 
 import structlog
 
+from common.processes import end_with_parent
 from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
-from contract.processes import end_with_parent
 from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker
 from db.jobs import unfinished_jobs

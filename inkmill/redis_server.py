@@ -11,8 +11,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from common.processes import end_with_parent
 from contract.errors import QueueUnreachable
-from contract.processes import end_with_parent
 from contract.settings import Settings, own_folder, private_folder, write_private
 
 DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")

@@ -21,8 +21,8 @@ from typing import IO
 
 import orjson
 
+from common.processes import Process
 from contract.errors import InkmillError, QueueUnreachable, UsageError
-from contract.processes import Process
 from contract.settings import Settings, private_folder
 from contract.stack_state import StackState, WantedWorker, read_state
 from inkmill.redis_server import answers, needed_binary

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from contract.known import Known
+from common.bounded_memo import Known
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
 from db.reading import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput

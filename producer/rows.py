@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
+from common.bounded_memo import Known
 from contract.errors import Problem, SettingsError
-from contract.known import Known
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.first_lines import FirstLines

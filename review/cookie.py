@@ -18,9 +18,9 @@ from pathlib import Path
 
 from starlette.datastructures import Headers
 
+from common.private_files import make_secret, read_secret
 from contract.errors import UsageError
-from contract.secret_file import make_secret, read_secret
-from contract.settings import private_folder
+from contract.settings import private_folder, readable
 from review.access import Access, same
 
 COOKIE_SECONDS = 7 * 86400
@@ -95,12 +95,13 @@ def read_cookies(headers: Headers) -> dict[str, str]:
 def stored_key(home: Path) -> bytes:
     """The signing key of this installation, drawn by whoever asks first. Removing its file signs everybody out."""
     file = home / KEY_FILE
-    known = read_secret(file, KEY_BYTES)
-    if known is None:
-        if file.exists():
-            log.warning("%s was short or damaged and is made anew: everybody has to sign in again", file)
-        private_folder(home)
-        known = make_secret(file, KEY_BYTES)
+    with readable():
+        known = read_secret(file, KEY_BYTES)
+        if known is None:
+            if file.exists():
+                log.warning("%s was short or damaged and is made anew: everybody has to sign in again", file)
+            private_folder(home)
+            known = make_secret(file, KEY_BYTES)
     return _unpacked(known)
 
 

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import structlog
 
+from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.processes import end_with_parent, give_way
 from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
 from db.claims import ALIKE

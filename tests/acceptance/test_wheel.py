@@ -90,18 +90,18 @@ def test_the_wheel_holds_the_packages_their_data_and_the_licence(wheel: Path) ->
     assert expected <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"contract", "db", "producer", "review", "worker", "inkmill"}
+    assert tops == {"common", "contract", "db", "producer", "review", "worker", "inkmill"}
 
 
 def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    packages = ("contract", "db", "producer", "review", "worker", "inkmill")
+    packages = ("common", "contract", "db", "producer", "review", "worker", "inkmill")
     modules = {path.relative_to(ROOT).as_posix() for name in packages for path in (ROOT / name).rglob("*.py")}
     assert modules <= names
 
 
 def test_it_is_the_installed_copy_that_runs(installation: Installation) -> None:
-    packages = ("inkmill", "worker", "db", "contract", "producer", "review")
+    packages = ("inkmill", "worker", "db", "common", "contract", "producer", "review")
     program = f"import {', '.join(packages)}; print(*(p.__file__ for p in ({', '.join(packages)})), sep='\\n')"
     files = installation.run("python", "-P", "-c", program).split()
     assert len(files) == len(packages)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 
+from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
-from contract.processes import cores
 from contract.spec import Provenance
 from worker.cpu import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
 from worker.engine import gpt2, plain

@@ -12,7 +12,7 @@ import pytest
 AUTOGROUP = Path("/proc/self/autogroup")
 SAYS = f"""
 import os, sys, threading
-from contract.processes import give_way
+from common.processes import give_way
 os.nice(int(sys.argv[1]))
 give_way(int(sys.argv[2]))
 def say():
@@ -39,7 +39,7 @@ def test_a_process_gives_way_with_its_threads_and_its_session(before: int, said:
 def test_one_that_may_not_give_way_goes_on() -> None:
     program = """
 import errno, os
-from contract.processes import Path, give_way
+from common.processes import Path, give_way
 def refused(*_):
     raise PermissionError(errno.EPERM, "a filter of system calls says no")
 os.setpriority = Path.write_text = refused
@@ -51,7 +51,7 @@ give_way(5)
 def test_a_session_that_is_told_too_soon_after_another_is_told_again() -> None:
     program = """
 import errno
-from contract.processes import Path, give_way
+from common.processes import Path, give_way
 told = []
 def write(path, text):
     told.append(text)

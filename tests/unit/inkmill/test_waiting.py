@@ -11,8 +11,8 @@ import pytest
 import redis
 from sqlalchemy import update
 
+from common.processes import Process
 from contract.errors import ExitCode
-from contract.processes import Process
 from contract.settings import Settings
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings

@@ -11,7 +11,9 @@ import re
 import secrets
 from pathlib import Path
 
-from contract.errors import UsageError
+
+class Unreadable(Exception):
+    """A file that is there and cannot be read; says which, why and what to do."""
 
 
 def is_secret(text: str, size: int) -> bool:
@@ -24,14 +26,14 @@ def read_secret(file: Path, size: int) -> str | None:
     """The secret that a file holds; None where it is missing, short or damaged.
 
     Raises:
-        UsageError: it is there and cannot be read.
+        Unreadable: it is there and cannot be read.
     """
     try:
         found = file.read_bytes().decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it") from None
+        raise Unreadable(f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it") from None
     return found if is_secret(found, size) else None
 
 
