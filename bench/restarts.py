@@ -20,7 +20,7 @@ import psutil
 from sqlalchemy import select
 
 from db.models import Worker
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 PATIENCE_SECONDS = 120.0
 

@@ -26,7 +26,7 @@ from contract.review import Action, Filter
 from db.review_claims import next_output
 from db.review_queue import matching
 from db.reviews import decide, decide_matching, undo, undo_many
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from review.access import OneTimeToken
 from review.app import Serving, create_app
 from review.hosts import Hosts

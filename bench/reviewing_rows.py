@@ -20,7 +20,7 @@ from contract.spec import JobSpec, Provenance, SamplingSettings
 from db.models import Job
 from db.models import Provenance as ProvenanceTable
 from db.search import indexed
-from db.session import Database
+from db.session.engine import Database
 
 SEED = 8123
 CHUNK = 20_000

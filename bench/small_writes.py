@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import orjson
 
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.workers import announce, beat
 
 PERIOD = 0.05  # seconds

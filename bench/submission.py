@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from producer import submit as submitting
 from producer.readers import open_input
 

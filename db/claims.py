@@ -16,7 +16,7 @@ from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
-from db.session import Database, now
+from db.session.engine import Database, now
 from db.to_score import TO_SCORE
 
 

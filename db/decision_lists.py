@@ -22,7 +22,7 @@ from db.decisions import (
 )
 from db.flagging import Matches, judging
 from db.search import indexed
-from db.session import Database
+from db.session.engine import Database
 
 CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000

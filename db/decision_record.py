@@ -17,7 +17,7 @@ from db.models import Output
 from db.review_rows import CHUNK_IDS, refresh
 from db.review_tables import Decision, Review, ReviewClaim
 from db.score_requests import EDIT, make_requests, withdraw
-from db.session import now
+from db.session.engine import now
 
 STORED = {
     State.APPROVED: Action.APPROVE.value,

@@ -18,7 +18,7 @@ from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.session import now
+from db.session.engine import now
 
 LONGEST_KEY = 200
 

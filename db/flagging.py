@@ -18,7 +18,7 @@ from contract.policy import LABELS, NO_SAFETY, UNSCORED, flag_reasons, top_score
 from contract.review import Action
 from db.models import Batch, Job, Output, Prompt, Score
 from db.review_tables import Decision, Review
-from db.session import Database
+from db.session.engine import Database
 
 T = TypeVar("T")
 

@@ -26,7 +26,7 @@ from db.ingest_lease import (
 )
 from db.models import Batch, Job, Prompt
 from db.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
-from db.session import Database, now
+from db.session.engine import Database, now
 
 DISCARD_BATCHES = 32
 MOST_IN_A_BATCH = 10_000

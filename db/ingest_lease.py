@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Update, func, select, update
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus
 from db.models import Job
-from db.session import Database, now
+from db.session.engine import Database, now
 
 LEASE_SECONDS = 15.0
 """What a file that was being submitted by a killed command has to wait for at most, before it is submitted again."""

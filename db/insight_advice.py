@@ -15,7 +15,7 @@ from db.insight_sample import Sample, draw_sample
 from db.insights import whole
 from db.models import Batch, Job, Output, Score
 from db.review_tables import Decision, Review
-from db.session import Database
+from db.session.engine import Database
 
 BINS = 100
 UNFIT = (State.REJECTED, State.EDITED, State.WAITING)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from db.models import Output, Score
-from db.session import Database, now
+from db.session.engine import Database, now
 
 NEWEST = 4000
 """Rows that are looked at, at most; on a fast machine they cover some seconds, which is enough of them."""

@@ -16,7 +16,7 @@ from db.insight_sample import draw_sample
 from db.models import Output, Prompt, Provenance
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import Decision, Review
-from db.session import Database
+from db.session.engine import Database
 
 EXCERPT = 600
 """Characters of a text, and of a prompt, that are shown."""

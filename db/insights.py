@@ -31,7 +31,7 @@ from contract.policy import LABELS
 from contract.spec import Safety
 from db.insight_sample import Sample, draw_sample
 from db.models import Job, Output, Prompt, Score
-from db.session import Database
+from db.session.engine import Database
 
 SCORE_BINS = 20
 MOST_TIMES = 60

@@ -16,7 +16,7 @@ from db.claims import ALIKE
 from db.ingest import discard_if_dead
 from db.models import Batch, Job
 from db.requeue import check_not_cancelled, requeue_prompts, requeue_texts
-from db.session import Database, now
+from db.session.engine import Database, now
 
 CHUNK_BATCHES = 64
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)

@@ -20,7 +20,7 @@ from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_rows import refresh
 from db.review_tables import Review
-from db.session import Database, now
+from db.session.engine import Database, now
 from db.to_score import TO_SCORE
 
 FAULTS_BEFORE_DEAD = 3

@@ -18,7 +18,7 @@ from db.models import Job, Output, Prompt, Provenance, Score
 from db.reflag import finish_reflag
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import Decision, Review
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot, snapshot_in
 
 CHUNK_PROMPTS = 2000

@@ -16,7 +16,7 @@ from db.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finis
 from db.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.request_claims import take_back_requests
-from db.session import Database, now
+from db.session.engine import Database, now
 from db.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5

@@ -21,7 +21,7 @@ from db.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
 from db.review_tables import Review
-from db.session import Database
+from db.session.engine import Database
 
 CHUNK_OUTPUTS = 2000
 

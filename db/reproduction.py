@@ -17,7 +17,7 @@ from contract.spec import Provenance, SamplingSettings
 from db.jobs import get_job, stored_settings
 from db.models import Output, Prompt
 from db.models import Provenance as ProvenanceTable
-from db.session import Database
+from db.session.engine import Database
 
 CHUNK_OUTPUTS = 1000
 """Outputs read by one statement: SQLite limits how many values it may hold."""

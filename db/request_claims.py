@@ -22,7 +22,7 @@ from db.models import Job, Output, Score
 from db.review_rows import refresh
 from db.review_tables import Decision, Review, ScoreRequest
 from db.score_requests import DONE, FAILED, SCORING, WAITING
-from db.session import Database, now
+from db.session.engine import Database, now
 
 MOST_ATTEMPTS = 3
 LONGEST_REASON = 1000

@@ -19,7 +19,7 @@ from db.models import Batch, Job, Output, Prompt
 from db.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.review_rows import refresh
 from db.review_tables import Review
-from db.session import Database
+from db.session.engine import Database
 
 if TYPE_CHECKING:
     from db.jobs import JobRow

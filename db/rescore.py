@@ -20,7 +20,7 @@ from db.models import Batch, Job, Output
 from db.requeue import check_not_cancelled, requeue_texts
 from db.review_tables import ScoreRequest
 from db.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
-from db.session import Database
+from db.session.engine import Database
 
 
 def rescore_job(database: Database, job_id: int) -> int:

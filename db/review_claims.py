@@ -18,7 +18,7 @@ from db.decisions import unknown
 from db.models import Batch, Job, Output
 from db.review_tables import CLAIM_SECONDS, LONGEST_CLAIM, Review, ReviewClaim
 from db.review_views import Place, View
-from db.session import Database, now
+from db.session.engine import Database, now
 
 DRAWS = 200
 """Numbers tried for one audit; of a job's outputs most are unflagged and undecided."""

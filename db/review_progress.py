@@ -12,7 +12,7 @@ from contract.policy import BLOCKLIST
 from contract.review import Action, Filter
 from db.review_queue import Count, count
 from db.review_tables import Decision, Review
-from db.session import Database, now
+from db.session.engine import Database, now
 
 RECENT, LOOKED_THROUGH = 200, 2000
 """Decisions that the pace is taken from, and the newest ones among which they are sought."""

@@ -20,7 +20,7 @@ from db.models import Job, Output, Prompt, Score
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
-from db.session import Database, now
+from db.session.engine import Database, now
 
 EXCERPT = 400
 """Characters of a prompt and of a text that a page of many shows."""

@@ -36,7 +36,7 @@ from db.models import Output
 from db.review_queue import matching
 from db.review_tables import Decision
 from db.search import indexed
-from db.session import Database
+from db.session.engine import Database
 
 __all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
 

@@ -18,7 +18,7 @@ from contract.review import State
 from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_tables import Review, ScoreRequest
-from db.session import Database, now
+from db.session.engine import Database, now
 from db.workers import list_workers
 
 EDIT, WORDS = "edit", "words"

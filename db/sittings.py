@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import delete, exists, select, text
 
 from db.review_tables import EndedSitting
-from db.session import Database
+from db.session.engine import Database
 
 SPARE_SECONDS = 86400.0
 """How much longer than its cookie an entry is kept: the clocks of several servers may differ."""

@@ -14,7 +14,7 @@ from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
 from db.models import Batch, Job, Prompt
 from db.requeue import UNKNOWN_REASON
 from db.review_tables import Review
-from db.session import Database, now
+from db.session.engine import Database, now
 
 MOST_REASONS = 20
 

@@ -12,7 +12,7 @@ from contract.spec import BatchStatus, JobStatus, Safety
 from db.batches import settle
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
-from db.session import Database
+from db.session.engine import Database
 from db.workers import SILENT_SECONDS, list_workers
 
 CHUNK_TEXTS = 2000

@@ -9,7 +9,7 @@ from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
 from db.claims import ALIKE
 from db.ingest_lease import abandoned
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot
 from db.workers import WorkerRow, list_workers
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 
 from db.models import Worker
-from db.session import Database, now
+from db.session.engine import Database, now
 
 SILENT_SECONDS = 30.0
 """A worker that gave no sign for this long is not counted on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import insert, select
 
 from db.models import WrittenFile
-from db.session import Database, now
+from db.session.engine import Database, now
 
 
 def record_file(database: Database, path: bytes, digest: str, job_id: int | None) -> None:

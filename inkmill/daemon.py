@@ -22,7 +22,7 @@ from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker
 from db.jobs import unfinished_jobs
 from db.request_claims import open_requests
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import JobSnapshot, snapshot
 from inkmill.log_files import cut
 from inkmill.redis_keeper import RedisKeeper

@@ -95,7 +95,7 @@ def _version(name: str) -> str | None:
 
 
 def _sqlite(where: Settings) -> Iterator[Finding]:
-    from db.session import sqlite_module
+    from db.session.engine import sqlite_module
 
     module = sqlite_module()
     library: str = module.sqlite_version
@@ -108,7 +108,7 @@ def _sqlite(where: Settings) -> Iterator[Finding]:
 
 
 def _database(where: Settings) -> Iterator[Finding]:
-    from db.session import open_database
+    from db.session.engine import open_database
 
     try:
         database = open_database(where.sql_url, timeout=where.service_seconds)

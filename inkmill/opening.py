@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contract.settings import Settings, settings
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 
 def opened() -> tuple[Settings, Database]:

@@ -22,7 +22,7 @@ from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
 from db.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot, snapshot
 from db.waiting import served, waiting_for
 from db.workers import list_workers

@@ -12,7 +12,7 @@ from contract.policy import NO_SAFETY
 from db.jobs import get_job
 from db.reading import StoredOutput, reading_results
 from db.reflag import half_reflagged
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot
 from inkmill.display import duration, messages, typed
 from producer.export import ExportReport

@@ -19,7 +19,7 @@ from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs import JobRow, get_job
 from db.reading import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot
 from producer.new_file import check_target, compressed, spooled_to_standard_output
 from producer.output_line import Lines

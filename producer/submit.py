@@ -18,7 +18,7 @@ from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
 from db.claims import waiting_in_job
 from db.ingest import Ingest
 from db.ingest_lease import LEASE_SECONDS
-from db.session import Database
+from db.session.engine import Database
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
 from producer.target import Target

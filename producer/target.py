@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from contract.errors import InkmillError, UsageError
-from db.session import Database
+from db.session.engine import Database
 from db.written_files import jobs_of_file, record_file
 from producer.new_file import new_file
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from db.session import Database
+from db.session.engine import Database
 from db.sittings import has_ended
 from review import (
     advice_pages,

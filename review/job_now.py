@@ -14,7 +14,7 @@ from contract.policy import NO_SAFETY
 from contract.surroundings import Surroundings
 from db.insight_pace import arrivals
 from db.jobs import JobRow, get_job
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot, snapshot
 from db.waiting import waiting_for
 from review import words

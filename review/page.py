@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from db.session import Database
+from db.session.engine import Database
 from review import words
 from review.cookie import SignedIn, read_cookies
 from review.preferences import COOKIE, Preferences, stored

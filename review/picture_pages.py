@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from db.insights import Insights, insights
-from db.session import Database
+from db.session.engine import Database
 from db.status import JobSnapshot, snapshot
 from review.job_now import JobId, found_job, known
 from review.page import CurrentPage

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from db.reflag import Reflagged, check_scored, reflag_job
-from db.session import Database
+from db.session.engine import Database
 
 log = logging.getLogger("inkmill.review")
 

@@ -15,7 +15,7 @@ from db.insight_report import account
 from db.insights import insights
 from db.jobs import get_job
 from db.reflag import finish_reflag, half_reflagged
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from review.job_now import stand
 from review.page import STATIC, environment

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import uvicorn
 
 from contract.errors import InkmillError, UsageError
-from db.session import Database
+from db.session.engine import Database
 from review.access import OneTimeToken, TokenFile
 from review.app import Serving, create_app
 from review.connection import Connection, strangers

@@ -19,7 +19,7 @@ import psycopg
 import pytest
 from sqlalchemy import URL, make_url
 
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.examples import load_profile
 
 # Several test processes share the cores: threads of torch that spin while they wait would keep the others from them.

@@ -13,7 +13,7 @@ import structlog
 from contract.errors import DatabaseUnreachable
 from db.claims import Claim, renew
 from db.request_claims import RequestClaim, renew_requests
-from db.session import Database
+from db.session.engine import Database
 
 C = TypeVar("C", Claim, RequestClaim)
 log = structlog.get_logger()

@@ -18,7 +18,7 @@ from contract.settings import Settings
 from db.claims import ALIKE, Ability, waiting_generation, waiting_scoring
 from db.outputs import provenance_id
 from db.request_claims import waiting_requests
-from db.session import Database
+from db.session.engine import Database
 from worker.classifiers import Classifiers
 from worker.cores import Cores
 from worker.engine.loading import Loaded

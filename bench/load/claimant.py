@@ -11,7 +11,7 @@ import time
 from bench.load.crew import get_ready, tell
 from bench.load.jobs import LEASE, ability
 from db.claims import Claim, claim_generation
-from db.session import open_database
+from db.session.engine import open_database
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from bench.load.jobs import submit
 from bench.load.tables import Table
 from contract.spec import BatchStatus
 from db.claims import waiting_in_job
-from db.session import open_database
+from db.session.engine import open_database
 
 PROMPTS_IN_A_BATCH = 2
 

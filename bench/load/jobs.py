@@ -7,7 +7,7 @@ import secrets
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.claims import Ability
 from db.ingest import Ingest
-from db.session import Database
+from db.session.engine import Database
 
 LEASE = 600.0
 """Seconds: nothing here is to be taken up again."""

@@ -18,7 +18,7 @@ import orjson
 
 from bench.load.looks import Look
 from bench.processes import first_of_all
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import snapshot, snapshots
 from db.waiting import waiting_for
 

@@ -19,7 +19,7 @@ from bench.chaos.stack import ROOT, Stack, opened
 from bench.load.looks import Look, looking
 from bench.processes import measured
 from bench.prompts import write_prompts
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import snapshot
 
 MOST_SECONDS = 4 * 3600.0

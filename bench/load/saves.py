@@ -9,7 +9,7 @@ from bench.ingest import Address
 from bench.load.crew import work_together
 from bench.load.jobs import submit
 from bench.load.tables import Table
-from db.session import open_database
+from db.session.engine import open_database
 from db.status import snapshot
 
 BATCH_SIZE = 256

@@ -12,7 +12,7 @@ from inkmill import options as o
 
 if TYPE_CHECKING:
     from db.reproduction import Draw
-    from db.session import Database
+    from db.session.engine import Database
 
 SAMPLE = 100
 

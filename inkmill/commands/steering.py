@@ -11,7 +11,7 @@ from inkmill import options as o
 from inkmill.commands.following import JobId
 
 if TYPE_CHECKING:
-    from db.session import Database
+    from db.session.engine import Database
 
 
 def register(app: typer.Typer) -> None:

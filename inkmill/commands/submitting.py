@@ -13,7 +13,7 @@ from inkmill import options as o
 
 if TYPE_CHECKING:
     from contract.settings import Settings
-    from db.session import Database
+    from db.session.engine import Database
     from producer.submit import Submitted
 
 File = Annotated[

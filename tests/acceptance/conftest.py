@@ -20,7 +20,7 @@ import pytest
 
 from contract.errors import InkmillError
 from contract.settings import Settings
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import snapshot, snapshots
 from db.waiting import waiting_for
 from inkmill.display import status_json

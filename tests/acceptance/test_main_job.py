@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from db.models import Output, Prompt, Score
-from db.session import open_database
+from db.session.engine import open_database
 from tests.acceptance.conftest import LONG, Home, write_prompts
 
 PROMPTS, SAMPLES = 2000, 3

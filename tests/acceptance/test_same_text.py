@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.models import Output
 from db.reproduction import OutputRecord, output_records
-from db.session import open_database
+from db.session.engine import open_database
 from tests.acceptance.conftest import Home, write_prompts
 from worker.engine.engine import SlotEngine
 from worker.engine.loading import load_engine

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.browser.stock import Piece, stock
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")

@@ -19,7 +19,7 @@ from contract.settings import Settings, settings
 from contract.spec import JobSpec, PromptRow, SamplingSettings
 from db.claims import claim_generation
 from db.ingest import Ingest
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from inkmill.cli import run
 from worker.classifiers import Classifiers
 from worker.cpu import instruction_set

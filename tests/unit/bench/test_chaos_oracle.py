@@ -13,7 +13,7 @@ from bench.chaos.ledger import Ledger
 from bench.chaos.oracle import Expected, judge
 from bench.chaos.rawsql import RawSql
 from contract.spec import PromptRow
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.unit.db.mill import Mill
 
 PROMPTS, LEASE = 5, 2.0

@@ -9,7 +9,7 @@ import pytest
 
 from contract.errors import UsageError
 from contract.settings import Settings, default_home, read_settings
-from db.session import open_database
+from db.session.engine import open_database
 
 SECONDS = [name for name, field in Settings.model_fields.items() if field.annotation is float]
 

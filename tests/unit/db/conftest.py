@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill
 

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
 from db.claims import Ability
 from db.outputs import provenance_id
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.mill import MADE_BY, worker
 from tests.unit.db.picture import HELD, BatchPicture, JobPicture
 from tests.unit.db.stored import empty

@@ -18,7 +18,7 @@ from db.jobs import cancel_job, fail_job, retry_job
 from db.models import Job
 from db.recovery import finish_jobs, give_back, mark_death, sweep
 from db.reflag import reflag_job
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from db.unscored import leave_unscored
 from tests.unit.db.mill import Mill

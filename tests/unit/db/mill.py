@@ -19,7 +19,7 @@ from db.ingest import Ingest
 from db.jobs import get_job
 from db.models import Batch, Output, Prompt, Score
 from db.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
-from db.session import Database
+from db.session.engine import Database
 
 T = TypeVar("T")
 LEASE = 60.0

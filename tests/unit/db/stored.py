@@ -6,7 +6,7 @@ from sqlalchemy import and_, delete, event, select, text
 
 from db.models import Base, Batch, Job, Output, Prompt, Provenance, Score
 from db.review_tables import Review
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.picture import BatchLine, JobLine, Lines, OutputLine, PromptLine
 
 LONG_AGO = 2.0

@@ -20,7 +20,7 @@ from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
 ROOT = Path(__file__).parents[3]
 WORKER = """
 import sys
-from db.session import open_database
+from db.session.engine import open_database
 from tests.unit.db.mill import Mill, worker
 mill = Mill(open_database(sys.argv[1]))
 print("ready", flush=True)

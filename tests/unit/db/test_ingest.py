@@ -18,7 +18,7 @@ from db.models import Batch, Job, Prompt
 from db.outputs import missing_work
 from db.prompt_rows import CHUNK_ROWS
 from db.recovery import finish_jobs
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
 
 ODD_ROWS = [

@@ -20,7 +20,7 @@ from db.ingest import Ingest
 from db.ingest_lease import find, ran_out
 from db.jobs import cancel_job, list_jobs
 from db.models import Job
-from db.session import Database, now, open_database
+from db.session.engine import Database, now, open_database
 from db.workers import announce, beat
 from tests.unit.db.mill import SPEC, Mill, rows, together
 
@@ -30,7 +30,7 @@ import sys, time
 from dataclasses import replace
 from db.ingest import Ingest
 from db.ingest_lease import find, ran_out
-from db.session import open_database
+from db.session.engine import open_database
 from tests.unit.db.mill import SPEC, rows
 spec, again = replace(SPEC, batch_size=256), sys.argv[3] == "again"
 ingest = Ingest(open_database(sys.argv[1]), spec, again=again, lease=float(sys.argv[5]))

@@ -16,7 +16,7 @@ from db.outputs import record_fault
 from db.reflag import reflag_job
 from db.review_claims import next_output
 from db.reviews import decide, undo
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot, snapshots
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill

@@ -15,7 +15,7 @@ from db.jobs import cancel_job
 from db.models import Batch, Output
 from db.outputs import charge_text
 from db.recovery import give_back
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.unit.db.mill import Mill, wait_for_lock
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis.stateful import run_state_machine_as_test
 
-from db.session import Database
+from db.session.engine import Database
 from tests.examples import SEARCHING, examples
 from tests.unit.db.machine import Machine
 from tests.unit.db.stored import hurry

@@ -21,12 +21,12 @@ from db.migrations.apply import config
 from db.models import Base
 from db.reflag import Reflagged, half_reflagged, reflag_job
 from db.review_queue import read_page
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 ROOT = Path(__file__).parents[3]
 OPENER = """
 import sys, time
-from db.session import open_database
+from db.session.engine import open_database
 print("ready", flush=True)
 sys.stdin.readline()
 database = open_database(sys.argv[1])
@@ -81,7 +81,7 @@ def test_ten_processes_that_open_a_new_database_at_once_do_not_collide(empty_url
 
 def test_an_up_to_date_database_is_opened_without_alembic(database: Database) -> None:
     url = database.url.render_as_string(hide_password=False)
-    program = "import sys, db.session as s; s.open_database(sys.argv[1]); print('alembic' in sys.modules)"
+    program = "import sys, db.session.engine as s; s.open_database(sys.argv[1]); print('alembic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, url], cwd=ROOT, text=True, capture_output=True, check=True)
     assert done.stdout == "False\n"
 
@@ -162,7 +162,7 @@ def test_a_producer_of_before_leases_keeps_the_minute_that_it_had(
 ) -> None:
     make_old(empty_url, "0003", monkeypatch)
     with monkeypatch.context() as patched:
-        patched.setattr("db.session._migrate", lambda database: None)
+        patched.setattr("db.session.engine._migrate", lambda database: None)
         old = open_database(empty_url)
     with old.write() as connection:
         connection.execute(text("UPDATE jobs SET status = 'ingesting', producer = 'h', producer_seen = 1000"))

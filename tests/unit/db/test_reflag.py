@@ -16,7 +16,7 @@ from db import flagging, reflag
 from db.jobs import get_job
 from db.reflag import carry_on, check_scored, half_reflagged, reflag_job
 from db.reviews import decide, undo
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import before_write, together
 

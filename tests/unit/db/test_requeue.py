@@ -19,7 +19,7 @@ from db.outputs import give_up_scoring, record_fault, waiting_texts
 from db.requeue import requeue_texts
 from db.rescore import rescore_job
 from db.reviews import decide
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill, before_write, wait_for_lock
 

@@ -128,7 +128,7 @@ import sys
 from contract.review import Filter
 from db.review_claims import next_output
 from db.reviews import decide
-from db.session import open_database
+from db.session.engine import open_database
 database, name = open_database(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -160,7 +160,7 @@ import os, signal, sys
 from db.review_queue import matching
 from contract.review import Filter
 from db.reviews import decide_many
-from db.session import open_database
+from db.session.engine import open_database
 database = open_database(sys.argv[1])
 def die(through):
     os.kill(os.getpid(), signal.SIGKILL)

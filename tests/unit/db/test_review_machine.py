@@ -16,7 +16,7 @@ from contract.review import Action, State
 from db.reflag import reflag_job
 from db.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
 from db.reviews import decide, decide_many, undo, undo_many
-from db.session import Database
+from db.session.engine import Database
 from tests.examples import SEARCHING, examples
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE

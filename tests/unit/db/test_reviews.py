@@ -16,7 +16,7 @@ from db.reflag import reflag_job
 from db.review_claims import claim
 from db.review_queue import matching
 from db.reviews import decide, decide_many, decide_matching, undo, undo_many
-from db.session import open_database
+from db.session.engine import open_database
 from tests.examples import examples
 from tests.unit.db.desk import PENDING, Desk
 

@@ -25,7 +25,7 @@ from db.models import Batch
 from db.prompt_rows import NewBatch
 from db.reading import reading_results
 from db.recovery import sweep
-from db.session import Database, _enter_wal, open_database, sqlite_module
+from db.session.engine import Database, _enter_wal, open_database, sqlite_module
 from tests.conftest import PostgresServer, start_postgres
 from tests.unit.db.mill import SPEC, Mill, rows
 

@@ -11,7 +11,7 @@ from sqlalchemy import make_url, text
 
 from bench.chaos.proxy import SwallowingProxy
 from contract.errors import DatabaseUnreachable
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 TIMEOUT = 2.0
 LIMIT = 4 * TIMEOUT + 4

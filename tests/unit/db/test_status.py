@@ -15,7 +15,7 @@ from db.jobs import cancel_job
 from db.models import Batch, Job, Prompt, Worker
 from db.outputs import Verdict, record_fault, waiting_texts
 from db.reviews import decide
-from db.session import now
+from db.session.engine import now
 from db.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
 from db.waiting import waiting_for
 from db.workers import announce, beat, get_worker, list_workers

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.errors import DatabaseUnreachable
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 COUNT = "UPDATE jobs SET name = name"
 
@@ -66,7 +66,7 @@ def test_whoever_has_waited_long_asks_no_more_seldom_than_a_newcomer(
             let_go.set()
         sleep(seconds)
 
-    monkeypatch.setattr("db.write_lock.time.sleep", counted)
+    monkeypatch.setattr("db.session.write_lock.time.sleep", counted)
     with database.write():
         pass
     assert len(pauses) >= 30
@@ -77,7 +77,7 @@ def test_a_lock_that_is_held_too_long_is_told_of_and_reading_goes_on(
     held: tuple[Database, threading.Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, let_go = held
-    monkeypatch.setattr("db.write_lock.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("db.session.write_lock.BUSY_SECONDS", 0.2)
     with pytest.raises(DatabaseUnreachable, match="locked"), database.write():
         pass
     with database.read() as connection:

@@ -38,7 +38,7 @@ from db.outputs import (
     save_texts,
     waiting_texts,
 )
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.db.lockstep import LEASE, Lockstep
 from tests.unit.db.picture import PROMPT_TOKENS, BatchPicture, OutputPicture
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contract.settings import Settings
-from db.session import open_database
+from db.session.engine import open_database
 from inkmill.cli import run
 from tests.unit.producer.exports.conftest import Mill
 

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from contract.errors import DatabaseUnreachable
 from contract.settings import Settings
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import snapshot
 from inkmill import running
 from inkmill.running import Run

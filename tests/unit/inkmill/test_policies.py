@@ -11,7 +11,7 @@ from contract.settings import Settings
 from db import reflag
 from db.jobs import JobRow
 from db.reflag import half_reflagged, reflag_job
-from db.session import open_database
+from db.session.engine import open_database
 from db.status import JobSnapshot
 from inkmill import running
 from inkmill.cli import run

@@ -11,7 +11,7 @@ from contract.errors import ExitCode
 from contract.policy import LABELS
 from contract.settings import Settings
 from db.jobs import get_job
-from db.session import open_database
+from db.session.engine import open_database
 from inkmill.cli import run
 from tests.unit.db.desk import Desk
 

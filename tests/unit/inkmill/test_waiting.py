@@ -20,7 +20,7 @@ from db.claims import claim_generation, release
 from db.ingest import Ingest
 from db.jobs import list_jobs
 from db.models import Job
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.status import snapshot
 from db.waiting import waiting_for
 from db.workers import announce

@@ -26,7 +26,7 @@ SUBMIT = """
 import json, sys
 import orjson, zstandard
 from contract.errors import InkmillError
-from db.session import open_database
+from db.session.engine import open_database
 from producer import submit
 from producer.readers import open_input
 

@@ -22,7 +22,7 @@ import zstandard
 
 from contract.errors import BadInput, BadLine, Problem, UsageError
 from contract.spec import PromptRow, SamplingSettings
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
 from producer.expansion import FREE_SIZE
 from producer.readers import EmptyInput, open_input

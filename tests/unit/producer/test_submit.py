@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import UsageError
-from db.session import Database
+from db.session.engine import Database
 from producer.readers import open_input
 from producer.submit import Order, fingerprint, submit
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import Site

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from db.session import Database
+from db.session.engine import Database
 from review.access import Access, OneTimeToken
 from review.app import Serving, create_app
 from review.hosts import Hosts

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import DatabaseUnreachable, UsageError
-from db.session import Database
+from db.session.engine import Database
 from review.access import OneTimeToken, TokenFile
 from review.cookie import Signer, stored_key
 from tests.unit.review.site import PORT, Site

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from contract.errors import DatabaseUnreachable
-from db.session import Database
+from db.session.engine import Database
 from review import reflagging
 from review.access import OneTimeToken
 from review.page import NOTICE, Page

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from db.models import Base
-from db.session import Database
+from db.session.engine import Database
 from review.access import OneTimeToken
 from review.body import REVIEWERS
 from review.cookie import COOKIE_SECONDS, Signer

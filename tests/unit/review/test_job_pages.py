@@ -15,7 +15,7 @@ from db.jobs import get_job
 from db.outputs import record_fault
 from db.review_claims import next_output
 from db.reviews import decide, undo
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from db.workers import announce
 from review import advice_pages, job_pages, reflagging

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from db.session import Database
+from db.session.engine import Database
 from review.preferences import Preferences, changed, stored
 from review.views import read_view
 from review.visible import SHOWN_CHARACTERS, marked, visible

@@ -12,7 +12,7 @@ import pytest
 from contract.settings import Settings
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.ingest import Ingest
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from tests.unit.worker.stub_engine import StubEngine
 from worker import tasks
 from worker.classifiers import Classifiers

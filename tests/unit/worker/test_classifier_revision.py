@@ -13,7 +13,7 @@ from db.jobs import get_job
 from db.models import Score
 from db.request_claims import waiting_requests
 from db.reviews import decide
-from db.session import Database
+from db.session.engine import Database
 from tests.unit.worker.conftest import StubClassifier
 from worker import tasks
 from worker.runtime import Runtime

@@ -10,7 +10,7 @@ import pytest
 
 from contract.spec import BatchStatus, JobStatus
 from db.outputs import save_scores, save_texts
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine

@@ -13,7 +13,7 @@ from contract.spec import JobSpec, PromptRow
 from db.claims import Ability, claim_generation, release
 from db.ingest import Ingest
 from db.recovery import sweep
-from db.session import Database
+from db.session.engine import Database
 from worker.lease import LeaseKeeper
 from worker.turns import Turns
 from worker.watchdog import HANG_EXIT, Watchdog

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings
 from db.models import Worker
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 from db.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
 from worker import children, process

@@ -17,7 +17,7 @@ from db.request_claims import waiting_requests
 from db.review_detail import read_output
 from db.reviews import decide
 from db.score_requests import mark_words, read_words
-from db.session import Database
+from db.session.engine import Database
 from worker import tasks, turns
 from worker.left_out import MOST_PARTS, drops, parts, without
 from worker.runtime import Runtime, _waiting_to_score

@@ -15,7 +15,7 @@ from db.claims import claim_scoring
 from db.models import Batch, Output
 from db.recovery import mark_death
 from db.reviews import decide
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
 from worker.engine import shortage

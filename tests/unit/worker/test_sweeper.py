@@ -11,7 +11,7 @@ from db import reflag
 from db.jobs import cancel_job, get_job
 from db.reflag import half_reflagged, reflag_job
 from db.requeue import requeue_prompts
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from worker import sweeper
 from worker.runtime import Runtime

@@ -17,7 +17,7 @@ from db.jobs import cancel_job
 from db.models import Batch, Output, Prompt
 from db.recovery import mark_death, sweep
 from db.reflag import reflag_job
-from db.session import Database
+from db.session.engine import Database
 from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine

@@ -17,7 +17,7 @@ from db.outputs import Text, Verdict, Work, missing_work, provenance_id, record_
 from db.outputs import waiting_texts as waiting
 from db.request_claims import claim_request, save_edit_scores
 from db.reviews import decide
-from db.session import Database, open_database
+from db.session.engine import Database, open_database
 
 ABLE = Ability(worker="w1", model="demo", revision="r1", dtype="fp32", device="cpu", classifiers=("demo",))
 MADE_BY = Provenance(

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[4]
 EXPORT = """
 import resource, signal, sys
 from pathlib import Path
-from db.session import open_database
+from db.session.engine import open_database
 from producer.export import export_job
 if len(sys.argv) > 4:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))

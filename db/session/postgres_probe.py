@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from contract.errors import DatabaseUnreachable, UsageError
 
 SESSION = {
-    # A large submit, an export or a migration takes its time; what hangs is noticed by `db.silence`.
+    # A large submit, an export or a migration takes its time; what hangs is noticed by `db.session.keepalive`.
     "statement_timeout": "0",
     "lock_timeout": "0",
     "transaction_timeout": "0",

@@ -26,9 +26,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from contract.settings import private_folder
-from db.fitness import check_rights, check_server, settle_in
 from db.migrations import HEAD
-from db.write_lock import BUSY_SECONDS, begin_writing
+from db.session.postgres_probe import check_rights, check_server, settle_in
+from db.session.write_lock import BUSY_SECONDS, begin_writing
 
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 SHOWN = ("host", "port", "dbname", "sslmode")
@@ -320,7 +320,7 @@ def _postgresql_engine(url: str, timeout: float) -> Engine:
     )
 
     def connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
-        from db.silence import AttentiveConnection  # loads psycopg, which SQLite does without
+        from db.session.keepalive import AttentiveConnection  # loads psycopg, which SQLite does without
 
         return AttentiveConnection.to(timeout / 2, *words, **options)
 
