@@ -13,13 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 from common.bounded_memo import Known
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
-from db.jobs import JobRow, stored_settings
+from db.jobs.jobs import JobRow, stored_settings
+from db.jobs.reflag import finish_reflag
+from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
-from db.reflag import finish_reflag
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import Decision, Review
 from db.session.engine import Database
-from db.status import JobSnapshot, snapshot_in
 
 CHUNK_PROMPTS = 2000
 FETCHED_ROWS = 32

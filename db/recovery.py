@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, inse
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
-from db.jobs import UNDER_WAY, UNHELD, wind_up
+from db.jobs.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
 from db.request_claims import take_back_requests
 from db.session.engine import Database, now

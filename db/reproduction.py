@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from contract.errors import UsageError
 from contract.spec import Provenance, SamplingSettings
-from db.jobs import get_job, stored_settings
+from db.jobs.jobs import get_job, stored_settings
 from db.models import Output, Prompt
 from db.models import Provenance as ProvenanceTable
 from db.session.engine import Database

@@ -12,7 +12,7 @@ from contract.policy import DEFAULT_THRESHOLD, LABELS
 from contract.review import Action, State
 from contract.spec import Provenance, Safety, SamplingSettings
 from db.decisions import unknown
-from db.jobs import stored_settings
+from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_queue import EXCERPT

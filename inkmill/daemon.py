@@ -20,10 +20,10 @@ from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker
-from db.jobs import unfinished_jobs
+from db.jobs.jobs import unfinished_jobs
+from db.jobs.status import JobSnapshot, snapshot
 from db.request_claims import open_requests
 from db.session.engine import Database, open_database
-from db.status import JobSnapshot, snapshot
 from inkmill.log_files import cut
 from inkmill.redis_keeper import RedisKeeper
 from inkmill.stack import PYTHON, Stack

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from db.status import JobSnapshot
+from db.jobs.status import JobSnapshot
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages: standard error. Standard output is for data. Rich heeds NO_COLOR and terminals by itself."""

@@ -9,11 +9,11 @@ from rich.markup import escape
 
 from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
-from db.jobs import get_job
+from db.jobs.jobs import get_job
+from db.jobs.reflag import half_reflagged
+from db.jobs.status import JobSnapshot
 from db.reading import StoredOutput, reading_results
-from db.reflag import half_reflagged
 from db.session.engine import Database
-from db.status import JobSnapshot
 from inkmill.display import duration, messages, typed
 from producer.export import ExportReport
 from producer.readers import PromptFile

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
-from db.jobs import JobRow
+from db.jobs.jobs import JobRow
 from inkmill.display import messages, typed
 from producer.submit import Order
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from contract.errors import InkmillError, UsageError
+from db.jobs.written_files import jobs_of_file, record_file
 from db.session.engine import Database
-from db.written_files import jobs_of_file, record_file
 from producer.new_file import new_file
 
 NEW_JOB = 0

@@ -13,7 +13,7 @@ from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
 from db.insight_advice import evidence
 from db.insights import labels_of
-from db.jobs import JobRow
+from db.jobs.jobs import JobRow
 from review import words
 from review.advice import Advice, Basis, advise, basis
 from review.form import CurrentForm

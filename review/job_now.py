@@ -13,10 +13,10 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.surroundings import Surroundings
 from db.insight_pace import arrivals
-from db.jobs import JobRow, get_job
+from db.jobs.jobs import JobRow, get_job
+from db.jobs.status import JobSnapshot, snapshot
+from db.jobs.waiting import waiting_for
 from db.session.engine import Database
-from db.status import JobSnapshot, snapshot
-from db.waiting import waiting_for
 from review import words
 from review.pace import Range, time_left, tokens_per_second
 

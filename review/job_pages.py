@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from db.jobs import retry_job
-from db.status import JobSnapshot, snapshots
+from db.jobs.jobs import retry_job
+from db.jobs.status import JobSnapshot, snapshots
 from review.form import CurrentForm
 from review.job_now import JobId, found_job, job_now
 from review.page import CurrentPage

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from db.insights import Insights, insights
+from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database
-from db.status import JobSnapshot, snapshot
 from review.job_now import JobId, found_job, known
 from review.page import CurrentPage
 from review.pictures.figures import (

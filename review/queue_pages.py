@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from contract.policy import LABELS
 from contract.review import Order, Wanted
-from db.jobs import list_jobs
+from db.jobs.jobs import list_jobs
 from db.review_claims import next_output
 from db.review_progress import progress, reasons, reviewers
 from db.review_queue import Page as Rows

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
-from db.reflag import Reflagged, check_scored, reflag_job
+from db.jobs.reflag import Reflagged, check_scored, reflag_job
 from db.session.engine import Database
 
 log = logging.getLogger("inkmill.review")

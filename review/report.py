@@ -13,10 +13,10 @@ from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
 from db.insight_report import account
 from db.insights import insights
-from db.jobs import get_job
-from db.reflag import finish_reflag, half_reflagged
+from db.jobs.jobs import get_job
+from db.jobs.reflag import finish_reflag, half_reflagged
+from db.jobs.status import snapshot
 from db.session.engine import Database
-from db.status import snapshot
 from review.job_now import stand
 from review.page import STATIC, environment
 from review.picture_pages import draw

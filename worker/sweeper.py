@@ -12,9 +12,9 @@ import psutil
 import structlog
 
 from contract.errors import DatabaseUnreachable
-from db.jobs import requeue_job
+from db.jobs.jobs import requeue_job
+from db.jobs.reflag import carry_on, half_reflagged
 from db.recovery import finish_jobs, half_retried, sweep
-from db.reflag import carry_on, half_reflagged
 from db.request_claims import sweep_requests
 from db.unscored import leave_unscored, unscorable_jobs
 from db.workers import beat

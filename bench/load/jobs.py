@@ -6,7 +6,7 @@ import secrets
 
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.claims import Ability
-from db.ingest import Ingest
+from db.jobs.ingest import Ingest
 from db.session.engine import Database
 
 LEASE = 600.0

@@ -18,9 +18,9 @@ import orjson
 
 from bench.load.looks import Look
 from bench.processes import first_of_all
+from db.jobs.status import snapshot, snapshots
+from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
-from db.status import snapshot, snapshots
-from db.waiting import waiting_for
 
 SECONDS = 1.0
 

@@ -19,8 +19,8 @@ from bench.chaos.stack import ROOT, Stack, opened
 from bench.load.looks import Look, looking
 from bench.processes import measured
 from bench.prompts import write_prompts
+from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
-from db.status import snapshot
 
 MOST_SECONDS = 4 * 3600.0
 LONGEST = 5

@@ -9,8 +9,8 @@ from bench.ingest import Address
 from bench.load.crew import work_together
 from bench.load.jobs import submit
 from bench.load.tables import Table
+from db.jobs.status import snapshot
 from db.session.engine import open_database
-from db.status import snapshot
 
 BATCH_SIZE = 256
 """Prompts in a batch, as a user's job has them by default."""

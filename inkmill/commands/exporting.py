@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
     from contract.errors import UsageError
-    from db.jobs import get_job
+    from db.jobs.jobs import get_job
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_reflag, say_unfinished

@@ -29,8 +29,8 @@ def jobs(
     from rich.console import Console
 
     from contract.surroundings import Surroundings
-    from db.status import snapshots
-    from db.waiting import waiting_for
+    from db.jobs.status import snapshots
+    from db.jobs.waiting import waiting_for
     from inkmill.display import jobs_table, messages, print_json, status_json
     from inkmill.opening import opened
 
@@ -50,9 +50,9 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show how JOB stands and, where it waits, what for."""
     from contract.surroundings import Surroundings
-    from db.reflag import half_reflagged
-    from db.status import snapshot
-    from db.waiting import waiting_for
+    from db.jobs.reflag import half_reflagged
+    from db.jobs.status import snapshot
+    from db.jobs.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
     from inkmill.opening import opened
 
@@ -68,9 +68,9 @@ def status(job: JobId, json: o.Json = False) -> None:
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it is over, or known never to be. Ctrl-C stops watching, never the job."""
     from contract.surroundings import Surroundings
-    from db.ingest_lease import abandoned
-    from db.status import snapshot
-    from db.waiting import waiting_for
+    from db.jobs.ingest_lease import abandoned
+    from db.jobs.status import snapshot
+    from db.jobs.waiting import waiting_for
     from inkmill.display import Progress, print_json, print_status, status_json
     from inkmill.opening import opened
 

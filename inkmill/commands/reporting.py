@@ -26,8 +26,8 @@ def report(
 ) -> None:
     """Write a report of JOB to FILE (report-JOB.html where none is named): one page that stands alone."""
     from contract.errors import UsageError
-    from db.jobs import get_job
-    from db.status import snapshot
+    from db.jobs.jobs import get_job
+    from db.jobs.status import snapshot
     from inkmill import __version__
     from inkmill.display import messages, print_json
     from inkmill.opening import opened

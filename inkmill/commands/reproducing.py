@@ -80,7 +80,7 @@ def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None
 
 
 def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
-    from db.jobs import get_job
+    from db.jobs.jobs import get_job
     from db.reproduction import draw_outputs
     from inkmill.display import messages
 

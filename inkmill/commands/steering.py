@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def cancel(job: JobId, json: o.Json = False) -> None:
     """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
     is there to score them they end as unscored, and 'retry' has them scored."""
-    from db.jobs import cancel_job
+    from db.jobs.jobs import cancel_job
     from db.unscored import leave_unscored
     from inkmill.opening import opened
 
@@ -47,7 +47,7 @@ def retry(
     json: o.Json = False,
 ) -> None:
     """Try JOB's dead and cancelled prompts and unscored texts again."""
-    from db.jobs import get_job, retry_job
+    from db.jobs.jobs import get_job, retry_job
     from inkmill.display import messages
     from inkmill.opening import opened
     from producer.submit import announce
@@ -95,7 +95,7 @@ def reflag(
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
-    from db.reflag import check_scored, reflag_job
+    from db.jobs.reflag import check_scored, reflag_job
     from inkmill.display import messages
     from inkmill.opening import opened
 
@@ -112,8 +112,8 @@ def reflag(
 
 def rescore(job: JobId, json: o.Json = False) -> None:
     """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
-    from db.jobs import get_job
-    from db.rescore import rescore_job
+    from db.jobs.jobs import get_job
+    from db.jobs.rescore import rescore_job
     from db.workers import list_workers
     from inkmill.display import messages
     from inkmill.opening import opened
@@ -138,8 +138,8 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 def _say(database: Database, job: int, json: bool) -> None:
     from contract.surroundings import Surroundings
-    from db.status import snapshot
-    from db.waiting import waiting_for
+    from db.jobs.status import snapshot
+    from db.jobs.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
 
     now = snapshot(database, job)

@@ -88,8 +88,8 @@ def submit(
 
 def _warn(where: Settings, database: Database, done: Submitted) -> None:
     from contract.surroundings import Surroundings
-    from db.status import snapshot
-    from db.waiting import waiting_for
+    from db.jobs.status import snapshot
+    from db.jobs.waiting import waiting_for
     from inkmill.display import messages
 
     if done.queue_error and not where.embedded:

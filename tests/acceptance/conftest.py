@@ -20,9 +20,9 @@ import pytest
 
 from contract.errors import InkmillError
 from contract.settings import Settings
+from db.jobs.status import snapshot, snapshots
+from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
-from db.status import snapshot, snapshots
-from db.waiting import waiting_for
 from inkmill.display import status_json
 from inkmill.stack import Stack
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from db.jobs import list_jobs
+from db.jobs.jobs import list_jobs
 from tests.browser.conftest import Seat, Sitting, program, unavailable
 from tests.browser.stock import Piece
 

@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from contract.settings import Settings, settings
 from contract.spec import JobSpec, PromptRow, SamplingSettings
 from db.claims import claim_generation
-from db.ingest import Ingest
+from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from inkmill.cli import run
 from worker.classifiers import Classifiers

@@ -37,10 +37,10 @@ FUNCTIONS = {
     "publish": ("celery.app.base", "Celery.send_task"),
     "generate-step": ("worker.engine.gpt2", "GPT2.forward"),
     "score-group": ("worker.safety.detoxify", "Classifier.score"),
-    "begin-submit": ("db.ingest", "_begin"),
-    "write-chunk": ("db.ingest", "Ingest._write_chunk"),
-    "finish-submit": ("db.ingest", "Ingest.finish"),
-    "discard": ("db.ingest", "discard"),
+    "begin-submit": ("db.jobs.ingest", "_begin"),
+    "write-chunk": ("db.jobs.ingest", "Ingest._write_chunk"),
+    "finish-submit": ("db.jobs.ingest", "Ingest.finish"),
+    "discard": ("db.jobs.ingest", "discard"),
 }
 """Each has three points: `before-`, `after-` (it returned something) and `inside-`: after one of its statements."""
 MID_SCORE = "mid-score"

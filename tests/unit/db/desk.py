@@ -11,7 +11,7 @@ from contract.blocklist import Blocklist
 from contract.review import Filter, State
 from contract.spec import PromptRow
 from db.claims import finish_scoring
-from db.jobs import get_job, list_jobs
+from db.jobs.jobs import get_job, list_jobs
 from db.models import Output
 from db.outputs import Verdict, give_up_scoring, waiting_texts
 from db.reading import reading_judged_results

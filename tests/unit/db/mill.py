@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select, text, update
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, Provenance, Safety, SamplingSettings
 from db.batches import recount
 from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.ingest import Ingest
-from db.jobs import get_job
+from db.jobs.ingest import Ingest
+from db.jobs.jobs import get_job
 from db.models import Batch, Output, Prompt, Score
 from db.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
 from db.session.engine import Database

@@ -18,7 +18,7 @@ from db.claims import (
     waiting_in_job,
     waiting_scoring,
 )
-from db.jobs import cancel_job, fail_job, get_job, retry_job
+from db.jobs.jobs import cancel_job, fail_job, get_job, retry_job
 from db.models import Batch, Job
 from db.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
 from db.recovery import mark_death, sweep

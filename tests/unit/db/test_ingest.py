@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
 from db.claims import claim_generation, waiting_generation
-from db.ingest import Ingest
-from db.jobs import cancel_job, find_job, get_job, list_jobs, retry_job, unfinished_jobs
+from db.jobs.ingest import Ingest
+from db.jobs.jobs import cancel_job, find_job, get_job, list_jobs, retry_job, unfinished_jobs
+from db.jobs.prompt_rows import CHUNK_ROWS
 from db.models import Batch, Job, Prompt
 from db.outputs import missing_work
-from db.prompt_rows import CHUNK_ROWS
 from db.recovery import finish_jobs
 from db.session.engine import Database
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows

@@ -16,9 +16,9 @@ from sqlalchemy import update
 
 from contract.errors import DuplicateJob, InkmillError, UsageError
 from contract.spec import JobStatus
-from db.ingest import Ingest
-from db.ingest_lease import find, ran_out
-from db.jobs import cancel_job, list_jobs
+from db.jobs.ingest import Ingest
+from db.jobs.ingest_lease import find, ran_out
+from db.jobs.jobs import cancel_job, list_jobs
 from db.models import Job
 from db.session.engine import Database, now, open_database
 from db.workers import announce, beat
@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[3]
 PRODUCER = """
 import sys, time
 from dataclasses import replace
-from db.ingest import Ingest
-from db.ingest_lease import find, ran_out
+from db.jobs.ingest import Ingest
+from db.jobs.ingest_lease import find, ran_out
 from db.session.engine import open_database
 from tests.unit.db.mill import SPEC, rows
 spec, again = replace(SPEC, batch_size=256), sys.argv[3] == "again"
@@ -117,7 +117,7 @@ def test_a_live_producer_whose_process_nobody_here_can_see_is_not_replaced(
 ) -> None:
     """In another container of the same host name there are other process numbers."""
     unseen = f"{socket.gethostname()}:4194304"
-    monkeypatch.setattr("db.ingest.new_producer", lambda: f"{unseen}:token")
+    monkeypatch.setattr("db.jobs.ingest.new_producer", lambda: f"{unseen}:token")
     ingest = Ingest(mill.database, SPEC, lease=0.5)
     ingest.write(rows(4))
     time.sleep(1)  # it reads on, and has nothing to write for longer than its lease

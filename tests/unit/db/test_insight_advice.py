@@ -10,14 +10,14 @@ from db import insight_sample
 from db.insight_advice import Judged, Texts, evidence
 from db.insight_pace import RECENT_SECONDS, arrivals
 from db.insight_report import EXCERPT, account
-from db.jobs import get_job, retry_job
+from db.jobs.jobs import get_job, retry_job
+from db.jobs.reflag import reflag_job
+from db.jobs.status import snapshot, snapshots
 from db.models import Output
 from db.outputs import record_fault
-from db.reflag import reflag_job
 from db.review_claims import next_output
 from db.reviews import decide, undo
 from db.session.engine import Database
-from db.status import snapshot, snapshots
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from contract.spec import BatchStatus, JobStatus
 from db.batches import FREE, cancel_where_job_is_cancelling
 from db.claims import Claim, fenced
-from db.jobs import cancel_job
+from db.jobs.jobs import cancel_job
 from db.models import Batch, Output
 from db.outputs import charge_text
 from db.recovery import give_back

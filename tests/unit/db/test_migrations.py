@@ -16,10 +16,10 @@ from sqlalchemy import inspect, text
 
 from contract.errors import UsageError
 from contract.review import Filter
+from db.jobs.reflag import Reflagged, half_reflagged, reflag_job
 from db.migrations import HEAD
 from db.migrations.apply import config
 from db.models import Base
-from db.reflag import Reflagged, half_reflagged, reflag_job
 from db.review_queue import read_page
 from db.session.engine import Database, open_database
 

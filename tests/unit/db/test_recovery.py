@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
 from db.claims import claim_generation, claim_scoring, leave_to_lease, waiting_generation
-from db.jobs import cancel_job, get_job
+from db.jobs.jobs import cancel_job, get_job
 from db.models import Job
 from db.outputs import charge_text, give_up_scoring, waiting_texts
 from db.recovery import finish_jobs, give_back, mark_death, sweep

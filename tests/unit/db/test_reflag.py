@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from contract import blocklist
 from contract.blocklist import Blocklist
 from contract.errors import UsageError
-from db import flagging, reflag
-from db.jobs import get_job
-from db.reflag import carry_on, check_scored, half_reflagged, reflag_job
+from db import flagging
+from db.jobs.jobs import get_job, reflag
+from db.jobs.reflag import carry_on, check_scored, half_reflagged, reflag_job
 from db.reviews import decide, undo
 from db.session.engine import Database
 from tests.unit.db.desk import Desk

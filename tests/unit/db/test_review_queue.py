@@ -11,7 +11,7 @@ from sqlalchemy import text as sql
 from contract.errors import UsageError
 from contract.review import Filter, Order, State, Wanted
 from db import review_views
-from db.reflag import reflag_job
+from db.jobs.reflag import reflag_job
 from db.review_claims import claim
 from db.review_queue import count, matching, neighbour, read_page
 from db.review_views import View

@@ -10,9 +10,9 @@ from sqlalchemy import select
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Filter, State, Wanted
 from db.claims import finish_scoring
-from db.jobs import retry_job
+from db.jobs.jobs import retry_job
+from db.jobs.reflag import reflag_job
 from db.models import Output
-from db.reflag import reflag_job
 from db.review_claims import claim
 from db.review_queue import matching
 from db.reviews import decide, decide_many, decide_matching, undo, undo_many

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from contract.errors import UsageError
 from contract.review import Filter, Wanted
-from db.reflag import reflag_job
+from db.jobs.reflag import reflag_job
 from db.review_queue import read_page
 from db.reviews import decide, undo
 from db.search import indexed, read_query

@@ -19,10 +19,10 @@ import pytest
 from sqlalchemy import make_url, select, text
 
 from contract.errors import DatabaseUnreachable, UsageError
-from db.ingest import Ingest
-from db.jobs import cancel_job, get_job, list_jobs
+from db.jobs.ingest import Ingest
+from db.jobs.jobs import cancel_job, get_job, list_jobs
+from db.jobs.prompt_rows import NewBatch
 from db.models import Batch
-from db.prompt_rows import NewBatch
 from db.reading import reading_results
 from db.recovery import sweep
 from db.session.engine import Database, _enter_wal, open_database, sqlite_module

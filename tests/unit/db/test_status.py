@@ -11,13 +11,13 @@ from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
 from db.claims import finish_generation
-from db.jobs import cancel_job
+from db.jobs.jobs import cancel_job
+from db.jobs.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
+from db.jobs.waiting import waiting_for
 from db.models import Batch, Job, Prompt, Worker
 from db.outputs import Verdict, record_fault, waiting_texts
 from db.reviews import decide
 from db.session.engine import now
-from db.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
-from db.waiting import waiting_for
 from db.workers import announce, beat, get_worker, list_workers
 from tests.unit.db.mill import Mill
 

@@ -9,11 +9,11 @@ from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
 from db import unscored
-from db.jobs import cancel_job, retry_job
+from db.jobs.jobs import cancel_job, retry_job
+from db.jobs.status import snapshot
+from db.jobs.waiting import waiting_for
 from db.models import Job
-from db.status import snapshot
 from db.unscored import leave_unscored, unscorable_jobs
-from db.waiting import waiting_for
 from db.workers import announce
 from tests.unit.db.desk import Desk
 

@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 
 from contract.errors import DatabaseUnreachable
 from contract.settings import Settings
+from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
-from db.status import snapshot
 from inkmill import running
 from inkmill.running import Run
 from inkmill.summary import print_summary

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings
-from db import reflag
-from db.jobs import JobRow
-from db.reflag import half_reflagged, reflag_job
+from db.jobs.jobs import JobRow, reflag
+from db.jobs.reflag import half_reflagged, reflag_job
+from db.jobs.status import JobSnapshot
 from db.session.engine import open_database
-from db.status import JobSnapshot
 from inkmill import running
 from inkmill.cli import run
 from tests.unit.inkmill.conftest import DEMO, Told, finish

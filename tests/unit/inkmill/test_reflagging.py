@@ -10,7 +10,7 @@ import pytest
 from contract.errors import ExitCode
 from contract.policy import LABELS
 from contract.settings import Settings
-from db.jobs import get_job
+from db.jobs.jobs import get_job
 from db.session.engine import open_database
 from inkmill.cli import run
 from tests.unit.db.desk import Desk

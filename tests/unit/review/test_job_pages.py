@@ -11,12 +11,12 @@ from itertools import count
 import pytest
 
 from contract.review import Action, Filter
-from db.jobs import get_job
+from db.jobs.jobs import get_job
+from db.jobs.status import snapshot
 from db.outputs import record_fault
 from db.review_claims import next_output
 from db.reviews import decide, undo
 from db.session.engine import Database
-from db.status import snapshot
 from db.workers import announce
 from review import advice_pages, job_pages, reflagging
 from review.reflagging import Run

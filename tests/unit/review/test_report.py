@@ -12,10 +12,10 @@ from sqlalchemy import update
 from contract.errors import UsageError
 from contract.review import Action
 from contract.settings import Settings
+from db.jobs.status import snapshots
 from db.models import Job, Output, Score
 from db.reviews import decide
 from db.session.engine import Database
-from db.status import snapshots
 from inkmill.cli import run
 from review.job_now import job_now
 from review.report import report_page
@@ -76,7 +76,7 @@ def test_flagged_texts_are_left_out_unless_asked_for(database: Database) -> None
 
 
 def test_what_scores_high_is_left_out_where_a_high_threshold_lets_it_pass(database: Database) -> None:
-    from db.reflag import reflag_job
+    from db.jobs.reflag import reflag_job
 
     stock(database, PIECES)
     reflag_job(database, 1, thresholds=dict.fromkeys(("toxicity", "insult"), 1.0), blocklist=None)

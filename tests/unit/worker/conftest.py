@@ -11,7 +11,7 @@ import pytest
 
 from contract.settings import Settings
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
-from db.ingest import Ingest
+from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from tests.unit.worker.stub_engine import StubEngine
 from worker import tasks

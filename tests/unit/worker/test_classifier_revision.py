@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from db.claims import waiting_scoring
-from db.jobs import get_job
+from db.jobs.jobs import get_job
 from db.models import Score
 from db.request_claims import waiting_requests
 from db.reviews import decide

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contract.spec import JobSpec, PromptRow
 from db.claims import Ability, claim_generation, release
-from db.ingest import Ingest
+from db.jobs.ingest import Ingest
 from db.recovery import sweep
 from db.session.engine import Database
 from worker.lease import LeaseKeeper

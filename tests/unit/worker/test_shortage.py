@@ -12,11 +12,11 @@ from sqlalchemy import select
 
 from contract.spec import JobStatus
 from db.claims import claim_scoring
+from db.jobs.status import snapshot
 from db.models import Batch, Output
 from db.recovery import mark_death
 from db.reviews import decide
 from db.session.engine import Database
-from db.status import snapshot
 from tests.unit.worker.conftest import StubClassifier
 from worker.engine import shortage
 from worker.runtime import Runtime

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from contract.spec import JobStatus
-from db import reflag
-from db.jobs import cancel_job, get_job
-from db.reflag import half_reflagged, reflag_job
-from db.requeue import requeue_prompts
+from db.jobs.jobs import cancel_job, get_job, reflag
+from db.jobs.reflag import half_reflagged, reflag_job
+from db.jobs.retry import requeue_prompts
+from db.jobs.status import snapshot
 from db.session.engine import Database
-from db.status import snapshot
 from worker import sweeper
 from worker.runtime import Runtime
 from worker.sweeper import Sweeper

@@ -11,8 +11,8 @@ import pytest
 
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.ingest import Ingest
-from db.jobs import get_job
+from db.jobs.ingest import Ingest
+from db.jobs.jobs import get_job
 from db.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
 from db.outputs import waiting_texts as waiting
 from db.request_claims import claim_request, save_edit_scores

@@ -19,7 +19,7 @@ from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
 from db import reading
-from db.jobs import cancel_job, retry_job
+from db.jobs.jobs import cancel_job, retry_job
 from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
-from db.jobs import cancel_job
+from db.jobs.jobs import cancel_job
 from producer.export import export_job
 from producer.output_line import COLUMNS
 from producer.writers import parquet_table

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from contract.errors import InkmillError
-from db import reading, reflag
-from db.jobs import cancel_job, retry_job
-from db.reflag import reflag_job
+from db import reading
+from db.jobs.jobs import cancel_job, reflag, retry_job
+from db.jobs.reflag import reflag_job
 from producer.export import FORMS, export_job
 
 

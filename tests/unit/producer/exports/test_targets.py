@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from contract.errors import UsageError
+from db.jobs.written_files import jobs_of_file, record_file
 from db.session.engine import Database
-from db.written_files import jobs_of_file, record_file
 from producer.export import export_job
 from producer.target import MayReplace, Target
 

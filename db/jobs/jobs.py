@@ -13,9 +13,9 @@ from contract.sampling import read_settings
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, SamplingSettings, merge
 from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over
 from db.claims import ALIKE
-from db.ingest import discard_if_dead
+from db.jobs.ingest import discard_if_dead
+from db.jobs.retry import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
-from db.requeue import check_not_cancelled, requeue_prompts, requeue_texts
 from db.session.engine import Database, now
 
 CHUNK_BATCHES = 64

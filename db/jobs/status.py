@@ -11,8 +11,8 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
+from db.jobs.retry import UNKNOWN_REASON
 from db.models import Batch, Job, Prompt
-from db.requeue import UNKNOWN_REASON
 from db.review_tables import Review
 from db.session.engine import Database, now
 

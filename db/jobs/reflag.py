@@ -17,7 +17,7 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import Safety
 from db.flagging import Matches, Unmatched, judge, match
-from db.jobs import get_job
+from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
 from db.review_tables import Review

@@ -13,7 +13,7 @@ from contract.blocklist import digest
 from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow
 from db.batches import finish_job_if_over
-from db.ingest_lease import (
+from db.jobs.ingest_lease import (
     LEASE_SECONDS,
     Found,
     IngestLease,
@@ -24,8 +24,8 @@ from db.ingest_lease import (
     ran_out,
     waited_out,
 )
+from db.jobs.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
 from db.models import Batch, Job, Prompt
-from db.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
 from db.session.engine import Database, now
 
 DISCARD_BATCHES = 32

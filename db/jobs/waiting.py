@@ -8,9 +8,9 @@ from typing import Protocol
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
 from db.claims import ALIKE
-from db.ingest_lease import abandoned
+from db.jobs.ingest_lease import abandoned
+from db.jobs.status import JobSnapshot
 from db.session.engine import Database
-from db.status import JobSnapshot
 from db.workers import WorkerRow, list_workers
 
 

@@ -15,14 +15,14 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, and_, cast, exists,
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.batches import HELD, recount
+from db.jobs.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.models import Batch, Job, Output, Prompt
-from db.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.review_rows import refresh
 from db.review_tables import Review
 from db.session.engine import Database
 
 if TYPE_CHECKING:
-    from db.jobs import JobRow
+    from db.jobs.jobs import JobRow
 
 CHUNK_TEXTS = 2000
 LOOK_PROMPTS = 8192
