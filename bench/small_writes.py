@@ -15,7 +15,7 @@ from threading import Event, Thread
 import orjson
 
 from db.session.engine import Database, open_database
-from db.workers import announce, beat
+from db.work.workers import announce, beat
 
 PERIOD = 0.05  # seconds
 NAME = "bench"

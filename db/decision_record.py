@@ -16,8 +16,8 @@ from db.flagging import Matches, judge
 from db.models import Output
 from db.review_rows import CHUNK_IDS, refresh
 from db.review_tables import Decision, Review, ReviewClaim
-from db.score_requests import EDIT, make_requests, withdraw
 from db.session.engine import now
+from db.work.score_requests import EDIT, make_requests, withdraw
 
 STORED = {
     State.APPROVED: Action.APPROVE.value,

@@ -18,8 +18,8 @@ from db.models import Provenance as ProvenanceTable
 from db.review_queue import EXCERPT
 from db.review_rows import standing_edit, standing_text
 from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.score_requests import Request, edit_request, is_served
 from db.session.engine import Database, now
+from db.work.score_requests import Request, edit_request, is_served
 
 MOST_SIBLINGS = 50
 _MADE_BY = tuple(field.name for field in fields(Provenance))

@@ -22,8 +22,8 @@ from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker
 from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot
-from db.request_claims import open_requests
 from db.session.engine import Database, open_database
+from db.work.request_claims import open_requests
 from inkmill.log_files import cut
 from inkmill.redis_keeper import RedisKeeper
 from inkmill.stack import PYTHON, Stack

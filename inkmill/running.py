@@ -25,7 +25,7 @@ from db.jobs.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import served, waiting_for
 from db.session.engine import Database
-from db.workers import list_workers
+from db.work.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.stack import Stack
 from inkmill.summary import print_summary, say_reflag, say_submitted

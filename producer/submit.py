@@ -15,10 +15,10 @@ from contract.errors import QueueUnreachable, UsageError
 from contract.names import model_name
 from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
-from db.claims import waiting_in_job
 from db.jobs.ingest import Ingest
 from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
+from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
 from producer.readers import EmptyInput, PromptFile
 from producer.target import Target

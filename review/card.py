@@ -14,8 +14,8 @@ from contract.policy import DEFAULT_THRESHOLD
 from contract.review import DECIDED_STATES
 from contract.spec import Safety, SamplingSettings
 from db.review_detail import OutputView, read_output
-from db.score_requests import Words, read_words
 from db.search import read_query
+from db.work.score_requests import Words, read_words
 from review.error_pages import NoSuchOutput
 from review.page import Page
 from review.views import View

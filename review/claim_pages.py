@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from contract.errors import ClaimedByOther, UsageError
 from db.review_claims import claim, release
 from db.review_detail import read_output
-from db.score_requests import read_words
+from db.work.score_requests import read_words
 from review.card import one_output, watched
 from review.form import CurrentForm, whole
 from review.page import CurrentPage

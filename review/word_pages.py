@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, BackgroundTasks
 from starlette.responses import JSONResponse, Response
 
-from db.score_requests import mark_words, score_again
+from db.work.score_requests import mark_words, score_again
 from review.announcing import announce
 from review.form import CurrentForm
 from review.page import CurrentPage

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from db.workers import list_workers
+from db.work.workers import list_workers
 from review.job_pages import watched
 from review.page import CurrentPage
 from review.stream import events

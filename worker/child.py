@@ -22,9 +22,9 @@ from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUn
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import app, generate_queue, score_queue
 from contract.settings import settings
-from db.claims import ALIKE
 from db.session.engine import Database, open_database
-from db.workers import announce, beat
+from db.work.claims import ALIKE
+from db.work.workers import announce, beat
 from worker.children import Start, WorkerOptions
 from worker.logs import configure
 

@@ -9,9 +9,9 @@ import structlog
 
 from contract.errors import InkmillError, LeaseLost, SettingsError
 from contract.spec import SamplingSettings, output_seed
-from db.claims import Claim, finish_generation, leave_to_lease, release
 from db.jobs.jobs import JobRow, get_job, stored_settings
-from db.outputs import Text, Work, missing_work, record_fault, save_texts
+from db.work.claims import Claim, finish_generation, leave_to_lease, release
+from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
 from worker.engine.admission import described
 from worker.engine.reading import Reading, Rejected
 from worker.engine.sequence import Completion, Fault, Request

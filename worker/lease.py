@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from contract.errors import DatabaseUnreachable
-from db.claims import Claim, renew
-from db.request_claims import RequestClaim, renew_requests
 from db.session.engine import Database
+from db.work.claims import Claim, renew
+from db.work.request_claims import RequestClaim, renew_requests
 
 C = TypeVar("C", Claim, RequestClaim)
 log = structlog.get_logger()

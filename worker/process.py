@@ -20,9 +20,9 @@ import structlog
 
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
-from db.recovery import give_back, mark_death
 from db.session.engine import Database, open_database
-from db.workers import WorkerRow, beat, get_worker
+from db.work.recovery import give_back, mark_death
+from db.work.workers import WorkerRow, beat, get_worker
 from worker.children import TOLD_BY, Child, Forked, Fresh, Start, WorkerOptions, preload, run_here, sources
 from worker.logs import configure
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from contract.errors import InkmillError, LeaseLost
-from db.request_claims import RequestClaim, fail_request, return_request, save_edit_scores, save_words
-from db.score_requests import WORDS
+from db.work.request_claims import RequestClaim, fail_request, return_request, save_edit_scores, save_words
+from db.work.score_requests import WORDS
 from worker.left_out import MARKED_CHARACTERS, drops, parts, without
 from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier

@@ -15,10 +15,10 @@ import structlog
 from contract.errors import DatabaseUnreachable, QueueUnreachable
 from contract.queue import generate_queue, request_hint, score_queue, top_up
 from contract.settings import Settings
-from db.claims import ALIKE, Ability, waiting_generation, waiting_scoring
-from db.outputs import provenance_id
-from db.request_claims import waiting_requests
 from db.session.engine import Database
+from db.work.claims import ALIKE, Ability, waiting_generation, waiting_scoring
+from db.work.outputs import provenance_id
+from db.work.request_claims import waiting_requests
 from worker.classifiers import Classifiers
 from worker.cores import Cores
 from worker.engine.loading import Loaded

@@ -9,9 +9,9 @@ import structlog
 
 from contract.blocklist import compiled
 from contract.errors import InkmillError, LeaseLost, PolicyChanged
-from db.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
 from db.jobs.jobs import JobRow, get_job
-from db.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
+from db.work.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
+from db.work.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
 from worker.engine.shortage import Shortage, out_of_memory
 from worker.lease import Lease
 from worker.runtime import Runtime

@@ -14,10 +14,10 @@ import structlog
 from contract.errors import DatabaseUnreachable
 from db.jobs.jobs import requeue_job
 from db.jobs.reflag import carry_on, half_reflagged
-from db.recovery import finish_jobs, half_retried, sweep
-from db.request_claims import sweep_requests
-from db.unscored import leave_unscored, unscorable_jobs
-from db.workers import beat
+from db.work.recovery import finish_jobs, half_retried, sweep
+from db.work.request_claims import sweep_requests
+from db.work.unscored import leave_unscored, unscorable_jobs
+from db.work.workers import beat
 from worker.runtime import Runtime
 
 RETRY_SECONDS = 60.0

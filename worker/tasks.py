@@ -8,8 +8,8 @@ import structlog
 
 from contract.errors import DatabaseUnreachable
 from contract.queue import GENERATE, SCORE, app
-from db.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
-from db.request_claims import claim_request, waiting_requests
+from db.work.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
+from db.work.request_claims import claim_request, waiting_requests
 from worker.generate import generate
 from worker.requests import serve_request
 from worker.runtime import Runtime

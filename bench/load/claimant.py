@@ -10,8 +10,8 @@ import time
 
 from bench.load.crew import get_ready, tell
 from bench.load.jobs import LEASE, ability
-from db.claims import Claim, claim_generation
 from db.session.engine import open_database
+from db.work.claims import Claim, claim_generation
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ from bench.load.crew import work_together
 from bench.load.jobs import submit
 from bench.load.tables import Table
 from contract.spec import BatchStatus
-from db.claims import waiting_in_job
 from db.session.engine import open_database
+from db.work.claims import waiting_in_job
 
 PROMPTS_IN_A_BATCH = 2
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
-from db.claims import Ability
 from db.jobs.ingest import Ingest
 from db.session.engine import Database
+from db.work.claims import Ability
 
 LEASE = 600.0
 """Seconds: nothing here is to be taken up again."""

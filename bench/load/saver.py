@@ -15,9 +15,9 @@ from typing import TypeVar
 from bench.load.crew import get_ready, tell
 from bench.load.inside.stubs import PROMPT_TOKENS, TOKENS, scores_of, text_of
 from bench.load.jobs import LEASE, ability, provenance
-from db.claims import Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
 from db.session.engine import open_database
+from db.work.claims import Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
+from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
 
 T = TypeVar("T")
 

@@ -12,7 +12,6 @@ from sqlalchemy.exc import IntegrityError
 from contract.blocklist import digest
 from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow
-from db.batches import finish_job_if_over
 from db.jobs.ingest_lease import (
     LEASE_SECONDS,
     Found,
@@ -27,6 +26,7 @@ from db.jobs.ingest_lease import (
 from db.jobs.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
 from db.models import Batch, Job, Prompt
 from db.session.engine import Database, now
+from db.work.batches import finish_job_if_over
 
 DISCARD_BATCHES = 32
 MOST_IN_A_BATCH = 10_000

@@ -11,12 +11,12 @@ from sqlalchemy import Row, and_, exists, or_, select, update
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, SamplingSettings, merge
-from db.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over
-from db.claims import ALIKE
 from db.jobs.ingest import discard_if_dead
 from db.jobs.retry import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
 from db.session.engine import Database, now
+from db.work.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over
+from db.work.claims import ALIKE
 
 CHUNK_BATCHES = 64
 UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)

@@ -14,13 +14,13 @@ from sqlalchemy import Connection, and_, case, exists, func, or_, select, update
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
-from db.batches import finish_job_if_over, take_back
 from db.jobs.jobs import get_job
 from db.jobs.retry import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
 from db.review_tables import ScoreRequest
-from db.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 from db.session.engine import Database
+from db.work.batches import finish_job_if_over, take_back
+from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
 
 def rescore_job(database: Database, job_id: int) -> int:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
-from db.claims import ALIKE
 from db.jobs.ingest_lease import abandoned
 from db.jobs.status import JobSnapshot
 from db.session.engine import Database
-from db.workers import WorkerRow, list_workers
+from db.work.claims import ALIKE
+from db.work.workers import WorkerRow, list_workers
 
 
 class Around(Protocol):

@@ -25,7 +25,7 @@ def cancel(job: JobId, json: o.Json = False) -> None:
     """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
     is there to score them they end as unscored, and 'retry' has them scored."""
     from db.jobs.jobs import cancel_job
-    from db.unscored import leave_unscored
+    from db.work.unscored import leave_unscored
     from inkmill.opening import opened
 
     _, database = opened()
@@ -114,7 +114,7 @@ def rescore(job: JobId, json: o.Json = False) -> None:
     """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
-    from db.workers import list_workers
+    from db.work.workers import list_workers
     from inkmill.display import messages
     from inkmill.opening import opened
 

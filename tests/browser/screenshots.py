@@ -17,12 +17,12 @@ from sqlalchemy import func, select, update
 
 from contract.review import Filter
 from db.models import Job, Output
-from db.request_claims import claim_request, save_words
 from db.review_queue import matching
 from db.reviews import decide
-from db.score_requests import mark_words
 from db.session.engine import Database, open_database
-from db.workers import announce, beat
+from db.work.request_claims import claim_request, save_words
+from db.work.score_requests import mark_words
+from db.work.workers import announce, beat
 from tests.browser.conftest import Sitting, Web, chromium
 from tests.browser.stock import Piece, stock
 

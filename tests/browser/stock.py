@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contract.spec import PromptRow, SamplingSettings
-from db.outputs import Text, Verdict, Work, waiting_texts
 from db.session.engine import Database
+from db.work.outputs import Text, Verdict, Work, waiting_texts
 from tests.unit.db.mill import Mill
 
 SHARES = {"toxicity": 1, "severe_toxicity": 0.2, "obscene": 0.5, "threat": 0.1, "insult": 0.7, "identity_attack": 0.15}

@@ -8,8 +8,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from contract.review import State
-from db.request_claims import claim_request, save_edit_scores, save_words
 from db.review_detail import read_output
+from db.work.request_claims import claim_request, save_edit_scores, save_words
 from tests.browser.conftest import Seat, Sitting
 from tests.browser.stock import Piece
 

@@ -17,9 +17,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from contract.settings import Settings, settings
 from contract.spec import JobSpec, PromptRow, SamplingSettings
-from db.claims import claim_generation
 from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
+from db.work.claims import claim_generation
 from inkmill.cli import run
 from worker.classifiers import Classifiers
 from worker.cpu import instruction_set

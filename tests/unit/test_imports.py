@@ -49,7 +49,7 @@ def test_the_version_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     ["inkmill.cli", "inkmill.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit", "producer.export",
-     "db.jobs.status", "db.claims", "contract.queue", "contract.policy", "review.server", "worker.process",
+     "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server", "worker.process",
      "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:

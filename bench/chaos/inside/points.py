@@ -24,16 +24,16 @@ from typing import Any
 from bench.on_import import OnImport
 
 FUNCTIONS = {
-    "claim-generation": ("db.claims", "claim_generation"),
-    "claim-scoring": ("db.claims", "claim_scoring"),
-    "save-texts": ("db.outputs", "save_texts"),
-    "finish-generation": ("db.claims", "finish_generation"),
-    "save-scores": ("db.outputs", "save_scores"),
-    "finish-scoring": ("db.claims", "finish_scoring"),
-    "renew": ("db.claims", "renew"),
-    "release": ("db.claims", "release"),
-    "sweep": ("db.recovery", "sweep"),
-    "mark-death": ("db.recovery", "mark_death"),
+    "claim-generation": ("db.work.claims", "claim_generation"),
+    "claim-scoring": ("db.work.claims", "claim_scoring"),
+    "save-texts": ("db.work.outputs", "save_texts"),
+    "finish-generation": ("db.work.claims", "finish_generation"),
+    "save-scores": ("db.work.outputs", "save_scores"),
+    "finish-scoring": ("db.work.claims", "finish_scoring"),
+    "renew": ("db.work.claims", "renew"),
+    "release": ("db.work.claims", "release"),
+    "sweep": ("db.work.recovery", "sweep"),
+    "mark-death": ("db.work.recovery", "mark_death"),
     "publish": ("celery.app.base", "Celery.send_task"),
     "generate-step": ("worker.engine.gpt2", "GPT2.forward"),
     "score-group": ("worker.safety.detoxify", "Classifier.score"),
@@ -152,7 +152,7 @@ class Hooks:
                 self._wrap(module, path, lambda call, name=name: self._passing(name, call))  # type: ignore[misc]
         if module.__name__ == "sqlalchemy.engine.base":
             self._wrap(module, "Connection.execute", self._statement)
-        elif module.__name__ == "db.workers":
+        elif module.__name__ == "db.work.workers":
             self._wrap(module, "announce", self._announcing)
         elif module.__name__ == "worker.engine.sequence":
             self._count(module)
@@ -268,7 +268,7 @@ def _deadly_prompts(step: Any) -> Any:
 def install(folder: str) -> None:
     """Lays the hooks in this process. Nothing of the program is loaded for that."""
     modules = {module for module, _ in FUNCTIONS.values()} | {
-        "sqlalchemy.engine.base", "db.workers", "worker.engine.sequence", "worker.engine.admission",
+        "sqlalchemy.engine.base", "db.work.workers", "worker.engine.sequence", "worker.engine.admission",
         "worker.engine.engine",
     }  # fmt: skip
     OnImport(modules, Hooks(Path(folder)).lay).install()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
-from db.claims import Ability
-from db.outputs import provenance_id
 from db.session.engine import Database
+from db.work.claims import Ability
+from db.work.outputs import provenance_id
 from tests.unit.db.mill import MADE_BY, worker
 from tests.unit.db.picture import HELD, BatchPicture, JobPicture
 from tests.unit.db.stored import empty

@@ -10,14 +10,14 @@ from sqlalchemy import select, update
 from contract.blocklist import Blocklist
 from contract.review import Filter, State
 from contract.spec import PromptRow
-from db.claims import finish_scoring
 from db.jobs.jobs import get_job, list_jobs
 from db.models import Output
-from db.outputs import Verdict, give_up_scoring, waiting_texts
 from db.reading import reading_judged_results
-from db.request_claims import claim_request, save_edit_scores
 from db.review_detail import OutputView, read_output
 from db.review_tables import LAST, Decision, Review, ReviewClaim
+from db.work.claims import finish_scoring
+from db.work.outputs import Verdict, give_up_scoring, waiting_texts
+from db.work.request_claims import claim_request, save_edit_scores
 from tests.unit.db.mill import LEASE, Mill, text_of
 
 

@@ -13,14 +13,14 @@ from sqlalchemy import update
 
 from contract.errors import UsageError
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptRow
-from db.claims import Claim
 from db.jobs.jobs import cancel_job, fail_job, retry_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot
 from db.models import Job
-from db.recovery import finish_jobs, give_back, mark_death, sweep
 from db.session.engine import Database
-from db.unscored import leave_unscored
+from db.work.claims import Claim
+from db.work.recovery import finish_jobs, give_back, mark_death, sweep
+from db.work.unscored import leave_unscored
 from tests.unit.db.mill import Mill
 from tests.unit.db.model import LEASES, Model
 from tests.unit.db.picture import HELD, BatchPicture, JobPicture, Lines

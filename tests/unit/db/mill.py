@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import Connection, select, text, update
 
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow, Provenance, Safety, SamplingSettings
-from db.batches import recount
-from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import get_job
 from db.models import Batch, Output, Prompt, Score
-from db.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
 from db.session.engine import Database
+from db.work.batches import recount
+from db.work.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
+from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
 
 T = TypeVar("T")
 LEASE = 60.0

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from contract.errors import PolicyChanged, UsageError
 from contract.policy import UNSCORED
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety
-from db.claims import Ability, Claim
 from db.jobs.jobs import Retried
 from db.jobs.reflag import Reflagged
-from db.outputs import Text
+from db.work.claims import Ability, Claim
+from db.work.outputs import Text
 from tests.unit.db.picture import (
     HELD,
     OPEN,

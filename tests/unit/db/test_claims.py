@@ -7,7 +7,9 @@ from sqlalchemy import update
 
 from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus
-from db.claims import (
+from db.jobs.jobs import cancel_job, fail_job, get_job, retry_job
+from db.models import Batch, Job
+from db.work.claims import (
     claim_generation,
     claim_scoring,
     finish_generation,
@@ -18,10 +20,8 @@ from db.claims import (
     waiting_in_job,
     waiting_scoring,
 )
-from db.jobs.jobs import cancel_job, fail_job, get_job, retry_job
-from db.models import Batch, Job
-from db.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
-from db.recovery import mark_death, sweep
+from db.work.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
+from db.work.recovery import mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, text_of, worker
 
 P, G, GD, S, D = (

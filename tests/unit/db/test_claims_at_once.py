@@ -12,9 +12,9 @@ from sqlalchemy import event
 
 from contract.errors import PolicyChanged
 from contract.spec import JobStatus
-from db.claims import Claim, claim_generation, finish_scoring, renew
 from db.jobs.reflag import reflag_job
-from db.recovery import sweep
+from db.work.claims import Claim, claim_generation, finish_scoring, renew
+from db.work.recovery import sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
 
 ROOT = Path(__file__).parents[3]

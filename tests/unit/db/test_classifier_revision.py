@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from contract.errors import LeaseLost
-from db.claims import Ability, adopt_classifier, claim_scoring, release, waiting_scoring
 from db.jobs.jobs import get_job, retry_job
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
-from db.outputs import Verdict, save_scores, waiting_texts
-from db.request_claims import claim_request, save_edit_scores, waiting_requests
 from db.reviews import decide
-from db.workers import announce, beat
+from db.work.claims import Ability, adopt_classifier, claim_scoring, release, waiting_scoring
+from db.work.outputs import Verdict, save_scores, waiting_texts
+from db.work.request_claims import claim_request, save_edit_scores, waiting_requests
+from db.work.workers import announce, beat
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE, Mill, worker
 

@@ -11,14 +11,14 @@ from sqlalchemy import func, select
 
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
-from db.claims import claim_generation, waiting_generation
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import cancel_job, find_job, get_job, list_jobs, retry_job, unfinished_jobs
 from db.jobs.prompt_rows import CHUNK_ROWS
 from db.models import Batch, Job, Prompt
-from db.outputs import missing_work
-from db.recovery import finish_jobs
 from db.session.engine import Database
+from db.work.claims import claim_generation, waiting_generation
+from db.work.outputs import missing_work
+from db.work.recovery import finish_jobs
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
 
 ODD_ROWS = [

@@ -21,7 +21,7 @@ from db.jobs.ingest_lease import find, ran_out
 from db.jobs.jobs import cancel_job, list_jobs
 from db.models import Job
 from db.session.engine import Database, now, open_database
-from db.workers import announce, beat
+from db.work.workers import announce, beat
 from tests.unit.db.mill import SPEC, Mill, rows, together
 
 ROOT = Path(__file__).parents[3]

@@ -13,7 +13,7 @@ from db import insight_sample
 from db.insight_sample import Sample, draw_sample
 from db.insights import SCORE_BINS, insights
 from db.models import Output
-from db.outputs import Verdict, waiting_texts
+from db.work.outputs import Verdict, waiting_texts
 from tests.unit.db.mill import Mill
 
 

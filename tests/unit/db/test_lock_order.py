@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.spec import BatchStatus, JobStatus
-from db.batches import FREE, cancel_where_job_is_cancelling
-from db.claims import Claim, fenced
 from db.jobs.jobs import cancel_job
 from db.models import Batch, Output
-from db.outputs import charge_text
-from db.recovery import give_back
 from db.session.engine import Database, open_database
+from db.work.batches import FREE, cancel_where_job_is_cancelling
+from db.work.claims import Claim, fenced
+from db.work.outputs import charge_text
+from db.work.recovery import give_back
 from tests.unit.db.mill import Mill, wait_for_lock
 
 

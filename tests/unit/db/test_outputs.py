@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from contract.spec import JobStatus
-from db.claims import finish_generation, finish_scoring
-from db.outputs import (
+from db.work.claims import finish_generation, finish_scoring
+from db.work.outputs import (
     Verdict,
     charge_text,
     give_up_scoring,
@@ -16,7 +16,7 @@ from db.outputs import (
     record_fault,
     waiting_texts,
 )
-from db.recovery import sweep
+from db.work.recovery import sweep
 from tests.unit.db.mill import MADE_BY, Mill, text_of, together, worker
 
 

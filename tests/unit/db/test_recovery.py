@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
-from db.claims import claim_generation, claim_scoring, leave_to_lease, waiting_generation
 from db.jobs.jobs import cancel_job, get_job
 from db.models import Job
-from db.outputs import charge_text, give_up_scoring, waiting_texts
-from db.recovery import finish_jobs, give_back, mark_death, sweep
+from db.work.claims import claim_generation, claim_scoring, leave_to_lease, waiting_generation
+from db.work.outputs import charge_text, give_up_scoring, waiting_texts
+from db.work.recovery import finish_jobs, give_back, mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, worker
 
 P, G, GD, S, D, C = (

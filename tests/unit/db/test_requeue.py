@@ -11,15 +11,15 @@ from sqlalchemy import select, text
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db.claims import finish_generation, finish_scoring
 from db.jobs.jobs import Retried, cancel_job, get_job, retry_job
 from db.jobs.jobs import retry as requeue
 from db.jobs.rescore import rescore_job
 from db.jobs.retry import requeue_texts
 from db.models import Batch, Output
-from db.outputs import give_up_scoring, record_fault, waiting_texts
 from db.reviews import decide
 from db.session.engine import Database, open_database
+from db.work.claims import finish_generation, finish_scoring
+from db.work.outputs import give_up_scoring, record_fault, waiting_texts
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill, before_write, wait_for_lock
 

@@ -10,19 +10,19 @@ from sqlalchemy import select
 from contract.errors import LeaseLost, UsageError
 from contract.review import State
 from contract.spec import JobStatus
-from db.batches import recount
-from db.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import cancel_job, get_job
 from db.jobs.rescore import rescore_job
 from db.jobs.status import snapshot
 from db.models import Job
-from db.outputs import Verdict, give_up_scoring, save_scores, waiting_texts
 from db.reading import reading_results
-from db.recovery import sweep
-from db.request_claims import claim_request, save_edit_scores, save_words
 from db.reviews import decide
-from db.score_requests import mark_words
+from db.work.batches import recount
+from db.work.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
+from db.work.outputs import Verdict, give_up_scoring, save_scores, waiting_texts
+from db.work.recovery import sweep
+from db.work.request_claims import claim_request, save_edit_scores, save_words
+from db.work.score_requests import mark_words
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE, SPEC, worker
 

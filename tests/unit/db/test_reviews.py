@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Filter, State, Wanted
-from db.claims import finish_scoring
 from db.jobs.jobs import retry_job
 from db.jobs.reflag import reflag_job
 from db.models import Output
@@ -17,6 +16,7 @@ from db.review_claims import claim
 from db.review_queue import matching
 from db.reviews import decide, decide_many, decide_matching, undo, undo_many
 from db.session.engine import open_database
+from db.work.claims import finish_scoring
 from tests.examples import examples
 from tests.unit.db.desk import PENDING, Desk
 

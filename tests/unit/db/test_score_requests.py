@@ -9,8 +9,10 @@ from sqlalchemy import update
 
 from contract.errors import LeaseLost, UsageError
 from contract.review import State
-from db.recovery import give_back, mark_death
-from db.request_claims import (
+from db.review_tables import ScoreRequest
+from db.reviews import decide, undo
+from db.work.recovery import give_back, mark_death
+from db.work.request_claims import (
     RequestClaim,
     claim_request,
     fail_request,
@@ -22,10 +24,8 @@ from db.request_claims import (
     sweep_requests,
     waiting_requests,
 )
-from db.review_tables import ScoreRequest
-from db.reviews import decide, undo
-from db.score_requests import mark_words, read_words, score_again
-from db.workers import announce
+from db.work.score_requests import mark_words, read_words, score_again
+from db.work.workers import announce
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE, together
 

@@ -10,15 +10,15 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
-from db.claims import finish_generation
 from db.jobs.jobs import cancel_job
 from db.jobs.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.models import Batch, Job, Prompt, Worker
-from db.outputs import Verdict, record_fault, waiting_texts
 from db.reviews import decide
 from db.session.engine import now
-from db.workers import announce, beat, get_worker, list_workers
+from db.work.claims import finish_generation
+from db.work.outputs import Verdict, record_fault, waiting_texts
+from db.work.workers import announce, beat, get_worker, list_workers
 from tests.unit.db.mill import Mill
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import select, update
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
 from db.jobs.jobs import (
     Retried,
     cancel_job,
@@ -27,8 +26,9 @@ from db.jobs.jobs import (
 from db.jobs.retry import requeue_prompts
 from db.jobs.status import snapshot
 from db.models import Output, Prompt
-from db.outputs import give_up_scoring, record_fault, waiting_texts
-from db.recovery import half_retried, sweep
+from db.work.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
+from db.work.outputs import give_up_scoring, record_fault, waiting_texts
+from db.work.recovery import half_retried, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, rows, text_of, together, worker
 
 P, G, GD, S, D, C = (

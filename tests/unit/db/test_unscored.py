@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
-from db import unscored
 from db.jobs.jobs import cancel_job, retry_job
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Job
-from db.unscored import leave_unscored, unscorable_jobs
-from db.workers import announce
+from db.work import unscored
+from db.work.unscored import leave_unscored, unscorable_jobs
+from db.work.workers import announce
 from tests.unit.db.desk import Desk
 
 

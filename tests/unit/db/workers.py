@@ -14,7 +14,8 @@ import pytest
 from contract.blocklist import Blocklist
 from contract.errors import LeaseLost, PolicyChanged
 from contract.spec import BatchStatus
-from db.claims import (
+from db.session.engine import Database
+from db.work.claims import (
     Ability,
     Claim,
     claim_generation,
@@ -27,7 +28,7 @@ from db.claims import (
     waiting_generation,
     waiting_scoring,
 )
-from db.outputs import (
+from db.work.outputs import (
     Text,
     Verdict,
     charge_text,
@@ -38,7 +39,6 @@ from db.outputs import (
     save_texts,
     waiting_texts,
 )
-from db.session.engine import Database
 from tests.unit.db.lockstep import LEASE, Lockstep
 from tests.unit.db.picture import PROMPT_TOKENS, BatchPicture, OutputPicture
 

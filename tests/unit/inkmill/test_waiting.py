@@ -16,14 +16,14 @@ from contract.errors import ExitCode
 from contract.settings import Settings
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
-from db.claims import claim_generation, release
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import list_jobs
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Job
 from db.session.engine import Database, open_database
-from db.workers import announce
+from db.work.claims import claim_generation, release
+from db.work.workers import announce
 from inkmill.cli import run
 from inkmill.redis_server import answers, start_server
 from inkmill.stack import Stack, StackState

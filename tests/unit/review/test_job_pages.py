@@ -13,11 +13,11 @@ import pytest
 from contract.review import Action, Filter
 from db.jobs.jobs import get_job
 from db.jobs.status import snapshot
-from db.outputs import record_fault
 from db.review_claims import next_output
 from db.reviews import decide, undo
 from db.session.engine import Database
-from db.workers import announce
+from db.work.outputs import record_fault
+from db.work.workers import announce
 from review import advice_pages, job_pages, reflagging
 from review.reflagging import Run
 from review.watching import Watched

@@ -105,7 +105,7 @@ def test_decisions_and_failures_are_told(database: Database) -> None:
 
 
 def test_why_prompts_are_dead_is_told(mill: Mill) -> None:
-    from db.outputs import record_fault
+    from db.work.outputs import record_fault
 
     job = mill.submit(2)
     claim = mill.claim()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from db.claims import waiting_scoring
 from db.jobs.jobs import get_job
 from db.models import Score
-from db.request_claims import waiting_requests
 from db.reviews import decide
 from db.session.engine import Database
+from db.work.claims import waiting_scoring
+from db.work.request_claims import waiting_requests
 from tests.unit.worker.conftest import StubClassifier
 from worker import tasks
 from worker.runtime import Runtime

@@ -10,8 +10,8 @@ import pytest
 
 from contract.spec import BatchStatus, JobStatus
 from db.jobs.status import snapshot
-from db.outputs import save_scores, save_texts
 from db.session.engine import Database
+from db.work.outputs import save_scores, save_texts
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
 from worker import generate, score

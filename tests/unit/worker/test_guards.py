@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 from contract.spec import JobSpec, PromptRow
-from db.claims import Ability, claim_generation, release
 from db.jobs.ingest import Ingest
-from db.recovery import sweep
 from db.session.engine import Database
+from db.work.claims import Ability, claim_generation, release
+from db.work.recovery import sweep
 from worker.lease import LeaseKeeper
 from worker.turns import Turns
 from worker.watchdog import HANG_EXIT, Watchdog

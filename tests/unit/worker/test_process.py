@@ -21,7 +21,7 @@ from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings
 from db.models import Worker
 from db.session.engine import Database, open_database
-from db.workers import announce, beat
+from db.work.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
 from worker import children, process
 from worker.children import Child, Start, WorkerOptions

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from contract.settings import Settings
-from db.claims import claim_generation
 from db.models import Output, Prompt
 from db.session.engine import Database
+from db.work.claims import claim_generation
 from worker.classifiers import Classifiers
 from worker.engine.loading import load_engine
 from worker.generate import generate

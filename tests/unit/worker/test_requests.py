@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from contract.queue import request_hint
 from contract.review import State
-from db.claims import claim_scoring
-from db.recovery import mark_death
-from db.request_claims import waiting_requests
 from db.review_detail import read_output
 from db.reviews import decide
-from db.score_requests import mark_words, read_words
 from db.session.engine import Database
+from db.work.claims import claim_scoring
+from db.work.recovery import mark_death
+from db.work.request_claims import waiting_requests
+from db.work.score_requests import mark_words, read_words
 from worker import tasks, turns
 from worker.left_out import MOST_PARTS, drops, parts, without
 from worker.runtime import Runtime, _waiting_to_score

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.outputs import Unscored
+from db.work.outputs import Unscored
 from worker.runtime import Runtime
 from worker.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
 

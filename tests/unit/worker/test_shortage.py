@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import select
 
 from contract.spec import JobStatus
-from db.claims import claim_scoring
 from db.jobs.status import snapshot
 from db.models import Batch, Output
-from db.recovery import mark_death
 from db.reviews import decide
 from db.session.engine import Database
+from db.work.claims import claim_scoring
+from db.work.recovery import mark_death
 from tests.unit.worker.conftest import StubClassifier
 from worker.engine import shortage
 from worker.runtime import Runtime

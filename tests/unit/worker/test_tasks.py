@@ -12,13 +12,13 @@ from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
-from db.claims import claim_generation, claim_scoring
 from db.jobs.jobs import cancel_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot
 from db.models import Batch, Output, Prompt
-from db.recovery import mark_death, sweep
 from db.session.engine import Database
+from db.work.claims import claim_generation, claim_scoring
+from db.work.recovery import mark_death, sweep
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
 from worker import generate, score, turns

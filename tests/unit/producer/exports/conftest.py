@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
-from db.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import get_job
-from db.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
-from db.outputs import waiting_texts as waiting
-from db.request_claims import claim_request, save_edit_scores
 from db.reviews import decide
 from db.session.engine import Database, open_database
+from db.work.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
+from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
+from db.work.outputs import waiting_texts as waiting
+from db.work.request_claims import claim_request, save_edit_scores
 
 ABLE = Ability(worker="w1", model="demo", revision="r1", dtype="fp32", device="cpu", classifiers=("demo",))
 MADE_BY = Provenance(

@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, f
 
 from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus, PromptStatus
-from db.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
-from db.to_score import TO_SCORE
+from db.work.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
+from db.work.to_score import TO_SCORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

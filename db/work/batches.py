@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import now
-from db.to_score import TO_SCORE
+from db.work.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
 

@@ -21,8 +21,8 @@ from db.flagging import Matches, judge, judging
 from db.models import Job, Output, Score
 from db.review_rows import refresh
 from db.review_tables import Decision, Review, ScoreRequest
-from db.score_requests import DONE, FAILED, SCORING, WAITING
 from db.session.engine import Database, now
+from db.work.score_requests import DONE, FAILED, SCORING, WAITING
 
 MOST_ATTEMPTS = 3
 LONGEST_REASON = 1000

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, select, update
 
 from contract.policy import UNSCORED
 from contract.spec import BatchStatus, JobStatus, Safety
-from db.batches import settle
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
 from db.session.engine import Database
-from db.workers import SILENT_SECONDS, list_workers
+from db.work.batches import settle
+from db.work.workers import SILENT_SECONDS, list_workers
 
 CHUNK_TEXTS = 2000
 

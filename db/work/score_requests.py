@@ -19,7 +19,7 @@ from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.review_tables import Review, ScoreRequest
 from db.session.engine import Database, now
-from db.workers import list_workers
+from db.work.workers import list_workers
 
 EDIT, WORDS = "edit", "words"
 WAITING, SCORING, DONE, FAILED, WITHDRAWN = "waiting", "scoring", "done", "failed", "withdrawn"

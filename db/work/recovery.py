@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, select, update
 
 from contract.spec import BatchStatus, JobStatus, PromptStatus
-from db.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
 from db.jobs.jobs import UNDER_WAY, UNHELD, wind_up
 from db.models import Batch, Job, Output, Prompt
-from db.request_claims import take_back_requests
 from db.session.engine import Database, now
-from db.to_score import TO_SCORE
+from db.work.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.work.request_claims import take_back_requests
+from db.work.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5
 DEATHS_BEFORE_DEAD = 3

@@ -13,15 +13,15 @@ from contract.blocklist import digest
 from contract.errors import LeaseLost, PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
-from db.batches import recount
-from db.claims import Claim, fence
 from db.flagging import Matches, judge, judging
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_rows import refresh
 from db.review_tables import Review
 from db.session.engine import Database, now
-from db.to_score import TO_SCORE
+from db.work.batches import recount
+from db.work.claims import Claim, fence
+from db.work.to_score import TO_SCORE
 
 FAULTS_BEFORE_DEAD = 3
 LONGEST_REASON = 1000
