@@ -23,9 +23,9 @@ from bench.ingest import databases
 from bench.processes import first_of_all
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
-from db.review_claims import next_output
-from db.review_queue import matching
-from db.reviews import decide, decide_matching, undo, undo_many
+from db.review.claims import next_output
+from db.review.decisions.acts import decide, decide_matching, undo, undo_many
+from db.review.queue import matching
 from db.session.engine import Database, open_database
 from review.access import OneTimeToken
 from review.app import Serving, create_app

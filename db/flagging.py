@@ -17,7 +17,7 @@ from contract.blocklist import compiled, digest
 from contract.policy import LABELS, NO_SAFETY, UNSCORED, flag_reasons, top_score
 from contract.review import Action
 from db.models import Batch, Job, Output, Prompt, Score
-from db.review_tables import Decision, Review
+from db.review_models import Decision, Review
 from db.session.engine import Database
 
 T = TypeVar("T")

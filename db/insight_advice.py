@@ -14,7 +14,7 @@ from contract.review import State
 from db.insight_sample import Sample, draw_sample
 from db.insights import whole
 from db.models import Batch, Job, Output, Score
-from db.review_tables import Decision, Review
+from db.review_models import Decision, Review
 from db.session.engine import Database
 
 BINS = 100

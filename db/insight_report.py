@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Row, Select, and_, func, select
 from contract.review import State
 from db.insight_sample import draw_sample
 from db.models import Output, Prompt, Provenance
+from db.review_models import Decision, Review
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review
 from db.session.engine import Database
 
 EXCERPT = 600

@@ -17,8 +17,8 @@ from db.jobs.jobs import JobRow, stored_settings
 from db.jobs.reflag import finish_reflag
 from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
+from db.review_models import Decision, Review
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import Decision, Review
 from db.session.engine import Database
 
 CHUNK_PROMPTS = 2000

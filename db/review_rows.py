@@ -29,7 +29,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from contract.policy import LABELS
 from contract.review import Action, State
 from db.models import Job, Output, Prompt, Score
-from db.review_tables import LAST, Decision, Review
+from db.review_models import LAST, Decision, Review
 from db.search import enter, indexed
 
 CHUNK_IDS = 1000

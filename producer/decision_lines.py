@@ -13,7 +13,7 @@ from typing import Any
 from contract.errors import Problem, UsageError
 from contract.review import Action
 from contract.sampling import nearest
-from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction
+from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
 from producer.jsonl import read_object
 from producer.rows import BadRow, kind, shown
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from db.review.sittings import has_ended
 from db.session.engine import Database
-from db.sittings import has_ended
 from review import (
     advice_pages,
     bulk_pages,

@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from contract.errors import UsageError
 from contract.review import Action
-from db.review_progress import progress
-from db.review_queue import matching, read_page
-from db.reviews import Bulk, decide_many, decide_matching, undo_many
+from db.review.decisions.acts import Bulk, decide_many, decide_matching, undo_many
+from db.review.progress import progress
+from db.review.queue import matching, read_page
 from review.card import covers
 from review.counted import packed, unpacked
 from review.form import CurrentForm, Form, whole

@@ -13,7 +13,7 @@ from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD
 from contract.review import DECIDED_STATES
 from contract.spec import Safety, SamplingSettings
-from db.review_detail import OutputView, read_output
+from db.review.detail import OutputView, read_output
 from db.search import read_query
 from db.work.score_requests import Words, read_words
 from review.error_pages import NoSuchOutput

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from contract.errors import ClaimedByOther, UsageError
-from db.review_claims import claim, release
-from db.review_detail import read_output
+from db.review.claims import claim, release
+from db.review.detail import read_output
 from db.work.score_requests import read_words
 from review.card import one_output, watched
 from review.form import CurrentForm, whole

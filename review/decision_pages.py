@@ -7,8 +7,8 @@ from starlette.responses import JSONResponse, Response
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Action
-from db.decisions import Decided
-from db.reviews import decide, undo
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.rules import Decided
 from review import words
 from review.announcing import announce
 from review.card import one_output

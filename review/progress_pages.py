@@ -6,7 +6,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from db.review_progress import Progress, progress
+from db.review.progress import Progress, progress
 from review import words
 from review.page import CurrentPage
 from review.stream import events

@@ -10,10 +10,10 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from contract.policy import LABELS
 from contract.review import Order, Wanted
 from db.jobs.jobs import list_jobs
-from db.review_claims import next_output
-from db.review_progress import progress, reasons, reviewers
-from db.review_queue import Page as Rows
-from db.review_queue import neighbour, read_page
+from db.review.claims import next_output
+from db.review.progress import progress, reasons, reviewers
+from db.review.queue import Page as Rows
+from db.review.queue import neighbour, read_page
 from review.card import card
 from review.form import CurrentForm, whole
 from review.page import CurrentPage, Page

@@ -7,7 +7,7 @@ import time
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from db.sittings import end_sitting
+from db.review.sittings import end_sitting
 from review.access import Access
 from review.cookie import COOKIE_SECONDS, Signer
 from review.form import CurrentForm

@@ -11,7 +11,7 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from db.sittings import has_ended
+from db.review.sittings import has_ended
 from review.page import Page
 
 HEARTBEAT_SECONDS = 15.0

@@ -19,8 +19,8 @@ from contract.spec import Safety
 from db.flagging import Matches, Unmatched, judge, match
 from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
+from db.review_models import Review
 from db.review_rows import refresh
-from db.review_tables import Review
 from db.session.engine import Database
 
 CHUNK_OUTPUTS = 2000

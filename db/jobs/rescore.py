@@ -17,7 +17,7 @@ from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
 from db.jobs.jobs import get_job
 from db.jobs.retry import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
-from db.review_tables import ScoreRequest
+from db.review_models import ScoreRequest
 from db.session.engine import Database
 from db.work.batches import finish_job_if_over, take_back
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS

@@ -16,8 +16,8 @@ from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.jobs.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.models import Batch, Job, Output, Prompt
+from db.review_models import Review
 from db.review_rows import refresh
-from db.review_tables import Review
 from db.session.engine import Database
 from db.work.batches import HELD, recount
 

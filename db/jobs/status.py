@@ -13,7 +13,7 @@ from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
 from db.jobs.retry import UNKNOWN_REASON
 from db.models import Batch, Job, Prompt
-from db.review_tables import Review
+from db.review_models import Review
 from db.session.engine import Database, now
 
 MOST_REASONS = 20

@@ -16,8 +16,8 @@ from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.flagging import Matches, judge, judging
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
+from db.review_models import Review
 from db.review_rows import refresh
-from db.review_tables import Review
 from db.session.engine import Database, now
 from db.work.batches import recount
 from db.work.claims import Claim, fence

@@ -19,8 +19,8 @@ from contract.policy import LABELS
 from contract.review import Action, State
 from db.flagging import Matches, judge, judging
 from db.models import Job, Output, Score
+from db.review_models import Decision, Review, ScoreRequest
 from db.review_rows import refresh
-from db.review_tables import Decision, Review, ScoreRequest
 from db.session.engine import Database, now
 from db.work.score_requests import DONE, FAILED, SCORING, WAITING
 

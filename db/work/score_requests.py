@@ -17,7 +17,7 @@ from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import Safety
 from db.models import Job, Output, Score
-from db.review_tables import Review, ScoreRequest
+from db.review_models import Review, ScoreRequest
 from db.session.engine import Database, now
 from db.work.workers import list_workers
 

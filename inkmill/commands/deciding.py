@@ -10,8 +10,8 @@ from contract.errors import UsageError
 from inkmill import options as o
 
 if TYPE_CHECKING:
-    from db.decision_lists import Instruction
-    from db.decisions import Decided
+    from db.review.decisions.bulk import Instruction
+    from db.review.decisions.rules import Decided
 
 MOST_SHOWN = 20
 
@@ -41,7 +41,7 @@ def decide(
 ) -> None:
     """Approve or reject outputs, or take the decisions in FILE: all of them, or none where one cannot be taken."""
     from contract.review import checked_name
-    from db.decision_lists import decide_list
+    from db.review.decisions.bulk import decide_list
     from inkmill.commands.web import system_user
     from inkmill.opening import opened
 
@@ -60,7 +60,7 @@ def _from_file(file: str) -> list[Instruction]:
 
 
 def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
-    from db.decision_lists import Instruction
+    from db.review.decisions.bulk import Instruction
 
     *outputs, decision = words or [""]
     if decision not in ("approve", "reject"):

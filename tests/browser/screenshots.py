@@ -17,8 +17,8 @@ from sqlalchemy import func, select, update
 
 from contract.review import Filter
 from db.models import Job, Output
-from db.review_queue import matching
-from db.reviews import decide
+from db.review.decisions.acts import decide
+from db.review.queue import matching
 from db.session.engine import Database, open_database
 from db.work.request_claims import claim_request, save_words
 from db.work.score_requests import mark_words

@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from contract.review import State
-from db.review_detail import read_output
+from db.review.detail import read_output
 from db.work.request_claims import claim_request, save_edit_scores, save_words
 from tests.browser.conftest import Seat, Sitting
 from tests.browser.stock import Piece
@@ -166,8 +166,8 @@ def test_two_reviewers_at_once_never_get_the_same_output(seat: Seat, tmp_path: P
 
 
 def test_a_stale_decision_shows_what_the_other_one_decided(seat: Seat, tmp_path: Path) -> None:
-    from db.review_claims import release
-    from db.reviews import decide
+    from db.review.claims import release
+    from db.review.decisions.acts import decide
 
     sitting = seat(flagged(3))
     page = sitting.reviewer()

@@ -13,8 +13,8 @@ from contract.spec import PromptRow
 from db.jobs.jobs import get_job, list_jobs
 from db.models import Output
 from db.reading import reading_judged_results
-from db.review_detail import OutputView, read_output
-from db.review_tables import LAST, Decision, Review, ReviewClaim
+from db.review.detail import OutputView, read_output
+from db.review_models import LAST, Decision, Review, ReviewClaim
 from db.work.claims import finish_scoring
 from db.work.outputs import Verdict, give_up_scoring, waiting_texts
 from db.work.request_claims import claim_request, save_edit_scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import and_, delete, event, select, text
 
 from db.models import Base, Batch, Job, Output, Prompt, Provenance, Score
-from db.review_tables import Review
+from db.review_models import Review
 from db.session.engine import Database
 from tests.unit.db.picture import BatchLine, JobLine, Lines, OutputLine, PromptLine
 

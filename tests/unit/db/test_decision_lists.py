@@ -7,8 +7,8 @@ from sqlalchemy import event
 
 from contract.errors import UsageError
 from contract.review import State
-from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction, decide_list
-from db.review_claims import claim
+from db.review.claims import claim
+from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction, decide_list
 from tests.unit.db.desk import Desk
 
 
@@ -45,7 +45,7 @@ def test_many_edits_hold_the_lock_for_no_more_statements_than_a_few(
         begun.append(bool(asked))
         return text
 
-    monkeypatch.setattr("db.decision_lists.indexed", index)
+    monkeypatch.setattr("db.review.decisions.bulk.indexed", index)
     counts = []
     for number in (3, 60):
         outputs = desk.outputs_of([0.9] * number)

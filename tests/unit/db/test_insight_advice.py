@@ -14,8 +14,8 @@ from db.jobs.jobs import get_job, retry_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot, snapshots
 from db.models import Output
-from db.review_claims import next_output
-from db.reviews import decide, undo
+from db.review.claims import next_output
+from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from db.work.outputs import record_fault
 from tests.browser.stock import Piece, stock

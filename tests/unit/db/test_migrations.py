@@ -20,7 +20,7 @@ from db.jobs.reflag import Reflagged, half_reflagged, reflag_job
 from db.migrations import HEAD
 from db.migrations.apply import config
 from db.models import Base
-from db.review_queue import read_page
+from db.review.queue import read_page
 from db.session.engine import Database, open_database
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,7 @@ from contract.errors import UsageError
 from db import flagging
 from db.jobs.jobs import get_job, reflag
 from db.jobs.reflag import carry_on, check_scored, half_reflagged, reflag_job
-from db.reviews import decide, undo
+from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import before_write, together

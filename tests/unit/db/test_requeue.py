@@ -16,7 +16,7 @@ from db.jobs.jobs import retry as requeue
 from db.jobs.rescore import rescore_job
 from db.jobs.retry import requeue_texts
 from db.models import Batch, Output
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import Database, open_database
 from db.work.claims import finish_generation, finish_scoring
 from db.work.outputs import give_up_scoring, record_fault, waiting_texts

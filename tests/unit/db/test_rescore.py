@@ -16,7 +16,7 @@ from db.jobs.rescore import rescore_job
 from db.jobs.status import snapshot
 from db.models import Job
 from db.reading import reading_results
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.work.batches import recount
 from db.work.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
 from db.work.outputs import Verdict, give_up_scoring, save_scores, waiting_texts

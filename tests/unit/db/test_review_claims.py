@@ -13,12 +13,12 @@ from sqlalchemy import update
 
 from contract.errors import ClaimedByOther, InkmillError, Stale, UsageError
 from contract.review import Filter, Order, State, Wanted
-from db import review_claims
-from db.review_claims import claim, next_output, release, renew
-from db.review_progress import progress, reasons, reviewers
-from db.review_queue import read_page
-from db.review_tables import ReviewClaim
-from db.reviews import CHUNK_DECISIONS, decide, decide_many
+from db.review import claims
+from db.review.claims import claim, next_output, release, renew
+from db.review.decisions.acts import CHUNK_DECISIONS, decide, decide_many
+from db.review.progress import progress, reasons, reviewers
+from db.review.queue import read_page
+from db.review_models import ReviewClaim
 from tests.unit.db.desk import PENDING, Desk
 from tests.unit.db.mill import together
 
@@ -126,8 +126,8 @@ def test_of_two_decisions_at_once_one_is_refused(desk: Desk) -> None:
 SITTING = """
 import sys
 from contract.review import Filter
-from db.review_claims import next_output
-from db.reviews import decide
+from db.review.claims import next_output
+from db.review.decisions.acts import decide
 from db.session.engine import open_database
 database, name = open_database(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
@@ -157,9 +157,9 @@ def test_reviewers_in_processes_of_their_own_never_get_the_same(desk: Desk) -> N
 
 BULK = """
 import os, signal, sys
-from db.review_queue import matching
+from db.review.queue import matching
 from contract.review import Filter
-from db.reviews import decide_many
+from db.review.decisions.acts import decide_many
 from db.session.engine import open_database
 database = open_database(sys.argv[1])
 def die(through):
@@ -208,7 +208,7 @@ def test_a_text_that_somebody_chose_to_decide_is_no_audit(desk: Desk) -> None:
 
 def test_audits_end_when_all_unflagged_texts_are_decided(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.outputs_of([0.1, 0.1])
-    monkeypatch.setattr(review_claims, "DRAWS", 500)
+    monkeypatch.setattr(claims, "DRAWS", 500)
     for _ in range(2):
         output = next_output(desk.database, "anna", PENDING, audit_share=0.999)
         if output is not None:
@@ -228,7 +228,7 @@ def test_progress_counts_what_stands_and_takes_the_median(desk: Desk) -> None:
     assert (now.mine, now.everyone, now.mine_today, str(now.left)) == (3, 4, 3, "2")
     assert now.median_seconds is not None and 0 <= now.median_seconds < 10
     assert now.seconds_left == pytest.approx(2 * now.median_seconds)
-    from db.reviews import undo
+    from db.review.decisions.acts import undo
 
     undo(desk.database, "anna")
     now = progress(desk.database, PENDING, "anna")

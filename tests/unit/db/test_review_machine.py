@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contract.errors import LeaseLost, UsageError
 from contract.review import Action, State
 from db.jobs.reflag import reflag_job
-from db.reviews import decide, decide_many, undo, undo_many
+from db.review.decisions.acts import decide, decide_many, undo, undo_many
 from db.session.engine import Database
 from db.work.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
 from tests.examples import SEARCHING, examples

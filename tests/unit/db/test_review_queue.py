@@ -10,12 +10,12 @@ from sqlalchemy import text as sql
 
 from contract.errors import UsageError
 from contract.review import Filter, Order, State, Wanted
-from db import review_views
 from db.jobs.reflag import reflag_job
-from db.review_claims import claim
-from db.review_queue import count, matching, neighbour, read_page
-from db.review_views import View
-from db.reviews import decide
+from db.review import views
+from db.review.claims import claim
+from db.review.decisions.acts import decide
+from db.review.queue import count, matching, neighbour, read_page
+from db.review.views import View
 from tests.unit.db.desk import PENDING, Desk
 
 
@@ -148,7 +148,7 @@ def test_a_row_shows_what_a_list_needs(desk: Desk) -> None:
 
 
 def test_counts_stop_at_their_cap(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.review_queue.LOOK_SECONDS", 60)  # or at their time, on a busy machine
+    monkeypatch.setattr("db.review.queue.LOOK_SECONDS", 60)  # or at their time, on a busy machine
     desk.outputs_of([0.9] * 12 + [0.1] * 3)
     assert str(count(desk.database, PENDING)) == "12"
     assert str(count(desk.database, PENDING, cap=10)) == "10+"
@@ -192,8 +192,8 @@ def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: st
 
 def test_a_view_of_everything_says_when_it_has_to_be_searched_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.1] * 20 + [0.5] + [0.1] * 20)
-    monkeypatch.setattr(review_views, "WINDOW", 5)
-    monkeypatch.setattr(review_views, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(views, "WINDOW", 5)
+    monkeypatch.setattr(views, "LOOK_SECONDS", -1.0)
     monkeypatch.setattr(View.find, "__kwdefaults__", {**View.find.__kwdefaults__, "seconds": -1.0})
     wanted = Filter(wanted=Wanted.ALL, label="toxicity", low=0.4, high=0.6)
     page, looks, found = read_page(desk.database, wanted), 1, []

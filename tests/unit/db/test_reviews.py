@@ -12,9 +12,9 @@ from contract.review import Filter, State, Wanted
 from db.jobs.jobs import retry_job
 from db.jobs.reflag import reflag_job
 from db.models import Output
-from db.review_claims import claim
-from db.review_queue import matching
-from db.reviews import decide, decide_many, decide_matching, undo, undo_many
+from db.review.claims import claim
+from db.review.decisions.acts import decide, decide_many, decide_matching, undo, undo_many
+from db.review.queue import matching
 from db.session.engine import open_database
 from db.work.claims import finish_scoring
 from tests.examples import examples
@@ -328,7 +328,7 @@ def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None
 
 def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.9] * 6)
-    monkeypatch.setattr("db.reviews.CHUNK_DECISIONS", 2)
+    monkeypatch.setattr("db.review.decisions.acts.CHUNK_DECISIONS", 2)
 
     def cut_off(through: int) -> None:
         raise KeyboardInterrupt

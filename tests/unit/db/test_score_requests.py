@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from contract.errors import LeaseLost, UsageError
 from contract.review import State
-from db.review_tables import ScoreRequest
-from db.reviews import decide, undo
+from db.review.decisions.acts import decide, undo
+from db.review_models import ScoreRequest
 from db.work.recovery import give_back, mark_death
 from db.work.request_claims import (
     RequestClaim,

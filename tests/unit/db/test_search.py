@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from contract.errors import UsageError
 from contract.review import Filter, Wanted
 from db.jobs.reflag import reflag_job
-from db.review_queue import read_page
-from db.reviews import decide, undo
+from db.review.decisions.acts import decide, undo
+from db.review.queue import read_page
 from db.search import indexed, read_query
 from tests.unit.db.desk import Desk
 

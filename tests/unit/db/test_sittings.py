@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import func, select
 
-from db.review_tables import EndedSitting
+from db.review.sittings import SPARE_SECONDS, end_sitting, has_ended
+from db.review_models import EndedSitting
 from db.session.engine import Database
-from db.sittings import SPARE_SECONDS, end_sitting, has_ended
 
 NOW, WEEK = 1_800_000_000.0, 7 * 86400
 

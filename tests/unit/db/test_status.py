@@ -14,7 +14,7 @@ from db.jobs.jobs import cancel_job
 from db.jobs.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.models import Batch, Job, Prompt, Worker
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import now
 from db.work.claims import finish_generation
 from db.work.outputs import Verdict, record_fault, waiting_texts

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import UsageError
-from db.decision_lists import MOST_DECISIONS, BadDecisions, Instruction
+from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
 from producer.decision_lines import read_decisions
 
 

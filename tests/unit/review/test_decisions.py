@@ -7,9 +7,9 @@ import re
 import pytest
 
 from contract.review import State
-from db.review_claims import claim
-from db.review_detail import read_output
-from db.reviews import decide
+from db.review.claims import claim
+from db.review.decisions.acts import decide
+from db.review.detail import read_output
 from review.counted import packed
 from tests.browser.stock import stock
 from tests.unit.review.conftest import PIECES

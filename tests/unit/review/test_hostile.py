@@ -8,7 +8,7 @@ import pytest
 
 from contract.errors import UsageError
 from contract.review import LONGEST_QUERY, Filter
-from db.review_queue import read_page
+from db.review.queue import read_page
 from review.cookie import Signer
 from review.form import MOST_FIELDS, Form
 from review.views import NAMES

@@ -13,8 +13,8 @@ import pytest
 from contract.review import Action, Filter
 from db.jobs.jobs import get_job
 from db.jobs.status import snapshot
-from db.review_claims import next_output
-from db.reviews import decide, undo
+from db.review.claims import next_output
+from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from db.work.outputs import record_fault
 from db.work.workers import announce

@@ -14,7 +14,7 @@ from contract.review import Action
 from contract.settings import Settings
 from db.jobs.status import snapshots
 from db.models import Job, Output, Score
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import Database
 from inkmill.cli import run
 from review.job_now import job_now

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from db.jobs.jobs import get_job
 from db.models import Score
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import Database
 from db.work.claims import waiting_scoring
 from db.work.request_claims import waiting_requests

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from contract.queue import request_hint
 from contract.review import State
-from db.review_detail import read_output
-from db.reviews import decide
+from db.review.decisions.acts import decide
+from db.review.detail import read_output
 from db.session.engine import Database
 from db.work.claims import claim_scoring
 from db.work.recovery import mark_death

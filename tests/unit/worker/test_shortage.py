@@ -13,7 +13,7 @@ from sqlalchemy import select
 from contract.spec import JobStatus
 from db.jobs.status import snapshot
 from db.models import Batch, Output
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import Database
 from db.work.claims import claim_scoring
 from db.work.recovery import mark_death

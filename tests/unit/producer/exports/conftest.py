@@ -12,7 +12,7 @@ import pytest
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import get_job
-from db.reviews import decide
+from db.review.decisions.acts import decide
 from db.session.engine import Database, open_database
 from db.work.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
 from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.errors import UsageError
-from db.reviews import undo
+from db.review.decisions.acts import undo
 from producer.export import export_job
 from producer.writers.csv_table import guarded
 
@@ -98,7 +98,7 @@ def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, mixed: int,
 
 
 def test_no_spreadsheet_runs_what_a_reviewer_wrote(mill: Any, mixed: int, out: Path) -> None:
-    from db.reviews import decide
+    from db.review.decisions.acts import decide
 
     for output, attack in ((2, "=HYPERLINK(1)"), (4, "@SUM(1)")):
         decide(mill.database, output, "=cmd|' /C calc'!A0", "reject", reason=attack)

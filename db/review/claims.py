@@ -14,10 +14,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from contract.errors import ClaimedByOther, UsageError
 from contract.review import Filter, checked_name
 from contract.spec import Safety
-from db.decisions import unknown
 from db.models import Batch, Job, Output
-from db.review_tables import CLAIM_SECONDS, LONGEST_CLAIM, Review, ReviewClaim
-from db.review_views import Place, View
+from db.review.decisions.rules import unknown
+from db.review.views import Place, View
+from db.review_models import CLAIM_SECONDS, LONGEST_CLAIM, Review, ReviewClaim
 from db.session.engine import Database, now
 
 DRAWS = 200

@@ -11,13 +11,13 @@ from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from contract.review import Action, State
 from contract.spec import Provenance, Safety, SamplingSettings
-from db.decisions import unknown
 from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
-from db.review_queue import EXCERPT
+from db.review.decisions.rules import unknown
+from db.review.queue import EXCERPT
+from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.session.engine import Database, now
 from db.work.score_requests import Request, edit_request, is_served
 

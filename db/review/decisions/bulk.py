@@ -9,8 +9,9 @@ from sqlalchemy import Connection
 
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, checked_name, checked_text
-from db.decision_record import enter
-from db.decisions import (
+from db.flagging import Matches, judging
+from db.review.decisions.record import enter
+from db.review.decisions.rules import (
     Decided,
     Standing,
     Step,
@@ -20,7 +21,6 @@ from db.decisions import (
     read_action,
     unknown,
 )
-from db.flagging import Matches, judging
 from db.search import indexed
 from db.session.engine import Database
 

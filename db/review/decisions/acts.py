@@ -14,8 +14,10 @@ from sqlalchemy import Connection, select
 
 from contract.errors import InkmillError, UsageError
 from contract.review import LONGEST_REASON, Action, Filter, State, checked_name, checked_text
-from db.decision_record import enter
-from db.decisions import (
+from db.flagging import Matches, judging
+from db.models import Output
+from db.review.decisions.record import enter
+from db.review.decisions.rules import (
     Decided,
     Standing,
     Step,
@@ -31,10 +33,8 @@ from db.decisions import (
     undoing,
     unknown,
 )
-from db.flagging import Matches, judging
-from db.models import Output
-from db.review_queue import matching
-from db.review_tables import Decision
+from db.review.queue import matching
+from db.review_models import Decision
 from db.search import indexed
 from db.session.engine import Database
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import delete, exists, select, text
 
-from db.review_tables import EndedSitting
+from db.review_models import EndedSitting
 from db.session.engine import Database
 
 SPARE_SECONDS = 86400.0

@@ -16,8 +16,8 @@ from contract.policy import NO_SAFETY
 from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output, Score
+from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.session.engine import now
 
 LONGEST_KEY = 200

@@ -17,9 +17,9 @@ from contract.review import Filter, Order, State
 from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
+from db.review.views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
+from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_rows import standing_edit, standing_text
-from db.review_tables import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.review_views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
 from db.session.engine import Database, now
 
 EXCERPT = 400

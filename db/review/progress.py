@@ -10,8 +10,8 @@ from sqlalchemy import Connection, case, func, select
 
 from contract.policy import BLOCKLIST
 from contract.review import Action, Filter
-from db.review_queue import Count, count
-from db.review_tables import Decision, Review
+from db.review.queue import Count, count
+from db.review_models import Decision, Review
 from db.session.engine import Database, now
 
 RECENT, LOOKED_THROUGH = 200, 2000

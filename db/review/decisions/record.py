@@ -11,11 +11,11 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from contract.review import Action, State
 from db import search
-from db.decisions import Decided, Standing, Step
 from db.flagging import Matches, judge
 from db.models import Output
+from db.review.decisions.rules import Decided, Standing, Step
+from db.review_models import Decision, Review, ReviewClaim
 from db.review_rows import CHUNK_IDS, refresh
-from db.review_tables import Decision, Review, ReviewClaim
 from db.session.engine import now
 from db.work.score_requests import EDIT, make_requests, withdraw
 

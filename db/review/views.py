@@ -32,7 +32,7 @@ from contract.policy import DEFAULT_THRESHOLD
 from contract.review import DECIDED_STATES, Filter, Order, Wanted
 from db import search
 from db.models import Job, Output, Score
-from db.review_tables import Review
+from db.review_models import Review
 
 LOOK_SECONDS = 0.03
 """How long one page may search through everything before it says what it has so far."""

@@ -1,0 +1,4 @@
+"""Decisions: what may follow what, storing them, one or many, and taking them back.
+
+Every one is a new row of the record.
+"""
