@@ -1,6 +1,6 @@
 """Threshold advice: what the flag would be worth with another threshold for one label, from the decisions so far.
 
-Pure statistics of counts (`db.insight_advice`). The policy that is judged is the whole one, with this label's threshold
+Pure statistics of counts (`db.insights.advice`). The policy that is judged is the whole one, with this label's threshold
 moved and all else as it is, because that is what applying it (reflag) would do.
 
 How it is estimated. *Unfit* is a text that was rejected or edited. The texts of a job are divided into
@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from db.insight_advice import BINS, Evidence, Judged, Texts
+from db.insights.advice import BINS, Evidence, Judged, Texts
 from review.intervals import NOTHING, Estimate, effective, fraction, share_of, total, wilson
 
 GRID = tuple(step / 20 for step in range(1, 20))

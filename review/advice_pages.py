@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
-from db.insight_advice import evidence
-from db.insights import labels_of
+from db.insights.advice import evidence
+from db.insights.figures import labels_of
 from db.jobs.jobs import JobRow
 from review import words
 from review.advice import Advice, Basis, advise, basis

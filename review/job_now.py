@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.surroundings import Surroundings
-from db.insight_pace import arrivals
+from db.insights.pace import arrivals
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for

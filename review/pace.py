@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from db.insight_pace import Arrivals
+from db.insights.pace import Arrivals
 
 WINDOWS = 10
 STUDENT = 1.383

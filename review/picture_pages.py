@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from db.insights import Insights, insights
+from db.insights.figures import Insights, insights
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database
 from review.job_now import JobId, found_job, known

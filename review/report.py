@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
-from db.insight_report import account
-from db.insights import insights
+from db.insights.figures import insights
+from db.insights.report import account
 from db.jobs.jobs import get_job
 from db.jobs.reflag import finish_reflag, half_reflagged
 from db.jobs.status import snapshot

@@ -1,4 +1,4 @@
-"""The figures of a job: each a picture with the same numbers as a table, made from `db.insights`.
+"""The figures of a job: each a picture with the same numbers as a table, made from `db.insights.figures`.
 
 Knows where a bar leads (an address of the queue), not who shows it.
 """
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from contract.policy import DEFAULT_THRESHOLD
-from db.insights import SCORE_BINS, Insights, KeyShares, Moment
+from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment
 from review import words
 from review.intervals import Estimate, wilson
 from review.pictures.bars import Bar, Bars

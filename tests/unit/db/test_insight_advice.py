@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.review import Action, Filter, State
-from db import insight_sample
-from db.insight_advice import Judged, Texts, evidence
-from db.insight_pace import RECENT_SECONDS, arrivals
-from db.insight_report import EXCERPT, account
+from db.insights.advice import Judged, Texts, evidence
+from db.insights.figures import sample
+from db.insights.pace import RECENT_SECONDS, arrivals
+from db.insights.report import EXCERPT, account
 from db.jobs.jobs import get_job, retry_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot, snapshots
@@ -75,7 +75,7 @@ def test_a_sampled_jobs_unflagged_texts_are_scaled_to_what_is_known(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("WHOLE_UP_TO", 40), ("RUNS", 10), ("RUN_WIDTH", 2)):
-        monkeypatch.setattr(insight_sample, name, value)
+        monkeypatch.setattr(sample, name, value)
     stock(database, [Piece(f" {i}", 0.9 if i % 10 == 0 else 0.3) for i in range(100)])
     found = evidence(database, 1, "toxicity")
     assert found.counted < found.total == 100

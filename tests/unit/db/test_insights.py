@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.spec import PromptRow
-from db import insight_sample
-from db.insight_sample import Sample, draw_sample
-from db.insights import SCORE_BINS, insights
+from db.insights.figures import SCORE_BINS, insights
+from db.insights.figures import sample as insight_sample
+from db.insights.sample import Sample, draw_sample
 from db.models import Output
 from db.work.outputs import Verdict, waiting_texts
 from tests.unit.db.mill import Mill

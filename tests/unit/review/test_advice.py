@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from db.insight_advice import Evidence, Judged, Texts
+from db.insights.advice import Evidence, Judged, Texts
 from review.advice import Advice, advise, basis
 from review.intervals import Estimate, effective, fraction, share_of, total, wilson
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from db.insight_pace import Arrivals
+from db.insights.pace import Arrivals
 from review.pace import LEAST_DOUBT, time_left, tokens_per_second
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from db.insights import SCORE_BINS, Insights, KeyShares, Moment, ValueShare
+from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment, ValueShare
 from review.intervals import Estimate
 from review.pictures.bars import LEAST_HEIGHT, Bar, Bars
 from review.pictures.curves import Curve, Curves

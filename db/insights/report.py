@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from contract.review import State
-from db.insight_sample import draw_sample
+from db.insights.sample import draw_sample
 from db.models import Output, Prompt, Provenance
 from db.review_models import Decision, Review
 from db.review_rows import standing_edit, standing_text

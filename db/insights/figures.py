@@ -29,7 +29,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from contract.policy import LABELS
 from contract.spec import Safety
-from db.insight_sample import Sample, draw_sample
+from db.insights.sample import Sample, draw_sample
 from db.models import Job, Output, Prompt, Score
 from db.session.engine import Database
 

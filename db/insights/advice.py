@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, false, func, select
 
 from contract.review import State
-from db.insight_sample import Sample, draw_sample
-from db.insights import whole
+from db.insights.figures import whole
+from db.insights.sample import Sample, draw_sample
 from db.models import Batch, Job, Output, Score
 from db.review_models import Decision, Review
 from db.session.engine import Database
