@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from contract.spec import Provenance
-from db.reproduction import OutputRecord
+from db.results.reproduction import OutputRecord
 from worker.engine.sequence import Completion, Fault
 
 RESULT = ("text", "finish_reason", "tokens")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from contract.errors import ModelUnavailable
-from db.reproduction import OutputRecord
+from db.results.reproduction import OutputRecord
 from inkmill.comparison import Comparison, as_json, as_lines, changed_since, compare
 from inkmill.display import Progress, messages, print_json
 

@@ -12,7 +12,7 @@ from contract.policy import NO_SAFETY
 from db.jobs.jobs import get_job
 from db.jobs.reflag import half_reflagged
 from db.jobs.status import JobSnapshot
-from db.reading import StoredOutput, reading_results
+from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
 from inkmill.display import duration, messages, typed
 from producer.export import ExportReport

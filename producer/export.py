@@ -19,7 +19,7 @@ from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
-from db.reading import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
+from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
 from producer.new_file import check_target, compressed, spooled_to_standard_output
 from producer.output_line import Lines

@@ -15,7 +15,7 @@ import orjson
 from common.bounded_memo import Known
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
-from db.reading import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
+from db.results.export_rows import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
 
 COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",

@@ -11,7 +11,7 @@ from contract.errors import ExitCode, UsageError
 from inkmill import options as o
 
 if TYPE_CHECKING:
-    from db.reproduction import Draw
+    from db.results.reproduction import Draw
     from db.session.engine import Database
 
 SAMPLE = 100
@@ -48,7 +48,7 @@ def reproduce(
 
     Ends with 0 where all are the same, with 1 where one is not.
     """
-    from db.reproduction import output_records
+    from db.results.reproduction import output_records
     from inkmill.commands.submitting import check_device
     from inkmill.opening import opened
     from inkmill.reproduction import Report, show
@@ -81,7 +81,7 @@ def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None
 
 def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
     from db.jobs.jobs import get_job
-    from db.reproduction import draw_outputs
+    from db.results.reproduction import draw_outputs
     from inkmill.display import messages
 
     drawn = draw_outputs(database, job, sample, seed)

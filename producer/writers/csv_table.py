@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from db.reading import StoredOutput
+from db.results.export_rows import StoredOutput
 from producer.output_line import COLUMNS, Lines
 
 _INVISIBLE = r"[\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"

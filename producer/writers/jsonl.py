@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from db.reading import LostPrompt, StoredOutput
+from db.results.export_rows import LostPrompt, StoredOutput
 from producer.output_line import Lines, json_line, lost_line
 
 

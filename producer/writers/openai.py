@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from contract.spec import PromptStatus
-from db.reading import LostPrompt, StoredOutput
+from db.results.export_rows import LostPrompt, StoredOutput
 from producer.output_line import Lines
 
 _LOST = (PromptStatus.DEAD, PromptStatus.CANCELLED)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from contract.policy import LABELS
-from db.reading import StoredOutput
+from db.results.export_rows import StoredOutput
 from producer.output_line import COLUMNS, Lines
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from db.models import Output
-from db.reproduction import OutputRecord, output_records
+from db.results.reproduction import OutputRecord, output_records
 from db.session.engine import open_database
 from tests.acceptance.conftest import Home, write_prompts
 from worker.engine.engine import SlotEngine

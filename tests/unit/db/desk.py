@@ -12,7 +12,7 @@ from contract.review import Filter, State
 from contract.spec import PromptRow
 from db.jobs.jobs import get_job, list_jobs
 from db.models import Output
-from db.reading import reading_judged_results
+from db.results.export_rows import reading_judged_results
 from db.review.detail import OutputView, read_output
 from db.review_models import LAST, Decision, Review, ReviewClaim
 from db.work.claims import finish_scoring

@@ -12,7 +12,7 @@ from contract.errors import UsageError
 from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from db.models import Output
-from db.reproduction import CHUNK_OUTPUTS, draw_outputs, output_records
+from db.results.reproduction import CHUNK_OUTPUTS, draw_outputs, output_records
 from tests.unit.db.mill import MADE_BY, Mill, text_of
 
 

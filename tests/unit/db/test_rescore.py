@@ -15,7 +15,7 @@ from db.jobs.jobs import cancel_job, get_job
 from db.jobs.rescore import rescore_job
 from db.jobs.status import snapshot
 from db.models import Job
-from db.reading import reading_results
+from db.results.export_rows import reading_results
 from db.review.decisions.acts import decide
 from db.work.batches import recount
 from db.work.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring

@@ -23,7 +23,7 @@ from db.jobs.ingest import Ingest
 from db.jobs.jobs import cancel_job, get_job, list_jobs
 from db.jobs.prompt_rows import NewBatch
 from db.models import Batch
-from db.reading import reading_results
+from db.results.export_rows import reading_results
 from db.session.engine import Database, _enter_wal, open_database, sqlite_module
 from db.work.recovery import sweep
 from tests.conftest import PostgresServer, start_postgres

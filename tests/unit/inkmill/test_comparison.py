@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.spec import Provenance, SamplingSettings
-from db.reproduction import OutputRecord
+from db.results.reproduction import OutputRecord
 from inkmill.comparison import BENEATH, CIRCUMSTANCES, Comparison, as_json, as_lines, changed_since, compare
 from worker.engine.sequence import Completion, Fault
 

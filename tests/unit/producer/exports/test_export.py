@@ -18,8 +18,8 @@ from sqlalchemy import text as sql
 from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
-from db import reading
 from db.jobs.jobs import cancel_job, retry_job
+from db.results import export_rows
 from producer.export import ExportReport, export_job, read_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
@@ -308,7 +308,7 @@ def test_the_outputs_of_one_large_prompt_are_exported_without_a_copy_of_it_for_e
 def test_postgresqls_driver_holds_few_rows_at_once(
     postgres_mill: Any, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FETCHED_ROWS", 2)
+    monkeypatch.setattr(export_rows, "FETCHED_ROWS", 2)
     job = postgres_mill.submit(["a"] * 8, batch_size=4)
     postgres_mill.generate(batches=1)
     cancel_job(postgres_mill.database, job)

@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from contract.errors import InkmillError
-from db import reading
 from db.jobs.jobs import cancel_job, reflag, retry_job
 from db.jobs.reflag import reflag_job
+from db.results import export_rows
 from producer.export import FORMS, export_job
 
 
@@ -37,7 +37,7 @@ def interrupted_form(happens: Callable[[], object]) -> Any:
 @pytest.fixture
 def half_done(any_mill: Any, monkeypatch: pytest.MonkeyPatch) -> int:
     """A job of six prompts, two of them done; a position is read at a time."""
-    monkeypatch.setattr(reading, "CHUNK_PROMPTS", 1)
+    monkeypatch.setattr(export_rows, "CHUNK_PROMPTS", 1)
     job: int = any_mill.submit(["a"] * 6, batch_size=1)
     any_mill.generate(batches=2)
     any_mill.score()
@@ -122,7 +122,7 @@ def test_an_export_is_by_one_policy_however_often_a_reflag_is_killed(
     any_mill: Any, half_done: int, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 1)
-    database, advance, finish = any_mill.database, reflag._advance, reading.finish_reflag
+    database, advance, finish = any_mill.database, reflag._advance, export_rows.finish_reflag
 
     def kill_a_reflag(toxicity: float) -> None:
         def advance_or_die(database: Any, job: int) -> int | None:
@@ -138,13 +138,13 @@ def test_an_export_is_by_one_policy_however_often_a_reflag_is_killed(
         monkeypatch.setattr(reflag, "_advance", advance)
 
     def finish_and_kill_another(database: Any, job: int) -> int:
-        monkeypatch.setattr(reading, "finish_reflag", finish)
+        monkeypatch.setattr(export_rows, "finish_reflag", finish)
         changed = finish(database, job)
         kill_a_reflag(0.05)
         return changed
 
     kill_a_reflag(0.04)
-    monkeypatch.setattr(reading, "finish_reflag", finish_and_kill_another)
+    monkeypatch.setattr(export_rows, "finish_reflag", finish_and_kill_another)
     assert export_job(database, half_done, out / "o.jsonl", only=["clean"], allow_empty=True).rows == 0
     kill_a_reflag(0.5)
     assert export_job(database, half_done, out / "o.jsonl", only=["clean"]).rows == 2
