@@ -32,7 +32,7 @@ from inkmill.summary import print_summary, say_reflag, say_submitted
 from inkmill.taking_up import check_policy, say_where_it_runs
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
 from producer.new_file import check_target
-from producer.readers import PromptFile, open_input
+from producer.read.readers import PromptFile, open_input
 from producer.submit import Order, announce, fingerprint, submit
 from producer.target import NEW_JOB, place_of
 

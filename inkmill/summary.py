@@ -16,7 +16,7 @@ from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
 from inkmill.display import duration, messages, typed
 from producer.export import ExportReport
-from producer.readers import PromptFile
+from producer.read.readers import PromptFile
 from producer.submit import Submitted
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300

@@ -20,7 +20,7 @@ from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
-from producer.readers import EmptyInput, PromptFile
+from producer.read.readers import EmptyInput, PromptFile
 from producer.target import Target
 
 

@@ -25,7 +25,7 @@ from contract.spec import PromptRow, SamplingSettings
 from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
 from producer.expansion import FREE_SIZE
-from producer.readers import EmptyInput, open_input
+from producer.read.readers import EmptyInput, open_input
 from producer.target import Target
 
 from .conftest import PACK, Read, no_bad_line
@@ -147,7 +147,7 @@ def test_line_numbers_count_blank_lines_and_positions_only_good_rows(read: Readi
 
 def test_lines_survive_every_cut_between_blocks(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3, 7, 64):
-        monkeypatch.setattr("producer.lines.BLOCK", max(size, 3))
+        monkeypatch.setattr("producer.read.lines.BLOCK", max(size, 3))
         assert read(as_jsonl()).rows == EXPECTED
         assert read(as_csv(), "p.csv").rows == EXPECTED
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from producer.readers import open_input
+from producer.read.readers import open_input
 
 from .conftest import Read, no_bad_line
 

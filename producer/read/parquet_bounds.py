@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import UsageError
 from producer.expansion import FREE_SIZE, MOST_RATIO
-from producer.lines import MAX_LINE
-from producer.rows import shown
+from producer.read.admission import shown
+from producer.read.lines import MAX_LINE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.first_lines import FirstLines
-from producer.lines import NUL_CHARACTER
+from producer.read.lines import NUL_CHARACTER
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")
 NAMES = (*ROW_FIELDS, *CANONICAL)

@@ -12,9 +12,9 @@ from typing import Any
 
 from contract.errors import BadLine, UsageError
 from contract.spec import PromptRow, SamplingSettings, merge
-from producer.form import Form
-from producer.rows import Admission, BadRow
-from producer.sniffing import find_form, without_compression
+from producer.read.admission import Admission, BadRow
+from producer.read.form import Form
+from producer.read.sniffing import find_form, without_compression
 from producer.source import STDIN, Source
 
 OnBad = Callable[[BadLine, bytes], None]

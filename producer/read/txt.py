@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer.jsonl import LineForm
-from producer.lines import unreadable
-from producer.rows import BadRow
+from producer.read.admission import BadRow
+from producer.read.jsonl import LineForm
+from producer.read.lines import unreadable
 
 
 class Text(LineForm):

@@ -10,15 +10,15 @@ from pathlib import PurePath
 import orjson
 
 from contract.errors import UsageError
-from producer.csv_table import Csv
 from producer.expansion import expanded
-from producer.form import Form
-from producer.jsonl import Jsonl, begins_array
-from producer.lines import numbered_lines
-from producer.openai import OpenAi
-from producer.parquet_table import Parquet
+from producer.read.csv import Csv
+from producer.read.form import Form
+from producer.read.jsonl import Jsonl, begins_array
+from producer.read.lines import numbered_lines
+from producer.read.openai import OpenAi
+from producer.read.parquet import Parquet
+from producer.read.txt import Text
 from producer.source import Source
-from producer.text import Text
 
 FORMS: dict[str, type[Form[object]]] = {form.name: form for form in (Jsonl, OpenAi, Csv, Parquet, Text)}  # type: ignore[misc]
 

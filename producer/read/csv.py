@@ -1,6 +1,6 @@
 """CSV with a header: cells may be quoted and may span lines, as in RFC 4180.
 
-A record is known by the physical line where it starts. What a column means is for `producer.columns`.
+A record is known by the physical line where it starts. What a column means is for `producer.read.columns`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import Problem, UsageError
-from producer.columns import Columns
 from producer.expansion import expanded
-from producer.form import Form
-from producer.lines import MAX_LINE, numbered_lines, unreadable
-from producer.rows import BadRow
+from producer.read.admission import BadRow
+from producer.read.columns import Columns
+from producer.read.form import Form
+from producer.read.lines import MAX_LINE, numbered_lines, unreadable
 from producer.source import Source
 
 _SYNTAX = {

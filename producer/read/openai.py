@@ -15,8 +15,8 @@ import orjson
 
 from contract.errors import Problem
 from contract.sampling import nearest
-from producer.jsonl import LineForm, read_object
-from producer.rows import BadRow, kind, shown
+from producer.read.admission import BadRow, kind, shown
+from producer.read.jsonl import LineForm, read_object
 from producer.source import Source
 
 URL = "/v1/completions"

@@ -14,9 +14,9 @@ import orjson
 
 from contract.errors import Problem, UsageError
 from producer.expansion import expanded
-from producer.form import Form
-from producer.lines import MAX_LINE, TOO_LONG, numbered_lines, unreadable
-from producer.rows import BadRow, kind, shown
+from producer.read.admission import BadRow, kind, shown
+from producer.read.form import Form
+from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, unreadable
 from producer.source import Source
 
 _NAME = re.compile(rb'"\s*:')

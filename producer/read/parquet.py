@@ -1,7 +1,7 @@
 """Parquet files, read batch by batch. A "line" is a row here, counted from 1.
 
 Every row becomes JSON first: dates and times are ISO 8601 text (to the microsecond), decimals and durations
-text, NaN counts as absent, infinities and bytes are refused. What a column means is for `producer.columns`.
+text, NaN counts as absent, infinities and bytes are refused. What a column means is for `producer.read.columns`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.columns import Columns
 from producer.expansion import compression, expanded
-from producer.form import Form
-from producer.lines import BLOCK, MAX_LINE, TOO_LONG
-from producer.parquet_bounds import Bounds, weight
+from producer.read.admission import BadRow, shown
+from producer.read.columns import Columns
+from producer.read.form import Form
+from producer.read.lines import BLOCK, MAX_LINE, TOO_LONG
+from producer.read.parquet_bounds import Bounds, weight
 from producer.rehearsal import survives
-from producer.rows import BadRow, shown
 from producer.source import Cursor, Source, spooled
 
 if TYPE_CHECKING:

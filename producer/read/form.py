@@ -1,6 +1,6 @@
 """What every form of a prompt file offers: records in, fields out. The base class of the forms, and no form.
 
-A form knows its own syntax. It knows neither the job's settings nor what a good row is: `producer.rows` does.
+A form knows its own syntax. It knows neither the job's settings nor what a good row is: `producer.read.admission` does.
 """
 
 from __future__ import annotations
