@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 from contract.errors import BadInput, BadLine, InkmillError, Unreachable, UsageError
-from producer.target import Target
+from producer.write.target import Target
 
 MOST_SHOWN = 20
 

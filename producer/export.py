@@ -21,13 +21,13 @@ from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
-from producer.new_file import check_target, compressed, spooled_to_standard_output
-from producer.output_line import Lines
-from producer.target import MayReplace, Target
-from producer.writers.csv_table import write_csv
-from producer.writers.jsonl import write_jsonl, write_lost_jsonl
-from producer.writers.openai import write_lost_openai, write_openai
-from producer.writers.parquet_table import write_parquet
+from producer.write.csv import write_csv
+from producer.write.jsonl import write_jsonl, write_lost_jsonl
+from producer.write.new_file import check_target, compressed, spooled_to_standard_output
+from producer.write.openai import write_lost_openai, write_openai
+from producer.write.output_line import Lines
+from producer.write.parquet import write_parquet
+from producer.write.target import MayReplace, Target
 
 STDOUT = Path("-")
 ON_FLAG = ("keep", "redact")

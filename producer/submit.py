@@ -21,7 +21,7 @@ from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
 from producer.read.readers import EmptyInput, PromptFile
-from producer.target import Target
+from producer.write.target import Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

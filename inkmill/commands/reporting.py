@@ -33,8 +33,8 @@ def report(
     from inkmill.opening import opened
     from inkmill.summary import say_reflag
     from producer.export import OR_FORCE
-    from producer.new_file import check_target, standard_output
-    from producer.target import MayReplace, Target
+    from producer.write.new_file import check_target, standard_output
+    from producer.write.target import MayReplace, Target
     from review.report import report_page
 
     if json and out == "-":

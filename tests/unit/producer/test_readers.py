@@ -26,7 +26,7 @@ from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
 from producer.expansion import FREE_SIZE
 from producer.read.readers import EmptyInput, open_input
-from producer.target import Target
+from producer.write.target import Target
 
 from .conftest import PACK, Read, no_bad_line
 

@@ -20,7 +20,7 @@ import zstandard
 
 from contract.errors import InkmillError, UsageError
 from producer.export import export_job
-from producer.new_file import new_file
+from producer.write.new_file import new_file
 
 ROOT = Path(__file__).parents[4]
 EXPORT = """

@@ -19,10 +19,10 @@ from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from producer.export import export_job
-from producer.output_line import COLUMNS
-from producer.writers import parquet_table
-from producer.writers.csv_table import guarded, unguarded
-from producer.writers.openai import logprobs
+from producer.write import parquet
+from producer.write.csv import guarded, unguarded
+from producer.write.openai import logprobs
+from producer.write.output_line import COLUMNS
 
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\nx",
@@ -108,7 +108,7 @@ def test_parquet_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) 
     export_job(mill.database, mixed, out / "o.jsonl")
     export_job(mill.database, mixed, out / "o.parquet")
     table = pq.read_table(out / "o.parquet")
-    assert table.schema.equals(parquet_table.schema())
+    assert table.schema.equals(parquet.schema())
     for row, line in zip(table.to_pylist(), lines(out / "o.jsonl"), strict=True):
         scores = {label: row.pop(f"score_{label}") for label in LABELS}
         assert {label: score for label, score in scores.items() if score is not None} == line.pop("scores")
@@ -134,8 +134,8 @@ def test_parquet_has_the_same_schema_whatever_the_job_holds(mill: Any, hostile: 
 def test_parquet_rows_are_written_in_groups(
     mill: Any, out: Path, monkeypatch: pytest.MonkeyPatch, rows: int, characters: int
 ) -> None:
-    monkeypatch.setattr(parquet_table, "GROUP_ROWS", rows)
-    monkeypatch.setattr(parquet_table, "GROUP_CHARACTERS", characters)
+    monkeypatch.setattr(parquet, "GROUP_ROWS", rows)
+    monkeypatch.setattr(parquet, "GROUP_CHARACTERS", characters)
     job = mill.submit(["x"] * 95)
     mill.generate(lambda work, sample: "y" * 500)
     export_job(mill.database, job, out / "o.parquet")

@@ -14,7 +14,7 @@ import pytest
 from contract.errors import UsageError
 from db.review.decisions.acts import undo
 from producer.export import export_job
-from producer.writers.csv_table import guarded
+from producer.write.csv import guarded
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

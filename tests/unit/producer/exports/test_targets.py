@@ -12,7 +12,7 @@ from contract.errors import UsageError
 from db.jobs.written_files import jobs_of_file, record_file
 from db.session.engine import Database
 from producer.export import export_job
-from producer.target import MayReplace, Target
+from producer.write.target import MayReplace, Target
 
 
 def finished(mill: Any, *dead: int) -> int:

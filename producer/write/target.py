@@ -17,7 +17,7 @@ from typing import BinaryIO
 from contract.errors import InkmillError, UsageError
 from db.jobs.written_files import jobs_of_file, record_file
 from db.session.engine import Database
-from producer.new_file import new_file
+from producer.write.new_file import new_file
 
 NEW_JOB = 0
 """The number of a job that is not stored yet: no file is its own."""
