@@ -27,7 +27,7 @@ from db.work.request_claims import open_requests
 from inkmill.log_files import cut
 from inkmill.redis_keeper import RedisKeeper
 from inkmill.stack import PYTHON, Stack
-from worker.logs import configure
+from worker.supervise.logs import configure
 
 ROUND_SECONDS = 0.25
 LOOK_SECONDS = 2.0

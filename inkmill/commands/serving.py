@@ -44,8 +44,8 @@ def worker(
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.stack import Stack
-    from worker.children import WorkerOptions
-    from worker.process import main
+    from worker.supervise.spawn import WorkerOptions
+    from worker.supervise.supervisor import main
 
     where = settings()
     device, dtype = device or where.device, dtype or where.dtype

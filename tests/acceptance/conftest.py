@@ -112,7 +112,7 @@ class Home:
         for process in psutil.process_iter(["cmdline"]):
             with suppress(psutil.Error):
                 words = process.info["cmdline"] or []
-                ours = "worker" in words or "worker.child" in words
+                ours = "worker" in words or "worker.supervise.main" in words
                 if ours and process.environ().get("INKMILL_HOME") == str(self.folder):
                     found.append(process)
         return found

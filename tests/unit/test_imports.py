@@ -49,7 +49,7 @@ def test_the_version_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "module",
     ["inkmill.cli", "inkmill.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit", "producer.export",
-     "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server", "worker.process",
+     "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server", "worker.supervise.supervisor",
      "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:
@@ -64,7 +64,7 @@ def test_the_engines_decisions_load_no_torch(module: str) -> None:
 
 
 def test_the_workers_parent_loads_no_celery() -> None:
-    assert "celery" not in loaded_by("-c", "import worker.process")
+    assert "celery" not in loaded_by("-c", "import worker.supervise.supervisor")
 
 
 def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> None:
@@ -72,7 +72,7 @@ def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> No
     program = """
 import os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's parent sets it
-from worker.children import NEEDED, preload
+from worker.supervise.spawn import NEEDED, preload
 before = set(os.listdir("/proc/self/fd"))
 preload()
 print(set(NEEDED) <= sys.modules.keys(), len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.chaos.messages import envelope
 from contract.queue import GENERATE, SCORE, app
 from tests.examples import examples
-from worker.broker import MAILBOX, QUESTIONS, let_in
+from worker.supervise.message_filter import MAILBOX, QUESTIONS, let_in
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),

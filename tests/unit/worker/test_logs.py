@@ -11,8 +11,8 @@ import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, ReadOnlyError
 
-from worker.consumer import SaidOnce
-from worker.logs import configure
+from worker.supervise.consumer import SaidOnce
+from worker.supervise.logs import configure
 
 
 def test_a_line_that_cannot_be_written_ends_nobodys_work(monkeypatch: pytest.MonkeyPatch) -> None:

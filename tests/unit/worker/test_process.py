@@ -23,9 +23,9 @@ from db.models import Worker
 from db.session.engine import Database, open_database
 from db.work.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
-from worker import children, process
-from worker.children import Child, Start, WorkerOptions
-from worker.process import FIRST_PAUSE, MOST_STILLBORN, WorkerProcess
+from worker.supervise import spawn, supervisor
+from worker.supervise.spawn import Child, Start, WorkerOptions
+from worker.supervise.supervisor import FIRST_PAUSE, MOST_STILLBORN, WorkerProcess
 
 DEATHS = 6
 
@@ -70,7 +70,7 @@ class Forking(Dying):
         module = ModuleType("another_child")
         module.main = child  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(children, "CHILD", module.__name__)
+        monkeypatch.setattr(spawn, "CHILD", module.__name__)
 
     def _run_child(self, worker: str) -> int:
         self._last_was_ready = True
@@ -91,7 +91,7 @@ def own_signals() -> Iterator[None]:
 def preloads(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One for each time that a parent imported what its children need."""
     found: list[None] = []
-    monkeypatch.setattr(process, "preload", lambda: found.append(None))
+    monkeypatch.setattr(supervisor, "preload", lambda: found.append(None))
     return found
 
 
@@ -207,7 +207,7 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
         if failure is not None:
             raise failure
 
-    monkeypatch.setattr(process, "beat", away)
+    monkeypatch.setattr(supervisor, "beat", away)
     parent = Dying(database, tmp_path, state="starting", rests=12)
     parent.run()
     assert len(parent.starts) == 2, "ten waits were for the database, one for another start, one was the end"
@@ -220,7 +220,7 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     def gone(*_: object) -> None:
         raise RuntimeError("no such table: batches")
 
-    monkeypatch.setattr(process, "mark_death", gone)
+    monkeypatch.setattr(supervisor, "mark_death", gone)
     parent = Dying(database, tmp_path)
     parent.run()
     assert len(parent.starts) == DEATHS
@@ -247,8 +247,8 @@ def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_impo
             Dying._run_child(self, worker)
             return WorkerProcess._run_child(self, worker)
 
-    monkeypatch.setattr(process, "Fresh", type("Fresh", (Ended,), {}))
-    monkeypatch.setattr(process, "Forked", type("Forked", (Ended,), {}))
+    monkeypatch.setattr(supervisor, "Fresh", type("Fresh", (Ended,), {}))
+    monkeypatch.setattr(supervisor, "Forked", type("Forked", (Ended,), {}))
     Parent(database, tmp_path, ready_first=True).run()
     assert ways == ["Fresh", "Forked", "Forked", "Fresh", "Fresh", "Forked"]
     assert len(preloads) == 1
@@ -263,10 +263,10 @@ def test_a_program_that_was_changed_on_the_disk_is_started_anew(
     def fresh(start: Start) -> None:
         raise Seen
 
-    monkeypatch.setattr(process, "Fresh", fresh)
+    monkeypatch.setattr(supervisor, "Fresh", fresh)
     parent = Forking(database, tmp_path, monkeypatch, lambda start: 7, rests=1)
     parent.run()
-    monkeypatch.setattr(process, "sources", list)
+    monkeypatch.setattr(supervisor, "sources", list)
     with pytest.raises(Seen):
         parent._run_child("w")
     assert parent.statuses == [7]
@@ -275,10 +275,10 @@ def test_a_program_that_was_changed_on_the_disk_is_started_anew(
 def test_what_cannot_be_imported_ahead_is_left_to_the_child(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(children, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(spawn, "NEEDED", ("no_such_module",))
     monkeypatch.setattr(gc, "freeze", lambda: None)
     threshold = gc.get_threshold()
-    children.preload()
+    spawn.preload()
     assert "no_such_module" in capsys.readouterr().out
     assert gc.get_threshold() == threshold
 
@@ -297,8 +297,8 @@ def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_n
     program = """
 import os, signal, sys
 import structlog
-from worker.logs import configure
-from worker.children import Forked
+from worker.supervise.logs import configure
+from worker.supervise.spawn import Forked
 if sys.argv[1].startswith("/"):
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 2)
 else:

@@ -23,10 +23,10 @@ from typing import NoReturn, Protocol
 import structlog
 
 TOLD_BY = (signal.SIGTERM, signal.SIGINT)
-CHILD = "worker.child"
+CHILD = "worker.supervise.main"
 NEEDED = (
     CHILD, "worker.engine.loading", "worker.classifiers", "worker.runtime", "worker.tasks", "worker.sweeper",
-    "worker.consumer", "celery.apps.worker", "celery.concurrency.thread",
+    "worker.supervise.consumer", "celery.apps.worker", "celery.concurrency.thread",
 )  # fmt: skip
 """What a child imports on its way, by itself or through Celery."""
 log = structlog.get_logger()

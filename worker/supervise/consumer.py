@@ -12,7 +12,7 @@ from typing import Any
 from celery.worker.consumer import Consumer
 
 from contract.redis_refusals import refusal
-from worker.broker import wary
+from worker.supervise.message_filter import wary
 
 LOOK_SECONDS = 3
 QUIET_SECONDS = 600.0

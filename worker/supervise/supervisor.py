@@ -23,8 +23,8 @@ from contract.settings import Settings
 from db.session.engine import Database, open_database
 from db.work.recovery import give_back, mark_death
 from db.work.workers import WorkerRow, beat, get_worker
-from worker.children import TOLD_BY, Child, Forked, Fresh, Start, WorkerOptions, preload, run_here, sources
-from worker.logs import configure
+from worker.supervise.logs import configure
+from worker.supervise.spawn import TOLD_BY, Child, Forked, Fresh, Start, WorkerOptions, preload, run_here, sources
 
 KEEP_SECONDS = 5.0
 MOST_STILLBORN = 5

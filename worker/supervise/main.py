@@ -1,4 +1,4 @@
-"""The worker process proper: loads its model, then lets Celery feed it. Started and followed by `worker.process`."""
+"""The worker process proper: loads its model, then lets Celery feed it. Started and followed by `worker.supervise.supervisor`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from contract.settings import settings
 from db.session.engine import Database, open_database
 from db.work.claims import ALIKE
 from db.work.workers import announce, beat
-from worker.children import Start, WorkerOptions
-from worker.logs import configure
+from worker.supervise.logs import configure
+from worker.supervise.spawn import Start, WorkerOptions
 
 MOST_TASKS = 34
 """Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
@@ -38,7 +38,7 @@ log = structlog.get_logger()
 
 def told() -> Start:
     """What the command line of a fresh interpreter says."""
-    parser = argparse.ArgumentParser(prog="python -m worker.child")
+    parser = argparse.ArgumentParser(prog="python -m worker.supervise.main")
     parser.add_argument("--id", required=True)
     parser.add_argument("--parent", required=True, type=int, help="its process id")
     parser.add_argument("--model", required=True)
@@ -152,7 +152,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
 
-    from worker.consumer import LOGGER, SaidOnce
+    from worker.supervise.consumer import LOGGER, SaidOnce
 
     # Celery warns root of pickled messages; this app takes JSON alone.
     warnings.simplefilter("ignore", SecurityWarning)
@@ -171,7 +171,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
         concurrency=MOST_TASKS,
         queues=queues,
         hostname=f"inkmill-{os.getpid()}@{socket.gethostname()}",
-        consumer_cls="worker.consumer:PatientConsumer",
+        consumer_cls="worker.supervise.consumer:PatientConsumer",
         loglevel="WARNING",
         without_gossip=True,
         without_mingle=True,

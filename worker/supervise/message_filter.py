@@ -38,7 +38,7 @@ def wary(connection: Any) -> Any:
     Told to the connection: a scheme's transport is remembered from its first use in a process, so that one put in its
     place may come too late.
     """
-    connection.transport_cls = "worker.broker:WaryTransport"
+    connection.transport_cls = "worker.supervise.message_filter:WaryTransport"
     return connection
 
 
