@@ -24,8 +24,8 @@ from inkmill.cli import run
 from worker.classifiers import Classifiers
 from worker.cpu import instruction_set
 from worker.engine.loading import load_engine
-from worker.generate import generate
 from worker.runtime import Runtime
+from worker.tasks.generate import generate
 
 MIXED: list[dict[str, Any]] = [
     {"prompt": "The captain"},

@@ -98,7 +98,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     from worker.engine.loading import load_engine
     from worker.runtime import Runtime
     from worker.sweeper import Sweeper
-    from worker.tasks import serve
+    from worker.tasks.celery_tasks import serve
 
     options, worker = start.options, start.worker
     loading = threading.Event()

@@ -15,7 +15,7 @@ from bench.chaos.watch import Watch, percentile
 
 WORKERS = 2
 GROUP_TEXTS = 32
-"""What the program saves together (worker/generate.py)."""
+"""What the program saves together (worker/tasks/generate.py)."""
 LONGEST_WORK = 0.5
 """Seconds that a worker works on before it is told, drawn anew for each."""
 

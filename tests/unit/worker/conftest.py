@@ -14,10 +14,10 @@ from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from tests.unit.worker.stub_engine import StubEngine
-from worker import tasks
 from worker.classifiers import Classifiers
 from worker.engine.loading import Loaded
 from worker.runtime import Runtime
+from worker.tasks.celery_tasks import celery_tasks
 
 
 class StubClassifier:
@@ -76,7 +76,7 @@ def make_runtime(database: Database, tmp_path: Path) -> Callable[..., Runtime]:
 @pytest.fixture
 def runtime(make_runtime: Callable[..., Runtime], engine: StubEngine, classifier: StubClassifier) -> Iterator[Runtime]:
     runtime = make_runtime(engine, classifier)
-    tasks.serve(runtime)
+    celery_tasks.serve(runtime)
     yield runtime
     runtime.stopping.set()
     runtime.leases.stop()

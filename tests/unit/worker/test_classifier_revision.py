@@ -15,8 +15,8 @@ from db.session.engine import Database
 from db.work.claims import waiting_scoring
 from db.work.request_claims import waiting_requests
 from tests.unit.worker.conftest import StubClassifier
-from worker import tasks
 from worker.runtime import Runtime
+from worker.tasks.celery_tasks import celery_tasks
 
 
 class Changed(StubClassifier):
@@ -30,8 +30,8 @@ def half_scored(runtime: Runtime, submit: Callable[..., int]) -> int:
     """A job of two batches whose first is scored."""
     job = submit("one", "two", batch_size=1)
     for batch in (1, 2):
-        tasks.generate_task(batch)
-    tasks.score_task(1)
+        celery_tasks.generate_task(batch)
+    celery_tasks.score_task(1)
     return job
 
 
@@ -52,13 +52,13 @@ def test_a_changed_classifier_does_not_score_the_rest_of_a_job(
 ) -> None:
     swap(runtime, Changed(), loaded=loaded)
     for _ in range(3):
-        tasks.score_task(2)
+        celery_tasks.score_task(2)
     assert revisions(database) == ["stub"]
     assert runtime.ability.classifier_revisions == {"demo": "changed"}
     assert waiting_scoring(database, runtime.ability) == []
     assert get_job(database, half_scored).served_classifier_revision == "stub"
     swap(runtime, classifier, loaded=True)
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert revisions(database) == ["stub", "stub"]
 
 
@@ -66,11 +66,11 @@ def test_a_changed_classifier_does_not_score_the_rest_of_a_job(
 def test_a_changed_classifier_scores_no_edit_of_a_job(
     runtime: Runtime, database: Database, half_scored: int, loaded: bool, classifier: StubClassifier
 ) -> None:
-    tasks.score_task(2)
+    celery_tasks.score_task(2)
     decide(database, 1, "anna", "edit", text="kind")
     swap(runtime, Changed(), loaded=loaded)
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert waiting_requests(database, ["demo"], alone=False) == [1]  # charged with nothing
     swap(runtime, classifier, loaded=True)
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert revisions(database) == ["stub"] * 3

@@ -16,8 +16,8 @@ from db.session.engine import Database
 from db.work.claims import claim_generation
 from worker.classifiers import Classifiers
 from worker.engine.loading import load_engine
-from worker.generate import generate
 from worker.runtime import Runtime
+from worker.tasks.generate import generate
 
 WORDS = tuple(f"{number:03} " + "words never to write " * 50 for number in range(1000))
 """A megabyte of them; each has several hundred tokens."""

@@ -18,9 +18,10 @@ from db.work.claims import claim_scoring
 from db.work.recovery import mark_death
 from db.work.request_claims import waiting_requests
 from db.work.score_requests import mark_words, read_words
-from worker import tasks, turns
+from worker import turns
 from worker.left_out import MOST_PARTS, drops, parts, without
 from worker.runtime import Runtime, _waiting_to_score
+from worker.tasks.celery_tasks import celery_tasks
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def reviewed(runtime: Runtime, submit: Callable[..., int]) -> Callable[..., int]
 
     def make(**job: Any) -> int:
         submit("one", **job)
-        tasks.generate_task(1)
-        tasks.score_task(1)
+        celery_tasks.generate_task(1)
+        celery_tasks.score_task(1)
         return 1
 
     return make
@@ -42,12 +43,12 @@ def test_an_edit_is_scored_by_whatever_message_comes(
     output = reviewed()
     for number, hint in enumerate([None, 77, "request-1", "request-forged", {"x": 1}, -3]):
         decide(database, output, "anna", "edit", text=f"rude {number}")
-        tasks.score_task(hint)
+        celery_tasks.score_task(hint)
         shown = read_output(database, output)
         assert (shown.state, shown.scores) == (State.EDITED, {"toxicity": 0.9}), hint
     before = list(classifier.groups)
     for _ in range(3):  # messages that came twice
-        tasks.score_task("request-1")
+        celery_tasks.score_task("request-1")
     assert classifier.groups == before
 
 
@@ -56,13 +57,13 @@ def test_a_person_is_served_before_a_batch(
 ) -> None:
     output = reviewed()
     submit("two", "three")
-    tasks.generate_task(2)
+    celery_tasks.generate_task(2)
     decide(database, output, "anna", "edit", text="kind")
     assert _waiting_to_score(database, runtime.ability) == [request_hint(1), 2]
-    tasks.score_task(2)
+    celery_tasks.score_task(2)
     assert read_output(database, output).state is State.EDITED
     assert _waiting_to_score(database, runtime.ability) == [2]
-    tasks.score_task(2)
+    celery_tasks.score_task(2)
     assert _waiting_to_score(database, runtime.ability) == []
 
 
@@ -72,15 +73,15 @@ def test_a_person_is_served_before_a_suspect_whose_turn_has_come(
 ) -> None:  # fmt: skip
     output = reviewed()
     submit("two")
-    tasks.generate_task(2)
+    celery_tasks.generate_task(2)
     claim_scoring(database, runtime.ability, 60)
     mark_death(database, runtime.worker, "was killed")
     decide(database, output, "anna", "edit", text="kind")
     monkeypatch.setattr(turns, "SUSPECTS_SECONDS", -1.0)
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert read_output(database, output).state is State.EDITED
     assert _waiting_to_score(database, runtime.ability) == [2]
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert _waiting_to_score(database, runtime.ability) == []
 
 
@@ -90,7 +91,7 @@ def test_a_text_that_cannot_be_scored_is_given_up_and_holds_nothing_up(
     output = reviewed()
     decide(database, output, "anna", "edit", text="unscorable")
     for _ in range(4):
-        tasks.score_task(None)
+        celery_tasks.score_task(None)
     request = read_output(database, output).edit
     assert request is not None and request.status == "failed"
     assert request.reason == "the classifier failed: RuntimeError: this text cannot be scored"
@@ -102,9 +103,9 @@ def test_the_words_that_carry_a_score_are_marked(
 ) -> None:
     output = reviewed()
     decide(database, output, "anna", "edit", text="such a rude remark")
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     mark_words(database, output)
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     words = read_words(database, output)
     assert words is not None and words.status == "done"
     marked = dict(zip(("such", "a", "rude", "remark"), words.drops["toxicity"], strict=True))
@@ -118,7 +119,7 @@ def test_a_classifier_that_is_not_there_leaves_the_request_to_others(
     decide(database, output, "anna", "edit", text="kind")
     runtime.classifiers._loaded.clear()
     runtime.classifiers.get = lambda name: None  # type: ignore[method-assign]
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert waiting_requests(database, ["demo"], alone=False) == [1]  # charged with nothing
 
 
@@ -128,7 +129,7 @@ def test_a_worker_that_leaves_gives_the_request_back(
     output = reviewed()
     decide(database, output, "anna", "edit", text="kind")
     runtime.stopping.set()
-    tasks.score_task(None)
+    celery_tasks.score_task(None)
     assert waiting_requests(database, ["demo"], alone=False) == [1]
 
 

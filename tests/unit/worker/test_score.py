@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from db.work.outputs import Unscored
 from worker.runtime import Runtime
-from worker.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
+from worker.tasks.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
 
 
 def texts(lengths: list[int]) -> list[Unscored]:

@@ -20,7 +20,7 @@ from db.work.recovery import mark_death
 from tests.unit.worker.conftest import StubClassifier
 from worker.engine import shortage
 from worker.runtime import Runtime
-from worker.tasks import generate_task, score_task
+from worker.tasks.celery_tasks import generate_task, score_task
 
 Submit = Callable[..., int]
 Score = Callable[..., list[dict[str, float]]]

@@ -15,7 +15,7 @@ from db.session.engine import Database
 from worker import sweeper
 from worker.runtime import Runtime
 from worker.sweeper import Sweeper
-from worker.tasks import generate_task, score_task
+from worker.tasks.celery_tasks import generate_task, score_task
 
 
 def test_a_retry_that_was_killed_half_way_is_carried_on(

@@ -10,7 +10,7 @@ from db.work.score_requests import WORDS
 from worker.left_out import MARKED_CHARACTERS, drops, parts, without
 from worker.runtime import Runtime
 from worker.safety.detoxify import Classifier
-from worker.score import PutOff, classify
+from worker.tasks.score import PutOff, classify
 
 log = structlog.get_logger()
 

@@ -10,10 +10,10 @@ from contract.errors import DatabaseUnreachable
 from contract.queue import GENERATE, SCORE, app
 from db.work.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
 from db.work.request_claims import claim_request, waiting_requests
-from worker.generate import generate
-from worker.requests import serve_request
 from worker.runtime import Runtime
-from worker.score import score
+from worker.tasks.generate import generate
+from worker.tasks.score import score
+from worker.tasks.score_request import serve_request
 
 log = structlog.get_logger()
 _runtime: Runtime | None = None
