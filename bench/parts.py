@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 
 from contract.spec import SamplingSettings
-from worker.cpu import has_int8
 from worker.engine.attention import attention, cut
 from worker.engine.floats import as_array
 from worker.engine.forward import Logits
@@ -24,6 +23,7 @@ from worker.engine.kv_cache import CacheShape, KVCache
 from worker.engine.linear import NONE, Given, given, linear
 from worker.engine.sampler import sample
 from worker.engine.sampling_state import SamplingState
+from worker.processor import has_int8
 
 ROWS, LAYERS, HEADS, HEAD_DIM, WIDTH, VOCABULARY = 128, 12, 12, 64, 768, 50_257
 SHAPES = ((768, 2304, False), (768, 768, False), (768, 3072, True), (3072, 768, False))  # in, out, with GELU

@@ -21,10 +21,10 @@ from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from db.work.claims import claim_generation
 from inkmill.cli import run
-from worker.classifiers import Classifiers
-from worker.cpu import instruction_set
 from worker.engine.loading import load_engine
-from worker.runtime import Runtime
+from worker.processor import instruction_set
+from worker.runtime.classifiers import Classifiers
+from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate
 
 MIXED: list[dict[str, Any]] = [

@@ -19,7 +19,6 @@ from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
 from contract.spec import Provenance
-from worker.cpu import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
 from worker.engine import gpt2, plain
 from worker.engine.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.engine import SlotEngine
@@ -27,7 +26,8 @@ from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.numerics import numerics
 from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
 from worker.model_files import unchanged
-from worker.own_code import refuse_kernels
+from worker.processor import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
+from worker.remote_code import refuse_kernels
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine  # loads transformers

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from worker.cpu import choosing_variables, instruction_set, processor
 from worker.engine.compiling import FOLDER
 from worker.engine.linear import MULTIPLES
+from worker.processor import choosing_variables, instruction_set, processor
 
 
 def row_multiple_of(kind: tuple[object, ...], find: Callable[[], int | None]) -> int | None:

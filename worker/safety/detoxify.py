@@ -14,7 +14,7 @@ import torch
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
 from worker.model_files import REVISION_DIGITS, described_by, hashed, unchanged
-from worker.own_code import refuse_kernels
+from worker.remote_code import refuse_kernels
 from worker.safety.batches import Batch, Reader, Window, mini_batches
 from worker.safety.bert import read_bert
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from worker.cpu import has_bfloat16
+from worker.processor import has_bfloat16
 
 X86 = ("x86_64", "AMD64")
 

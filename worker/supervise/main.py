@@ -94,10 +94,10 @@ def _end_with_parent(parent: int) -> None:
 
 def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
-    from worker.classifiers import Classifiers
     from worker.engine.loading import load_engine
-    from worker.runtime import Runtime
-    from worker.sweeper import Sweeper
+    from worker.maintenance.sweeper import Sweeper
+    from worker.runtime.classifiers import Classifiers
+    from worker.runtime.runtime import Runtime
     from worker.tasks.celery_tasks import serve
 
     options, worker = start.options, start.worker

@@ -10,7 +10,7 @@ from contract.errors import DatabaseUnreachable
 from contract.queue import GENERATE, SCORE, app
 from db.work.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
 from db.work.request_claims import claim_request, waiting_requests
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate
 from worker.tasks.score import score
 from worker.tasks.score_request import serve_request

@@ -16,9 +16,9 @@ from worker.engine.admission import described
 from worker.engine.reading import Reading, Rejected
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.shortage import out_of_memory
-from worker.feeder import Intake
-from worker.lease import Lease
-from worker.runtime import Runtime
+from worker.runtime.engine_thread import Intake
+from worker.runtime.lease import Lease
+from worker.runtime.runtime import Runtime
 
 GROUP_TEXTS, MOST_TEXTS = 32, 256
 """What is saved together: so many texts, and those that came in meanwhile: each save waits for the disk once."""

@@ -13,11 +13,11 @@ from bench.load.inside.stubs import PLACES, InstantClassifier, InstantEngine, sc
 from bench.load.tables import Table
 from contract.policy import flag_reasons
 from contract.spec import SamplingSettings
-from worker.cores import Cores
 from worker.engine.sequence import Completion, Request
-from worker.feeder import Feeder
+from worker.runtime.core_lock import Cores
+from worker.runtime.engine_thread import Feeder
+from worker.runtime.watchdog import Watchdog
 from worker.safety.detoxify import Classifier
-from worker.watchdog import Watchdog
 
 
 def test_processes_that_save_together_complete_a_job(sqlite_url: str) -> None:

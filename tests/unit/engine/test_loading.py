@@ -18,12 +18,12 @@ from tiny_models import make_tokenizer, run_all, settings
 from transformers import BertConfig, BertModel
 
 from contract.errors import ModelUnavailable, UsageError
-from worker.cpu import has_bfloat16, instruction_set
 from worker.engine import loading, unusual
 from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
 from worker.engine.engine import SlotEngine
 from worker.engine.loading import CPU_SLOTS, load_engine
 from worker.engine.sequence import Completion, Request
+from worker.processor import has_bfloat16, instruction_set
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_an_unusual_tokenizer_is_left_to_transformers(copy: Path, file: str, cha
 
 def test_an_ordinary_gpt2_is_loaded_without_transformers(checkpoint: Path) -> None:
     program = (
-        "import sys; from worker.runtime import Runtime; from worker.engine.loading import load_engine;"
+        "import sys; from worker.runtime.runtime import Runtime; from worker.engine.loading import load_engine;"
         f"load_engine({str(checkpoint)!r}, device='cpu', threads=2); print('transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from tests.examples import examples
-from worker.cpu import has_bfloat16
 from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH
+from worker.processor import has_bfloat16
 from worker.safety.batches import Batch, Reader, Window
 from worker.safety.bert import read_bert
 from worker.safety.building import build

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
 from tests.examples import examples
-from worker.cpu import has_bfloat16
+from worker.processor import has_bfloat16
 from worker.safety import detoxify
 from worker.safety.detoxify import Classifier, load_classifier
 

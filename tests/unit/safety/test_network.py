@@ -11,8 +11,8 @@ from transformers import BertConfig, BertForSequenceClassification, DistilBertCo
 from transformers import DistilBertForSequenceClassification as DistilBert
 
 from contract.errors import ModelUnavailable
-from worker.cpu import has_bfloat16
 from worker.demo.grammar import corpus
+from worker.processor import has_bfloat16
 from worker.safety.batches import Batch, Window
 from worker.safety.building import encoder
 from worker.safety.detoxify import Classifier, load_classifier

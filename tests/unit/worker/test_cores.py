@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from worker.cores import Cores
+from worker.runtime.core_lock import Cores
 
 
 def test_two_never_hold_the_cores_at_once() -> None:

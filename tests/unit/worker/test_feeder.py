@@ -8,10 +8,10 @@ from structlog.testing import capture_logs
 
 from contract.spec import SamplingSettings
 from tests.unit.worker.stub_engine import StubEngine
-from worker.cores import Cores
 from worker.engine.sequence import Completion, Fault, Request
-from worker.feeder import Feeder
-from worker.watchdog import Watchdog
+from worker.runtime.core_lock import Cores
+from worker.runtime.engine_thread import Feeder
+from worker.runtime.watchdog import Watchdog
 
 
 class ShrinkingEngine(StubEngine):

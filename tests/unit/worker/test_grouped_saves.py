@@ -14,7 +14,7 @@ from db.session.engine import Database
 from db.work.outputs import save_scores, save_texts
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate, generate_task, score, score_task
 
 PROMPTS = 300

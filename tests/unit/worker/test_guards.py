@@ -14,9 +14,9 @@ from db.jobs.ingest import Ingest
 from db.session.engine import Database
 from db.work.claims import Ability, claim_generation, release
 from db.work.recovery import sweep
-from worker.lease import LeaseKeeper
-from worker.turns import Turns
-from worker.watchdog import HANG_EXIT, Watchdog
+from worker.runtime.lease import LeaseKeeper
+from worker.runtime.quarantine import Turns
+from worker.runtime.watchdog import HANG_EXIT, Watchdog
 
 ABILITY = Ability(worker="w", model="demo", revision="r", dtype="fp32", device="cpu")
 
@@ -81,7 +81,7 @@ def test_a_step_that_hangs_ends_the_process_with_its_own_status() -> None:
 def test_a_step_that_lets_no_other_thread_run_ends_the_process_too() -> None:
     hanging = """
 import ctypes
-from worker.watchdog import Watchdog
+from worker.runtime.watchdog import Watchdog
 watchdog = Watchdog(1.0)
 watchdog.arm()
 watchdog.start()
@@ -96,7 +96,7 @@ with watchdog.step("engine"):
 def test_a_process_that_was_stopped_in_the_middle_of_a_step_lives_on() -> None:
     working = """
 import sys
-from worker.watchdog import Watchdog
+from worker.runtime.watchdog import Watchdog
 watchdog = Watchdog(1.0)
 watchdog.arm()
 watchdog.start()
@@ -118,7 +118,7 @@ with watchdog.step("engine"):
 def test_a_process_whose_standard_error_celery_replaced_lives_on() -> None:
     living = """
 import io, sys, time
-from worker.watchdog import Watchdog
+from worker.runtime.watchdog import Watchdog
 watchdog = Watchdog(0.4)
 watchdog.arm()
 watchdog.start()

@@ -14,9 +14,9 @@ from contract.settings import Settings
 from db.models import Output, Prompt
 from db.session.engine import Database
 from db.work.claims import claim_generation
-from worker.classifiers import Classifiers
 from worker.engine.loading import load_engine
-from worker.runtime import Runtime
+from worker.runtime.classifiers import Classifiers
+from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate
 
 WORDS = tuple(f"{number:03} " + "words never to write " * 50 for number in range(1000))

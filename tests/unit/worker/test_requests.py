@@ -18,9 +18,8 @@ from db.work.claims import claim_scoring
 from db.work.recovery import mark_death
 from db.work.request_claims import waiting_requests
 from db.work.score_requests import mark_words, read_words
-from worker import turns
 from worker.left_out import MOST_PARTS, drops, parts, without
-from worker.runtime import Runtime, _waiting_to_score
+from worker.runtime.runtime import Runtime, _waiting_to_score, quarantine
 from worker.tasks.celery_tasks import celery_tasks
 
 
@@ -77,7 +76,7 @@ def test_a_person_is_served_before_a_suspect_whose_turn_has_come(
     claim_scoring(database, runtime.ability, 60)
     mark_death(database, runtime.worker, "was killed")
     decide(database, output, "anna", "edit", text="kind")
-    monkeypatch.setattr(turns, "SUSPECTS_SECONDS", -1.0)
+    monkeypatch.setattr(quarantine, "SUSPECTS_SECONDS", -1.0)
     celery_tasks.score_task(None)
     assert read_output(database, output).state is State.EDITED
     assert _waiting_to_score(database, runtime.ability) == [2]

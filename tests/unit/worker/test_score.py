@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.work.outputs import Unscored
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime
 from worker.tasks.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
 
 

@@ -19,7 +19,7 @@ from db.work.claims import claim_scoring
 from db.work.recovery import mark_death
 from tests.unit.worker.conftest import StubClassifier
 from worker.engine import shortage
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
 Submit = Callable[..., int]

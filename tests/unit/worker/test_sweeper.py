@@ -12,9 +12,9 @@ from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.retry import requeue_prompts
 from db.jobs.status import snapshot
 from db.session.engine import Database
-from worker import sweeper
-from worker.runtime import Runtime
-from worker.sweeper import Sweeper
+from worker.maintenance import sweeper
+from worker.maintenance.sweeper import Sweeper
+from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
 

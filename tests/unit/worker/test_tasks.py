@@ -21,8 +21,7 @@ from db.work.claims import claim_generation, claim_scoring
 from db.work.recovery import mark_death, sweep
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
-from worker import turns
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime, quarantine
 from worker.tasks.celery_tasks import generate, generate_task, score, score_task
 
 Submit = Callable[..., int]
@@ -206,8 +205,8 @@ def test_a_suspect_gets_a_turn_where_work_never_runs_out(
     for _ in range(5):
         generate_task(None)
     assert "suspect" not in engine.seen, "it waits while there is other work"
-    monkeypatch.setattr(turns, "SUSPECTS_SECONDS", 0.0)
-    runtime.turns = turns.Turns()
+    monkeypatch.setattr(quarantine, "SUSPECTS_SECONDS", 0.0)
+    runtime.turns = quarantine.Turns()
     for _ in range(3):
         generate_task(None)
     assert "suspect" in engine.seen
@@ -365,7 +364,7 @@ def test_a_blocklist_that_changes_while_texts_are_scored_flags_all_of_them(
 def test_a_batch_whose_engine_swallowed_a_request_is_not_taken_for_done(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from worker.feeder import Intake
+    from worker.runtime.engine_thread import Intake
 
     job = submit("a", "b")
     monkeypatch.setattr(Intake, "results", lambda self, patience: iter(()))

@@ -18,7 +18,7 @@ from db.work.recovery import finish_jobs, half_retried, sweep
 from db.work.request_claims import sweep_requests
 from db.work.unscored import leave_unscored, unscorable_jobs
 from db.work.workers import beat
-from worker.runtime import Runtime
+from worker.runtime.runtime import Runtime
 
 RETRY_SECONDS = 60.0
 """A retry or a reflag that advances by nothing for so long was killed."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from contract.spec import SamplingSettings
-from worker.cores import Cores
 from worker.engine.engine import SlotEngine
 from worker.engine.reading import Reading
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.shortage import out_of_memory
-from worker.watchdog import Watchdog
+from worker.runtime.core_lock import Cores
+from worker.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine  # loads transformers

@@ -19,13 +19,13 @@ from db.session.engine import Database
 from db.work.claims import ALIKE, Ability, waiting_generation, waiting_scoring
 from db.work.outputs import provenance_id
 from db.work.request_claims import waiting_requests
-from worker.classifiers import Classifiers
-from worker.cores import Cores
 from worker.engine.loading import Loaded
-from worker.feeder import Feeder
-from worker.lease import LeaseKeeper
-from worker.turns import Turns
-from worker.watchdog import HANG_EXIT, Watchdog
+from worker.runtime.classifiers import Classifiers
+from worker.runtime.core_lock import Cores
+from worker.runtime.engine_thread import Feeder
+from worker.runtime.lease import LeaseKeeper
+from worker.runtime.quarantine import Turns
+from worker.runtime.watchdog import HANG_EXIT, Watchdog
 
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -1,0 +1,4 @@
+"""One worker process: its engine's thread, its leases, who may run beside whom, and what ends it.
+
+Knows nothing of Celery.
+"""
