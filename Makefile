@@ -71,7 +71,7 @@ check: $(VENV)/.dev
 
 # For a new machine the engine's loops are compiled for a minute, beside the checks, which have use for one core.
 test: browser $(VENV)/.dev
-	$(BIN)/python -c 'from worker.engine.compiling import ensure_compiled as c; [c(t, 32) for t in ("bf16", "fp32", "int8")]' & \
+	$(BIN)/python -c 'from worker.engine.compiled.compiling import ensure_compiled as c; [c(t, 32) for t in ("bf16", "fp32", "int8")]' & \
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

@@ -63,9 +63,9 @@ def _engine(network: Any) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     from bench.random_gpt2 import END_OF_TEXT, byte_level_tokenizer
+    from worker.engine.cuda.gpt2 import CudaGPT2
     from worker.engine.engine import SlotEngine
-    from worker.engine.gpt2_cuda import CudaGPT2
-    from worker.engine.vocabulary import ByteVocabulary
+    from worker.engine.tokenizer import ByteVocabulary
 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level_tokenizer(), eos_token=END_OF_TEXT)
     model = CudaGPT2(network.config, network.state_dict(), "bf16", torch.device("cuda", 0))

@@ -22,10 +22,10 @@ from bench.engines import CHECKPOINT
 from bench.workloads import workload
 from contract.errors import ModelUnavailable
 from contract.spec import SamplingSettings
-from worker.engine.checkpoint import find_checkpoint
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.forward import Rows
-from worker.engine.gpt2 import GPT2
-from worker.engine.loading import Loaded, load_engine
+from worker.engine.load.checkpoint import find_checkpoint
+from worker.engine.load.loading import Loaded, load_engine
 from worker.engine.sequence import Completion, Request
 
 DTYPES = ("bf16", "int8")

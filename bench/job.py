@@ -103,7 +103,7 @@ def whole_job(home: Path, classifier: Path, count: int) -> tuple[float, dict[str
 def _alone(home: Path, classifier: Path, prompts: Sequence[str], lengths: Sequence[int]) -> dict[str, float]:
     """The same texts by the engine and the classifier in this process, with nothing around them."""
     from contract.spec import SamplingSettings
-    from worker.engine.loading import load_engine
+    from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
     from worker.safety.detoxify import load_classifier
 

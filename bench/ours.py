@@ -10,7 +10,7 @@ from typing import Any
 from bench.peers.protocol import Engine, Order, Workload, answer
 from bench.random_gpt2 import first_word, words
 from contract.spec import SamplingSettings
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Fault, Request
 
 

@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 
 from contract.spec import SamplingSettings
-from worker.engine.attention import attention, cut
-from worker.engine.floats import as_array
+from worker.engine.compiled.float_bits import as_array
+from worker.engine.cpu.attention import attention, cut
+from worker.engine.cpu.linear import NONE, Given, given, linear
 from worker.engine.forward import Logits
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.linear import NONE, Given, given, linear
-from worker.engine.sampler import sample
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling.sampler import sample
+from worker.engine.sampling.state import SamplingState
 from worker.processor import has_int8
 
 ROWS, LAYERS, HEADS, HEAD_DIM, WIDTH, VOCABULARY = 128, 12, 12, 64, 768, 50_257

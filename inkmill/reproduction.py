@@ -20,7 +20,7 @@ from inkmill.comparison import Comparison, as_json, as_lines, changed_since, com
 from inkmill.display import Progress, messages, print_json
 
 if TYPE_CHECKING:
-    from worker.engine.loading import Loaded
+    from worker.engine.load.loading import Loaded
 
 SLOTS = 64
 AUTO = "auto"
@@ -102,7 +102,7 @@ def _made_again(setup: Setup, records: Sequence[OutputRecord]) -> Iterator[Compa
 
 def _load(setup: Setup, slots: int) -> Loaded:
     """The model in the first of the setup's ways that is possible here."""
-    from worker.engine.loading import load_engine
+    from worker.engine.load.loading import load_engine
 
     refusals: list[ModelUnavailable] = []
     for dtype, device in product(setup.dtypes, setup.devices):

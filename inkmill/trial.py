@@ -53,7 +53,7 @@ def samples(
 def _generate(
     model: str, prompt: str, settings: SamplingSettings, seeds: list[int], device: str, dtype: str
 ) -> list[Sample]:
-    from worker.engine.loading import load_engine
+    from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
     engine = load_engine(model, device, dtype, slots=min(len(seeds), 64)).engine

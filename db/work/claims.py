@@ -31,7 +31,7 @@ class Ability:
     device: str  # "cpu", "cuda:0"
     classifiers: tuple[str, ...] = ()
     engine: str = ""
-    numerics: str = ""  # see worker.engine.numerics
+    numerics: str = ""  # see worker.engine.load.numerics
     threads: int = 0
     classifier_revisions: Mapping[str, str] = field(default_factory=dict)  # of those that are loaded
 

@@ -13,7 +13,7 @@ from db.results.reproduction import OutputRecord, output_records
 from db.session.engine import open_database
 from tests.acceptance.conftest import Home, write_prompts
 from worker.engine.engine import SlotEngine
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
 
 PROMPTS = 500

@@ -21,7 +21,7 @@ from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from db.work.claims import claim_generation
 from inkmill.cli import run
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.processor import instruction_set
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime

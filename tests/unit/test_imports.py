@@ -30,7 +30,7 @@ def loaded_by(*arguments: str) -> set[str]:
 
 
 def test_the_probe_sees_what_is_loaded_inside_a_function() -> None:
-    assert "torch" in loaded_by("-c", "def late():\n import worker.engine.sampler\nlate()")
+    assert "torch" in loaded_by("-c", "def late():\n import worker.engine.sampling.sampler\nlate()")
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.engine.reading import Bounds, Rejected, read
-from worker.engine.sampler import Choice
-from worker.engine.sampling_state import SamplingState
+from worker.engine.encoded_prompt import Bounds, Rejected, read
+from worker.engine.sampling.sampler import Choice
+from worker.engine.sampling.state import SamplingState
 from worker.engine.sequence import Request, Sequence
-from worker.engine.vocabulary import Vocabulary
+from worker.engine.tokenizer import Vocabulary
 
 SEEDS = 2**64
 

@@ -13,16 +13,16 @@ import torch
 
 from contract.spec import SamplingSettings
 from worker.engine.admission import Row, admit, described
-from worker.engine.bad_words import BadWords
+from worker.engine.encoded_prompt import Alive, Bounds, Reading, Rejected, read
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
-from worker.engine.reading import Alive, Bounds, Reading, Rejected, read
-from worker.engine.sampler import Choice
-from worker.engine.sampling_state import SamplingState, TokenRules
+from worker.engine.memory_blame import out_of_memory
+from worker.engine.sampling.bad_words import BadWords
+from worker.engine.sampling.sampler import Choice
+from worker.engine.sampling.state import SamplingState, TokenRules
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.shortage import out_of_memory
-from worker.engine.vocabulary import ByteVocabulary
+from worker.engine.tokenizer import ByteVocabulary
 
 Report = Completion | Fault
 
@@ -34,7 +34,7 @@ SHARED_TOKENS = 8
 
 
 class Model(Protocol):
-    """What the engine needs of a model; see worker.engine.gpt2.GPT2."""
+    """What the engine needs of a model; see worker.engine.cpu.gpt2.GPT2."""
 
     positions: int
     vocabulary: int
@@ -85,7 +85,7 @@ class SlotEngine:
     def read(
         self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
     ) -> Reading:
-        """What a prompt's requests may bring along, so that no step has to work it out; see worker.engine.reading.
+        """What a prompt's requests may bring along, so that no step has to work it out; see worker.engine.encoded_prompt.
 
         Raises:
             Rejected: this model can never serve them.

@@ -21,15 +21,15 @@ from transformers import (
 
 from contract.spec import SamplingSettings
 from worker.engine.admission import Row, admit, described
-from worker.engine.bad_words import BadWords
-from worker.engine.compiling import ensure_compiled
+from worker.engine.compiled.compiling import ensure_compiled
+from worker.engine.encoded_prompt import Alive, Bounds, Reading, Rejected, read
 from worker.engine.forward import Logits
-from worker.engine.reading import Alive, Bounds, Reading, Rejected, read
-from worker.engine.sampler import sample
-from worker.engine.sampling_state import SamplingState, TokenRules
+from worker.engine.memory_blame import Shortage, out_of_memory
+from worker.engine.sampling.bad_words import BadWords
+from worker.engine.sampling.sampler import sample
+from worker.engine.sampling.state import SamplingState, TokenRules
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.shortage import Shortage, out_of_memory
-from worker.engine.vocabulary import Vocabulary
+from worker.engine.tokenizer import Vocabulary
 
 Report = Completion | Fault
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from worker.engine.attention import BLOCK
-from worker.engine.floats import as_array
+from worker.engine.compiled.float_bits import as_array
+from worker.engine.cpu.attention import BLOCK
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable
 
+from worker.engine.memory_blame import Shortage
 from worker.engine.sequence import Request
-from worker.engine.shortage import Shortage
 
 QUIET_STEPS = 500
 """So many steps after memory ran out, twice the slots are tried again; where it then runs out soon, twice as late."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from contract.spec import SamplingSettings
 
 if TYPE_CHECKING:
-    from worker.engine.reading import Reading
+    from worker.engine.encoded_prompt import Reading
 
 FinishReason = Literal["stop", "length"]
 

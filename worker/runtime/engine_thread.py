@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from contract.spec import SamplingSettings
+from worker.engine.encoded_prompt import Reading
 from worker.engine.engine import SlotEngine
-from worker.engine.reading import Reading
+from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.shortage import out_of_memory
 from worker.runtime.core_lock import Cores
 from worker.runtime.watchdog import Watchdog
 

@@ -19,7 +19,7 @@ from db.session.engine import Database
 from db.work.claims import ALIKE, Ability, waiting_generation, waiting_scoring
 from db.work.outputs import provenance_id
 from db.work.request_claims import waiting_requests
-from worker.engine.loading import Loaded
+from worker.engine.load.loading import Loaded
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.core_lock import Cores
 from worker.runtime.engine_thread import Feeder

@@ -13,9 +13,9 @@ from db.jobs.jobs import JobRow, get_job, stored_settings
 from db.work.claims import Claim, finish_generation, leave_to_lease, release
 from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
 from worker.engine.admission import described
-from worker.engine.reading import Reading, Rejected
+from worker.engine.encoded_prompt import Reading, Rejected
+from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.shortage import out_of_memory
 from worker.runtime.engine_thread import Intake
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime

@@ -12,7 +12,7 @@ from contract.errors import InkmillError, LeaseLost, PolicyChanged
 from db.jobs.jobs import JobRow, get_job
 from db.work.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
 from db.work.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
-from worker.engine.shortage import Shortage, out_of_memory
+from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier

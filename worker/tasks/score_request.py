@@ -7,9 +7,9 @@ import structlog
 from contract.errors import InkmillError, LeaseLost
 from db.work.request_claims import RequestClaim, fail_request, return_request, save_edit_scores, save_words
 from db.work.score_requests import WORDS
-from worker.left_out import MARKED_CHARACTERS, drops, parts, without
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
+from worker.safety.occlusion import MARKED_CHARACTERS, drops, parts, without
 from worker.tasks.score import PutOff, classify
 
 log = structlog.get_logger()

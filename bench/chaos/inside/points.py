@@ -35,7 +35,7 @@ FUNCTIONS = {
     "sweep": ("db.work.recovery", "sweep"),
     "mark-death": ("db.work.recovery", "mark_death"),
     "publish": ("celery.app.base", "Celery.send_task"),
-    "generate-step": ("worker.engine.gpt2", "GPT2.forward"),
+    "generate-step": ("worker.engine.cpu.gpt2", "GPT2.forward"),
     "score-group": ("worker.safety.detoxify", "Classifier.score"),
     "begin-submit": ("db.jobs.ingest", "_begin"),
     "write-chunk": ("db.jobs.ingest", "Ingest._write_chunk"),

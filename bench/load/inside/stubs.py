@@ -85,7 +85,7 @@ def _load_engine(model: str, *_: object, **__: object) -> Any:
     import torch
 
     from contract.spec import Provenance
-    from worker.engine.loading import Loaded
+    from worker.engine.load.loading import Loaded
 
     made_by = Provenance(model=model, revision="stub 1", engine=InstantEngine.name, torch=torch.__version__,
                          device="cpu", isa="", dtype="fp32")  # fmt: skip
@@ -97,7 +97,7 @@ def _load_classifier(*_: object, **__: object) -> InstantClassifier:
 
 
 PLACES = {
-    "worker.engine.loading": ("load_engine", _load_engine),
+    "worker.engine.load.loading": ("load_engine", _load_engine),
     "worker.safety.detoxify": ("load_classifier", _load_classifier),
 }
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engine.attention import BLOCK
-from worker.engine.attention_cuda import by_pages, store
+from worker.engine.cpu.attention import BLOCK
+from worker.engine.cuda.attention import by_pages, store
 
 pytest.importorskip("triton", reason="Triton is not installed; it comes with torch for CUDA")
 
@@ -37,7 +37,7 @@ def test_the_kernel_compiles_for_gpus(numbers: str, capability: int) -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from worker.engine.attention_triton import WARPS, attend_row
+    from worker.engine.cuda.attention_triton import WARPS, attend_row
 
     pointers = dict.fromkeys(("projected", "keys", "values", "mixed"), f"*{numbers}")
     pointers |= dict.fromkeys(("tables", "positions"), "*i32")
@@ -53,7 +53,7 @@ def test_the_kernel_compiles_for_gpus(numbers: str, capability: int) -> None:
 
 @pytest.fixture
 def by_kernel() -> Callable[..., torch.Tensor]:
-    from worker.engine.attention_triton import by_kernel
+    from worker.engine.cuda.attention_triton import by_kernel
 
     return by_kernel
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine import compiling
+from worker.engine.compiled import compiling
 
 
 @pytest.fixture

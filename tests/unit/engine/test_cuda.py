@@ -12,15 +12,15 @@ from test_device_sampler import CLOSE, ROWS, distance_to_an_edge, on_cpu, padded
 from test_invariance import mixed_requests
 from tiny_models import load_tiny, make_gpt2, run_all, settings
 
-from worker.engine import sampler_cuda
-from worker.engine.attention import BLOCK
-from worker.engine.attention_cuda import attention, by_pages
-from worker.engine.cuda_graph import Graph
+from worker.engine.cpu.attention import BLOCK
+from worker.engine.cuda import sampler
+from worker.engine.cuda.attention import attention, by_pages
+from worker.engine.cuda.gpt2 import CudaGPT2
+from worker.engine.cuda.graph import Graph
 from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
-from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.kv_cache import KVCache
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is at hand")
@@ -98,6 +98,6 @@ def test_the_device_draws_what_the_cpu_draws(ties: bool) -> None:
     states = [random_state(chance, 2000) for _ in range(ROWS)]
     logits = torch.from_numpy(chance.normal(size=(ROWS, 2000)).astype(np.float32) * 3 - 2)
     logits = (logits * 2).round() / 2 + 0.0 if ties else logits
-    drawn = sampler_cuda.sample(padded(logits).cuda(), 2000, states, ROWS)
+    drawn = sampler.sample(padded(logits).cuda(), 2000, states, ROWS)
     for row, (ours, theirs) in enumerate(zip(drawn, on_cpu(logits, states), strict=True)):
         assert same(ours, theirs) or distance_to_an_edge(logits[row], states[row]) < 10 * CLOSE, (row, ours, theirs)

@@ -13,9 +13,9 @@ from test_gpt2 import ODD, PROMPTS, SHAPES, tokens_of
 from test_invariance import mixed_requests
 from tiny_models import Tiny, load_tiny, make_gpt2, run_all
 
+from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
-from worker.engine.gpt2_cuda import CudaGPT2
 from worker.engine.kv_cache import KVCache
 from worker.engine.sequence import Completion
 

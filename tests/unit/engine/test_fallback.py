@@ -21,9 +21,9 @@ from transformers import (
 
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.vocabulary import Vocabulary
+from worker.engine.tokenizer import Vocabulary
 
 
 def make_llama(folder: Path) -> Path:

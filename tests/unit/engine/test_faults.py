@@ -14,8 +14,8 @@ from worker.engine import scheduler
 from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
+from worker.engine.memory_blame import PAUSES, out_of_memory
 from worker.engine.sequence import Fault, Request
-from worker.engine.shortage import PAUSES, out_of_memory
 
 POISON = "The river"
 

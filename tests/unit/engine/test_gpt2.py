@@ -11,10 +11,10 @@ import pytest
 import torch
 from tiny_models import Tiny, load_tiny, make_gpt2
 
+from worker.engine.cpu.gpt2 import DTYPES, GPT2, unsupported
+from worker.engine.cpu.linear import BLOCK, Blocked, Given, Made, given, linear, row_multiple, trial
+from worker.engine.cpu.quantise import ZERO
 from worker.engine.forward import Rows
-from worker.engine.gpt2 import DTYPES, GPT2, unsupported
-from worker.engine.linear import BLOCK, Blocked, Given, Made, given, linear, row_multiple, trial
-from worker.engine.whole import ZERO
 
 PROMPTS = ["Once upon a time", "x", "The river turned the wheel, and the wheel turned the stone. " * 3]
 
@@ -223,7 +223,7 @@ def test_rows_are_padded_to_no_more_than_it_takes() -> None:
 def test_a_model_whose_layers_round_by_row_count_is_padded_to_blocks(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.gpt2.row_multiple_of", lambda *_: None)
+    monkeypatch.setattr("worker.engine.cpu.gpt2.row_multiple_of", lambda *_: None)
     padded = GPT2(tiny.reference.config, tiny.reference.state_dict())
     tokens = tokens_of(tiny, PROMPTS[0])
     assert padded.multiple == BLOCK

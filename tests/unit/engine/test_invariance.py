@@ -13,12 +13,12 @@ import pytest
 import torch
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
-from worker.engine import compiling
-from worker.engine.attention import attend_64, attend_any
-from worker.engine.linear import activate, quantise
-from worker.engine.loading import load_engine
-from worker.engine.norm import add_and_norm, products
-from worker.engine.sampler import sample_rows
+from worker.engine.compiled import compiling
+from worker.engine.cpu.attention import attend_64, attend_any
+from worker.engine.cpu.linear import activate, quantise
+from worker.engine.cpu.norm import add_and_norm, products
+from worker.engine.load.loading import load_engine
+from worker.engine.sampling.sampler import sample_rows
 from worker.engine.sequence import Request
 
 MIXTURE: list[dict[str, Any]] = [
@@ -35,10 +35,10 @@ MIXTURE: list[dict[str, Any]] = [
 ]
 
 ELSEWHERE = """
-from worker.engine.compiling import FOLDER
-from worker.engine.loading import load_engine
-from worker.engine.norm import add_and_norm, products
-from worker.engine.sampler import sample_rows
+from worker.engine.compiled.compiling import FOLDER
+from worker.engine.load.loading import load_engine
+from worker.engine.cpu.norm import add_and_norm, products
+from worker.engine.sampling.sampler import sample_rows
 import worker
 load_engine("demo", "cpu", "fp32")  # and runs it once
 loops = [add_and_norm, products, sample_rows]

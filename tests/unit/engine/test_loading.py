@@ -18,10 +18,10 @@ from tiny_models import make_tokenizer, run_all, settings
 from transformers import BertConfig, BertModel
 
 from contract.errors import ModelUnavailable, UsageError
-from worker.engine import loading, unusual
-from worker.engine.checkpoint import find_checkpoint, in_folder, wanted
 from worker.engine.engine import SlotEngine
-from worker.engine.loading import CPU_SLOTS, load_engine
+from worker.engine.load import from_transformers, loading
+from worker.engine.load.checkpoint import find_checkpoint, in_folder, wanted
+from worker.engine.load.loading import CPU_SLOTS, load_engine
 from worker.engine.sequence import Completion, Request
 from worker.processor import has_bfloat16, instruction_set
 
@@ -386,10 +386,10 @@ def test_transformers_sees_no_file_that_the_revision_does_not_cover(
 
         return from_pretrained
 
-    for library in (unusual.library.AutoTokenizer, unusual.library.AutoModelForCausalLM):
+    for library in (from_transformers.library.AutoTokenizer, from_transformers.library.AutoModelForCausalLM):
         monkeypatch.setattr(library, "from_pretrained", watched(library.from_pretrained))
-    unusual.read_tokenizer(copy)
-    unusual.read_network(checkpoint)
+    from_transformers.read_tokenizer(copy)
+    from_transformers.read_network(checkpoint)
     assert seen == [set(checkpoint.others), set(checkpoint.names)]
 
 

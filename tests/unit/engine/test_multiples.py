@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.engine import multiples
-from worker.engine.multiples import row_multiple_of
+from worker.engine.cpu import row_multiples
+from worker.engine.cpu.row_multiples import row_multiple_of
 
 KIND = (64, 192, False, "fp32", 2)
 
@@ -25,7 +25,7 @@ class Trials:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(multiples, "FOLDER", tmp_path)
+    monkeypatch.setattr(row_multiples, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_have_been_found_is_tried_again(folder: Path, text: str) -> 
 
 
 def test_where_nothing_can_be_kept_it_is_tried_every_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multiples, "FOLDER", folder / "gone")
+    monkeypatch.setattr(row_multiples, "FOLDER", folder / "gone")
     trials = Trials(2, 2)
     assert [row_multiple_of(KIND, trials) for _ in range(2)] == [2, 2]
     assert trials.made == 2

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.engine.compiling import ensure_compiled
-from worker.engine.norm import add_and_norm
+from worker.engine.compiled.compiling import ensure_compiled
+from worker.engine.cpu.norm import add_and_norm
 
 NOTHING: Any = np.empty(0, np.float32)
 CALLS = 10_000

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine.checkpoint import find_checkpoint
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
-from worker.engine.gpt2 import GPT2
-from worker.engine.loading import load_engine
-from worker.engine.numerics import numerics
-from worker.engine.plain import read_config, read_tokenizer, read_weights
+from worker.engine.load.checkpoint import find_checkpoint
+from worker.engine.load.loading import load_engine
+from worker.engine.load.numerics import numerics
+from worker.engine.load.plain_gpt2 import read_config, read_tokenizer, read_weights
 from worker.engine.sequence import Request
-from worker.engine.vocabulary import ByteVocabulary
+from worker.engine.tokenizer import ByteVocabulary
 
 from .tiny_models import run_all, settings
 

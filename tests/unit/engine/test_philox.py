@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from worker.engine.philox import philox4x32, uniform
+from worker.engine.sampling.philox import philox4x32, uniform
 
 # Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, result.
 KNOWN_ANSWERS = [

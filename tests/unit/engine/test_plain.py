@@ -20,11 +20,11 @@ from tiny_models import make_gpt2
 from contract.errors import ModelUnavailable
 from tests.examples import examples
 from worker.demo import GPT2_DIR
-from worker.engine import unusual
-from worker.engine.checkpoint import in_folder
-from worker.engine.loading import load_engine
-from worker.engine.plain import PlainTokenizer, read_config, read_tokenizer, read_weights
-from worker.engine.vocabulary import ByteVocabulary
+from worker.engine.load import from_transformers
+from worker.engine.load.checkpoint import in_folder
+from worker.engine.load.loading import load_engine
+from worker.engine.load.plain_gpt2 import PlainTokenizer, read_config, read_tokenizer, read_weights
+from worker.engine.tokenizer import ByteVocabulary
 
 TEXTS = [
     "",
@@ -61,7 +61,7 @@ def restore(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, 
 
 def assert_read_alike(folder: Path) -> None:
     """Everything is read plainly, and transformers reads the same."""
-    network = unusual.read_network(in_folder(folder))
+    network = from_transformers.read_network(in_folder(folder))
     config, weights = read_config(folder), weights_of(folder)
     assert config is not None and weights is not None
     for name in config.__slots__:
@@ -77,7 +77,7 @@ def vocabularies(folder: Path) -> tuple[ByteVocabulary, ByteVocabulary]:
     """The one with the tokenizer that is read plainly, and the one with transformers'."""
     config, tokenizer = read_config(folder), read_tokenizer(folder)
     assert tokenizer is not None
-    return ByteVocabulary(tokenizer, config), ByteVocabulary(unusual.read_tokenizer(folder), config)
+    return ByteVocabulary(tokenizer, config), ByteVocabulary(from_transformers.read_tokenizer(folder), config)
 
 
 def tokens(vocabulary: ByteVocabulary, text: str) -> object:
@@ -225,7 +225,7 @@ def test_an_unusual_tokenizer_is_left_to_transformers(copy: Path, file: str, cha
 
 def test_an_ordinary_gpt2_is_loaded_without_transformers(checkpoint: Path) -> None:
     program = (
-        "import sys; from worker.runtime.runtime import Runtime; from worker.engine.loading import load_engine;"
+        "import sys; from worker.runtime.runtime import Runtime; from worker.engine.load.loading import load_engine;"
         f"load_engine({str(checkpoint)!r}, device='cpu', threads=2); print('transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_models import Tiny, run_all, settings
 
-from worker.engine.bad_words import BadWords
+from worker.engine.encoded_prompt import Rejected
 from worker.engine.engine import SlotEngine
-from worker.engine.reading import Rejected
+from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sequence import Request
 
 OWN: dict[str, Any] = {"bad_words": ("the", "mill"), "stop": ("er",), "logit_bias": ((7, 2.0),), "max_new_tokens": 12}
@@ -65,7 +65,7 @@ def test_no_text_has_fewer_tokens_than_its_length_proves(tiny: Tiny, text: str) 
 def test_of_a_tokenizer_that_drops_text_no_length_proves_anything(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     from tokenizers import normalizers
 
-    from worker.engine.vocabulary import ByteVocabulary
+    from worker.engine.tokenizer import ByteVocabulary
 
     monkeypatch.setattr(tiny.tokenizer.backend_tokenizer, "normalizer", normalizers.Strip())
     assert ByteVocabulary(tiny.tokenizer, tiny.reference.config).fewest_tokens(" " * 900_000) == 0

@@ -19,12 +19,12 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from worker.engine import drawing, sampler
-from worker.engine.bad_words import BadWords
 from worker.engine.forward import Logits
-from worker.engine.philox import uniform
-from worker.engine.sampler import Choice, sample
-from worker.engine.sampling_state import RECORD, SamplingState, TokenRules
+from worker.engine.sampling import sampler, truncation
+from worker.engine.sampling.bad_words import BadWords
+from worker.engine.sampling.philox import uniform
+from worker.engine.sampling.sampler import Choice, sample
+from worker.engine.sampling.state import RECORD, SamplingState, TokenRules
 
 CASES = 200
 VOCABULARY = 301
@@ -62,11 +62,11 @@ def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: A
 
 def kept_tokens(logits: torch.Tensor, **values: Any) -> set[int]:
     """Every token that a row can draw."""
-    size = drawing.whole_groups(logits.shape[1])
+    size = truncation.whole_groups(logits.shape[1])
     row = np.full(size, -np.inf, np.float32)
     row[: logits.shape[1]] = logits[0].numpy()
-    groups, maxima = row.reshape(-1, drawing.GROUP), np.empty(size // drawing.GROUP, np.int32)
-    drawing.group_maxima(groups, maxima)
+    groups, maxima = row.reshape(-1, truncation.GROUP), np.empty(size // truncation.GROUP, np.int32)
+    truncation.group_maxima(groups, maxima)
     weights, tokens = np.empty(size, np.float32), np.arange(size, dtype=np.int32)
     record = np.array([SamplingState(settings(**values), 0, [1]).record], RECORD)[0]
     count = sampler.keep(groups, maxima, record, weights, tokens)

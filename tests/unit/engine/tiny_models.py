@@ -12,10 +12,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from contract.spec import SamplingSettings
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
-from worker.engine.gpt2 import GPT2
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.vocabulary import ByteVocabulary
+from worker.engine.tokenizer import ByteVocabulary
 
 SENTENCES = [
     "Once upon a time there was a miller who had a mill by the river.",

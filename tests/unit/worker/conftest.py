@@ -14,7 +14,7 @@ from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from tests.unit.worker.stub_engine import StubEngine
-from worker.engine.loading import Loaded
+from worker.engine.load.loading import Loaded
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import celery_tasks

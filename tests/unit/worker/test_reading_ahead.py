@@ -14,7 +14,7 @@ from contract.settings import Settings
 from db.models import Output, Prompt
 from db.session.engine import Database
 from db.work.claims import claim_generation
-from worker.engine.loading import load_engine
+from worker.engine.load.loading import load_engine
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate

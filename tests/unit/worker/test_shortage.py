@@ -18,7 +18,7 @@ from db.session.engine import Database
 from db.work.claims import claim_scoring
 from db.work.recovery import mark_death
 from tests.unit.worker.conftest import StubClassifier
-from worker.engine import shortage
+from worker.engine import memory_blame
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
@@ -28,7 +28,7 @@ Score = Callable[..., list[dict[str, float]]]
 
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortage, "PAUSES", (0.01,) * 6)
+    monkeypatch.setattr(memory_blame, "PAUSES", (0.01,) * 6)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""From logits to tokens on a GPU, by the rule of worker.engine.sampler and with the same random numbers.
+"""From logits to tokens on a GPU, by the rule of worker.engine.sampling.sampler and with the same random numbers.
 
 The host says what is wanted in a few small copies, and waits once: for the tokens. Every sum runs over one shape,
 whatever is asked for, or over whole numbers, which do not round: a row cannot depend on its neighbours.
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from worker.engine.drawing import GROUP, STEEPEST
-from worker.engine.edits import edits
-from worker.engine.philox import uniform
-from worker.engine.sampler import ALL_BANNED, NO_SUCH_TOKEN, NOT_FINITE, Choice, _error
-from worker.engine.sampling_state import RECORD, SamplingState
+from worker.engine.sampling.edits import edits
+from worker.engine.sampling.philox import uniform
+from worker.engine.sampling.sampler import ALL_BANNED, NO_SUCH_TOKEN, NOT_FINITE, Choice, _error
+from worker.engine.sampling.state import RECORD, SamplingState
+from worker.engine.sampling.truncation import GROUP, STEEPEST
 
 UNIT = 2.0**40
 """What weight 1 is as a whole number; a vocabulary's sum stays far below 2**63."""

@@ -1,4 +1,4 @@
-"""`python -m worker.engine.warming DTYPE HEAD_DIM`: compiles what a model of that kind calls, and keeps it on disk."""
+"""`python -m worker.engine.load.precompile DTYPE HEAD_DIM`: compiles what a model of that kind calls, and keeps it on disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
-from worker.engine.gpt2 import GPT2
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.compiling import OWN_CODE, each_thread, inlined, threaded
-from worker.engine.floats import exponential, float_of_rank, rank, widen
-from worker.engine.whole import finish, note, put
+from worker.engine.compiled.compiling import OWN_CODE, each_thread, inlined, threaded
+from worker.engine.compiled.float_bits import exponential, float_of_rank, rank, widen
+from worker.engine.cpu.quantise import finish, note, put
 
 BLOCK = 32  # positions that lie together in the cache
 UNROLLED = 4  # keys at once
@@ -174,7 +174,7 @@ def attention(head_dim: int) -> Callable[..., None]:
 
     Its arguments:
         projected: [rows, 3 * heads * head_dim]: queries, keys and values; changed where they have factors.
-        factors, shift: those of projected; see worker.engine.whole.
+        factors, shift: those of projected; see worker.engine.cpu.quantise.
         cache: one layer's keys, their scales, its values, their scales: [blocks, heads, BLOCK, head_dim] and
             [blocks, heads, BLOCK], float32; the rows' own are written first.
         tables: [rows, blocks a sequence], int32: where each row's sequence lies in the cache.

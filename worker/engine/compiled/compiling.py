@@ -119,7 +119,7 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
         if done.exists():
             return
         log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
-        command = [sys.executable, "-P", "-m", "worker.engine.warming", dtype, str(head_dim)]
+        command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", dtype, str(head_dim)]
         environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(FOLDER)}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:

@@ -1,6 +1,6 @@
 """Reading a model through transformers: any architecture, any layout of its files that it knows.
 
-It takes seconds to import: what `worker.engine.plain` can read does not come here. A model's own code is never run.
+It takes seconds to import: what `worker.engine.load.plain_gpt2` can read does not come here. A model's own code is never run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from contract.errors import ModelUnavailable
-from worker.engine.checkpoint import Checkpoint
+from worker.engine.load.checkpoint import Checkpoint
 from worker.model_files import alone, described_by
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}

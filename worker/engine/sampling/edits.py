@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine.compiling import compiled
-from worker.engine.processors import ban, ban_repeated_ngrams
-from worker.engine.sampler import all_known
-from worker.engine.sampling_state import SamplingState
+from worker.engine.compiled.compiling import compiled
+from worker.engine.sampling.penalties import ban, ban_repeated_ngrams
+from worker.engine.sampling.sampler import all_known
+from worker.engine.sampling.state import SamplingState
 
 
 @dataclass(frozen=True, slots=True)

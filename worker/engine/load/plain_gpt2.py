@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from worker.engine.checkpoint import Checkpoint
-from worker.engine.vocabulary import END_OF_TEXT
+from worker.engine.load.checkpoint import Checkpoint
+from worker.engine.tokenizer import END_OF_TEXT
 
 LISTED = (int, list, type(None))  # what a configuration may say of the tokens that begin and end texts
 

@@ -1,6 +1,6 @@
 """Attention on a GPU as a Triton kernel. Imported only where there is a GPU, or where Triton's interpreter is on.
 
-The same arithmetic as `worker.engine.attention_cuda.by_pages`, which says what goes in and what comes out.
+The same arithmetic as `worker.engine.cuda.attention.by_pages`, which says what goes in and what comes out.
 """
 
 # No postponed annotations here: Triton looks at a kernel's own, and knows what is in `tl` only.
@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from worker.engine.attention import BLOCK
+from worker.engine.cpu.attention import BLOCK
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -19,12 +19,13 @@ from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
 from contract.spec import Provenance
-from worker.engine import gpt2, plain
-from worker.engine.checkpoint import Checkpoint, find_checkpoint
+from worker.engine.cpu import gpt2
+from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.engine import SlotEngine
-from worker.engine.gpt2_cuda import CudaGPT2
-from worker.engine.numerics import numerics
-from worker.engine.vocabulary import ByteVocabulary, Vocabulary, is_byte_level
+from worker.engine.load import plain_gpt2
+from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
+from worker.engine.load.numerics import numerics
+from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
 from worker.model_files import unchanged
 from worker.processor import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
 from worker.remote_code import refuse_kernels
@@ -143,7 +144,7 @@ def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int
     refuse_kernels(checkpoint.folder)
     read = _plain(checkpoint)
     if read is None:
-        from worker.engine.unusual import read_network, read_tokenizer
+        from worker.engine.load.from_transformers import read_network, read_tokenizer
 
         tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
         if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
@@ -161,15 +162,15 @@ def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int
 
 def _plain(checkpoint: Checkpoint) -> tuple[Any, dict[str, torch.Tensor], Any] | None:
     """A GPT-2's configuration, weights and tokenizer, where transformers' own models are not needed for it."""
-    config = plain.read_config(checkpoint.folder)
+    config = plain_gpt2.read_config(checkpoint.folder)
     if config is None or gpt2.unsupported(config):
         return None
-    weights = plain.read_weights(checkpoint, config)
+    weights = plain_gpt2.read_weights(checkpoint, config)
     if weights is None:
         return None
-    tokenizer: Any = plain.read_tokenizer(checkpoint.folder)
+    tokenizer: Any = plain_gpt2.read_tokenizer(checkpoint.folder)
     if tokenizer is None:
-        from worker.engine.unusual import read_tokenizer
+        from worker.engine.load.from_transformers import read_tokenizer
 
         tokenizer = read_tokenizer(checkpoint.folder)
         if not is_byte_level(tokenizer):

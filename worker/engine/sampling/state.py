@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contract.spec import SamplingSettings
-from worker.engine.bad_words import NO_TOKENS, BadWords, Tokens
+from worker.engine.sampling.bad_words import NO_TOKENS, BadWords, Tokens
 
 RECORD = np.dtype(
     [

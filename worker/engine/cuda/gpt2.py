@@ -20,15 +20,15 @@ import structlog
 import torch
 import torch.nn.functional as F
 
-from worker.engine.attention import BLOCK
-from worker.engine.attention_cuda import attention, store
-from worker.engine.cuda_graph import Function, recorded
-from worker.engine.drawing import GROUP
+from worker.engine.cpu.attention import BLOCK
+from worker.engine.cuda.attention import attention, store
+from worker.engine.cuda.graph import Function, recorded
+from worker.engine.cuda.sampler import sample
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.sampler import Choice
-from worker.engine.sampler_cuda import sample
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling.sampler import Choice
+from worker.engine.sampling.state import SamplingState
+from worker.engine.sampling.truncation import GROUP
 
 ROWS = 256
 """Of every product. Another number is another kernel, and other bits."""
@@ -115,7 +115,7 @@ class CudaGPT2:
 
     @torch.inference_mode()
     def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
-        """Of the logits that `forward` gave; see worker.engine.sampler."""
+        """Of the logits that `forward` gave; see worker.engine.sampling.sampler."""
         with self._current():
             return sample(logits.values, self.vocabulary, states, self._rows)
 

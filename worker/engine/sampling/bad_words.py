@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine.compiling import compiled
+from worker.engine.compiled.compiling import compiled
 
 Tokens = npt.NDArray[np.int32]
 NO_TOKENS: Tokens = np.zeros(0, np.int32)

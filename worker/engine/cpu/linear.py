@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from worker.engine.compiling import each_thread, inlined, threaded
-from worker.engine.floats import as_array, exponential
-from worker.engine.whole import ZERO, finish, put
+from worker.engine.compiled.compiling import each_thread, inlined, threaded
+from worker.engine.compiled.float_bits import as_array, exponential
+from worker.engine.cpu.quantise import ZERO, finish, put
 
 MULTIPLES = (2, 8)
 """On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads; with few

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from contract.spec import SamplingSettings
-from worker.engine.bad_words import BadWords
-from worker.engine.sampling_state import TokenRules
-from worker.engine.vocabulary import Vocabulary
+from worker.engine.sampling.bad_words import BadWords
+from worker.engine.sampling.state import TokenRules
+from worker.engine.tokenizer import Vocabulary
 
 Alive = Callable[[], object]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.compiling import compiled, each_thread, threaded
-from worker.engine.floats import widen
-from worker.engine.whole import note, put
+from worker.engine.compiled.compiling import compiled, each_thread, threaded
+from worker.engine.compiled.float_bits import widen
+from worker.engine.cpu.quantise import note, put
 
 
 @threaded
@@ -29,7 +29,7 @@ def add_and_norm(
     Args:
         hidden: [rows, width], float32; changed in place.
         addition: [rows, width], or [0, width] to add nothing.
-        factors, shift: the addition's, where it is a product of whole numbers; see worker.engine.whole.
+        factors, shift: the addition's, where it is a product of whole numbers; see worker.engine.cpu.quantise.
         weight, bias: [width], float32.
         threads: how many share the rows.
         normed: [rows, width]: the result; scales: [rows] where that is of whole numbers.

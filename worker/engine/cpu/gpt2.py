@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from worker.engine.attention import attention, cut
-from worker.engine.compiling import ensure_compiled
-from worker.engine.floats import as_array
+from worker.engine.compiled.compiling import ensure_compiled
+from worker.engine.compiled.float_bits import as_array
+from worker.engine.cpu.attention import attention, cut
+from worker.engine.cpu.linear import BLOCK, PART, Blocked, Given, Linear, Made, given, linear, room, row_multiple, trial
+from worker.engine.cpu.norm import add_and_norm, embed, products
+from worker.engine.cpu.row_multiples import row_multiple_of
 from worker.engine.forward import Logits, Numbers, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
-from worker.engine.linear import BLOCK, PART, Blocked, Given, Linear, Made, given, linear, room, row_multiple, trial
-from worker.engine.multiples import row_multiple_of
-from worker.engine.norm import add_and_norm, embed, products
-from worker.engine.sampler import Choice, sample
-from worker.engine.sampling_state import SamplingState
+from worker.engine.sampling.sampler import Choice, sample
+from worker.engine.sampling.state import SamplingState
 from worker.padding import filled_up
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
@@ -133,7 +133,7 @@ class GPT2:
         return self._logits(hidden, addition, len(rows.wanted))
 
     def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
-        """Of the logits that `forward` gave; see worker.engine.sampler."""
+        """Of the logits that `forward` gave; see worker.engine.sampling.sampler."""
         return sample(logits, states)
 
     def _embed(self, rows: Rows) -> torch.Tensor:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.compiling import called, inlined
-from worker.engine.floats import bits_of_float, exponential, float_of_bits, rank
+from worker.engine.compiled.compiling import called, inlined
+from worker.engine.compiled.float_bits import bits_of_float, exponential, float_of_bits, rank
 
 GROUP = 64  # tokens, neighbours in the vocabulary
 STEEPEST = 1e30  # 1 / temperature at most, so that 0 times it is 0

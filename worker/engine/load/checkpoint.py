@@ -1,6 +1,6 @@
 """Where a model's files lie, whether they are complete, and the hash that names their revision.
 
-Folders here; `worker.engine.hub` knows of the Hugging Face cache and the Hub. Nothing is loaded here.
+Folders here; `worker.engine.load.hub` knows of the Hugging Face cache and the Hub. Nothing is loaded here.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def in_folder(folder: Path) -> Checkpoint:
 
 def _of_the_hub(model: str) -> Checkpoint:
     """The model in the local cache, if it is complete there: then the network is not asked. Else from the Hub."""
-    from worker.engine import hub
+    from worker.engine.load import hub
 
     folder = hub.cached(model)
     if folder is not None:
@@ -107,7 +107,7 @@ def _of_the_hub(model: str) -> Checkpoint:
 
 
 def _alternatives() -> str:
-    from worker.engine import hub
+    from worker.engine.load import hub
 
     return hub.alternatives()
 

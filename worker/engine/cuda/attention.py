@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import torch
 
-from worker.engine.attention import BLOCK
+from worker.engine.cpu.attention import BLOCK
 
 Attention = Callable[..., torch.Tensor]
 
@@ -20,7 +20,7 @@ Attention = Callable[..., torch.Tensor]
 def attention(device: torch.device) -> Attention:
     """The function for a device: the Triton kernel on a GPU that has Triton, else `by_pages`."""
     if device.type == "cuda" and find_spec("triton") is not None:
-        from worker.engine.attention_triton import by_kernel
+        from worker.engine.cuda.attention_triton import by_kernel
 
         return by_kernel
     return by_pages

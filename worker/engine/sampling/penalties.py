@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.engine.compiling import called
+from worker.engine.compiled.compiling import called
 
 BANNED = np.float32(-np.inf)
 

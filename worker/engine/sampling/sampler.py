@@ -13,8 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from worker.engine.compiling import called, each_thread, threaded
-from worker.engine.drawing import (
+from worker.engine.compiled.compiling import called, each_thread, threaded
+from worker.engine.compiled.float_bits import as_array, float_of_rank, widen
+from worker.engine.forward import Logits
+from worker.engine.sampling.penalties import BANNED, ban, ban_repeated_ngrams, penalise_presence, penalise_repetition
+from worker.engine.sampling.philox import uniform
+from worker.engine.sampling.state import RECORD, SamplingState
+from worker.engine.sampling.truncation import (
     GROUP,
     STEEPEST,
     drop_below,
@@ -28,11 +33,6 @@ from worker.engine.drawing import (
     weigh,
     whole_groups,
 )
-from worker.engine.floats import as_array, float_of_rank, widen
-from worker.engine.forward import Logits
-from worker.engine.philox import uniform
-from worker.engine.processors import BANNED, ban, ban_repeated_ngrams, penalise_presence, penalise_repetition
-from worker.engine.sampling_state import RECORD, SamplingState
 
 NOT_FINITE, ALL_BANNED, NO_SUCH_TOKEN = -1, -2, -3
 

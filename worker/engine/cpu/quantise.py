@@ -12,8 +12,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from worker.engine.compiling import inlined
-from worker.engine.floats import float_of_rank, narrow, rank
+from worker.engine.compiled.compiling import inlined
+from worker.engine.compiled.float_bits import float_of_rank, narrow, rank
 
 ZERO = 128  # activations are stored as uint8: with int8 oneDNN has no fast kernel
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from worker.engine.compiling import FOLDER
-from worker.engine.linear import MULTIPLES
+from worker.engine.compiled.compiling import FOLDER
+from worker.engine.cpu.linear import MULTIPLES
 from worker.processor import choosing_variables, instruction_set, processor
 
 

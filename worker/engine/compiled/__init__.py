@@ -1,0 +1,4 @@
+"""How loops are compiled, and the numbers inside them.
+
+Knows nothing of models.
+"""
