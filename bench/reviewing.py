@@ -27,9 +27,9 @@ from db.review.claims import next_output
 from db.review.decisions.acts import decide, decide_matching, undo, undo_many
 from db.review.queue import matching
 from db.session.engine import Database, open_database
-from review.access import OneTimeToken
 from review.app import Serving, create_app
-from review.hosts import Hosts
+from review.security.access import OneTimeToken
+from review.security.hosts import Hosts
 
 REVIEWER = "bench"
 PORT = 8765
@@ -202,11 +202,12 @@ def _width(database: Database, job: int) -> float:
 
 
 def _look_at_jobs(timings: Timings, get: Get, job: int) -> None:
-    from review import job_pages, picture_pages
-    from review.watching import Watched
+    from review.live.watching import Watched
+    from review.pages import job as job_pages
+    from review.pages import picture
 
     # What was looked at just now is not looked at again: here it is.
-    job_pages.watched = picture_pages.watched = Watched()
+    job_pages.watched = picture.watched = Watched()
     for name, path in (
         ("jobs page", "/jobs"),
         ("one job's page", f"/jobs/{job}"),

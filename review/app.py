@@ -12,26 +12,13 @@ from starlette.staticfiles import StaticFiles
 
 from db.review.sittings import has_ended
 from db.session.engine import Database
-from review import (
-    advice_pages,
-    bulk_pages,
-    claim_pages,
-    decision_pages,
-    error_pages,
-    job_pages,
-    look_pages,
-    picture_pages,
-    progress_pages,
-    queue_pages,
-    sign_in_pages,
-    word_pages,
-    worker_pages,
-)
-from review.access import Access
-from review.cookie import Signer
-from review.guard import Guard
-from review.hosts import Hosts
-from review.page import STATIC
+from review import error_pages
+from review.context import STATIC
+from review.pages import advice, bulk, claim, decision, job, look, picture, progress, queue, sign_in, word, worker
+from review.security.access import Access
+from review.security.cookie import Signer
+from review.security.guard import Guard
+from review.security.hosts import Hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +49,8 @@ def create_app(database: Database, serving: Serving) -> FastAPI:
     app.add_middleware(Guard, hosts=serving.hosts, signer=signer, ended=ended, refusal=error_pages.refusal)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _home, methods=["GET"], response_model=None)
-    for pages in (sign_in_pages, queue_pages, decision_pages, claim_pages, word_pages, bulk_pages, progress_pages,
-                  look_pages, job_pages, worker_pages, picture_pages, advice_pages):  # fmt: skip
+    for pages in (sign_in, queue, decision, claim, word, bulk, progress,
+                  look, job, worker, picture, advice):  # fmt: skip
         app.include_router(pages.router)
     return app
 

@@ -16,10 +16,10 @@ from contract.spec import Safety, SamplingSettings
 from db.review.detail import OutputView, read_output
 from db.search import read_query
 from db.work.score_requests import Words, read_words
+from review.context import Page
 from review.error_pages import NoSuchOutput
-from review.page import Page
+from review.show.visible import SHOWN_CHARACTERS, marked
 from review.views import View
-from review.visible import SHOWN_CHARACTERS, marked
 
 STRONG_SHARE = 0.5
 """Of the largest fall in the score: a word that carries at least this much is marked strongly."""

@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Scope
 
 from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, Stale, UsageError
-from review import words
-from review.form import MOST_FIELDS
-from review.guard import HEADERS
-from review.page import Page
+from review.context import Page
+from review.security.form import MOST_FIELDS
+from review.security.guard import HEADERS
+from review.show import words
 
 log = logging.getLogger("inkmill.review")
 

@@ -17,10 +17,10 @@ from db.jobs.jobs import get_job
 from db.jobs.reflag import finish_reflag, half_reflagged
 from db.jobs.status import snapshot
 from db.session.engine import Database
-from review.job_now import stand
-from review.page import STATIC, environment
-from review.picture_pages import draw
+from review.context import STATIC, environment
+from review.pages.picture import draw
 from review.preferences import COVER
+from review.show.job_now import stand
 
 EXAMPLES = 8
 STYLE_SHEETS = ("page.css", "pictures.css")

@@ -16,11 +16,11 @@ import uvicorn
 
 from contract.errors import InkmillError, UsageError
 from db.session.engine import Database
-from review.access import OneTimeToken, TokenFile
 from review.app import Serving, create_app
-from review.connection import Connection, strangers
-from review.cookie import stored_key
-from review.hosts import Hosts, is_loopback
+from review.security.access import OneTimeToken, TokenFile
+from review.security.connection import Connection, strangers
+from review.security.cookie import stored_key
+from review.security.hosts import Hosts, is_loopback
 
 BACKLOG = 128
 """Connections that wait to be accepted."""

@@ -14,7 +14,7 @@ from fastapi import Depends, Path, Request
 
 from contract.errors import UsageError
 from contract.review import Filter, Order, Wanted
-from review.form import LONGEST_QUERY, Form, fields, whole
+from review.security.form import LONGEST_QUERY, Form, fields, whole
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
 """The number of an output in an address, as large as a database can hold."""

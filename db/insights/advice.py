@@ -1,6 +1,6 @@
 """What threshold advice is made of: how many texts score how much by one label, and what people decided about some.
 
-Counts only, a hundredth of a score wide; what follows from them is `review.advice`'s business.
+Counts only, a hundredth of a score wide; what follows from them is `review.stats.advice`'s business.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """When a job's newest texts were stored and scored: what its present pace is read from.
 
-Knows rows and times, not rates: those are `review.pace`'s business.
+Knows rows and times, not rates: those are `review.stats.pace`'s business.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def system_user() -> str:
 
 def _say(address: Address, json: bool, behind_tls: bool) -> None:
     from inkmill.display import messages, print_json
-    from review.hosts import is_loopback
+    from review.security.hosts import is_loopback
 
     if json:
         print_json({

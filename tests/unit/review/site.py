@@ -8,9 +8,9 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from db.session.engine import Database
-from review.access import Access, OneTimeToken
 from review.app import Serving, create_app
-from review.hosts import Hosts
+from review.security.access import Access, OneTimeToken
+from review.security.hosts import Hosts
 
 KEY = b"k" * 32
 PORT = 8765

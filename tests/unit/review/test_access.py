@@ -10,8 +10,8 @@ import pytest
 
 from contract.errors import DatabaseUnreachable, UsageError
 from db.session.engine import Database
-from review.access import OneTimeToken, TokenFile
-from review.cookie import Signer, stored_key
+from review.security.access import OneTimeToken, TokenFile
+from review.security.cookie import Signer, stored_key
 from tests.unit.review.site import PORT, Site
 
 LONG = "t" * 30

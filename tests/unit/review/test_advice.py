@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from db.insights.advice import Evidence, Judged, Texts
-from review.advice import Advice, advise, basis
-from review.intervals import Estimate, effective, fraction, share_of, total, wilson
+from review.stats.advice import Advice, advise, basis
+from review.stats.intervals import Estimate, effective, fraction, share_of, total, wilson
 
 
 def _texts(place: int, number: float, *, flagged: bool, otherwise: bool = False) -> Texts:

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from contract.errors import DatabaseUnreachable
 from db.session.engine import Database
 from review import reflagging
-from review.access import OneTimeToken
-from review.page import NOTICE, Page
+from review.context import NOTICE, Page
 from review.reflagging import Run
+from review.security.access import OneTimeToken
 from tests.unit.review.site import Site
 
 

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from contract.errors import UsageError
-from review import counted
-from review.body import REVIEWERS
-from review.counted import LONGEST, MOST_OUTPUTS, packed, unpacked
+from review.security.body import REVIEWERS
+from review.show import counted
+from review.show.counted import LONGEST, MOST_OUTPUTS, packed, unpacked
 
 
 def test_what_was_counted_comes_back_in_the_order_of_outputs() -> None:

@@ -10,7 +10,7 @@ from contract.review import State
 from db.review.claims import claim
 from db.review.decisions.acts import decide
 from db.review.detail import read_output
-from review.counted import packed
+from review.show.counted import packed
 from tests.browser.stock import stock
 from tests.unit.review.conftest import PIECES
 from tests.unit.review.site import Site, words_of

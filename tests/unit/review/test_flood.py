@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from review.body import REVIEWERS, STRANGERS
-from review.connection import MOST_STRANGERS
-from review.form import MOST_FIELDS
+from review.security.body import REVIEWERS, STRANGERS
+from review.security.connection import MOST_STRANGERS
+from review.security.form import MOST_FIELDS
 from review.server import FewWords
 
 STRANGER_SECONDS = 3.0
@@ -30,8 +30,8 @@ STARTED = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({MOST_FILES}, {MOST_FILES}))
 import runpy
-import review.connection
-review.connection.STRANGER_SECONDS = {STRANGER_SECONDS}
+import review.security.connection
+review.security.connection.STRANGER_SECONDS = {STRANGER_SECONDS}
 runpy.run_module("inkmill", run_name="__main__")
 """
 FORM = {"content-type": "application/x-www-form-urlencoded"}

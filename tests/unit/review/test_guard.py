@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from db.models import Base
 from db.session.engine import Database
-from review.access import OneTimeToken
-from review.body import REVIEWERS
-from review.cookie import COOKIE_SECONDS, Signer
-from review.hosts import Hosts
+from review.security.access import OneTimeToken
+from review.security.body import REVIEWERS
+from review.security.cookie import COOKIE_SECONDS, Signer
+from review.security.hosts import Hosts
 from tests.unit.review.site import HERE, JSON, KEY, PORT, Site
 
 DECIDE = "/outputs/3/decisions"

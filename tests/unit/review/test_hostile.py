@@ -9,8 +9,8 @@ import pytest
 from contract.errors import UsageError
 from contract.review import LONGEST_QUERY, Filter
 from db.review.queue import read_page
-from review.cookie import Signer
-from review.form import MOST_FIELDS, Form
+from review.security.cookie import Signer
+from review.security.form import MOST_FIELDS, Form
 from review.views import NAMES
 from tests.unit.review.site import JSON, KEY, PORT, Site
 

@@ -18,9 +18,11 @@ from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from db.work.outputs import record_fault
 from db.work.workers import announce
-from review import advice_pages, job_pages, reflagging
+from review import reflagging
+from review.live.watching import Watched
+from review.pages import advice
+from review.pages import job as job_pages
 from review.reflagging import Run
-from review.watching import Watched
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import Site, words_of
@@ -32,7 +34,7 @@ EVIL = "<b>night</b>\u202e\x07.jsonl"
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests' databases may lie at one address; what was seen of another one must not be shown."""
     monkeypatch.setattr(job_pages, "watched", Watched())
-    monkeypatch.setattr(advice_pages, "reflagging", advice_pages.Reflagging())
+    monkeypatch.setattr(advice, "reflagging", advice.Reflagging())
 
 
 def _dead(mill: Mill, reasons: list[str]) -> int:
@@ -223,7 +225,7 @@ def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
 
 
 def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
-    advice_pages.reflagging._runs[site.database.address, 1] = Run("toxicity", 0.4)
+    advice.reflagging._runs[site.database.address, 1] = Run("toxicity", 0.4)
     answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
     assert answer.status_code == 400 and "already" in answer.text
     assert "being flagged anew" in site.get("/jobs/1/advice").text
@@ -232,13 +234,13 @@ def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
 def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
     real = reflagging.reflag_job
-    monkeypatch.setattr(advice_pages, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(advice, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr(reflagging, "reflag_job", lambda *job, **policy: go_on.wait(30) and real(*job, **policy))
     site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "present": "0.7"})
     assert "is under way" in site.get("/jobs/1/advice").text
     assert snapshot(site.database, 1).flagged == 3
     go_on.set()
-    run = advice_pages.reflagging.of(site.database, 1)
+    run = advice.reflagging.of(site.database, 1)
     assert run is not None
     deadline = time.monotonic() + 30
     while not run.over and time.monotonic() < deadline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from db.insights.pace import Arrivals
-from review.pace import LEAST_DOUBT, time_left, tokens_per_second
+from review.stats.pace import LEAST_DOUBT, time_left, tokens_per_second
 
 
 def _seen(texts: list[float], scores: list[float] | None = None, now: float = 1000.0) -> Arrivals:

@@ -8,8 +8,8 @@ import pytest
 
 from db.session.engine import Database
 from review.preferences import Preferences, changed, stored
+from review.show.visible import SHOWN_CHARACTERS, marked, visible
 from review.views import read_view
-from review.visible import SHOWN_CHARACTERS, marked, visible
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill, text_of
 from tests.unit.review.site import Site, words_of
@@ -173,7 +173,7 @@ def test_a_database_that_is_away_is_said_and_loses_nothing(site: Site, monkeypat
     def away(*_: object, **__: object) -> None:
         raise DatabaseUnreachable("the database does not answer: connection refused")
 
-    monkeypatch.setattr("review.decision_pages.decide", away)
+    monkeypatch.setattr("review.pages.decision.decide", away)
     answer = site.ask("/outputs/3/decisions", {"action": "reject"})
     assert answer.status_code == 503
     assert "Nothing was lost" in answer.json()["message"]

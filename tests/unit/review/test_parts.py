@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from contract.errors import UsageError
-from review.form import Form
-from review.stream import message
-from review.words import ago, duration, label, score
+from review.live.stream import message
+from review.security.form import Form
+from review.show.words import ago, duration, label, score
 
 
 def test_an_event_keeps_its_lines_and_nothing_ends_it_early() -> None:

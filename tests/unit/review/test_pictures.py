@@ -11,17 +11,17 @@ from xml.etree import ElementTree
 import pytest
 
 from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment, ValueShare
-from review.intervals import Estimate
-from review.pictures.bars import LEAST_HEIGHT, Bar, Bars
-from review.pictures.curves import Curve, Curves
-from review.pictures.figures import (
+from review.show.pictures.bars import LEAST_HEIGHT, Bar, Bars
+from review.show.pictures.curves import Curve, Curves
+from review.show.pictures.figures import (
     finish_comparison,
     key_comparisons,
     length_figure,
     score_figures,
     time_figures,
 )
-from review.pictures.svg import PLOT_HEIGHT, element, nice_step, short
+from review.show.pictures.svg import PLOT_HEIGHT, element, nice_step, short
+from review.stats.intervals import Estimate
 
 EVIL = '<script>alert("x")</script>&\'\u202e'
 

@@ -17,8 +17,8 @@ from db.models import Job, Output, Score
 from db.review.decisions.acts import decide
 from db.session.engine import Database
 from inkmill.cli import run
-from review.job_now import job_now
 from review.report import report_page
+from review.show.job_now import job_now
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import words_of

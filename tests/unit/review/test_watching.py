@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 
-from review.watching import KEPT_TOPICS, Watched
+from review.live.watching import KEPT_TOPICS, Watched
 
 
 def test_many_who_watch_at_once_cost_one_look() -> None:

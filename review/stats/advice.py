@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from db.insights.advice import BINS, Evidence, Judged, Texts
-from review.intervals import NOTHING, Estimate, effective, fraction, share_of, total, wilson
+from review.stats.intervals import NOTHING, Estimate, effective, fraction, share_of, total, wilson
 
 GRID = tuple(step / 20 for step in range(1, 20))
 BAND = 10  # hundredths of a score

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from db.review.progress import Progress, progress
-from review import words
-from review.page import CurrentPage
-from review.stream import events
+from review.context import CurrentPage
+from review.live.stream import events
+from review.show import words
 from review.views import CurrentView
 
 LOOK_SECONDS = 2.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from review.pictures.svg import (
+from review.show.pictures.svg import (
     LEFT,
     PLOT_HEIGHT,
     PLOT_WIDTH,

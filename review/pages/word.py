@@ -6,9 +6,9 @@ from fastapi import APIRouter, BackgroundTasks
 from starlette.responses import JSONResponse, Response
 
 from db.work.score_requests import mark_words, score_again
-from review.announcing import announce
-from review.form import CurrentForm
-from review.page import CurrentPage
+from review.context import CurrentPage
+from review.live.announcing import announce
+from review.security.form import CurrentForm
 from review.views import CurrentView, OutputId
 
 router = APIRouter()

@@ -10,9 +10,9 @@ from db.review.claims import claim, release
 from db.review.detail import read_output
 from db.work.score_requests import read_words
 from review.card import one_output, watched
-from review.form import CurrentForm, whole
-from review.page import CurrentPage
-from review.stream import events
+from review.context import CurrentPage
+from review.live.stream import events
+from review.security.form import CurrentForm, whole
 from review.views import OutputId
 
 MOST_CLAIMS = 8

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 
 from contract.errors import UsageError
-from review.form import whole
+from review.security.form import whole
 
 MOST_OUTPUTS = 1_000_000
 MOST_BYTES = 20 * MOST_OUTPUTS

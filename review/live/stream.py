@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from db.review.sittings import has_ended
-from review.page import Page
+from review.context import Page
 
 HEARTBEAT_SECONDS = 15.0
 """Proxies close a connection that says nothing for long."""

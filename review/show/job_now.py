@@ -17,8 +17,8 @@ from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
-from review import words
-from review.pace import Range, time_left, tokens_per_second
+from review.show import words
+from review.stats.pace import Range, time_left, tokens_per_second
 
 T = TypeVar("T")
 JobId = Annotated[int, Path(ge=1, le=2**62)]

@@ -16,10 +16,10 @@ from db.review.decisions.acts import Bulk, decide_many, decide_matching, undo_ma
 from db.review.progress import progress
 from db.review.queue import matching, read_page
 from review.card import covers
-from review.counted import packed, unpacked
-from review.form import CurrentForm, Form, whole
-from review.page import CurrentPage, Page
-from review.queue_pages import filter_choices, tidied
+from review.context import CurrentPage, Page
+from review.pages.queue import filter_choices, tidied
+from review.security.form import CurrentForm, Form, whole
+from review.show.counted import packed, unpacked
 from review.views import CurrentView, View
 
 TABLE_ROWS = 100

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from db.work.workers import list_workers
-from review.job_pages import watched
-from review.page import CurrentPage
-from review.stream import events
+from review.context import CurrentPage
+from review.live.stream import events
+from review.pages.job import watched
 
 LOOK_SECONDS = 2.0
 SHOWN_GONE = 20

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from review.intervals import Estimate
-from review.pictures.svg import (
+from review.show.pictures.svg import (
     LEFT,
     PLOT_HEIGHT,
     PLOT_WIDTH,
@@ -20,6 +19,7 @@ from review.pictures.svg import (
     rows_of_grid,
     text,
 )
+from review.stats.intervals import Estimate
 
 Point = tuple[float, Estimate | None]  # place from 0 to 1, and what is known there
 

@@ -15,10 +15,10 @@ from db.review.progress import progress, reasons, reviewers
 from db.review.queue import Page as Rows
 from db.review.queue import neighbour, read_page
 from review.card import card
-from review.form import CurrentForm, whole
-from review.page import CurrentPage, Page
+from review.context import CurrentPage, Page
+from review.live.watching import Watched
+from review.security.form import CurrentForm, whole
 from review.views import NAMES, CurrentView, OutputId, View
-from review.watching import Watched
 
 RAIL_ROWS = 40
 NEWEST_JOBS = 200

@@ -14,11 +14,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.errors import DatabaseUnreachable, UsageError
-from review.access import same
-from review.body import REVIEWERS, STRANGERS, BadBody, is_announced, read_body
-from review.cookie import SignedIn, Signer, read_cookies
-from review.form import Form
-from review.hosts import Hosts, host_of
+from review.security.access import same
+from review.security.body import REVIEWERS, STRANGERS, BadBody, is_announced, read_body
+from review.security.cookie import SignedIn, Signer, read_cookies
+from review.security.form import Form
+from review.security.hosts import Hosts, host_of
 
 READING = ("GET", "HEAD")
 OPEN = ("/static/", "/sign-in")

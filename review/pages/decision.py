@@ -9,11 +9,11 @@ from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Action
 from db.review.decisions.acts import decide, undo
 from db.review.decisions.rules import Decided
-from review import words
-from review.announcing import announce
 from review.card import one_output
-from review.form import CurrentForm
-from review.page import CurrentPage, Page
+from review.context import CurrentPage, Page
+from review.live.announcing import announce
+from review.security.form import CurrentForm
+from review.show import words
 from review.views import CurrentView, OutputId, View
 
 SAID = {

@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from contract.policy import DEFAULT_THRESHOLD
 from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment
-from review import words
-from review.intervals import Estimate, wilson
-from review.pictures.bars import Bar, Bars
-from review.pictures.svg import element, nice_step
+from review.show import words
+from review.show.pictures.bars import Bar, Bars
+from review.show.pictures.svg import element, nice_step
+from review.stats.intervals import Estimate, wilson
 
 MOST_LENGTHS = 32
 MANY_VALUES = 50

@@ -21,7 +21,7 @@ from starlette.datastructures import Headers
 from common.private_files import make_secret, read_secret
 from contract.errors import UsageError
 from contract.settings import private_folder, readable
-from review.access import Access, same
+from review.security.access import Access, same
 
 COOKIE_SECONDS = 7 * 86400
 KEY_FILE = "review.key"

@@ -9,11 +9,11 @@ from starlette.responses import Response
 
 from db.jobs.jobs import retry_job
 from db.jobs.status import JobSnapshot, snapshots
-from review.form import CurrentForm
-from review.job_now import JobId, found_job, job_now
-from review.page import CurrentPage
-from review.stream import events
-from review.watching import Watched
+from review.context import CurrentPage
+from review.live.stream import events
+from review.live.watching import Watched
+from review.security.form import CurrentForm
+from review.show.job_now import JobId, found_job, job_now
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0

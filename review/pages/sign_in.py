@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db.review.sittings import end_sitting
-from review.access import Access
-from review.cookie import COOKIE_SECONDS, Signer
-from review.form import CurrentForm
-from review.page import CurrentPage, Page
+from review.context import CurrentPage, Page
+from review.security.access import Access
+from review.security.cookie import COOKIE_SECONDS, Signer
+from review.security.form import CurrentForm
 
 router = APIRouter()
 

@@ -14,14 +14,14 @@ from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
 from db.insights.advice import evidence
 from db.insights.figures import labels_of
 from db.jobs.jobs import JobRow
-from review import words
-from review.advice import Advice, Basis, advise, basis
-from review.form import CurrentForm
-from review.job_now import JobId, found_job
-from review.page import CurrentPage, Page
-from review.pictures.curves import Curve, Curves
-from review.pictures.figures import queue_link
+from review.context import CurrentPage, Page
 from review.reflagging import Reflagging
+from review.security.form import CurrentForm
+from review.show import words
+from review.show.job_now import JobId, found_job
+from review.show.pictures.curves import Curve, Curves
+from review.show.pictures.figures import queue_link
+from review.stats.advice import Advice, Basis, advise, basis
 
 WAIT_SECONDS = 3.0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from review.form import CurrentForm
-from review.page import CurrentPage
+from review.context import CurrentPage
 from review.preferences import COOKIE, changed
+from review.security.form import CurrentForm
 
 YEAR_SECONDS = 365 * 86400
 

@@ -14,10 +14,10 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from db.session.engine import Database
-from review import words
-from review.cookie import SignedIn, read_cookies
 from review.preferences import COOKIE, Preferences, stored
-from review.visible import marked, plain, visible
+from review.security.cookie import SignedIn, read_cookies
+from review.show import words
+from review.show.visible import marked, plain, visible
 
 NOTICE = "inkmill-notice"
 MOST_NOTICE = 3600  # bytes

@@ -10,9 +10,10 @@ from starlette.responses import Response
 from db.insights.figures import Insights, insights
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database
-from review.job_now import JobId, found_job, known
-from review.page import CurrentPage
-from review.pictures.figures import (
+from review.context import CurrentPage
+from review.live.watching import Watched
+from review.show.job_now import JobId, found_job, known
+from review.show.pictures.figures import (
     Comparison,
     Figure,
     finish_comparison,
@@ -21,7 +22,6 @@ from review.pictures.figures import (
     score_figures,
     time_figures,
 )
-from review.watching import Watched
 
 RUNNING_SECONDS, OVER_SECONDS = 10.0, 3600.0
 """How long figures are kept: a job that is over changes only by what is part of the topic."""

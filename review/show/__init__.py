@@ -1,0 +1,4 @@
+"""Texts, figures and times as people see them.
+
+Knows nothing of requests.
+"""

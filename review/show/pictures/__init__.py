@@ -1,0 +1,1 @@
+"""Charts of plain values as SVG: no library, no script, no inline style, so that the strictest page may hold them."""

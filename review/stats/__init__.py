@@ -1,0 +1,4 @@
+"""Estimates with their uncertainty, as plain numbers.
+
+Knows neither pages nor SQL.
+"""
