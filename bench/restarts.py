@@ -85,7 +85,7 @@ def _child(parent: psutil.Process) -> int:
     """The process with the model; the daemon that keeps Redis is another child."""
     for child in parent.children():
         with suppress(psutil.Error):
-            if child.status() != psutil.STATUS_ZOMBIE and "inkmill.daemon" not in child.cmdline():
+            if child.status() != psutil.STATUS_ZOMBIE and "inkmill.local.daemon" not in child.cmdline():
                 return child.pid
     return 0
 

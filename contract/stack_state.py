@@ -1,6 +1,6 @@
 """What the local stack of a home is and was asked for: what `stack.json` says to whoever asks what a job waits for.
 
-`inkmill.stack` writes it, under a lock; to read it needs none.
+`inkmill.local.stack` writes it, under a lock; to read it needs none.
 """
 
 from __future__ import annotations

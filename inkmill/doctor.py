@@ -19,7 +19,7 @@ from rich.console import Console
 from contract.errors import ExitCode, InkmillError
 from contract.settings import Settings, settings
 from inkmill.display import print_json
-from inkmill.stack import PYTHON
+from inkmill.local.stack import PYTHON
 
 SAFE_SQLITE = (3, 51, 3)
 """Older libraries can, rarely, corrupt a WAL database when two connections reset the log at the same moment."""
@@ -122,8 +122,8 @@ def _database(where: Settings) -> Iterator[Finding]:
 
 def _redis(where: Settings) -> Iterator[Finding]:
     from contract.queue import ping
-    from inkmill.redis_server import server_binary
-    from inkmill.stack import Stack
+    from inkmill.local.redis_server import server_binary
+    from inkmill.local.stack import Stack
 
     if where.embedded and not Stack(where).read().runs:
         binary = server_binary()

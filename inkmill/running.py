@@ -27,7 +27,7 @@ from db.jobs.waiting import served, waiting_for
 from db.session.engine import Database
 from db.work.workers import list_workers
 from inkmill.display import Progress, messages, print_json, status_json
-from inkmill.stack import Stack
+from inkmill.local.stack import Stack
 from inkmill.summary import print_summary, say_reflag, say_submitted
 from inkmill.taking_up import check_policy, say_where_it_runs
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only

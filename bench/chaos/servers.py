@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import redis
 
-from inkmill.redis_server import server_binary
+from inkmill.local.redis_server import server_binary
 
 START_SECONDS = 60.0
 

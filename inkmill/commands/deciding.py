@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contract.errors import UsageError
-from inkmill import options as o
+from inkmill.commands import options as o
 
 if TYPE_CHECKING:
     from db.review.decisions.bulk import Instruction

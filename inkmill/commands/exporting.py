@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from inkmill import options as o
+from inkmill.commands import options as o
 from inkmill.commands.following import JobId
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from contract.errors import DatabaseUnreachable, ExitCode
-from inkmill import options as o
+from inkmill.commands import options as o
 
 JobId = Annotated[
     int, typer.Argument(metavar="JOB", min=1, max=2**62, help="The job's number, as 'inkmill jobs' lists it.")

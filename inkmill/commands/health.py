@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from inkmill import options as o
+from inkmill.commands import options as o
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from inkmill import options as o
+from inkmill.commands import options as o
 from inkmill.commands.following import JobId
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from inkmill import options as o
+from inkmill.commands import options as o
 
 MOST_THREADS = 4096
 
@@ -43,7 +43,7 @@ def worker(
     from contract.names import model_name, safety_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
-    from inkmill.stack import Stack
+    from inkmill.local.stack import Stack
     from worker.supervise.spawn import WorkerOptions
     from worker.supervise.supervisor import main
 
@@ -98,7 +98,7 @@ def stop() -> None:
     """End the local stack now. Unfinished jobs go on when it is started again."""
     from contract.settings import settings
     from inkmill.display import messages
-    from inkmill.stack import Stack
+    from inkmill.local.stack import Stack
 
     where = settings()
     if Stack(where).stop():

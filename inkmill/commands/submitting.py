@@ -9,7 +9,7 @@ import typer
 
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
-from inkmill import options as o
+from inkmill.commands import options as o
 
 if TYPE_CHECKING:
     from contract.settings import Settings

@@ -24,7 +24,7 @@ from db.jobs.status import snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
 from inkmill.display import status_json
-from inkmill.stack import Stack
+from inkmill.local.stack import Stack
 
 LOOK_SECONDS = 0.05
 INKMILL = [sys.executable, "-m", "inkmill"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings
-from inkmill.redis_server import MOST_ASIDE, answers, set_aside, start_server
+from inkmill.local.redis_server import MOST_ASIDE, answers, set_aside, start_server
 from tests.acceptance.conftest import LONG, Home, write_prompts
 from tests.acceptance.test_stack import DEMO, processes
 

@@ -23,7 +23,7 @@ import psutil
 import pytest
 import redis
 
-from inkmill.redis_server import server_binary
+from inkmill.local.redis_server import server_binary
 from tests.compose import SECRETS, entrypoint, services
 from tests.conftest import PostgresServer
 

@@ -16,14 +16,14 @@ import pytest
 
 from contract.queue import make_app
 from contract.settings import Settings
-from inkmill.stack import Stack
+from inkmill.local.stack import Stack
 from tests.acceptance.conftest import INKMILL, LONG, Home, write_prompts
 
 PIN = """
 import sys
 from pathlib import Path
 from contract.settings import Settings
-from inkmill.stack import Stack
+from inkmill.local.stack import Stack
 Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure(pin=True)
 print("pinned", flush=True)
 sys.stdin.read()
@@ -67,7 +67,7 @@ def begun(home: Home) -> None:
 
 def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_goes_on(home: Home) -> None:
     begun(home)
-    (daemon,) = processes(home, "inkmill.daemon")
+    (daemon,) = processes(home, "inkmill.local.daemon")
     daemon.kill()
     wait_until_none(home, "redis.sock")
     deadline = time.monotonic() + 20
@@ -87,14 +87,14 @@ def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
     home.inkmill("stop")
     assert run.wait(20) == 1
     assert "the stack was stopped; job 1 keeps what it has" in home.logs()
-    assert processes(home, "inkmill.daemon") == []
+    assert processes(home, "inkmill.local.daemon") == []
 
 
 def test_a_worker_in_the_foreground_survives_the_death_of_its_redis_keeper(home: Home) -> None:
     home.start("worker", *DEMO)
     while not home.worker_children():
         time.sleep(0.1)
-    (daemon,) = processes(home, "inkmill.daemon")
+    (daemon,) = processes(home, "inkmill.local.daemon")
     daemon.kill()
     write_prompts(home.folder / "p.jsonl", 20)
     home.inkmill("submit", "p.jsonl", *DEMO)
@@ -173,7 +173,7 @@ def test_forged_control_messages_do_not_stop_the_work(home: Home, order: str) ->
 def test_a_worker_that_finds_no_database_leaves_no_stack_behind(home: Home) -> None:
     home.environment |= {"INKMILL_DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "INKMILL_IDLE_SECONDS": "2"}
     assert "cannot be opened" in home.inkmill("worker", *DEMO, code=4).stderr
-    wait_until_none(home, "inkmill.daemon")
+    wait_until_none(home, "inkmill.local.daemon")
     wait_until_none(home, "redis.sock")
 
 
@@ -216,7 +216,7 @@ def test_a_daemon_that_cannot_write_its_state_lives_on_and_tries_again(home: Hom
     stack = Stack(Settings(home=home.folder, redis_url=""))
     pin = subprocess.Popen([sys.executable, "-c", PIN, str(home.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert pin.stdout is not None and pin.stdout.readline() == b"pinned\n"
-    (daemon,) = processes(home, "inkmill.daemon")
+    (daemon,) = processes(home, "inkmill.local.daemon")
     daemon.rlimit(psutil.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))  # as on a full disk, no file can grow
     pin.kill()
     pin.wait()

@@ -25,7 +25,7 @@ from bench.chaos.forger import Forger
 from bench.chaos.messages import envelope, kinds, task
 from contract.queue import GENERATE, SCORE, make_app, request_hint, top_up
 from contract.settings import Settings
-from inkmill.redis_server import answers, start_server
+from inkmill.local.redis_server import answers, start_server
 from worker.supervise import message_filter
 from worker.supervise.consumer import PatientConsumer
 

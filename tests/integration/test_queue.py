@@ -22,7 +22,7 @@ from celery import Celery
 from contract.errors import QueueUnreachable
 from contract.queue import generate_queue, make_app, ping, score_queue, top_up
 from contract.settings import Settings
-from inkmill.redis_server import answers, start_server
+from inkmill.local.redis_server import answers, start_server
 
 
 @pytest.fixture

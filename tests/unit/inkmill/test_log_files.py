@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inkmill import log_files
+from inkmill.local import log_files
 
 
 def test_a_log_that_has_grown_is_cut_while_it_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

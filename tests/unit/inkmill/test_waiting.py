@@ -25,8 +25,8 @@ from db.session.engine import Database, open_database
 from db.work.claims import claim_generation, release
 from db.work.workers import announce
 from inkmill.cli import run
-from inkmill.redis_server import answers, start_server
-from inkmill.stack import Stack, StackState
+from inkmill.local.redis_server import answers, start_server
+from inkmill.local.stack import Stack, StackState
 from tests.unit.db.mill import SPEC, Mill, rows, worker
 
 GONE = "the model's folder is gone"

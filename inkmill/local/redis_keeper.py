@@ -11,7 +11,7 @@ import structlog
 
 from contract.errors import InkmillError
 from contract.settings import Settings
-from inkmill.redis_server import answers, last_words, set_aside, start_server
+from inkmill.local.redis_server import answers, last_words, set_aside, start_server
 
 DEAF_SECONDS = 5.0
 """A Redis that refuses connections for this long has lost its socket, say, and is started anew."""

@@ -25,7 +25,7 @@ from common.processes import Process
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.settings import Settings, private_folder
 from contract.stack_state import StackState, WantedWorker, read_state
-from inkmill.redis_server import answers, needed_binary
+from inkmill.local.redis_server import answers, needed_binary
 
 START_SECONDS = 20.0
 PYTHON = (sys.executable, "-P")  # never import from the working folder: it may hold a folder named like a room of ours
@@ -137,7 +137,7 @@ class Stack:
         with os.fdopen(os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), "ab") as output:
             # A session of its own: Ctrl-C in the terminal does not reach it.
             process = subprocess.Popen(
-                [*PYTHON, "-m", "inkmill.daemon"],
+                [*PYTHON, "-m", "inkmill.local.daemon"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

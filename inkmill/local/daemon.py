@@ -1,6 +1,6 @@
 """The stack's daemon: keeps Redis and the wanted workers running, and ends when there is nothing left to do.
 
-Started by `inkmill.stack`, never by hand. It holds no work itself.
+Started by `inkmill.local.stack`, never by hand. It holds no work itself.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database, open_database
 from db.work.request_claims import open_requests
-from inkmill.log_files import cut
-from inkmill.redis_keeper import RedisKeeper
-from inkmill.stack import PYTHON, Stack
+from inkmill.local.log_files import cut
+from inkmill.local.redis_keeper import RedisKeeper
+from inkmill.local.stack import PYTHON, Stack
 from worker.supervise.logs import configure
 
 ROUND_SECONDS = 0.25
