@@ -31,6 +31,7 @@ class JobStatus(StrEnum):
 
 
 FINISHED_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.FAILED})
+JOBS_UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 class BatchStatus(StrEnum):

@@ -10,16 +10,13 @@ from sqlalchemy import Row, and_, exists, or_, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
-from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, SamplingSettings, merge
+from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
 from db.jobs.ingest import discard_if_dead
 from db.jobs.retry import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
 from db.session.engine import Database, now
-from db.work.batches import OPEN_BATCHES, cancel_batches, finish_job_if_over
+from db.work.batches import OPEN_BATCHES, finish_job_if_over, wind_up
 from db.work.claims import ALIKE
-
-CHUNK_BATCHES = 64
-UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +101,7 @@ def find_job(database: Database, fingerprint: str) -> JobRow | None:
 def unfinished_jobs(database: Database) -> list[JobRow]:
     """The jobs that still need a worker, oldest first."""
     with database.read() as connection:
-        rows = connection.execute(select(*_COLUMNS).where(Job.status.in_(UNDER_WAY)).order_by(Job.id)).all()
+        rows = connection.execute(select(*_COLUMNS).where(Job.status.in_(JOBS_UNDER_WAY)).order_by(Job.id)).all()
     return [_job_row(row) for row in rows]
 
 
@@ -115,7 +112,7 @@ def cancel_job(database: Database, job_id: int) -> None:
         UsageError: where the job is unknown or over already, or still being submitted.
         InkmillError: where its producer died; what it left is removed.
     """
-    cancelling = update(Job).where(Job.id == job_id, Job.status.in_(UNDER_WAY))
+    cancelling = update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY))
     with database.write() as connection:
         found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
     if not found:
@@ -138,29 +135,6 @@ def _look_why_not(database: Database, job_id: int) -> None:
     cancel_job(database, job_id)
 
 
-UNHELD = or_(
-    Batch.status == BatchStatus.PENDING,
-    (Batch.status == BatchStatus.GENERATING) & (Batch.lease_until < now()),
-)
-"""The batches of a cancelling job that no live lease holds."""
-
-
-def wind_up(database: Database, job_id: int) -> None:
-    """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
-    mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
-    some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
-    free = some.with_for_update(of=Batch, skip_locked=True)
-    # Those that others had locked for a moment: nobody else would look at them again.
-    left = some.order_by(Batch.id).with_for_update(of=Batch, key_share=True)
-    while True:
-        with database.write() as connection:
-            ids = connection.scalars(free).all() or connection.scalars(left).all()
-            cancel_batches(connection, ids)
-            if not ids:
-                finish_job_if_over(connection, job_id)
-                return
-
-
 def fail_job(database: Database, job_id: int, error: str, *, owner: str | None = None) -> bool:
     """Ends a job whose model or classifier its own stack cannot load. Nothing stored is touched; `retry_job` queues it
     again.
@@ -171,7 +145,7 @@ def fail_job(database: Database, job_id: int, error: str, *, owner: str | None =
     Returns:
         Whether it was under way, and the owner's.
     """
-    mine = update(Job).where(Job.id == job_id, Job.status.in_(UNDER_WAY), Job.owner == owner)
+    mine = update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY), Job.owner == owner)
     failed = mine.values(status=JobStatus.FAILED.value, error=error, finished_at=now())
     with database.write() as connection:
         return connection.execute(failed).rowcount == 1

@@ -1,6 +1,6 @@
 """Batches as rows: how they settle, are cancelled, are taken back, and how their counters stay true.
 
-Functions here work inside the caller's transaction; leases are the business of `claims`.
+Functions here work inside the caller's transaction, but for `wind_up`; leases are the business of `claims`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, true, update
 
-from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from contract.spec import JOBS_UNDER_WAY, BatchStatus, JobStatus, PromptStatus, Safety
 from db.models import Batch, Job, Output, Prompt
-from db.session.engine import now
+from db.session.engine import Database, now
 from db.work.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
@@ -22,6 +22,14 @@ HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
 
 FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None, "alone": False}
 """The columns of a batch that nobody holds."""
+
+CHUNK_BATCHES = 64
+
+UNHELD = or_(
+    Batch.status == BatchStatus.PENDING,
+    (Batch.status == BatchStatus.GENERATING) & (Batch.lease_until < now()),
+)
+"""The batches of a cancelling job that no live lease holds."""
 
 
 def settle(connection: Connection, batch_id: int, job_id: int) -> None:
@@ -42,13 +50,12 @@ def finish_job_if_over(connection: Connection, job_id: int) -> None:
     # that end at once would wait for each other.
     connection.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True)).first()
     still_open = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
-    going = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
     # A retry that was killed half way, or that took up only what had died, leaves cancelled prompts behind.
     lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
     cancelled = or_(Job.status == JobStatus.CANCELLING, lost)
     over = case((cancelled, JobStatus.CANCELLED.value), else_=JobStatus.COMPLETED.value)
     ended = {"status": over, "finished_at": now(), "rescoring": False}
-    connection.execute(update(Job).where(Job.id == job_id, Job.status.in_(going), ~still_open).values(ended))
+    connection.execute(update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY), ~still_open).values(ended))
 
 
 def take_back(connection: Connection, ids: Sequence[int], **values: Any) -> None:
@@ -130,3 +137,19 @@ def recount(connection: Connection, ids: Iterable[int]) -> None:
             prompt_tokens=outputs(func.sum(Output.prompt_tokens), Output.sample_index == 0),
         )
     )
+
+
+def wind_up(database: Database, job_id: int) -> None:
+    """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
+    mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
+    some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
+    free = some.with_for_update(of=Batch, skip_locked=True)
+    # Those that others had locked for a moment: nobody else would look at them again.
+    left = some.order_by(Batch.id).with_for_update(of=Batch, key_share=True)
+    while True:
+        with database.write() as connection:
+            ids = connection.scalars(free).all() or connection.scalars(left).all()
+            cancel_batches(connection, ids)
+            if not ids:
+                finish_job_if_over(connection, job_id)
+                return

@@ -11,11 +11,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, select, update
 
-from contract.spec import BatchStatus, JobStatus, PromptStatus
-from db.jobs.jobs import UNDER_WAY, UNHELD, wind_up
+from contract.spec import JOBS_UNDER_WAY, BatchStatus, JobStatus, PromptStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
-from db.work.batches import HELD, OPEN_BATCHES, cancel_where_job_is_cancelling, finish_job_if_over, recount, take_back
+from db.work.batches import (
+    HELD,
+    OPEN_BATCHES,
+    UNHELD,
+    cancel_where_job_is_cancelling,
+    finish_job_if_over,
+    recount,
+    take_back,
+    wind_up,
+)
 from db.work.request_claims import take_back_requests
 from db.work.to_score import TO_SCORE
 
@@ -65,7 +73,7 @@ def finish_jobs(database: Database) -> None:
     unheld = exists().where(Batch.job_id == Job.id, UNHELD)
     cancelling = Job.status == JobStatus.CANCELLING
     with database.read() as connection:
-        over = connection.scalars(select(Job.id).where(Job.status.in_(UNDER_WAY), ~still_open)).all()
+        over = connection.scalars(select(Job.id).where(Job.status.in_(JOBS_UNDER_WAY), ~still_open)).all()
         stuck = connection.scalars(select(Job.id).where(cancelling, unheld)).all()
     for job_id in over:
         with database.write() as connection:

@@ -1,7 +1,7 @@
 """Threshold advice: what the flag would be worth with another threshold for one label, from the decisions so far.
 
-Pure statistics of counts (`db.insights.advice`). The policy that is judged is the whole one, with this label's threshold
-moved and all else as it is, because that is what applying it (reflag) would do.
+Pure statistics of counts (`db.insights.advice`). The policy that is judged is the whole one, with this label's
+threshold moved and all else as it is, because that is what applying it (reflag) would do.
 
 How it is estimated. *Unfit* is a text that was rejected or edited. The texts of a job are divided into
 

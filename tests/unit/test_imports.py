@@ -48,9 +48,9 @@ def test_the_version_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["inkmill.cli", "inkmill.local.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit", "producer.export",
-     "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server", "worker.supervise.supervisor",
-     "worker.demo"],
+    ["inkmill.cli", "inkmill.local.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit",
+     "producer.export", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server",
+     "worker.supervise.supervisor", "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:
     found = loaded_by("-c", f"import {module}")

@@ -85,7 +85,8 @@ class SlotEngine:
     def read(
         self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
     ) -> Reading:
-        """What a prompt's requests may bring along, so that no step has to work it out; see worker.engine.encoded_prompt.
+        """What a prompt's requests may bring along, so that no step has to work it out; see
+        worker.engine.encoded_prompt.
 
         Raises:
             Rejected: this model can never serve them.

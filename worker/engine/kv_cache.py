@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import BLOCK
+
+BLOCK = 32  # positions that lie together
 
 
 @dataclass(frozen=True, slots=True)

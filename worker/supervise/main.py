@@ -1,4 +1,7 @@
-"""The worker process proper: loads its model, then lets Celery feed it. Started and followed by `worker.supervise.supervisor`."""
+"""The worker process proper: loads its model, then lets Celery feed it.
+
+Started and followed by `worker.supervise.supervisor`.
+"""
 
 from __future__ import annotations
 

@@ -25,8 +25,9 @@ import structlog
 TOLD_BY = (signal.SIGTERM, signal.SIGINT)
 CHILD = "worker.supervise.main"
 NEEDED = (
-    CHILD, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime", "worker.tasks.celery_tasks", "worker.maintenance.sweeper",
-    "worker.supervise.consumer", "celery.apps.worker", "celery.concurrency.thread",
+    CHILD, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime",
+    "worker.tasks.celery_tasks", "worker.maintenance.sweeper", "worker.supervise.consumer",
+    "celery.apps.worker", "celery.concurrency.thread",
 )  # fmt: skip
 """What a child imports on its way, by itself or through Celery."""
 log = structlog.get_logger()
@@ -162,8 +163,8 @@ def preload() -> None:
 
 def sources() -> list[tuple[str, int, int]]:
     """What a child would import of ours now: files, when they were written and their sizes."""
-    room = Path(__file__).parents[1]
-    files = [path for name in ("contract", "db", "worker") for path in (room / name).rglob("*.py")]
+    room = Path(__file__).parents[2]
+    files = [path for name in ("common", "contract", "db", "worker") for path in (room / name).rglob("*.py")]
     found = []
     for path in files:
         with suppress(OSError):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from worker.engine.cpu.attention import BLOCK
 from worker.engine.cuda.attention import by_pages, store
+from worker.engine.kv_cache import BLOCK
 
 pytest.importorskip("triton", reason="Triton is not installed; it comes with torch for CUDA")
 

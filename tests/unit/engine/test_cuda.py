@@ -12,14 +12,13 @@ from test_device_sampler import CLOSE, ROWS, distance_to_an_edge, on_cpu, padded
 from test_invariance import mixed_requests
 from tiny_models import load_tiny, make_gpt2, run_all, settings
 
-from worker.engine.cpu.attention import BLOCK
 from worker.engine.cuda import sampler
 from worker.engine.cuda.attention import attention, by_pages
 from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.cuda.graph import Graph
 from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
-from worker.engine.kv_cache import KVCache
+from worker.engine.kv_cache import BLOCK, KVCache
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
 

@@ -134,7 +134,7 @@ def test_another_installation_of_the_same_sources_reads_the_same_code(tmp_path: 
     """Compiling takes half a minute, and two compilations of the same need not round alike."""
     load_engine("demo", "cpu", "fp32")
     before = sorted(path.name for path in compiling.FOLDER.iterdir())
-    package = Path(compiling.__file__).parents[1]
+    package = compiling.ENGINE.parent
     shutil.copytree(package, tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
         [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{ELSEWHERE}"],

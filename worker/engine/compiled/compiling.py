@@ -36,6 +36,7 @@ runs a loop also depends on how close to each other its arrays lie in memory."""
 
 OWN_CODE = 64  # the one size of heads that attention has code of its own for
 COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
+ENGINE = Path(__file__).parents[1]  # the room whose loops these are
 
 
 def _folder() -> Path:
@@ -59,7 +60,7 @@ def _name() -> str:
     """numba notices a changed file, but not a changed function of another file that was compiled into it: the folder
     is named after all that may have gone in."""
     digest = hashlib.blake2b(digest_size=8)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(ENGINE.rglob("*.py")):
         digest.update(source.read_bytes())
     host = (llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten())
     digest.update(repr((host, numba.__version__, llvmlite.__version__, sys.version)).encode())
@@ -93,7 +94,7 @@ class ByContent(UserProvidedCacheLocator):  # type: ignore[misc]
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> ByContent | None:
         found: ByContent = super().from_function(py_func, py_file)
-        return found if Path(py_file).parent == Path(__file__).parent else None
+        return found if Path(py_file).is_relative_to(ENGINE) else None
 
 
 numba.config.CACHE_DIR = str(FOLDER)

@@ -15,8 +15,8 @@ import numpy as np
 from worker.engine.compiled.compiling import OWN_CODE, each_thread, inlined, threaded
 from worker.engine.compiled.float_bits import exponential, float_of_rank, rank, widen
 from worker.engine.cpu.quantise import finish, note, put
+from worker.engine.kv_cache import BLOCK
 
-BLOCK = 32  # positions that lie together in the cache
 UNROLLED = 4  # keys at once
 
 

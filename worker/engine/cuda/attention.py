@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 import torch
 
-from worker.engine.cpu.attention import BLOCK
+from worker.engine.kv_cache import BLOCK
 
 Attention = Callable[..., torch.Tensor]
 

@@ -12,7 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
-from worker.engine.cpu.attention import BLOCK
+from worker.engine.kv_cache import BLOCK
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -20,12 +20,11 @@ import structlog
 import torch
 import torch.nn.functional as F
 
-from worker.engine.cpu.attention import BLOCK
 from worker.engine.cuda.attention import attention, store
 from worker.engine.cuda.graph import Function, recorded
 from worker.engine.cuda.sampler import sample
 from worker.engine.forward import Logits, Rows
-from worker.engine.kv_cache import CacheShape, KVCache
+from worker.engine.kv_cache import BLOCK, CacheShape, KVCache
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
 from worker.engine.sampling.truncation import GROUP

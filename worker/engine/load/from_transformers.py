@@ -1,6 +1,7 @@
 """Reading a model through transformers: any architecture, any layout of its files that it knows.
 
-It takes seconds to import: what `worker.engine.load.plain_gpt2` can read does not come here. A model's own code is never run.
+It takes seconds to import: what `worker.engine.load.plain_gpt2` can read does not come here. A model's own code is
+never run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m worker.engine.load.precompile DTYPE HEAD_DIM`: compiles what a model of that kind calls, and keeps it on disk."""
+"""`python -m worker.engine.load.precompile DTYPE HEAD_DIM`: compiles what such a model calls, and keeps it on disk."""
 
 from __future__ import annotations
 
