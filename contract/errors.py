@@ -10,9 +10,7 @@ InkmillError                 1  failed
 │   ├── QueueUnreachable
 │   └── ModelUnavailable        a model or a classifier that cannot be loaded
 ├── Stale                    1  another reviewer decided meanwhile; nothing was stored
-├── ClaimedByOther           1  another reviewer has this output in hand; nothing was stored
-├── LeaseLost                1  another worker owns the batch now; nothing was stored
-└── PolicyChanged            1  the job's blocklist changed under a scorer; nothing was stored
+└── ClaimedByOther           1  another reviewer has this output in hand; nothing was stored
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -118,14 +116,6 @@ class QueueUnreachable(Unreachable):
 
 class ModelUnavailable(Unreachable):
     """A model or a classifier cannot be loaded."""
-
-
-class LeaseLost(InkmillError):
-    """Another worker owns the batch now: this save changed nothing."""
-
-
-class PolicyChanged(InkmillError):
-    """The job's blocklist is not the one these texts were matched against: nothing was stored."""
 
 
 class Stale(InkmillError):

@@ -12,11 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, func, or_, select, update
 
-from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus, PromptStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
 from db.work.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
+from db.work.fence import LeaseLost
 from db.work.to_score import TO_SCORE
 
 

@@ -10,7 +10,6 @@ from sqlalchemy import Connection, Insert, bindparam, delete, func, select, upda
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.blocklist import digest
-from contract.errors import LeaseLost, PolicyChanged
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.flagging import Matches, judge, judging
@@ -21,6 +20,7 @@ from db.review_rows import refresh
 from db.session.engine import Database, now
 from db.work.batches import recount
 from db.work.claims import Claim, fence
+from db.work.fence import LeaseLost, PolicyChanged
 from db.work.to_score import TO_SCORE
 
 FAULTS_BEFORE_DEAD = 3

@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, insert, or_, select, true, update
 
-from contract.errors import LeaseLost
 from contract.policy import LABELS
 from contract.review import Action, State
 from db.flagging import Matches, judge, judging
@@ -22,6 +21,7 @@ from db.models import Job, Output, Score
 from db.review_models import Decision, Review, ScoreRequest
 from db.review_rows import refresh
 from db.session.engine import Database, now
+from db.work.fence import LeaseLost
 from db.work.score_requests import DONE, FAILED, SCORING, WAITING
 
 MOST_ATTEMPTS = 3

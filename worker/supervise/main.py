@@ -129,7 +129,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     runtime.watchdog.arm()
     runtime.start()
     Sweeper(runtime).start()
-    _consume(runtime, [generate_queue(options.model), *map(score_queue, offered)])
+    _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, offered)])
     beat(database, worker, state="stopped")
     return 0
 
@@ -151,7 +151,7 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
             beat(database, worker)
 
 
-def _consume(runtime: object, queues: list[str]) -> None:
+def _consume(stopping: threading.Event, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
 
@@ -164,7 +164,7 @@ def _consume(runtime: object, queues: list[str]) -> None:
     logging.getLogger(LOGGER).addFilter(SaidOnce())
 
     def stop(**_: object) -> None:
-        runtime.stopping.set()  # type: ignore[attr-defined]
+        stopping.set()
 
     worker_shutting_down.connect(stop, weak=False)
     gc.freeze()

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import structlog
 
-from contract.errors import InkmillError, LeaseLost, SettingsError
+from contract.errors import SettingsError
 from contract.spec import SamplingSettings, output_seed
 from db.jobs.jobs import JobRow, get_job, stored_settings
-from db.work.claims import Claim, finish_generation, leave_to_lease, release
+from db.work.claims import Claim, finish_generation, release
+from db.work.fence import LeaseLost
 from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
 from worker.engine.admission import described
 from worker.engine.encoded_prompt import Reading, Rejected
@@ -19,6 +20,7 @@ from worker.engine.sequence import Completion, Fault, Request
 from worker.runtime.engine_thread import Intake
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
+from worker.tasks.settle import held, retry_when_lease_ends
 
 GROUP_TEXTS, MOST_TEXTS = 32, 256
 """What is saved together: so many texts, and those that came in meanwhile: each save waits for the disk once."""
@@ -202,17 +204,12 @@ class Generation:
 
 def generate(runtime: Runtime, claim: Claim) -> bool:
     """Generates a claimed batch. Returns whether it was finished."""
-    with runtime.leases.hold(claim) as lease:
-        try:
-            return Generation(runtime, lease).run()
-        except LeaseLost as lost:
-            log.info("stopped", batch=claim.batch_id, why=str(lost))
-            # A cancelled job's batch is still ours to give back; one that another worker holds is not, and stays.
-            runtime.patiently(lambda: release(runtime.database, claim))
-        except InkmillError:
-            raise
-        except Exception:
-            # Given back at once it would be claimed at once, and fail again: its lease may run out first.
-            log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
-            runtime.patiently(lambda: leave_to_lease(runtime.database, claim))
+    # A cancelled job's batch is still ours to give back; one that another worker holds is not, and stays.
+    with held(
+        runtime,
+        claim,
+        failed=lambda _: retry_when_lease_ends(runtime, claim),
+        lost=lambda: runtime.patiently(lambda: release(runtime.database, claim)),
+    ) as lease:
+        return Generation(runtime, lease).run()
     return False

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 import structlog
 
 from contract.blocklist import compiled
-from contract.errors import InkmillError, LeaseLost, PolicyChanged
 from db.jobs.jobs import JobRow, get_job
-from db.work.claims import Claim, adopt_classifier, finish_scoring, leave_to_lease, release
+from db.work.claims import Claim, adopt_classifier, finish_scoring, release
+from db.work.fence import LeaseLost, PolicyChanged
 from db.work.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
 from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
+from worker.tasks.settle import held, retry_when_lease_ends
 
 GROUP_TEXTS, GROUP_CHARACTERS = 128, 16_384
 """What is scored together: many short texts, since few would not fill a forward pass, or some long ones."""
@@ -203,20 +204,11 @@ def _adopted(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier
 
 def score(runtime: Runtime, claim: Claim) -> bool:
     """Scores a claimed batch. Returns whether it was finished."""
-    with runtime.leases.hold(claim) as lease:
-        try:
-            job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
-            classifier = runtime.classifiers.get(job.safety)
-            if classifier is not None and _adopted(runtime, job, claim, classifier):
-                return Scoring(runtime, lease, classifier).run()
-            # It could not be loaded, or is not of the revision that scores this job: another process may have that.
-            runtime.patiently(lambda: release(runtime.database, claim))
-        except LeaseLost as lost:
-            log.info("stopped", batch=claim.batch_id, why=str(lost))
-        except InkmillError:
-            raise
-        except Exception:
-            # Given back at once it would be claimed at once, and fail again: its lease may run out first.
-            log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
-            runtime.patiently(lambda: leave_to_lease(runtime.database, claim))
+    with held(runtime, claim, failed=lambda _: retry_when_lease_ends(runtime, claim)) as lease:
+        job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
+        classifier = runtime.classifiers.get(job.safety)
+        if classifier is not None and _adopted(runtime, job, claim, classifier):
+            return Scoring(runtime, lease, classifier).run()
+        # It could not be loaded, or is not of the revision that scores this job: another process may have that.
+        runtime.patiently(lambda: release(runtime.database, claim))
     return False

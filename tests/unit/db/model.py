@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from contract.errors import PolicyChanged, UsageError
+from contract.errors import UsageError
 from contract.policy import UNSCORED
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety
 from db.jobs.jobs import Retried
 from db.jobs.reflag import Reflagged
 from db.work.claims import Ability, Claim
+from db.work.fence import PolicyChanged
 from db.work.outputs import Text
 from tests.unit.db.picture import (
     HELD,

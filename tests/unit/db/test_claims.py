@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from contract.errors import LeaseLost
 from contract.spec import BatchStatus, JobStatus
 from db.jobs.jobs import cancel_job, fail_job, get_job, retry_job
 from db.models import Batch, Job
@@ -20,6 +19,7 @@ from db.work.claims import (
     waiting_in_job,
     waiting_scoring,
 )
+from db.work.fence import LeaseLost
 from db.work.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
 from db.work.recovery import mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, text_of, worker

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import event
 
-from contract.errors import PolicyChanged
 from contract.spec import JobStatus
 from db.jobs.reflag import reflag_job
 from db.work.claims import Claim, claim_generation, finish_scoring, renew
+from db.work.fence import PolicyChanged
 from db.work.recovery import sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
 

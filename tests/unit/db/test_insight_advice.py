@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.review import Action, Filter, State
+from db.insights import sample
 from db.insights.advice import Judged, Texts, evidence
-from db.insights.figures import sample
 from db.insights.pace import RECENT_SECONDS, arrivals
 from db.insights.report import EXCERPT, account
 from db.jobs.jobs import get_job, retry_job

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.spec import PromptRow
+from db.insights import sample as insight_sample
 from db.insights.figures import SCORE_BINS, insights
-from db.insights.figures import sample as insight_sample
 from db.insights.sample import Sample, draw_sample
 from db.models import Output
 from db.work.outputs import Verdict, waiting_texts

@@ -13,7 +13,8 @@ from contract import blocklist
 from contract.blocklist import Blocklist
 from contract.errors import UsageError
 from db import flagging
-from db.jobs.jobs import get_job, reflag
+from db.jobs import reflag
+from db.jobs.jobs import get_job
 from db.jobs.reflag import carry_on, check_scored, half_reflagged, reflag_job
 from db.review.decisions.acts import decide, undo
 from db.session.engine import Database

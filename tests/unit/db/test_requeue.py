@@ -11,8 +11,8 @@ from sqlalchemy import select, text
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
+from db.jobs import retry as requeue
 from db.jobs.jobs import Retried, cancel_job, get_job, retry_job
-from db.jobs.jobs import retry as requeue
 from db.jobs.rescore import rescore_job
 from db.jobs.retry import requeue_texts
 from db.models import Batch, Output

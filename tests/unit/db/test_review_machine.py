@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from contract.errors import LeaseLost, UsageError
+from contract.errors import UsageError
 from contract.review import Action, State
 from db.jobs.reflag import reflag_job
 from db.review.decisions.acts import decide, decide_many, undo, undo_many
 from db.session.engine import Database
+from db.work.fence import LeaseLost
 from db.work.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
 from tests.examples import SEARCHING, examples
 from tests.unit.db.desk import Desk

@@ -7,10 +7,11 @@ from collections import Counter
 import pytest
 from sqlalchemy import update
 
-from contract.errors import LeaseLost, UsageError
+from contract.errors import UsageError
 from contract.review import State
 from db.review.decisions.acts import decide, undo
 from db.review_models import ScoreRequest
+from db.work.fence import LeaseLost
 from db.work.recovery import give_back, mark_death
 from db.work.request_claims import (
     RequestClaim,

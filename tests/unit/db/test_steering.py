@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
+from db.jobs import retry
 from db.jobs.jobs import (
     Retried,
     cancel_job,
@@ -18,7 +19,6 @@ from db.jobs.jobs import (
     list_jobs,
     own_job,
     requeue_job,
-    retry,
     retry_job,
     unfinished_jobs,
     wind_up,

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from contract.blocklist import Blocklist
-from contract.errors import LeaseLost, PolicyChanged
 from contract.spec import BatchStatus
 from db.session.engine import Database
 from db.work.claims import (
@@ -28,6 +27,7 @@ from db.work.claims import (
     waiting_generation,
     waiting_scoring,
 )
+from db.work.fence import LeaseLost, PolicyChanged
 from db.work.outputs import (
     Text,
     Verdict,

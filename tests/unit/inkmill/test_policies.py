@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings
-from db.jobs.jobs import JobRow, reflag
+from db.jobs import reflag
+from db.jobs.jobs import JobRow
 from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.status import JobSnapshot
 from db.session.engine import open_database

@@ -17,7 +17,7 @@ from tests.unit.worker.stub_engine import StubEngine
 from worker.engine.load.loading import Loaded
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime
-from worker.tasks.celery_tasks import celery_tasks
+from worker.tasks import celery_tasks
 
 
 class StubClassifier:

@@ -16,7 +16,7 @@ from db.work.claims import waiting_scoring
 from db.work.request_claims import waiting_requests
 from tests.unit.worker.conftest import StubClassifier
 from worker.runtime.runtime import Runtime
-from worker.tasks.celery_tasks import celery_tasks
+from worker.tasks import celery_tasks
 
 
 class Changed(StubClassifier):

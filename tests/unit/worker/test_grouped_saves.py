@@ -15,7 +15,8 @@ from db.work.outputs import save_scores, save_texts
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
 from worker.runtime.runtime import Runtime
-from worker.tasks.celery_tasks import generate, generate_task, score, score_task
+from worker.tasks import generate, score
+from worker.tasks.celery_tasks import generate_task, score_task
 
 PROMPTS = 300
 

@@ -18,9 +18,10 @@ from db.work.claims import claim_scoring
 from db.work.recovery import mark_death
 from db.work.request_claims import waiting_requests
 from db.work.score_requests import mark_words, read_words
-from worker.runtime.runtime import Runtime, _waiting_to_score, quarantine
+from worker.runtime import quarantine
+from worker.runtime.runtime import Runtime, _waiting_to_score
 from worker.safety.occlusion import MOST_PARTS, drops, parts, without
-from worker.tasks.celery_tasks import celery_tasks
+from worker.tasks import celery_tasks
 
 
 @pytest.fixture

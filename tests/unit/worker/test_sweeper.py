@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from contract.spec import JobStatus
-from db.jobs.jobs import cancel_job, get_job, reflag
+from db.jobs import reflag
+from db.jobs.jobs import cancel_job, get_job
 from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.retry import requeue_prompts
 from db.jobs.status import snapshot

@@ -21,8 +21,10 @@ from db.work.claims import claim_generation, claim_scoring
 from db.work.recovery import mark_death, sweep
 from tests.unit.worker.conftest import StubClassifier
 from tests.unit.worker.stub_engine import StubEngine
-from worker.runtime.runtime import Runtime, quarantine
-from worker.tasks.celery_tasks import generate, generate_task, score, score_task
+from worker.runtime import quarantine
+from worker.runtime.runtime import Runtime
+from worker.tasks import generate, score
+from worker.tasks.celery_tasks import generate_task, score_task
 
 Submit = Callable[..., int]
 
@@ -297,7 +299,7 @@ def test_a_stale_worker_stores_nothing_and_its_batch_is_completed_by_another(
         connection.exec_driver_sql("UPDATE batches SET lease_until = 0")
     assert sweep(database) == 1
     second = make_runtime(StubEngine(), classifier, worker="w2")
-    from worker.tasks.celery_tasks import celery_tasks
+    from worker.tasks import celery_tasks
 
     celery_tasks.serve(second)
     generate_task(None)

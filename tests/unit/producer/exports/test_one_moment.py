@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from contract.errors import InkmillError
-from db.jobs.jobs import cancel_job, reflag, retry_job
+from db.jobs import reflag
+from db.jobs.jobs import cancel_job, retry_job
 from db.jobs.reflag import reflag_job
 from db.results import export_rows
 from producer.export import FORMS, export_job
