@@ -16,8 +16,8 @@ from contract.review import Filter, checked_name
 from contract.spec import Safety
 from db.models import Batch, Job, Output
 from db.review.decisions.rules import unknown
-from db.review.views import Place, View
-from db.review_models import CLAIM_SECONDS, LONGEST_CLAIM, Review, ReviewClaim
+from db.review.views import view
+from db.review_models import CLAIM_SECONDS, LONGEST_CLAIM, ReviewClaim
 from db.session.engine import Database, now
 
 DRAWS = 200
@@ -54,28 +54,20 @@ def next_output(
             return None
         with database.write() as connection:
             if _take(connection, output, reviewer):
-                if _matches(connection, wanted, output):
+                if view(connection, wanted).shows(output):
                     return output
                 _let_go(connection, output, reviewer)  # it was decided this very moment
     return None
 
 
-def _matches(connection: Connection, wanted: Filter, output: int) -> bool:
-    view = View(connection, wanted)
-    number = Output.id if view.through_outputs else Review.output_id
-    place = Place(0, output - 1) if view.through_outputs else None
-    return bool(view.find(place, 1, extra=[number == output], seconds=0).ids)
-
-
 def _candidate(database: Database, reviewer: str, wanted: Filter, after: int | None) -> int | None:
     with database.read() as connection:
-        view = View(connection, wanted)
-        number = Output.id if view.through_outputs else Review.output_id
-        free = [~_held_by_others(number, reviewer)]
-        place = None if after is None else view.place_of(after)
-        found = view.find(place, 1, extra=free, seconds=None)
+        seen = view(connection, wanted)
+        free = [~_held_by_others(seen.number, reviewer)]
+        place = None if after is None else seen.place_of(after)
+        found = seen.find(place, 1, extra=free, seconds=None)
         if not found.ids and place is not None:
-            found = view.find(None, 1, extra=[*free, number != after], seconds=None)
+            found = seen.find(None, 1, extra=[*free, seen.number != after], seconds=None)
     return found.ids[0] if found.ids else None
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, case, func, select
 
 from contract.policy import BLOCKLIST
 from contract.review import Action, Filter
-from db.review.queue import Count, count
+from db.review.places import Count
+from db.review.queue import count
 from db.review_models import Decision, Review
 from db.session.engine import Database, now
 

@@ -10,31 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, literal, select
+from sqlalchemy import Connection, and_, func, select
 
 from contract.policy import LABELS
 from contract.review import Filter, Order, State
 from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
-from db.review.views import LOOK_SECONDS, Found, Place, View, read_cursor, write_cursor
+from db.review.places import Count, Found, Place
+from db.review.views import View, read_cursor, view, write_cursor
 from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_rows import standing_edit, standing_text
 from db.session.engine import Database, now
 
 EXCERPT = 400
 """Characters of a prompt and of a text that a page of many shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many match; `capped`: at least so many."""
-
-    number: int
-    capped: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.number:,}" + ("+" if self.capped else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,30 +79,30 @@ def read_page(
         UsageError: the cursor is damaged or of another order, or the query has no word in it.
     """
     with database.read() as connection:
-        view = View(connection, wanted)
-        place, forwards = read_cursor(view, cursor) if cursor else (None, True)
-        found = view.find(place, limit, forwards=forwards)
+        seen = view(connection, wanted)
+        place, forwards = read_cursor(seen, cursor) if cursor else (None, True)
+        found = seen.find(place, limit, forwards=forwards)
         ids = found.ids if forwards else found.ids[::-1]
         rows = _rows(connection, ids, wanted, reviewer)
         before, after = (place is not None, found.more) if forwards else (found.more, True)
         return Page(
             rows=tuple(rows),
-            next=_cursor(view, found, ids, place, towards_next=True) if after else None,
-            previous=_cursor(view, found, ids, place, towards_next=False) if before else None,
-            order=view.order,
+            next=_cursor(seen, found, ids, place, towards_next=True) if after else None,
+            previous=_cursor(seen, found, ids, place, towards_next=False) if before else None,
+            order=seen.order,
             complete=found.complete,
         )
 
 
-def _cursor(view: View, found: Found, ids: Sequence[int], place: Place | None, *, towards_next: bool) -> str | None:
+def _cursor(seen: View, found: Found, ids: Sequence[int], place: Place | None, *, towards_next: bool) -> str | None:
     searched = not found.complete and found.behind is not None
     if searched and found.behind is not None and (towards_next == (not ids or found.behind >= ids[-1])):
         here: Place | None = Place(0, found.behind)
     elif ids:
-        here = view.place_of(ids[-1] if towards_next else ids[0])
+        here = seen.place_of(ids[-1] if towards_next else ids[0])
     else:
         here = place
-    return None if here is None else write_cursor(view, here, forwards=towards_next)
+    return None if here is None else write_cursor(seen, here, forwards=towards_next)
 
 
 def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: str) -> list[Row]:
@@ -173,34 +163,19 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
 def count(database: Database, wanted: Filter, cap: int | None = 1000) -> Count:
     """How many outputs match, counted up to `cap`; None counts to the end."""
     with database.read() as connection:
-        view = View(connection, wanted)
-        if view.through_outputs:
-            found = view.find(None, cap or 2**31, seconds=LOOK_SECONDS if cap else None)
-            return Count(len(found.ids), capped=found.more)
-        matches = select(literal(1).label("one")).select_from(Review).where(*view.conditions())
-        if cap is not None:
-            matches = matches.limit(cap + 1)
-        number = connection.execute(select(func.count()).select_from(matches.subquery())).scalar_one()
-    return Count(min(number, cap), number > cap) if cap is not None else Count(number)
+        return view(connection, wanted).count(cap)
 
 
 def neighbour(database: Database, wanted: Filter, output_id: int, *, forwards: bool = True) -> int | None:
     """The next output of a view after this one, or the one before it; nobody claims it."""
     with database.read() as connection:
-        view = View(connection, wanted)
-        place = view.place_of(output_id)
-        found = view.find(place, 1, forwards=forwards, seconds=None) if place else Found((), more=False)
+        seen = view(connection, wanted)
+        place = seen.place_of(output_id)
+        found = seen.find(place, 1, forwards=forwards, seconds=None) if place else Found((), more=False)
     return found.ids[0] if found.ids else None
 
 
 def matching(database: Database, wanted: Filter) -> list[tuple[int, int]]:
     """Every output that matches, with its version, in the view's order."""
     with database.read() as connection:
-        view = View(connection, wanted)
-        if not view.through_outputs:
-            query = view.reviews(None, forwards=True).add_columns(Review.version)
-            return [(row.output_id, row.version) for row in connection.execute(query)]
-        ids = view.find(None, 2**31, seconds=None).ids
-        newest = select(Decision.output_id, func.max(Decision.id)).group_by(Decision.output_id)
-        versions: dict[int, int] = dict(connection.execute(newest).all())
-    return [(output, versions.get(output, 0)) for output in ids]
+        return view(connection, wanted).versions()

@@ -11,11 +11,12 @@ from sqlalchemy import text as sql
 from contract.errors import UsageError
 from contract.review import Filter, Order, State, Wanted
 from db.jobs.reflag import reflag_job
-from db.review import views
+from db.review import view_of_everything
 from db.review.claims import claim
 from db.review.decisions.acts import decide
 from db.review.queue import count, matching, neighbour, read_page
-from db.review.views import View
+from db.review.view_of_everything import ViewOfEverything
+from db.review.view_of_reviews import ViewOfReviews
 from tests.unit.db.desk import PENDING, Desk
 
 
@@ -148,7 +149,7 @@ def test_a_row_shows_what_a_list_needs(desk: Desk) -> None:
 
 
 def test_counts_stop_at_their_cap(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.review.queue.LOOK_SECONDS", 60)  # or at their time, on a busy machine
+    monkeypatch.setattr("db.review.view_of_everything.LOOK_SECONDS", 60)  # or at their time, on a busy machine
     desk.outputs_of([0.9] * 12 + [0.1] * 3)
     assert str(count(desk.database, PENDING)) == "12"
     assert str(count(desk.database, PENDING, cap=10)) == "10+"
@@ -192,9 +193,11 @@ def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: st
 
 def test_a_view_of_everything_says_when_it_has_to_be_searched_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.1] * 20 + [0.5] + [0.1] * 20)
-    monkeypatch.setattr(views, "WINDOW", 5)
-    monkeypatch.setattr(views, "LOOK_SECONDS", -1.0)
-    monkeypatch.setattr(View.find, "__kwdefaults__", {**View.find.__kwdefaults__, "seconds": -1.0})
+    monkeypatch.setattr(view_of_everything, "WINDOW", 5)
+    monkeypatch.setattr(view_of_everything, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(
+        ViewOfEverything.find, "__kwdefaults__", {**ViewOfEverything.find.__kwdefaults__, "seconds": -1.0}
+    )
     wanted = Filter(wanted=Wanted.ALL, label="toxicity", low=0.4, high=0.6)
     page, looks, found = read_page(desk.database, wanted), 1, []
     assert not page.complete and page.rows == ()
@@ -222,7 +225,7 @@ def test_in_sqlite_a_page_of_the_queue_is_read_along_an_index(desk: Desk, order:
         pytest.skip("PostgreSQL chooses by its statistics; the bench measures it")
     desk.outputs_of([0.9])
     with desk.database.read() as connection:
-        view = View(connection, Filter(order=order, job=job))
+        view = ViewOfReviews(connection, Filter(order=order, job=job))
         place = view.place_of(1)
         assert place is not None
         query = view.reviews(place, forwards=True).limit(51)
