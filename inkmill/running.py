@@ -21,7 +21,8 @@ from contract.settings import Settings
 from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
-from db.jobs.jobs import JobRow, fail_job, find_job, get_job, own_job, retry_job
+from db.jobs.jobs import JobRow, fail_job, find_job, get_job, own_job
+from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import served, waiting_for
 from db.session.engine import Database

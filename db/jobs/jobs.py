@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, and_, exists, or_, select, update
+from sqlalchemy import Row, select, update
 
 from contract.errors import InkmillError, UsageError
 from contract.sampling import read_settings
 from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
 from db.jobs.ingest import discard_if_dead
-from db.jobs.retry import check_not_cancelled, requeue_prompts, requeue_texts
-from db.models import Batch, Job
+from db.models import Job
 from db.session.engine import Database, now
-from db.work.batches import OPEN_BATCHES, finish_job_if_over, wind_up
-from db.work.claims import ALIKE
+from db.work.batches import wind_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,63 +154,3 @@ def own_job(database: Database, job_id: int, owner: str) -> None:
     over = update(Job).where(Job.id == job_id, Job.status.in_(FINISHED_JOBS))
     with database.write() as connection:
         connection.execute(over.values(owner=owner))
-
-
-@dataclass(frozen=True, slots=True)
-class Retried:
-    """What a retry took up again."""
-
-    prompts: int
-    texts: int  # unscored texts that are scored again
-
-
-def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reason: str | None = None) -> Retried:
-    """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
-
-    Args:
-        any_worker: let workers of another revision, dtype or device serve it from now on, and another revision of its
-            classifier score what is not scored yet; a job that is still under way changes in nothing else.
-        reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
-
-    Raises:
-        UsageError: where the job is unknown or not over yet, or is cancelled while this works.
-    """
-    job = get_job(database, job_id)
-    if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
-        _let_any_worker_serve(database, job_id)
-        if job.status not in FINISHED_JOBS:
-            return Retried(0, 0)
-    if job.status not in FINISHED_JOBS:
-        raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
-    texts = requeue_texts(database, job) if reason is None else 0
-    retried = Retried(requeue_prompts(database, job, reason), texts)
-    requeue_job(database, job_id, job)
-    return retried
-
-
-def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*ALIKE, "threads", "classifier_revision")}
-    with database.write() as connection:
-        connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
-
-
-def requeue_job(database: Database, job_id: int, before: JobRow | None = None) -> None:
-    """Queues a job that was over and has work again, and one that failed.
-
-    Args:
-        before: the job as it was when the retry began; None = any time.
-
-    Raises:
-        UsageError: where it was cancelled since `before`.
-    """
-    # Its batches say whether there is work, not what this retry did: an earlier one may have died half way.
-    work = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
-    lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
-    # One that was cancelled when all its texts were there is complete after all.
-    wanted = or_(Job.status == JobStatus.FAILED, and_(Job.status == JobStatus.CANCELLED, ~lost), work)
-    over = and_(Job.id == job_id, Job.status.in_(FINISHED_JOBS), wanted)
-    with database.write() as connection:
-        if before is not None:
-            check_not_cancelled(connection, before)
-        connection.execute(update(Job).where(over).values(status=JobStatus.QUEUED.value, finished_at=None, error=None))
-        finish_job_if_over(connection, job_id)

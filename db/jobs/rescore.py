@@ -15,7 +15,7 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
 from db.jobs.jobs import get_job
-from db.jobs.retry import check_not_cancelled, requeue_texts
+from db.jobs.requeue import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
 from db.review_models import ScoreRequest
 from db.session.engine import Database

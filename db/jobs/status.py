@@ -11,7 +11,7 @@ from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
-from db.jobs.retry import UNKNOWN_REASON
+from db.jobs.requeue import UNKNOWN_REASON
 from db.models import Batch, Job, Prompt
 from db.review_models import Review
 from db.session.engine import Database, now

@@ -47,7 +47,8 @@ def retry(
     json: o.Json = False,
 ) -> None:
     """Try JOB's dead and cancelled prompts and unscored texts again."""
-    from db.jobs.jobs import get_job, retry_job
+    from db.jobs.jobs import get_job
+    from db.jobs.retry import retry_job
     from inkmill.display import messages
     from inkmill.opening import opened
     from producer.submit import announce

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from db.jobs.jobs import retry_job
+from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshots
 from review.context import CurrentPage
 from review.live.stream import events

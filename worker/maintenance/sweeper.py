@@ -12,8 +12,8 @@ import psutil
 import structlog
 
 from contract.errors import DatabaseUnreachable
-from db.jobs.jobs import requeue_job
 from db.jobs.reflag import carry_on, half_reflagged
+from db.jobs.retry import requeue_job
 from db.work.recovery import finish_jobs, half_retried, sweep
 from db.work.request_claims import sweep_requests
 from db.work.unscored import leave_unscored, unscorable_jobs

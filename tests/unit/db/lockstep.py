@@ -13,8 +13,9 @@ from sqlalchemy import update
 
 from contract.errors import UsageError
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptRow
-from db.jobs.jobs import cancel_job, fail_job, retry_job
+from db.jobs.jobs import cancel_job, fail_job
 from db.jobs.reflag import reflag_job
+from db.jobs.retry import retry_job
 from db.jobs.status import snapshot
 from db.models import Job
 from db.session.engine import Database

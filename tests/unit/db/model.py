@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from contract.errors import UsageError
 from contract.policy import UNSCORED
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, Safety
-from db.jobs.jobs import Retried
 from db.jobs.reflag import Reflagged
+from db.jobs.retry import Retried
 from db.work.claims import Ability, Claim
 from db.work.fence import PolicyChanged
 from db.work.outputs import Text

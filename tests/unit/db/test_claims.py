@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
-from db.jobs.jobs import cancel_job, fail_job, get_job, retry_job
+from db.jobs.jobs import cancel_job, fail_job, get_job
+from db.jobs.retry import retry_job
 from db.models import Batch, Job
 from db.work.claims import (
     claim_generation,

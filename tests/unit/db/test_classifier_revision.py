@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from db.jobs.jobs import get_job, retry_job
+from db.jobs.jobs import get_job
+from db.jobs.retry import retry_job
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.review.decisions.acts import decide

@@ -12,8 +12,9 @@ from sqlalchemy import func, select
 from contract.errors import DuplicateJob, UsageError
 from contract.spec import JobStatus, PromptRow, SamplingSettings
 from db.jobs.ingest import Ingest
-from db.jobs.jobs import cancel_job, find_job, get_job, list_jobs, retry_job, unfinished_jobs
+from db.jobs.jobs import cancel_job, find_job, get_job, list_jobs, unfinished_jobs
 from db.jobs.prompt_rows import CHUNK_ROWS
+from db.jobs.retry import retry_job
 from db.models import Batch, Job, Prompt
 from db.session.engine import Database
 from db.work.claims import claim_generation, waiting_generation

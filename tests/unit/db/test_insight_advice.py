@@ -10,8 +10,9 @@ from db.insights import sample
 from db.insights.advice import Judged, Texts, evidence
 from db.insights.pace import RECENT_SECONDS, arrivals
 from db.insights.report import EXCERPT, account
-from db.jobs.jobs import get_job, retry_job
+from db.jobs.jobs import get_job
 from db.jobs.reflag import reflag_job
+from db.jobs.retry import retry_job
 from db.jobs.status import snapshot, snapshots
 from db.models import Output
 from db.review.claims import next_output

@@ -11,10 +11,10 @@ from sqlalchemy import select, text
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db.jobs import retry as requeue
-from db.jobs.jobs import Retried, cancel_job, get_job, retry_job
+from db.jobs import requeue
+from db.jobs.jobs import cancel_job, get_job
 from db.jobs.rescore import rescore_job
-from db.jobs.retry import requeue_texts
+from db.jobs.retry import Retried, requeue_texts, retry_job
 from db.models import Batch, Output
 from db.review.decisions.acts import decide
 from db.session.engine import Database, open_database

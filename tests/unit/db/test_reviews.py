@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Filter, State, Wanted
-from db.jobs.jobs import retry_job
 from db.jobs.reflag import reflag_job
+from db.jobs.retry import retry_job
 from db.models import Output
 from db.review.claims import claim
 from db.review.decisions.acts import decide, decide_many, decide_matching, undo, undo_many

@@ -10,22 +10,13 @@ from sqlalchemy import select, update
 
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
-from db.jobs import retry
-from db.jobs.jobs import (
-    Retried,
-    cancel_job,
-    fail_job,
-    get_job,
-    list_jobs,
-    own_job,
-    requeue_job,
-    retry_job,
-    unfinished_jobs,
-    wind_up,
-)
-from db.jobs.retry import requeue_prompts
+from db.jobs import requeue
+from db.jobs.jobs import cancel_job, fail_job, get_job, list_jobs, own_job, unfinished_jobs
+from db.jobs.requeue import requeue_prompts
+from db.jobs.retry import Retried, requeue_job, retry_job
 from db.jobs.status import snapshot
 from db.models import Output, Prompt
+from db.work.batches import wind_up
 from db.work.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
 from db.work.outputs import give_up_scoring, record_fault, waiting_texts
 from db.work.recovery import half_retried, sweep
@@ -414,8 +405,8 @@ def test_a_retry_that_died_between_two_batches_leaves_a_job_that_can_be_retried(
 ) -> None:
     job = mill.submit(6)
     cancel_job(mill.database, job)
-    moves = iter([retry._move_to_new_batch])  # the second one is where the command is killed
-    monkeypatch.setattr(retry, "_move_to_new_batch", lambda *of: next(moves)(*of))
+    moves = iter([requeue._move_to_new_batch])  # the second one is where the command is killed
+    monkeypatch.setattr(requeue, "_move_to_new_batch", lambda *of: next(moves)(*of))
     with pytest.raises(StopIteration):
         retry_job(mill.database, job)
     monkeypatch.undo()
@@ -442,7 +433,7 @@ def test_a_text_that_a_second_retry_takes_up_while_its_batch_is_scored_is_scored
 
     def take_up(row: Any) -> None:
         with mill.database.write() as connection:
-            retry._wait_for_scores(connection, [row])
+            requeue._wait_for_scores(connection, [row])
 
     take_up(first)  # the one that the other retry holds is passed over
     requeue_job(mill.database, job)

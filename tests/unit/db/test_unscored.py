@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import update
 
 from contract.spec import BatchStatus, JobStatus
-from db.jobs.jobs import cancel_job, retry_job
+from db.jobs.jobs import cancel_job
+from db.jobs.retry import retry_job
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Job

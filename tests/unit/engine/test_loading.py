@@ -20,8 +20,9 @@ from transformers import BertConfig, BertModel
 from contract.errors import ModelUnavailable, UsageError
 from worker.engine.engine import SlotEngine
 from worker.engine.load import from_transformers, loading
-from worker.engine.load.checkpoint import find_checkpoint, in_folder, wanted
+from worker.engine.load.checkpoint import find_checkpoint, in_folder
 from worker.engine.load.loading import CPU_SLOTS, load_engine
+from worker.engine.load.weight_files import wanted
 from worker.engine.sequence import Completion, Request
 from worker.processor import has_bfloat16, instruction_set
 

@@ -10,7 +10,7 @@ from contract.spec import JobStatus
 from db.jobs import reflag
 from db.jobs.jobs import cancel_job, get_job
 from db.jobs.reflag import half_reflagged, reflag_job
-from db.jobs.retry import requeue_prompts
+from db.jobs.requeue import requeue_prompts
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from worker.maintenance import sweeper

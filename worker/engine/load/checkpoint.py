@@ -13,17 +13,8 @@ from pathlib import Path
 from contract.errors import ModelUnavailable
 from contract.names import local_path
 from worker.demo import GPT2_DIR
-from worker.model_files import REVISION_DIGITS, TOKENIZER_PARTS, TOKENIZERS, described_by, hashed
-
-DEMO = "demo"
-
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""One of these is needed; the first one found is used."""
+from worker.engine.load.weight_files import DEMO, WEIGHTS
+from worker.model_files import REVISION_DIGITS, TOKENIZERS, described_by, hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +112,3 @@ def _with_shards(folder: Path, weights: str) -> tuple[str, ...]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelUnavailable(f"{folder / weights} is no index of weights: {error}") from error
     return (weights, *sorted(map(str, names)))
-
-
-def wanted(names: set[str]) -> list[str]:
-    """Which of a repository's files to download."""
-    weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
-    stem, ending = ("model", "safetensors") if "safetensors" in weights else ("pytorch_model", "bin")
-    shards = [f"{stem}-*.{ending}"] if weights.endswith(".index.json") else []
-    return ["config.json", weights, *shards, *TOKENIZERS, *TOKENIZER_PARTS]

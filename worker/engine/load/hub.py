@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, HFValidationError, RepositoryNotFoundError
 
 from contract.errors import ModelUnavailable
-from worker.engine.load.checkpoint import DEMO, wanted
+from worker.engine.load.weight_files import DEMO, wanted
 
 ANSWER_SECONDS = 10  # for the Hub's first answer
 

@@ -18,7 +18,8 @@ from sqlalchemy import text as sql
 from contract.errors import UsageError
 from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
-from db.jobs.jobs import cancel_job, retry_job
+from db.jobs.jobs import cancel_job
+from db.jobs.retry import retry_job
 from db.results import export_rows
 from producer.export import ExportReport, export_job, read_only
 

@@ -13,8 +13,9 @@ import pytest
 
 from contract.errors import InkmillError
 from db.jobs import reflag
-from db.jobs.jobs import cancel_job, retry_job
+from db.jobs.jobs import cancel_job
 from db.jobs.reflag import reflag_job
+from db.jobs.retry import retry_job
 from db.results import export_rows
 from producer.export import FORMS, export_job
 

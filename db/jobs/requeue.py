@@ -1,0 +1,193 @@
+"""What a retry takes up: prompts of a job that is over into new batches, unscored texts back before the classifier.
+
+What there is to take up is looked for in transactions that lock nothing, and only ever further on. Whoever takes some
+of it locks its batches, and looks again: a worker, a reviewer, a cancel or another retry may have been faster. A
+process that dies in between leaves whole batches, and the next retry goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Text, and_, cast, exists, func, insert, or_, select, update
+
+from contract.errors import UsageError
+from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
+from db.jobs.jobs import JobRow
+from db.jobs.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
+from db.models import Batch, Job, Output, Prompt
+from db.review_models import Review
+from db.review_rows import refresh
+from db.session.engine import Database
+from db.work.batches import HELD, recount
+
+CHUNK_TEXTS = 2000
+LOOK_PROMPTS = 8192
+"""About how many prompts one look finds at most."""
+LOOK_BATCHES = 1000
+UNKNOWN_REASON = "unknown"
+"""How a prompt is spoken of that is dead without a reason."""
+
+
+def check_not_cancelled(connection: Connection, job: JobRow) -> None:
+    """Until the transaction ends, nobody cancels the job.
+
+    Raises:
+        UsageError: where somebody did since `job` was read: that is not undone by who began before it.
+    """
+    query = select(Job.status, Job.finished_at).where(Job.id == job.id)
+    row = connection.execute(query.with_for_update(key_share=True)).one()
+    anew = row.status == JobStatus.CANCELLED and row.finished_at != job.finished_at
+    if row.status == JobStatus.CANCELLING or anew:
+        raise UsageError(f"job {job.id} was cancelled meanwhile; inkmill retry {job.id} takes it up again")
+
+
+def requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
+    """Puts a job's dead and cancelled prompts into new batches; with a reason, those alone that are dead for it.
+
+    Raises:
+        UsageError: where the job was cancelled meanwhile.
+    """
+    wanted = _given_up(reason)
+    total = 0
+    for rows in _batches(_look(database, job, wanted), job.batch_size):
+        with database.write() as connection:
+            total += _take_up(connection, job, rows, wanted)
+    return total
+
+
+def _given_up(reason: str | None) -> ColumnElement[bool]:
+    if reason is None:
+        return Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED))
+    dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
+    return and_(Prompt.status == PromptStatus.DEAD, dead_of_it)
+
+
+def _look(database: Database, job: JobRow, wanted: ColumnElement[bool]) -> Iterator[Row[Any]]:
+    """The prompts to take up, by way of the batches that have some: a large job's others are not read through.
+
+    What died in a batch that a worker has in hand is left to it.
+    """
+    mine = and_(Batch.job_id == job.id, or_(Batch.dead > 0, Batch.cancelled > 0), ~HELD)
+    size = func.length(Prompt.prompt) + func.coalesce(func.length(cast(Prompt.settings, Text)), 0)
+    prompts = select(Prompt.id, Prompt.batch_id, Prompt.n, size.label("size")).order_by(Prompt.position)
+    some = select(Batch.id).order_by(Batch.id).limit(min(max(LOOK_PROMPTS // job.batch_size, 1), LOOK_BATCHES))
+    after = 0
+    with database.read() as connection:  # what dies in the batches that are made here is not for this retry
+        last = connection.scalar(select(func.max(Batch.id)).where(mine)) or 0
+    while after < last:
+        with database.read() as connection:
+            batches = connection.scalars(some.where(mine, Batch.id > after, Batch.id <= last)).all()
+            found = connection.execute(prompts.where(Prompt.batch_id.in_(batches), wanted)).all()
+        after = batches[-1] if batches else last
+        yield from found
+
+
+def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any]]]:
+    """As many rows together as one batch may have."""
+    batch: list[Row[Any]] = []
+    size = outputs = 0
+    for row in rows:
+        batch.append(row)
+        size, outputs = size + row.size, outputs + row.n
+        if len(batch) == batch_size or size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS:
+            yield batch
+            batch, size, outputs = [], 0, 0
+    if batch:
+        yield batch
+
+
+def _take_up(connection: Connection, job: JobRow, rows: Sequence[Row[Any]], wanted: ColumnElement[bool]) -> int:
+    """Moves those of the rows that are still to be taken up into a new batch. Returns how many."""
+    batches = {row.batch_id for row in rows}
+    _lock(connection, batches)
+    check_not_cancelled(connection, job)
+    # Their batches are locked: from here on nobody changes or moves a prompt of theirs.
+    mine = and_(Prompt.id.in_([row.id for row in rows]), Prompt.batch_id.in_(batches), wanted)
+    held = exists().where(Batch.id == Prompt.batch_id, HELD)
+    still = connection.scalars(select(Prompt.id).where(mine, ~held)).all()
+    if still:
+        _move_to_new_batch(connection, job.id, still, batches)
+    return len(still)
+
+
+def _lock(connection: Connection, batches: set[int]) -> None:
+    """In the order in which everybody locks several."""
+    mine = select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id)
+    connection.execute(mine.with_for_update(key_share=True)).all()
+
+
+def _move_to_new_batch(connection: Connection, job_id: int, prompts: Sequence[int], batches: set[int]) -> None:
+    values = {"job_id": job_id, "status": BatchStatus.PENDING.value}
+    batch = connection.execute(insert(Batch).values(values).returning(Batch.id)).scalar_one()
+    moved = {"batch_id": batch, "status": PromptStatus.PENDING.value, "faults": 0, "deaths": 0, "reason": None}
+    connection.execute(update(Prompt).where(Prompt.id.in_(prompts)).values(moved))
+    recount(connection, [batch, *batches])
+
+
+def requeue_texts(database: Database, job: JobRow) -> int:
+    """Puts a job's unscored texts back before the classifier. Returns how many; the job itself stays as it is.
+
+    Where an edit stands in its place, nobody asks for the score of the text that was generated.
+
+    Raises:
+        UsageError: where the job was cancelled meanwhile.
+    """
+    some = (
+        select(Output.id)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .join(Batch, Batch.id == Prompt.batch_id)
+        .where(Output.job_id == job.id, Output.safety == Safety.UNSCORED, ~_edited(), ~HELD)
+        .order_by(Output.id)
+        .limit(CHUNK_TEXTS)
+    )
+    total = after = 0
+    while True:
+        with database.read() as connection:
+            found = connection.scalars(some.where(Output.id > after)).all()
+        if not found:
+            return total
+        after = found[-1]
+        with database.write() as connection:
+            total += _put_back(connection, job, found)
+
+
+def _edited() -> ColumnElement[bool]:
+    return exists().where(Review.output_id == Output.id, Review.revision > 0)
+
+
+def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> int:
+    """Puts those of the texts back that are still unscored. Returns how many.
+
+    Each statement that looks at what another row says comes after that row's lock: PostgreSQL reads rows that a
+    statement did not lock as they were when it began, before it waited for others.
+    """
+    these = Output.id.in_(outputs)
+    connection.execute(select(Output.id).where(these).order_by(Output.id).with_for_update(key_share=True)).all()
+    here = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(these).distinct()
+    batches = set(connection.scalars(here))
+    _lock(connection, batches)
+    check_not_cancelled(connection, job)
+    query = (
+        select(Output.id, Output.prompt_id, Prompt.batch_id)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .join(Batch, Batch.id == Prompt.batch_id)
+        .where(these, Output.safety == Safety.UNSCORED, ~_edited(), Batch.id.in_(batches), ~HELD)
+    )
+    rows = connection.execute(query).all()
+    _wait_for_scores(connection, rows)
+    return len(rows)
+
+
+def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
+    batches, ids = {row.batch_id for row in rows}, [row.id for row in rows]
+    waiting = {"safety": Safety.WAITING.value, "score_faults": 0, "flagged": False, "flag_reasons": None}
+    connection.execute(update(Output).where(Output.id.in_(ids)).values(waiting))
+    refresh(connection, ids)
+    # Done means settled, and these are not any more.
+    unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
+    connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))
+    reopened = Batch.id.in_(batches) & (Batch.status == BatchStatus.DONE)
+    connection.execute(update(Batch).where(reopened).values(status=BatchStatus.GENERATED.value))
+    recount(connection, batches)
