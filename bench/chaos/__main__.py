@@ -55,7 +55,7 @@ def _run(row: Row, database: str, asked: argparse.Namespace, of: str, rows: list
     )
     if not asked.short:
         results.append(_result(trial, database, of))
-        results.write_table(rows, results.read())
+        results.write_sections(rows, results.read())
     return trial.passed
 
 

@@ -1,10 +1,10 @@
-"""What runs have found: a file of lines in git, and the table that docs/reliability.md shows of it."""
+"""What runs have found: a file of lines in git, and what docs/reliability.md shows of it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("results.jsonl")
 DOCUMENT = ROOT / "docs" / "reliability.md"
 START, END = "<!-- chaos -->", "<!-- /chaos -->"
-PRODUCT = ("contract", "db", "producer", "review", "worker", "inkmill")
+PRODUCT = ("common", "contract", "db", "producer", "review", "worker", "inkmill")
 """The rooms of the program: what a result is a result of."""
 BENCH = ("bench/chaos", "bench/on_import.py", ":!bench/chaos/results.jsonl")
 """What found it: a row that was changed since has to run again."""
@@ -67,30 +67,30 @@ def has(results: Iterable[Result], row: int, database: str, of: str) -> bool:
     return any((r.row, r.database, r.commit, r.passed) == (row, database, of, True) for r in results)
 
 
-def write_table(rows: Sequence[Row], results: Sequence[Result]) -> None:
+def write_sections(rows: Sequence[Row], results: Sequence[Result]) -> None:
     """Puts the newest result of each row on each database between the two markers of the document."""
     newest = {(result.row, result.database): result for result in results}
-    lines = [
-        "| # | fault | must hold | database | | figures | seed, commit, date, time |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        for database in row.databases:
-            lines.append(_line(row, database, newest.get((row.number, database))))
+    sections = [_section(row, newest) for row in sorted(rows, key=lambda row: row.number)]
     text = DOCUMENT.read_text()
     before, rest = text.split(START, 1)
     _, after = rest.split(END, 1)
-    DOCUMENT.write_text(before + START + "\n" + "\n".join(lines) + "\n" + END + after)
+    DOCUMENT.write_text(before + START + "\n" + "\n".join(sections) + END + after)
 
 
-def _line(row: Row, database: str, result: Result | None) -> str:
-    fault = row.fault + (f" ({row.note})" if row.note else "")
-    start = f"| {row.number} | {fault} | {row.promise} | {database} |"
+def _section(row: Row, newest: Mapping[tuple[int, str], Result]) -> str:
+    note = f" ({row.note})" if row.note else ""
+    lines = [f"**{row.number}.** {row.fault[0].upper()}{row.fault[1:]}{note}.", f"*Must hold:* {row.promise}.", ""]
+    lines += [_line(database, newest.get((row.number, database))) for database in row.databases]
+    return "\n".join(lines) + "\n"
+
+
+def _line(database: str, result: Result | None) -> str:
     if result is None:
-        return f"{start} not run | | |"
+        return f"- {database}: not run"
     holds = "holds" if result.passed else "**does not hold**: " + "; ".join(result.failed)
     figures = "; ".join(f"{name} {_number(value)}" for name, value in result.figures.items())
-    return f"{start} {holds} | {figures} | {result.seed}, {result.commit}, {result.date}, {result.seconds:.0f} s |"
+    run = f"seed {result.seed}, {result.commit}, {result.date}, {result.seconds:.0f} s"
+    return f"- {database}: {holds} ({run}). {figures}"
 
 
 def _number(value: Any) -> str:
