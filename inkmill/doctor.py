@@ -95,7 +95,7 @@ def _version(name: str) -> str | None:
 
 
 def _sqlite(where: Settings) -> Iterator[Finding]:
-    from db.session.engine import sqlite_module
+    from db.session.sqlite import sqlite_module
 
     module = sqlite_module()
     library: str = module.sqlite_version

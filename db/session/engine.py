@@ -1,34 +1,27 @@
 """Opening the database: one object that gives read and write transactions, and puts the tables in order first.
 
-SQLite and PostgreSQL differ here and in `ingest`, hardly anywhere else.
+How SQLite and PostgreSQL are spoken to is for `sqlite` and `postgresql` to say.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import re
-import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import orjson
-from sqlalchemy import URL, Connection, Double, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Double, Engine, make_url, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
-from contract.settings import private_folder
 from db.migrations import HEAD
-from db.session.postgres_probe import check_rights, check_server, settle_in
-from db.session.write_lock import BUSY_SECONDS, begin_writing
+from db.session.postgres_probe import check_rights, check_server
+from db.session.postgresql import postgresql_engine
+from db.session.sqlite import sqlite_engine
 
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 SHOWN = ("host", "port", "dbname", "sslmode")
@@ -58,15 +51,6 @@ def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
 @compiles(now, "sqlite")
 def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-def sqlite_module() -> Any:
-    """The SQLite driver: pysqlite3's recent library where its wheel exists, else Python's own."""
-    try:
-        from pysqlite3 import dbapi2
-    except ImportError:
-        return sqlite3
-    return dbapi2
 
 
 class Database:
@@ -182,9 +166,9 @@ def open_database(url: str, *, timeout: float = 10.0) -> Database:
     """
     parsed = _read_url(url)
     if parsed.get_backend_name() == "sqlite":
-        database = Database(url, _sqlite_engine(parsed.database or "", url))
+        database = Database(url, sqlite_engine(parsed.database or "", url))
     else:
-        database = Database(url, _postgresql_engine(url, timeout))
+        database = Database(url, postgresql_engine(url, timeout))
     try:
         _check(database, check_server)
         _migrate(database)
@@ -227,122 +211,6 @@ def _read_url(url: str) -> URL:
             f"INKMILL_DATABASE_URL: {parsed.drivername} is not served here; use sqlite:///PATH or postgresql://…"
         )
     return parsed
-
-
-def _sqlite_engine(path: str, url: str) -> Engine:
-    if not path or path == ":memory:" or path.startswith("file:"):
-        raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it; "
-                         "use sqlite:///PATH")  # fmt: skip
-    try:
-        private_folder(Path(path).absolute().parent)
-        _create_private(path)
-    except OSError as error:
-        raise DatabaseUnreachable(f"the database {path} cannot be opened: {error.strerror}") from None
-    for needed in (Path(path), Path(path).absolute().parent):  # SQLite keeps two more files beside it
-        if not os.access(needed, os.W_OK):
-            raise DatabaseUnreachable(
-                f"the database {path} cannot be opened: this user may not write {needed}; "
-                f"let them (chown {os.getuid()} {needed}), or say another database with INKMILL_DATABASE_URL"
-            )
-    engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **_json_options())
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-_creating = threading.Lock()
-
-
-def _create_private(path: str) -> None:
-    """Texts are private: the file belongs to its owner alone before anything is in it."""
-    # A file that exists is never opened here: closing it would drop the locks that this process holds on it.
-    with _creating:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except FileExistsError:
-            if Path(path).is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
-
-
-def _configure_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-    _enter_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-65536", "temp_store=MEMORY"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _enter_wal(connection: Any) -> None:
-    # Switching a new file to WAL does not wait for other openers by itself.
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-        except sqlite_module().OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-            continue
-        if mode != "wal":
-            raise DatabaseUnreachable(
-                "the SQLite database lies on a file system that cannot keep its WAL, as network file systems; "
-                "move it to a local disk, or use postgresql://…"
-            )
-        return
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options = connection.get_execution_options()
-    driver: Any = connection.connection.driver_connection
-    if options.get("migrates"):
-        driver.execute("PRAGMA foreign_keys=OFF")  # inside a transaction it would do nothing
-    if options.get("writes"):
-        begin_writing(driver)
-    else:
-        connection.exec_driver_sql("BEGIN")
-
-
-def _postgresql_engine(url: str, timeout: float) -> Engine:
-    engine = create_engine(
-        url,
-        pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=20,
-        # A server that accepts and then never answers must not hold a command for ever.
-        connect_args={
-            "client_encoding": "UTF8",
-            "connect_timeout": max(2, int(timeout)),
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": int(3000 * timeout),
-        },
-        **_json_options(),
-    )
-
-    def connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
-        from db.session.keepalive import AttentiveConnection  # loads psycopg, which SQLite does without
-
-        return AttentiveConnection.to(timeout / 2, *words, **options)
-
-    def set_up(connection: Any, record: Any) -> None:
-        settle_in(connection)
-        # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
-        # could take its batch over. No write of ours pauses for a second.
-        connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")
-        connection.commit()
-
-    event.listen(engine, "do_connect", connect)
-    event.listen(engine, "connect", set_up)
-    return engine
-
-
-def _json_options() -> dict[str, Any]:
-    # hide_parameters: an error in a log must not quote the texts that were to be stored.
-    return {
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-        "hide_parameters": True,
-    }
 
 
 def _migrate(database: Database) -> None:

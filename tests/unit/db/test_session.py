@@ -24,7 +24,8 @@ from db.jobs.jobs import cancel_job, get_job, list_jobs
 from db.jobs.prompt_rows import NewBatch
 from db.models import Batch
 from db.results.export_rows import reading_results
-from db.session.engine import Database, _enter_wal, open_database, sqlite_module
+from db.session.engine import Database, open_database
+from db.session.sqlite import _enter_wal, sqlite_module
 from db.work.recovery import sweep
 from tests.conftest import PostgresServer, start_postgres
 from tests.unit.db.mill import SPEC, Mill, rows

@@ -1,0 +1,45 @@
+"""PostgreSQL: connections that notice a silent server, and what each is told at its beginning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+
+from db.session.options import json_options
+from db.session.postgres_probe import settle_in
+
+
+def postgresql_engine(url: str, timeout: float) -> Engine:
+    engine = create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+        # A server that accepts and then never answers must not hold a command for ever.
+        connect_args={
+            "client_encoding": "UTF8",
+            "connect_timeout": max(2, int(timeout)),
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(3000 * timeout),
+        },
+        **json_options(),
+    )
+
+    def connect(dialect: Any, record: Any, words: Any, options: Any) -> Any:
+        from db.session.keepalive import AttentiveConnection  # loads psycopg, which SQLite does without
+
+        return AttentiveConnection.to(timeout / 2, *words, **options)
+
+    def set_up(connection: Any, record: Any) -> None:
+        settle_in(connection)
+        # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
+        # could take its batch over. No write of ours pauses for a second.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")
+        connection.commit()
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", set_up)
+    return engine
