@@ -4,7 +4,8 @@ InkmillError                 1  failed
 ├── UsageError               2  wrong use or bad input
 │   ├── SettingsError           sampling settings that cannot be used, field by field
 │   ├── BadInput                a prompt file with bad lines, each named
-│   └── DuplicateJob            the same bytes and settings were submitted before
+│   ├── DuplicateJob            the same bytes and settings were submitted before
+│   └── NotFound                there is nothing of that number: NoSuchJob, NoSuchOutput
 ├── Unreachable              4  a service or a model cannot be reached
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
@@ -98,6 +99,26 @@ class DuplicateJob(UsageError):
             f"this file with these settings is already job {job_id}; "
             f"follow it with 'inkmill watch {job_id}', or submit it once more with --again"
         )
+
+
+class NotFound(UsageError):
+    """There is nothing of that number."""
+
+
+class NoSuchJob(NotFound):
+    """There is no job of that number."""
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+
+
+class NoSuchOutput(NotFound):
+    """There are no outputs of these numbers."""
+
+    def __init__(self, *ids: int) -> None:
+        shown = ", ".join(map(str, ids[:10])) + (" …" if len(ids) > 10 else "")
+        what = f"there is no output {shown}" if len(ids) == 1 else f"there are no outputs {shown}"
+        super().__init__(f"{what}; the lines of an export say their outputs' numbers, as `id`")
 
 
 class Unreachable(InkmillError):

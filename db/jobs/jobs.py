@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from contract.errors import InkmillError, UsageError
+from contract.errors import InkmillError, NoSuchJob, UsageError
 from contract.sampling import read_settings
 from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
 from db.jobs.ingest import discard_if_dead
@@ -72,7 +72,7 @@ def get_job(database: Database, job_id: int) -> JobRow:
     with database.read() as connection:
         row = connection.execute(select(*_COLUMNS).where(Job.id == job_id)).first()
     if row is None:
-        raise UsageError(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+        raise NoSuchJob(job_id)
     return _job_row(row)
 
 

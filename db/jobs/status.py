@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from contract.errors import UsageError
+from contract.errors import NoSuchJob
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
@@ -119,7 +119,7 @@ def snapshot_in(connection: Connection, job_id: int) -> JobSnapshot:
     """
     job = connection.execute(select(Job.__table__, now().label("now")).where(Job.id == job_id)).first()
     if job is None:
-        raise UsageError(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+        raise NoSuchJob(job_id)
     return _snapshot(connection, job)
 
 

@@ -12,7 +12,7 @@ from heapq import nsmallest
 
 from sqlalchemy import func, select
 
-from contract.errors import UsageError
+from contract.errors import NoSuchOutput
 from contract.spec import Provenance, SamplingSettings
 from db.jobs.jobs import get_job, stored_settings
 from db.models import Output, Prompt
@@ -83,7 +83,7 @@ def output_records(database: Database, ids: Sequence[int]) -> list[OutputRecord]
             found[record.id] = record
     missing = [number for number in wanted if number not in found]
     if missing:
-        raise UsageError(_unknown(missing))
+        raise NoSuchOutput(*missing)
     return [found[number] for number in wanted]
 
 
@@ -113,9 +113,3 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
         )
         for row in rows
     ]
-
-
-def _unknown(missing: Sequence[int]) -> str:
-    shown = ", ".join(map(str, missing[:10])) + (" …" if len(missing) > 10 else "")
-    what = f"there is no output {shown}" if len(missing) == 1 else f"there are no outputs {shown}"
-    return f"{what}; the lines of an export say their outputs' numbers, as `id`"

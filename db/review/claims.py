@@ -11,11 +11,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from contract.errors import ClaimedByOther, UsageError
+from contract.errors import ClaimedByOther, NoSuchOutput, UsageError
 from contract.review import Filter, checked_name
 from contract.spec import Safety
 from db.models import Batch, Job, Output
-from db.review.decisions.rules import unknown
 from db.review.views import view
 from db.review_models import CLAIM_SECONDS, LONGEST_CLAIM, ReviewClaim
 from db.session.engine import Database, now
@@ -108,7 +107,7 @@ def claim(database: Database, output_id: int, reviewer: str) -> None:
     reviewer = checked_name(reviewer)
     with database.write() as connection:
         if not connection.scalar(select(exists().where(Output.id == output_id))):
-            raise UsageError(unknown([output_id]))
+            raise NoSuchOutput(output_id)
         if _take(connection, output_id, reviewer):
             return
         left = (ReviewClaim.until - now()).label("left")

@@ -7,14 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from contract.errors import UsageError
+from contract.errors import NoSuchOutput
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from contract.review import Action, State
 from contract.spec import Provenance, Safety, SamplingSettings
 from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
-from db.review.decisions.rules import unknown
 from db.review.queue import EXCERPT
 from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
 from db.review_rows import standing_edit, standing_text
@@ -114,7 +113,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
     with database.read() as connection:
         row = connection.execute(_query(output_id)).first()
         if row is None:
-            raise UsageError(unknown([output_id]))
+            raise NoSuchOutput(output_id)
         history = _history(connection, output_id)
         siblings = _siblings(connection, row.prompt_id, output_id)
         claim = _claim(connection, output_id)

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from contract.errors import UsageError
+from contract.errors import NoSuchOutput, UsageError
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import Safety
@@ -191,5 +191,5 @@ def _standing(connection: Connection, output_id: int) -> Any:
     )
     row = connection.execute(query).first()
     if row is None:
-        raise UsageError(f"there is no output {output_id}; the lines of an export say their outputs' numbers, as `id`")
+        raise NoSuchOutput(output_id)
     return row

@@ -12,7 +12,7 @@ from functools import partial
 
 from sqlalchemy import Connection, select
 
-from contract.errors import InkmillError, UsageError
+from contract.errors import InkmillError, NoSuchOutput, UsageError
 from contract.review import LONGEST_REASON, Action, Filter, State, checked_name, checked_text
 from db.flagging import Matches, judging
 from db.models import Output
@@ -31,7 +31,6 @@ from db.review.decisions.rules import (
     repeated,
     stale,
     undoing,
-    unknown,
 )
 from db.review.queue import matching
 from db.review_models import Decision
@@ -98,7 +97,7 @@ def decide(
     def store(connection: Connection, matches: Matches) -> Decided:
         output = locked(connection, [output_id]).get(output_id)
         if output is None:
-            raise UsageError(unknown([output_id]))
+            raise NoSuchOutput(output_id)
         known = repeated(connection, key, reviewer, output_id, wanted, text)
         if known is not None:
             return known
@@ -139,7 +138,7 @@ def undo(
         number, own = (output_id, None) if output_id is not None else own_last(connection, reviewer)
         output = locked(connection, [number]).get(number)
         if output is None:
-            raise UsageError(unknown([number]))
+            raise NoSuchOutput(number)
         known = repeated(connection, key, reviewer, number, Action.UNDO)
         if known is not None:
             return known
@@ -319,4 +318,4 @@ def _check_all_there(database: Database, ids: Sequence[int]) -> None:
             there = set(connection.scalars(select(Output.id).where(Output.id.in_(chunk))))
             missing += [output for output in chunk if output not in there]
     if missing:
-        raise UsageError(unknown(missing))
+        raise NoSuchOutput(*missing)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from contract.errors import InkmillError, UsageError
+from contract.errors import InkmillError, NoSuchOutput, UsageError
 from contract.review import LONGEST_REASON, checked_name, checked_text
 from db.flagging import Matches, judging
 from db.review.decisions.record import enter
@@ -19,7 +19,6 @@ from db.review.decisions.rules import (
     locked,
     next_step,
     read_action,
-    unknown,
 )
 from db.search import indexed
 from db.session.engine import Database
@@ -98,7 +97,7 @@ def _checked(
             seen[one.output_id] = one.line
             output = outputs.get(one.output_id)
             if output is None:
-                raise UsageError(unknown([one.output_id]))
+                raise NoSuchOutput(one.output_id)
             action = read_action(one.decision, one.text)
             reason = checked_text("reason", one.reason, LONGEST_REASON)
             check_claim(output, reviewer)

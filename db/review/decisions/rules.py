@@ -114,13 +114,6 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
     return {row.id: Standing(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
 
 
-def unknown(ids: Sequence[int]) -> str:
-    """That there are no such outputs, in words."""
-    shown = ", ".join(map(str, ids[:10])) + (" …" if len(ids) > 10 else "")
-    what = f"there is no output {shown}" if len(ids) == 1 else f"there are no outputs {shown}"
-    return f"{what}; the lines of an export say their outputs' numbers, as `id`"
-
-
 def read_action(said: str, text: str | None) -> Action:
     """What a decision says: approve, reject, or edit with a text.
 
