@@ -113,7 +113,7 @@ class Run:
             self._stack.ensure(WantedWorker.of(job))
         # The queue may be newer than the job.
         error = announce(self._database, job.id, job.model)
-        if error and not self._where.embedded:  # an embedded one is told by its worker's sweeper within seconds
+        if error and not self._where.embedded:  # an embedded one is told by its worker's next sweep, within seconds
             raise QueueUnreachable(
                 f"{error}; job {job.id} is stored and starts by itself once Redis is back; the same command follows it"
             )

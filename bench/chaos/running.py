@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from random import Random
 
-from bench.chaos import rows as row_files
+from bench.chaos import faults
 from bench.chaos.oracle import Check
 from bench.chaos.stack import Stack, opened
 from bench.chaos.trial import Row, Trial
@@ -17,8 +17,8 @@ from bench.chaos.trial import Row, Trial
 
 def all_rows() -> list[Row]:
     """Every row there is, by its number."""
-    modules = (module.name for module in pkgutil.iter_modules(row_files.__path__) if module.name.startswith("row_"))
-    found = [importlib.import_module(f"{row_files.__name__}.{name}").ROW for name in modules]
+    names = (module.name for module in pkgutil.iter_modules(faults.__path__))
+    found = [importlib.import_module(f"{faults.__name__}.{name}").ROW for name in names]
     return sorted(found, key=lambda row: row.number)
 
 

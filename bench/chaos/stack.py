@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from bench.chaos.faults import Faults
+from bench.chaos.fault_injection import FaultInjector
 from bench.chaos.inside.points import WORKER
 from bench.chaos.ledger import Ledger
 from bench.chaos.prompts import MODEL, SAFETY, PromptFile
@@ -41,7 +41,7 @@ class Worker:
 
     parent: subprocess.Popen[bytes]
     log: Path
-    faults: Faults
+    faults: FaultInjector
     words: tuple[str, ...] = ()  # of its command, beside model and classifier
     _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
@@ -87,7 +87,7 @@ class Stack:
     postgres: PostgresServer | None  # None = SQLite
     sql: RawSql
     ledger: Ledger
-    faults: Faults
+    faults: FaultInjector
     environment: dict[str, str] = field(default_factory=dict)  # laid over that of every process started from now on
     workers: list[Worker] = field(default_factory=list)
     submits: int = 0
@@ -272,7 +272,7 @@ def opened(database: str, environment: Mapping[str, str] | None = None) -> Itera
             if postgres is not None:
                 postgres.start()
                 url = postgres.create("chaos")
-            ledger, faults = Ledger(folder / "ledger"), Faults(folder / "faults")
+            ledger, faults = Ledger(folder / "ledger"), FaultInjector(folder / "faults")
             stack = Stack(folder, redis, postgres, RawSql(url), ledger, faults, dict(environment or {}))
             yield stack
         finally:

@@ -1,7 +1,7 @@
 """Applying another flag policy to scores that are stored already, a chunk at a time.
 
 A job's `reflagged_to` says how far its policy was applied, and whoever goes on, goes on from there: the command,
-another one beside it, an export that needs the flags, or a worker's sweeper after they were killed.
+another one beside it, an export that needs the flags, or a worker's maintenance after they were killed.
 """
 
 from __future__ import annotations

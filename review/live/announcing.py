@@ -1,4 +1,4 @@
-"""Telling the queue of a score request at once. It may stay away: the workers' sweepers find the request in SQL."""
+"""Telling the queue of a score request at once. It may stay away: the workers' sweeps find the request in SQL."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
 def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     """Tries again what failed: the prompts that are dead for one reason, or everything that did not come."""
     found_job(page.database, job_id)
-    # Workers are told by nobody here: each one's sweeper finds the new batches in SQL within seconds.
+    # Workers are told by nobody here: each one's next sweep finds the new batches in SQL within seconds.
     retried = retry_job(page.database, job_id, reason=form.one("reason") or None)
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
     return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} are tried again.")

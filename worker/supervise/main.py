@@ -98,7 +98,7 @@ def _end_with_parent(parent: int) -> None:
 def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
     from worker.engine.load.loading import load_engine
-    from worker.maintenance.sweeper import Sweeper
+    from worker.maintenance.scheduler import Scheduler, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
     from worker.tasks.celery_tasks import serve
@@ -128,7 +128,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     serve(runtime)
     runtime.watchdog.arm()
     runtime.start()
-    Sweeper(runtime).start()
+    Scheduler(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
     _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, offered)])
     beat(database, worker, state="stopped")
     return 0

@@ -46,7 +46,7 @@ def _work(
     try:
         claimed = one(runtime, batch_id)
     except DatabaseUnreachable as error:
-        log.warning("the database is away; the sweeper hands the work out again", error=str(error))
+        log.warning("the database is away; the next sweep hands the work out again", error=str(error))
         return
     if claimed and not runtime.stopping.is_set():
         for refill in refills:

@@ -1,7 +1,7 @@
 """The named points inside the program where a fault can be made to happen, and counters that a kill -9 does not lose.
 
-A fault is a file, named after its point, in the folder that INKMILL_CHAOS names; bench.chaos.faults writes it and
-tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault; one
+A fault is a file, named after its point, in the folder that INKMILL_CHAOS names; bench.chaos.fault_injection writes it
+and tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault; one
 that stays is left where it is, and suffered at each pass.
 """
 

@@ -1,6 +1,6 @@
 """An engine and a classifier that take no time, put where a worker loads the real ones.
 
-All else of the worker is as it is for a user: its parent, Celery, leases, the feeder, the sweeper, the scorer's thread.
+All else of the worker is as it is for a user: its parent, Celery, leases, the feeder, maintenance, the scorer's thread.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from bench.chaos.faults.killed_workers import kill
+from bench.chaos.faults.steering import LABELS
 from bench.chaos.reviewer import Reviewer, at_the_page
-from bench.chaos.rows.row_01_killed_workers import kill
-from bench.chaos.rows.row_16_steering import LABELS
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from bench.chaos import witness
-from bench.chaos.rows.row_01_killed_workers import holds_work, kill
+from bench.chaos.faults.killed_workers import holds_work, kill
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 

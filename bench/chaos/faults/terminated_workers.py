@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.chaos.rows.row_01_killed_workers import holds_work
+from bench.chaos.faults.killed_workers import holds_work
 from bench.chaos.stack import GRACE_SECONDS, Worker, runs
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch, percentile

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from bench.chaos.rows.row_01_killed_workers import holds_work
+from bench.chaos.faults.killed_workers import holds_work
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 

@@ -34,7 +34,7 @@ class Counted:
     saved: int  # texts that a save took
 
 
-class Faults:
+class FaultInjector:
     """The folder through which faults reach the processes of one run."""
 
     def __init__(self, folder: Path) -> None:

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import psutil
 
+from bench.chaos.faults.killed_postgresql import WAYS, kill
 from bench.chaos.load import Load
-from bench.chaos.rows.row_05_postgresql import WAYS, kill
 from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
 

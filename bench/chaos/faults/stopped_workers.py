@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.chaos.faults import Suffered
+from bench.chaos.fault_injection import Suffered
 from bench.chaos.trial import Row, Trial
 
 MOST_ASLEEP = 2

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.chaos.faults import Suffered
+from bench.chaos.fault_injection import Suffered
 from bench.chaos.inside.points import MID_SCORE
 from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
