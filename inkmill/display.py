@@ -33,7 +33,7 @@ def iso(seconds: float | None) -> str | None:
 
 
 def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
-    """A job's status as docs/commands.md promises it."""
+    """A job's status as section "Status" of the README promises it."""
     return {
         "schema_version": 1,
         "id": job.id,
