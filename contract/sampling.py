@@ -1,6 +1,6 @@
 """Reading sampling settings that a user wrote: names and their aliases, types, ranges, near misses.
 
-The one table of what may be said; the command line, every prompt-file form and the README draw on it.
+The one table of what may be said; the command line, every prompt-file form and docs/settings.md draw on it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import typer
 
 from contract.errors import ExitCode, InkmillError
 from contract.names import check_utf8
-from inkmill import __version__
 from inkmill.commands import (
     deciding,
     exporting,
@@ -43,7 +42,9 @@ for group in (submitting, following, steering, serving, exporting, reporting, we
 
 def _version(said: bool) -> None:
     if said:
-        typer.echo(f"inkmill {__version__}")
+        from inkmill.version import own_version
+
+        typer.echo(f"inkmill {own_version()}")
         raise typer.Exit
 
 

@@ -10,7 +10,6 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import orjson
@@ -20,6 +19,7 @@ from contract.errors import ExitCode, InkmillError
 from contract.settings import Settings, settings
 from inkmill.display import print_json
 from inkmill.local.stack import PYTHON
+from inkmill.version import installed, own_version
 
 SAFE_SQLITE = (3, 51, 3)
 """Older libraries can, rarely, corrupt a WAL database when two connections reset the log at the same moment."""
@@ -62,7 +62,7 @@ def report(findings: list[Finding], *, json: bool) -> int:
 
 
 def _python(where: Settings) -> Iterator[Finding]:
-    yield Finding("inkmill", GOOD, f"{_version('inkmill') or 'from a checkout'}, Python {platform.python_version()}")
+    yield Finding("inkmill", GOOD, f"{own_version()}, Python {platform.python_version()}")
     yield Finding("home", GOOD, str(where.home))
 
 
@@ -79,19 +79,12 @@ def _privacy(where: Settings) -> Iterator[Finding]:
 
 def _packages(where: Settings) -> Iterator[Finding]:
     for name in ("celery", "redis", "sqlalchemy"):
-        found = _version(name)
+        found = installed(name)
         yield Finding(name, GOOD if found else BAD, found or "not installed", None if found else "pip install inkmill")
     for name in ("torch", "transformers", "detoxify"):
-        found = _version(name)
+        found = installed(name)
         mend = None if found else "pip install 'inkmill[worker]'"
         yield Finding(name, GOOD if found else NOTE, found or "not installed: no worker can run here", mend)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _sqlite(where: Settings) -> Iterator[Finding]:
@@ -149,7 +142,7 @@ print(json.dumps({"cuda": [torch.cuda.get_device_name(i) for i in range(torch.cu
 
 
 def _device(where: Settings) -> Iterator[Finding]:
-    if _version("torch") is None:
+    if installed("torch") is None:
         return
     try:  # in a process of its own: this one stays small
         run = subprocess.run([*PYTHON, "-c", _PROBE], capture_output=True, timeout=120, check=True)

@@ -28,10 +28,10 @@ def report(
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
     from db.jobs.status import snapshot
-    from inkmill import __version__
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_reflag
+    from inkmill.version import own_version
     from producer.export import OR_FORCE
     from producer.write.new_file import check_target, standard_output
     from producer.write.target import MayReplace, Target
@@ -46,7 +46,7 @@ def report(
     get_job(database, job)
     target = path and Target(database, path, job, OR_FORCE, MayReplace.ANY if force else MayReplace.OWN)
     say_reflag(database, job)
-    page = report_page(database, job, show_flagged=show_flagged, version=__version__).encode()
+    page = report_page(database, job, show_flagged=show_flagged, version=own_version()).encode()
     with target.file() if target else standard_output() as file:
         file.write(page)
     now = snapshot(database, job)

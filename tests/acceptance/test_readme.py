@@ -1,4 +1,7 @@
-"""The README kept true: its commands run, and its tables and examples say what the program says."""
+"""The papers kept true: their commands run, their tables and examples say what the program says, their links lead on.
+
+Users read the README and the pages of docs/ that it leads to; the other papers are for those who change the code.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,52 @@ from contract.spec import SamplingSettings, merge
 from inkmill.cli import app
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-RUNNABLE = re.findall(r"<!-- runnable -->\n```sh\n(.*?)```", README, re.DOTALL)
+FLOORS = ("common", "contract", "db", "producer", "review", "worker", "inkmill")
+PAGES = {
+    name: (ROOT / name).read_text()
+    for name in (
+        "README.md",
+        "docs/input.md",
+        "docs/settings.md",
+        "docs/commands.md",
+        "docs/reviewing.md",
+        "docs/models.md",
+        "docs/configuration.md",
+        "docs/deployment.md",
+        "docs/reproducibility.md",
+    )
+}
+"""What users read, in the order in which the commands of all pages run one after the other."""
+MAP = (ROOT / "ARCHITECTURE.md").read_text()
+PAPERS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in (".", "docs", "docs/measurements", "bench")
+    for path in (ROOT / folder).glob("*.md")
+)
+RUNNABLE = [
+    (name, block)
+    for name, page in PAGES.items()
+    for block in re.findall(r"<!-- runnable -->\n```sh\n(.*?)```", page, re.DOTALL)
+]
 
 
-def marked(name: str) -> str:
-    """What stands between `<!-- name -->` and the end of its table or block."""
-    return README.partition(f"<!-- {name} -->\n")[2]
+def marked(page: str, name: str) -> str:
+    """What stands on a page after `<!-- name -->`."""
+    text = PAGES[page].partition(f"<!-- {name} -->\n")[2]
+    assert text, f"{page} has no {name}"
+    return text
 
 
-def table(name: str) -> list[list[str]]:
+def table(page: str, name: str) -> list[list[str]]:
     """The rows of a marked table, without its header."""
-    text = marked(name).partition(f"<!-- /{name} -->")[0]
+    text = marked(page, name).partition(f"<!-- /{name} -->")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.strip().splitlines()]
     return rows[2:]
 
 
 def example(name: str) -> dict[str, Any]:
     """A marked block of JSON."""
-    found: dict[str, Any] = json.loads(marked(name).partition("```json\n")[2].partition("```")[0])
+    found: dict[str, Any] = json.loads(marked("docs/commands.md", name).partition("```json\n")[2].partition("```")[0])
     return found
 
 
@@ -54,7 +84,7 @@ def code(cell: str) -> list[str]:
 
 @dataclass
 class Session:
-    """The README's blocks, run one after the other in one folder."""
+    """The pages' blocks, run one after the other in one folder."""
 
     folder: Path
     env: dict[str, str]
@@ -89,13 +119,13 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 
 @pytest.fixture(scope="module")
 def told(session: Session) -> str:
-    """What the README's commands print, all of them having been run in order."""
-    return "".join(session.run(block) for block in RUNNABLE)
+    """What the pages' commands print, all of them having been run in order."""
+    return "".join(session.run(block) for _, block in RUNNABLE)
 
 
 @pytest.mark.slow
-def test_every_runnable_command_of_the_readme_runs(told: str, session: Session) -> None:
-    assert len(RUNNABLE) >= 4
+def test_every_runnable_command_runs(told: str, session: Session) -> None:
+    assert {"README.md", "docs/input.md", "docs/reproducibility.md"} <= {name for name, _ in RUNNABLE}
     assert len((session.folder / "texts.jsonl").read_text().splitlines()) == 6
     assert (session.folder / "clean.csv").read_text().startswith("id,job,custom_id,")
     assert "prompts.jsonl" in told
@@ -119,21 +149,65 @@ def test_the_status_and_the_export_line_look_as_shown(told: str, session: Sessio
 
 def test_bad_lines_are_named_as_shown(session: Session) -> None:
     (session.folder / "bad.jsonl").write_text('{"prompt": "Once", "temprature": 0.7}\n{"prompt": 3}\n')
-    shown = re.search(r"```text\n(inkmill: bad.jsonl:.*?)```", README, re.DOTALL)
+    shown = re.search(r"```text\n(inkmill: bad.jsonl:.*?)```", PAGES["docs/input.md"], re.DOTALL)
     assert shown
     assert session.run("inkmill submit bad.jsonl --model demo 2>&1 || [ $? -eq 2 ]") == shown[1]
 
 
-def test_the_makefile_has_every_target_that_the_readme_names() -> None:
+# The papers as papers.
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_the_makefile_has_every_target_that_a_paper_names(paper: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:^|`)make (?:[A-Z_]+=\S+ )*([a-z-]+)", README, re.MULTILINE))
-    assert {"demo", "test"} <= named <= targets
+    named = set(re.findall(r"(?:^|`)make (?:[A-Z_]+=\S+ )*([a-z-]+)", (ROOT / paper).read_text(), re.MULTILINE))
+    assert named <= targets
+    assert {"demo", "test"} <= named or not paper.startswith("README")
 
 
-def test_every_file_that_the_readme_links_is_there() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it(paper: str) -> None:
+    for link in re.findall(r"\]\(([^)]+)\)", (ROOT / paper).read_text()):
+        if "://" in link:
+            continue
+        name, _, place = link.partition("#")
+        target = (ROOT / paper).parent / name if name else ROOT / paper
+        assert target.exists(), link
+        assert not place or place in anchors(target.read_text()), link
+
+
+def anchors(page: str) -> set[str]:
+    """What `#…` may say of a page: its headings, as GitHub spells them in addresses."""
+    headings = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    assert len(PAGES["README.md"].splitlines()) < 200
+    assert all(f"]({name}" in PAGES["README.md"] for name in PAGES if name != "README.md")
+
+
+def test_the_chinese_page_has_the_same_first_job() -> None:
+    assert RUNNABLE[0] == ("README.md", RUNNABLE[0][1])
+    assert RUNNABLE[0][1] in (ROOT / "README.zh-CN.md").read_text()
+
+
+def test_the_architecture_names_every_package_and_only_files_that_are_there() -> None:
+    rooms = {f"{path.parent.relative_to(ROOT)}/" for floor in FLOORS for path in (ROOT / floor).rglob("__init__.py")}
+    assert {room for room in rooms if f"`{room}`" not in MAP} == set()
+    top = "|".join((*FLOORS, "bench", "docs", "tests", "examples"))
+    named = re.findall(rf"`((?:{top})/[\w./]*|[A-Z]+\.md|\.importlinter|Makefile)`", MAP)
+    assert len(named) > 100
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_architecture_finds_every_file_in_its_room() -> None:
+    rows = re.findall(r"^\| `([a-z_/]+/)` \| [^|]+ \| ([^|]+) \|$", MAP, re.MULTILINE)
+    floors = re.findall(r"^\*\*`([a-z]+/)`\*\*: (.+?)\n\n", MAP, re.MULTILINE | re.DOTALL)
+    told = {room: set(re.findall(r"`(\w+\.py)`", files)) for room, files in rows + floors if ".py`" in files}
+    assert len(told) > 30
+    for room, files in told.items():
+        assert {file for file in files if not (ROOT / room / file).exists()} == set(), room
 
 
 # The tables.
@@ -141,7 +215,7 @@ def test_every_file_that_the_readme_links_is_there() -> None:
 
 def test_the_settings_table_names_every_setting_its_aliases_and_its_default() -> None:
     defaults = SamplingSettings().to_dict()
-    rows = {code(row[0])[0]: row for row in table("settings")}
+    rows = {code(row[0])[0]: row for row in table("docs/settings.md", "settings")}
     assert list(rows) == list(SETTINGS)
     for name, row in rows.items():
         assert tuple(code(row[1])) == SETTINGS[name].aliases
@@ -149,7 +223,7 @@ def test_the_settings_table_names_every_setting_its_aliases_and_its_default() ->
         assert row[2] == (json.dumps(default) if default not in (None, [], {}) else "none"), name
 
 
-RANGES = [(code(row[0])[0], row[3]) for row in table("settings")]
+RANGES = [(code(row[0])[0], row[3]) for row in table("docs/settings.md", "settings")]
 
 
 @pytest.mark.parametrize(("name", "span"), RANGES, ids=[name for name, _ in RANGES])
@@ -184,22 +258,23 @@ def edges(span: str) -> tuple[list[object], list[object]]:
 
 def test_the_commands_table_lists_every_command() -> None:
     group = typer.main.get_command(app)
-    names = [code(row[0])[0].split()[1] for row in table("commands")]
+    names = [code(row[0])[0].split()[1] for row in table("docs/commands.md", "commands")]
     assert sorted(names) == sorted(group.commands)  # type: ignore[attr-defined]
 
 
-def test_every_flag_that_the_readme_names_exists() -> None:
+@pytest.mark.parametrize("page", [*PAGES, "README.zh-CN.md"])
+def test_every_flag_that_a_page_names_exists(page: str) -> None:
     group = typer.main.get_command(app)
     known = {opt for command in group.commands.values() for param in command.params  # type: ignore[attr-defined]
              for opt in param.opts}  # fmt: skip
-    ours = "\n".join(line for line in README.splitlines() if not re.search(r"docker|pip install", line))
+    text = (ROOT / page).read_text()
+    ours = "\n".join(line for line in text.splitlines() if not re.search(r"docker|pip install", line))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"<!--.*?-->", "", ours)))
-    assert named
     assert named <= known
 
 
 def test_the_variables_table_has_every_setting_of_the_installation_and_its_default() -> None:
-    rows = {code(row[0])[0]: row[1] for row in table("variables")}
+    rows = {code(row[0])[0]: row[1] for row in table("docs/configuration.md", "variables")}
     fields = Settings.model_fields
     assert set(rows) == {f"INKMILL_{name.upper()}" for name in fields}
     for name, field in fields.items():
@@ -207,7 +282,7 @@ def test_the_variables_table_has_every_setting_of_the_installation_and_its_defau
             assert rows[f"INKMILL_{name.upper()}"] == str(field.default)
 
 
-def test_max_length_and_several_greedy_outputs_are_the_errors_that_the_readme_says() -> None:
+def test_max_length_and_several_greedy_outputs_are_the_errors_that_the_settings_page_says() -> None:
     with pytest.raises(SettingsError, match="count the prompt"):
         read_settings({"max_length": 5})
     with pytest.raises(SettingsError, match="greedy"):
