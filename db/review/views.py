@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     case,
     false,
     func,
@@ -33,6 +32,7 @@ from contract.review import DECIDED_STATES, Filter, Order, Wanted
 from db import search
 from db.models import Job, Output, Score
 from db.review_models import Review
+from db.standing import scores_of
 
 LOOK_SECONDS = 0.03
 """How long one page may search through everything before it says what it has so far."""
@@ -203,8 +203,7 @@ class View:
             query = query.where(~Output.flagged, Output.decision.is_(None))
         if self.filter.label is not None:
             # The scores of the text that was generated: an edit's are looked for among the flagged and decided ones.
-            of_job = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == Job.safety)
-            query = query.join(Job, Job.id == Output.job_id).join(Score, of_job)
+            query = query.join(Job, Job.id == Output.job_id).join(Score, scores_of(0))
             query = query.where(*self._in_range(Score.__table__.c[self.filter.label]))
             # No score is over the highest one: most outputs are passed over without a look at their scores.
             decided = Output.decision.is_not(None)
