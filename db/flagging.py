@@ -11,14 +11,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, literal, select, union_all, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, literal, select, union_all, update
 
 from contract.blocklist import compiled, digest
-from contract.policy import LABELS, NO_SAFETY, UNSCORED, flag_reasons, top_score
+from contract.policy import NO_SAFETY, UNSCORED, flag_reasons, top_score
 from contract.review import Action
 from db.models import Batch, Job, Output, Prompt, Score
 from db.review_models import Decision, Review
 from db.session.engine import Database
+from db.standing import REVISION, SCORES, scores_in, scores_of
 
 T = TypeVar("T")
 
@@ -124,18 +125,16 @@ def _lock(connection: Connection, wanted: ColumnElement[bool]) -> None:
 
 
 def _standing(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Any]:
-    revision = func.coalesce(Review.revision, 0)
-    scores = and_(Score.output_id == Output.id, Score.classifier == Job.safety, Score.revision == revision)
     query = (
         select(
             Output.id, Output.flagged, Output.flag_reasons, Output.top_score, Output.job_id, Prompt.batch_id,
-            revision.label("revision"), Job.safety, Job.thresholds, Job.blocklist_digest, Score.id.label("score"),
-            *(Score.__table__.c[label] for label in LABELS),
+            REVISION.label("revision"), Job.safety, Job.thresholds, Job.blocklist_digest, Score.id.label("score"),
+            *SCORES,
         )
         .join(Job, Job.id == Output.job_id)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .outerjoin(Score, scores)
+        .outerjoin(Score, scores_of(REVISION))
         .where(wanted)
         .order_by(Output.id)
     )  # fmt: skip
@@ -146,7 +145,7 @@ def _verdict(row: Any, matches: Matches) -> dict[str, Any] | None:
     """What an output's columns are to be; None where they are so, or its job scores nothing."""
     if row.safety == NO_SAFETY:
         return None
-    scores = {label: score for label in LABELS if (score := getattr(row, label)) is not None}
+    scores = scores_in(row)
     reasons = [UNSCORED] if row.score is None else flag_reasons(scores, row.thresholds, matches.of(row))
     top = top_score(scores)
     if (reasons, top) == (row.flag_reasons or [], row.top_score):

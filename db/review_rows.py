@@ -27,10 +27,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from contract.policy import LABELS
-from contract.review import Action, State
+from contract.review import State
 from db.models import Job, Output, Prompt, Score
-from db.review_models import LAST, Decision, Review
+from db.review_models import LAST, Review
 from db.search import enter, indexed
+from db.standing import REVISION, SCORES, UNDECIDED, scores_of
 
 CHUNK_IDS = 1000
 """Ids named by one statement: SQLite limits how many values it may hold."""
@@ -53,21 +54,6 @@ def _lot_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return "CAST(floor(random() * 2147483648) AS INTEGER)"
 
 
-def standing_text(edit: Any = Decision) -> Any:
-    """The text that stands of an output, in a query that joined `standing_edit`."""
-    return func.coalesce(edit.text, Output.text)
-
-
-def standing_edit(edit: Any = Decision) -> Any:
-    """How to join the edit that made the standing text: none where it is the one that was generated."""
-    return and_(
-        Review.revision > 0,
-        edit.output_id == Review.output_id,
-        edit.revision == Review.revision,
-        edit.action == Action.EDIT.value,
-    )
-
-
 def refresh(connection: Connection, outputs: Iterable[int], *, keep: bool = False) -> None:
     """Brings the rows of these outputs in step: those that are flagged enter, those that nobody has to look at leave.
 
@@ -82,15 +68,12 @@ def refresh(connection: Connection, outputs: Iterable[int], *, keep: bool = Fals
 def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
     undecided = Review.state.in_((State.PENDING.value, State.UNFLAGGED.value))
     values = dict(zip(_COPIED, _copied(), strict=True))
-    state = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
-    current = and_(Score.output_id == Output.id, Score.classifier == Job.safety,
-                   Score.revision == func.coalesce(Review.revision, 0))  # fmt: skip
     theirs = true() if keep else or_(Output.flagged, Review.output_id.is_not(None))
     source = (
-        select(Output.id, Output.job_id, state, drawn_lot(), *values.values())
+        select(Output.id, Output.job_id, UNDECIDED, drawn_lot(), *values.values())
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .outerjoin(Score, current)
+        .outerjoin(Score, scores_of(REVISION))
         .where(Output.id.in_(ids), theirs)
     )
     dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
@@ -115,7 +98,7 @@ def _copied() -> list[Any]:
         Output.flagged,
         func.coalesce(Output.top_score, literal(LAST)),
         cast(Output.flag_reasons, Text),
-        *(Score.__table__.c[label] for label in LABELS),
+        *SCORES,
     ]
 
 

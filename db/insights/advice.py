@@ -16,6 +16,7 @@ from db.insights.sample import Sample, draw_sample
 from db.models import Batch, Job, Output, Score
 from db.review_models import Decision, Review
 from db.session.engine import Database
+from db.standing import scores_of
 
 BINS = 100
 UNFIT = (State.REJECTED, State.EDITED, State.WAITING)
@@ -112,7 +113,7 @@ def _judged(connection: Connection, job_id: int, label: str) -> tuple[Judged, ..
         select(*kind, func.count(), func.sum(stands_for), func.sum(stands_for * stands_for))
         .select_from(Review)
         .join(Decision, Decision.id == Review.decision_id)
-        .outerjoin(Score, and_(Score.output_id == Review.output_id, *_of_classifier(job_id)))
+        .outerjoin(Score, _as_generated(job_id, Review.output_id))
         .where(Review.job_id == job_id, Decision.flagged | drawn)
         .group_by(*kind)
     )
@@ -144,10 +145,5 @@ def _otherwise(reasons: Any, label: str) -> ColumnElement[bool]:
     return func.coalesce(func.replace(cast(reasons, Text), " ", "") != f'["{label}"]', False)
 
 
-def _as_generated(job_id: int) -> ColumnElement[bool]:
-    return and_(Score.output_id == Output.id, *_of_classifier(job_id))
-
-
-def _of_classifier(job_id: int) -> tuple[ColumnElement[bool], ...]:
-    classifier = select(Job.safety).where(Job.id == job_id).scalar_subquery()
-    return Score.revision == 0, Score.classifier == classifier
+def _as_generated(job_id: int, output: Any = Output.id) -> ColumnElement[bool]:
+    return scores_of(0, select(Job.safety).where(Job.id == job_id).scalar_subquery(), output)

@@ -17,7 +17,6 @@ from sqlalchemy import (
     Select,
     String,
     Text,
-    and_,
     case,
     cast,
     func,
@@ -32,6 +31,7 @@ from contract.spec import Safety
 from db.insights.sample import Sample, draw_sample
 from db.models import Job, Output, Prompt, Score
 from db.session.engine import Database
+from db.standing import SCORES, scores_of
 
 SCORE_BINS = 20
 MOST_TIMES = 60
@@ -128,13 +128,12 @@ def insights(database: Database, job_id: int) -> Insights:
 def labels_of(database: Database, job_id: int) -> list[str]:
     """The labels that a job's classifier gives scores for, by its first scored text."""
     scored = select(Output.id).where(Output.job_id == job_id, Output.safety == Safety.SCORED)
-    theirs = and_(Score.output_id == Output.id, Score.classifier == Job.safety, Score.revision == 0)
     # The output first, by its index: joined at once, SQLite would read scores until one of this job comes.
     first = (
-        select(*(Score.__table__.c[label] for label in LABELS))
+        select(*SCORES)
         .select_from(Output)
         .join(Job, Job.id == Output.job_id)
-        .join(Score, theirs)
+        .join(Score, scores_of(0))
         .where(Output.id == scored.order_by(Output.id).limit(1).scalar_subquery())
     )
     with database.read() as connection:
@@ -144,10 +143,9 @@ def labels_of(database: Database, job_id: int) -> list[str]:
 
 def _scores(connection: Connection, sample: Sample) -> dict[str, tuple[int, ...]]:
     # All labels' parts at once: texts that score alike fall together, so the groups are few and the pass is one.
-    binned = [whole(Score.__table__.c[label] * SCORE_BINS).label(label) for label in LABELS]
+    binned = [whole(score * SCORE_BINS).label(score.key) for score in SCORES]
     classifier = select(Job.safety).where(Job.id == sample.job_id).scalar_subquery()
-    theirs = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == classifier)
-    query = sample.chosen(select(*binned, func.count()).select_from(Output).join(Score, theirs))
+    query = sample.chosen(select(*binned, func.count()).select_from(Output).join(Score, scores_of(0, classifier)))
     counts = {label: [0] * SCORE_BINS for label in LABELS}
     seen = set()
     for *bins, number in connection.execute(query.group_by(*binned)):

@@ -15,8 +15,8 @@ from contract.review import State
 from db.insights.sample import draw_sample
 from db.models import Output, Prompt, Provenance
 from db.review_models import Decision, Review
-from db.review_rows import standing_edit, standing_text
 from db.session.engine import Database
+from db.standing import standing_edit, standing_text
 
 EXCERPT = 600
 """Characters of a text, and of a prompt, that are shown."""

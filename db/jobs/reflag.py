@@ -19,9 +19,9 @@ from contract.spec import Safety
 from db.flagging import Matches, Unmatched, judge, match
 from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
-from db.review_models import Review
 from db.review_rows import refresh
 from db.session.engine import Database
+from db.standing import EDITED
 
 CHUNK_OUTPUTS = 2000
 
@@ -136,8 +136,7 @@ def _advance(database: Database, job_id: int) -> int | None:
 
 def _to_judge(job_id: int) -> ColumnElement[bool]:
     """A job's outputs whose flags its policy says: those with scores, or with an edit in their place."""
-    edited = exists().where(Review.output_id == Output.id, Review.revision > 0)
-    return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, edited))
+    return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, EDITED))
 
 
 def _next(connection: Connection, job_id: int, after: int) -> Sequence[int]:

@@ -17,9 +17,9 @@ from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.jobs.jobs import JobRow
 from db.jobs.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
 from db.models import Batch, Job, Output, Prompt
-from db.review_models import Review
 from db.review_rows import refresh
 from db.session.engine import Database
+from db.standing import EDITED
 from db.work.batches import HELD, recount
 
 CHUNK_TEXTS = 2000
@@ -138,7 +138,7 @@ def requeue_texts(database: Database, job: JobRow) -> int:
         select(Output.id)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Batch, Batch.id == Prompt.batch_id)
-        .where(Output.job_id == job.id, Output.safety == Safety.UNSCORED, ~_edited(), ~HELD)
+        .where(Output.job_id == job.id, Output.safety == Safety.UNSCORED, ~EDITED, ~HELD)
         .order_by(Output.id)
         .limit(CHUNK_TEXTS)
     )
@@ -151,10 +151,6 @@ def requeue_texts(database: Database, job: JobRow) -> int:
         after = found[-1]
         with database.write() as connection:
             total += _put_back(connection, job, found)
-
-
-def _edited() -> ColumnElement[bool]:
-    return exists().where(Review.output_id == Output.id, Review.revision > 0)
 
 
 def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> int:
@@ -173,7 +169,7 @@ def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> in
         select(Output.id, Output.prompt_id, Prompt.batch_id)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Batch, Batch.id == Prompt.batch_id)
-        .where(these, Output.safety == Safety.UNSCORED, ~_edited(), Batch.id.in_(batches), ~HELD)
+        .where(these, Output.safety == Safety.UNSCORED, ~EDITED, Batch.id.in_(batches), ~HELD)
     )
     rows = connection.execute(query).all()
     _wait_for_scores(connection, rows)

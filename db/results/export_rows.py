@@ -18,8 +18,8 @@ from db.jobs.reflag import finish_reflag
 from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
 from db.review_models import Decision, Review
-from db.review_rows import standing_edit, standing_text
 from db.session.engine import Database
+from db.standing import REVISION, SCORES, scores_of, standing_edit, standing_text
 
 CHUNK_PROMPTS = 2000
 FETCHED_ROWS = 32
@@ -183,8 +183,6 @@ _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
 
 
 def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[Any]:
-    revision = func.coalesce(Review.revision, 0)
-    scores = and_(Score.output_id == Output.id, Score.revision == revision, Score.classifier == classifier)
     edit, last = Decision.__table__.alias("edit"), Decision.__table__.alias("last")
     return (
         select(
@@ -193,7 +191,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
             *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
             *(Score.__table__.c[name] for name in _SCORED_BY),
-            *(Score.__table__.c[label] for label in LABELS),
+            *SCORES,
             last.c.action,
             last.c.reviewer,
             last.c.created_at,
@@ -208,7 +206,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Provenance, Provenance.id == Output.provenance_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .outerjoin(Score, scores)
+        .outerjoin(Score, scores_of(REVISION, classifier))
         .outerjoin(edit, standing_edit(edit.c))
         .outerjoin(last, last.c.id == Review.decision_id)
         .where(Prompt.job_id == job_id, chosen)

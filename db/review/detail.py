@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
 from contract.errors import NoSuchOutput
 from contract.policy import DEFAULT_THRESHOLD, LABELS
@@ -16,8 +16,8 @@ from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review.queue import EXCERPT
 from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.review_rows import standing_edit, standing_text
 from db.session.engine import Database, now
+from db.standing import REVISION, SCORES, STATE, scores_in, scores_of, standing_edit, standing_text
 from db.work.score_requests import Request, edit_request, is_served
 
 MOST_SIBLINGS = 50
@@ -127,10 +127,10 @@ def read_output(database: Database, output_id: int) -> OutputView:
         safety=Safety(row.safety),
         settings=stored_settings(stored_settings(SamplingSettings(), row.job_settings), row.own_settings),
         made_by=Provenance(**{name: getattr(row, f"made_{name}") for name in _MADE_BY}),
-        state=_state(row),
+        state=State(row.state),
         flagged=bool(row.flagged),
         reasons=tuple(row.flag_reasons or ()),
-        scores={label: score for label in LABELS if (score := getattr(row, label)) is not None},
+        scores=scores_in(row),
         thresholds={label: row.thresholds.get(label, DEFAULT_THRESHOLD) for label in LABELS},
         history=history,
         siblings=siblings,
@@ -147,13 +147,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
     )
 
 
-def _state(row: Any) -> State:
-    return State(row.state) if row.state else State.PENDING if row.flagged else State.UNFLAGGED
-
-
 def _query(output_id: int) -> Any:
-    revision = func.coalesce(Review.revision, 0)
-    scores = and_(Score.output_id == Output.id, Score.classifier == Job.safety, Score.revision == revision)
     own = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
            "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
     return (
@@ -165,15 +159,15 @@ def _query(output_id: int) -> Any:
             Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
             Prompt.settings.label("own_settings"),
             *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in _MADE_BY),
-            *(Score.__table__.c[label] for label in LABELS),
-            Review.state, revision.label("revision"), func.coalesce(Review.version, 0).label("version"),
+            *SCORES,
+            STATE.label("state"), REVISION.label("revision"), func.coalesce(Review.version, 0).label("version"),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Job, Job.id == Output.job_id)
         .join(ProvenanceTable, ProvenanceTable.id == Output.provenance_id)
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Decision, standing_edit())
-        .outerjoin(Score, scores)
+        .outerjoin(Score, scores_of(REVISION))
         .where(Output.id == output_id)
     )  # fmt: skip
 
@@ -204,7 +198,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
     query = (
         select(
             Output.id, Output.sample_index, func.substr(standing_text(), 1, EXCERPT).label("text"),
-            Review.state, Output.flagged, Output.top_score, Output.safety,
+            STATE.label("state"), Output.flagged, Output.top_score, Output.safety,
         )
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Decision, standing_edit())
@@ -217,7 +211,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
             output_id=row.id,
             sample_index=row.sample_index,
             text=row.text,
-            state=_state(row),
+            state=State(row.state),
             safety=Safety(row.safety),
             flagged=bool(row.flagged),
             top_score=row.top_score,

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, func, select
 
-from contract.policy import LABELS
 from contract.review import Filter, Order, State
 from contract.spec import Safety
 from db import search
@@ -20,8 +19,8 @@ from db.models import Job, Output, Prompt, Score
 from db.review.places import Count, Found, Place
 from db.review.views import View, read_cursor, view, write_cursor
 from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.review_rows import standing_edit, standing_text
 from db.session.engine import Database, now
+from db.standing import REVISION, SCORES, STATE, scores_in, scores_of, standing_edit, standing_text
 
 EXCERPT = 400
 """Characters of a prompt and of a text that a page of many shows."""
@@ -112,11 +111,6 @@ def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: 
 
 
 def _many(ids: Sequence[int]) -> Any:
-    current = and_(
-        Score.output_id == Output.id,
-        Score.classifier == Job.safety,
-        Score.revision == func.coalesce(Review.revision, 0),
-    )
     edit, last = Decision.__table__.alias("edit"), Decision.__table__.alias("last")
     text = standing_text(edit.c)
     return (
@@ -124,15 +118,15 @@ def _many(ids: Sequence[int]) -> Any:
             Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
             Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
             func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
-            Review.state, Review.decided_by, last.c.created_at.label("decided_at"),
+            STATE.label("state"), Review.decided_by, last.c.created_at.label("decided_at"),
             func.coalesce(Review.version, 0).label("version"), ReviewClaim.reviewer.label("claimed_by"),
             (ReviewClaim.until - now()).between(0, LONGEST_CLAIM).label("claimed"),
-            *(Score.__table__.c[label] for label in LABELS),
+            *SCORES,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)
-        .outerjoin(Score, current)
+        .outerjoin(Score, scores_of(REVISION))
         .outerjoin(edit, standing_edit(edit.c))
         .outerjoin(last, last.c.id == Review.decision_id)
         .outerjoin(ReviewClaim, ReviewClaim.output_id == Output.id)
@@ -150,11 +144,11 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
         prompt_cut=len(row.prompt) > EXCERPT,
         text=text,
         text_cut=len(row.text) > EXCERPT,
-        state=State(row.state) if row.state else State.PENDING if row.flagged else State.UNFLAGGED,
+        state=State(row.state),
         safety=Safety(row.safety),
         flagged=bool(row.flagged),
         reasons=tuple(row.flag_reasons or ()),
-        scores={label: score for label in LABELS if (score := getattr(row, label)) is not None},
+        scores=scores_in(row),
         claimed_by=row.claimed_by if row.claimed and row.claimed_by != reviewer else None,
         hits={"prompt": query.hits(prompt), "text": query.hits(text)} if query else {},
     )

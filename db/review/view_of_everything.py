@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, func, or_, select
 
 from contract.review import Filter, Order, Wanted
 from db.models import Job, Output, Score
 from db.review.places import LOOK_SECONDS, Count, Found, Jobs, Place, in_range
 from db.review_models import Decision
+from db.standing import scores_of
 
 WINDOW = 2_000
 """Outputs that are looked through by one statement of such a search."""
@@ -86,8 +87,7 @@ class ViewOfEverything:
             query = query.where(~Output.flagged, Output.decision.is_(None))
         if self.filter.label is not None:
             # The scores of the text that was generated: an edit's are looked for among the flagged and decided ones.
-            of_job = and_(Score.output_id == Output.id, Score.revision == 0, Score.classifier == Job.safety)
-            query = query.join(Job, Job.id == Output.job_id).join(Score, of_job)
+            query = query.join(Job, Job.id == Output.job_id).join(Score, scores_of(0))
             query = query.where(*in_range(self.filter, Score.__table__.c[self.filter.label]))
             # No score is over the highest one: most outputs are passed over without a look at their scores.
             decided = Output.decision.is_not(None)

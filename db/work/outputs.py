@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Insert, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.blocklist import digest
@@ -18,6 +18,7 @@ from db.models import Provenance as ProvenanceTable
 from db.review_models import Review
 from db.review_rows import refresh
 from db.session.engine import Database, now
+from db.standing import REVISION
 from db.work.batches import recount
 from db.work.claims import Claim, fence
 from db.work.fence import LeaseLost, PolicyChanged
@@ -269,10 +270,9 @@ def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) 
     connection.execute(locking.with_for_update(of=Output, key_share=True)).all()
     # Only now: of a row that PostgreSQL had to wait for, the statement that locks it reads the rows joined to it as
     # they were before.
-    edited = func.coalesce(Review.revision, 0) > 0
     query = (
         select(Output.id, Output.safety, Output.flagged, Review.output_id.is_not(None).label("listed"),
-               edited.label("edited"))
+               (REVISION > 0).label("edited"))
         .join(Prompt, Prompt.id == Output.prompt_id)
         .outerjoin(Review, Review.output_id == Output.id)
         .where(*these)

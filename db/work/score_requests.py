@@ -9,16 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import NoSuchOutput, UsageError
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import Safety
-from db.models import Job, Output, Score
+from db.models import Job, Output
 from db.review_models import Review, ScoreRequest
 from db.session.engine import Database, now
+from db.standing import REVISION, scores_of
 from db.work.workers import list_workers
 
 EDIT, WORDS = "edit", "words"
@@ -180,10 +181,9 @@ def read_words(database: Database, output_id: int) -> Words | None:
 
 
 def _standing(connection: Connection, output_id: int) -> Any:
-    revision = func.coalesce(Review.revision, 0)
-    scored = exists().where(Score.output_id == Output.id, Score.revision == revision, Score.classifier == Job.safety)
+    scored = exists().where(scores_of(REVISION))
     query = (
-        select(revision.label("revision"), Job.safety, Job.served_classifier_revision, scored.label("scored"))
+        select(REVISION.label("revision"), Job.safety, Job.served_classifier_revision, scored.label("scored"))
         .select_from(Output)
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)

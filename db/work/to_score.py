@@ -6,16 +6,13 @@ from sqlalchemy import and_, or_, select
 
 from contract.spec import Safety
 from db.models import Job, Output, Score
+from db.standing import scores_of
 
 _OTHER = Score.classifier_revision.is_distinct_from(Job.served_classifier_revision)
 
 STALE = and_(
     Output.safety == Safety.SCORED,
-    select(Score.id)
-    .where(Job.id == Output.job_id, Job.rescoring, Score.output_id == Output.id, Score.revision == 0)
-    .where(Score.classifier == Job.safety, _OTHER)
-    .correlate(Output)
-    .exists(),
+    select(Score.id).where(Job.id == Output.job_id, Job.rescoring, scores_of(0), _OTHER).correlate(Output).exists(),
 )
 """Texts of a job that is scored again, with the scores of another revision than the one that scores it now."""
 

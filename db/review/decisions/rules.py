@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, exists, func, select
+from sqlalchemy import Connection, exists, func, select
 from sqlalchemy.orm import aliased
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.policy import NO_SAFETY
 from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
-from db.models import Job, Output, Score
+from db.models import Job, Output
 from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.review_rows import standing_edit, standing_text
 from db.session.engine import now
+from db.standing import REVISION, STATE, scores_of, standing_edit, standing_text
 
 LONGEST_KEY = 200
 
@@ -86,16 +86,14 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
     """The outputs as they stand, by id, locked in order. Read after the lock: what others stored is seen."""
     lock = select(Output.id).where(Output.id.in_(ids)).order_by(Output.id)
     connection.execute(lock.with_for_update(key_share=True)).all()
-    undecided = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
     last, edit = Decision.__table__.alias("last"), Decision.__table__.alias("edit")
-    revision = func.coalesce(Review.revision, 0)
-    scored = exists().where(Score.output_id == Output.id, Score.revision == revision, Score.classifier == Job.safety)
+    scored = exists().where(scores_of(REVISION))
     edits = select(func.max(edit.c.revision)).where(edit.c.output_id == Output.id, edit.c.action == Action.EDIT)
     query = (
         select(
             Output.id, Job.safety, Output.safety.label("scoring"), Output.flagged,
-            func.coalesce(Review.state, undecided).label("state"), standing_text().label("text"),
-            revision.label("revision"), scored.label("scored"),
+            STATE.label("state"), standing_text().label("text"),
+            REVISION.label("revision"), scored.label("scored"),
             func.coalesce(edits.scalar_subquery(), 0).label("newest_edit"), Review.decision_id, Review.decided_by,
             func.coalesce(Review.version, 0).label("version"), Review.output_id.is_not(None).label("listed"),
             last.c.from_state.label("back_state"), last.c.from_revision.label("back_revision"),
@@ -279,5 +277,4 @@ def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
 
 
 def _is_scored(connection: Connection, output: Standing, revision: int) -> bool:
-    mine = (Score.output_id == output.id, Score.revision == revision, Score.classifier == output.safety)
-    return bool(connection.scalar(select(exists().where(*mine))))
+    return bool(connection.scalar(select(exists().where(scores_of(revision, output.safety, output.id)))))

@@ -8,7 +8,7 @@ import pytest
 
 from contract.spec import JobStatus
 from db.jobs.jobs import cancel_job, get_job
-from db.jobs.retry import requeue_prompts
+from db.jobs.requeue import requeue_prompts
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from worker.maintenance import standstill
