@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.times import duration, iso
 from db.jobs.status import JobSnapshot
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -23,13 +24,6 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 RIGHT = ("job", "done", "flagged", "tokens/s")
-
-
-def iso(seconds: float | None) -> str | None:
-    """A time as ISO 8601 in UTC."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
@@ -121,14 +115,6 @@ def typed(*words: str) -> str:
     home = os.environ.get("INKMILL_HOME")
     prefix = f"INKMILL_HOME={shlex.quote(home)} " if home else ""
     return prefix + shlex.join([program, *words])
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "40 s", "3 min", "2 h 10 min"."""
-    if seconds < 100:
-        return f"{max(seconds, 0):.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Pace:

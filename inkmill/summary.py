@@ -7,6 +7,7 @@ from itertools import islice
 
 from rich.markup import escape
 
+from common.times import duration
 from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
 from db.jobs.jobs import get_job
@@ -14,7 +15,7 @@ from db.jobs.reflag import half_reflagged
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
-from inkmill.display import duration, messages, typed
+from inkmill.display import messages, typed
 from producer.export import ExportReport
 from producer.read.readers import PromptFile
 from producer.submit import Submitted

@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from common import times
 from db.session.engine import Database
 from review.preferences import COOKIE, Preferences, stored
 from review.security.cookie import SignedIn, read_cookies
@@ -37,11 +38,11 @@ environment.filters |= {
     "number": words.number,
     "score": words.score,
     "at_least": words.at_least,
-    "duration": words.duration,
+    "duration": times.duration,
     "ago": words.ago,
     "at": words.at,
     "at_offset": words.at_offset,
-    "iso": words.iso,
+    "iso": times.iso,
     "label": words.label,
 }
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from common.bounded_memo import Known
+from common.times import iso
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
 from db.results.export_rows import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
@@ -94,7 +94,7 @@ class Lines:
         return {
             "decision": stands.action,
             "by": stands.by,
-            "at": datetime.fromtimestamp(stands.at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "at": iso(stands.at),
             "reason": stands.reason,
             "original_text": None if self._redact else stands.original_text,
         }

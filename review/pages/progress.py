@@ -6,6 +6,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from common.times import duration
 from db.review.progress import Progress, progress
 from review.context import CurrentPage
 from review.live.stream import events
@@ -43,6 +44,6 @@ def figures(now: Progress) -> dict[str, str]:
         "mine_today": words.number(now.mine_today),
         "everyone_today": words.number(now.everyone_today),
         "left": str(now.left),
-        "median": words.duration(now.median_seconds),
+        "median": duration(now.median_seconds),
         "time_left": words.at_least(now.seconds_left, now.left.capped),
     }

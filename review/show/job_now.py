@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 from fastapi import Path
 from starlette.exceptions import HTTPException
 
+from common.times import duration
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.surroundings import Surroundings
@@ -17,7 +18,6 @@ from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
-from review.show import words
 from review.stats.pace import Range, time_left, tokens_per_second
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class JobNow:
 
 def between(left: Range) -> str:
     """A range of time in words: "3 to 5 min", "50 s to 2 min", "3 min" where both ends read alike."""
-    low, high = words.duration(left.low), words.duration(left.high)
+    low, high = duration(left.low), duration(left.high)
     if low == high:
         return low
     number, _, unit = low.rpartition(" ")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import datetime
+
+from common.times import duration
 
 
 def number(value: float | None) -> str:
@@ -16,18 +18,6 @@ def score(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{min(value, 0.99) if value < 1 else value:.2f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words: "4.2 s", "40 s", "3 min", "2 h 10 min"."""
-    if seconds is None:
-        return "–"
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def at_least(seconds: float | None, capped: bool) -> str:
@@ -56,11 +46,6 @@ def at_offset(then: float | None) -> str:
     """Such a time for who reads it elsewhere or later: with the zone's offset from UTC, as it was then."""
     local = None if then is None else datetime.fromtimestamp(then).astimezone()
     return "–" if local is None else f"{local:%Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
-
-
-def iso(then: float) -> str:
-    """A time for machines."""
-    return datetime.fromtimestamp(then, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def label(name: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from common.times import duration
 from contract.policy import DEFAULT_THRESHOLD
 from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment
 from review.show import words
@@ -114,7 +115,7 @@ def time_figures(found: Insights) -> list[Figure]:
     """Outputs and tokens over the time the job was worked on."""
     if not found.moments:
         return []
-    each = words.duration(found.moment_seconds) if found.moment_seconds > 1 else "second"
+    each = duration(found.moment_seconds) if found.moment_seconds > 1 else "second"
     outputs = [(moment, moment.outputs, f"{_about(moment.outputs, found)} outputs") for moment in found.moments]
     rates = [(moment, moment.tokens / _covered(moment, found)) for moment in found.moments]
     pace = [(moment, rate, f"{rate:,.0f} tokens a second") for moment, rate in rates]

@@ -7,7 +7,7 @@ import pytest
 from contract.errors import UsageError
 from review.live.stream import message
 from review.security.form import Form
-from review.show.words import ago, duration, label, score
+from review.show.words import ago, label, score
 
 
 def test_an_event_keeps_its_lines_and_nothing_ends_it_early() -> None:
@@ -26,13 +26,6 @@ def test_a_form_reads_what_browsers_send() -> None:
 
 
 def test_figures_are_words_that_people_read() -> None:
-    assert [duration(seconds) for seconds in (None, 4.24, 40, 200, 7800)] == [
-        "–",
-        "4.2 s",
-        "40 s",
-        "3 min",
-        "2 h 10 min",
-    ]
     assert [score(value) for value in (None, 0.999, 1.0, 0)] == ["–", "0.99", "1.00", "0.00"]
     assert [ago(1000, now) for now in (1010, 1070, 1300)] == ["just now", "a minute ago", "5 min ago"]
     assert [label(name) for name in ("identity_attack", "blocklist:rum")] == ["identity attack", "word “rum”"]
