@@ -1,7 +1,7 @@
 """Our engine on a GPU, beside the floor that its memory and its matrix units set, and beside transformers.
 
-`python -m bench.engine --device cuda`. Random weights in GPT-2's four shapes, bf16. Nothing of it was run yet: no
-GPU was at hand.
+`python -m bench.engine --device cuda`; bench/on_a_gpu.sh takes some of it. Random weights in GPT-2's four shapes, bf16.
+Nothing of it was run on a GPU yet: none was at hand.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bench.workloads import SAMPLING
@@ -20,11 +21,30 @@ SHAPES = {  # layers, heads, width
     "gpt2-large": (36, 20, 1280),
     "gpt2-xl": (48, 25, 1600),
 }
-SLOTS = 256
-PROMPT_TOKENS, NEW_TOKENS = 64, 256
-STEADY_STEPS = 100
-BATCHES = (64, 256, 512)  # of transformers' generate
-GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is measured, and where."""
+
+    device: str
+    slots: int
+    prompt_tokens: int
+    new_tokens: int
+    steady_steps: int
+    batches: tuple[int, ...]  # of transformers' generate
+    copied: int  # bytes, to measure bandwidth
+    product: int  # rows and columns, to measure the matrix units
+
+
+ON_A_GPU = Scale(
+    device="cuda", slots=256, prompt_tokens=64, new_tokens=256, steady_steps=100, batches=(64, 256, 512),
+    copied=2**30, product=8192,
+)  # fmt: skip
+SMALL = Scale(
+    device="cpu", slots=4, prompt_tokens=8, new_tokens=12, steady_steps=4, batches=(4,), copied=2**20, product=64
+)
+"""For a look at whether it works at all, where there is no GPU."""
 
 
 def main(_asked: argparse.Namespace) -> None:
@@ -33,111 +53,130 @@ def main(_asked: argparse.Namespace) -> None:
     if not torch.cuda.is_available():
         print("torch finds no CUDA GPU here; measure on a machine that has one", file=sys.stderr)
         sys.exit(2)
-    bandwidth, flops = _bandwidth(), _flops()
+    scale = ON_A_GPU
+    bandwidth, flops = limits(scale)
     print(
         f"{torch.cuda.get_device_name()}: copies {bandwidth / 1e9:,.0f} GB/s, bf16 products {flops / 1e12:,.0f} TFLOP/s"
     )
     print("| model | steady decode, tok/s | floor, tok/s | share | whole job | generate | batch | continuous |")
     print("|---|---|---|---|---|---|---|---|")
     for name, shape in SHAPES.items():
-        network = _network(*shape)
-        steady, floor = _steady(network, bandwidth, flops)
-        generate, batch = max((_generate(network, batch), batch) for batch in BATCHES)
-        figures = (steady, floor, _whole(network), generate, _continuous(network))
+        network = random_network(*shape, scale)
+        steady, floor = steady_decode(network, bandwidth, flops, scale)
+        generate, batch = best_generate(network, scale)
+        figures = (steady, floor, whole_job(network, scale), generate, _continuous(network, scale))
         a, b, c, d, e = (f"{figure:,.0f}" for figure in figures)
         print(f"| {name} | {a} | {b} | {steady / floor:.0%} | {c} | {d} | {batch} | {e} |", flush=True)
 
 
-def _network(layers: int, heads: int, width: int) -> Any:
+def limits(scale: Scale) -> tuple[float, float]:
+    """What the device can do: bytes a second that a copy reads and writes, and operations a second of a product."""
+    return _bandwidth(scale), _flops(scale)
+
+
+def random_network(layers: int, heads: int, width: int, scale: Scale) -> Any:
+    """transformers' model of that shape, in bf16."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    with torch.device("cuda"):
+    with torch.device(scale.device):
         network = GPT2LMHeadModel(GPT2Config(n_layer=layers, n_head=heads, n_embd=width, initializer_range=0.05))
     return network.to(torch.bfloat16).eval()
 
 
-def _engine(network: Any) -> Any:
+def random_engine(network: Any, scale: Scale) -> Any:
+    """Our engine with a network's weights."""
     import torch
     from transformers import PreTrainedTokenizerFast
 
     from bench.random_gpt2 import END_OF_TEXT, byte_level_tokenizer
-    from worker.engine.cuda.gpt2 import CudaGPT2
+    from worker.engine.cuda.gpt2 import ROWS, CudaGPT2
     from worker.engine.engine import SlotEngine
     from worker.engine.tokenizer import ByteVocabulary
 
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level_tokenizer(), eos_token=END_OF_TEXT)
-    model = CudaGPT2(network.config, network.state_dict(), "bf16", torch.device("cuda", 0))
-    engine = SlotEngine(model, ByteVocabulary(tokenizer, network.config), SLOTS)
+    rows = ROWS if scale.device == "cuda" else scale.slots  # a CPU is slow at the many that a GPU likes
+    model = CudaGPT2(network.config, network.state_dict(), "bf16", torch.device(scale.device), rows)
+    engine = SlotEngine(model, ByteVocabulary(tokenizer, network.config), scale.slots)
     engine.warm()
     return engine
 
 
-def _requests(count: int) -> list[Any]:
+def requests(count: int, scale: Scale) -> list[Any]:
+    """Requests without a common beginning, each as long as the others."""
     from bench.random_gpt2 import words
     from contract.spec import SamplingSettings
     from worker.engine.sequence import Request
 
     spelled = words()
-    own = SamplingSettings(max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, **SAMPLING)
+    own = SamplingSettings(max_new_tokens=scale.new_tokens, min_new_tokens=scale.new_tokens, **SAMPLING)
     # Different from the first token on, so that no beginning is shared.
     texts = (
-        "".join(spelled[(97 * number + i) % len(spelled)] for i in range(PROMPT_TOKENS)) for number in range(count)
+        "".join(spelled[(97 * number + i) % len(spelled)] for i in range(scale.prompt_tokens))
+        for number in range(count)
     )
     return [Request(number, text, own, number) for number, text in enumerate(texts)]
 
 
-def _steady(network: Any, bandwidth: float, flops: float) -> tuple[float, float]:
+def steady_decode(network: Any, bandwidth: float, flops: float, scale: Scale) -> tuple[float, float]:
     """Tokens a second with all slots decoding, and what the device could do at most."""
-    engine = _engine(network)
-    engine.add(_requests(SLOTS))
+    engine = random_engine(network, scale)
+    engine.add(requests(scale.slots, scale))
     while engine.free or any(row.computed < len(row.prompt) for row in engine._rows.values()):
         engine.step()
     before = sum(row.state.length for row in engine._rows.values())
-    seconds = _seconds(lambda: [engine.step() for _ in range(STEADY_STEPS)])
+    seconds = _seconds(lambda: [engine.step() for _ in range(scale.steady_steps)])
     after = sum(row.state.length for row in engine._rows.values())
     shape, parameters = engine.model.cache_shape, sum(each.numel() for each in network.parameters())
     position_bytes = 2 * shape.layers * shape.heads * shape.head_dim * shape.dtype.itemsize
-    products = max(2 * parameters / bandwidth, 2 * parameters * SLOTS / flops)  # weights read once a step, or used
+    products = max(
+        2 * parameters / bandwidth, 2 * parameters * scale.slots / flops
+    )  # weights read once a step, or used
     floor = products + (before + after) / 2 * position_bytes / bandwidth
-    return (after - before) / seconds, SLOTS / floor
+    return (after - before) / seconds, scale.slots / floor
 
 
-def _whole(network: Any) -> float:
-    engine, requests = _engine(network), _requests(2 * SLOTS)
+def whole_job(network: Any, scale: Scale) -> float:
+    """Tokens a second of twice as many requests as slots, from the first prompt to the last text."""
+    engine, wanted = random_engine(network, scale), requests(2 * scale.slots, scale)
 
     def run() -> None:
-        engine.add(requests)
+        engine.add(wanted)
         while engine.pending:
             engine.step()
 
-    return len(requests) * NEW_TOKENS / _seconds(run)
+    return len(wanted) * scale.new_tokens / _seconds(run)
 
 
-def _prompts(count: int) -> Any:
+def best_generate(network: Any, scale: Scale) -> tuple[float, int]:
+    """Tokens a second of transformers' generate, and the batch size that it is fastest with."""
+    return max((_generate(network, batch, scale), batch) for batch in scale.batches)
+
+
+def _prompts(count: int, scale: Scale) -> Any:
     import torch
 
-    return torch.randint(1000, 50_000, (count, PROMPT_TOKENS), device="cuda")
+    return torch.randint(1000, 50_000, (count, scale.prompt_tokens), device=scale.device)
 
 
-def _generate(network: Any, batch: int) -> float:
-    prompts = _prompts(batch)
+def _generate(network: Any, batch: int, scale: Scale) -> float:
+    prompts, length = _prompts(batch, scale), scale.new_tokens
     mask = prompts.new_ones(prompts.shape)
-    own = {"do_sample": True, "min_new_tokens": NEW_TOKENS, "max_new_tokens": NEW_TOKENS, "pad_token_id": 0} | SAMPLING
+    own = {"do_sample": True, "min_new_tokens": length, "max_new_tokens": length, "pad_token_id": 0} | SAMPLING
 
     def run() -> None:
         network.generate(prompts, attention_mask=mask, **own)
 
     run()
-    return batch * NEW_TOKENS / _seconds(run)
+    return batch * length / _seconds(run)
 
 
-def _continuous(network: Any) -> float:
+def _continuous(network: Any, scale: Scale) -> float:
     from transformers import GenerationConfig
 
-    prompts = _prompts(2 * SLOTS).tolist()
-    own = GenerationConfig(max_new_tokens=NEW_TOKENS, do_sample=True, eos_token_id=-1, pad_token_id=0, **SAMPLING)
+    prompts = _prompts(2 * scale.slots, scale).tolist()
+    own = GenerationConfig(max_new_tokens=scale.new_tokens, do_sample=True, eos_token_id=-1, pad_token_id=0, **SAMPLING)
     written: dict[str, Any] = {}
 
     def run() -> None:
@@ -147,31 +186,32 @@ def _continuous(network: Any) -> float:
     return sum(len(output.generated_tokens) for output in written.values()) / seconds
 
 
-def _bandwidth() -> float:
-    """Bytes a second that a copy reads and writes."""
+def _bandwidth(scale: Scale) -> float:
     import torch
 
-    source = torch.empty(GIB, dtype=torch.uint8, device="cuda")
+    source = torch.empty(scale.copied, dtype=torch.uint8, device=scale.device)
     target = torch.empty_like(source)
     target.copy_(source)
-    return 2 * GIB * 20 / _seconds(lambda: [target.copy_(source) for _ in range(20)])
+    return 2 * scale.copied * 20 / _seconds(lambda: [target.copy_(source) for _ in range(20)])
 
 
-def _flops() -> float:
-    """Floating-point operations a second of a large bf16 product."""
+def _flops(scale: Scale) -> float:
     import torch
 
-    size = 8192
-    one = torch.randn(size, size, dtype=torch.bfloat16, device="cuda")
+    one = torch.randn(scale.product, scale.product, dtype=torch.bfloat16, device=scale.device)
     one @ one
-    return 2 * size**3 * 20 / _seconds(lambda: [one @ one for _ in range(20)])
+    return 2 * scale.product**3 * 20 / _seconds(lambda: [one @ one for _ in range(20)])
 
 
 def _seconds(work: Callable[[], object]) -> float:
     import torch
 
-    torch.cuda.synchronize()
+    def wait() -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    wait()
     start = time.perf_counter()
     work()
-    torch.cuda.synchronize()
+    wait()
     return time.perf_counter() - start

@@ -1,0 +1,35 @@
+"""What `inkmill doctor` says of this machine's devices, whatever torch finds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from contract.settings import Settings
+from inkmill import doctor
+
+
+def devices(monkeypatch: pytest.MonkeyPatch, home: Path, gpus: list[str], chosen: str) -> dict[str, doctor.Finding]:
+    """Its findings where torch finds these GPUs and INKMILL_DEVICE is `chosen`."""
+    said = json.dumps({"cuda": gpus, "isa": "AVX512"}).encode()
+    done = subprocess.CompletedProcess([], 0, stdout=said)
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    monkeypatch.setattr("inkmill.doctor.subprocess.run", lambda *words, **options: done)
+    return {finding.what: finding for finding in doctor._device(Settings(home=home, device=chosen))}
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(["H200"], "auto"), (["H200"], "cpu"), ([], "cuda"), ([], "cuda:1")])
+def test_doctor_says_that_the_code_for_gpus_was_not_run_on_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpus: list[str], chosen: str
+) -> None:
+    found = devices(monkeypatch, tmp_path, gpus, chosen)
+    assert found["gpu"].state == doctor.NOTE
+    assert "has not been run on a GPU yet" in found["gpu"].detail
+    assert found["gpu"].mend == "bench/on_a_gpu.sh"
+
+
+def test_doctor_says_nothing_of_gpus_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert set(devices(monkeypatch, tmp_path, [], "auto")) == {"device"}
