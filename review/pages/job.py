@@ -1,4 +1,4 @@
-"""The pages that follow jobs: the list, and one job as it goes on."""
+"""The pages that follow jobs: the list, and one job live."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Before = Annotated[int | None, Query(ge=1, le=2**62)]
 
 @router.get("/jobs", response_model=None)
 def jobs(page: CurrentPage, before: Before = None) -> Response:
-    """The newest jobs, or those older than one."""
+    """The newest jobs, or those before one."""
     return page.render("jobs.html", current="jobs", before=before, **_listed(page, before))
 
 
 @router.get("/jobs/events", response_model=None)
 def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> Response:
-    """The list as it changes."""
+    """The list, live."""
 
     def look() -> str:
         return page.fragment("_jobs.html", before=before, **_listed(page, before))
@@ -50,14 +50,14 @@ def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
 
 @router.get("/jobs/{job_id}", response_model=None)
 def job(page: CurrentPage, job_id: JobId) -> Response:
-    """One job: how it stands, what failed, how it was asked for."""
+    """One job: its progress, its failures, its settings."""
     asked = found_job(page.database, job_id)
     return page.render("job.html", current="jobs", asked=asked, now=job_now(page.database, job_id))
 
 
 @router.get("/jobs/{job_id}/events", response_model=None)
 def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
-    """One job as it goes on: one look a second for all who have it open."""
+    """One job, live: one database read a second for all who have it open."""
     found_job(page.database, job_id)
 
     def look() -> str:
@@ -70,9 +70,9 @@ def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
 
 @router.post("/jobs/{job_id}/retry", response_model=None)
 def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
-    """Tries again what failed: the prompts that are dead for one reason, or everything that did not come."""
+    """Retries what failed: prompts that failed for one reason, or everything."""
     found_job(page.database, job_id)
-    # Workers are told by nobody here: each one's sweeper finds the new batches in SQL within seconds.
+    # No message is sent: the workers' sweepers find the new batches in SQL within seconds.
     retried = retry_job(page.database, job_id, reason=form.one("reason") or None)
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
-    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} are tried again.")
+    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")
