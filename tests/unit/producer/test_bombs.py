@@ -20,7 +20,7 @@ MOST_MEMORY = 3 << 30
 READ = f"""
 import json, resource, sys
 from contract.errors import UsageError
-from producer import parquet_bounds
+from producer.read import parquet_bounds
 from producer.read.readers import open_input
 parquet_bounds.FREE_SIZE = 100 << 20
 resource.setrlimit(resource.RLIMIT_AS, ({MOST_MEMORY}, {MOST_MEMORY}))
