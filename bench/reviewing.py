@@ -211,8 +211,8 @@ def _look_at_jobs(timings: Timings, get: Get, job: int) -> None:
     for name, path in (
         ("jobs page", "/jobs"),
         ("one job's page", f"/jobs/{job}"),
-        ("pictures, first look", f"/jobs/{job}/pictures"),
-        ("pictures, again", f"/jobs/{job}/pictures"),
+        ("charts, first look", f"/jobs/{job}/charts"),
+        ("charts, again", f"/jobs/{job}/charts"),
         ("threshold advice", f"/jobs/{job}/advice?label=toxicity"),
         ("workers page", "/workers"),
     ):

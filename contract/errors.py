@@ -10,10 +10,10 @@ InkmillError                 1  failed
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
 │   └── ModelUnavailable        a model or a classifier that cannot be loaded
-├── Stale                    1  another reviewer decided meanwhile; nothing was stored
-└── ClaimedByOther           1  another reviewer has this output in hand; nothing was stored
+├── Stale                    1  another reviewer decided first; nothing was stored
+└── ClaimedByOther           1  another reviewer has claimed this output; nothing was stored
 
-A message says what was wrong, where, and what to do about it.
+A message says what is wrong, where, and what to do about it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the `inkmill` command ends with."""
+    """Exit codes of the `inkmill` command."""
 
     DONE = 0
     FAILED = 1
@@ -35,20 +35,20 @@ class ExitCode(IntEnum):
 
 
 class InkmillError(Exception):
-    """Something the user should read, without a traceback."""
+    """An error to show to the user, without a traceback."""
 
     exit_code = ExitCode.FAILED
 
 
 class UsageError(InkmillError):
-    """The command or its input is wrong; nothing was changed."""
+    """The command or its input is invalid; nothing was changed."""
 
     exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with one field."""
+    """One problem with one field."""
 
     field: str
     message: str
@@ -77,7 +77,7 @@ class BadLine:
 
 
 class BadInput(UsageError):
-    """A prompt file with bad lines: the first ones and how many there are in all."""
+    """A prompt file with bad lines: the first ones, and the total."""
 
     def __init__(self, source: str, lines: Sequence[BadLine], total: int) -> None:
         self.source, self.lines, self.total = source, tuple(lines), total
@@ -86,7 +86,7 @@ class BadInput(UsageError):
         noun = "problem" if total == 1 else "problems"
         super().__init__(
             f"{source}: {total:,} {noun}; nothing was submitted\n{shown}{more}\n"
-            "Mend the lines, or submit the rest with --skip-bad."
+            "Fix the lines, or submit the rest with --skip-bad."
         )
 
 
@@ -96,8 +96,8 @@ class DuplicateJob(UsageError):
     def __init__(self, job_id: int) -> None:
         self.job_id = job_id
         super().__init__(
-            f"this file with these settings is already job {job_id}; "
-            f"follow it with 'inkmill watch {job_id}', or submit it once more with --again"
+            f"this file was already submitted with these settings, as job {job_id}; "
+            f"follow it with 'inkmill watch {job_id}', or submit it again with --again"
         )
 
 
@@ -132,7 +132,7 @@ class DatabaseUnreachable(Unreachable):
 
 
 class QueueUnreachable(Unreachable):
-    """Redis does not answer. What is in SQL stays; messages go out again once it is back."""
+    """Redis does not answer. SQL keeps everything; messages are sent again once it is back."""
 
 
 class ModelUnavailable(Unreachable):
@@ -140,21 +140,21 @@ class ModelUnavailable(Unreachable):
 
 
 class Stale(InkmillError):
-    """Another reviewer decided meanwhile: nothing was stored."""
+    """Another reviewer decided first: nothing was stored."""
 
     def __init__(self, output_id: int, *, state: str, version: int, by: str, action: str, at: float | None) -> None:
         self.output_id, self.state, self.version = output_id, state, version
         self.by, self.action, self.at = by, action, at  # of the newest entry; "" and None where there is none
-        what = f"{by} made it {state} meanwhile ({action})" if by else f"it is {state} now"
-        super().__init__(f"output {output_id}: {what}; look at it again before you decide")
+        what = f"{by} has since made it {state} ({action})" if by else f"it is now {state}"
+        super().__init__(f"output {output_id}: {what}; review it again before you decide")
 
 
 class ClaimedByOther(InkmillError):
-    """Another reviewer has this output in hand: nothing was stored."""
+    """Another reviewer is reviewing this output: nothing was stored."""
 
     def __init__(self, output_id: int, *, by: str, seconds: float) -> None:
         self.output_id, self.by, self.seconds = output_id, by, seconds
         super().__init__(
-            f"output {output_id}: {by} has it in hand; it is free again in at most {max(seconds, 1):.0f} s, "
-            "or at once when they decide"
+            f"output {output_id}: {by} is reviewing it; it is free again in at most {max(seconds, 1):.0f} s, "
+            "or as soon as they decide"
         )

@@ -1,6 +1,6 @@
-"""The `inkmill` command: its groups of commands, and what its exit status says.
+"""The `inkmill` command: its groups of commands and its exit status.
 
-Heavy imports happen inside the commands, so that `--help` is there at once.
+Heavy imports happen inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Writes text in bulk, overnight, unattended: GPT-2 generation, Detoxify scores, all in one SQL database.",
-    epilog="Exit status: 0 done, 1 failed, 2 wrong use or bad input, 4 a service or model cannot be reached, "
-    "5 the job ended with dead prompts, 130 Ctrl-C (the work goes on).",
+    help="Generate text in bulk, unattended: GPT-2 generation, Detoxify scores, all in one SQL database.",
+    epilog="Exit status: 0 done, 1 failed, 2 usage error or bad input, 4 a service or model is unavailable, "
+    "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
 )
 for group in (submitting, following, steering, serving, exporting, reporting, web, deciding, reproducing, health):
     group.register(app)
@@ -56,8 +56,8 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits; errors that a user should read come without a traceback."""
-    gc.set_threshold(50_000)  # imports make objects by the hundred thousand, hardly any of them garbage
+    """Runs the command line and exits; user-facing errors come without a traceback."""
+    gc.set_threshold(50_000)  # imports make hundreds of thousands of objects, hardly any of them garbage
     sys.exit(run(arguments))
 
 
@@ -78,7 +78,7 @@ def run(arguments: list[str] | None = None) -> int:
         print(f"inkmill: {error}", file=sys.stderr)
         return ExitCode.FAILED
     except Exception as error:
-        show = getattr(error, "show", None)  # Typer's own errors know how to show themselves
+        show = getattr(error, "show", None)  # Typer's own errors print themselves
         if show is None:
             raise
         show()

@@ -1,4 +1,4 @@
-"""A stored output beside the same output made again: whether it is the same, and what differs.
+"""A stored output compared with its reproduction: whether they are the same, and what differs.
 
 Texts and numbers only; nothing is generated here.
 """
@@ -15,47 +15,47 @@ from db.results.reproduction import OutputRecord
 from worker.engine.sequence import Completion, Fault
 
 RESULT = ("text", "finish_reason", "tokens")
-"""What has to be the same."""
+"""What must be the same."""
 
 CIRCUMSTANCES = ("revision", "engine", "torch", "device", "isa", "dtype", "numerics")
-"""What can be the reason where something is not."""
+"""What can explain a difference."""
 
 BENEATH = ("threads", "processor", "onednn", "variables")
-"""What can be the reason for other numerics; where those are the same, it changed nothing."""
+"""What can explain different numerics; it has no effect where those are the same."""
 
 AROUND = 20
-"""Characters shown before and after the place where two texts part."""
+"""Characters shown before and after the point where two texts diverge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as it was."""
+    """One difference."""
 
     what: str  # of RESULT, CIRCUMSTANCES or BENEATH
     stored: str | int
     here: str | int
-    at: int | None = None  # of texts: how many characters at their beginning are the same
+    at: int | None = None  # of texts: the length of their common prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One output, stored and made again."""
+    """One output, stored and reproduced."""
 
     id: int
     job_id: int
     differs: tuple[Difference, ...]
     stored_logprob: float | None
-    here_logprob: float | None  # None = no text came out
-    fault: str | None = None  # why no text came out
+    here_logprob: float | None  # None = no text was generated
+    fault: str | None = None  # why no text was generated
 
     @property
     def same(self) -> bool:
-        """Whether text, finish_reason and tokens are. Neither the mean log-probability nor what made it counts."""
+        """Whether text, finish_reason and tokens are equal; mean log-probability and provenance do not count."""
         return self.fault is None and not any(difference.what in RESULT for difference in self.differs)
 
 
 def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) -> Comparison:
-    """A record beside what an engine made of its prompt, settings and seed; `here` is what that was made by."""
+    """A record compared with an engine's result; `here` is the provenance of that result."""
     fault = result.reason if isinstance(result, Fault) else None
     outcome = () if isinstance(result, Fault) else _differences(RESULT, record, result)
     return Comparison(
@@ -69,7 +69,7 @@ def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) 
 
 
 def _circumstances(stored: Provenance, here: Provenance) -> tuple[Difference, ...]:
-    if not stored.numerics:  # an earlier version made it, which recorded less
+    if not stored.numerics:  # from an earlier version, which recorded less
         here = replace(here, numerics="", isa=here.isa.partition(" ")[0])
     found = _differences(CIRCUMSTANCES, stored, here)
     return found + (_differences(BENEATH, stored, here) if stored.numerics != here.numerics else ())
@@ -85,7 +85,7 @@ def _differences(names: tuple[str, ...], stored: object, here: object) -> tuple[
 
 
 def _alike(stored: str, here: str) -> int:
-    """How many characters two texts begin with alike."""
+    """The length of the common prefix of two texts."""
     parting = (place for place, (one, other) in enumerate(zip(stored, here, strict=False)) if one != other)
     return next(parting, min(len(stored), len(here)))
 
@@ -109,23 +109,23 @@ def as_lines(comparison: Comparison) -> Iterator[str]:
     """The comparison for people."""
     yield f"output {comparison.id}: {'the same' if comparison.same else 'different'}"
     if comparison.fault is not None:
-        yield f"  no text came out: {comparison.fault}"
+        yield f"  no text was generated: {comparison.fault}"
     for difference in comparison.differs:
         yield from _lines(difference)
     if not comparison.same:
         if not any(difference.what in (*CIRCUMSTANCES, *BENEATH) for difference in comparison.differs):
-            yield f"  what made it is the same here: {', '.join(CIRCUMSTANCES)}"
+            yield f"  the same here: {', '.join(CIRCUMSTANCES)}"
         if comparison.stored_logprob is not None and comparison.here_logprob is not None:
             stored, here = comparison.stored_logprob, comparison.here_logprob
             yield _row("mean_logprob", f"stored {stored:.4f}, here {here:.4f}")
 
 
 def changed_since(comparisons: Iterable[Comparison]) -> Iterator[str]:
-    """What made outputs and is another here, for people: a line for each change, with how many outputs it concerns."""
+    """Changes in provenance, for people: a line for each, with the number of outputs affected."""
     changes = (d for comparison in comparisons for d in comparison.differs if d.what in (*CIRCUMSTANCES, *BENEATH))
     for change, count in Counter(changes).items():
         for line in _lines(change):
-            yield f"{line} ({count:,} of them)"
+            yield f"{line} ({count:,} outputs)"
 
 
 def _lines(difference: Difference) -> Iterator[str]:
@@ -148,6 +148,6 @@ def _shown(value: str | int) -> str:
 
 
 def _excerpt(text: str, at: int) -> str:
-    """A text around a place. Quoted: a line break, or a terminal's control character, must not act here."""
+    """A text around a position, quoted so that line breaks and control characters have no effect."""
     first, last = max(0, at - AROUND), at + AROUND
     return f"{'…' if first else ''}{text[first:last]!r}{'…' if last < len(text) else ''}"

@@ -1,4 +1,4 @@
-"""How a job's figures look: as the JSON of the contract, as lines for people, as a progress line while it runs."""
+"""A job's figures: as the JSON of the contract, as lines for people, as a progress line while it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from common.times import duration, iso
 from db.jobs.status import JobSnapshot
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Progress and messages: standard error. Standard output is for data. Rich heeds NO_COLOR and terminals by itself."""
+"""Progress and messages go to standard error; standard output is for data. Rich handles NO_COLOR and terminals."""
 
 
 RIGHT = ("job", "done", "flagged", "tokens/s")
@@ -67,7 +67,7 @@ def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = Fa
     """A job's status for people, on standard output.
 
     Args:
-        reflagging: a reflag is under way, or was killed half way: the flags are by two policies.
+        reflagging: a reflag is running or was interrupted: flags follow two policies.
     """
     console = Console(highlight=False, soft_wrap=True)
     name, model, safety = map(escape, (job.name, job.model, job.safety))
@@ -78,14 +78,14 @@ def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = Fa
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
     if reflagging:
-        console.print("  reflag   under way, or killed half way: an export or a report finishes it first")
+        console.print("  reflag   running or interrupted: an export or a report finishes it first")
     console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
     if job.rescoring:
-        console.print(f"  scored again: {job.to_score + job.in_hand:,} batches are left")
+        console.print(f"  rescoring: {job.to_score + job.in_hand:,} batches left")
     if job.eta_seconds is not None and not waiting:
         console.print(f"  left     about {duration(job.eta_seconds)}")
     if waiting:
-        console.print(f"  waits for {waiting}", markup=False)
+        console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
         console.print(f"  failed: {job.error}", markup=False)
     for reason, count in job.failures.items():
@@ -96,7 +96,7 @@ def jobs_table(jobs: list[JobSnapshot]) -> Table:
     """The jobs as a table."""
     table = Table(box=None, pad_edge=False)
     for name in ("job", "name", "status", "done", "flagged", "tokens/s", "model", "created"):
-        # A long name gives way before anything else is broken.
+        # A long name is shortened before anything else wraps.
         fixed = name not in ("name", "model")
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="ellipsis", no_wrap=True,
                          min_width=None if fixed else 6)  # fmt: skip
@@ -110,7 +110,7 @@ def jobs_table(jobs: list[JobSnapshot]) -> Table:
 
 
 def typed(*words: str) -> str:
-    """A command as it has to be typed here: with this program's path and home, where those are not the usual ones."""
+    """A command as it has to be typed here: with this program's path and home where those are not the defaults."""
     program = "inkmill" if shutil.which("inkmill") else sys.argv[0]
     home = os.environ.get("INKMILL_HOME")
     prefix = f"INKMILL_HOME={shlex.quote(home)} " if home else ""
@@ -170,7 +170,7 @@ class Progress:
 
     def _line(self, job: JobSnapshot, waiting: str | None) -> str:
         if waiting:
-            return f"job {job.id} waits for {waiting}"
+            return f"job {job.id} is waiting for {waiting}"
         parts = [
             f"job {job.id}: {job.generated:,}/{job.outputs:,} texts",
             f"{job.settled:,} scored" if job.safety != "none" else "",

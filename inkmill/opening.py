@@ -1,4 +1,4 @@
-"""What most commands begin with: this installation's settings and its open database."""
+"""What most commands start with: the installation's settings and its open database."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from db.session.engine import Database, open_database
 
 
 def opened() -> tuple[Settings, Database]:
-    """The settings and the database, made and migrated where it is missing.
+    """The settings and the database, created or migrated if needed.
 
     Raises:
-        InkmillError: where either cannot be used.
+        InkmillError: either cannot be used.
     """
     where = settings()
     return where, open_database(where.sql_url, timeout=where.service_seconds)

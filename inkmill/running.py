@@ -1,4 +1,4 @@
-"""`inkmill run` from end to end: submit or take up again, start what is missing, follow, export, sum up."""
+"""`inkmill run` from end to end: submit or resume, start what is missing, follow, export, summarise."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from producer.write.target import NEW_JOB, place_of
 
 ROUND_SECONDS = 0.5
 AWAY_SECONDS = 120.0
-"""How long the export at a run's end is tried again while the database is away."""
+"""How long the export at the end of a run is retried while the database is unreachable."""
 
 
 class Run:
@@ -47,16 +47,16 @@ class Run:
 
     def __init__(self, where: Settings, database: Database, order: Order) -> None:
         self._where, self._database = where, database
-        # With a Redis that was given, no stack of this home works on the job, or may fail it.
+        # With a configured Redis, no stack of this home works on the job, or may fail it.
         self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
-        self._noted = self._stack.read().note  # what the stack had to note before, or was shown of it
+        self._noted = self._stack.read().note  # the stack's note before this run, or as last shown
 
     def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool, force: bool = False) -> int:
         """Returns the exit status."""
         chosen = read_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
-        # All this now, not after a night's work.
+        # Check all this now, not after a night's work.
         if out != STDOUT:
             _check_names(file, out)
         read_form(form, None if out == STDOUT else out)
@@ -67,7 +67,7 @@ class Run:
             done = self._follow(job)
         except KeyboardInterrupt:
             messages.print(
-                f"\ndetached: job {job.id} goes on by itself. Follow it with 'inkmill watch {job.id}', "
+                f"\ndetached: job {job.id} goes on in the background. Follow it with 'inkmill watch {job.id}', "
                 f"stop it with 'inkmill cancel {job.id}'.",
                 markup=False,
             )
@@ -76,7 +76,7 @@ class Run:
         return self._finish(done, export, json)
 
     def _job(self, file: str, out: Path, force: bool) -> JobRow:
-        """The job that this file and these settings are: a new one, or the one that was submitted before."""
+        """The job of this file with these settings: a new one, or the one submitted before."""
         with open_input(file) as prompts:
             known = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
             if out != STDOUT:
@@ -88,7 +88,7 @@ class Run:
                 messages.print(f"note: {note}", markup=False)
             try:
                 done = submit(self._database, prompts, self._order)
-            except DuplicateJob as same:  # another run of it was faster
+            except DuplicateJob as same:  # another run was faster
                 return self._taken_up(get_job(self._database, same.job_id))
         say_submitted(prompts, done)
         return get_job(self._database, done.job_id)
@@ -105,7 +105,7 @@ class Run:
             if self._order.owner is not None:
                 own_job(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
-            messages.print(f"job {job.id}: {retried.prompts:,} prompts are tried again", markup=False)
+            messages.print(f"job {job.id}: {retried.prompts:,} prompts queued again", markup=False)
         return get_job(self._database, job.id)
 
     def _start(self, job: JobRow) -> None:
@@ -113,9 +113,10 @@ class Run:
             self._stack.ensure(WantedWorker.of(job))
         # The queue may be newer than the job.
         error = announce(self._database, job.id, job.model)
-        if error and not self._where.embedded:  # an embedded one is told by its worker's next sweep, within seconds
+        if error and not self._where.embedded:  # an embedded one's worker finds the job within seconds
             raise QueueUnreachable(
-                f"{error}; job {job.id} is stored and starts by itself once Redis is back; the same command follows it"
+                f"{error}; job {job.id} is stored and starts automatically once Redis is back; "
+                "run the same command to follow it"
             )
 
     def _follow(self, job: JobRow) -> JobSnapshot:
@@ -139,18 +140,18 @@ class Run:
             self._noted = state.note
         if state.stopped:
             raise InkmillError(
-                f"the stack was stopped; job {job.id} keeps what it has, and the same command takes it up again"
+                f"the stack was stopped; job {job.id} keeps what it has; run the same command to resume it"
             )
         if state.runs and state.refused(wanted):
             self._give_up(job)
         elif not state.runs or not state.serves(wanted):
-            self._start(job)  # it was killed, or shares a stack whose worker for somebody else could not be loaded
+            self._start(job)  # it was killed, or another command's worker in the stack failed to load
 
     def _give_up(self, job: JobRow) -> None:
-        """This stack cannot load what the job needs: its own job fails over that, unless other workers do the work.
+        """This stack cannot load what the job needs: its own job fails, unless other workers can do the work.
 
         Raises:
-            ModelUnavailable: the job goes on without this stack, or is another's to fail.
+            ModelUnavailable: the job goes on without this stack, or is not this home's to fail.
         """
         why, now = self._why(job), snapshot(self._database, job.id)
         if now.finished:
@@ -158,9 +159,9 @@ class Run:
         others = served(self._database, now)
         if not others and fail_job(self._database, job.id, why, owner=self._order.owner):
             return
-        whose = "other workers serve it" if others else "no run of this home submitted it"
+        whose = "other workers serve it" if others else "it was not submitted from this home"
         raise ModelUnavailable(
-            f"{why}; job {job.id} is left as it is, for {whose}; follow it with 'inkmill watch {job.id}'"
+            f"{why}; job {job.id} is left as it is, because {whose}; follow it with 'inkmill watch {job.id}'"
         )
 
     def _why(self, job: JobRow) -> str:
@@ -173,7 +174,7 @@ class Run:
             if json:
                 print_json(status_json(job, None))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
-            messages.print("Nothing was lost: once that is mended, the same command takes it up.", markup=False)
+            messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
         report = _patiently(job.id, lambda: self._exported(job.id, export))
         if json:
@@ -184,13 +185,13 @@ class Run:
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
 
     def _exported(self, job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
-        check_policy(get_job(self._database, job_id), self._order)  # somebody may have changed it since it was taken up
+        check_policy(get_job(self._database, job_id), self._order)  # it may have been changed since
         say_reflag(self._database, job_id)
         return export()
 
 
 def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
-    """The export at the end of a run, done again where the database went away for less than `AWAY_SECONDS`."""
+    """The export at the end of a run, retried while the database is unreachable for less than `AWAY_SECONDS`."""
     since: float | None = None
     with Progress() as progress:
         while True:
@@ -200,17 +201,17 @@ def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
                 since = since or time.monotonic()
                 if time.monotonic() - since >= AWAY_SECONDS:
                     raise DatabaseUnreachable(
-                        f"{error}; nothing was lost: once it does, the same command exports job {job_id}"
+                        f"{error}; nothing was lost: once it does, run the same command to export job {job_id}"
                     ) from error
-                progress.say(f"job {job_id}: {error}; waiting for it, to export then")
+                progress.say(f"job {job_id}: {error}; waiting for it before the export")
             time.sleep(ROUND_SECONDS)
 
 
 def _check_names(file: str, out: Path) -> None:
-    """Whatever `--force` says, no export takes the place of the prompts that it is made of."""
+    """Makes sure that no export replaces its own prompt file, even with `--force`."""
     prompts = Path("/dev/stdin" if file == "-" else file)
     for place in (out, errors_path(out)):
         check_target(place)
         if place.exists() and prompts.exists() and place.samefile(prompts):
-            what = "is" if place == out else f"{place}, where dead prompts go, is"
+            what = "is" if place == out else f"{place}, which gets the dead prompts, is"
             raise UsageError(f"-o {out}: {what} the prompt file itself; name another file")

@@ -1,4 +1,4 @@
-"""What a job comes to, for people: what was submitted, then how much, how fast, a few texts, what to type next."""
+"""The summary of a job, for people: what was submitted, how much, how fast, a few texts, what to do next."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
 
 
 def say_submitted(file: PromptFile, done: Submitted) -> None:
-    """What was submitted, for people."""
+    """Prints what was submitted."""
     messages.print(
         f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "
         f"model {done.model}, seed {done.seed}",
         markup=False,
     )
     if done.bad_lines:
-        messages.print(f"{done.bad_lines:,} bad lines were skipped; they are in {done.bad_path}", markup=False)
+        messages.print(f"{done.bad_lines:,} bad lines were skipped and written to {done.bad_path}", markup=False)
 
 
 def say_reflag(database: Database, job_id: int) -> None:
     """Says why an export or a report may take longer than usual."""
     if job_id in half_reflagged(database):
-        messages.print(f"job {job_id}: its new flag policy is not applied to all outputs yet; that comes first")
+        messages.print(f"job {job_id}: finishing an interrupted reflag first")
 
 
 def say_unfinished(job: JobSnapshot) -> None:
-    """Says what an export lacks of a job that is not over."""
+    """Says what an export of an unfinished job lacks."""
     if not job.finished:
         messages.print(
-            f"note: job {job.id} is {job.status}: this is what there is, "
+            f"note: job {job.id} is {job.status}, so this is incomplete: "
             f"{job.generated:,} of {job.outputs:,} texts, {job.settled:,} of them scored",
             markup=False,
         )
@@ -74,10 +74,10 @@ def print_summary(database: Database, report: ExportReport) -> None:
 def _print_texts(database: Database, job: JobSnapshot) -> None:
     try:
         shown = _some_texts(database, job)
-    except DatabaseUnreachable:  # the export is there, and these are no more than a taste of it
+    except DatabaseUnreachable:  # the export is written; these are only samples of it
         return
     say = messages.print
-    say("\n  a few of them")
+    say("\n  samples")
     for output in shown:
         text = " ".join(output.text.split())
         short = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")

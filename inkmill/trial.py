@@ -1,4 +1,4 @@
-"""`inkmill try`: a few samples from an engine in this process. Beside `reproduction`, the front door's only torch."""
+"""`inkmill try`: a few samples from an engine in this process. Only this and `reproduction` load torch here."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Sample:
 def samples(
     model: str, prompt: str, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None
 ) -> list[Sample]:
-    """A few texts for one prompt: three, unless the settings say n or are greedy.
+    """A few texts for one prompt: three, unless the settings set n or are greedy.
 
     Raises:
-        ModelUnavailable: where the model cannot be loaded.
-        InkmillError: where the prompt cannot be written on.
+        ModelUnavailable: the model cannot be loaded.
+        InkmillError: the model cannot continue the prompt.
     """
     if find_spec("torch") is None:
-        raise ModelUnavailable("torch is not installed, and trying needs it: pip install 'inkmill[worker]'")
+        raise ModelUnavailable("torch is not installed, and try needs it: pip install 'inkmill[worker]'")
     settings = merge(SamplingSettings(), sampling)
     if "n" not in sampling and not settings.greedy:
         settings = merge(settings, {"n": SAMPLES})
@@ -62,7 +62,7 @@ def _generate(
     while engine.pending:
         for result in engine.step():
             if not isinstance(result, Completion):
-                raise InkmillError(f"the prompt cannot be written on: {result.reason}")
+                raise InkmillError(f"the prompt cannot be continued: {result.reason}")
             index = int(str(result.key))
             found[index] = Sample(
                 prompt, result.text, result.finish_reason, result.tokens, seeds[index], result.mean_logprob

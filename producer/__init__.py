@@ -1,4 +1,4 @@
-"""Prompt files in, jobs and messages out; exports.
+"""Prompt files in, jobs and queue messages out; exports.
 
-This room knows neither torch, nor the worker, nor the review page; every SQL statement lies in `db`.
+Knows neither torch, nor the worker, nor the review page; every SQL statement is in `db`.
 """

@@ -1,6 +1,6 @@
-"""The bad lines of a prompt file: counted, the first ones kept for the report, all of them written beside it.
+"""The bad lines of a prompt file: counted, the first ones kept for the report, all of them written next to the file.
 
-Knows nothing of forms; hand one to `PromptFile.rows` as its `on_bad`.
+Knows nothing of file formats; pass one to `PromptFile.rows` as `on_bad`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ MOST_SHOWN = 20
 class BadLines:
     """Collects bad lines: the first `MOST_SHOWN` and a count, and with `target` their bytes in a file.
 
-    The file is made at the first bad line and begins with `header`. It appears whole when the block ends well, and only
-    its owner can read it.
+    The file is created at the first bad line and begins with `header`. It appears, complete, when the block succeeds,
+    and only its owner can read it.
 
     Raises:
         UsageError: the file cannot be written.

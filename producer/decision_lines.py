@@ -1,6 +1,6 @@
-"""A file of decisions: JSON lines with `id`, `decision`, and where it is wanted `reason` and `text`.
+"""A file of decisions: JSON lines with `id`, `decision`, and optional `reason` and `text`.
 
-Knows what a line looks like; whether a decision can be taken is known where it is stored.
+Checks the form of a line; whether a decision is possible is checked where it is stored.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def read_decisions(name: str) -> list[Instruction]:
     """The decisions in a file; "-" is standard input.
 
     Raises:
-        UsageError: it cannot be read, or there is no decision in it.
-        BadDecisions: naming the first lines that are none.
+        UsageError: it cannot be read, or has no decisions.
+        BadDecisions: naming the first bad lines.
     """
     instructions: list[Instruction] = []
     problems: list[tuple[int, str]] = []
@@ -42,11 +42,13 @@ def read_decisions(name: str) -> list[Instruction]:
             if len(problems) < BadDecisions.SHOWN:
                 problems.append((number, str(bad)))
         if len(instructions) > MOST_DECISIONS:
-            raise UsageError(f"{name}: has over {MOST_DECISIONS:,} decisions, more than are taken together; split it")
+            raise UsageError(
+                f"{name}: has over {MOST_DECISIONS:,} decisions, the most that are taken at once; split it"
+            )
     if problems:
         raise BadDecisions(problems, bad_lines)
     if not instructions:
-        raise UsageError(f'{name}: has no decision in it; a line is {{"id": 17, "decision": "approve"}}')
+        raise UsageError(f'{name}: has no decisions; a line looks like {{"id": 17, "decision": "approve"}}')
     return instructions
 
 
@@ -68,7 +70,7 @@ def _instruction(number: int, said: dict[str, Any]) -> Instruction:
     output: Any = said.get("id")
     decision: Any = said.get("decision")
     if type(output) is not int or not 0 < output < 2**62:
-        problems.append(Problem("id", f"must be an output's number, as an export says it, not {_shown(said, 'id')}"))
+        problems.append(Problem("id", f"must be an output number (`id` in an export), not {_shown(said, 'id')}"))
     if decision not in DECISIONS:
         problems.append(Problem("decision", f"must be {', '.join(DECISIONS)}, not {_shown(said, 'decision')}"))
     problems += [
@@ -86,7 +88,7 @@ def _instruction(number: int, said: dict[str, Any]) -> Instruction:
 def _unknown_field(name: str) -> Problem:
     near = nearest(name, FIELDS)
     hint = f"did you mean {near}?" if near else "use " + ", ".join(FIELDS)
-    return Problem(shown(name), f"is no field of a decision; {hint}")
+    return Problem(shown(name), f"is not a field of a decision; {hint}")
 
 
 def _shown(said: dict[str, Any], name: str) -> str:

@@ -1,6 +1,6 @@
 """Compressed prompt files: `.gz` and `.zst`, expanded as a stream within bounds.
 
-Knows bytes only. Which compression a file has is told by its first bytes, not by its name.
+Knows bytes only. The compression is recognised by the first bytes, not by the name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAGIC = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
 FREE_SIZE = 1 << 30
 """Any file may expand to this many bytes (1 GiB)."""
 MOST_RATIO = 1000
-"""Beyond `FREE_SIZE`, a file may expand to this many times its size; more is taken for a decompression bomb."""
+"""Beyond `FREE_SIZE`, a file may expand to this many times its size; more counts as a decompression bomb."""
 
 # A zstd block of 4 bytes may expand to 128 KiB (RFC 8878, 3.1.1.2.4): this much input makes 16 MiB at most.
 _ZSTD_BITE = 512
@@ -30,7 +30,7 @@ def compression(source: Source) -> str | None:
     """How `source` is compressed: `gz`, `zst` or None.
 
     Raises:
-        UsageError: where its name promises a compression that its bytes do not show.
+        UsageError: the name promises a compression that the bytes do not have.
     """
     head = source.head(4)
     found = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
@@ -41,13 +41,13 @@ def compression(source: Source) -> str | None:
 
 
 def expanded(source: Source) -> Readable:
-    """The bytes of `source`, uncompressed; reading them raises UsageError where they are damaged."""
+    """The bytes of `source`, uncompressed; reading them raises UsageError if they are damaged."""
     kind = compression(source)
     return Expansion(source, kind) if kind else Plain(source)
 
 
 class Plain:
-    """The bytes as they are; a disk's error is translated."""
+    """The bytes as they are; disk errors are translated."""
 
     def __init__(self, source: Source) -> None:
         self._name, self._raw = source.name, source.cursor()
@@ -63,13 +63,13 @@ class Expansion:
     """The uncompressed bytes of a `.gz` or `.zst` file, never more than its size allows.
 
     Raises (from `read`):
-        UsageError: the data is truncated, damaged, or expands beyond all measure.
+        UsageError: the data is truncated, damaged, or expands beyond the limit.
     """
 
     def __init__(self, source: Source, kind: str) -> None:
         self._name, self._kind = source.name, kind
         raw = source.cursor()
-        # A Cursor reads like any binary file; GzipFile asks for no more than that.
+        # A Cursor reads like any binary file, which is all that GzipFile needs.
         self._stream = _Zstd(raw) if kind == ZSTD else cast(Readable, gzip.GzipFile(fileobj=cast(BinaryIO, raw)))
         self._left = self._most = max(FREE_SIZE, MOST_RATIO * source.size)
 
@@ -77,9 +77,7 @@ class Expansion:
         try:
             data = self._stream.read(size)
         except EOFError:
-            raise UsageError(
-                f"{self._name}: the {self._kind} data ends too early; it was cut off, copy or write it again"
-            ) from None
+            raise UsageError(f"{self._name}: the {self._kind} data is truncated; copy or write it again") from None
         except (OSError, zlib.error, zstandard.ZstdError) as wrong:
             raise UsageError(
                 f"{self._name}: the {self._kind} data is damaged ({wrong}); copy or write the file again"
@@ -88,7 +86,7 @@ class Expansion:
         if self._left < 0:
             raise UsageError(
                 f"{self._name}: expands to over {self._most / 1e9:.1f} GB, {MOST_RATIO} times its size; "
-                "if that is meant, expand it first and submit the plain file"
+                "if that is intended, decompress it and submit the plain file"
             )
         return data
 
@@ -96,8 +94,8 @@ class Expansion:
 class _Zstd:
     """A zstd stream of one or many frames.
 
-    zstandard's own stream reader returns a cut-off frame without an error, and its decompressor expands all
-    that it is handed; so it is handed a little at a time, and the end of each frame is checked here.
+    zstandard's own stream reader returns a truncated frame without an error, and its decompressor expands all it is
+    given; so it gets a little at a time, and the end of each frame is checked here.
     """
 
     def __init__(self, raw: Cursor) -> None:

@@ -1,6 +1,6 @@
 """Exports: a job's outputs as one file, and its dead and cancelled prompts as another beside it.
 
-Decides what is exported and whether; the forms are `writers`, the bytes' way is `new_file`.
+Decides whether and what to export; the formats are in `write`, and the file handling in `write.new_file`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ FORMS: dict[str, Callable[[Iterable[StoredOutput], Lines, BinaryIO], int]] = {
     "openai": write_openai,
 }
 ENDINGS = {".csv": "csv", ".parquet": "parquet"}
-"""The form that a file's name asks for; every other ending, .jsonl and .json among them, is JSONL."""
+"""The format by file extension; any other one, including .jsonl and .json, is JSONL."""
 COMPRESSIONS = {".gz": "gz", ".zst": "zst"}
 
-OR_FORCE = "name another file with -o, move this one away, or say --force to replace it"
+OR_FORCE = "name another file with -o, move this one away, or replace it with --force"
 BESIDE = "dead and cancelled prompts go there: name another file with -o, or move this one away"
 
 
@@ -51,22 +51,22 @@ class ExportReport:
     """What an export wrote."""
 
     path: Path  # "-" = standard output
-    errors_path: Path | None  # None = no prompt is dead or cancelled, or there is no file to put them beside
+    errors_path: Path | None  # None = no dead or cancelled prompts, or standard output
     rows: int  # outputs
     errors: int  # dead and cancelled prompts
     form: str
-    job: JobSnapshot  # how the job stood at the moment of which both files tell
+    job: JobSnapshot  # the job at the moment that both files describe
 
 
 def read_only(only: str, safety: str) -> tuple[str, ...]:
-    """What `--only` says, as names of selections.
+    """The selections named by `--only`.
 
     Args:
-        only: names with commas between them.
+        only: names separated by commas.
         safety: the job's classifier, or "none".
 
     Raises:
-        UsageError: a name is unknown, or it asks for clean texts that nobody scores.
+        UsageError: a name is unknown, or it asks for clean texts of an unscored job.
     """
     return _checked([name.strip() for name in only.split(",") if name.strip()], safety)
 
@@ -84,28 +84,26 @@ def export_job(
 ) -> ExportReport:
     """Writes a job's outputs to `out`, by position and sample, and its dead and cancelled prompts beside it.
 
-    The prompts go to `OUT.errors.jsonl`; an older such file is removed where there are none. Both files tell of one
-    moment, appear whole or not at all, and take the place of nothing but what was written there of the same job.
-    Standard output has no file beside it: there the prompts are counted only. An unfinished job is exported as far as
-    it is.
+    The prompts go to `OUT.errors.jsonl`; an older such file is removed if there are none. Both files describe one
+    moment, appear complete or not at all, and replace only what was written there for the same job. With standard
+    output there is no second file: the prompts are only counted. An unfinished job is exported as far as it is.
 
-    Every flag in it is by the policy that the job states: a reflag that is not done is finished first.
+    Flags follow the job's policy: an unfinished reflag is finished first.
 
-    An export without an output is refused, so that nobody trains on nothing, except where it is asked for, and where
-    all outputs are wanted and there are dead or cancelled prompts to tell of: then an empty file and the file of
-    those prompts are written.
+    An export without outputs is refused, so that nobody trains on nothing, unless it is asked for, or all outputs are
+    wanted and there are dead or cancelled prompts: then an empty file and the file of those prompts are written.
 
     Args:
         out: a file; None or "-" is standard output.
-        form: a name of `FORMS`; None = by the file's ending, else JSONL.
-        only: names of selections; an output that any of them takes is exported.
+        form: a name of `FORMS`; None = by file extension, else JSONL.
+        only: names of selections; an output in any of them is exported.
         allow_empty: write a file even if it has no output in it.
-        on_flag: "keep" or "redact" in place of what the job was submitted with.
-        force: replace `out` whatever it is, and beside it the dead prompts of whichever job.
+        on_flag: "keep" or "redact", overriding the job's own.
+        force: replace `out` whatever it is, and the file of dead prompts of any job.
 
     Raises:
         UsageError: the job, the file or the selection cannot be used; nothing was written.
-        InkmillError: the disk is full, or fails; an older file is still whole.
+        InkmillError: the disk is full, or fails; an older file stays intact.
     """
     job = get_job(database, job_id)
     if job.status == JobStatus.INGESTING:
@@ -116,18 +114,18 @@ def export_job(
 
 
 def errors_path(out: Path) -> Path:
-    """Where dead and cancelled prompts go: beside the export."""
+    """The file of dead and cancelled prompts, next to the export."""
     return out.with_name(out.name + ".errors.jsonl")
 
 
 def find_targets(database: Database, out: Path, job_id: int, *, force: bool) -> tuple[Target, Target]:
-    """The names of an export's two files, checked before any work.
+    """The two files of an export, checked before any work.
 
     Args:
         job_id: the job's number, or `NEW_JOB`.
 
     Raises:
-        UsageError: no file can appear there, or one lies there that is not the job's own.
+        UsageError: no file can be created there, or one exists that is not the job's own.
     """
     errors = errors_path(out)
     check_target(out)
@@ -159,7 +157,7 @@ class _Plan:
             self.target, self.errors_target = find_targets(database, out, job.id, force=force)
 
     def carry_out(self) -> ExportReport:
-        # Files take their names, and standard output is written, once nothing is read any more.
+        # Files get their names, and standard output is written, only once all reading is done.
         with ExitStack() as files, reading_judged_results(self.database, self.job) as results:
             now = results.status()
             rows, errors = self._write(results, now, files)
@@ -180,7 +178,7 @@ class _Plan:
             first = next(outputs, None)
             if first is None:
                 self._check_empty(now)
-            # Before the outputs: where the disk is too full for this little, no more is tried.
+            # Before the outputs: if the disk is too full even for this, stop here.
             errors = self._write_errors(lost, files)
             file = files.enter_context(self._opened())
             return FORMS[self.form](outputs if first is None else chain([first], outputs), self.lines, file), errors
@@ -207,11 +205,11 @@ class _Plan:
         if not now.generated:
             raise UsageError(
                 f"job {now.id} has no outputs yet, it is {now.status}; follow it with 'inkmill watch {now.id}', "
-                "or say --allow-empty for an empty file"
+                "or use --allow-empty for an empty file"
             )
         raise UsageError(
             f"job {now.id} has {now.generated:,} outputs ({now.scored:,} scored, {now.flagged:,} flagged), and none "
-            f"of them is {' or '.join(self.only)}; say --only all, or --allow-empty for an empty file"
+            f"of them is {' or '.join(self.only)}; use --only all, or --allow-empty for an empty file"
         )
 
 
@@ -220,11 +218,11 @@ def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
         if name not in SELECTIONS:
             near = nearest(name, SELECTIONS)
             hint = f"did you mean {near}?" if near else "use some of " + ", ".join(SELECTIONS)
-            raise UsageError(f"--only {name}: is not a choice of outputs; {hint}")
+            raise UsageError(f"--only {name}: is not a selection of outputs; {hint}")
     if not only:
-        raise UsageError("--only: names no outputs; use some of " + ", ".join(SELECTIONS))
+        raise UsageError("--only: selects no outputs; use some of " + ", ".join(SELECTIONS))
     if "clean" in only and safety == NO_SAFETY:
-        raise UsageError("--only clean: this job has safety none, so no text of it was scored; say --only all")
+        raise UsageError("--only clean: this job has safety none, so none of its texts was scored; use --only all")
     return tuple(dict.fromkeys(only))
 
 
@@ -243,12 +241,12 @@ def read_form(said: str | None, target: Path | None) -> tuple[str, str]:
     if said is not None and said not in FORMS:
         near = nearest(said, FORMS)
         hint = f"did you mean {near}?" if near else "use one of " + ", ".join(FORMS)
-        raise UsageError(f"--format {said}: is not a form of export; {hint}")
+        raise UsageError(f"--format {said}: is not an export format; {hint}")
     name = target.name.lower() if target else ""
     compression = COMPRESSIONS.get(Path(name).suffix, "")
     form = said or ENDINGS.get(Path(Path(name).stem if compression else name).suffix, "jsonl")
     if form == "parquet" and compression:
-        raise UsageError(f"-o {target}: Parquet is compressed inside already; leave out .{compression}")
+        raise UsageError(f"-o {target}: Parquet is already compressed; leave out .{compression}")
     if form == "parquet" and target is None and sys.stdout is not None and sys.stdout.isatty():
-        raise UsageError("-o -: Parquet is no text for a terminal; name a file, or send standard output to one")
+        raise UsageError("-o -: Parquet is binary; name a file, or redirect standard output")
     return form, compression

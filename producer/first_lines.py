@@ -1,4 +1,4 @@
-"""Where each custom_id stood first: a hash table in two arrays, so that millions of ids take little memory."""
+"""The first line of each custom_id: a hash table in two arrays, so that millions of ids take little memory."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ FEWEST_SLOTS = 1 << 10
 
 
 class FirstLines:
-    """Line numbers by 64-bit key, 24 to 48 bytes each, 72 for the moment in which it grows; a dict takes 140.
+    """Line numbers by 64-bit key, 24 to 48 bytes each, 72 while it grows; a dict takes 140.
 
     Open addressing with linear probing (Knuth, The Art of Computer Programming, vol. 3, 6.4, algorithm L), for keys
-    that are hashes already.
+    that are already hashes.
     """
 
     def __init__(self) -> None:
         self._have(FEWEST_SLOTS)
 
     def first(self, key: int, number: int) -> int:
-        """The line that a key was first told with: `number`, where that is now.
+        """The line on which a key was first seen; `number` if that is now.
 
         Args:
-            key: from -2**63 to 2**63 - 1, as `hash` gives it. 0 and 1 are taken for one another.
+            key: from -2**63 to 2**63 - 1, as `hash` returns it. 0 and 1 count as the same.
         """
         key = key or 1
-        keys = self._keys  # each row of a file comes by here: no calls
+        keys = self._keys  # runs for each row of a file: no calls
         place = key & self._last
         while found := keys[place]:
             if found == key:
@@ -44,7 +44,7 @@ class FirstLines:
                 self.first(key, line)
 
     def _have(self, slots: int) -> None:
-        """Begins a table of so many slots; 0 is a free one. A third of them stay so: a full table would be searched for
-        ever."""
+        """Starts a table of so many slots; 0 is a free one. A third stay free: a search in a full table would never
+        end."""
         self._keys, self._lines = (array("q", [0]) * slots for _ in range(2))
         self._last, self._free = slots - 1, 2 * slots // 3

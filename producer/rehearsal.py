@@ -1,4 +1,4 @@
-"""Trying in a copy of this process what may end it: Arrow aborts over some damaged footers, instead of saying so."""
+"""Tries in a forked process what may crash it: Arrow aborts on some damaged footers instead of raising."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 SECONDS = 60
-"""What a rehearsal gets."""
+"""The time limit of a rehearsal."""
 
 
 def survives(what: Callable[[], object]) -> bool:
-    """Whether a process that calls `what` lives on; an exception of Python counts as living."""
+    """Whether a process survives calling `what`; a Python exception counts as surviving."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the copy has one thread, and uses no other
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child has one thread and uses no other
         child = os.fork()
     if child == 0:
         try:
@@ -32,7 +32,7 @@ def survives(what: Callable[[], object]) -> bool:
 
 
 def _be_quiet() -> None:
-    """No core file, no word on the terminal, and an end in any case."""
+    """No core file, no output on the terminal, and a time limit."""
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

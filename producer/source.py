@@ -1,6 +1,6 @@
-"""Where a prompt file's bytes come from: a regular file, or standard input and pipes spooled to an unnamed file.
+"""The bytes of a prompt file: a regular file, or standard input and pipes spooled to an unnamed file.
 
-Knows bytes only; what they mean is for the forms to say.
+Knows bytes only; the formats interpret them.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ STDIN = "-"
 
 
 class Readable(Protocol):
-    """What the forms read from."""
+    """What the formats read from."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Cursor(io.RawIOBase):
-    """A reading position of its own over an open file, so that several passes never disturb each other."""
+    """An independent reading position in an open file, so that several passes do not disturb each other."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor, self._at = descriptor, 0
@@ -58,11 +58,11 @@ class Cursor(io.RawIOBase):
 class Source:
     """The raw bytes of one prompt file, readable as often as needed until it is closed.
 
-    Standard input and pipes can be read once only, so their bytes go to a temporary file first: without a
-    name, readable by its owner alone, and gone with the process even where that is killed.
+    Standard input and pipes can be read only once, so their bytes go to a temporary file first: without a name,
+    readable only by its owner, and gone with the process even if that is killed.
 
     Raises:
-        UsageError: where the path cannot be read.
+        UsageError: the path cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -71,9 +71,9 @@ class Source:
         try:
             self._file = _spool(_stdin(), self.name) if path == STDIN else _open(path, self.name)
         except FileNotFoundError:
-            raise UsageError(f"{path}: there is no such file; '-' reads standard input") from None
+            raise UsageError(f"{path}: no such file; '-' reads standard input") from None
         except IsADirectoryError:
-            raise UsageError(f"{path}: is a directory; name a prompt file in it") from None
+            raise UsageError(f"{path}: is a directory; name a prompt file") from None
         except (OSError, ValueError) as wrong:
             raise UsageError(f"{path}: cannot be read ({wrong})") from wrong
         self._stamp = _stamp(self._file)
@@ -85,7 +85,7 @@ class Source:
         return os.fstat(self._file.fileno()).st_size
 
     def cursor(self) -> Cursor:
-        """A fresh pass over the bytes, from the first one on."""
+        """A new pass over the bytes, from the start."""
         return Cursor(self._file.fileno())
 
     def head(self, size: int) -> bytes:
@@ -99,21 +99,21 @@ class Source:
         return self._digest
 
     def check_untouched(self) -> None:
-        """Makes sure, at no cost, that nobody seems to have written to the file since it was opened.
+        """Checks cheaply, by size and time, that the file was not written to since it was opened.
 
         Raises:
-            UsageError: somebody did.
+            UsageError: it was.
         """
         if _stamp(self._file) != self._stamp:
             raise _changed(self.name)
 
     def check_unchanged(self) -> None:
-        """Makes sure that whatever was read since the file was opened are the bytes of `digest`.
+        """Checks that the bytes read since the file was opened are those of `digest`.
 
         Raises:
-            UsageError: somebody wrote to the file meanwhile.
+            UsageError: the file was written to.
         """
-        # The time alone is too coarse on some disks, and the bytes alone may have been changed and changed back.
+        # Times alone are too coarse on some disks, and the bytes may have been changed and changed back.
         self.check_untouched()
         if self._hash() != self.digest():
             raise _changed(self.name)
@@ -157,7 +157,7 @@ def _spool(stream: BinaryIO, name: str) -> BinaryIO:
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int] | None:
-    """What no writer leaves as it was; None of what is no ordinary file, and has to be taken as it comes."""
+    """Size and time, which every write changes; None for anything but a regular file."""
     try:
         found = os.fstat(file.fileno())
     except OSError:  # bytes in memory
@@ -167,16 +167,16 @@ def _stamp(file: BinaryIO) -> tuple[int, int] | None:
 
 def _changed(name: str) -> UsageError:
     return UsageError(
-        f"{name}: was changed while it was read, so nothing was submitted; "
-        "submit it once nobody writes to it any more, or submit a copy"
+        f"{name}: was changed while it was being read, so nothing was submitted; "
+        "submit it once nothing writes to it any more, or submit a copy"
     )
 
 
 def spooled(blocks: Iterable[bytes], name: str) -> BinaryIO:
-    """The blocks in a temporary file without a name, to be closed by the caller.
+    """The blocks in an unnamed temporary file, which the caller closes.
 
     Raises:
-        UsageError: no such file can be made, or it does not hold them all.
+        UsageError: the file cannot be created, or there is no room.
     """
     with _no_room(name):
         spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115
@@ -197,6 +197,6 @@ def _no_room(name: str) -> Iterator[None]:
         yield
     except OSError as wrong:
         raise UsageError(
-            f"{name}: is copied to a temporary file first, which cannot be written ({wrong.strerror or wrong}); "
-            "set TMPDIR to a folder with room where you may write, or name a plain file"
+            f"{name}: needs a temporary copy, which cannot be written ({wrong.strerror or wrong}); "
+            "set TMPDIR to a writable folder with free space, or name an uncompressed file"
         ) from wrong

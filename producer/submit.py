@@ -26,12 +26,12 @@ from producer.write.target import Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What a user asks to be done with a prompt file."""
+    """What a user asks for with a prompt file."""
 
-    model: str | None  # None = what the file names, else the default
+    model: str | None  # None = the one in the file, else the default
     default_model: str
     safety: str
-    flags: dict[str, Any] = field(default_factory=dict)  # sampling settings said for the whole job
+    flags: dict[str, Any] = field(default_factory=dict)  # sampling settings for the whole job
     thresholds: dict[str, float] = field(default_factory=dict)
     blocklist: tuple[str, ...] = ()
     on_flag: str = "keep"
@@ -42,7 +42,7 @@ class Order:
     again: bool = False
     skip_bad: bool = False
     allow_empty: bool = False
-    owner: str | None = None  # the installation whose stack may fail the job; no part of what the job is
+    owner: str | None = None  # the installation whose stack may fail the job; not part of the fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,25 +56,25 @@ class Submitted:
     outputs: int
     bad_lines: int
     bad_path: Path | None  # where skipped lines were written
-    queue_error: str | None = None  # why no message went out; the next sweep or worker mends it
+    queue_error: str | None = None  # why no message was sent; the next sweep or worker makes up for it
 
 
 def order_model(order: Order, file: PromptFile) -> str:
     """The job's model: what the file and the order agree on.
 
     Raises:
-        UsageError: where they do not.
+        UsageError: they do not.
     """
     if file.model and order.model and model_name(file.model) != order.model:
         raise UsageError(
-            f"--model {order.model}: but {file.name} says model {file.model!r} in its lines; "
-            "leave --model out, or change the file"
+            f"--model {order.model}: but {file.name} has model {file.model!r} in its lines; "
+            "leave out --model, or change the file"
         )
     return order.model or (model_name(file.model) if file.model else order.default_model)
 
 
 def fingerprint(order: Order, file: PromptFile) -> str:
-    """What tells one submission from another: the file's bytes and everything that shapes its outputs."""
+    """Identifies a submission: a hash of the file's bytes and everything that affects its outputs."""
     settings = file.base_settings(order.flags).to_dict()
     said = [file.form, order_model(order, file), order.safety, settings, sorted(order.thresholds.items()),
             order.blocklist, order.on_flag, order.seed, order.device, order.dtype, order.skip_bad]  # fmt: skip
@@ -91,8 +91,8 @@ def submit(
 
     Raises:
         BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
-        DuplicateJob: these bytes with these settings are a job already.
-        UsageError: the file or the order cannot be used, or the file was changed meanwhile; nothing was submitted.
+        DuplicateJob: these bytes with these settings are already a job.
+        UsageError: the file or the order cannot be used, or the file changed while it was read; nothing was submitted.
     """
     spec = _spec(order, file)
     bad = _bad_lines(database, file, order)
@@ -120,10 +120,10 @@ def submit(
 
 
 def announce(database: Database, job_id: int, model: str) -> str | None:
-    """Puts hints of a job's waiting batches into the queue. Returns why that failed, where it did."""
+    """Queues hints for a job's waiting batches. Returns the reason if that failed."""
     where = settings()
-    if where.embedded and not where.redis_socket.exists():  # Celery takes a while to import
-        return "the local Redis does not run"
+    if where.embedded and not where.redis_socket.exists():  # Celery is slow to import
+        return "the local Redis is not running"
     from contract.queue import generate_queue, top_up
 
     try:
@@ -156,7 +156,7 @@ def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
         return BadLines(file.name)
     target = Target(
         database, file.bad_path, None,
-        "--skip-bad writes bad lines there: move it away, or submit what it holds and then remove it",
+        "--skip-bad writes bad lines there: move it away, or submit its lines and then remove it",
     )  # fmt: skip
     return BadLines(file.name, target, file.bad_header)
 
@@ -171,10 +171,10 @@ def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines, progre
 
 def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
     for row in file.rows(order.flags, bad):
-        # After a bad line nothing more is written: the rest is read only to report it.
+        # After a bad line nothing more is written: the rest is only read for the report.
         if bad.total and not order.skip_bad:
             continue
         if not row.position % 4096:
             progress(row.position)
-            file.check_untouched()  # a file that grows as fast as it is read would have no end
+            file.check_untouched()  # a file that grows as fast as it is read would never end
         yield row

@@ -1,4 +1,4 @@
-"""The review page: what was flagged, shown to people, and their decisions.
+"""The review page: shows flagged texts to people and takes their decisions.
 
 Reads and decisions go through `db`; this package holds no SQL and never loads a model.
 """

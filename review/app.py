@@ -1,4 +1,4 @@
-"""The application: pages, guard and errors put together. Binding and running it is the business of `server`."""
+"""The application: pages, guard and error pages assembled. `server` binds and runs it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from review.security.hosts import Hosts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What one server was told."""
+    """The configuration of one server."""
 
     access: Access
     hosts: Hosts
-    key: bytes  # what cookies are signed with
+    key: bytes  # signs the cookies
     port: int
-    secure: bool = False  # browsers reach it over TLS alone
-    audit_share: float = 0.0  # of what the queue hands out: unflagged outputs drawn at random
-    closing: Callable[[], bool] = lambda: False  # whether the server ends: streams end then
+    secure: bool = False  # browsers reach it only over TLS
+    audit_share: float = 0.0  # the share of randomly drawn unflagged outputs in the queue
+    closing: Callable[[], bool] = lambda: False  # whether the server is shutting down: streams end then
 
 
 def create_app(database: Database, serving: Serving) -> FastAPI:

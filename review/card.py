@@ -1,4 +1,4 @@
-"""One output as the focus view shows it: what is covered, what is marked, how much of a long text is there."""
+"""One output in the focus view: what is hidden, what is highlighted, how much of a long text is shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD
 from contract.review import DECIDED_STATES
 from contract.spec import Safety, SamplingSettings
@@ -17,12 +16,11 @@ from db.review.detail import OutputView, read_output
 from db.search import read_query
 from db.work.score_requests import Words, read_words
 from review.context import Page
-from review.error_pages import NoSuchOutput
 from review.show.visible import SHOWN_CHARACTERS, marked
 from review.views import View
 
 STRONG_SHARE = 0.5
-"""Of the largest fall in the score: a word that carries at least this much is marked strongly."""
+"""Of the largest drop in the score: words from this share on are highlighted strongly."""
 WEAK_SHARE = 0.15
 
 
@@ -40,18 +38,18 @@ class Bar:
 
 
 def card(page: Page, view: View, output_id: int) -> Markup:
-    """The card of one output as markup. `reveal`, `whole` and `edit` in the address say what of it is wanted.
+    """The card of one output as markup. `reveal` and `whole` in the address show a hidden text and all of a long one.
 
     Raises:
-        UsageError: where there is no such output.
+        NoSuchOutput: there is none with that number.
     """
     return page.fragment("_card.html", **card_values(page, view, output_id))
 
 
 def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
-    """What the card's template is filled with."""
+    """The values of the card's template."""
     asked = page.request.query_params
-    output = one_output(page, output_id)
+    output = read_output(page.database, output_id)
     covered = covers(page, output.top_score, output.safety) and asked.get("reveal") != "1"
     whole = asked.get("whole") == "1"
     words = read_words(page.database, output_id)
@@ -59,7 +57,7 @@ def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
         "output": output,
         "view": view,
         "covered": covered,
-        # What an edited text was may score high where the edit does not.
+        # The original may score high where the edit does not.
         "show_original": output.original_text != output.text and asked.get("reveal") == "1",
         "can_cover": covers(page, output.top_score, output.safety),
         "whole": whole,
@@ -80,27 +78,15 @@ def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
 
 
 def watched(output: OutputView, words: Words | None) -> str:
-    """What of an output may change while its card is open, as one text to compare."""
+    """The parts of an output that may change while its card is open, as one string to compare."""
     edit = output.edit and (output.edit.status, output.edit.served)
     marks = words and (words.status, words.served)
     return orjson.dumps((output.version, output.state, edit, marks)).decode()
 
 
-def one_output(page: Page, output_id: int) -> OutputView:
-    """An output as it stands.
-
-    Raises:
-        NoSuchOutput: where there is none of that number.
-    """
-    try:
-        return read_output(page.database, output_id)
-    except UsageError as error:
-        raise NoSuchOutput(str(error)) from None
-
-
 def covers(page: Page, top_score: float | None, safety: str) -> bool:
-    """Whether a text is covered until it is revealed."""
-    # Where a job has a classifier, a text without a score has none yet, or none any more since it was edited.
+    """Whether a text is hidden until it is revealed."""
+    # Where a job has a classifier, a text without a score is not scored yet, or was edited since.
     return page.preferences.covers(top_score, scored=safety == Safety.NONE)
 
 
@@ -119,18 +105,18 @@ def _highlighted(text: str, view: View, whole: bool) -> Markup:
 
 
 def _falls(words: Words) -> list[float]:
-    """How much the label that depends on it most falls, for each span."""
+    """For each span, the drop in the label that depends most on single words."""
     return list((words.drops or {}).get(strongest_label(words), ()))
 
 
 def strongest_label(words: Words) -> str:
-    """The label whose score hangs most on single words."""
+    """The label whose score depends most on single words."""
     drops = words.drops or {}
     return max(drops, key=lambda label: max(drops[label], default=0.0), default="")
 
 
 def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
-    """The spans worth marking, and how strongly."""
+    """The spans worth highlighting, and how strongly."""
     falls = _falls(words)
     most = max(falls, default=0.0)
     if most <= 0:
@@ -140,7 +126,7 @@ def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
 
 
 def carriers(words: Words, text: str) -> list[tuple[str, float]]:
-    """The words that carry the score most, with how much it falls without them."""
+    """The words behind the score, with how much it drops without each."""
     if words.status != "done":
         return []
     pairs = [(text[start:end], fall) for (start, end), fall in zip(words.spans, _falls(words), strict=True) if fall > 0]
@@ -148,7 +134,7 @@ def carriers(words: Words, text: str) -> list[tuple[str, float]]:
 
 
 def _settings(settings: SamplingSettings) -> list[tuple[str, object]]:
-    """The settings that differ from the defaults, and always how it was sampled."""
+    """The settings that differ from the defaults, and always the main sampling ones."""
     plain = SamplingSettings().to_dict()
     always = ("temperature", "top_k", "top_p", "max_new_tokens")
     own = settings.to_dict()

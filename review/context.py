@@ -1,4 +1,4 @@
-"""What a handler gets to answer with: the database, who asks, their preferences, and a template to fill."""
+"""The context of a request handler: the database, the reviewer, their preferences, and templates."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ environment.filters |= {
 
 
 def static(name: str) -> str:
-    """A style sheet's or script's address. Scripts import each other by the same one, so it carries nothing more."""
+    """The address of a style sheet or a script. Scripts import each other by it, so it has no version in it."""
     return f"/static/{name}"
 
 
@@ -56,7 +56,7 @@ environment.globals["static"] = static
 
 
 class Page:
-    """One request, seen from a handler."""
+    """One request, as a handler sees it."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -73,7 +73,7 @@ class Page:
 
     @property
     def reviewer(self) -> str:
-        """The name of who is signed in; empty on the pages that need nobody."""
+        """The name of the signed-in reviewer; empty on pages that need none."""
         return self.who.name if self.who else ""
 
     @property
@@ -82,7 +82,7 @@ class Page:
 
     @property
     def secure(self) -> bool:
-        """Whether browsers reach this page over TLS alone, so that cookies need never go otherwise."""
+        """Whether browsers reach this page only over TLS, so that cookies can be limited to it."""
         said: bool = self.request.app.state.secure
         return said
 
@@ -96,24 +96,24 @@ class Page:
 
     @property
     def wants_json(self) -> bool:
-        """Whether our own script asks, not a person's browser."""
+        """Whether the page's own script asks, not the browser itself."""
         return "application/json" in self.request.headers.get("accept", "")
 
     @property
     def here(self) -> str:
-        """This page's own path and parameters."""
+        """This page's path and query string."""
         url = self.request.url
         return f"{url.path}?{url.query}" if url.query else url.path
 
     def render(self, template: str, *, status: int = 200, **values: Any) -> Response:
-        """A filled template. `current` marks an entry of the navigation."""
+        """A rendered template. `current` marks an entry of the navigation."""
         response = HTMLResponse(self.fragment(template, **values), status)
         if NOTICE in self.cookies:
             response.delete_cookie(NOTICE)
         return response
 
     def fragment(self, template: str, **values: Any) -> Markup:
-        """A filled template as markup."""
+        """A rendered template as markup."""
         shared: Mapping[str, Any] = {
             "page": self,
             "current": "",
@@ -127,7 +127,7 @@ class Page:
         return Markup(environment.get_template(template).render({**shared, **values}))  # noqa: S704
 
     def back(self, url: str, notice: str = "", *, notice_kind: str = "good") -> Response:
-        """Sends the browser on after a form, with words for the next page to say."""
+        """Redirects after a form, with a notice for the next page to show."""
         response = RedirectResponse(safe_address(url), 303)
         if notice:
             response.set_cookie(NOTICE, _short_cookie(notice_kind, notice), max_age=60, httponly=True,
@@ -143,13 +143,13 @@ class Page:
 
 
 def _short_cookie(kind: str, notice: str) -> str:
-    """A notice as a cookie's value. Browsers drop cookies over 4096 bytes, and a character may take twelve."""
+    """A notice as a cookie value. Browsers drop cookies over 4096 bytes, and a character may take twelve."""
     whole = quote(f"{kind}:{notice[:500]}")
     return whole if len(whole) <= MOST_NOTICE else quote(f"{kind}:{notice[: MOST_NOTICE // 12 - 16]}…")
 
 
 def safe_address(url: str) -> str:
-    """An address on this server; the queue where it is anything else."""
+    """An address on this server; the queue instead of any other."""
     plain = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and "\\" not in url
     return url if plain else "/queue"
 

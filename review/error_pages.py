@@ -1,4 +1,4 @@
-"""What a browser is told when something cannot be done: what it was, that nothing was lost, what to do."""
+"""Error pages: what went wrong, that nothing was lost, what to do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Scope
 
-from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, Stale, UsageError
+from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, NotFound, Stale, UsageError
 from review.context import Page
 from review.security.form import MOST_FIELDS
 from review.security.guard import HEADERS
@@ -20,23 +20,19 @@ from review.show import words
 log = logging.getLogger("inkmill.review")
 
 REFUSALS = {
-    "unknown host": ("This server does not go by that name", "Open the address that ‘inkmill web’ printed."),
-    "another site": ("That came from another site", "Nothing was changed. Go back to the page and do it there."),
-    "forged": ("This page was out of date", "Nothing was changed. Load the page again and repeat it."),
+    "unknown host": ("Unknown host name", "Open the address that ‘inkmill web’ printed."),
+    "another site": ("Request from another site", "Nothing was changed. Go back to the page and do it there."),
+    "forged": ("This page was out of date", "Nothing was changed. Reload the page and try again."),
     "away": ("The database does not answer", "Nothing was lost. Try again in a moment."),
-    "too long": ("That was too long", "Nothing was changed. A text may have 200,000 characters."),
-    "too many": ("That was too much at once", f"Nothing was changed. A form may have {MOST_FIELDS:,} fields."),
-    "too slow": ("That took too long", "Nothing was changed. Send it again; the connection may be slow."),
-    "cut off": ("That was cut off", "Nothing was changed. Send it again."),
+    "too long": ("Too long", "Nothing was changed. A text may have at most 200,000 characters."),
+    "too many": ("Too many fields", f"Nothing was changed. A form may have at most {MOST_FIELDS:,} fields."),
+    "too slow": ("Request timed out", "Nothing was changed. Try again; the connection may be slow."),
+    "cut off": ("Request cut off", "Nothing was changed. Try again."),
 }
 
 
-class NoSuchOutput(UsageError):
-    """The output in an address does not exist."""
-
-
 def register(app: FastAPI) -> None:
-    """Gives an application its error pages."""
+    """Registers the error pages with an application."""
     app.add_exception_handler(InkmillError, _inkmill_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _not_found)
@@ -44,7 +40,7 @@ def register(app: FastAPI) -> None:
 
 
 def refusal(scope: Scope, status: int, why: str) -> ASGIApp:
-    """The guard's answer to a request that may not pass."""
+    """The guard's response to a request it refuses."""
     page = Page(Request(scope))
     if why == "sign in":
         return _sign_in(page)
@@ -53,7 +49,7 @@ def refusal(scope: Scope, status: int, why: str) -> ASGIApp:
 
 
 def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: Any) -> Response:
-    """An error as a page, or as JSON for our own script."""
+    """An error as a page, or as JSON for the page's own script."""
     if page.wants_json:
         return JSONResponse({"error": kind, "title": title, "message": advice, **more}, status)
     return page.render("error.html", status=status, title=title, advice=advice, code=status)
@@ -63,7 +59,7 @@ def _sign_in(page: Page) -> Response:
     if page.wants_json:
         return JSONResponse({"error": "sign in", "title": "You are signed out", "message": "Sign in again."}, 401)
     access = page.request.app.state.access
-    # A Strict cookie stays home when another site's link leads here; our own reload brings it.
+    # A Strict cookie is not sent when a link on another site leads here; our own reload sends it.
     foreign = page.request.headers.get("sec-fetch-site") == "cross-site"
     by_address = access.by_address
     return page.render("sign_in.html", status=401, token="", by_address=by_address, wrong=False, again=foreign)
@@ -73,41 +69,41 @@ async def _inkmill_error(request: Request, error: Exception) -> Response:
     page = Page(request)
     match error:
         case Stale():
-            return answer(page, 409, "stale", "Somebody else decided meanwhile", _stale(error), by=error.by,
+            return answer(page, 409, "stale", "Someone else decided first", _stale(error), by=error.by,
                           state=error.state, version=error.version)  # fmt: skip
         case ClaimedByOther():
-            return answer(page, 409, "claimed", f"{error.by} has this one in hand", str(error), by=error.by)
-        case NoSuchOutput():
-            return answer(page, 404, "not found", "There is no such output", str(error))
+            return answer(page, 409, "claimed", f"{error.by} is reviewing this output", str(error), by=error.by)
+        case NotFound():
+            return answer(page, 404, "not found", "Not found", str(error))
         case UsageError():
-            return answer(page, 400, "wrong", "That does not work", str(error))
+            return answer(page, 400, "wrong", "Invalid request", str(error))
         case DatabaseUnreachable():
             log.error("%s", error)
             return answer(page, 503, "away", *REFUSALS["away"])
     log.error("%s", error)
-    return answer(page, 500, "failed", "That failed", str(error))
+    return answer(page, 500, "failed", "Request failed", str(error))
 
 
 def _stale(error: Stale) -> str:
     if not error.by:
         return str(error)
-    return f"{error.by} made it {error.state}, {words.ago(error.at)}. Yours was not stored: look again, then decide."
+    return f"{error.by} set it to {error.state} {words.ago(error.at)}. Your decision was not stored: review it again."
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
         return await _not_found(request, error)
-    return answer(Page(request), status, "wrong", "That does not work", "Go back to the queue.")
+    return answer(Page(request), status, "wrong", "Invalid request", "Go back to the queue.")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return answer(Page(request), 404, "not found", "There is no such page", "The address may have a typing mistake.")
+    return answer(Page(request), 404, "not found", "No such page", "Check the address for a typo.")
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    # The server logs the traceback itself. This answer passes the guard by, so its headers are put on here.
-    shown = answer(Page(request), 500, "failed", "Something broke in this page",
-                   "What you decided before is stored. The terminal of ‘inkmill web’ says what happened.")  # fmt: skip
+    # The server logs the traceback itself. This response bypasses the guard, so its headers are added here.
+    shown = answer(Page(request), 500, "failed", "Internal error",
+                   "Your earlier decisions are stored. The terminal of ‘inkmill web’ shows what happened.")  # fmt: skip
     shown.headers.update(HEADERS)
     return shown

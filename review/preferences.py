@@ -1,6 +1,6 @@
-"""How one reviewer wants the page: light or dark, keys on or off, from which score on texts are covered.
+"""One reviewer's preferences: light or dark, keys on or off, and the score from which texts are hidden.
 
-Kept in a cookie of their browser, so that the page comes as it is wanted, with JavaScript or without.
+Kept in a cookie, so that they apply with JavaScript or without.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Preferences:
 
     theme: str = "auto"
     keys: bool = True
-    cover: float = COVER  # texts whose highest score is at least this; above 1 = none
+    cover: float = COVER  # hide texts whose highest score is at least this; above 1 = none
 
     def covers(self, top_score: float | None, scored: bool) -> bool:
-        """Whether a text is covered at first. One that nobody scored may hold anything."""
+        """Whether a text is hidden at first. One that was not scored may contain anything."""
         if self.cover > 1:
             return False
         return not scored if top_score is None else top_score >= self.cover
@@ -34,7 +34,7 @@ class Preferences:
 
 
 def stored(cookie: str) -> Preferences:
-    """Preferences from a cookie; what cannot be read is as by default."""
+    """Preferences from a cookie; the defaults where it cannot be read."""
     try:
         return changed(Preferences(), dict(parse_qsl(cookie[:200])))
     except UsageError:
@@ -42,14 +42,14 @@ def stored(cookie: str) -> Preferences:
 
 
 def changed(now: Preferences, given: dict[str, str]) -> Preferences:
-    """Preferences with what was given laid over them.
+    """Preferences with some of them replaced.
 
     Raises:
-        UsageError: naming what cannot be used.
+        UsageError: naming the value that cannot be used.
     """
     theme = given.get("theme", now.theme)
     if theme not in THEMES:
-        raise UsageError(f"theme: {theme[:40]!r} is none of {', '.join(THEMES)}")
+        raise UsageError(f"theme: {theme[:40]!r} is not one of {', '.join(THEMES)}")
     keys = given.get("keys", "on" if now.keys else "off")
     if keys not in ("on", "off"):
         raise UsageError(f"keys: {keys[:40]!r} is neither on nor off")
@@ -58,5 +58,5 @@ def changed(now: Preferences, given: dict[str, str]) -> Preferences:
     except ValueError:
         cover = -1.0
     if not 0 <= cover <= 2:
-        raise UsageError("cover: must be a score from 0 to 1; 2 covers nothing")
+        raise UsageError("cover: must be a score from 0 to 1, or 2 to hide nothing")
     return Preferences(theme=theme, keys=keys == "on", cover=cover)

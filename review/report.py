@@ -1,6 +1,6 @@
-"""The report of a job: one page that stands alone, to be read in the morning and sent on.
+"""The report of a job: one self-contained page, to be read in the morning and passed on.
 
-No script, nothing loaded from anywhere; flagged texts are left out of it unless they are asked for.
+No scripts and no external resources; flagged texts are left out unless asked for.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ STYLE_SHEETS = ("page.css", "pictures.css")
 
 
 def report_page(database: Database, job_id: int, *, show_flagged: bool = False, version: str = "") -> str:
-    """The report of a job as HTML. Its flags are by the policy that the job states: a reflag is finished first.
+    """The report of a job as HTML. A reflag that was interrupted is finished first, so flags match the job's policy.
 
     Args:
-        show_flagged: put excerpts of flagged texts in; anybody who gets the file can read them then.
-        version: the program's, for the last line.
+        show_flagged: include excerpts of flagged texts; anyone with the file can then read them.
+        version: of the program, for the last line.
 
     Raises:
-        UsageError: where there is no such job.
+        UsageError: there is no such job.
     """
     job = get_job(database, job_id)
     if job_id in half_reflagged(database):
@@ -51,16 +51,16 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         pending=states.get(State.PENDING, 0),
         waiting=states.get(State.WAITING, 0),
         drawn=draw(insights(database, job_id), job_id, job.thresholds, links=False),
-        # As on the page: what scores high is covered too where a high threshold lets it pass.
+        # As on the page: a high score is hidden too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,
         made_at=time.time(),
         version=version,
-        # Ours, and without the end tag of <style> in them.
+        # Our own files, which never contain </style>.
         styles=[Markup((STATIC / name).read_text("utf-8")) for name in STYLE_SHEETS],  # noqa: S704
     )
 
 
 def _covered(top_score: float | None, safety: str) -> bool:
-    """Whether a text that is not flagged stays out all the same: one that is still to be scored may hold anything."""
+    """Whether an unflagged text is left out all the same: one not scored yet may contain anything."""
     return safety != NO_SAFETY if top_score is None else top_score >= COVER

@@ -1,4 +1,4 @@
-"""Binding the page to an address and serving it until told to stop."""
+"""Binds the page to an address and serves it until told to stop."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from review.security.cookie import stored_key
 from review.security.hosts import Hosts, is_loopback
 
 BACKLOG = 128
-"""Connections that wait to be accepted."""
+"""Connections waiting to be accepted."""
 NO_FILES_SECONDS = 60.0
-"""How often it is said that no file is left to open: asyncio says so of each connection that waits, all the time."""
+"""How often running out of file descriptors is logged: asyncio would log it for each waiting connection."""
 LAST_WORDS_SECONDS = 2
-"""What open streams get when the server ends."""
+"""The time open streams get at shutdown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebOptions:
-    """What `inkmill web` was told."""
+    """The options of `inkmill web`."""
 
     host: str
     port: int
     name: str  # the reviewer on this computer, where there is no token file
     token_file: Path | None
-    names: tuple[str, ...] = ()  # other host names under which the page is reached
+    names: tuple[str, ...] = ()  # other host names of the page
     audit_share: float = 0.0
-    behind_tls: bool = False  # a proxy with TLS stands before it
+    behind_tls: bool = False  # a TLS proxy is in front of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Address:
 
 
 class Server(uvicorn.Server):
-    """A server that accepts few at once, while many may wait for it."""
+    """A server that accepts few connections at once, while many may wait."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -63,7 +63,7 @@ class Server(uvicorn.Server):
 
 
 class FewWords(logging.Filter):
-    """Lets asyncio say now and then that it cannot accept a connection."""
+    """Limits how often asyncio logs that it cannot accept a connection."""
 
     _said_at = -NO_FILES_SECONDS
 
@@ -80,10 +80,10 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
     """Serves the page until SIGINT or SIGTERM.
 
     Args:
-        ready: called once, as soon as the address answers.
+        ready: called once, as soon as the address accepts connections.
 
     Raises:
-        UsageError: the options do not go together, or the token file cannot be used.
+        UsageError: the options conflict, or the token file cannot be used.
         InkmillError: the address cannot be bound.
     """
     access = _access(options)
@@ -104,12 +104,12 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
             access_log=False,  # it would print addresses, and one of them holds the token
             log_level="error",
             server_header=False,
-            proxy_headers=False,  # anyone may send X-Forwarded-…: what a proxy does is said by --behind-tls
+            proxy_headers=False,  # anyone may send X-Forwarded-…; --behind-tls declares a proxy instead
             lifespan="off",
             loop="asyncio",
             http=Connection,
             ws="none",
-            backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest give way
+            backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest close
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,
         )
     )
@@ -119,7 +119,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
     def end(*_: object) -> None:
         server.should_exit = True
 
-    # Heard before uvicorn listens for signals itself, and again once it has ended: it raises them anew.
+    # Handled before uvicorn installs its own handlers, and again after it has stopped: it raises the signal once more.
     before = signal.signal(signal.SIGTERM, end)
     try:
         ready(_address(options, port, access))
@@ -134,20 +134,20 @@ def _access(options: WebOptions) -> OneTimeToken | TokenFile:
         return TokenFile(options.token_file)
     if not is_loopback(options.host):
         raise UsageError(
-            f"--host {options.host}: others could reach the page there, so each reviewer needs a token of their own; "
-            "give a file of lines 'name token' with --token-file, or leave --host out"
+            f"--host {options.host}: others could reach the page there, so each reviewer needs a token; "
+            "give a file of lines 'name token' with --token-file, or leave out --host"
         )
     return OneTimeToken(options.name)
 
 
 def _bound(options: WebOptions) -> socket.socket:
-    """A socket that listens: connections queue up in it from here on."""
+    """A listening socket: connections queue up from here on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise UsageError(f"--host {options.host}: is no address of this computer ({error.strerror})") from None
+        raise UsageError(f"--host {options.host}: is not an address of this computer ({error.strerror})") from None
     listening = socket.socket(family, kind, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -162,11 +162,11 @@ def _bound(options: WebOptions) -> socket.socket:
 def _why_not(options: WebOptions, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {options.port} on {options.host} is taken, perhaps by another 'inkmill web'; "
-            "end that one, or choose another port with --port (0 = any free one)"
+            f"port {options.port} on {options.host} is in use, perhaps by another 'inkmill web'; "
+            "stop that one, or choose another port with --port (0 = any free one)"
         )
     if error.errno == errno.EACCES:
-        return f"port {options.port} needs more rights than you have; choose one from 1024 on with --port"
+        return f"port {options.port} needs more privileges; choose one from 1024 up with --port"
     return f"{options.host}:{options.port} cannot be served: {error.strerror}"
 
 

@@ -1,6 +1,6 @@
-"""A view: which outputs somebody looks at and in which order, as the address of a page says it.
+"""A view: which outputs a page shows and in which order, as query parameters.
 
-The same words in every address, so that a view can be sent to a colleague.
+The same parameters on every page, so that a view can be sent to a colleague.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contract.review import Filter, Order, Wanted
 from review.security.form import LONGEST_QUERY, Form, fields, whole
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
-"""The number of an output in an address, as large as a database can hold."""
+"""The number of an output in an address, up to what a database can hold."""
 
 T = TypeVar("T", Wanted, Order)
 
@@ -27,23 +27,23 @@ DEFAULTS = {"state": Wanted.PENDING.value, "order": Order.SCORE.value}
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A filter and the words it was said with."""
+    """A filter and the query parameters it was read from."""
 
     filter: Filter
     said: tuple[tuple[str, str], ...]  # what differs from the default, in the order of NAMES
 
     @property
     def query(self) -> str:
-        """The view as the end of an address, without its question mark."""
+        """The view as a query string, without the question mark."""
         return urlencode(self.said)
 
     @property
     def values(self) -> dict[str, str]:
-        """Every word by its name; empty where the view does not say it."""
+        """Every parameter by its name; empty where the view does not set it."""
         return dict.fromkeys(NAMES, "") | dict(self.said)
 
     def address(self, path: str, **more: object) -> str:
-        """A page's address with this view; more parameters behind it, None = leave one out."""
+        """A page's address with this view and more parameters; None leaves one out."""
         said = dict(self.said) | {name: str(value) for name, value in more.items() if value is not None}
         for name, value in more.items():
             if value is None:
@@ -51,23 +51,23 @@ class View:
         return f"{path}?{urlencode(said)}" if said else path
 
     def without(self, *names: str) -> str:
-        """The view's query without some of its words."""
+        """The view's query string without some parameters."""
         return urlencode([(name, value) for name, value in self.said if name not in names])
 
     @property
     def narrowed(self) -> tuple[tuple[str, str], ...]:
-        """What narrows it beyond the plain queue: the words a reader can take away one by one."""
+        """The filters in use, which a reader can remove one by one."""
         return tuple((name, value) for name, value in self.said if name != "order")
 
 
 def read_view(parameters: Mapping[str, str]) -> View:
-    """A view from an address's parameters; empty ones and unknown ones count as absent.
+    """A view from query parameters; empty and unknown ones count as absent.
 
     Raises:
         UsageError: naming the parameter that cannot be used.
     """
     given = {name: value for name in NAMES if (value := parameters.get(name, "").strip())}
-    if "label" not in given:  # a form sends its whole row: a range without its label means nothing
+    if "label" not in given:  # a form sends every field: a range without a label means nothing
         given.pop("low", None), given.pop("high", None)
         if given.get("order") == Order.LABEL:
             del given["order"]
@@ -103,15 +103,15 @@ def _choice(given: Mapping[str, str], name: str, kind: type[T], default: T) -> T
         return kind(given[name]) if name in given else default
     except ValueError:
         known = ", ".join(kind)
-        raise UsageError(f"{name}: {given[name][:40]!r} is none of {known}") from None
+        raise UsageError(f"{name}: {given[name][:40]!r} is not one of {known}") from None
 
 
 def current_view(request: Request) -> View:
-    """The view of a page's address, or of the `view` field that a form brings along."""
+    """The view in a page's address, or in the `view` field of a form."""
     form: Form = request.state.form
     carried = form.one("view")
     if len(carried) > LONGEST_QUERY:
-        raise UsageError(f"view: has {len(carried):,} characters, {LONGEST_QUERY:,} at most can be read")
+        raise UsageError(f"view: has {len(carried):,} characters; at most {LONGEST_QUERY:,} can be read")
     return read_view(dict(fields(carried)) if carried else request.query_params)
 
 

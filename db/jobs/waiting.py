@@ -1,4 +1,4 @@
-"""What a job waits for, in words that end with the command to type."""
+"""What a job is waiting for, in words that end with the command to type."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from db.work.workers import WorkerRow, list_workers
 
 
 class Around(Protocol):
-    """What is known beside the database: `contract.surroundings`."""
+    """What is known apart from the database: `contract.surroundings`."""
 
     @property
     def redis(self) -> str | None:
-        """Redis, where it takes no messages, and why; None where it does."""
+        """Redis and why it takes no messages; None if it does."""
 
     def brings(self, job: JobSnapshot) -> bool:
-        """Whether somebody starts a worker for it without being asked."""
+        """Whether a worker for it is started automatically."""
 
 
 def waiting_for(database: Database, job: JobSnapshot, around: Around | None = None) -> str | None:
-    """What keeps a job from going on; None where it goes on, or is over.
+    """What keeps a job from going on; None if it is going on, or has finished.
 
     Args:
-        around: what is known beside the database; None = nothing.
+        around: what is known apart from the database; None = nothing.
     """
     if job.finished or job.in_hand:
         return None
@@ -47,14 +47,14 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
 def _for_producer(database: Database, job: JobSnapshot) -> str:
     if abandoned(database, job.id):
         return (
-            "the command that submitted it, which was killed before all was there; submit the file again, "
-            f"or take away what is there: inkmill cancel {job.id}"
+            "the command that submitted it, which was killed before it had finished; submit the file again, "
+            f"or remove what it left: inkmill cancel {job.id}"
         )
-    return "the command that submits it; nothing of it can be claimed before that has ended"
+    return "the command that submits it; the work starts when that has finished"
 
 
 def served(database: Database, job: JobSnapshot) -> bool:
-    """Whether workers that are ready can do all that is left of a job."""
+    """Whether the ready workers can do all that is left of a job."""
     ready = [worker for worker in list_workers(database) if worker.alive and worker.state == "ready"]
     generates = not job.to_generate or any(worker.model == job.model and _fits(job, worker) for worker in ready)
     scores = any(worker.scores(job.safety, job.served_classifier_revision) for worker in ready)
@@ -81,14 +81,14 @@ def _for_model(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -> str
         return None
     wanted = _began_with(job) if job.served_revision else "its device and dtype"
     return (
-        f"a worker with {wanted} of model {job.model} (the workers there differ{_in_what(job, alive)}); "
-        f"start one: {worker_command(job)}, or take any: inkmill retry {job.id} --any-worker"
+        f"a worker with {wanted} for model {job.model} (the running ones differ{_in_what(job, alive)}); "
+        f"start one: {worker_command(job)}, or accept any: inkmill retry {job.id} --any-worker"
     )
 
 
 def _until_started(job: JobSnapshot, with_model: list[WorkerRow], *, loading: bool, brought: bool) -> str:
     before = next((worker for worker in with_model if worker.state != "starting"), None)
-    why = f" (of the one before: {before.error})" if before is not None and before.error else ""
+    why = f" (the previous one: {before.error})" if before is not None and before.error else ""
     if brought:
         return f"its worker, which is starting{why}"
     if loading:
@@ -106,7 +106,7 @@ def _fits(job: JobSnapshot, worker: WorkerRow) -> bool:
 
 
 def _unlike(job: JobSnapshot, worker: WorkerRow) -> list[str]:
-    """In what a worker is not like the one that began a job."""
+    """How a worker differs from the one that began a job."""
     return [name for name in ALIKE if getattr(job, f"served_{name}") not in (None, getattr(worker, name))]
 
 
@@ -129,8 +129,8 @@ def _for_classifier(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -
         return None
     if any(worker.scores(job.safety, None) for worker in ready) and job.status is not JobStatus.CANCELLING:
         return (
-            f"a worker that scores with revision {job.served_classifier_revision} of {job.safety}, as this job's other "
-            "texts were scored (the workers there have another); score the rest with theirs: "
+            f"a worker that scores with revision {job.served_classifier_revision} of {job.safety}, like this job's "
+            "other texts (the running ones have another); score the rest with theirs: "
             f"inkmill retry {job.id} --any-worker, or all texts again: inkmill rescore {job.id}"
         )
     why = next((worker.error for worker in alive if worker.error and repr(job.safety) in worker.error), None)
@@ -139,5 +139,5 @@ def _for_classifier(job: JobSnapshot, workers: list[WorkerRow], brought: bool) -
     if why is None and any(worker.scores(job.safety, job.served_classifier_revision) for worker in alive):
         return f"the worker that scores with {job.safety}: it is loading"
     reason = f" ({why})" if why else ""
-    or_else = f", or end it without scores: inkmill cancel {job.id}" if job.status is JobStatus.CANCELLING else ""
+    or_else = f", or finish it without scores: inkmill cancel {job.id}" if job.status is JobStatus.CANCELLING else ""
     return f"a worker that scores with {job.safety}{reason}; start one: {worker_command(job)}{or_else}"

@@ -1,4 +1,4 @@
-"""`decide`: decisions from a terminal or a script, the same as those from the page."""
+"""`decide`: review decisions from a terminal or a script, as on the page."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
 def decide(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="OUTPUT… approve|reject", help="The outputs' numbers (`id` in an export), then what."),
+        typer.Argument(metavar="OUTPUT… approve|reject", help="Output numbers (`id` in an export), then the decision."),
     ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="The reason, for the record.")] = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -35,11 +35,11 @@ def decide(
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who decides. [default: the user of the system]")
+        str | None, typer.Option("--as", metavar="NAME", help="The reviewer's name. [default: the system user]")
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Approve or reject outputs, or take the decisions in FILE: all of them, or none where one cannot be taken."""
+    """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if one is not possible."""
     from contract.review import checked_name
     from db.review.decisions.bulk import decide_list
     from inkmill.commands.web import system_user
@@ -47,7 +47,7 @@ def decide(
 
     reviewer = checked_name(system_user() if name is None else name)
     if file is not None and (words or reason is not None):
-        raise UsageError("decide: --from FILE says outputs, decisions and reasons itself; leave the others out")
+        raise UsageError("decide: --from FILE contains outputs, decisions and reasons; leave out the others")
     instructions = _from_file(file) if file is not None else _from_words(words or [], reason)
     _, database = opened()
     _say(decide_list(database, instructions, reviewer), reviewer, json)
@@ -64,13 +64,13 @@ def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
 
     *outputs, decision = words or [""]
     if decision not in ("approve", "reject"):
-        said = f"not {decision!r}" if decision else "and which outputs"
-        raise UsageError(f"decide: say approve or reject last, {said}: inkmill decide 17 18 approve --reason 'why'")
+        said = f"not {decision!r}" if decision else "after the outputs"
+        raise UsageError(f"decide: end with approve or reject, {said}: inkmill decide 17 18 approve --reason 'why'")
     if not outputs:
-        raise UsageError(f"decide: say which outputs to {decision}, by their numbers: inkmill decide 17 18 {decision}")
+        raise UsageError(f"decide: name the outputs to {decision}, by number: inkmill decide 17 18 {decision}")
     wrong = [word for word in outputs if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**62)]
     if wrong:
-        raise UsageError(f"decide: {wrong[0]!r} is no output's number; an export says it, as `id`")
+        raise UsageError(f"decide: {wrong[0]!r} is not an output number; it is the `id` in an export")
     plain = dict.fromkeys(map(int, outputs))
     return [
         Instruction(line=place, output_id=output, decision=decision, reason=reason)

@@ -1,4 +1,4 @@
-"""`export`: the data set, taken away."""
+"""`export`: the data set as a file."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def export(
     from producer.export import export_job, read_only
 
     if out is None:
-        raise UsageError("export: say where to, -o FILE (or -o - for standard output)")
+        raise UsageError("export: name a file with -o FILE (or -o - for standard output)")
     if json and out == "-":
-        raise UsageError("--json and -o -: both want standard output; write the export to a file")
+        raise UsageError("--json and -o -: both need standard output; write the export to a file")
     _, database = opened()
     chosen = read_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)

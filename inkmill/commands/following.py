@@ -1,4 +1,4 @@
-"""`jobs`, `status` and `watch`: how the work stands."""
+"""`jobs`, `status` and `watch`: the progress of jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contract.errors import DatabaseUnreachable, ExitCode
 from inkmill.commands import options as o
 
 JobId = Annotated[
-    int, typer.Argument(metavar="JOB", min=1, max=2**62, help="The job's number, as 'inkmill jobs' lists it.")
+    int, typer.Argument(metavar="JOB", min=1, max=2**62, help="The job's number, as listed by 'inkmill jobs'.")
 ]
 
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="How many of the newest to list.")] = 100,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="List at most this many, the newest.")] = 100,
 ) -> None:
     """List the jobs, newest first."""
     from rich.console import Console
@@ -48,7 +48,7 @@ def jobs(
 
 
 def status(job: JobId, json: o.Json = False) -> None:
-    """Show how JOB stands and, where it waits, what for."""
+    """Show the status of JOB, and what it is waiting for."""
     from contract.surroundings import Surroundings
     from db.jobs.reflag import half_reflagged
     from db.jobs.status import snapshot
@@ -66,7 +66,7 @@ def status(job: JobId, json: o.Json = False) -> None:
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
-    """Follow JOB until it is over, or known never to be. Ctrl-C stops watching, never the job."""
+    """Follow JOB until it finishes, or never can. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
     from db.jobs.ingest_lease import abandoned
     from db.jobs.status import snapshot
@@ -75,7 +75,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
     from inkmill.opening import opened
 
     _, database = opened()
-    snapshot(database, job)  # one that is not there is said at once
+    snapshot(database, job)  # an unknown job fails at once
     with Progress() as progress:
         while True:
             try:
@@ -95,7 +95,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
 
 
 def outcome(status: str, dead: int) -> int:
-    """The exit status that a job which is over stands for."""
+    """The exit status for a finished job."""
     if status == "completed":
         return ExitCode.DEAD_PROMPTS if dead else ExitCode.DONE
     return ExitCode.FAILED

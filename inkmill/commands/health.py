@@ -1,4 +1,4 @@
-"""`doctor` and `try`: is all well here, and what do these settings sound like."""
+"""`doctor` and `try`: check the installation, and try out settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def try_prompt(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to go on from; '' = from nothing.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue; '' = start from nothing.")],
     sampling: dict[str, Any],
     model: o.Model = None,
     device: o.Device = None,
@@ -23,7 +23,7 @@ def try_prompt(
     seed: o.Seed = None,
     json: o.Json = False,
 ) -> None:
-    """Write a few samples now, in this process, to find the settings. Nothing is stored."""
+    """Generate a few samples now, in this process, to try out settings. Nothing is stored."""
     from contract.names import model_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
@@ -36,7 +36,7 @@ def try_prompt(
 
 
 def doctor(json: o.Json = False) -> None:
-    """Say what is installed, reachable and loadable, and for what is missing the command that mends it."""
+    """Check what is installed, reachable and loadable, and show the command that fixes what is missing."""
     from inkmill.doctor import examine, report
 
     raise typer.Exit(report(examine(), json=json))

@@ -1,4 +1,4 @@
-"""The options that several commands share, and the sampling settings as flags, made from the one table of them."""
+"""The options that several commands share, and the sampling settings as flags, made from their one table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 Command = Callable[..., Any]
-SAMPLING_PANEL = "Sampling settings (a row's own values win)"
+SAMPLING_PANEL = "Sampling settings (a row's own values take precedence)"
 JOB_PANEL = "Model and safety"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
@@ -34,19 +34,21 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="LABEL=X",
-        help="Flag at this score or over; repeatable. [default: 0.7 for every label]",
+        help="Flag scores of at least X; repeatable. [default: 0.7 for every label]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
 BlocklistFile = Annotated[
     Path | None,
-    typer.Option("--blocklist", metavar="FILE", help="Words that flag a text, one a line.", rich_help_panel=JOB_PANEL),
+    typer.Option(
+        "--blocklist", metavar="FILE", help="Words that flag a text, one per line.", rich_help_panel=JOB_PANEL
+    ),
 ]
 OnFlag = Annotated[
     str,
     typer.Option(
         "--on-flag",
-        help="keep, or redact: exports keep the row of a flagged text, without the text.",
+        help="keep, or redact: exports leave out the text of flagged rows.",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -54,22 +56,22 @@ Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, bf16 or int8.", rich_help_panel=JOB_PANEL)]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="The job's seed; drawn at random and printed where it is not given.", min=0),
+    typer.Option("--seed", help="The job's seed. [default: drawn at random and printed]", min=0),
 ]
 SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Submit the good lines; write the bad ones to a file beside the input.")
+    bool, typer.Option("--skip-bad", help="Submit the good lines; write the bad ones to a file next to the input.")
 ]
-Again = Annotated[bool, typer.Option("--again", help="Make a new job even where the same was submitted before.")]
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Take an empty input, write an empty export.")]
+Again = Annotated[bool, typer.Option("--again", help="Make a new job even if the same was submitted before.")]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Accept an empty input, write an empty export.")]
 Out = Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Replace the file that -o names even if it is no earlier one of this job.")
+    bool, typer.Option("--force", help="Replace the -o file even if it is not an earlier export of this job.")
 ]
 Form = Annotated[
-    str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by the file's ending]")
+    str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension]")
 ]
 Only = Annotated[
-    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; several with commas.")
+    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; several with commas between.")
 ]
 
 _FLAG_TYPES: dict[str, Any] = {
@@ -84,11 +86,11 @@ _FLAG_TYPES: dict[str, Any] = {
     "presence_penalty": float,
     "frequency_penalty": float,
 }
-"""The type of each sampling flag; whole numbers where it says nothing."""
+"""The type of each sampling flag; int for those not listed."""
 
 
 def _flags(name: str) -> list[inspect.Parameter]:
-    """A setting's flag, and a hidden one for each other engine's name of it."""
+    """A setting's flag, and a hidden one for each alias."""
     from contract.sampling import SETTINGS
 
     setting = SETTINGS[name]
@@ -112,7 +114,7 @@ def _spelled(name: str) -> str:
 
 
 def gathering(name: str, build: Command) -> Callable[[Command], Command]:
-    """Gives a command all options of `build`; it receives what `build` makes of them as its argument `name`."""
+    """Adds all options of `build` to a command, which receives what `build` returns as its argument `name`."""
     gathered = list(inspect.signature(build, eval_str=True).parameters.values())
 
     def decorate(command: Command) -> Command:
@@ -128,7 +130,7 @@ def gathering(name: str, build: Command) -> Callable[[Command], Command]:
 
 
 def _signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
-    """`wrapper` under the command's name and text, with those parameters: what Typer makes its options of."""
+    """`wrapper` with the command's name, docstring and those parameters, from which Typer makes its options."""
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     wrapper.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
@@ -137,7 +139,7 @@ def _signed(wrapper: Command, command: Command, parameters: list[inspect.Paramet
 
 
 def sampling_flags() -> Command:
-    """Every sampling setting as a flag, checked. A row's `seed` is none of them: `--seed` is the job's."""
+    """Every sampling setting as a flag, checked. Not a row's `seed`: `--seed` is the job's."""
     from contract.sampling import SETTINGS
 
     def build(**said: Any) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def sampling_flags() -> Command:
 
 
 def read_flags(said: dict[str, Any]) -> dict[str, Any]:
-    """Sampling flags as settings by canonical name; what was not said is left out.
+    """Sampling flags as settings by canonical name; flags not given are left out.
 
     Raises:
         UsageError: naming each flag that cannot be used.

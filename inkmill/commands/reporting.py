@@ -1,4 +1,4 @@
-"""`report`: what a job came to, as one page to read in the morning."""
+"""`report`: the result of a job, as one page to read in the morning."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def report(
     job: JobId,
     out: o.Out = None,
     show_flagged: Annotated[
-        bool, typer.Option("--show-flagged", help="Put excerpts of flagged texts in; they are left out otherwise.")
+        bool, typer.Option("--show-flagged", help="Include excerpts of flagged texts, which are left out otherwise.")
     ] = False,
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
-    """Write a report of JOB to FILE (report-JOB.html where none is named): one page that stands alone."""
+    """Write a report of JOB to FILE (default: report-JOB.html), as one self-contained page."""
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
     from db.jobs.status import snapshot
@@ -38,7 +38,7 @@ def report(
     from review.report import report_page
 
     if json and out == "-":
-        raise UsageError("--json and -o -: both want standard output; write the report to a file")
+        raise UsageError("--json and -o -: both need standard output; write the report to a file")
     path = None if out == "-" else Path(out or f"report-{job}.html")
     if path is not None:
         check_target(path)
@@ -51,8 +51,8 @@ def report(
         file.write(page)
     now = snapshot(database, job)
     if not now.finished:
-        messages.print(f"note: job {job} is {now.status}: the report says what there is so far", markup=False)
+        messages.print(f"note: job {job} is {now.status}, so the report is incomplete", markup=False)
     if json:
         print_json({"path": str(path), "job": job, "status": now.status.value, "complete": now.finished})
     elif path is not None:
-        messages.print(f"the report of job {job} is {path}", markup=False)
+        messages.print(f"report of job {job} written to {path}", markup=False)

@@ -1,4 +1,4 @@
-"""`reproduce`: stored outputs made again, and compared."""
+"""`reproduce`: stored outputs regenerated and compared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def reproduce(
     outputs: Annotated[
         list[int] | None,
-        typer.Argument(metavar="OUTPUT", min=1, max=2**62, help="The outputs' numbers: `id` in an export."),
+        typer.Argument(metavar="OUTPUT", min=1, max=2**62, help="Output numbers (`id` in an export)."),
     ] = None,
     job: Annotated[
         int | None,
@@ -32,21 +32,21 @@ def reproduce(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=1, max=2**31, help=f"How many to draw; {SAMPLE} where it is not said."),
+        typer.Option("--sample", min=1, max=2**31, help=f"How many to draw. [default: {SAMPLE}]"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=2**53 - 1, help="The draw's seed; drawn and printed where it is not given."),
+        typer.Option("--seed", min=0, max=2**53 - 1, help="The seed of the draw. [default: random, and printed]"),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="auto = the kind that made each output, where this machine has it.")
+        str, typer.Option("--device", help="auto = the kind that generated each output, where available.")
     ] = "auto",
-    dtype: Annotated[str, typer.Option("--dtype", help="auto = each output's own, where it can be run here.")] = "auto",
+    dtype: Annotated[str, typer.Option("--dtype", help="auto = each output's own, where available.")] = "auto",
     json: o.Json = False,
 ) -> None:
-    """Generate stored outputs again from their rows, in this process, and compare. Nothing is stored.
+    """Regenerate stored outputs in this process and compare. Nothing is stored.
 
-    Ends with 0 where all are the same, with 1 where one is not.
+    Exits with 0 if all are the same, and with 1 if not.
     """
     from db.results.reproduction import output_records
     from inkmill.commands.submitting import check_device
@@ -72,11 +72,11 @@ def reproduce(
 
 def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None, seed: int | None) -> None:
     if outputs and job is not None:
-        raise UsageError("reproduce: name outputs, or a job to draw them from (--job JOB); not both")
+        raise UsageError("reproduce: name outputs, or a job to draw them from (--job JOB), not both")
     if not outputs and job is None:
-        raise UsageError("reproduce: say what to make again, OUTPUT…, or --job JOB --sample 100")
+        raise UsageError("reproduce: nothing to regenerate; name outputs, or use --job JOB --sample 100")
     if job is None and (sample, seed) != (None, None):
-        raise UsageError("reproduce: --sample and --seed are for outputs drawn from a job; say --job JOB too")
+        raise UsageError("reproduce: --sample and --seed are for outputs drawn from a job; add --job JOB")
 
 
 def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
@@ -86,9 +86,9 @@ def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
 
     drawn = draw_outputs(database, job, sample, seed)
     if not drawn.ids:
-        raise UsageError(f"job {job} has no outputs, it is {get_job(database, job).status}: nothing to make again")
+        raise UsageError(f"job {job} has no outputs, it is {get_job(database, job).status}: nothing to regenerate")
     if len(drawn.ids) == drawn.total:
-        messages.print(f"job {job} has {drawn.total:,} outputs: all of them are made again", markup=False)
+        messages.print(f"job {job} has {drawn.total:,} outputs: regenerating all of them", markup=False)
     else:
         messages.print(
             f"{len(drawn.ids):,} of the {drawn.total:,} outputs of job {job}, drawn with seed {seed}", markup=False

@@ -26,16 +26,16 @@ def worker(
     ] = None,
     threads: Annotated[
         int,
-        typer.Option("--threads", min=0, max=MOST_THREADS, help="That share the work. [default: the cores it may use]"),
+        typer.Option("--threads", min=0, max=MOST_THREADS, help="Compute threads. [default: the cores it may use]"),
     ] = 0,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve a Redis on another host without a password.")
+        bool, typer.Option("--insecure", help="Accept a Redis on another host without a password.")
     ] = False,
     in_stack: Annotated[bool, typer.Option("--in-stack", hidden=True)] = False,
 ) -> None:
-    """Serve jobs with a loaded model until told to stop (Ctrl-C or SIGTERM).
+    """Work on jobs with a loaded model until stopped (Ctrl-C or SIGTERM).
 
-    Starts an embedded Redis where INKMILL_REDIS_URL names none.
+    Starts an embedded Redis unless INKMILL_REDIS_URL is set.
     """
     from importlib.util import find_spec
 
@@ -65,15 +65,15 @@ def worker(
         raise typer.Exit(main(options, where, patient=in_stack))
     stack = Stack(where)
     stack.ensure(pin=True)
-    # Again and again: the daemon that keeps Redis may be killed.
+    # Repeatedly: the daemon that runs Redis may be killed.
     raise typer.Exit(main(options, where, keep=lambda: stack.ensure(pin=True)))
 
 
 def check_redis(url: str, *, insecure: bool) -> None:
-    """Refuses a Redis that anyone on the network could put messages into.
+    """Refuses a Redis that anyone on the network could write to.
 
     Raises:
-        UsageError: saying what to do.
+        UsageError: it does, and says what to do.
     """
     from ipaddress import ip_address
     from urllib.parse import urlsplit
@@ -89,19 +89,19 @@ def check_redis(url: str, *, insecure: bool) -> None:
     if near or parts.password or insecure or parts.scheme.startswith(("unix", "redis+socket")):
         return
     raise UsageError(
-        f"INKMILL_REDIS_URL: the Redis on {host} asks for no password, so anyone who reaches it could put messages in; "
-        "give it one (redis://:PASSWORD@HOST:6379/0), or say --insecure"
+        f"INKMILL_REDIS_URL: the Redis on {host} has no password, so anyone who can reach it could send messages; "
+        "set one (redis://:PASSWORD@HOST:6379/0), or use --insecure"
     )
 
 
 def stop() -> None:
-    """End the local stack now. Unfinished jobs go on when it is started again."""
+    """Stop the local stack now. Unfinished jobs continue when it is started again."""
     from contract.settings import settings
     from inkmill.display import messages
     from inkmill.local.stack import Stack
 
     where = settings()
     if Stack(where).stop():
-        messages.print(f"the stack in {where.home} has ended", markup=False)
+        messages.print(f"stopped the stack in {where.home}", markup=False)
     else:
-        messages.print(f"no stack runs in {where.home}", markup=False)
+        messages.print(f"no stack is running in {where.home}", markup=False)

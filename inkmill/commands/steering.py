@@ -1,4 +1,4 @@
-"""`cancel`, `retry`, `reflag` and `rescore`: changing what becomes of a job."""
+"""`cancel`, `retry`, `reflag` and `rescore`: changing an existing job."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(job: JobId, json: o.Json = False) -> None:
-    """Cancel JOB: at once where nobody works on it, else within seconds. Texts that are stored stay; where no worker
-    is there to score them they end as unscored, and 'retry' has them scored."""
+    """Cancel JOB: at once if no worker is on it, otherwise within seconds. Stored texts stay; without a worker to score
+    them they end up unscored, and 'retry' gets them scored."""
     from db.jobs.jobs import cancel_job
     from db.work.unscored import leave_unscored
     from inkmill.opening import opened
@@ -40,13 +40,13 @@ def retry(
         bool,
         typer.Option(
             "--any-worker",
-            help="Let workers of another model revision, dtype or device serve it, and another revision of its "
+            help="Let workers with another model revision, dtype or device take it, and another revision of its "
             "classifier score the rest.",
         ),
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Try JOB's dead and cancelled prompts and unscored texts again."""
+    """Retry JOB's dead and cancelled prompts and unscored texts."""
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
     from inkmill.display import messages
@@ -58,14 +58,14 @@ def retry(
     retried = retry_job(database, job, any_worker=any_worker)
     if any_worker and scored_by:
         messages.print(
-            f"note: any revision of its classifier may score the rest of job {job}, which {scored_by} began; "
-            "each line of an export says which one scored its text",
+            f"note: any revision of its classifier may score the rest of job {job}, begun with {scored_by}; "
+            "each line of an export says which revision scored its text",
             markup=False,
         )
-    messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts are tried again")
+    messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
     error = announce(database, job, get_job(database, job).model)
     if error and not where.embedded:
-        messages.print(f"warning: {error}; the work starts by itself once Redis is back", markup=False)
+        messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
     _say(database, job, json)
 
 
@@ -76,8 +76,7 @@ def reflag(
         typer.Option(
             "--threshold",
             metavar="LABEL=X",
-            help="Flag at this score or over; repeatable. X alone sets every label; labels that are not named keep "
-            "JOB's thresholds.",
+            help="Flag scores of at least X; repeatable. X alone sets every label; other labels keep JOB's thresholds.",
             rich_help_panel=o.JOB_PANEL,
         ),
     ] = None,
@@ -85,14 +84,14 @@ def reflag(
         bool,
         typer.Option(
             "--reset-thresholds",
-            help="Labels that are not named get the default, 0.7, again.",
+            help="Reset all other labels to the default, 0.7.",
             rich_help_panel=o.JOB_PANEL,
         ),
     ] = False,
     blocklist: o.BlocklistFile = None,
     json: o.Json = False,
 ) -> None:
-    """Apply new thresholds, or a new blocklist, to JOB's stored scores. Nothing is generated or scored again."""
+    """Apply new thresholds or a new blocklist to JOB's stored scores, without generating or scoring again."""
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
@@ -101,7 +100,7 @@ def reflag(
     from inkmill.opening import opened
 
     if threshold is None and blocklist is None and not reset_thresholds:
-        raise UsageError("reflag: say what to apply, --threshold LABEL=X, --reset-thresholds or --blocklist FILE")
+        raise UsageError("reflag: nothing to apply; use --threshold LABEL=X, --reset-thresholds or --blocklist FILE")
     _, database = opened()
     check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
@@ -112,7 +111,7 @@ def reflag(
 
 
 def rescore(job: JobId, json: o.Json = False) -> None:
-    """Score JOB's stored texts again with the classifier that is there now; its flags follow, decisions stay."""
+    """Score JOB's stored texts again with the current classifier; flags follow, decisions stay."""
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
     from db.work.workers import list_workers
@@ -122,16 +121,16 @@ def rescore(job: JobId, json: o.Json = False) -> None:
     _, database = opened()
     texts = rescore_job(database, job)
     messages.print(
-        f"job {job}: {texts:,} texts are scored again by the next worker with its classifier; until then each keeps "
-        "its scores and its flag",
+        f"job {job}: {texts:,} texts will be scored again by the next worker with its classifier; until then each "
+        "keeps its scores and its flag",
         markup=False,
     )
     safety = get_job(database, job).safety
     loaded = {(worker.classifier_revisions or {}).get(safety) for worker in list_workers(database) if worker.alive}
     if revisions := ", ".join(sorted(revision for revision in loaded if revision)):
         messages.print(
-            f"note: workers that run now have revision {revisions} of {safety} loaded; where its files were changed "
-            "since, end them (inkmill stop) and start others",
+            f"note: running workers have loaded revision {revisions} of {safety}; if its files have changed since, "
+            "stop them (inkmill stop) and start new ones",
             markup=False,
         )
     _say(database, job, json)

@@ -1,4 +1,4 @@
-"""`run` and `submit`: a prompt file goes in."""
+"""`run` and `submit`: submitting a prompt file."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def run(
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
-    """The whole job: submit FILE, generate, score, export. Starts what is missing.
+    """Submit FILE, generate, score and export. Starts what is missing.
 
-    The same file and settings again take up where it was. Ctrl-C detaches; the work goes on.
+    Run the same file and settings again to resume. Ctrl-C detaches; the work continues.
     """
     from inkmill.opening import opened
     from inkmill.running import Run
 
     if json and out == "-":
-        raise UsageError("--json and -o -: both want standard output; write the export to a file")
+        raise UsageError("--json and -o -: both need standard output; write the export to a file")
     where, database = opened()
     target = Path(out) if out else None
     raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json, force=force))
@@ -58,7 +58,7 @@ def submit(
     order: Any,
     json: o.Json = False,
 ) -> None:
-    """Enqueue FILE and print the job's id; workers do the rest."""
+    """Submit FILE and print the job's id; workers do the rest."""
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_submitted
@@ -94,11 +94,11 @@ def _warn(where: Settings, database: Database, done: Submitted) -> None:
 
     if done.queue_error and not where.embedded:
         messages.print(
-            f"warning: {done.queue_error}; the job is stored and starts by itself once Redis is back", markup=False
+            f"warning: {done.queue_error}; the job is stored and starts automatically once Redis is back", markup=False
         )
     waiting = waiting_for(database, snapshot(database, done.job_id), Surroundings())
     if waiting:
-        messages.print(f"warning: job {done.job_id} waits for {waiting}", markup=False)
+        messages.print(f"warning: job {done.job_id} is waiting for {waiting}", markup=False)
 
 
 def _order(
@@ -115,7 +115,7 @@ def _order(
     again: o.Again = False,
     allow_empty: o.AllowEmpty = False,
 ) -> Any:
-    """What a user asks to be done with a prompt file, checked."""
+    """What the user asks for, checked."""
     from contract.blocklist import read_blocklist
     from contract.names import model_name, safety_name
     from contract.policy import read_thresholds
@@ -133,7 +133,7 @@ def _order(
     safety = safety_name(safety or where.safety)
     if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact"):
         raise UsageError(
-            "--safety none: nothing is flagged then, so --blocklist, --threshold and --on-flag redact have no effect; "
+            "--safety none: nothing will be flagged, so --blocklist, --threshold and --on-flag redact have no effect; "
             "leave them out, or choose a classifier"
         )
     return Order(
@@ -154,7 +154,7 @@ def _order(
 
 
 def check_device(device: str, dtype: str) -> None:
-    """Raises UsageError where a device or a dtype has no such name."""
+    """Raises UsageError where a device or a dtype does not exist."""
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
         raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")

@@ -1,4 +1,4 @@
-"""`web`: the page on which people review what was flagged."""
+"""`web`: the page on which people review flagged texts."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ def register(app: typer.Typer) -> None:
 
 
 def web(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 = any free port.")] = PORT,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 = any free port.")] = PORT,
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen on; any but this computer's own needs --token-file.")
+        str, typer.Option("--host", help="The address to listen on; any but a loopback address needs --token-file.")
     ] = "127.0.0.1",
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who reviews. [default: the user of the system]")
+        str | None, typer.Option("--as", metavar="NAME", help="The reviewer's name. [default: the system user]")
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
-            "--token-file", metavar="FILE", help="Several reviewers: lines 'name token'; read once, at the start."
+            "--token-file", metavar="FILE", help="Several reviewers, one line 'name token' each; read at the start."
         ),
     ] = None,
     host_name: Annotated[
         list[str] | None,
-        typer.Option("--host-name", metavar="NAME", help="Another name that the page is reached under; repeatable."),
+        typer.Option("--host-name", metavar="NAME", help="Another host name of the page; repeatable."),
     ] = None,
     behind_tls: Annotated[
         bool,
-        typer.Option("--behind-tls", help="A proxy with TLS stands before it; cookies go over TLS alone."),
+        typer.Option("--behind-tls", help="The page is behind a TLS proxy; cookies are sent over TLS only."),
     ] = False,
     audit_share: Annotated[
         float,
-        typer.Option("--audit-share", min=0, max=1, help="This share of the queue is drawn from unflagged texts."),
+        typer.Option("--audit-share", min=0, max=1, help="Share of the queue drawn at random from unflagged texts."),
     ] = 0.0,
     json: o.Json = False,
 ) -> None:
-    """Serve the review page until Ctrl-C. Prints its address, with a token that works once."""
+    """Serve the review page until Ctrl-C. Prints its address, with a one-time token."""
     from contract.errors import UsageError
     from inkmill.opening import opened
     from review.server import WebOptions, serve
 
     if not audit_share < 1:  # nan too
-        raise UsageError("--audit-share: must be less than 1, or nothing flagged would ever be shown")
+        raise UsageError("--audit-share: must be less than 1, or no flagged text would ever be shown")
     if name is not None and token_file is not None:
-        raise UsageError("--as: with --token-file each reviewer has the name beside their token; leave --as out")
+        raise UsageError("--as: with --token-file each reviewer has the name next to their token; leave out --as")
     where, database = opened()
     options = WebOptions(
         host=host,
@@ -73,7 +73,7 @@ def web(
 
 
 def system_user() -> str:
-    """The name of the system's user who runs this."""
+    """The name of the system user who runs this."""
     import getpass
 
     from contract.errors import UsageError
@@ -81,7 +81,7 @@ def system_user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        raise UsageError("the user of the system has no name here; say who reviews with --as NAME") from None
+        raise UsageError("the system user has no name here; name the reviewer with --as NAME") from None
 
 
 def _say(address: Address, json: bool, behind_tls: bool) -> None:
@@ -95,9 +95,9 @@ def _say(address: Address, json: bool, behind_tls: bool) -> None:
         })  # fmt: skip
     else:
         print(address.url, flush=True)
-        messages.print("open it in a browser; Ctrl-C ends it", markup=False)
+        messages.print("open it in a browser; Ctrl-C stops it", markup=False)
     if not is_loopback(address.host) and not behind_tls:
         messages.print(
-            "warning: texts and tokens travel unencrypted; put a proxy with TLS before it, or use an SSH tunnel",
+            "warning: texts and tokens are sent unencrypted; put a TLS proxy in front, or use an SSH tunnel",
             markup=False,
         )

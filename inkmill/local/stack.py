@@ -1,7 +1,7 @@
-"""The local stack: one Redis and the workers of one home, kept by a daemon that outlives the command that started it.
+"""The local stack: one Redis and the workers of one home, run by a daemon that outlives the command that started it.
 
-Commands say what they want in `stack.json`, under a lock; the daemon makes it so. It decides to end under that same
-lock, so that nobody joins a stack that is already leaving.
+Commands write what they want to `stack.json`, under a lock; the daemon makes it so. It decides to exit under that same
+lock, so that no command joins a stack that is shutting down.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Stack:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the lock under which the stack's state is read and changed. Makes nothing.
+        """Holds the lock under which the stack's state is read and changed. Creates nothing.
 
         Raises:
             FileNotFoundError: the home is gone.
@@ -50,9 +50,9 @@ class Stack:
 
     @contextmanager
     def alone(self) -> Iterator[Callable[[], bool]]:
-        """Waits until no other daemon keeps a Redis in this home, and then keeps them out.
+        """Waits until no other daemon runs a Redis in this home, and then keeps others out.
 
-        Yields a function that says whether it still does: a home may be removed, and made again by another stack.
+        Yields a function that says whether it still does: a home may be removed and recreated by another stack.
         """
         path = self.where.home / "daemon.lock"
         with _flock(path, os.O_CREAT | os.O_RDWR) as lock:
@@ -64,14 +64,14 @@ class Stack:
         os.close(os.open(self.where.home / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600))
 
     def read(self) -> StackState:
-        """The state as it stands; a file that is missing or broken counts as no stack."""
+        """The current state; a missing or broken file counts as no stack."""
         return read_state(self.where.home) or StackState(database=self._database)
 
     def write(self, state: StackState) -> None:
-        """Puts a state in the place of the one there is, where it is another one.
+        """Replaces the state, if it has changed.
 
         Raises:
-            OSError: it cannot be written; the one there is stays.
+            OSError: it cannot be written; the old one stays.
         """
         if self._file.exists() and state == self.read():
             return
@@ -81,14 +81,14 @@ class Stack:
         part.replace(self._file)
 
     def ensure(self, worker: WantedWorker | None = None, *, pin: bool = False) -> None:
-        """Has the stack run, with that worker in it, and waits until its Redis answers.
+        """Starts the stack if needed, with that worker in it, and waits until its Redis answers.
 
         Args:
             pin: keep it running for as long as this process lives.
 
         Raises:
-            UsageError: where the stack of this home works on another database.
-            QueueUnreachable: where Redis does not come up.
+            UsageError: the stack of this home works on another database.
+            QueueUnreachable: Redis does not come up.
         """
         needed_binary()
         self._make_lock()
@@ -98,11 +98,11 @@ class Stack:
                 state = StackState(database=self._database, address=self.where.sql_address)
             elif state.database != self._database:
                 raise UsageError(
-                    f"the stack in {self.where.home} works on another database, {state.address}, than this command, "
-                    f"{self.where.sql_address}; end it with 'inkmill stop', or choose another INKMILL_HOME"
+                    f"the stack in {self.where.home} works on the database {state.address}, but this command on "
+                    f"{self.where.sql_address}; stop it with 'inkmill stop', or choose another INKMILL_HOME"
                 )
             if worker is not None and not state.serves(worker):
-                # One that could not be loaded gets another chance: what was wrong may be mended.
+                # A worker that could not load gets another chance: the cause may have been fixed.
                 kept = tuple(there for there in state.workers if not there.failed)
                 state = replace(state, workers=(*kept, worker))
             if pin:
@@ -120,8 +120,8 @@ class Stack:
             if not state.runs or time.monotonic() > deadline:
                 why = f" ({state.redis_down})" if state.redis_down else ""
                 raise QueueUnreachable(
-                    f"the local Redis did not start{why}; its log is {self.where.redis_folder / 'redis.log'}, "
-                    f"the stack's is {self.log}"
+                    f"the local Redis did not start{why}; see its log, {self.where.redis_folder / 'redis.log'}, "
+                    f"and the stack's, {self.log}"
                 )
 
     @property
@@ -147,20 +147,20 @@ class Stack:
         return Process.of(process.pid)
 
     def stop(self) -> bool:
-        """Ends the stack and the workers in foregrounds that use it, and waits until they are gone.
+        """Stops the stack and the foreground workers that use it, and waits until they are gone.
 
         Returns:
             Whether there was one.
 
         Raises:
-            InkmillError: where it does not end in time.
+            InkmillError: it does not stop in time.
         """
         try:
             with self.locked():
                 state = self.read()
                 if not state.runs:
                     return False
-                # From here on nobody joins it: a command that comes now starts another one, which waits its turn.
+                # From here on nobody joins it: the next command starts another one, which waits its turn.
                 self.write(StackState(database=state.database, stopped=True))
         except FileNotFoundError:
             return False
@@ -172,7 +172,7 @@ class Stack:
         while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
                 still = ", ".join(str(process.pid) for process in leaving if process.lives())
-                raise InkmillError(f"the stack does not end (processes {still}); see {self.log}")
+                raise InkmillError(f"the stack does not stop (processes {still}); see {self.log}")
             time.sleep(0.05)
         return True
 

@@ -1,4 +1,4 @@
-"""Prompt files: every form they come in, read row by row in constant memory.
+"""Prompt files: every format, read row by row in constant memory.
 
-What becomes of the rows is for `producer.submit` to say.
+`producer.submit` decides what becomes of the rows.
 """

@@ -1,6 +1,6 @@
-"""Admission: the fields that a form read from one record become a prompt row, or a problem that is named.
+"""Admission: the fields of one record become a prompt row, or a named problem.
 
-Knows no form and no file; line numbers are only remembered, to say where a custom_id stood first.
+Knows no format and no file; line numbers are kept only to say where a custom_id appeared first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from producer.read.lines import NUL_CHARACTER
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")
 NAMES = (*ROW_FIELDS, *CANONICAL)
-"""Everything that a row may say."""
+"""Every field that a row may have."""
 
 MAX_CUSTOM_ID = 512  # characters
 MAX_NAME = 64  # a longer name is not compared with the valid ones
@@ -30,7 +30,7 @@ _ABSENT = object()
 
 
 class BadRow(ValueError):
-    """A record that cannot be used. Several problems are told as one: the first one's field leads."""
+    """A record that cannot be used. Several problems become one, named by the first one's field."""
 
     def __init__(self, *problems: Problem) -> None:
         first, *others = problems
@@ -39,29 +39,29 @@ class BadRow(ValueError):
 
 
 def shown(name: str) -> str:
-    """A user's own name, fit for a terminal."""
+    """A name from the user's file, safe to print on a terminal."""
     text = name if name.isprintable() and name else repr(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
 
 
 def unknown_name(name: str) -> Problem:
-    """What is wrong with a name that no row may use."""
+    """The problem with an unknown field name."""
     near = _near(name) if len(name) <= MAX_NAME else None
     return near or Problem(shown(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
 
 
 @lru_cache(KNOWN_NAMES)
 def _near(name: str) -> Problem | None:
-    """Of a name that is nearly a field's. Cached: such a name mostly stands on every line."""
+    """The problem with a near miss of a field name. Cached: it is usually on every line."""
     if name == "max_length" or nearest(name, NAMES):
         return Problem(shown(name), unknown(name, NAMES).message)
     return None
 
 
 class RowSettings:
-    """Reads the settings of rows and lays them over the job's; each combination is checked once.
+    """Reads the settings of rows and merges them with the job's; each combination is checked once.
 
-    A row's seed is read apart, because it mostly differs from row to row.
+    A row's seed is read separately, because it usually differs from row to row.
     """
 
     def __init__(self, base: SamplingSettings) -> None:
@@ -71,7 +71,7 @@ class RowSettings:
     def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
 
-        The mapping may be shared between rows that say the same: it is not to be changed.
+        The mapping may be shared between rows with the same settings: do not change it.
 
         Raises:
             BadRow: a name is unknown, or a value cannot be used.
@@ -97,7 +97,7 @@ class RowSettings:
 
 
 def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `read_settings` gave, in the shape of `SamplingSettings.to_dict`."""
+    """The result of `read_settings`, in the shape of `SamplingSettings.to_dict`."""
     ready = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
     if "logit_bias" in ready:
         ready["logit_bias"] = {str(token): bias for token, bias in values["logit_bias"]}
@@ -108,13 +108,13 @@ def encoded(value: object, field: str) -> bytes:
     """`value` as JSON bytes.
 
     Raises:
-        BadRow: it is nested too deep to be stored, or holds U+0000.
+        BadRow: it is nested too deeply, or contains U+0000.
     """
     try:
         data = orjson.dumps(value)
     except orjson.JSONEncodeError:
-        raise BadRow(Problem(field, "is nested too deep; flatten it")) from None
-    # An escaped backslash before u0000 is plain text, so the cheap search only tells where to look.
+        raise BadRow(Problem(field, "is nested too deeply; flatten it")) from None
+    # An escaped backslash before u0000 is plain text, so the cheap search only says where to look.
     if b"\\u0000" in data and _holds_nul(value):
         raise BadRow(Problem(field, NUL_CHARACTER))
     return data
@@ -136,8 +136,8 @@ def _holds_nul(value: object) -> bool:
 class Admission:
     """Turns the fields of records into prompt rows, positions counting the good ones from 0.
 
-    Remembers a 64-bit hash and a line number for every custom_id. Python keys its hashes anew in every process, so two
-    ids of a million rows share one once in 30 million runs.
+    Remembers a 64-bit hash and a line number for every custom_id. Python seeds its hashes anew in every process, so two
+    ids of a million rows collide once in 30 million runs.
     """
 
     def __init__(self, base: SamplingSettings) -> None:
@@ -147,7 +147,7 @@ class Admission:
         self._first_lines = FirstLines()
 
     def admit(self, fields: dict[str, Any], number: int) -> PromptRow:
-        """The row that `fields` describe; `number` is its line's. Takes `fields` apart.
+        """The row that `fields` describe; `number` is its line number. Consumes `fields`.
 
         Raises:
             BadRow: they cannot be used.
@@ -177,7 +177,7 @@ class Admission:
         first = self._first_lines.first(hash(text), number)
         if first != number:
             raise BadRow(
-                Problem("custom_id", f"{shown(text)!r} stands on line {first:,} already; give each prompt its own")
+                Problem("custom_id", f"{shown(text)!r} is already on line {first:,}; give each prompt its own")
             )
         return text
 
@@ -192,7 +192,7 @@ def _id_text(custom_id: object) -> str:
 
 def _prompt_problem(prompt: object) -> Problem:
     if prompt is _ABSENT:
-        return Problem("prompt", 'is missing; write "prompt": "" for text from nothing')
+        return Problem("prompt", 'is missing; write "prompt": "" for an empty prompt')
     if isinstance(prompt, str):
         return Problem("prompt", NUL_CHARACTER)
     return Problem("prompt", f"must be text, not {kind(prompt)}")
@@ -205,7 +205,7 @@ def _check_metadata(metadata: object) -> None:
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """The type of a JSON value, in words."""
     if value is None:
         return "null"
     names: Sequence[tuple[type, str]] = (

@@ -33,7 +33,7 @@ class Columns:
     def __init__(self, names: Sequence[str], source: str) -> None:
         if len(names) > MOST_COLUMNS:
             raise UsageError(
-                f"{source}: has {len(names):,} columns; at most {MOST_COLUMNS:,} are read, leave out the rest"
+                f"{source}: has {len(names):,} columns, but at most {MOST_COLUMNS:,} are read; leave out the rest"
             )
         self.notes: list[str] = []
         self._names = [name or f"column {place}" for place, name in enumerate(names, 1)]
@@ -42,7 +42,7 @@ class Columns:
         problems = [*_too_long(self._names), *_twice(self._names), *(slip for slip in map(_slip, self._names) if slip)]
         if "prompt" not in self._names:
             problems.append(
-                f"no column is named 'prompt'; rename the one that holds the prompts. Columns: {_listed(self._names)}"
+                f"no column is named 'prompt'; rename the one with the prompts. Columns: {_listed(self._names)}"
             )
         if problems:
             raise UsageError(f"{source}: " + "\n  ".join(problems))
@@ -53,7 +53,7 @@ class Columns:
     def _take_single(self, name: str, source: str) -> None:
         if any(mark in name for mark in ";\t|"):
             raise UsageError(f"{source}: the header is one column, {shown(name)!r}; separate columns with commas")
-        self.notes.append(f"the only column, {shown(name)!r}, is read as the prompt; the first line is its name")
+        self.notes.append(f"the only column, {shown(name)!r}, is read as the prompt, and the first line as its name")
         self._names = ["prompt"]
 
     def fields(self, cells: Sequence[object]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Columns:
                 Problem(
                     "",
                     f"has {_counted(len(cells), 'cell')}, but the header has {_counted(len(self._names), 'column')}; "
-                    "quote a cell that holds commas or line breaks",
+                    "quote cells that contain commas or line breaks",
                 )
             )
         fields: dict[str, Any] = {}
@@ -106,7 +106,7 @@ def _object(cell: object) -> dict[str, object]:
 def _joined(said: dict[str, object] | None, columns: dict[str, object]) -> dict[str, object]:
     both = sorted(columns.keys() & (said or {}).keys())
     if both:
-        raise BadRow(Problem("metadata", f"has {shown(both[0])!r}, which is a column of its own too; keep one"))
+        raise BadRow(Problem("metadata", f"has {shown(both[0])!r}, which is also a column; keep one"))
     return {**(said or {}), **columns}
 
 
@@ -118,12 +118,12 @@ def _slip(name: str) -> str | None:
     near = nearest(name, NAMES) if len(name) <= MAX_NAME else None
     if near is None:
         return None
-    return f"column {shown(name)!r} is nearly {near!r}; rename it to that, or to something else to keep it as metadata"
+    return f"column {shown(name)!r} looks like {near!r}; rename it to that, or to something else to keep it as metadata"
 
 
 def _too_long(names: Sequence[str]) -> Iterable[str]:
     return [
-        f"column {shown(name)!r} has a name of {len(name):,} characters, at most {LONGEST_NAME} are read; shorten it"
+        f"column {shown(name)!r} has a name of {len(name):,} characters; shorten it to at most {LONGEST_NAME}"
         for name in names
         if len(name) > LONGEST_NAME
     ]
@@ -132,7 +132,9 @@ def _too_long(names: Sequence[str]) -> Iterable[str]:
 def _twice(names: Sequence[str]) -> Iterable[str]:
     counts = {name: names.count(name) for name in dict.fromkeys(names)} if len(set(names)) < len(names) else {}
     return [
-        f"column {shown(name)!r} stands {count} times; name each once" for name, count in counts.items() if count > 1
+        f"column {shown(name)!r} appears {count} times; rename all but one"
+        for name, count in counts.items()
+        if count > 1
     ]
 
 

@@ -22,13 +22,13 @@ from producer.source import Source
 
 _SYNTAX = {
     "unexpected end of data": "opens a quote that is never closed; close it, or double it inside a quoted cell",
-    "',' expected after '\"'": 'goes on after a closing quote; write a quote inside a cell as ""',
-    "new-line character seen": "holds a carriage return on its own; end lines with LF or CRLF",
+    "',' expected after '\"'": 'continues after a closing quote; write a quote inside a cell as ""',
+    "new-line character seen": "has a lone carriage return; end lines with LF or CRLF",
 }
 
 _OPENS = re.compile(rb'([^"]*,)? *"')  # the first quote of a line stands where a cell begins
 LINE_BYTES = 100  # what a line takes in memory beside its bytes
-ONLY_COMMAS = Problem("", 'holds nothing but commas; remove it, or write "" as the prompt for text from nothing')
+ONLY_COMMAS = Problem("", 'has nothing but commas; remove it, or write "" for an empty prompt')
 """What spreadsheets leave behind the last row."""
 
 
@@ -123,7 +123,7 @@ class _Feed:
         last = self._last_ahead
         if b'"' in last and not _OPENS.match(last):  # it closes what was opened before
             raise UsageError(
-                f"{self._name}: line {self.first:,}: goes on after a closing quote, and nobody can tell where the "
+                f"{self._name}: line {self.first:,}: continues after a closing quote, so it is unclear where the "
                 'record ends; write a quote inside a cell as ""'
             )
 
@@ -142,7 +142,7 @@ class _Feed:
         if self._size > MAX_LINE + 1:
             raise UsageError(
                 f"{self._name}: line {self.first:,}: the record that starts here is over 1 MB; "
-                "close a quote that was left open, or cut the prompt"
+                "close a quote that was left open, or shorten the prompt"
             )
         # Bytes that are not UTF-8 pass through here, so that the record's end is found; `_cells` refuses them.
         return line.decode("utf-8", "surrogateescape") + "\n"

@@ -71,7 +71,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise BadRow(Problem(shown(name), "stands twice in one object; name it once"))
+            raise BadRow(Problem(shown(name), "appears twice in one object; keep one"))
         seen.add(name)
 
 
@@ -83,9 +83,9 @@ def begins_array(line: bytes) -> bool:
 def _syntax(wrong: orjson.JSONDecodeError) -> Problem:
     if "surrogate" in wrong.msg:
         return Problem(
-            "", f"holds half of a surrogate pair at column {wrong.colno}, which is no character; escape both halves"
+            "", f"has half of a surrogate pair at column {wrong.colno}, which is not a character; escape both halves"
         )
-    return Problem("", f"is not JSON ({wrong.msg}, column {wrong.colno}); each line must be one whole object")
+    return Problem("", f"is not JSON ({wrong.msg}, column {wrong.colno}); each line must be one complete object")
 
 
 class LineForm(Form[bytes]):
@@ -107,9 +107,7 @@ class Jsonl(LineForm):
         super().__init__(source)
         first = next((line for _, line in self.records() if line.strip()), b"")
         if begins_array(first):
-            raise UsageError(
-                f"{source.name}: begins with a JSON array; write one object a line, for example with 'jq -c .[]'"
-            )
+            raise UsageError(f"{source.name}: is a JSON array; write one object per line, for example with 'jq -c .[]'")
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
         return read_object(record)

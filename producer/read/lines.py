@@ -16,9 +16,9 @@ MAX_LINE = 1 << 20
 
 BLOCK = 1 << 20
 
-TOO_LONG = Problem("", "is over 1 MB; no model reads that much: cut the prompt, or split it into several")
-NUL_BYTES = Problem("", "holds NUL bytes; it is damaged, or no text file")
-NUL_CHARACTER = "holds the character U+0000, which no SQL database stores; remove it"
+TOO_LONG = Problem("", "is over 1 MB, more than any model reads; shorten the prompt, or split it")
+NUL_BYTES = Problem("", "has NUL bytes; it is damaged, or not a text file")
+NUL_CHARACTER = "contains the character U+0000, which SQL databases cannot store; remove it"
 
 
 def numbered_lines(stream: Readable, name: str) -> Iterator[tuple[int, bytes]]:

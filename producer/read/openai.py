@@ -54,7 +54,7 @@ class OpenAi(LineForm):
         self._check_model(body.pop("model", None))
         _check_prompt(body.get("prompt"))
         if "custom_id" in body:
-            raise BadRow(Problem("custom_id", "stands inside body; it belongs beside it"))
+            raise BadRow(Problem("custom_id", "is inside body; move it next to body"))
         _drop_what_changes_nothing(body)
         return body | {"custom_id": request.get("custom_id")}
 
@@ -63,7 +63,7 @@ class OpenAi(LineForm):
             return
         if not isinstance(model, str):
             raise BadRow(Problem("body.model", f"must be text, not {kind(model)}"))
-        others = f"is {shown(self.model)!r} on the lines before" if self.model else "is missing on the first lines"
+        others = f"is {shown(self.model)!r} on earlier lines" if self.model else "is missing on the first lines"
         raise BadRow(
             Problem("body.model", f"is {shown(model)!r} here but {others}; a job has one model: submit one file each")
         )
@@ -73,7 +73,7 @@ def _check_envelope(request: Mapping[str, Any]) -> None:
     for name in request:
         if name not in ENVELOPE:
             near = nearest(name, ENVELOPE) if len(name) < 64 else None
-            hint = f"did you mean {near}?" if near else "settings belong into body"
+            hint = f"did you mean {near}?" if near else "settings belong in body"
             raise BadRow(Problem(shown(name), f"is not a field of a batch request; {hint}"))
     url, method = request.get("url"), request.get("method", "POST")
     if url != URL:
@@ -88,7 +88,7 @@ def _check_envelope(request: Mapping[str, Any]) -> None:
 
 def _wrong_url(url: object) -> str:
     if isinstance(url, str) and "chat" in url:
-        return f'must be "{URL}": these models complete a text and do not chat; write the conversation as one prompt'
+        return f'must be "{URL}": these models complete text and do not chat; write the conversation as one prompt'
     return f'must be "{URL}"'
 
 
@@ -96,8 +96,8 @@ def _check_prompt(prompt: object) -> None:
     if not isinstance(prompt, list):
         return
     if prompt and all(isinstance(item, str) for item in prompt):
-        raise BadRow(Problem("prompt", "is a list of texts; give each text a line with a custom_id of its own"))
-    raise BadRow(Problem("prompt", "is a list of tokens; token ids depend on the model: write the prompt as text"))
+        raise BadRow(Problem("prompt", "is a list of texts; give each text its own line and custom_id"))
+    raise BadRow(Problem("prompt", "is a list of token ids, which depend on the model; write the prompt as text"))
 
 
 def _drop_what_changes_nothing(body: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ class Parquet(Form[ParquetRecord]):
         for name, value in record.items():
             if _infinite(value):
                 raise BadRow(
-                    Problem(shown(name), "is infinite, which JSON cannot say; leave it empty, or write it as text")
+                    Problem(shown(name), "is infinite, which JSON cannot express; leave it empty, or write it as text")
                 )
         data = _to_json(record)
         if len(data) > MAX_LINE:
@@ -128,7 +128,7 @@ def _translated(name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as wrong:
         told = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
-        raise UsageError(f"{name}: is no Parquet file, or a damaged one ({told}); write or copy it again") from wrong
+        raise UsageError(f"{name}: is not a Parquet file, or is damaged ({told}); write or copy it again") from wrong
 
 
 def _spooled(source: Source) -> BinaryIO:
@@ -165,7 +165,7 @@ def _record(row: pa.RecordBatch) -> ParquetRecord:
         try:
             record[name] = row.column(name).to_pylist(maps_as_pydicts="strict")[0]
         except Exception as wrong:  # whatever Python cannot hold: text that is not UTF-8, the year 10000
-            return Problem(shown(name), f"holds a value that cannot be read ({wrong})")
+            return Problem(shown(name), f"has a value that cannot be read ({wrong})")
     return record
 
 
@@ -196,7 +196,9 @@ def _unfit(record: dict[str, object]) -> Iterator[Problem]:
             orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:
             what = "bytes" if isinstance(value, bytes) else f"a value ({type(value).__name__})"
-            yield Problem(shown(name), f"holds {what} that JSON cannot; write the column as text, or leave it out")
+            yield Problem(
+                shown(name), f"contains {what} that JSON cannot express; write the column as text, or leave it out"
+            )
 
 
 def _plain(value: object) -> str:

@@ -91,7 +91,7 @@ class Bounds:
         """What is said of a file that makes more of itself than it may."""
         return UsageError(
             f"{self._name}: expands to over {self.most / 1e9:.1f} GB, far beyond its size; "
-            "if that is meant, split it, or write it as JSON lines"
+            "if that is intended, split it, or write it as JSON lines"
         )
 
     def _texts(self) -> Iterator[_Column]:
@@ -110,8 +110,8 @@ class Bounds:
             too_much = grows and chunk.num_values * chunk.total_uncompressed_size > self.most
             if column.repeated and (chunk.num_values > MOST_ELEMENTS or too_much):
                 raise UsageError(
-                    f"{self._name}: column {shown(column.path)!r} has {chunk.num_values:,} elements of lists in one "
-                    "row group; leave it out, or write smaller row groups"
+                    f"{self._name}: column {shown(column.path)!r} has {chunk.num_values:,} list elements in one row "
+                    "group; leave it out, or write smaller row groups"
                 )
 
 

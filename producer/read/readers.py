@@ -25,7 +25,7 @@ class EmptyInput(UsageError):
     """A prompt file with no prompt in it, and no bad line either."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name}: holds no prompts; write at least one, or say --allow-empty")
+        super().__init__(f"{name}: has no prompts; add at least one, or use --allow-empty")
 
 
 def open_input(path: str, *, form: str | None = None) -> PromptFile:

@@ -44,11 +44,13 @@ def find_form(source: Source, form: str | None) -> type[Form[object]]:
     """
     if form is not None:
         if form not in FORMS:
-            raise UsageError(f"{form!r} is not a form of prompt file; forms: {', '.join(FORMS)}")
+            raise UsageError(f"{form!r} is not a prompt file format; formats: {', '.join(FORMS)}")
         return FORMS[form]
     ending = _ending(source.name)
     if ending in REFUSED:
-        raise UsageError(f"{source.name}: {ending} files are not read; save the table as CSV with commas, in UTF-8")
+        raise UsageError(
+            f"{source.name}: {ending} files are not supported; save the table as comma-separated CSV in UTF-8"
+        )
     named = ENDINGS.get(ending)
     if named not in (None, "jsonl"):
         return FORMS[named]

@@ -1,4 +1,4 @@
-"""Exports: every form they go out in, and the files they become.
+"""Exports: every format, and the files they become.
 
-Which outputs go in is for `producer.export` to say.
+`producer.export` decides which outputs go in.
 """

@@ -1,6 +1,6 @@
-"""Where an export's bytes go: a file that appears whole or not at all, or standard output.
+"""Where an export's bytes go: a file that appears complete or not at all, or standard output.
 
-Bytes only. A file is written under another name in its own folder, reaches the disk, and only then takes its name.
+Bytes only. A file is written under a temporary name in its folder, synced to disk, and then renamed.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ import zstandard
 from contract.errors import InkmillError, UsageError
 
 UNFINISHED = re.compile(r"\.inkmill-[0-9a-f]{32}\.tmp")
-"""The name of a file that is being written, drawn at random: nobody else's is like it."""
+"""The random name of a file that is being written."""
 BUFFER = 1 << 20
 SWEPT_AFTER_SECONDS = 60
-"""A younger unfinished file may be one that its process has not locked yet."""
-ROOM = "nothing was lost: make room or name another place, and export again"
+"""A younger unfinished file may not be locked yet by its process."""
+ROOM = "nothing was lost: free some space or name another place, and export again"
 CLOSED = "-o -: standard output is closed; name a file"
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
 def check_target(path: Path) -> None:
-    """Makes sure, before any work, that a file can appear under `path`.
+    """Checks, before any work, that a file can be created at `path`.
 
     Raises:
         UsageError: its folder is missing or it names something other than a file.
     """
     try:
         if not path.parent.is_dir():
-            raise UsageError(f"-o {path}: there is no folder {path.parent}; make it, or name another one")
-        found = path.stat().st_mode if path.exists() else None  # through a link: what looks like a file may be a device
+            raise UsageError(f"-o {path}: there is no folder {path.parent}; create it, or name another one")
+        found = path.stat().st_mode if path.exists() else None  # follows links: what looks like a file may be a device
         with suppress(FileNotFoundError):
             path.lstat()
         if _is_no_place_for_files(path.parent.resolve()):
-            raise UsageError(f"-o {path}: {path.parent} holds no ordinary files; name a file elsewhere")
-    except (OSError, ValueError) as wrong:  # a name that is too long, a folder that may not be entered
+            raise UsageError(f"-o {path}: {path.parent} is not for regular files; name a file elsewhere")
+    except (OSError, ValueError) as wrong:  # a name that is too long, a folder without permission
         raise UsageError(f"-o {path}: cannot be written ({_said(wrong)}); name another file") from wrong
     if found is not None and stat.S_ISDIR(found):
         raise UsageError(f"-o {path}: is a folder; name a file in it")
     if found is not None and not stat.S_ISREG(found):
-        raise UsageError(f"-o {path}: is no ordinary file; use '-o -' and send standard output there")
+        raise UsageError(f"-o {path}: is not a regular file; use '-o -' and redirect standard output there")
 
 
 def _is_no_place_for_files(folder: Path) -> bool:
-    """A mistyped device's name must not become a file. /dev/shm is memory, and meant for files."""
+    """A mistyped device name must not become a file. /dev/shm is memory, and meant for files."""
     special = any(folder.is_relative_to(place) for place in ("/dev", "/proc", "/sys"))
     return special and not folder.is_relative_to("/dev/shm")  # noqa: S108
 
 
 class _Digested(io.FileIO):
-    """A file that knows the SHA-256 of what was written to it, from its beginning on and in one go."""
+    """A file that computes the SHA-256 of what is written to it, sequentially from the start."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "wb")
@@ -80,14 +80,14 @@ class _Digested(io.FileIO):
 
 @contextmanager
 def new_file(path: Path, before: Callable[[str], object] = lambda digest: None) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when the block ends well; else nothing of it stays, and an old file does.
+    """A file to write that becomes `path` when the block succeeds; otherwise it is removed, and an old file stays.
 
-    Only its owner can read it. Where `path` is a symbolic link, the file takes the link's place: what the link
-    points at is not touched. A process that is killed leaves a hidden `.inkmill-….tmp`, which the next file made in
-    that folder a minute later takes away.
+    Only its owner can read it. If `path` is a symbolic link, the file replaces the link, and the link's target is not
+    touched. A killed process leaves a hidden `.inkmill-….tmp`, which the next export to that folder removes after a
+    minute.
 
     Args:
-        before: called with the SHA-256 of the whole file, in hexadecimal, before that takes its name; it may raise.
+        before: called with the SHA-256 of the file, in hexadecimal, before the rename; it may raise.
 
     Raises:
         UsageError: the folder refuses a new file.
@@ -114,13 +114,13 @@ def _make(path: Path) -> tuple[int, Path]:
     temporary = path.with_name(f".inkmill-{secrets.token_hex(16)}.tmp")
     with _translated(f"-o {path}", UsageError, "name a file where you may write"):
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)  # never through a link
-    with suppress(OSError):  # some network disks know no locks
+    with suppress(OSError):  # some network disks have no locks
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor, temporary
 
 
 def _sweep(folder: Path) -> None:
-    """Takes away what killed processes left: files of ours that nobody holds locked."""
+    """Removes what killed processes left: our unfinished files that are not locked."""
     for left in (file for file in folder.glob(".inkmill-*") if UNFINISHED.fullmatch(file.name)):
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -150,15 +150,15 @@ def _sync(folder: Path) -> None:
 
 @contextmanager
 def standard_output() -> Iterator[BinaryIO]:
-    """Standard output as bytes. A reader that leaves early is a BrokenPipeError, as everywhere.
+    """Standard output as bytes. A reader that closes early is a BrokenPipeError, as usual.
 
     Raises:
         UsageError: it is closed.
-        InkmillError: what it goes to is full, or fails.
+        InkmillError: its destination is full, or fails.
     """
     if sys.stdout is None:
         raise UsageError(CLOSED)
-    with _translated("standard output", InkmillError, "what was written is not whole"):
+    with _translated("standard output", InkmillError, "the output is incomplete"):
         sys.stdout.flush()
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -166,16 +166,16 @@ def standard_output() -> Iterator[BinaryIO]:
 
 @contextmanager
 def spooled_to_standard_output() -> Iterator[BinaryIO]:
-    """A file to write that goes to standard output once the block ends well: its reader may pause, as a pager does,
-    and nothing waits for it but the copying. Till then it is a temporary file without a name, its owner's alone.
+    """A file to write that is copied to standard output once the block succeeds: a reader may pause, as a pager does,
+    and only the copying waits for it. Until then it is an unnamed temporary file, private to its owner.
 
     Raises:
         UsageError: standard output is closed.
-        InkmillError: the disk for temporary files or what standard output goes to is full, or fails.
+        InkmillError: the temporary disk or the destination of standard output is full, or fails.
     """
     if sys.stdout is None:
         raise UsageError(CLOSED)
-    advice = "nothing went out: make room, or name another folder with TMPDIR, and export again"
+    advice = "nothing was written: free some space, or set TMPDIR to another folder, and export again"
     with ExitStack() as spool:
         with _translated("a temporary file for standard output", InkmillError, advice):
             file = cast(BinaryIO, spool.enter_context(tempfile.TemporaryFile()))
@@ -187,11 +187,11 @@ def spooled_to_standard_output() -> Iterator[BinaryIO]:
 
 @contextmanager
 def compressed(file: BinaryIO, kind: str) -> Iterator[BinaryIO]:
-    """`file` behind a compressor: `gz`, `zst`, or none where `kind` is empty."""
+    """`file` behind a compressor: `gz`, `zst`, or none if `kind` is empty."""
     if not kind:
         yield file
         return
-    if kind == "gz":  # no name and no time inside: the same rows are the same bytes
+    if kind == "gz":  # no name and no time inside: the same rows give the same bytes
         inner: object = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=file, mtime=0)
     else:
         inner = zstandard.ZstdCompressor().stream_writer(file, closefd=False)

@@ -1,6 +1,6 @@
-"""A name that a file of ours is to have, and whether what lies there may make way: only what we wrote there ourselves.
+"""A path to write to, and whether an existing file there may be replaced: only one that we wrote ourselves.
 
-Ours is what the database says was written at this path, byte for byte. Knows neither forms nor rows.
+Ours is what the database says was written at this path, byte for byte. Knows neither formats nor rows.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from db.session.engine import Database
 from producer.write.new_file import new_file
 
 NEW_JOB = 0
-"""The number of a job that is not stored yet: no file is its own."""
+"""The number of a job that is not stored yet: no file belongs to it."""
 
 
 class MayReplace(Enum):
-    """Which of the files that may lie at a name make way."""
+    """Which existing files may be replaced."""
 
     OWN = "what was written there of the same job"
     OURS = "what was written there of any job"
@@ -32,10 +32,10 @@ class MayReplace(Enum):
 
 
 class Target:
-    """A name for a file of a job, found free or taken by a file that may make way. Looked at again before that happens.
+    """A path for a file of a job, free or taken by a file that may be replaced. Checked again before it is.
 
     Raises (everywhere):
-        UsageError: something else lies there.
+        UsageError: another file exists there.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Target:
     ) -> None:
         """
         Args:
-            job_id: None = the file holds skipped lines, and is of no job.
-            advice: what to do where something else lies there.
+            job_id: None = the file is for skipped lines, and belongs to no job.
+            advice: what to do if another file exists there.
         """
         self.path = path
         self._database, self._job_id, self._advice, self._may_replace = database, job_id, advice, may_replace
@@ -53,19 +53,19 @@ class Target:
 
     @contextmanager
     def file(self) -> Iterator[BinaryIO]:
-        """The file to write, as `new_file` makes it; what it will hold is on record before it takes its name."""
+        """The file to write, as made by `new_file`; its digest is recorded before it gets its name."""
         with new_file(self.path, self._take) as file:
             yield file
 
     def remove(self) -> None:
-        """Removes what lies there, if anything does."""
+        """Removes the file, if it exists."""
         self._check_again()
         try:
             self.path.unlink(missing_ok=True)
         except OSError as wrong:
             raise InkmillError(
-                f"{self.path}: is of an earlier export and could not be removed ({wrong.strerror}); remove it, no "
-                "prompt of this job is dead"
+                f"{self.path}: is from an earlier export and could not be removed ({wrong.strerror}); remove it, "
+                "since no prompt of this job is dead"
             ) from wrong
 
     def _take(self, digest: str) -> None:
@@ -79,7 +79,7 @@ class Target:
     def _checked(self) -> tuple[int, ...] | None:
         seen = _look(self.path)
         if seen is not None and self._may_replace is not MayReplace.ANY and not self._makes_way():
-            raise UsageError(f"{self.path}: is there already, and {self._whose()}; {self._advice}")
+            raise UsageError(f"{self.path}: already exists, and {self._whose()}; {self._advice}")
         return seen
 
     def _makes_way(self) -> bool:
@@ -89,26 +89,26 @@ class Target:
 
     def _whose(self) -> str:
         if self._job_id is None or self._may_replace is MayReplace.OURS:
-            return "not as Inkmill wrote it"
-        return "not as it was written of this job"
+            return "is not as Inkmill wrote it"
+        return "is not as it was written for this job"
 
 
 def place_of(path: Path) -> bytes:
-    """The one absolute path of whatever `path` leads to. A link at its end is not followed: a file takes its place."""
+    """The canonical absolute path of `path`. A link at its end is not followed, since a file replaces it."""
     return os.fsencode(os.path.realpath(path.parent)) + b"/" + os.fsencode(path.name)
 
 
 def _look(path: Path) -> tuple[int, ...] | None:
-    """What tells the file at `path` from another one, and from itself after a change; None where there is none."""
+    """The identity and version of the file at `path`; None if there is none."""
     try:
         found = path.lstat()
-    except OSError:  # a folder that cannot be entered, a name that is too long: nothing can be replaced there either
+    except OSError:  # no permission, or a name that is too long: nothing can be replaced there either
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _digest(path: Path) -> str | None:
-    """SHA-256 of an ordinary file's bytes; None of anything else, and of what cannot be read."""
+    """SHA-256 of a regular file; None for anything else, or if it cannot be read."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             ordinary = stat.S_ISREG(os.fstat(file.fileno()).st_mode)

@@ -1,4 +1,4 @@
-"""What changes under an open page: watched once for all who look, sent where it changed.
+"""Live updates of open pages: the database is read once for all viewers, and changes are sent.
 
-Knows nothing of what it shows.
+Knows nothing of the content.
 """

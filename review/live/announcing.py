@@ -1,4 +1,4 @@
-"""Telling the queue of a score request at once. It may stay away: the workers' sweeps find the request in SQL."""
+"""Queueing a score request at once. If Redis is down, the workers' maintenance finds the request in SQL."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from contract.errors import QueueUnreachable
 
 
 def announce(later: BackgroundTasks, classifier: str | None, request: int | None) -> None:
-    """Sends a message for a score request, after the answer is out."""
+    """Sends a message for a score request, after the response has been sent."""
     if classifier is not None and request is not None:
         later.add_task(_send, classifier, request)
 
 
 def _send(classifier: str, request: int) -> None:
-    # Celery takes a while to import: only where there is something to send.
+    # Celery is slow to import: only when there is something to send.
     from contract.queue import request_hint, score_queue, top_up
 
     with contextlib.suppress(QueueUnreachable):

@@ -1,4 +1,4 @@
-"""Server-sent events: what a page watches, read in a thread and sent where it changed, until the reader signs out."""
+"""Server-sent events: what a page watches is read in a thread and sent when it changes, until the reader signs out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from db.review.sittings import has_ended
 from review.context import Page
 
 HEARTBEAT_SECONDS = 15.0
-"""Proxies close a connection that says nothing for long."""
+"""Proxies close connections that stay silent for long."""
 LOOK_SECONDS = 0.25
-"""How soon a stream notices that the server ends."""
+"""How soon a stream notices that the server is shutting down."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -25,11 +25,11 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 def events(
     request: Request, read: Callable[[], str | None], *, seconds: float = 2.0, event: str = "message"
 ) -> StreamingResponse:
-    """A stream of what `read` gives, first at once and then wherever it changed; None = nothing to say.
+    """A stream of what `read` returns, at once and then whenever it changes; None = nothing to send.
 
     Args:
-        seconds: between two looks.
-        event: the name that the page's EventSource listens to.
+        seconds: between two reads.
+        event: the name that the page's EventSource listens for.
     """
     return StreamingResponse(
         _changes(request, read, seconds, event), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
@@ -57,7 +57,7 @@ def _signed_out(page: Page) -> bool:
 
 
 async def _over(request: Request, seconds: float) -> bool:
-    """Waits; whether the reader has gone or the server ends."""
+    """Waits; returns whether the reader has gone or the server is shutting down."""
     closing: Callable[[], bool] = request.app.state.closing
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -68,6 +68,6 @@ async def _over(request: Request, seconds: float) -> bool:
 
 
 def message(data: str, event: str) -> bytes:
-    """One event as the HTML standard writes it down; every line of the data on a line of its own."""
+    """One event in the format of the HTML standard: each line of the data on a `data:` line."""
     lines = "".join(f"data: {line}\n" for line in _LINE_END.split(data))
     return f"event: {event}\n{lines}\n".encode()

@@ -1,6 +1,6 @@
-"""One look at the database for all who watch the same thing: a page that is open ten times asks no more often than one.
+"""One database read for all who watch the same topic: a page that is open ten times reads no more often than one.
 
-Knows nothing of what is looked at, and looks at nothing while nobody watches.
+Knows nothing of the topics, and reads nothing while nobody watches.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ KEPT_TOPICS = 256
 
 @dataclass(slots=True)
 class _Seen:
-    """The last look at one topic."""
+    """The last read of one topic."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: Any = None
-    until: float | None = None  # on the monotonic clock; None = not looked yet
+    until: float | None = None  # on the monotonic clock; None = not read yet
 
 
 class Watched:
@@ -32,16 +32,16 @@ class Watched:
         self._topics: dict[Hashable, _Seen] = {}
 
     def look(self, topic: Hashable, read: Callable[[], T], seconds: float) -> T:
-        """What `read` gives, or gave at most `seconds` ago to whoever asked then.
+        """What `read` returns, or returned at most `seconds` ago to another caller.
 
         Raises:
-            Exception: whatever `read` does; the next look tries again.
+            Exception: whatever `read` raises; the next call tries again.
         """
         seen = self._topic(topic)
         if seen.until is not None and time.monotonic() < seen.until:
             return cast(T, seen.value)
         with seen.lock:
-            if seen.until is None or time.monotonic() >= seen.until:  # nobody looked while this one waited
+            if seen.until is None or time.monotonic() >= seen.until:  # nobody has read it while this one waited
                 seen.value = read()
                 seen.until = time.monotonic() + seconds
             return cast(T, seen.value)
@@ -49,7 +49,7 @@ class Watched:
     def _topic(self, topic: Hashable) -> _Seen:
         with self._lock:
             seen = self._topics.pop(topic, None) or _Seen()
-            self._topics[topic] = seen  # the one asked for last is last
+            self._topics[topic] = seen  # most recently used last
             while len(self._topics) > KEPT_TOPICS:
                 self._topics.pop(next(iter(self._topics)))
             return seen

@@ -1,4 +1,4 @@
-"""The pages, one file a group of addresses.
+"""The pages, one file for each group of addresses.
 
 They ask `db` for facts and leave every statement to it.
 """

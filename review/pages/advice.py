@@ -1,4 +1,4 @@
-"""The page of threshold advice: what another threshold would flag and miss, and applying it."""
+"""The threshold advice page: what another threshold would flag and miss, and applying it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
 from db.insights.advice import evidence
 from db.insights.figures import labels_of
-from db.jobs.jobs import JobRow
+from db.jobs.jobs import JobRow, get_job
 from review.context import CurrentPage, Page
 from review.reflagging import Reflagging
 from review.security.form import CurrentForm
 from review.show import words
-from review.show.job_now import JobId, found_job
+from review.show.job_now import JobId
 from review.show.pictures.curves import Curve, Curves
 from review.show.pictures.figures import queue_link
 from review.stats.advice import Advice, Basis, advise, basis
@@ -31,7 +31,7 @@ reflagging = Reflagging()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counsel:
-    """The advice for one label, ready to be shown."""
+    """The advice for one label, ready to show."""
 
     label: str
     present: float
@@ -52,12 +52,14 @@ class Counsel:
 @router.get("/jobs/{job_id}/advice", response_model=None)
 def advice(page: CurrentPage, job_id: JobId, label: str = "", at: str = "") -> Response:
     """The advice for one label; `at` is one more threshold to look at."""
-    job = found_job(page.database, job_id)
+    job = get_job(page.database, job_id)
     labels = [] if job.safety == NO_SAFETY else labels_of(page.database, job_id)
     if label and label not in labels:
-        raise UsageError(f"label: {label[:40]!r} is none of job {job_id}'s: {', '.join(labels) or 'it has no scores'}")
+        raise UsageError(
+            f"label: {label[:40]!r} is not a label of job {job_id}: {', '.join(labels) or 'it has no scores'}"
+        )
     chosen = label or (labels[0] if labels else "")
-    asked = round(read_threshold(at), 2) if at.strip() else None  # the evidence is in hundredths
+    asked = round(read_threshold(at), 2) if at.strip() else None  # the evidence is binned in hundredths
     counsel = _counsel(page, job, chosen, asked) if chosen else None
     return page.render(
         "advice.html",
@@ -74,29 +76,29 @@ def advice(page: CurrentPage, job_id: JobId, label: str = "", at: str = "") -> R
 
 @router.post("/jobs/{job_id}/advice", response_model=None)
 def apply(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
-    """Flags a job's outputs anew with another threshold for one label; all other labels keep theirs."""
-    job = found_job(page.database, job_id)
+    """Reflags a job with another threshold for one label; all other labels keep theirs."""
+    job = get_job(page.database, job_id)
     label, threshold = form.one("label"), read_threshold(form.one("threshold"))
     if label not in LABELS:
         raise UsageError(f"label: {label[:40]!r} is not a label; labels: {', '.join(LABELS)}")
     present = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("present")) - present) > 1e-9:
-        raise UsageError(f"the threshold for {words.label(label)} is {present:g} by now; load the page again")
+        raise UsageError(f"the threshold for {words.label(label)} is now {present:g}; reload the page")
     run = reflagging.start(page.database, job_id, label, threshold, WAIT_SECONDS)
     address = f"/jobs/{job_id}/advice?" + urlencode({"label": label})
     if run.failed:
-        return page.back(address, f"That failed: {run.failed}", notice_kind="danger")
+        return page.back(address, f"Reflagging failed: {run.failed}", notice_kind="danger")
     if run.done is None:
-        return page.back(address, f"Flagging by {words.label(label)} from {threshold:g} on is under way.")
+        return page.back(address, f"Reflagging by {words.label(label)} at {threshold:g} is in progress.")
     said = f"{run.done.flagged:,} outputs are flagged now; {run.done.changed:,} changed."
-    return page.back(address, f"{words.label(label).capitalize()} flags from {threshold:g} on. {said}")
+    return page.back(address, f"The threshold for {words.label(label)} is now {threshold:g}. {said}")
 
 
 def read_threshold(said: str) -> float:
     """A threshold from an address or a form.
 
     Raises:
-        UsageError: where it is none.
+        UsageError: it is not a number from 0 to 1.
     """
     try:
         value = float(said)
@@ -121,12 +123,12 @@ def _counsel(page: Page, job: JobRow, label: str, asked: float | None) -> Counse
 
 
 def _adds(job_id: int, label: str, one: Advice, present: float) -> str:
-    """The outputs that this threshold would flag and the present one does not."""
+    """The outputs that this threshold would flag and the current one does not."""
     return queue_link(job_id, state="unflagged", label=label, low=f"{one.threshold:g}", high=f"{present:g}")
 
 
 def _drops(job_id: int, label: str, one: Advice, present: float) -> str:
-    """The outputs that the present threshold flags by this label and this one would not."""
+    """The outputs that the current threshold flags by this label and this one would not."""
     return queue_link(job_id, state="flagged", label=label, low=f"{present:g}", high=f"{one.threshold:g}")
 
 
@@ -135,7 +137,7 @@ def _curves(counsel: Counsel) -> Curves:
     known = sum(one.precision is not None for one in counsel.advice)
     return Curves(
         name="curves",
-        title=f"Precision and recall by the threshold for {name}",
+        title=f"Precision and recall by threshold for {name}",
         description=f"Precision is known at {known} of {len(counsel.advice)} thresholds, recall at "
         f"{sum(one.recall is not None for one in counsel.advice)}; the table below has the figures.",
         axis=f"threshold for {name}",

@@ -1,4 +1,4 @@
-"""The bulk view: a table of many; what is chosen is counted and shown before anything happens, and decided once."""
+"""The bulk view: a table of outputs; a selection is counted and confirmed before it is decided, once."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What somebody is about to decide of many."""
+    """A bulk decision that is about to be made."""
 
     action: Action
-    versions: dict[int, int] | None  # what was ticked, and the version that was seen; None = all that match the view
+    versions: dict[int, int] | None  # the ticked outputs and the versions seen; None = all that match
 
     @classmethod
     def of(cls, form: Form) -> Choice:
-        """As a form says it.
+        """From a form.
 
         Raises:
-            UsageError: where nothing is chosen.
+            UsageError: nothing is selected.
         """
         action = form.one("action")
         if action not in (Action.APPROVE, Action.REJECT):
@@ -49,7 +49,7 @@ class Choice:
             return cls(Action(action), None)
         chosen = dict(_chosen(value) for value in form.all("output"))
         if not chosen:
-            raise UsageError("nothing is chosen: tick some rows, or choose all that match")
+            raise UsageError("nothing is selected: tick some rows, or select everything that matches")
         return cls(Action(action), chosen)
 
 
@@ -81,13 +81,13 @@ def table(page: CurrentPage, view: CurrentView) -> Response:
 
 @router.post("/bulk/confirm", response_model=None)
 def confirm(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
-    """How many it would be, before anything happens."""
+    """How many outputs it would decide, before anything is stored."""
     return _confirm(page, view, Choice.of(form))
 
 
 @router.post("/bulk/decisions", response_model=None)
 def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
-    """Decides all that was chosen, once."""
+    """Decides the selection, once."""
     choice = Choice.of(form)
     reason, key = form.one("reason").strip() or None, form.one("key") or _drawn_key()
     if choice.versions is not None:
@@ -101,13 +101,13 @@ def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
 
 @router.post("/bulk/undo", response_model=None)
 def undo(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
-    """Takes a bulk decision back."""
+    """Undoes a bulk decision."""
     key = form.one("key") or _drawn_key()
     return _result(page, view, Action.UNDO, undo_many(page.database, form.one("of"), page.reviewer, key=key), key)
 
 
 def _drawn_key() -> str:
-    """A key for one decision of many: pressed twice, or cut off and pressed again, it is the same decision."""
+    """An idempotency key for a bulk decision: submitted twice, it is still one decision."""
     return secrets.token_urlsafe(16)
 
 

@@ -1,4 +1,4 @@
-"""Claims while texts are open, and what else changes under an open page."""
+"""Claims on open outputs, and changes to an open output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contract.errors import ClaimedByOther, UsageError
 from db.review.claims import claim, release
 from db.review.detail import read_output
 from db.work.score_requests import read_words
-from review.card import one_output, watched
+from review.card import watched
 from review.context import CurrentPage
 from review.live.stream import events
 from review.security.form import CurrentForm, whole
@@ -23,7 +23,7 @@ router = APIRouter()
 
 @router.post("/claims", response_model=None)
 def hold(page: CurrentPage, form: CurrentForm) -> Response:
-    """Takes or renews the claims of the texts that are open; says which ones somebody else has."""
+    """Takes or renews the claims on open outputs; returns those that someone else has."""
     lost = {}
     for output in _outputs(form):
         try:
@@ -35,7 +35,7 @@ def hold(page: CurrentPage, form: CurrentForm) -> Response:
 
 @router.post("/claims/release", response_model=None)
 def let_go(page: CurrentPage, form: CurrentForm) -> Response:
-    """Gives claims back: the page is closed, or went on."""
+    """Releases claims: the page was closed, or moved on."""
     for output in _outputs(form):
         release(page.database, output, page.reviewer)
     return JSONResponse({})
@@ -43,8 +43,8 @@ def let_go(page: CurrentPage, form: CurrentForm) -> Response:
 
 @router.get("/outputs/{output_id}/changes", response_model=None)
 def changes(request: Request, page: CurrentPage, output_id: OutputId) -> Response:
-    """A stream of one output's state and version, its edit's scoring and its words: what an open card waits for."""
-    one_output(page, output_id)  # an error now, while there is a status to say it with
+    """A stream of one output's state, version, pending scores and word highlights, for an open card."""
+    read_output(page.database, output_id)  # fails now, while the response can still have an error status
 
     def read() -> str:
         return watched(read_output(page.database, output_id), read_words(page.database, output_id))

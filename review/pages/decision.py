@@ -1,4 +1,4 @@
-"""Decisions as they come from forms and from the page's own script; both are safe to send twice."""
+"""Decisions, from forms and from the page's own script; both are safe to send twice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Action
 from db.review.decisions.acts import decide, undo
 from db.review.decisions.rules import Decided
-from review.card import one_output
+from db.review.detail import read_output
 from review.context import CurrentPage, Page
 from review.live.announcing import announce
 from review.security.form import CurrentForm
@@ -20,7 +20,7 @@ SAID = {
     "approved": "approved",
     "rejected": "rejected",
     "edited": "edited",
-    "waiting": "edited, and waits to be scored again",
+    "waiting": "edited, waiting to be scored",
     "pending": "open again",
     "unflagged": "open again",
 }
@@ -48,7 +48,7 @@ def decide_one(
 
 @router.post("/undo", response_model=None)
 def undo_one(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
-    """Takes back one's own last decision, or the one of an output."""
+    """Undoes the reviewer's last decision, or the one on an output."""
     undone = undo(page.database, page.reviewer, form.number("output"), expected=form.number("expected"),
                   key=form.one("key") or None)  # fmt: skip
     return _taken(page, view.address(f"/outputs/{undone.output_id}"), undone)
@@ -56,7 +56,7 @@ def undo_one(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Respons
 
 def _action(said: str) -> Action:
     if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
-        raise UsageError(f"action: {said[:40]!r} is none of approve, reject, edit")
+        raise UsageError(f"action: {said[:40]!r} is not one of approve, reject, edit")
     return Action(said)
 
 
@@ -70,9 +70,9 @@ def _taken(page: Page, onwards: str, decided: Decided) -> Response:
 
 
 def _refused(page: Page, view: View, output_id: int, error: Stale | ClaimedByOther, text: str | None) -> Response:
-    """What the other one decided; an edited text is given back, so that nobody types it again."""
+    """What the other reviewer decided; an edited text is shown again, so that it need not be retyped."""
     if page.wants_json:
         raise error
-    output = one_output(page, output_id)
+    output = read_output(page.database, output_id)
     return page.render("conflict.html", status=409, current="queue", output=output, view=view, error=error, text=text,
                        stale=isinstance(error, Stale), when=words.ago(getattr(error, "at", None)))  # fmt: skip

@@ -1,4 +1,4 @@
-"""The pages that follow jobs: the list, and one job as it goes on."""
+"""The pages that follow jobs: the list, and one job live."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from db.jobs.jobs import get_job
 from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshots
 from review.context import CurrentPage
 from review.live.stream import events
 from review.live.watching import Watched
 from review.security.form import CurrentForm
-from review.show.job_now import JobId, found_job, job_now
+from review.show.job_now import JobId, job_now
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
@@ -26,13 +27,13 @@ Before = Annotated[int | None, Query(ge=1, le=2**62)]
 
 @router.get("/jobs", response_model=None)
 def jobs(page: CurrentPage, before: Before = None) -> Response:
-    """The newest jobs, or those older than one."""
+    """The newest jobs, or those before one."""
     return page.render("jobs.html", current="jobs", before=before, **_listed(page, before))
 
 
 @router.get("/jobs/events", response_model=None)
 def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> Response:
-    """The list as it changes."""
+    """The list, live."""
 
     def look() -> str:
         return page.fragment("_jobs.html", before=before, **_listed(page, before))
@@ -50,15 +51,15 @@ def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
 
 @router.get("/jobs/{job_id}", response_model=None)
 def job(page: CurrentPage, job_id: JobId) -> Response:
-    """One job: how it stands, what failed, how it was asked for."""
-    asked = found_job(page.database, job_id)
+    """One job: its progress, its failures, its settings."""
+    asked = get_job(page.database, job_id)
     return page.render("job.html", current="jobs", asked=asked, now=job_now(page.database, job_id))
 
 
 @router.get("/jobs/{job_id}/events", response_model=None)
 def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
-    """One job as it goes on: one look a second for all who have it open."""
-    found_job(page.database, job_id)
+    """One job, live: one database read a second for all who have it open."""
+    get_job(page.database, job_id)
 
     def look() -> str:
         topic = (page.database.address, "job", job_id)
@@ -70,9 +71,9 @@ def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
 
 @router.post("/jobs/{job_id}/retry", response_model=None)
 def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
-    """Tries again what failed: the prompts that are dead for one reason, or everything that did not come."""
-    found_job(page.database, job_id)
-    # Workers are told by nobody here: each one's next sweep finds the new batches in SQL within seconds.
+    """Retries what failed: prompts that failed for one reason, or everything."""
+    get_job(page.database, job_id)
+    # No message is sent: the workers' maintenance finds the new batches in SQL within seconds.
     retried = retry_job(page.database, job_id, reason=form.one("reason") or None)
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
-    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} are tried again.")
+    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")

@@ -1,4 +1,4 @@
-"""Help, and how a reviewer wants the page to look and to answer keys."""
+"""Help, and the reviewer's preferences."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ router = APIRouter()
 
 @router.get("/help", response_model=None)
 def show(page: CurrentPage) -> Response:
-    """The keys, what the words mean, and the switches."""
+    """The keys, the glossary and the preferences."""
     return page.render("help.html", current="help")
 
 
 @router.post("/look", response_model=None)
 def choose(page: CurrentPage, form: CurrentForm) -> Response:
-    """Keeps a choice in the cookie, which page.js has written before where it runs. Scripts may: it opens nothing."""
+    """Saves preferences in the cookie. It is readable by scripts, since page.js writes it too: it grants nothing."""
     given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
     wanted = changed(page.preferences, given)
     response = page.back(form.one("back", "/help"))

@@ -1,18 +1,19 @@
-"""The page of a job's pictures."""
+"""The charts page of a job."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fastapi import APIRouter
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from db.insights.figures import Insights, insights
+from db.jobs.jobs import get_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database
 from review.context import CurrentPage
 from review.live.watching import Watched
-from review.show.job_now import JobId, found_job, known
+from review.show.job_now import JobId
 from review.show.pictures.figures import (
     Comparison,
     Figure,
@@ -24,7 +25,7 @@ from review.show.pictures.figures import (
 )
 
 RUNNING_SECONDS, OVER_SECONDS = 10.0, 3600.0
-"""How long figures are kept: a job that is over changes only by what is part of the topic."""
+"""How long figures are cached: a finished job changes only by what is part of the topic."""
 
 router = APIRouter()
 watched = Watched()
@@ -32,7 +33,7 @@ watched = Watched()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """All that is drawn of a job."""
+    """All charts of a job."""
 
     found: Insights
     scores: list[Figure]
@@ -43,10 +44,10 @@ class Pictures:
 
 
 def draw(found: Insights, job_id: int, thresholds: dict[str, float], *, links: bool) -> Pictures:
-    """The pictures of a job's figures.
+    """The charts of a job's figures.
 
     Args:
-        links: whether bars lead to the queue; a report has none.
+        links: whether bars link to the queue; not in a report.
     """
     return Pictures(
         found=found,
@@ -58,16 +59,22 @@ def draw(found: Insights, job_id: int, thresholds: dict[str, float], *, links: b
     )
 
 
-@router.get("/jobs/{job_id}/pictures", response_model=None)
-def pictures(page: CurrentPage, job_id: JobId) -> Response:
-    """A job's figures, drawn."""
-    job = found_job(page.database, job_id)
-    now = known(lambda: snapshot(page.database, job_id))
+@router.get("/jobs/{job_id}/charts", response_model=None)
+def charts(page: CurrentPage, job_id: JobId) -> Response:
+    """A job's figures as charts."""
+    job = get_job(page.database, job_id)
+    now = snapshot(page.database, job_id)
     drawn = draw(_figures(page.database, now), job_id, job.thresholds, links=True)
     return page.render("pictures.html", current="jobs", job=job, drawn=drawn)
 
 
+@router.get("/jobs/{job_id}/pictures", response_model=None)
+def old_address(job_id: JobId) -> Response:
+    """Where the charts were before."""
+    return RedirectResponse(f"/jobs/{job_id}/charts", 303)
+
+
 def _figures(database: Database, now: JobSnapshot) -> Insights:
-    # What a retry, a reflag or an edit changes is in the topic, so that old figures are never shown for new ones.
+    # Whatever a retry, a reflag or an edit changes is in the topic, so that stale figures are never shown.
     topic = (database.address, now.id, now.status, now.finished_at, now.generated, now.settled, now.flagged)
     return watched.look(topic, lambda: insights(database, now.id), OVER_SECONDS if now.finished else RUNNING_SECONDS)

@@ -1,4 +1,4 @@
-"""How far the reviewing is: mine, everyone's, what is left and how long that may take."""
+"""Review progress: mine, everyone's, and what is left."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ router = APIRouter()
 
 @router.get("/progress", response_model=None)
 def show(page: CurrentPage, view: CurrentView) -> Response:
-    """The figures on a page of their own."""
+    """The progress page."""
     now = progress(page.database, view.filter, page.reviewer)
     return page.render("progress.html", current="progress", progress=now, view=view)
 
 
 @router.get("/progress/events", response_model=None)
 def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
-    """The figures as they change."""
+    """The figures, live."""
     return events(
         request,
         lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
@@ -37,7 +37,7 @@ def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
 
 
 def figures(now: Progress) -> dict[str, str]:
-    """Each figure in words, by the name under which a page shows it."""
+    """Each figure as text, by the name a page knows it by."""
     return {
         "mine": words.number(now.mine),
         "everyone": words.number(now.everyone),

@@ -1,4 +1,4 @@
-"""The queue in the focus view: a rail of what waits, and one output in full."""
+"""The queue in the focus view: a list of outputs to review, and one output in full."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ watched = Watched()
 
 @router.get("/queue", response_model=None)
 def queue(page: CurrentPage, view: CurrentView) -> Response:
-    """The first output of a view that nobody else has in hand; `after` goes on behind one."""
+    """The first output of a view that nobody else is reviewing; `after` continues after one."""
     if clean := tidied(page, view):
         return clean
     rows = _rows(page, view)
@@ -44,13 +44,13 @@ def queue(page: CurrentPage, view: CurrentView) -> Response:
 
 @router.get("/queue/rail", response_model=None)
 def rail(page: CurrentPage, view: CurrentView) -> Response:
-    """More of the rail, from a `cursor` on."""
+    """More of the list, from a `cursor` on."""
     return HTMLResponse(page.fragment("_rail.html", view=view, rows=_rows(page, view), chosen=None))
 
 
 @router.post("/queue/next", response_model=None)
 def following(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
-    """Claims the output that comes after one; its card, or what says that there is none."""
+    """Claims the output after this one; returns its card, or the one that says there is none."""
     share = page.request.app.state.audit_share
     chosen = next_output(page.database, page.reviewer, view.filter, after=form.number("after"), audit_share=share)
     shown = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
@@ -59,18 +59,18 @@ def following(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Respon
 
 @router.get("/outputs/{output_id}", response_model=None)
 def one(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
-    """One output at an address of its own, inside a view where the address names one."""
+    """One output, in the view that the address names."""
     return _focus(page, view, _rows(page, view), output_id)
 
 
 @router.get("/outputs/{output_id}/card", response_model=None)
 def one_card(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
-    """One output alone, for a page that is open already."""
+    """One output's card, for a page that is already open."""
     return HTMLResponse(card(page, view, output_id))
 
 
 def tidied(page: Page, view: View) -> Response | None:
-    """Where a form sent empty fields: the same view at its short address."""
+    """A redirect to the view's short address, where a form sent empty fields."""
     given = page.request.query_params
     if all(given[name] for name in NAMES if name in given):
         return None
@@ -79,7 +79,7 @@ def tidied(page: Page, view: View) -> Response | None:
 
 
 def filter_choices(page: Page, view: View) -> dict[str, Any]:
-    """What the filter's fields offer; of what changes seldom, as it was a few seconds ago."""
+    """The options of the filter's fields, cached for a few seconds."""
     database, job = page.database, view.filter.job
     topic = (database.address, "choices")
     jobs = watched.look((*topic, "jobs"), lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)

@@ -18,8 +18,8 @@ router = APIRouter()
 
 @router.get("/sign-in", response_model=None)
 def ask(page: CurrentPage, token: str = "") -> Response:
-    """A button for the token of the printed address, or a field for one's own."""
-    # A reviewer's own token in an address would sign whoever follows the link in as that reviewer.
+    """A button for the token in the printed address, or a field for a reviewer's own."""
+    # A reviewer's own token in an address would sign in anyone who follows the link as that reviewer.
     token = token if page.request.app.state.access.by_address else ""
     if page.who and not token:
         return page.back("/queue")
@@ -28,13 +28,13 @@ def ask(page: CurrentPage, token: str = "") -> Response:
 
 @router.post("/sign-in", response_model=None)
 def enter(page: CurrentPage, form: CurrentForm) -> Response:
-    """Gives the cookie for a right token."""
+    """Exchanges a valid token for the cookie."""
     access: Access = page.request.app.state.access
     name = access.enter(form.one("token").strip())
     if name is None:
-        # Twice the same button: the first one let them in.
+        # The button was pressed twice: the first press signed them in.
         return page.back("/queue") if page.who else _form(page, wrong=True, status=403)
-    _end_sitting(page)  # in this browser another one begins
+    _end_sitting(page)  # a new one begins in this browser
     signer: Signer = page.request.app.state.signer
     response = RedirectResponse("/queue", 303)
     response.set_cookie(signer.cookie_name, signer.cookie(name), max_age=COOKIE_SECONDS, httponly=True,
@@ -44,7 +44,7 @@ def enter(page: CurrentPage, form: CurrentForm) -> Response:
 
 @router.post("/sign-out", response_model=None)
 def leave(page: CurrentPage) -> Response:
-    """Ends the sitting, so that a copy of its cookie opens nothing either, and takes the cookie away."""
+    """Ends the session, so that copies of its cookie are void too, and deletes the cookie."""
     _end_sitting(page)
     signer: Signer = page.request.app.state.signer
     response = RedirectResponse("/sign-in", 303)
@@ -54,7 +54,7 @@ def leave(page: CurrentPage) -> Response:
 
 @router.get("/who", response_model=None)
 def who(page: CurrentPage) -> Response:
-    """Who is signed in and what their forms must carry: for a page that stayed open over a new signing in."""
+    """Who is signed in, and their CSRF token: for a page that stayed open during a new sign-in."""
     return JSONResponse({"reviewer": page.reviewer, "csrf": page.csrf})
 
 

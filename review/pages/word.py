@@ -1,4 +1,4 @@
-"""Asking for the words that carry a score: a worker finds them out, the page shows them when they are there."""
+"""Requesting the words behind a score: a worker finds them, and the page shows them when they are ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter()
 
 @router.post("/outputs/{output_id}/words", response_model=None)
 def ask(page: CurrentPage, view: CurrentView, output_id: OutputId, later: BackgroundTasks) -> Response:
-    """Asks for the marks."""
+    """Requests the words behind a score."""
     words = mark_words(page.database, output_id)
     announce(later, words.classifier, words.request)
     if page.wants_json:
@@ -26,6 +26,6 @@ def ask(page: CurrentPage, view: CurrentView, output_id: OutputId, later: Backgr
 
 @router.post("/outputs/{output_id}/score-again", response_model=None)
 def again(page: CurrentPage, view: CurrentView, form: CurrentForm, output_id: OutputId) -> Response:
-    """Puts an edit whose scoring failed back."""
+    """Queues an edit whose scoring failed again."""
     score_again(page.database, output_id)
-    return page.back(view.address(f"/outputs/{output_id}"), "The edited text is scored again.")
+    return page.back(view.address(f"/outputs/{output_id}"), "The edited text is queued for scoring.")

@@ -1,4 +1,4 @@
-"""The page of the workers: who is there, what they serve, when they last gave a sign of life."""
+"""The workers page: which workers are running, what they serve, when they were last seen."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ router = APIRouter()
 
 @router.get("/workers", response_model=None)
 def workers(page: CurrentPage) -> Response:
-    """Every worker that is there, and the last ones that were."""
+    """Every running worker, and the most recent past ones."""
     return page.render("workers.html", current="workers", **_seen(page))
 
 
 @router.get("/workers/events", response_model=None)
 def follow(request: Request, page: CurrentPage) -> Response:
-    """The workers as they change."""
+    """The workers, live."""
     return events(request, lambda: page.fragment("_workers.html", **_seen(page)), seconds=LOOK_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""Who may ask for a page, over which connection, and with what in hand.
+"""Who may open a page, over which connection, and with which credentials.
 
-Knows nothing of what pages show.
+Knows nothing of the pages themselves.
 """

@@ -1,6 +1,6 @@
-"""Who may open the page: reviewers by name, and the secret each of them proves it with.
+"""Who may open the page: reviewers by name, each with a secret token.
 
-How a proof travels (forms, cookies) is not known here.
+How a token is sent (forms, cookies) is not known here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ SHORTEST_TOKEN = 16
 class Access(Protocol):
     """The reviewers of one server."""
 
-    # Whether the printed address brings the token along; else it is typed in.
+    # Whether the printed address contains the token; otherwise it is typed in.
     by_address: bool
 
     def enter(self, token: str) -> str | None:
-        """The reviewer whose token this is; None where it is nobody's."""
+        """The reviewer with this token; None where there is none."""
 
     def proof(self, name: str) -> str | None:
-        """What a cookie of that reviewer is signed over, so that it dies with the token; None: no such reviewer."""
+        """What a reviewer's cookie is signed with, so that it expires with the token; None = no such reviewer."""
 
 
 class OneTimeToken:
@@ -53,7 +53,7 @@ class OneTimeToken:
         return self.name
 
     def proof(self, name: str) -> str | None:
-        # The token itself is gone after a restart, and a sitting must outlive one.
+        # The token changes with every restart, and a session must survive one.
         return "this computer" if same(name, self.name) else None
 
 
@@ -71,7 +71,7 @@ class TokenFile:
 
     def enter(self, token: str) -> str | None:
         found = None
-        for name, expected in self._tokens.items():  # all of them: how long it takes says nothing
+        for name, expected in self._tokens.items():  # all of them: the time it takes must reveal nothing
             if same(token, expected):
                 found = name
         return found
@@ -81,7 +81,7 @@ class TokenFile:
 
 
 def same(left: str, right: str) -> bool:
-    """Whether two texts are equal, in a time that does not tell where they differ."""
+    """Whether two strings are equal, compared in constant time."""
     return hmac.compare_digest(left.encode("utf-8", "replace"), right.encode("utf-8", "replace"))
 
 
@@ -103,21 +103,21 @@ def _reviewers(path: Path) -> Iterable[tuple[str, str]]:
             wrong = (
                 f"is shorter than {SHORTEST_TOKEN} characters and could be guessed"
                 if len(token) < SHORTEST_TOKEN
-                else "has a character that nobody can type: the file may be damaged"
+                else "has an unprintable character: the file may be damaged"
             )
             raise UsageError(
                 f"{where}: the token of {name} {wrong}; "
-                "make one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+                "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if name in seen:
-            raise UsageError(f"{where}: {name} has a token already, in line {seen[name]}")
+            raise UsageError(f"{where}: {name} already has a token, in line {seen[name]}")
         if token in tokens:
-            raise UsageError(f"{where}: {name} has the same token as somebody else")
+            raise UsageError(f"{where}: {name} has the same token as someone else")
         seen[name] = number
         tokens.add(token)
         yield name, token
     if not seen:
-        raise UsageError(f"--token-file {path}: names nobody; write a line 'name token' for each reviewer")
+        raise UsageError(f"--token-file {path}: is empty; write a line 'name token' for each reviewer")
 
 
 def _private_text(path: Path) -> str:
@@ -126,7 +126,7 @@ def _private_text(path: Path) -> str:
             mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and mode & 0o077:
                 raise UsageError(
-                    f"--token-file {path}: others can read it (mode {stat.S_IMODE(mode):o}); say: chmod 600 {path}"
+                    f"--token-file {path}: others can read it (mode {stat.S_IMODE(mode):o}); run: chmod 600 {path}"
                 )
             return file.read()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading what a request brings along, within limits of size and time; nothing is parsed here."""
+"""Reads request bodies within limits of size and time; nothing is parsed here."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from starlette.types import Receive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a body may be."""
+    """The limits of a body."""
 
     longest: int  # bytes that are kept
-    heard_out: int  # bytes that are read of a longer one, so that a browser gets to read why it was refused
-    seconds: float  # until it is there
+    heard_out: int  # bytes read of a longer one, so that the browser reads the error
+    seconds: float  # until it has arrived
 
 
 STRANGERS = Limits(longest=4 * 2**10, heard_out=4 * 2**10, seconds=10)
-"""The form for signing in has one field."""
+"""The sign-in form has one field."""
 REVIEWERS = Limits(longest=4 * 2**20, heard_out=64 * 2**20, seconds=60)
-"""An edited text of the longest kind, each character percent-encoded, and room for more."""
+"""The longest edited text, each character percent-encoded, and some room."""
 
 
 class BadBody(Exception):
-    """A body that is not taken."""
+    """A body that is rejected."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -41,7 +41,7 @@ async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes
     """The whole body.
 
     Raises:
-        BadBody: it is too long, took too long or never came whole.
+        BadBody: it is too long, too slow or incomplete.
     """
     if _length(headers) > limits.heard_out:
         raise BadBody(413, "too long")

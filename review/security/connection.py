@@ -1,7 +1,7 @@
-"""One connection of a browser, bounded while nobody knows whose it is: its time, its bytes, and how many there are.
+"""A browser's connection, limited while it is unauthenticated: in time, in bytes, and in number.
 
-uvicorn bounds none of this: a first request may take for ever, and its `limit_concurrency` would turn reviewers away.
-Who is signed in is known to the guard, which says so to the connection.
+uvicorn limits none of this: a first request may take for ever, and its `limit_concurrency` would turn reviewers away.
+The guard knows who is signed in, and tells the connection.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 STRANGER_SECONDS = 20.0
-"""What one request of a stranger may take: until it is there, is answered and the answer is read."""
+"""For one unauthenticated request: until it has arrived, is answered and the response is read."""
 MOST_STRANGERS = 128
-"""Or a quarter of the files that this process may open, where that is less. One more, and the oldest is cut off."""
+"""Or a quarter of the process's file limit, where that is less. One more, and the oldest is closed."""
 READ_BYTES = 16 * 2**10
-"""What is read of one connection before it is the next one's turn; heads of requests may have twice as much."""
+"""Read from one connection before the next one's turn; request headers may have twice as much."""
 
 
 class Strangers:
-    """The connections whose present request is nobody's so far, the oldest first."""
+    """The connections whose current request is unauthenticated so far, the oldest first."""
 
     def __init__(self) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -38,21 +38,21 @@ class Strangers:
         self._ends[connection] = connection.loop.call_later(STRANGER_SECONDS, self._cut_off, connection)
 
     def leave(self, connection: Connection) -> None:
-        """It is a reviewer's, or is gone."""
+        """It belongs to a reviewer, or has closed."""
         if connection in self._ends:
             self._ends.pop(connection).cancel()
 
     def _cut_off(self, connection: Connection) -> None:
         self.leave(connection)
-        connection.transport.abort()  # who does not read would never let it be closed
+        connection.transport.abort()  # a client that does not read would never let it close
 
 
 strangers = Strangers()
-"""Of this process: it has one server."""
+"""One for the process, which has one server."""
 
 
 class Connection(H11Protocol):
-    """A connection that the guard can name a reviewer's, for as long as one request takes."""
+    """A connection that the guard can mark as a reviewer's, for one request."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class Connection(H11Protocol):
         super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        # asyncio's own buffer is 256 KB: a fifth of a second's parsing where it is all tiny chunks.
+        # asyncio's own buffer is 256 KB: 0.2 s of parsing when it is all tiny chunks.
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         super().connection_made(transport)
         strangers.enter(self)
 
     def is_a_reviewers(self) -> None:
-        """The request that it brings now is from somebody who is signed in."""
+        """Its current request is from a signed-in reviewer."""
         strangers.leave(self)
 
     def on_response_complete(self) -> None:

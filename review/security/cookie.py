@@ -1,7 +1,7 @@
-"""The signed cookie of a reviewer who is in, and the token its forms carry.
+"""The signed cookie of a reviewer, and the CSRF token of their forms.
 
-Nothing is kept on the server but one key: a sitting goes on after a restart. Which sittings were ended by signing out
-is not known here.
+The server keeps only one key, so a session survives a restart. Which sessions were ended by signing out is not known
+here.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ log = logging.getLogger("inkmill.review")
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A reviewer who is in."""
+    """A signed-in reviewer."""
 
     name: str
-    csrf: str  # what every form and fetch of theirs must bring along
-    sitting: str  # drawn at signing in
-    until: int  # when the cookie runs out, whatever is done with it
+    csrf: str  # every form and fetch of theirs must carry it
+    sitting: str  # drawn at sign-in
+    until: int  # when the cookie expires
 
 
 class Signer:
     """Makes and reads the cookies of one server."""
 
     def __init__(self, key: bytes, access: Access, port: int) -> None:
-        if len(key) < KEY_BYTES:  # anybody could sign with an empty one
-            raise UsageError(f"the key that cookies are signed with has {len(key)} bytes; it must have {KEY_BYTES}")
+        if len(key) < KEY_BYTES:  # anyone could sign with an empty one
+            raise UsageError(f"the key that signs cookies has {len(key)} bytes; it must have {KEY_BYTES}")
         self._key = key
         self._access = access
-        # Cookies know no ports: two servers on one computer must not overwrite each other's.
+        # Cookies ignore ports: two servers on one computer must not overwrite each other's.
         self.cookie_name = f"inkmill-{port}"
 
     def cookie(self, name: str, *, now: float | None = None) -> str:
@@ -58,7 +58,7 @@ class Signer:
         return f"{body}.{self._signature(body, self._access.proof(name) or '')}"
 
     def read(self, cookie: str, *, now: float | None = None) -> SignedIn | None:
-        """Who brings this cookie; None where it is forged, too old, or of a reviewer who has no access any more."""
+        """Who this cookie belongs to; None where it is forged or expired, or the reviewer has lost access."""
         body, _, signature = cookie.rpartition(".")
         parts = body.split(".")
         if len(parts) != 3:
@@ -85,21 +85,21 @@ class Signer:
 def read_cookies(headers: Headers) -> dict[str, str]:
     """The cookies of a request by name.
 
-    Python's own reader takes a second for 16 KB of backslashes, four times that for twice as many, and strangers may
-    send them. No cookie of ours needs more than its quotes taken off.
+    Python's own parser takes a second for 16 KB of backslashes, quadratic in their number, and strangers may send them.
+    Our cookies need only their quotes removed.
     """
     pairs = (cookie.partition("=") for cookie in headers.get("cookie", "").split(";"))
     return {name.strip(): value.strip().removeprefix('"').removesuffix('"') for name, _, value in pairs}
 
 
 def stored_key(home: Path) -> bytes:
-    """The signing key of this installation, drawn by whoever asks first. Removing its file signs everybody out."""
+    """The signing key of this installation, made at first use. Deleting its file signs everyone out."""
     file = home / KEY_FILE
     with readable():
         known = read_secret(file, KEY_BYTES)
         if known is None:
             if file.exists():
-                log.warning("%s was short or damaged and is made anew: everybody has to sign in again", file)
+                log.warning("%s was short or damaged and has been replaced: everyone has to sign in again", file)
             private_folder(home)
             known = make_secret(file, KEY_BYTES)
     return _unpacked(known)

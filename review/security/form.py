@@ -1,4 +1,4 @@
-"""What a form or a fetch sent: fields by name, already checked for forgery by the guard."""
+"""Form fields by name; the guard has already checked the CSRF token."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fastapi import Depends, Request
 from contract.errors import UsageError
 
 MOST_FIELDS = 1000
-"""A table of the bulk view ticks a hundred."""
+"""The bulk table has a hundred checkboxes."""
 LONGEST_QUERY = 8 * 2**10
-"""Characters of a view that a form carries along."""
+"""Characters of the view in a form."""
 
 
 class Form:
@@ -25,7 +25,7 @@ class Form:
         self._fields = fields(body.decode("utf-8", "replace"))
 
     def one(self, name: str, default: str = "") -> str:
-        """A field's value, its line ends as texts have them."""
+        """A field's value, with line endings as in texts."""
         return next((value.replace("\r\n", "\n") for key, value in self._fields if key == name), default)
 
     def all(self, name: str) -> list[str]:
@@ -42,18 +42,18 @@ class Form:
 
 
 def fields(encoded: str) -> list[tuple[str, str]]:
-    """The fields of a form or a query, in their order. What no text can hold becomes U+FFFD: half characters, U+0000.
+    """The fields of a form or a query, in order. Lone surrogates and U+0000 become U+FFFD.
 
     Raises:
         UsageError: there are too many; none was parsed.
     """
     if encoded.count("&") >= MOST_FIELDS:
-        raise UsageError(f"a form or an address has {MOST_FIELDS:,} fields at most")
+        raise UsageError(f"a form or an address may have at most {MOST_FIELDS:,} fields")
     return parse_qsl(encoded.replace("%00", "%EF%BF%BD").replace("\0", "\ufffd"), keep_blank_values=True)
 
 
 def whole(value: str, name: str) -> int:
-    """A whole number that a database can hold, from 0 on.
+    """A whole number from 0 up that a database can hold.
 
     Raises:
         UsageError: naming the field.

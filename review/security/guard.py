@@ -1,6 +1,6 @@
-"""What every request passes before any page is asked: the host, who it is, that no other site sent it.
+"""Checks every request before any page sees it: its host, its reviewer, and that no other site sent it.
 
-Pure ASGI, so that streams pass through it unharmed.
+Pure ASGI, so that it does not buffer streams.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ HEADERS = {
 log = logging.getLogger("inkmill.review")
 
 Refusal = Callable[[Scope, int, str], ASGIApp]
-"""Makes the answer to a refused request from its status and why."""
+"""Makes the response to a refused request from its status and reason."""
 
 
 class Guard:
-    """Lets through what may pass; `state.who`, `state.form` of the request are set then."""
+    """Lets valid requests through, with `state.who` and `state.form` set."""
 
     def __init__(
         self, app: ASGIApp, *, hosts: Hosts, signer: Signer, ended: Callable[[str], bool], refusal: Refusal
@@ -94,11 +94,11 @@ class Guard:
 
 
 def _own_origin(headers: Headers) -> bool:
-    """Whether a page of ours sent this. Browsers say where a form comes from; other programs say nothing."""
+    """Whether our own page sent this. Browsers say where a form comes from; other programs do not."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
-    # A form's Origin is "null" under some privacy settings: then Sec-Fetch-Site alone must say so.
+    # Some privacy settings make a form's Origin "null": then only Sec-Fetch-Site counts.
     if origin is None or (origin == "null" and headers.get("sec-fetch-site") == "same-origin"):
         return True
     ours = headers["host"].lower()
@@ -119,11 +119,11 @@ def _with_headers(scope: Scope, send: Send) -> Callable[[Message], Awaitable[Non
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             if scope["state"]["unread"]:
-                headers["connection"] = "close"  # else the rest of the body would be received, and dropped, for ever
+                headers["connection"] = "close"  # or the rest of the body would be received and dropped for ever
             for name, value in HEADERS.items():
                 headers[name] = value
             if scope["path"].startswith("/static/"):
-                headers["cache-control"] = "no-cache"  # asked again each time, sent again where it changed
+                headers["cache-control"] = "no-cache"  # revalidated each time
             else:
                 headers["cache-control"] = "no-store"  # texts stay out of the browser's cache
         await send(message)

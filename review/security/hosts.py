@@ -1,4 +1,4 @@
-"""Which Host headers are ours. A page whose name was pointed at this server (DNS rebinding) brings its own name."""
+"""Which Host headers are ours: a site that points its name at this server (DNS rebinding) sends another one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this computer reaches a server bound to `host`."""
+    """Whether only this computer can reach a server bound to `host`."""
     if host == "localhost":
         return True
     try:
@@ -36,16 +36,16 @@ class Hosts:
         try:
             address = ip_address(host)
         except ValueError:
-            return False  # somebody else's name
-        # An address cannot be pointed elsewhere.
+            return False  # another site's name
+        # An IP address cannot be rebound.
         return address.is_loopback if self._near else True
 
 
 def host_of(url: str) -> str | None:
-    """The host that a URL names, in lower case without its brackets; None where it names none."""
+    """The host in a URL, in lower case without brackets; None where there is none."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises where it is none
+        _ = parts.port  # raises where it is invalid
     except ValueError:
         return None
     if parts.username is not None or parts.path or parts.query:

@@ -1,4 +1,4 @@
-"""Texts, figures and times as people see them.
+"""Texts, figures and times for people to read.
 
 Knows nothing of requests.
 """

@@ -1,4 +1,4 @@
-"""What a page counted, so that a form can carry it: outputs and the versions that were seen, in few bytes.
+"""Outputs and the versions a reviewer saw, packed into a form field.
 
 A reviewer decides what was counted, not what matches by the time the button is pressed.
 """
@@ -15,13 +15,13 @@ from review.security.form import whole
 MOST_OUTPUTS = 1_000_000
 MOST_BYTES = 20 * MOST_OUTPUTS
 LONGEST = 3 * 2**20
-"""Of it packed: it goes into a form with other fields. A million flagged outputs are a third of it."""
+"""Characters of the packed field, which shares a form with others. A million outputs take a third of it."""
 
-DAMAGED = "counted: is damaged; go back and see the count first"
+DAMAGED = "counted: is damaged; go back to the table and try again"
 
 
 def packed(versions: Mapping[int, int]) -> str:
-    """Versions by output as a form's field: each output as its distance from the one before it.
+    """Versions by output as a form field: each output as its distance from the previous one.
 
     Raises:
         UsageError: there are too many.
@@ -32,7 +32,7 @@ def packed(versions: Mapping[int, int]) -> str:
         before = output
     field = urlsafe_b64encode(zlib.compress(",".join(parts).encode())).decode()
     if len(parts) > MOST_OUTPUTS or len(field) > LONGEST:
-        raise UsageError(f"{len(parts):,} outputs are too many to be decided at once; narrow the filter")
+        raise UsageError(f"{len(parts):,} outputs are too many to decide at once; narrow the filter")
     return field
 
 
@@ -40,7 +40,7 @@ def unpacked(said: str) -> dict[int, int]:
     """Versions by output, in the order of outputs.
 
     Raises:
-        UsageError: it is not what `packed` made.
+        UsageError: `packed` did not write it.
     """
     versions, output = {}, 0
     for part in _inflated(said).split(","):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 from fastapi import Path
-from starlette.exceptions import HTTPException
 
 from common.times import duration
-from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.surroundings import Surroundings
 from db.insights.pace import arrivals
-from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
@@ -70,7 +66,7 @@ def job_now(database: Database, job_id: int) -> JobNow:
     Raises:
         HTTPException: where there is none.
     """
-    return stand(database, known(lambda: snapshot(database, job_id)))
+    return stand(database, snapshot(database, job_id))
 
 
 def stand(database: Database, job: JobSnapshot) -> JobNow:
@@ -87,20 +83,3 @@ def stand(database: Database, job: JobSnapshot) -> JobNow:
         left=time_left(seen, max(expected - job.generated, 0), to_score),
         waiting=waiting_for(database, job, Surroundings()),
     )
-
-
-def found_job(database: Database, job_id: int) -> JobRow:
-    """The job as it was submitted.
-
-    Raises:
-        HTTPException: where there is none.
-    """
-    return known(lambda: get_job(database, job_id))
-
-
-def known(read: Callable[[], T]) -> T:
-    """What `read` gives; an address that names no job is a page that does not exist."""
-    try:
-        return read()
-    except UsageError as error:
-        raise HTTPException(404) from error

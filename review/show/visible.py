@@ -1,6 +1,6 @@
-"""Generated texts as markup: escaped, what cannot be seen made visible, spans of characters marked.
+"""Generated texts as markup: escaped, invisible characters made visible, spans highlighted.
 
-A text may hold anything: markup, terminal sequences, characters that turn the reading direction round.
+A text may contain anything: markup, terminal sequences, characters that reverse the reading direction.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from markupsafe import Markup, escape
 
 SHOWN_CHARACTERS = 20_000
-"""A longer text is shown in parts: no browser lays out a hundred thousand characters while somebody waits."""
+"""A longer text is cut: no browser lays out a hundred thousand characters quickly."""
 
 # C0 but tab and line feed, DEL, C1; soft hyphen; bidi marks, embeddings, overrides and isolates; invisible operators,
-# blanks of no width, line and paragraph separators, annotation marks, tags. The joiners U+200C and U+200D stay:
+# zero-width spaces, line and paragraph separators, annotation marks, tags. The joiners U+200C and U+200D stay:
 # Persian words and emoji need them.
 _UNSEEN = re.compile(
     "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f"
@@ -24,12 +24,12 @@ _UNSEEN = re.compile(
 
 
 def visible(text: str) -> Markup:
-    """A text escaped, each unseen character as a small label with its code and, on pointing at it, its name."""
+    """An escaped text; each invisible character becomes a small label with its code and, as a tooltip, its name."""
     return Markup(_UNSEEN.sub(_label, str(escape(text))))  # noqa: S704 - escaped just here
 
 
 def plain(text: str) -> str:
-    """A text whose unseen characters are codes, for places that take no markup: options and attributes."""
+    """A text with invisible characters as codes, for places that take no markup: options and attributes."""
     return _UNSEEN.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
 
 
@@ -43,8 +43,8 @@ def marked(text: str, spans: Iterable[tuple[int, int]], kinds: Sequence[str] = (
     """A text with spans of its characters in <mark>.
 
     Args:
-        spans: (start, end) offsets; those that overlap an earlier one or lie outside are left out.
-        kinds: a class for each span, "hit" where there are none.
+        spans: (start, end) offsets; those that overlap an earlier one or lie outside are skipped.
+        kinds: a class for each span; "hit" where there is none.
     """
     parts, at = [], 0
     for start, end, kind in _ordered(spans, kinds):

@@ -1,4 +1,4 @@
-"""Figures and times as people read them."""
+"""Numbers and times for people to read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from common.times import duration
 
 
 def number(value: float | None) -> str:
-    """1,234; a dash where there is none."""
+    """1,234; a dash for None."""
     return "–" if value is None else f"{value:,.0f}"
 
 
 def score(value: float | None) -> str:
-    """A probability to two places, and never a rounded 1.00 where it is less."""
+    """A probability to two places; 1.00 only where it is exactly 1."""
     if value is None:
         return "–"
     return f"{min(value, 0.99) if value < 1 else value:.2f}"
@@ -38,17 +38,17 @@ def ago(then: float | None, now: float | None = None) -> str:
 
 
 def at(then: float | None) -> str:
-    """A time in the server's zone, to the minute."""
+    """A time in the server's time zone, to the minute."""
     return "–" if then is None else datetime.fromtimestamp(then).strftime("%Y-%m-%d %H:%M")
 
 
 def at_offset(then: float | None) -> str:
-    """Such a time for who reads it elsewhere or later: with the zone's offset from UTC, as it was then."""
+    """The same with its offset from UTC, for readers elsewhere."""
     local = None if then is None else datetime.fromtimestamp(then).astimezone()
     return "–" if local is None else f"{local:%Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
 
 
 def label(name: str) -> str:
-    """A classifier's label, or a flag reason, for people."""
+    """A label or a flag reason, for people."""
     word, colon, rest = name.partition(":")
     return f"word “{rest}”" if colon and word == "blocklist" else name.replace("_", " ")

@@ -1,9 +1,9 @@
-// Saying something to everybody: to screen readers by a live region, to eyes by a short line over the page.
+// Messages for everyone: a live region for screen readers, a toast over the page for the rest.
 
 const SHOWN_MS = 4000;
 let hiding = 0;
 
-/** Has screen readers say it; the same words twice are said twice. @param {string} words */
+/** Has screen readers read it out, even when it repeats the last message. @param {string} words */
 export function announce(words) {
   const region = document.getElementById("announcer");
   if (!region) return;

@@ -1,4 +1,4 @@
-// The table: a row to stand on, rows that are chosen, the same keys as in the focus view.
+// The table: a current row, selected rows, and the same keys as in the focus view.
 
 import { announce, say } from "./announce.js";
 import { decide, STATE, take_back } from "./deciding.js";
@@ -42,7 +42,7 @@ function count() {
 
 function finish(action) {
   if (chosen() || all.checked) return form.requestSubmit(form.querySelector(`button[value="${action}"]`));
-  if (here < 0) return say("Go to a row with j, or choose some.");
+  if (here < 0) return say("Go to a row with j, or select some.");
   const row = rows[here];
   decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view });
   mark(row, STATE[action]);
@@ -59,7 +59,7 @@ async function undo() {
   if (output === undefined) return;
   const place = rows.findIndex(row => Number(row.dataset.output) === output);
   if (place >= 0) stand(place);
-  say(`Taken back: output ${output} is open again.`);
+  say(`Undone: output ${output} is open again.`);
 }
 
 async function reveal() {
@@ -69,11 +69,11 @@ async function reveal() {
   if (covers.has(row)) {
     cell.innerHTML = covers.get(row);
     covers.delete(row);
-    return announce("Covered.");
+    return announce("Hidden.");
   }
   const answer = await fetched(`/outputs/${row.dataset.output}/card?reveal=1`);
   const text = answer.ok && new DOMParser().parseFromString(answer.text, "text/html").querySelector("[data-text]");
-  if (!text) return say("The text cannot be shown now.");
+  if (!text) return say("The text cannot be shown right now.");
   covers.set(row, cell.innerHTML);
   cell.replaceChildren(...text.childNodes);
   announce("Revealed.");
@@ -89,14 +89,14 @@ if (form) {
   form.addEventListener("submit", event => {
     if (chosen() || all.checked) return;
     event.preventDefault();
-    say("Nothing is chosen: tick rows, press m on a row, or choose all that match.");
+    say("Nothing is selected: tick rows, press m on a row, or select everything that matches.");
   });
   outbox.addEventListener("taken", event => {
     const { entry, body } = event.detail, row = rows.find(found => Number(found.dataset.output) === entry.output);
     if (!row) return;
     row.dataset.version = body.version;
     box(row).value = `${entry.output}.${body.version}`;
-    mark(row, body.state, body.state === "pending" ? "to decide" : body.state);
+    mark(row, body.state, body.state === "pending" ? "to review" : body.state);
   });
   outbox.addEventListener("refused", event => {
     const row = rows.find(found => Number(found.dataset.output) === event.detail.entry.output);

@@ -1,11 +1,11 @@
-// Keeping what is open in one's own hands, and giving it back.
+// Claims on the outputs that are open here: taken, renewed and released.
 
 import { post, post_last } from "./talk.js";
 
 const RENEW_MS = 40000, IDLE_MS = 10 * 60000;
 let open = [], active_at = Date.now();
 
-/** Claims what is open, and what is read ahead. @returns {Promise<Record<string, string>>} who has those that are lost */
+/** Claims what is open and what is prefetched. @returns {Promise<Record<string, string>>} who has those that were lost */
 export async function claim(outputs) {
   open = outputs.filter(Boolean);
   if (!open.length) return {};
@@ -13,13 +13,13 @@ export async function claim(outputs) {
   return answer.ok ? answer.body.lost : {};
 }
 
-/** Gives one back at once. */
+/** Releases one at once. */
 export function release(output) {
   open = open.filter(other => other !== output);
   post("/claims/release", { output });
 }
 
 for (const sign of ["keydown", "pointerdown", "scroll"]) addEventListener(sign, () => { active_at = Date.now(); }, { passive: true });
-// A page that somebody forgot holds nothing for ever.
+// A forgotten page must not keep its claims for ever.
 setInterval(() => { if (open.length && Date.now() - active_at < IDLE_MS) post("/claims", { output: open }); }, RENEW_MS);
 addEventListener("pagehide", () => { if (open.length) post_last("/claims/release", { output: open }); });

@@ -1,4 +1,4 @@
-// The last look before many are decided: Enter does it, Escape goes back, and one press is one decision.
+// Confirmation of a bulk decision: Enter decides, Escape goes back, and one press is one decision.
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-confirm]"));
 const go = form?.querySelector("[data-go]");

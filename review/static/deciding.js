@@ -1,4 +1,4 @@
-// What the focus view and the table share: deciding one output, and taking the last decision back.
+// Shared by the focus view and the table: deciding one output, and undoing the last decision.
 
 import { announce, say } from "./announce.js";
 import { hold, outbox } from "./outbox.js";
@@ -8,7 +8,7 @@ const STACK = `inkmill.undo.${reviewer}`, DEEPEST = 200;
 const DONE = { approve: "Approved", reject: "Rejected", edit: "Edited" };
 export const STATE = { approve: "approved", reject: "rejected", edit: "edited" };
 
-/** Holds a decision and says so; what it needs is there once this returns. */
+/** Puts a decision in the outbox and announces it. */
 export function decide({ output, version, action, reason, text, view }) {
   const key = drawn_key();
   hold({ key, output, words: action, address: `/outputs/${output}/decisions`,
@@ -18,8 +18,8 @@ export function decide({ output, version, action, reason, text, view }) {
 }
 
 /**
- * Takes back a decision on one output, or the last one of this tab, or else the last one that the server knows.
- * With a version it may be another reviewer's, which is on the screen; without, only one's own.
+ * Undoes the decision on one output, or the last one of this tab, or else the last one that the server knows.
+ * With a version it may be another reviewer's, shown on the screen; without, only the reviewer's own.
  */
 export async function take_back(output, view, version) {
   const last = output ?? read().at(-1);
@@ -32,14 +32,14 @@ export async function take_back(output, view, version) {
     resolve(last);
   }));
   hold({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view } });
-  announce(`Taking back the decision on output ${last}.`);
+  announce(`Undoing the decision on output ${last}.`);
   return gone;
 }
 
 async function take_back_stored(view) {
   const answer = await post("/undo", { key: drawn_key(), view });
   if (answer.ok) return answer.body.output;
-  say(answer.body.message ?? "The server does not answer; nothing was taken back.");
+  say(answer.body.message ?? "The server does not answer; nothing was undone.");
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-// The focus view: one output after the other. The next one is claimed and read ahead while this one is looked at.
+// The focus view: one output after the other. The next one is claimed and prefetched while this one is being read.
 
 import { announce, say } from "./announce.js";
 import { claim, release } from "./claims.js";
@@ -11,7 +11,7 @@ import { fetched, post } from "./talk.js";
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
-/** What comes next, claimed and read ahead. @type {{after: number, answer: Promise<any>} | null} */
+/** The next output, claimed and prefetched. @type {{after: number, answer: Promise<any>} | null} */
 let ahead = null;
 let stop_watching = () => {}, looking_for = 0;
 
@@ -20,7 +20,7 @@ const number = () => card() ? Number(card().dataset.output) : undefined;
 const row = output => rail?.querySelector(`[data-output="${output}"]`);
 const with_view = (path, more = {}) => `${path}?${new URLSearchParams([...new URLSearchParams(view), ...Object.entries(more)])}`;
 
-/** Puts a card from the server in place: markup that the server has escaped. */
+/** Shows a card from the server: markup that the server has escaped. */
 function show(markup, focus = "#output-title") {
   stop_watching();
   const reason = holder.querySelector("[data-reason]")?.value, before = number();
@@ -33,7 +33,7 @@ function show(markup, focus = "#output-title") {
   (holder.querySelector(focus) ?? holder.querySelector("[data-done]"))?.focus({ preventScroll: true });
 }
 
-/** What a card in place needs: its row marked, its address, what is held of it, its claim, the next one. */
+/** Sets up the card that is shown: its row, its address, its unsent decisions, and a watch while it is pending. */
 function ready() {
   const shown = number();
   rail?.querySelector("[aria-current]")?.removeAttribute("aria-current");
@@ -46,7 +46,7 @@ function ready() {
   if (card().dataset.pending === "yes") stop_watching = watch(shown);
 }
 
-/** Scrolls the rail alone: on a phone it lies under the card, and the page must stay where it is. */
+/** Scrolls only the rail: on a phone it lies under the card, and the page must not move. */
 function scroll_rail(found) {
   const box = rail?.parentElement;
   if (!found || box.scrollHeight <= box.clientHeight) return;
@@ -55,7 +55,7 @@ function scroll_rail(found) {
 }
 
 function note_held(entry) {
-  const note = Object.assign(document.createElement("p"), { className: "notice warning local", textContent: `Held in this browser: ${entry.words}. Not stored by the server yet.` });
+  const note = Object.assign(document.createElement("p"), { className: "notice warning local", textContent: `Not sent yet: ${entry.words}. Kept in this browser until the server answers.` });
   card().prepend(note);
 }
 
@@ -64,7 +64,7 @@ async function hold_open() {
   if (shown === undefined) return;
   const lost = await claim([shown]);
   if (lost[shown] && number() === shown) {
-    say(`${lost[shown]} has output ${shown} in hand; here is the next one.`);
+    say(`${lost[shown]} is reviewing output ${shown}; here is the next one.`);
     advance(shown);
   } else {
     read_ahead(shown);
@@ -73,12 +73,12 @@ async function hold_open() {
 
 function read_ahead(after) {
   if (ahead?.after === after) return;
-  // First what was decided: at the end of a queue the next one may be the first again.
+  // Decisions go first: at the end of a queue the next output may be the first one again.
   ahead = { after, answer: settled().then(() => post("/queue/next", { view, after })) };
   ahead.answer.then(answer => { if (answer.ok && answer.body.output && number() === after) claim([after, answer.body.output]); });
 }
 
-/** Goes on behind an output. */
+/** Moves on to the output after this one. */
 async function advance(after) {
   const looking = ++looking_for;
   const waiting = setTimeout(skeleton, 120);
@@ -89,14 +89,14 @@ async function advance(after) {
   if (looking !== looking_for) return;
   if (!answer.ok) return away(after, answer);
   show(answer.body.card);
-  if (answer.body.output === null) return announce("Nothing is left in this view.");
+  if (answer.body.output === null) return announce("Nothing left in this view.");
   announce(described());
   read_ahead(answer.body.output);
 }
 
 function described() {
   const shown = card(), top = shown.querySelector(".bar-score")?.firstChild?.textContent?.trim();
-  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", covered" : ""}.`;
+  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", hidden" : ""}.`;
 }
 
 function skeleton() {
@@ -107,7 +107,7 @@ function skeleton() {
 function away(after, answer) {
   const words = answer.status === 401 ? "You are signed out." : answer.body?.message ?? "The server does not answer.";
   holder.setAttribute("aria-busy", "false");
-  holder.innerHTML = '<section class="card empty" data-done tabindex="-1"><h2>No next output for now</h2><p></p><p>What you decided is safe: stored, or held in this browser and sent again.</p><p class="actions"><button type="button" class="button primary">Try again</button></p></section>';
+  holder.innerHTML = '<section class="card empty" data-done tabindex="-1"><h2>The next output could not be loaded</h2><p></p><p>Your decisions are safe: stored, or kept in this browser and sent again.</p><p class="actions"><button type="button" class="button primary">Try again</button></p></section>';
   holder.querySelector("p").textContent = words;
   holder.querySelector("button").addEventListener("click", () => advance(after));
   outbox.addEventListener("idle", () => { if (!card() && holder.querySelector("button.primary")) advance(after); }, { once: true });
@@ -157,7 +157,7 @@ async function undo() {
   if (output === undefined) return;
   mark_row(output, "pending", "");
   if (await open(output)) {
-    say(`Taken back: output ${output} is open again.`);
+    say(`Undone: output ${output} is open again.`);
     await claim([output]);
   }
 }
@@ -193,7 +193,7 @@ async function reveal() {
   if (!shown || shown.dataset.canCover !== "yes") return false;
   const covered = shown.dataset.covered === "yes";
   const done = await open(number(), covered ? { reveal: 1 } : {}, "#text-title");
-  if (done) announce(covered ? "Revealed." : "Covered.");
+  if (done) announce(covered ? "Revealed." : "Hidden.");
   return done;
 }
 
@@ -212,10 +212,10 @@ async function words() {
   const answer = await post(`/outputs/${output}/words`, { view });
   if (!answer.ok) return say(answer.body.message ?? "The server does not answer.");
   if (number() === output) await open(output, { reveal: 1 }, "#text-title");
-  announce(answer.body.status === "done" ? "The words are marked." : answer.body.served ? "The words are being found." : "Waiting for a worker.");
+  announce(answer.body.status === "done" ? "The words are highlighted." : answer.body.served ? "Looking for the words." : "Waiting for a worker.");
 }
 
-/** Follows a card that waits for a worker, and shows it anew when that changes; never under somebody who types. */
+/** Watches a card that waits for a worker and reloads it when it changes, but never while someone is typing. */
 function watch(output) {
   return follow(`/outputs/${output}/changes`, "output", now => {
     if (number() !== output || JSON.stringify(now) === card().dataset.watched || holder.querySelector("[data-edit][open]")) return;
@@ -256,7 +256,7 @@ on_keys({
   a: () => finish("approve"), x: () => finish("reject"), e: edit, space: skip, u: undo, r: reveal, w: words,
   j: () => move(1), k: () => move(-1),
 });
-const edit_first = location.hash === "#edit"; // before the address is put straight
+const edit_first = location.hash === "#edit"; // before ready() rewrites the address
 ready();
 hold_open();
 if (edit_first) edit();

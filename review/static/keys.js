@@ -1,4 +1,4 @@
-// Single keys. They rest while somebody types, and for good where they are switched off (WCAG 2.1.4).
+// Single-key shortcuts: ignored while someone types, and when they are turned off (WCAG 2.1.4).
 
 const HELD_DOWN = ["j", "k"];
 const TYPING = "input:not([type=checkbox]):not([type=radio]), textarea, select, [contenteditable]";
@@ -26,8 +26,8 @@ function pressed(event, actions) {
 function resting(event) {
   const at = /** @type {Element} */ (event.target);
   if (!keys_on() || event.defaultPrevented || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return true;
-  // Open ones alone: a window that was just closed may keep the focus until the browser draws again.
+  // Only open dialogs: one that was just closed may keep the focus until the browser repaints.
   if (at.closest?.(TYPING) || document.querySelector("dialog[open]")) return true;
-  if (event.key === " " && at.closest?.("a, button, summary, input, [role=region]")) return true; // it presses what has the focus
+  if (event.key === " " && at.closest?.("a, button, summary, input, [role=region]")) return true; // Space presses the focused element
   return event.repeat && !HELD_DOWN.includes(event.key); // a key held down decides once
 }

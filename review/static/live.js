@@ -1,4 +1,4 @@
-// Keeps the parts of a page as the server sees them: [data-live] names the stream, [data-part] what is replaced.
+// Keeps parts of a page up to date: [data-live] names the stream, [data-part] what it replaces.
 
 for (const region of document.querySelectorAll("[data-live]")) follow(region);
 
@@ -17,8 +17,8 @@ function follow(region) {
   });
   source.addEventListener("error", () => {
     lost.textContent = source.readyState === EventSource.CLOSED
-      ? "These figures do not change any more: the server refused. Load the page again."
-      : "The server does not answer; what is shown may be old. Trying again …";
+      ? "These figures no longer update: the server refused. Reload the page."
+      : "The server does not answer; these figures may be out of date. Trying again …";
     lost.hidden = false;
   });
   // Leaving a page must not wait for its stream.
@@ -31,7 +31,7 @@ function update(region, html) {
     const shown = region.querySelector(`[data-part="${part.dataset.part}"]`);
     if (!shown || shown.innerHTML === part.innerHTML) continue;
     const held = shown.contains(document.activeElement) ? document.activeElement : null;
-    // A button that somebody has the keyboard on stays until they leave it.
+    // A focused button stays until the keyboard leaves it.
     if (held?.form) continue;
     shown.replaceChildren(...part.childNodes);
     if (held) same(shown, held)?.focus({ preventScroll: true });
@@ -39,7 +39,7 @@ function update(region, html) {
   }
 }
 
-// The element that stands where another one stood: the link to the same place, the region of the same name.
+// The element that replaced another one: the link to the same place, the region of the same name.
 function same(shown, held) {
   const name = ["href", "aria-label"].find((attribute) => held.hasAttribute(attribute));
   return name && shown.querySelector(`[${name}="${CSS.escape(held.getAttribute(name))}"]`);

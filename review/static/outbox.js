@@ -1,25 +1,25 @@
-// Decisions on their way: kept in the browser until the server has taken them, sent in order, sent again by themselves.
-// Each has a key that the server takes once, so that sending one twice does no harm.
+// Decisions on their way: kept in the browser until the server has stored them, sent in order, retried automatically.
+// Each has a key that the server accepts once, so sending one twice does no harm.
 
 import { say } from "./announce.js";
 import { post, reviewer } from "./talk.js";
 
 const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000, QUIET_MS = 900, MOST_FAULTS = 5;
 const FINAL = [400, 404, 409, 413, 422];
-// One entry of the browser's store for each decision, so that two tabs never write over each other's.
+// One localStorage entry for each decision, so that two tabs never overwrite each other's.
 const SHELF = `inkmill.held/${encodeURIComponent(reviewer)}/`, REFUSED = `inkmill.refused/${encodeURIComponent(reviewer)}/`;
 
 /** @typedef {{key: string, output: number, address: string, fields: object, words: string, faults?: number}} Entry */
 
-/** Fires "taken" and "refused" with {entry, body}, and "idle" once nothing is on its way. */
+/** Fires "taken" and "refused" with {entry, body}, and "idle" once nothing is left to send. */
 export const outbox = new EventTarget();
 
-/** In memory where the browser keeps nothing: its store is full, or switched off. @type {Map<string, any>} */
+/** The fallback where localStorage is full or disabled. @type {Map<string, any>} */
 const memory = new Map();
 let order = 0;
 let sending = false, wait = FIRST_WAIT_MS, timer = 0, trouble = "", showing = 0;
 
-/** Holds a decision; it is safe when this returns. @param {Entry} entry */
+/** Queues a decision; it is safe once this returns. @param {Entry} entry */
 export function hold(entry) {
   put(SHELF, entry);
   clearTimeout(showing);
@@ -27,12 +27,12 @@ export function hold(entry) {
   send();
 }
 
-/** What is held of one output, newest last. @returns {Entry[]} */
+/** The unsent decisions on one output, newest last. @returns {Entry[]} */
 export function held(output) {
   return read(SHELF).filter(entry => entry.output === output);
 }
 
-/** Resolves when nothing is on its way, or after some time. */
+/** Resolves when nothing is left to send, or after some time. */
 export function settled(most_ms = 3000) {
   if (!read(SHELF).length) return Promise.resolve(true);
   return new Promise(resolve => {
@@ -41,7 +41,7 @@ export function settled(most_ms = 3000) {
   });
 }
 
-/** Sends what is held, oldest first; stops at the first that nobody takes. */
+/** Sends what is queued, oldest first; stops at the first that the server does not take. */
 export async function send() {
   if (sending) return;
   sending = true;
@@ -78,9 +78,9 @@ async function sent(entry) {
 function refuse(entry, body) {
   trouble = "";
   drop(SHELF, entry.key);
-  // An undo of something that was never stored would take back something else.
+  // An undo of a decision that was never stored would undo another one.
   for (const other of held(entry.output)) if (other.address === "/undo") drop(SHELF, other.key);
-  const why = body.message || "The server did not take it.";
+  const why = body.message || "The server rejected it.";
   put(REFUSED, { key: entry.key, output: entry.output, words: entry.words, why, text: entry.fields.text });
   tell("refused", entry, body);
   say(`Output ${entry.output}: not stored. ${why}`);
@@ -94,7 +94,7 @@ function read(shelf) {
   const found = [...memory].filter(([name]) => name.startsWith(shelf)).map(([, entry]) => entry);
   try {
     for (const name of Object.keys(localStorage)) if (name.startsWith(shelf)) found.push(JSON.parse(localStorage.getItem(name)));
-  } catch { /* what is in memory is all there is */ }
+  } catch { /* only what is in memory */ }
   return found.filter(Boolean).sort((one, other) => one.at - other.at || one.order - other.order);
 }
 
@@ -109,16 +109,16 @@ function put(shelf, entry) {
 
 function drop(shelf, key) {
   memory.delete(shelf + key);
-  try { localStorage.removeItem(shelf + key); } catch { /* it was never there */ }
+  try { localStorage.removeItem(shelf + key); } catch { /* nothing to remove */ }
 }
 
 const TROUBLE = {
-  away: "the server does not answer. Sent again by themselves.",
-  database: "the server cannot reach its database. Sent again by themselves.",
-  "signed out": "you are signed out. Sign in again in another tab; they are sent then.",
+  away: "the server does not answer. Retrying automatically.",
+  database: "the server cannot reach its database. Retrying automatically.",
+  "signed out": "you are signed out. Sign in again in another tab to send them.",
 };
 
-/** The line under the top: what is held and why, and what was refused. */
+/** The bar under the header: what is not sent yet and why, and what was rejected. */
 function show() {
   const line = document.getElementById("held");
   if (!line) return;
@@ -129,7 +129,7 @@ function show() {
 }
 
 function waiting_parts(count) {
-  const words = part("span", `${count === 1 ? "One decision is" : `${count} decisions are`} held in this browser: ${TROUBLE[trouble]}`);
+  const words = part("span", `${count === 1 ? "1 decision" : `${count} decisions`} not sent yet: ${TROUBLE[trouble]}`);
   const parts = [words, button("Send now", send)];
   if (trouble === "signed out") parts.push(Object.assign(part("a", "Sign in"), { href: "/sign-in", target: "_blank", rel: "noopener" }));
   return parts;
@@ -139,9 +139,9 @@ function refused_list(refused) {
   const list = part("ul", "");
   for (const entry of refused) {
     const item = part("li", `Output ${entry.output}, ${entry.words}: not stored. ${entry.why} `);
-    item.append(Object.assign(part("a", "Look at it"), { href: `/outputs/${entry.output}` }), " ");
+    item.append(Object.assign(part("a", "Open it"), { href: `/outputs/${entry.output}` }), " ");
     if (entry.text) item.append(kept_text(entry.text));
-    item.append(button("Put away", () => { drop(REFUSED, entry.key); show(); }));
+    item.append(button("Dismiss", () => { drop(REFUSED, entry.key); show(); }));
     list.append(item);
   }
   return list;
@@ -149,8 +149,8 @@ function refused_list(refused) {
 
 function kept_text(text) {
   const kept = part("details", "");
-  kept.append(part("summary", "What you wrote"), Object.assign(part("textarea", ""), { value: text, readOnly: true, rows: 5 }));
-  kept.querySelector("textarea").setAttribute("aria-label", "What you wrote");
+  kept.append(part("summary", "Your text"), Object.assign(part("textarea", ""), { value: text, readOnly: true, rows: 5 }));
+  kept.querySelector("textarea").setAttribute("aria-label", "Your text");
   return kept;
 }
 

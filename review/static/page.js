@@ -1,4 +1,4 @@
-// What every page does: colours, the help window, figures that change by themselves, decisions that are still held.
+// What every page does: colours, the help window, live figures, decisions that are not sent yet.
 
 import { on_keys } from "./keys.js";
 import "./outbox.js";
@@ -8,7 +8,7 @@ const YEAR_SECONDS = 365 * 86400;
 const NEXT = { auto: "dark", dark: "light", light: "auto" };
 const root = document.documentElement;
 
-/** Listens to a stream while the page is seen: hidden tabs hold no connection. */
+/** Listens to a stream while the page is visible: hidden tabs hold no connection. */
 export function follow(address, event, heard) {
   let source = null;
   const open = () => {
@@ -24,15 +24,15 @@ export function follow(address, event, heard) {
   return () => { document.removeEventListener("visibilitychange", turn); source?.close(); };
 }
 
-// Into the cookie at once, as the server would write it: a page that is loaded next must not answer keys that were just
-// switched off, however long a request would take.
+// Written to the cookie at once, as the server would: the next page must not react to keys that were just turned off,
+// however slow the request is.
 function keep(name, value) {
   const kept = document.cookie.split("; ").find(cookie => cookie.startsWith("inkmill-preferences="))?.split(/=(.*)/s)[1] ?? "";
   const wanted = new URLSearchParams(kept.replaceAll('"', ""));
   wanted.set(name, value);
   const secure = location.protocol === "https:" ? "; secure" : "";
   document.cookie = `inkmill-preferences=${wanted}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
-  post_last("/look", { [name]: value }); // and by the server: some browsers keep what a script has written for days only
+  post_last("/look", { [name]: value }); // and by the server: some browsers keep cookies set by scripts for a few days only
 }
 
 function switch_theme(event) {
@@ -43,7 +43,7 @@ function switch_theme(event) {
   button.value = next;
   button.querySelector("span").textContent = theme[0].toUpperCase() + theme.slice(1);
   button.title = `Colours: ${theme}`;
-  button.setAttribute("aria-label", `Colours: ${theme}. Change to ${next}`);
+  button.setAttribute("aria-label", `Colours: ${theme}. Switch to ${next}`);
   keep("theme", theme);
 }
 
@@ -57,8 +57,8 @@ function switch_keys(event) {
 function show_switch() {
   const off = root.dataset.keys === "off", form = document.querySelector("[data-keys-switch]");
   if (!form) return;
-  form.querySelector("[data-keys-words]").textContent = off ? "Keys are off. Buttons and links do all that keys do." : "Keys are on.";
-  form.querySelector("button").textContent = `Switch keys ${off ? "on" : "off"}`;
+  form.querySelector("[data-keys-words]").textContent = off ? "Keys are off. Buttons and links do everything that keys do." : "Keys are on.";
+  form.querySelector("button").textContent = `Turn keys ${off ? "on" : "off"}`;
 }
 
 const help = /** @type {HTMLDialogElement} */ (document.getElementById("keys-help"));

@@ -1,3 +1,3 @@
-// Takes the button press off the reader's hands; a request that only looks at the address changes nothing.
+// Presses the button for the reader. Only this POST signs in: fetching the address changes nothing.
 
 /** @type {HTMLFormElement} */ (document.getElementById("sign-in"))?.requestSubmit();

@@ -1,14 +1,14 @@
-// Talking to the server: every request carries the form token, and a server that is away is an answer too.
+// Requests to the server: each carries the CSRF token, and a server that does not answer is status 0, not an exception.
 
 const PATIENCE_MS = 20000;
 let token = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="csrf"]'))?.content ?? "";
 
-/** Who is signed in, as the page says. */
+/** Who is signed in, from the page. */
 export const reviewer = /** @type {HTMLMetaElement} */ (document.querySelector('meta[name="reviewer"]'))?.content ?? "";
 
-/** @typedef {{status: number, ok: boolean, body: any}} Answer   status 0 = nobody answered */
+/** @typedef {{status: number, ok: boolean, body: any}} Answer   status 0 = no answer */
 
-/** Sends fields; a list is sent as several fields of one name. @returns {Promise<Answer>} */
+/** Posts fields; a list is sent as several fields of one name. @returns {Promise<Answer>} */
 export async function post(address, fields, again = true) {
   const answer = await ask(address, { method: "POST", body: encoded(fields), headers: { "x-csrf-token": token, accept: "application/json" } });
   if (answer.status === 403 && answer.body.error === "forged" && again && await refreshed()) return post(address, fields, false);
@@ -25,12 +25,12 @@ export async function fetched(address) {
   }
 }
 
-/** Sends fields without waiting, as the page goes away. */
+/** Posts fields without waiting, as the page unloads. */
 export function post_last(address, fields) {
   navigator.sendBeacon(address, encoded({ ...fields, csrf: token }));
 }
 
-/** A key for one decision: the server takes the same key once. Works where there is no TLS, unlike randomUUID. */
+/** An idempotency key for one decision. Works without TLS, unlike randomUUID. */
 export function drawn_key() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -45,7 +45,7 @@ async function ask(address, how) {
   }
 }
 
-// Somebody signed in anew while this page stayed open: its token is another one then.
+// Signing in again while this page stays open changes its token.
 async function refreshed() {
   const answer = await ask("/who", { headers: { accept: "application/json" } });
   if (!answer.ok || answer.body.reviewer !== reviewer) return false;

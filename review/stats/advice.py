@@ -1,19 +1,19 @@
-"""Threshold advice: what the flag would be worth with another threshold for one label, from the decisions so far.
+"""Threshold advice: how good the flag would be with another threshold for one label, judged by the decisions so far.
 
-Pure statistics of counts (`db.insights.advice`). The policy that is judged is the whole one, with this label's
-threshold moved and all else as it is, because that is what applying it (reflag) would do.
+Pure statistics of counts (`db.insights.advice`). What is judged is the whole policy with only this label's threshold
+changed, because that is what applying it (reflag) would do.
 
 How it is estimated. *Unfit* is a text that was rejected or edited. The texts of a job are divided into
 
-- those that are flagged now, of which some were decided. The queue hands them out by score, so they are taken in bands
-  of similar score, and inside a band the decided ones stand for the others (post-stratification); a band of which
-  nothing was decided is taken to be as the one above it, within an interval from none to all;
-- those that are not flagged now, known by the ones drawn at random for an audit alone, each weighted by one over its
-  chance to be drawn (Hansen and Hurwitz 1943, Annals of Mathematical Statistics 14:333-362, as a ratio);
-- those that were flagged when they were decided and are not any more: each stands for itself.
+- those flagged now, some of them decided. The queue hands them out by score, so they are grouped in bands of similar
+  score, and within a band the decided ones represent the others (post-stratification); a band without any decision is
+  assumed to be like the one above it, with an interval from none to all;
+- those not flagged now, known only from the ones drawn at random for an audit, each weighted by the inverse of its
+  probability of being drawn (Hansen and Hurwitz 1943, Annals of Mathematical Statistics 14:333-362, as a ratio);
+- those that were flagged when they were decided and no longer are: each counts as itself.
 
-Intervals are Wilson's for each part, put together by `intervals.total` and `intervals.fraction`. Without audits nothing
-is known about what is not flagged, and the answer is None, never a number.
+Each part has a Wilson interval; `intervals.total` and `intervals.fraction` combine them. Without audits nothing is
+known about unflagged texts, and the answer is None, never a number.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ Side = Callable[[Texts | Judged], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advice:
-    """What the flag would be with one threshold. Numbers of texts are estimates where the job is sampled."""
+    """The flag with one threshold. Numbers of texts are estimates where the job is sampled."""
 
     threshold: float
-    present: bool  # it is the threshold of now
+    present: bool  # it is the current threshold
     flags: float  # texts it flags
-    adds: float  # of them, those that are not flagged now
+    adds: float  # of those, the ones not flagged now
     drops: float  # texts that are flagged now and would not be
     decided: int  # decided texts among those it flags
     precision: Estimate | None  # unfit among those it flags; None = unknown
-    recall: Estimate | None  # of what is unfit, the share that it flags; None = unknown
+    recall: Estimate | None  # the share of unfit texts that it flags; None = unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """What the advice rests on."""
+    """What the advice is based on."""
 
     flagged: float
     flagged_decided: int
@@ -56,7 +56,7 @@ class Basis:
 
 
 def basis(evidence: Evidence) -> Basis:
-    """How many texts were looked at, of how many."""
+    """How many texts were reviewed, of how many."""
     drawn = [judged for judged in evidence.judged if judged.drawn and not judged.flagged]
     return Basis(
         flagged=sum(texts.number for texts in evidence.texts if texts.flagged),
@@ -67,7 +67,7 @@ def basis(evidence: Evidence) -> Basis:
 
 
 def advise(evidence: Evidence, present: float, others: Iterable[float] = ()) -> tuple[Advice, ...]:
-    """The advice for every threshold of the grid, the present one and `others`, from the lowest to the highest."""
+    """The advice for every threshold of the grid, the current one and `others`, in ascending order."""
     thresholds = {round(threshold, 4) for threshold in (*GRID, *others)} | {round(present, 4)}
     return tuple(_at(evidence, threshold, present) for threshold in sorted(thresholds))
 
@@ -88,7 +88,7 @@ def _at(evidence: Evidence, threshold: float, present: float) -> Advice:
 
 
 def _over(threshold: float, present: float) -> Side:
-    """Whether a policy with that threshold flags texts, given what the present one does."""
+    """Whether a policy with that threshold flags texts, given what the current one does."""
     edge = round(threshold * BINS)
 
     def reaches(cell: Texts | Judged) -> bool:
@@ -113,7 +113,7 @@ def _precision(evidence: Evidence, over: Side) -> Estimate | None:
 
 
 def _unflagged_over(evidence: Evidence, over: Side) -> list[Estimate] | None:
-    """The unfit among texts that are not flagged now and would be; None where nobody looked at any."""
+    """The unfit among texts that would newly be flagged; None where none was reviewed."""
     whole = sum(cell.number for cell in evidence.texts if over(cell) and not cell.flagged)
     here = [cell for cell in evidence.judged if over(cell) and not cell.flagged]
     certain = [cell for cell in here if not cell.drawn]
@@ -129,7 +129,7 @@ def _unflagged_over(evidence: Evidence, over: Side) -> list[Estimate] | None:
 
 
 def _recall(evidence: Evidence, over: Side) -> Estimate | None:
-    """The share that lies on that side among all unfit texts."""
+    """The share of all unfit texts that lies on that side."""
     caught, missed = _flagged(evidence, over), _flagged(evidence, lambda cell: not over(cell))
     audit = _audit(evidence, over)
     if caught is None or missed is None or audit is None:
@@ -139,14 +139,14 @@ def _recall(evidence: Evidence, over: Side) -> Estimate | None:
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """The unfit texts among those that are not flagged now, on either side of a threshold."""
+    """The unfit among texts not flagged now, on either side of a threshold."""
 
     over: Estimate
     under: Estimate
     correlation: float
 
     def covary(self, one: float, other: float) -> float:
-        # One draw falls on one side only, so the two go against each other (Zou 2007, Psychological Methods 12:399).
+        # One draw falls on one side only, so the two correlate negatively (Zou 2007, Psychological Methods 12:399).
         spread = (self.over.high - self.over.low) / 2 * (self.under.high - self.under.low) / 2
         return -2 * self.correlation * one * other * spread
 
@@ -179,7 +179,7 @@ def _correlation(one: float, other: float) -> float:
 
 
 def _flagged(evidence: Evidence, side: Side) -> list[Estimate] | None:
-    """The unfit among texts that are flagged now and lie on that side; None where nobody decided any of them."""
+    """The unfit among texts flagged now that lie on that side; None where none was decided."""
     bands = _bands(
         [cell for cell in evidence.texts if cell.flagged and side(cell)],
         [cell for cell in evidence.judged if cell.flagged and side(cell)],
@@ -192,13 +192,13 @@ def _flagged(evidence: Evidence, side: Side) -> list[Estimate] | None:
         if seen:
             share = unfit / seen
             found.append(share_of(unfit, seen, whole).times(max(whole, seen)))
-        else:  # as its neighbour, for want of better; but it may be anything
+        else:  # like its neighbour, for want of better; but anything is possible
             found.append(Estimate(share, 0.0, 1.0).times(whole))
     return found
 
 
 def _bands(texts: Sequence[Texts], judged: Sequence[Judged]) -> list[tuple[float, int, int]]:
-    """Texts there are, decided ones and unfit ones, by bands of similar score, the highest first."""
+    """Texts, decided and unfit, by bands of similar score, the highest first."""
     found: dict[int, list[float]] = {}
     for text in texts:
         found.setdefault(_band(text), [0.0, 0, 0])[0] += text.number
@@ -210,7 +210,7 @@ def _bands(texts: Sequence[Texts], judged: Sequence[Judged]) -> list[tuple[float
 
 
 def _band(cell: Texts | Judged) -> int:
-    """Texts that other labels or words flag are a band of their own, above the others."""
+    """Texts flagged by other labels or the blocklist form a band of their own, above the others."""
     return BINS if cell.otherwise or cell.place is None else cell.place // BAND
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 Z = 1.959964
-"""Of the normal distribution, for an interval that holds the truth 95 times in 100."""
+"""The normal quantile for a 95 % interval."""
 STEPS = 50
 
 
@@ -41,15 +41,15 @@ def wilson(share: float, trials: float) -> Estimate:
     square = Z * Z / trials
     middle = (share + square / 2) / (1 + square)
     half = Z / (1 + square) * sqrt(share * (1 - share) / trials + square / (4 * trials))
-    # Rounding must not put the figure outside its own interval.
+    # Rounding must not put the estimate outside its own interval.
     return Estimate(share, max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0))
 
 
 def share_of(successes: float, seen: float, whole: float) -> Estimate:
-    """The share of successes in a finite whole, of which `seen` were looked at, each as likely as any other.
+    """The share of successes in a finite population, of which `seen` were sampled uniformly.
 
-    The more of the whole is seen, the less is uncertain; with all of it nothing is (the finite population correction,
-    Cochran, Sampling Techniques, 3rd ed., section 2.6, taken into Wilson's interval as a larger number of trials).
+    The larger the sample, the less uncertainty; with all of it there is none (the finite population correction,
+    Cochran, Sampling Techniques, 3rd ed., section 2.6, applied to Wilson's interval as a larger number of trials).
     """
     share = successes / seen
     if seen >= whole:
@@ -75,11 +75,11 @@ def total(parts: Iterable[Estimate]) -> Estimate:
 def fraction(one: Estimate, other: Estimate, covary: Callable[[float, float], float] | None = None) -> Estimate | None:
     """The share of `one` in the sum of both, neither of them below 0; None where both are 0.
 
-    A share r is in the interval where 0 is in that of (1 - r) one - r other, made by MOVER: Fieller's argument, which
-    holds for small counts too, where a linearised variance would be 0 and claim to be certain.
+    A share r is in the interval where 0 is in that of (1 - r) one - r other by MOVER: Fieller's argument, which also
+    holds for small counts, where a linearised variance would be 0 and claim certainty.
 
     Args:
-        covary: what dependence adds to the square of the half width, given the two weights 1 - r and r.
+        covary: the covariance term added to the squared half width, given the weights 1 - r and r.
     """
     if one.value + other.value <= 0:
         return None
@@ -98,7 +98,7 @@ def fraction(one: Estimate, other: Estimate, covary: Callable[[float, float], fl
 
 
 def _root(falling: Callable[[float], float]) -> float:
-    """Where between 0 and 1 a function goes from over 0 to below it; 1 where it does not."""
+    """Where between 0 and 1 a function falls below 0; 1 where it does not."""
     low, high = 0.0, 1.0
     for _ in range(STEPS):
         middle = (low + high) / 2

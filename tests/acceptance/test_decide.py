@@ -75,11 +75,11 @@ def test_what_cannot_be_decided_is_said_line_by_line_and_nothing_is_stored(home:
     assert "2 problems; nothing was decided" in said
     assert "line 2: there is no output 99999" in said and f"line 3: output {flagged[0]} is decided on line 1" in said
     for words, why in (
-        (["decide", "1", "2"], "say approve or reject last"),
-        (["decide", "approve"], "say which outputs"),
+        (["decide", "1", "2"], "end with approve or reject"),
+        (["decide", "approve"], "name the outputs"),
         (["decide", "x", "approve"], "'x' is no output's number"),
-        (["decide"], "say approve or reject last"),
-        (["decide", "1", "approve", "--from", "d.jsonl"], "says outputs"),
+        (["decide"], "end with approve or reject"),
+        (["decide", "1", "approve", "--from", "d.jsonl"], "contains outputs"),
         (["decide", "1", "approve", "--as", " "], "no reviewer's name"),
         (["decide", "--from", "missing.jsonl"], "cannot be read"),
     ):

@@ -162,7 +162,7 @@ def test_a_changed_classifier_scores_the_whole_of_a_job_or_nothing(home: Home) -
     with (classifier / "config.json").open("a") as file:
         file.write(" ")  # another revision, and the same scores
     told = home.inkmill("rescore", "1")
-    assert "job 1: 180 texts are scored again" in told.stderr
+    assert "job 1: 180 texts will be scored again" in told.stderr
     home.inkmill("run", "p.jsonl", *ours, "-o", "after.jsonl")
     before, after = (
         [json.loads(line) for line in (home.folder / name).read_text().splitlines()]
@@ -211,7 +211,7 @@ def test_an_idle_stack_ends_by_itself(home: Home) -> None:
     while home.workers():
         assert time.monotonic() < deadline, home.logs()
         time.sleep(0.2)
-    assert "no stack runs" in home.inkmill("stop").stderr
+    assert "no stack is running" in home.inkmill("stop").stderr
 
 
 def test_try_writes_the_same_samples_for_the_same_seed(home: Home) -> None:
@@ -294,7 +294,7 @@ def test_unknown_jobs_and_empty_files_are_explained(home: Home) -> None:
     for words in (("status", "7"), ("watch", "7"), ("cancel", "7"), ("retry", "7"), ("export", "7", "-o", "x")):
         assert "there is no job 7" in home.inkmill(*words, code=2).stderr
     (home.folder / "empty.jsonl").write_text("")
-    assert "holds no prompts" in home.inkmill("submit", "empty.jsonl", *DEMO, code=2).stderr
+    assert "has no prompts" in home.inkmill("submit", "empty.jsonl", *DEMO, code=2).stderr
     home.inkmill("submit", "empty.jsonl", *DEMO, "--allow-empty")
     assert "empty.jsonl" in home.inkmill("jobs").stdout
 
@@ -307,8 +307,8 @@ def test_what_would_fail_in_the_morning_is_refused_in_the_evening(home: Home) ->
         (("-o", "p.jsonl"), "is the prompt file itself"),
         (("-o", "link.jsonl"), "is the prompt file itself"),
         (("-o", "no/folder.jsonl"), "there is no folder"),
-        (("-o", "/proc/x.jsonl"), "no ordinary files"),
-        (("--format", "xml"), "not a form of export"),
+        (("-o", "/proc/x.jsonl"), "not for regular files"),
+        (("--format", "xml"), "not an export format"),
         (("--only", "clena"), "clean"),
         (("--dtype", "fp8"), "fp32, bf16 or int8"),
         (("--device", "gpu"), "must be auto, cpu, cuda"),

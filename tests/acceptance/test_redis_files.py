@@ -45,7 +45,7 @@ def test_work_goes_on_with_a_note_where_the_files_of_redis_cannot_be_read(
     redis.kill()
     assert run.wait(240) == 0
     assert home.status()["outputs"]["scored"] == 3 * LONG
-    assert "note: the local Redis could not go on with its files" in home.logs()
+    assert "note: the local Redis could not read its files" in home.logs()
     (aside,) = (home.folder / "redis").glob("set-aside-*")
     assert (aside / "appendonlydir").is_dir()
     assert str(aside) in (home.folder / "run-0.log").read_text()
@@ -59,7 +59,7 @@ def test_a_redis_that_never_starts_is_tried_seldom_and_run_says_what_it_said(hom
     home.environment["PATH"] = f"{server.parent}:{os.environ['PATH']}"
     write_prompts(home.folder / "p.jsonl", 2)
     refused = home.inkmill("run", "p.jsonl", *DEMO, code=4)
-    assert "the local Redis did not start (it ended with status 1: No room at the inn)" in refused.stderr
+    assert "the local Redis did not start (it exited with status 1: No room at the inn)" in refused.stderr
     assert len(server.with_suffix(".count").read_text().split()) <= 8
 
 

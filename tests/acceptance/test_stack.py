@@ -200,7 +200,7 @@ def test_a_relative_database_of_another_folder_is_another_one_and_run_says_so(ho
         [*INKMILL, "run", "p.jsonl", *DEMO], env=home.env, cwd=other, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
-    assert f"another database, {home.folder}/jobs.db, than this command, {other}/jobs.db" in done.stderr
+    assert f"on the database {home.folder}/jobs.db, but this command on {other}/jobs.db" in done.stderr
 
 
 def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:

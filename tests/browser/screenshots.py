@@ -124,7 +124,7 @@ def views(covered: int) -> list[tuple[str, str, tuple[str, ...]]]:
         ("jobs", "/jobs", ()),
         ("job", "/jobs/2", ()),
         ("workers", "/workers", ()),
-        ("pictures", "/jobs/2/pictures", ()),
+        ("pictures", "/jobs/2/charts", ()),
         ("advice", "/jobs/2/advice", ()),
         ("error", "/nowhere", ()),
     ]

@@ -61,7 +61,7 @@ def addresses(sitting: Sitting) -> list[str]:
     return [
         "/queue", f"/outputs/{covered}", f"/outputs/{covered}?reveal=1&q=accident", f"/outputs/{first}", "/bulk",
         "/bulk?q=nowhere", "/queue?q=nowhere&label=toxicity&low=0.5", "/progress", "/help", "/nowhere", "/jobs",
-        f"/jobs/{job}", "/workers", f"/jobs/{job}/pictures", f"/jobs/{job}/advice",
+        f"/jobs/{job}", "/workers", f"/jobs/{job}/charts", f"/jobs/{job}/advice",
     ]  # fmt: skip
 
 

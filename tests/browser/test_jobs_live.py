@@ -63,7 +63,7 @@ def test_the_list_keeps_the_keyboards_place_while_it_changes(seat: Seat) -> None
 def test_a_click_on_a_bar_shows_its_outputs(seat: Seat) -> None:
     sitting = seat(PIECES)
     page = sitting.reviewer()
-    page.goto(f"{sitting.web.base}/jobs/1/pictures")
+    page.goto(f"{sitting.web.base}/jobs/1/charts")
     # Anywhere in the column: the bar of one text is a pixel and a half high.
     page.locator("#scores-toxicity a.bar-column").last.locator(".column").click(position={"x": 3, "y": 20})
     page.wait_for_url("**/queue?*low=0.75&high=0.80*")
@@ -74,7 +74,7 @@ def test_jobs_pages_are_whole_without_scripts(seat: Seat) -> None:
     sitting = seat(PIECES)
     page = sitting.reviewer(java_script_enabled=False)
     for path, words in (("/jobs", "prompts.jsonl"), ("/jobs/1", "3 of 3"), ("/workers", "inkmill worker"),
-                        ("/jobs/1/pictures", "Finish reasons"), ("/jobs/1/advice", "unknown")):  # fmt: skip
+                        ("/jobs/1/charts", "Finish reasons"), ("/jobs/1/advice", "unknown")):  # fmt: skip
         page.goto(sitting.web.base + path)
         expect(page.locator("#main")).to_contain_text(words)
 

@@ -85,7 +85,7 @@ def test_a_whole_sitting_by_keyboard(seat: Seat) -> None:
     on_screen(page, rest[4])
     page.keyboard.press("Backspace")
     on_screen(page, rest[3])
-    expect(page.locator(".badges")).to_contain_text("to decide")
+    expect(page.locator(".badges")).to_contain_text("to review")
     page.keyboard.press("a")
     on_screen(page, rest[4])
 
@@ -121,7 +121,7 @@ def test_keys_can_be_switched_off_and_buttons_do_the_same(seat: Seat) -> None:
     first, second, third, _ = sitting.outputs
     page.route("**/look", lambda route: route.abort())  # what was switched off is off, however slow the server
     page.keyboard.press("?")
-    page.click("text=Switch keys off")
+    page.click("text=Turn keys off")
     page.click("[data-close-help]")
     page.keyboard.press("x")
     page.reload()
@@ -178,9 +178,9 @@ def test_a_stale_decision_shows_what_the_other_one_decided(seat: Seat, tmp_path:
     decide(sitting.database, first, "noor", "approve")
     page.keyboard.press("x")
     on_screen(page, second)
-    expect(page.locator("#held")).to_contain_text("noor made it approved")
+    expect(page.locator("#held")).to_contain_text("noor set it to approved")
     assert states(sitting, first) == ["approved"]
-    page.click("text=Put away")
+    page.click("text=Dismiss")
     expect(page.locator("#held")).to_be_hidden()
 
 
@@ -197,10 +197,10 @@ def test_a_server_killed_in_the_middle_loses_nothing(seat: Seat) -> None:
 
     page.keyboard.press("a")
     on_screen(page, three)  # it was there already
-    expect(page.locator("#held")).to_contain_text("held in this browser")
+    expect(page.locator("#held")).to_contain_text("not sent yet")
     page.keyboard.press("x")
-    expect(page.locator("#held")).to_contain_text("2 decisions are held")
-    expect(page.locator("#card")).to_contain_text("What you decided is safe")
+    expect(page.locator("#held")).to_contain_text("2 decisions not sent yet")
+    expect(page.locator("#card")).to_contain_text("Your decisions are safe")
     assert states(sitting, two, three) == ["pending", "pending"]
 
     sitting.web.start()
@@ -277,8 +277,8 @@ def test_five_thousand_are_decided_at_once_and_taken_back(seat: Seat) -> None:
     expect(page.locator("h1")).to_have_text("5,000 outputs rejected", timeout=40_000)
     assert states(sitting, *sitting.outputs[4998:]) == ["rejected", "rejected", "unflagged"]
     assert read_output(sitting.database, sitting.outputs[0]).history[0].reason == "all the same"
-    page.click("text=Take these 5,000 back")
-    expect(page.locator("h1")).to_have_text("5,000 decisions taken back", timeout=40_000)
+    page.click("text=Undo these 5,000 decisions")
+    expect(page.locator("h1")).to_have_text("5,000 decisions undone", timeout=40_000)
     assert states(sitting, sitting.outputs[0], sitting.outputs[4999]) == ["pending", "pending"]
 
 
@@ -328,7 +328,7 @@ def test_without_javascript_everything_is_readable_and_decidable(seat: Seat) -> 
     page.click("text=Save the edit")
     page.click("[data-undo] button")
     on_screen(page, third, scripted=False)
-    expect(page.locator(".badges")).to_contain_text("to decide")
+    expect(page.locator(".badges")).to_contain_text("to review")
     page.goto(f"{sitting.web.base}/bulk")
     page.check(f"[aria-label='Choose output {second}']")
     page.click("button:has-text('Approve')")

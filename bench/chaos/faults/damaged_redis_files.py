@@ -55,7 +55,7 @@ def _spoilt(trial: Trial, home: OwnHome, way: str) -> float:
 
 
 def _noted(log: Path) -> bool:
-    return "note: the local Redis could not go on with its files" in log.read_text()
+    return "note: the local Redis could not read its files" in log.read_text()
 
 
 def spoil(trial: Trial, files: Path, way: str) -> None:

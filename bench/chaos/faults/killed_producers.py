@@ -17,7 +17,7 @@ POINTS = ("after-begin-submit", "before-write-chunk", "inside-write-chunk", "aft
 """Where a producer dies in half of the cases; in the other half the clock says when."""
 LONGEST_SECONDS = 1.5
 MOST_KILLS = 3
-ALREADY = re.compile(r"is already job (\d+)")
+ALREADY = re.compile(r"already submitted with these settings, as job (\d+)")
 """How the command names the job that the same bytes are already."""
 
 

@@ -1,4 +1,4 @@
-"""Bars that stand side by side: histograms, and what happened over time."""
+"""Bar charts: histograms and time series."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from review.show.pictures.svg import (
 )
 
 Scale = tuple[Callable[[float], float], list[tuple[float, str]]]
-"""From a value to its height in the plot, 0 to 1; and the grid's heights with their figures."""
+"""From a value to its height in the plot, 0 to 1; and the grid lines' heights with their labels."""
 LEAST_HEIGHT = 1.5
-"""A bar that stands for something is seen, however little it is."""
+"""A bar over 0 is always visible."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +34,23 @@ class Bar:
     """One bar."""
 
     value: float
-    says: str  # what pointing at it tells
+    says: str  # its tooltip
     link: str | None = None
     over: bool = False  # beyond the threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bars:
-    """A picture of bars."""
+    """A bar chart."""
 
-    name: str  # unlike any other picture's on the page
+    name: str  # unique on the page
     title: str
     description: str
     bars: Sequence[Bar]
     axis: str
-    ticks: Sequence[tuple[float, str]]  # place between the first bar's start, 0, and the last one's end, 1
+    ticks: Sequence[tuple[float, str]]  # position from 0 to 1, and the label there
     logarithmic: bool = False
-    mark: tuple[float, str] | None = None  # a place, and what stands there
+    mark: tuple[float, str] | None = None  # a position, and its label
 
     def svg(self) -> Markup:
         most = max((bar.value for bar in self.bars), default=0.0)
@@ -77,12 +77,12 @@ class Bars:
             "rect", x=x + gap / 2, y=TOP + PLOT_HEIGHT - tall, width=slot - gap, height=tall,
             class_="bar over" if bar.over else "bar",
         )  # fmt: skip
-        # The whole column can be pointed at: a bar of one text is a pixel and a half.
+        # The whole column reacts to the pointer: a bar of one text is a pixel and a half.
         column = element("rect", x=x, y=float(TOP), width=slot, height=float(PLOT_HEIGHT), class_="column")
         says = element("title", Markup.escape(bar.says))
         if not bar.link or bar.value <= 0:
             return element("g", says, shown, column, class_="bar-column")
-        # Out of the tab order: the table below the picture holds the same links, and pictures have hundreds of bars.
+        # Out of the tab order: the table below has the same links, and charts have hundreds of bars.
         return element("a", says, shown, column, href=bar.link, class_="bar-column", tabindex="-1", aria_label=bar.says)
 
     def _linear(self, most: float) -> Scale:
@@ -91,7 +91,7 @@ class Bars:
         return (lambda value: value / top), [(i * step / top, short(i * step)) for i in range(round(top / step) + 1)]
 
     def _logarithmic(self, most: float) -> Scale:
-        # Of 1 + value, so that nothing is at 0 and one text is not.
+        # Of 1 + value, so that 0 is at the bottom and one text is above it.
         top = math.log10(1 + max(most, 9))
         powers = [10**i for i in range(int(top) + 1)]
         step = max(1, math.ceil(len(powers) / 4))

@@ -1,4 +1,4 @@
-"""Shares that change along an axis, each with the band it is known within."""
+"""Line charts of shares along an axis, each with its confidence band."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from review.show.pictures.svg import (
 )
 from review.stats.intervals import Estimate
 
-Point = tuple[float, Estimate | None]  # place from 0 to 1, and what is known there
+Point = tuple[float, Estimate | None]  # position from 0 to 1, and the estimate there
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Curve:
     """One line."""
 
     title: str
-    kind: str  # its class in the style sheet
+    kind: str  # its CSS class
     points: Sequence[Point]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """A picture of lines over an axis from 0 to 1."""
+    """A line chart over an axis from 0 to 1."""
 
     name: str
     title: str
@@ -60,7 +60,7 @@ class Curves:
 
 
 def _runs(points: Sequence[Point]) -> Iterator[list[tuple[float, Estimate]]]:
-    """The stretches where something is known."""
+    """The stretches that have an estimate."""
     run: list[tuple[float, Estimate]] = []
     for place, known in points:
         if known is not None:

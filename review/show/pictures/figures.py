@@ -1,6 +1,6 @@
-"""The figures of a job: each a picture with the same numbers as a table, made from `db.insights.figures`.
+"""The charts of a job, each with the same numbers as a table, from `db.insights.figures`.
 
-Knows where a bar leads (an address of the queue), not who shows it.
+Knows what a bar links to (an address of the queue), not which page shows it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from review.stats.intervals import Estimate, wilson
 
 MOST_LENGTHS = 32
 MANY_VALUES = 50
-"""Keys with more values than this, none of them frequent, are not compared: they name prompts."""
+"""Keys with more values than this, none of them frequent, are not compared: they identify prompts."""
 FREQUENT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure of a table, perhaps with the outputs behind it."""
+    """One table cell, perhaps with a link to its outputs."""
 
     words: str
     link: str | None = None
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A picture, and its numbers as a table."""
+    """A chart, and its numbers as a table."""
 
     name: str
     title: str
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One row of a comparison: a share of its own outputs, drawn as a bar."""
+    """One row of a comparison: a share of the group's outputs, drawn as a bar."""
 
     words: str
     outputs: int
@@ -58,7 +58,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Shares of several groups, one below the other; the table is the picture."""
+    """Shares of several groups, as a table with bars."""
 
     name: str
     title: str
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def queue_link(job_id: int, **parameters: object) -> str:
-    """The queue's address that shows these outputs, decided or not."""
+    """The address of the queue filtered to these outputs."""
     return "/queue?" + urlencode({"job": job_id, **parameters})
 
 
@@ -91,7 +91,7 @@ def _scores(
         number = _about(count * found.scale, found)
         link = queue_link(job_id, label=label, low=f"{low:.2f}", high=f"{high:.2f}", state="all") if links else None
         says = f"{number} outputs from {low:.2f} to {high:.2f}"
-        # A bar that the threshold cuts through holds both kinds; it counts as over where most of it is.
+        # A bar that straddles the threshold counts as over where most of it is.
         bars.append(Bar(value=count * found.scale, says=says, link=link, over=(low + high) / 2 >= threshold))
         rows.append((Cell(f"{low:.2f}–{high:.2f}"), Cell(number, link if count else None)))
     over = sum(count for place, count in enumerate(counts) if (place + 0.5) / SCORE_BINS >= threshold)
@@ -99,9 +99,9 @@ def _scores(
         name=f"scores-{label}",
         title=f"Scores for {name}",
         description=f"Histogram of {_about(sum(counts) * found.scale, found)} scores from 0 to 1 with a logarithmic "
-        f"scale; about {_about(over * found.scale, found)} lie over the threshold {threshold:g}.",
+        f"scale; about {_about(over * found.scale, found)} are over the threshold {threshold:g}.",
         bars=bars,
-        axis="score (heights are logarithmic)",
+        axis="score (logarithmic counts)",
         ticks=[(step / 5, f"{step / 5:.1f}") for step in range(6)],
         logarithmic=True,
         mark=(threshold, f"threshold {threshold:g}"),
@@ -112,7 +112,7 @@ def _scores(
 
 
 def time_figures(found: Insights) -> list[Figure]:
-    """Outputs and tokens over the time the job was worked on."""
+    """Outputs and tokens over the time the job ran."""
     if not found.moments:
         return []
     each = duration(found.moment_seconds) if found.moment_seconds > 1 else "second"
@@ -126,7 +126,7 @@ def time_figures(found: Insights) -> list[Figure]:
 
 
 def _covered(moment: Moment, found: Insights) -> float:
-    """Seconds of a moment in which the job was at work: the first and the last one are seldom whole."""
+    """Seconds of an interval in which the job ran: the first and the last one are usually partial."""
     start, end = max(moment.start, found.first_at), min(moment.start + found.moment_seconds, found.last_at)
     return max(end - start, found.moment_seconds / 4)
 
@@ -168,7 +168,7 @@ def _clock(at: float, seconds: int, *, dated: bool = False) -> str:
 
 
 def length_figure(found: Insights) -> Figure | None:
-    """How long the texts are."""
+    """The distribution of text lengths."""
     if not found.lengths:
         return None
     longest = max(found.lengths)
@@ -191,7 +191,7 @@ def length_figure(found: Insights) -> Figure | None:
         ticks=[(i * step / (len(counts) * width), f"{i * step:g}") for i in range(int(len(counts) * width / step) + 1)],
     )
     rows = tuple((Cell(span), Cell(_about(n * found.scale, found))) for n, span in zip(counts, spans, strict=True))
-    caption = f"Tokens of each text; the median is {middle}."
+    caption = f"Tokens in each text; the median is {middle}."
     return Figure(
         name="lengths", title="Lengths", caption=caption, svg=drawn.svg(), headings=("Tokens", "Texts"), rows=rows
     )
@@ -207,14 +207,14 @@ def _median(counts: Mapping[int, int]) -> int:
 
 
 def finish_comparison(found: Insights) -> Comparison | None:
-    """Why the texts ended."""
+    """Why generation stopped, by reason."""
     if not found.finishes:
         return None
     whole = sum(found.finishes.values())
     return Comparison(
         name="finishes",
         title="Finish reasons",
-        caption="stop: the model ended the text, or a stop string did. length: it was cut at max_new_tokens.",
+        caption="stop: ended by the model or by a stop string. length: cut off at max_new_tokens.",
         headings=("Reason", "", "Share", "Texts"),
         rows=tuple(
             _share(reason, round(number * found.scale), Estimate(*[number / whole] * 3), 1.0)
@@ -224,7 +224,7 @@ def finish_comparison(found: Insights) -> Comparison | None:
 
 
 def key_comparisons(found: Insights) -> list[Comparison]:
-    """The flagged share by each metadata key's values."""
+    """The flagged share for each value of each metadata key."""
     return [_key(f"key-{number}", key, found) for number, key in enumerate(found.keys)]
 
 
@@ -240,7 +240,7 @@ def _key(name: str, key: KeyShares, found: Insights) -> Comparison:
     if not frequent:
         return Comparison(
             name=name, title=key.key, caption="", headings=("Value", "", "Flagged", "Outputs"), rows=(),
-            note=f"{key.distinct:,} values, none of them on one output in a hundred: too many to compare.",
+            note=f"{key.distinct:,} values, none on more than 1 % of the outputs: too many to compare.",
         )  # fmt: skip
     return Comparison(
         name=name,

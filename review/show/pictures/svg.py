@@ -1,6 +1,6 @@
-"""SVG as markup: elements from names and attributes, everything in them escaped, and the scales that pictures share.
+"""SVG as markup: escaped elements from names and attributes, and the scales that charts share.
 
-Colours and type are the style sheet's (`static/pictures.css`), by class; only geometry is written here.
+Colours and type come from `static/pictures.css`, by class; only geometry is set here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import math
 
 from markupsafe import Markup, escape
 
-# The drawing's own units. It is shown at about their size in pixels and shrinks a little on a phone, so type stays
-# readable; a wider drawing would not.
+# In SVG units, about a pixel each: the chart shrinks a little on a phone, and type stays readable, as it would not in a
+# wider one.
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 36
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -32,11 +32,11 @@ def _plain(value: object) -> object:
 
 
 def drawing(title: str, description: str, *children: str, name: str, linked: bool = False) -> Markup:
-    """A whole picture with its name and its description for those who do not see it.
+    """A whole chart, with a title and a description for screen readers.
 
     Args:
-        name: unlike any other picture's on the page.
-        linked: it holds links, and so cannot be one image to a screen reader.
+        name: unique on the page.
+        linked: it contains links, and so cannot be a single image to a screen reader.
     """
     named = element("title", escape(title), id=f"{name}-title")
     described = element("desc", escape(description), id=f"{name}-desc")
@@ -56,10 +56,10 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
 
 
 def rows_of_grid(ticks: list[tuple[float, str]]) -> Markup:
-    """Lines across the plot with their figures on the left.
+    """Horizontal grid lines with their labels on the left.
 
     Args:
-        ticks: height in the plot, 0 to 1, and what is written there.
+        ticks: height in the plot, 0 to 1, and its label.
     """
     parts = []
     for height, words in ticks:
@@ -69,7 +69,7 @@ def rows_of_grid(ticks: list[tuple[float, str]]) -> Markup:
 
 
 def axis_name(words: str) -> Markup:
-    """What the horizontal axis shows, under it."""
+    """The label of the horizontal axis, under it."""
     return text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, words, class_="axis-name")
 
 
@@ -81,7 +81,7 @@ def nice_step(most: float, steps: int) -> float:
 
 
 def short(value: float) -> str:
-    """A figure beside an axis: 950, 1.5k, 20k, 3M."""
+    """A number for an axis: 950, 1.5k, 20k, 3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{unit}"

@@ -53,7 +53,7 @@ def test_a_worker_with_another_revision_of_the_classifier_keeps_no_cancelled_job
         connection.execute(update(Job).where(Job.id == job).values(served_classifier_revision="of before"))
     a_worker(desk, classifiers=["demo"], classifier_revisions={"demo": "of now"})
     waiting = waiting_for(desk.database, snapshot(desk.database, job))
-    assert waiting is not None and waiting.endswith(f"end it without scores: inkmill cancel {job}")
+    assert waiting is not None and waiting.endswith(f"finish it without scores: inkmill cancel {job}")
     leave_unscored(desk.database, job)
     assert desk.status(job) == JobStatus.CANCELLED
 
@@ -101,4 +101,4 @@ def test_only_what_is_being_cancelled_is_given_up(desk: Desk) -> None:
 def test_what_waits_for_a_scorer_says_how_it_ends_without_one(desk: Desk) -> None:
     job = cancelled_job(desk)
     said = waiting_for(desk.database, snapshot(desk.database, job))
-    assert said is not None and said.endswith(f"or end it without scores: inkmill cancel {job}")
+    assert said is not None and said.endswith(f"or finish it without scores: inkmill cancel {job}")

@@ -81,7 +81,7 @@ def test_people_see_both_texts_around_the_place_where_they_part() -> None:
         "  text           the same up to character 19",
         "                 stored  ' upon a time, there was a mill'",
         "                 here    ' upon a time, there\\nwas no mill'",
-        "  what made it is the same here: revision, engine, torch, device, isa, dtype, numerics",
+        "  the same here: revision, engine, torch, device, isa, dtype, numerics",
         "  mean_logprob   stored -1.5000, here -1.5000",
     ]
 
@@ -105,7 +105,7 @@ def test_a_prompt_that_cannot_be_written_on_any_more_is_different_with_the_reaso
     assert found.differs == ()
     assert as_json(found)["fault"] == "the prompt has 9 tokens"
     assert as_json(found)["mean_logprob"]["here"] is None
-    assert "  no text came out: the prompt has 9 tokens" in list(as_lines(found))
+    assert "  no text was generated: the prompt has 9 tokens" in list(as_lines(found))
 
 
 def test_an_output_without_a_stored_log_probability_is_compared_too() -> None:
@@ -118,6 +118,6 @@ def test_what_changed_for_many_outputs_is_said_once_with_their_number() -> None:
     elsewhere = replace(MADE_BY, torch="2.14.0", isa="")
     found = [compared(elsewhere), compared(elsewhere, tokens=8), compared()]
     assert list(changed_since(found)) == [
-        "  torch          stored 2.13.0, here 2.14.0 (2 of them)",
-        "  isa            stored AVX512 avx512_bf16, here nothing (2 of them)",
+        "  torch          stored 2.13.0, here 2.14.0 (2 outputs)",
+        "  isa            stored AVX512 avx512_bf16, here nothing (2 outputs)",
     ]

@@ -76,7 +76,7 @@ def test_a_connection_lost_during_the_last_export_is_made_again(
     assert finish(mill.database, tmp_path / "o.jsonl") == 5
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == OUTPUTS - 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.jsonl.errors.jsonl"]
-    assert "waiting for it, to export then" in capsys.readouterr().err
+    assert "waiting for it before the export" in capsys.readouterr().err
 
 
 def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to_do(
@@ -86,7 +86,9 @@ def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to
     monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(running, "AWAY_SECONDS", 1.0)
     began = time.monotonic()
-    with pytest.raises(DatabaseUnreachable, match="nothing was lost: once it does, the same command exports job 1"):
+    with pytest.raises(
+        DatabaseUnreachable, match="nothing was lost: once it does, run the same command to export job 1"
+    ):
         finish(mill.database, tmp_path / "o.jsonl")
     assert 1 <= time.monotonic() - began < 30
     assert DatabaseUnreachable.exit_code == 4
@@ -110,4 +112,4 @@ def test_a_summary_does_without_texts_where_the_database_is_away_again(
     away = Database(url, create_engine(url))
     print_summary(away, ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl", job=done))
     said = capsys.readouterr().err
-    assert "export    o (1 rows)" in said and "a few of them" not in said
+    assert "export    o (1 rows)" in said and "  samples" not in said

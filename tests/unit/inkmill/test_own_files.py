@@ -37,7 +37,7 @@ def test_a_run_over_a_file_of_the_users_is_refused_before_anything_is_submitted(
     told: Told, folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     (folder / name).write_text("mine")
-    assert f"{name}: is there already" in told("run", "p.jsonl", *DEMO, "-o", "o.jsonl", code=2)
+    assert f"{name}: already exists" in told("run", "p.jsonl", *DEMO, "-o", "o.jsonl", code=2)
     assert jobs(capsys) == 0
     assert (folder / name).read_text() == "mine"
 
@@ -50,7 +50,7 @@ def test_the_same_run_exports_again_and_another_job_does_not_take_its_file(told:
     (folder / "p.jsonl").write_text(PROMPTS + PROMPTS)
     finish(told)
     said = told("run", "p.jsonl", *DEMO, code=2)
-    assert "p.jsonl.out.jsonl: is there already, and not as it was written of this job; name another" in said
+    assert "p.jsonl.out.jsonl: already exists, and is not as it was written for this job; name another" in said
     told("run", "p.jsonl", *DEMO, "--force")
     told("run", "p.jsonl", *DEMO)
     assert len((folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 4
@@ -64,7 +64,7 @@ def test_an_export_and_a_report_of_a_job_replace_their_earlier_ones_only(told: T
     for name, words in (("o.jsonl", ("export", "1", "-o", "o.jsonl")), ("report-1.html", ("report", "1"))):
         (folder / name).write_text("mine")
         said = told(*words, code=2)
-        assert f"{name}: is there already" in said and "--force" in said
+        assert f"{name}: already exists" in said and "--force" in said
         assert (folder / name).read_text() == "mine"
         told(*words, "--force")
         assert (folder / name).read_text() != "mine"
@@ -78,7 +78,7 @@ def test_skipped_lines_never_replace_those_that_the_user_mended(
     told("submit", "p.jsonl", *DEMO, "--skip-bad", "--again")
     (folder / "p.bad.jsonl").write_text(PROMPTS)
     said = told("submit", "p.jsonl", *DEMO, "--skip-bad", "--again", code=2)
-    assert "p.bad.jsonl: is there already, and not as Inkmill wrote it" in said and "move it away" in said
+    assert "p.bad.jsonl: already exists, and is not as Inkmill wrote it" in said and "move it away" in said
     assert (folder / "p.bad.jsonl").read_text() == PROMPTS
     assert jobs(capsys) == 2
 

@@ -47,9 +47,9 @@ def test_no_export_is_made_by_two_policies(
     finish(told, "--threshold", "toxicity=0.05")
     told("reflag", "1", "--threshold", "toxicity=0.99")
     kill_a_reflag(monkeypatch, toxicity=0.05)
-    assert "job 1: its new flag policy is not applied to all outputs yet; that comes first" in told(*words)
+    assert "job 1: finishing an interrupted reflag first" in told(*words)
     assert flags(folder / "o.jsonl") == [True, True]
-    assert "policy" not in told(*words)
+    assert "reflag" not in told(*words)
 
 
 def test_a_report_waits_for_the_policy_and_status_tells_of_it(
@@ -58,9 +58,9 @@ def test_a_report_waits_for_the_policy_and_status_tells_of_it(
     finish(told)
     kill_a_reflag(monkeypatch, toxicity=0.05)
     assert run(["status", "1"]) == 0
-    assert "  reflag   under way, or killed half way" in capsys.readouterr().out
-    assert "that comes first" in told("report", "1")
-    assert "2 flagged texts are left" in (folder / "report-1.html").read_text()
+    assert "  reflag   running or interrupted" in capsys.readouterr().out
+    assert "finishing an interrupted reflag" in told("report", "1")
+    assert "2 flagged texts left to review" in (folder / "report-1.html").read_text()
     assert run(["status", "1"]) == 0
     assert "reflag" not in capsys.readouterr().out
 
@@ -70,13 +70,13 @@ def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, f
     finish(told, "--threshold", "toxicity=0.0512345678")
     told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5")
     said = told(*command, code=2)
-    assert "job 1 is this file, but was reflagged since: " in said and not (folder / "o.jsonl").exists()
+    assert "job 1 is this file, but has been reflagged since: " in said and not (folder / "o.jsonl").exists()
     assert (
-        "toxicity is flagged from 0.99, this command says 0.0512345678; insult is flagged from 0.5, this command"
+        "its threshold for toxicity is 0.99, this command's is 0.0512345678; its threshold for insult is 0.5, this"
         in said
     )
-    assert "reflag 1 --reset-thresholds --threshold toxicity=0.0512345678' and this command again" in said
-    assert "export 1 -o FILE' writes the job as it stands" in said
+    assert "reflag 1 --reset-thresholds --threshold toxicity=0.0512345678', then this command again" in said
+    assert "export 1 -o FILE' exports the job as it is" in said
     told("reflag", "1", "--reset-thresholds", "--threshold", "toxicity=0.0512345678")
     told(*command)
     assert flags(folder / "o.jsonl") == []
@@ -91,9 +91,9 @@ def test_a_run_does_not_take_up_a_job_that_got_another_blocklist(
     finish(told, "--blocklist", "words")
     told("reflag", "1", "--blocklist", "later")
     said = told("run", "p.jsonl", *DEMO, "--blocklist", "words", code=2)
-    assert "reflagged since: its blocklist is not this command's. To go back" in said
+    assert "reflagged since: it has another blocklist. To go back" in said
     back = "words" if submitted else "/dev/null"
-    assert f"reflag 1 --reset-thresholds --blocklist {back.replace('words', 'FILE')}' and this" in said
+    assert f"reflag 1 --reset-thresholds --blocklist {back.replace('words', 'FILE')}', then this" in said
     told("reflag", "1", "--reset-thresholds", "--blocklist", back)
     told("run", "p.jsonl", *DEMO, "--blocklist", "words")
 
@@ -102,7 +102,7 @@ def test_a_run_says_that_a_job_given_to_any_worker_runs_elsewhere_than_it_says(t
     finish(told, "--dtype", "fp32", "--device", "cpu")
     told("retry", "1", "--any-worker")
     said = told("run", "p.jsonl", *DEMO, "--dtype", "fp32", "--device", "cpu")
-    assert "note: job 1 was given to any worker since, and is no longer bound to --device cpu and --dtype fp32" in said
+    assert "note: job 1 may now run on any worker; it is no longer bound to --device cpu and --dtype fp32" in said
 
 
 def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_policy(
@@ -116,5 +116,5 @@ def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_
         return follow(self, job)
 
     monkeypatch.setattr(running.Run, "_follow", reflag_meanwhile)
-    assert "toxicity is flagged from 0.99, this command says 0.7" in told("run", "p.jsonl", *DEMO, code=2)
+    assert "its threshold for toxicity is 0.99, this command's is 0.7" in told("run", "p.jsonl", *DEMO, code=2)
     assert not (folder / "p.jsonl.out.jsonl").exists()

@@ -44,7 +44,7 @@ def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
     ],
 )
 def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(url: str) -> None:
-    with pytest.raises(UsageError, match=r"asks for no password, so anyone .* or say --insecure"):
+    with pytest.raises(UsageError, match=r"has no password, so anyone .* or use --insecure"):
         check_redis(read_settings(redis_url=url).redis_url, insecure=False)
     check_redis(url, insecure=True)
 
@@ -74,5 +74,5 @@ def test_the_worker_command_refuses_an_open_redis_before_it_touches_anything(tmp
     words = [sys.executable, "-m", "inkmill", "worker", "--model", "demo"]
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "the Redis on 192.0.2.1 asks for no password" in done.stderr
+    assert "the Redis on 192.0.2.1 has no password" in done.stderr
     assert not (tmp_path / "home").exists()

@@ -75,8 +75,8 @@ def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
     ("states", "said"),
     [
         ([], "its worker, which is starting"),
-        ([("failed", GONE)], f"its worker, which is starting (of the one before: {GONE})"),
-        ([("failed", GONE), ("starting", None)], f"its worker, which is starting (of the one before: {GONE})"),
+        ([("failed", GONE)], f"its worker, which is starting (the previous one: {GONE})"),
+        ([("failed", GONE), ("starting", None)], f"its worker, which is starting (the previous one: {GONE})"),
         ([("failed", GONE), ("stopped", None)], "its worker, which is starting"),
         ([("failed", GONE), ("ready", None)], None),
     ],
@@ -118,9 +118,9 @@ def test_a_redis_that_does_not_run_is_a_reason_too(where: Settings, opened: Data
     job = Mill(opened).submit(2)
     has_worker(opened, "w", "ready")
     assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) is None  # another home's, for all we know
-    has_stack(where, redis_down="it ended with status 1: no room")
+    has_stack(where, redis_down="it exited with status 1: no room")
     said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
-    assert said == "the local Redis, which does not run: it ended with status 1: no room"
+    assert said == "the local Redis, which does not run: it exited with status 1: no room"
     elsewhere = Settings(home=where.home, redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2)
     said = waiting_for(opened, snapshot(opened, job), Surroundings(elsewhere))
     assert said is not None and "127.0.0.1:1" in said and "does not answer" in said and "secret" not in said
@@ -174,8 +174,8 @@ def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_agai
         connection.execute(update(Job).values(ingest_until=1.0))
     said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
     assert said == (
-        "the command that submitted it, which was killed before all was there; submit the file again, or take away "
-        f"what is there: inkmill cancel {ingest.job_id}"
+        "the command that submitted it, which was killed before it had finished; submit the file again, or remove "
+        f"what it left: inkmill cancel {ingest.job_id}"
     )
     monkeypatch.setattr("inkmill.opening.settings", lambda: where)
     assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED

@@ -20,7 +20,7 @@ MOST_MEMORY = 3 << 30
 READ = f"""
 import json, resource, sys
 from contract.errors import UsageError
-from producer import parquet_bounds
+from producer.read import parquet_bounds
 from producer.read.readers import open_input
 parquet_bounds.FREE_SIZE = 100 << 20
 resource.setrlimit(resource.RLIMIT_AS, ({MOST_MEMORY}, {MOST_MEMORY}))
@@ -51,7 +51,7 @@ BOMBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "one text 1024 times": (
         {"prompt": repeated("x" * 1_000_000, 1024)},
         {},
-        ".parquet: expands to over 0.1 GB, far beyond its size; if that is meant, split it",
+        ".parquet: expands to over 0.1 GB, far beyond its size; if that is intended, split it",
     ),
     "a text of 64 MB": (
         {"prompt": repeated("x" * (64 << 20), 4096)},
@@ -66,7 +66,7 @@ BOMBS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a list without end": (
         {"prompt": ["a"], "tags": one_list(pa.nulls(1 << 26, pa.int8()))},
         {},
-        ".parquet: column 'tags.list.element' has 67,108,864 elements of lists in one row group; leave it out",
+        ".parquet: column 'tags.list.element' has 67,108,864 list elements in one row group; leave it out",
     ),
     "a list just short enough": (
         {"prompt": ["a"], "tags": one_list(pa.nulls(1 << 23, pa.int8()))},

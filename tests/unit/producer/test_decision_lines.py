@@ -45,7 +45,7 @@ def test_every_bad_line_is_named_with_what_is_wrong(tmp_path: Path) -> None:
         read_decisions(written(tmp_path, "\n".join(bad)))
     said = str(refused.value)
     assert [line for line, _ in refused.value.problems] == [2, 3, 4, 5, 6, 7, 8]
-    for expected in ("nothing was decided", "line 2: id: must be an output's number", "not '1'", "did you mean reason?",
+    for expected in ("nothing was decided", "line 2: id: must be an output number", "not '1'", "did you mean reason?",
                      "line 3: decision: must be approve, reject, edit, not 'aprove'", "line 7: is not JSON",
                      "reason: must be a text, not 3", "not left out"):  # fmt: skip
         assert expected in said, (expected, said)

@@ -101,7 +101,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "long lines.txt": (lambda: lines(lambda row: "🦉" + "x" * (MB - 10)), DONE),
     "a name of a megabyte.csv": (
         lambda: b"prompt," + b"n" * (MB - 100) + b"\n" + b"a,b\n" * 1000,
-        "has a name of 1,048,476 characters, at most 512 are read",
+        "has a name of 1,048,476 characters; shorten it to at most 512",
     ),
     "nothing but cells.csv": (lambda: b"prompt,a\n" + (b"ab," * (MB // 3 - 10) + b"\n") * ROWS, "32 problems"),
     "broken rows, then blank lines.csv": (

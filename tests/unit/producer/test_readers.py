@@ -130,7 +130,7 @@ def test_without_a_telling_name_the_first_line_tells_the_form(read: Reading, dat
 
 def test_a_form_that_is_asked_for_beats_the_name(read: Reading) -> None:
     assert read(as_csv(), "p.txt", form="csv").rows == EXPECTED
-    with pytest.raises(UsageError, match=r"'xml' is not a form.*jsonl, openai, csv, parquet, txt"):
+    with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, parquet, txt"):
         read(b"x", form="xml")
 
 
@@ -229,11 +229,13 @@ def test_two_passes_at_once_and_a_digest_do_not_disturb_each_other(tmp_path: Pat
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
-    with pytest.raises(UsageError, match=r"nowhere\.jsonl: there is no such file"):
+    with pytest.raises(UsageError, match=r"nowhere\.jsonl: no such file"):
         open_input(str(tmp_path / "nowhere.jsonl"))
-    with pytest.raises(UsageError, match="is a directory; name a prompt file in it"):
+    with pytest.raises(UsageError, match="is a directory; name a prompt file"):
         open_input(str(tmp_path))
-    with pytest.raises(UsageError, match=r"p\.xlsx: \.xlsx files are not read; save the table as CSV"):
+    with pytest.raises(
+        UsageError, match=r"p\.xlsx: \.xlsx files are not supported; save the table as comma-separated CSV"
+    ):
         read(b"PK\x03\x04", "p.xlsx")
 
 
@@ -241,7 +243,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
     "name", ["p.jsonl", "p.csv", "p.txt", "p.parquet", "p.jsonl.gz", "p.csv.zst", "p", "p.parquet.gz"]
 )
 def test_an_empty_file_says_that_it_holds_no_prompts(read: Reading, name: str) -> None:
-    with pytest.raises(EmptyInput, match="holds no prompts; write at least one, or say --allow-empty"):
+    with pytest.raises(EmptyInput, match="has no prompts; add at least one, or use --allow-empty"):
         read(b"", name)
 
 
@@ -260,7 +262,7 @@ def test_a_file_of_nothing_but_blank_lines_or_a_header_is_empty(read: Reading) -
 def test_compressed_data_that_was_cut_off_is_an_error(read: Reading, packing: str) -> None:
     data = PACK[packing](os.urandom(50_000).hex("\n", 1).encode())
     for cut in (1, 9, len(data) // 2):
-        with pytest.raises(UsageError, match=rf"p\.txt\{packing}: the {packing[1:]} data (ends too early|is damaged)"):
+        with pytest.raises(UsageError, match=rf"p\.txt\{packing}: the {packing[1:]} data (is truncated|is damaged)"):
             read(data[:-cut], "p.txt" + packing)
 
 
@@ -287,7 +289,7 @@ def test_a_decompression_bomb_is_stopped(read: Reading, monkeypatch: pytest.Monk
     monkeypatch.setattr("producer.expansion.FREE_SIZE", 1 << 20)
     blank = b"\n" * (1 << 25)
     bombs = {".zst": zstandard.ZstdCompressor().compress(blank), ".gz": gzip.compress(gzip.compress(blank))}
-    with pytest.raises(UsageError, match=r"expands to over .* 1000 times its size; if that is meant, expand it first"):
+    with pytest.raises(UsageError, match=r"expands to over .* 1000 times its size; if that is intended, decompress it"):
         read(bombs[".zst"], "p.txt.zst")
     assert FREE_SIZE == 1 << 30
     # Up to the free size, any ratio will do.
@@ -348,7 +350,7 @@ def test_an_id_that_comes_again_names_the_line_of_the_first(read: Reading) -> No
     lines = [f'{{"custom_id": "r-{number}", "prompt": ""}}\n' for number in range(20_000)]
     found = read("".join(lines) + lines[12_344])
     assert len(found.rows) == 20_000
-    assert found.told == "line 20001: custom_id: 'r-12344' stands on line 12,345 already; give each prompt its own"
+    assert found.told == "line 20001: custom_id: 'r-12344' is already on line 12,345; give each prompt its own"
 
 
 def test_bad_lines_are_reported_by_the_first_twenty_and_a_count(tmp_path: Path) -> None:
@@ -400,11 +402,13 @@ def test_skipped_lines_are_their_owners_alone_and_replace_only_earlier_ones(writ
     write_bad(written, path, 2)
     assert path.read_bytes() == b"2\n"
     path.write_bytes(b"mended\n")
-    with pytest.raises(UsageError, match=r"p\.bad\.jsonl: is there already, and not as Inkmill wrote it; move it away"):
+    with pytest.raises(
+        UsageError, match=r"p\.bad\.jsonl: already exists, and is not as Inkmill wrote it; move it away"
+    ):
         write_bad(written, path, 3)
     path.rename(moved)
     path.symlink_to(moved)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         write_bad(written, path, 4)
     assert moved.read_bytes() == b"mended\n" and path.is_symlink()
 

@@ -29,33 +29,33 @@ Reading = Callable[..., Read]
         ('{"prompt": "a", "top_p": 0, "top_k": 1.5}', "top_p: must be above 0 and at most 1, not 0; top_k: must be"),
         ('{"prompt": "a", "max_tokens": 5, "length": 6}', "length: says max_new_tokens a second time"),
         ('{"prompt": "a", "n": 2, "do_sample": false}', "n: is 2, but greedy decoding makes the same text"),
-        ('{"prompt": "a", "stop": ["\\u0000"]}', "stop: holds the character U+0000"),
+        ('{"prompt": "a", "stop": ["\\u0000"]}', "stop: contains the character U+0000"),
         ('{"prompt": "a", "seed": 9007199254740992}', "seed: must be from 0 to 9007199254740991"),
-        ('{"prompt": "a", "prompt": "b"}', "prompt: stands twice in one object; name it once"),
-        ('{"prompt": "a", "n" : 1, "n"\t:2}', "n: stands twice in one object"),
-        ('{"prompt": "a", "metadata": {"a": [{"b": 1, "\\u0062": 2}]}}', "b: stands twice in one object"),
-        ("{}", 'prompt: is missing; write "prompt": "" for text from nothing'),
+        ('{"prompt": "a", "prompt": "b"}', "prompt: appears twice in one object; keep one"),
+        ('{"prompt": "a", "n" : 1, "n"\t:2}', "n: appears twice in one object"),
+        ('{"prompt": "a", "metadata": {"a": [{"b": 1, "\\u0062": 2}]}}', "b: appears twice in one object"),
+        ("{}", 'prompt: is missing; write "prompt": "" for an empty prompt'),
         ('{"prompt": null}', "prompt: must be text, not null"),
         ('{"prompt": ["a"]}', "prompt: must be text, not a list"),
         ('{"prompt": true}', "prompt: must be text, not true or false"),
-        ('{"prompt": "a\\u0000b"}', "prompt: holds the character U+0000, which no SQL database stores; remove it"),
-        ('{"prompt": "\\ud800"}', "holds half of a surrogate pair at column"),
+        ('{"prompt": "a\\u0000b"}', "prompt: contains the character U+0000, which SQL databases cannot store"),
+        ('{"prompt": "\\ud800"}', "has half of a surrogate pair at column"),
         ('{"prompt": "a", "custom_id": ""}', "custom_id: must have 1 to 512 characters, not 0"),
         ('{"prompt": "a", "custom_id": "%s"}' % ("x" * 513), "custom_id: must have 1 to 512 characters, not 513"),
         ('{"prompt": "a", "custom_id": 1.5}', "custom_id: must be text or a whole number, not a number"),
         ('{"prompt": "a", "custom_id": true}', "custom_id: must be text or a whole number, not true or false"),
-        ('{"prompt": "a", "custom_id": "\\u0000"}', "custom_id: holds the character U+0000"),
+        ('{"prompt": "a", "custom_id": "\\u0000"}', "custom_id: contains the character U+0000"),
         ('{"prompt": "a", "metadata": [1]}', "metadata: must be a JSON object, not a list"),
-        ('{"prompt": "a", "metadata": {"a": [{"\\u0000": 1}]}}', "metadata: holds the character U+0000"),
+        ('{"prompt": "a", "metadata": {"a": [{"\\u0000": 1}]}}', "metadata: contains the character U+0000"),
         ('{"prompt": "a", "metadata": {"a": %s}}' % ("[" * 300 + "]" * 300), "metadata: is nested too deep"),
         ('{"prompt": "a", "stop": %s}' % ("[" * 999 + "]" * 999), "stop: is nested too deep"),
         ("[" * 5000, "is not JSON"),
         ('{"prompt": "a"', "is not JSON ("),
-        ('{"prompt": "a"} {"prompt": "b"}', "each line must be one whole object"),
+        ('{"prompt": "a"} {"prompt": "b"}', "each line must be one complete object"),
         ('{"prompt": NaN}', "is not JSON"),
         ('["a"]', "must be a JSON object such as"),
         ('"a"', 'must be a JSON object such as {"prompt": "Once"}, not text'),
-        (b'{"prompt": "a\0"}', "holds NUL bytes; it is damaged, or no text file"),
+        (b'{"prompt": "a\0"}', "has NUL bytes; it is damaged, or not a text file"),
         (b'{"prompt": "caf\xe9"}', "is not UTF-8 (byte 0xE9 at column 16); save the file as UTF-8"),
     ],
 )  # fmt: skip
@@ -83,17 +83,17 @@ def test_an_id_that_was_refused_with_its_line_may_come_again(read: Reading) -> N
         '{"custom_id": "a", "prompt": 1}\n{"custom_id": "a", "prompt": "x"}\n{"custom_id": "a", "prompt": "y"}'
     )
     assert [line.number for line in found.bad] == [1, 3]
-    assert "'a' stands on line 2 already" in found.told
+    assert "'a' is already on line 2" in found.told
 
 
 def test_a_number_and_a_text_of_the_same_digits_are_one_custom_id(read: Reading) -> None:
-    assert "stands on line 1 already" in read('{"custom_id": 1, "prompt": ""}\n{"custom_id": "1", "prompt": ""}').told
+    assert "is already on line 1" in read('{"custom_id": 1, "prompt": ""}\n{"custom_id": "1", "prompt": ""}').told
 
 
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b'[{"prompt": "a"}]', "begins with a JSON array; write one object a line, for example with 'jq -c"),
+        (b'[{"prompt": "a"}]', "is a JSON array; write one object per line, for example with 'jq -c"),
         ('{"prompt": "a"}'.encode("utf-16"), "is UTF-16, not UTF-8; save it as UTF-8"),
     ],
 )
@@ -108,7 +108,7 @@ def test_text_lines_say_what_makes_them_unreadable(read: Reading) -> None:
     found = read(b"good\n\xff\xfe\nbad\0\n", "p.txt")
     assert [row.prompt for row in found.rows] == ["good"]
     assert "line 2: is not UTF-8 (byte 0xFF at column 1)" in found.told
-    assert "line 3: holds NUL bytes" in found.told
+    assert "line 3: has NUL bytes" in found.told
 
 
 def test_the_same_slip_on_every_line_does_not_slow_the_report(read: Reading) -> None:

@@ -53,7 +53,7 @@ def test_a_second_model_is_a_bad_line(read: Reading) -> None:
     )
     assert [row.custom_id for row in found.rows] == ["a", "b"]
     assert found.told.startswith(
-        "line 3: body.model: is 'gpt2-large' here but is 'gpt2' on the lines before; a job has one"
+        "line 3: body.model: is 'gpt2-large' here but is 'gpt2' on earlier lines; a job has one"
     )
 
 
@@ -62,28 +62,28 @@ def test_a_second_model_is_a_bad_line(read: Reading) -> None:
     [
         (
             request({"prompt": ["a", "b"]}),
-            "prompt: is a list of texts; give each text a line with a custom_id of its own",
+            "prompt: is a list of texts; give each text its own line and custom_id",
         ),
         (
             request({"prompt": [1, 2]}),
-            "prompt: is a list of tokens; token ids depend on the model: write the prompt as text",
+            "prompt: is a list of token ids, which depend on the model; write the prompt as text",
         ),
-        (request({"prompt": [[1], [2]]}), "prompt: is a list of tokens"),
+        (request({"prompt": [[1], [2]]}), "prompt: is a list of token ids"),
         (request({}), "prompt: is missing"),
         (request({"prompt": "", "max_tokns": 5}), "max_tokns: is not a setting; did you mean max_tokens?"),
         (request({"prompt": "", "stream": True}), "stream: is not supported; remove it from body"),
         (request({"prompt": "", "best_of": 5}), "best_of: is not supported"),
-        (request({"prompt": "", "custom_id": "x"}), "custom_id: stands inside body; it belongs beside it"),
+        (request({"prompt": "", "custom_id": "x"}), "custom_id: is inside body; move it next to body"),
         (request({"prompt": "", "model": 5}), "body.model: must be text, not a number"),
         (
             request({"prompt": ""}, url="/v1/chat/completions"),
-            'url: must be "/v1/completions": these models complete a text',
+            'url: must be "/v1/completions": these models complete text',
         ),
         (request({"prompt": ""}, url=None), 'url: must be "/v1/completions"'),
         (request({"prompt": ""}, method="GET"), 'method: must be "POST"'),
         (
             request({"prompt": ""}, temperature=1),
-            "temperature: is not a field of a batch request; settings belong into body",
+            "temperature: is not a field of a batch request; settings belong in body",
         ),
         (request({"prompt": ""}, custm_id=1), "custm_id: is not a field of a batch request; did you mean custom_id?"),
         (request({"prompt": ""}, body="x"), 'body: must be an object such as {"prompt": "Once"}, not text'),

@@ -37,17 +37,17 @@ def test_other_columns_become_metadata_with_a_note_that_names_them(read: Reading
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ("prompt,temprature", "column 'temprature' is nearly 'temperature'; rename it to that, or to something else"),
-        ("prompt,Top_K", "column 'Top_K' is nearly 'top_k'"),
-        ("prompt,custom id", "column 'custom id' is nearly 'custom_id'"),
+        ("prompt,temprature", "column 'temprature' looks like 'temperature'; rename it to that, or to something else"),
+        ("prompt,Top_K", "column 'Top_K' looks like 'top_k'"),
+        ("prompt,custom id", "column 'custom id' looks like 'custom_id'"),
         ("prompt,max_length", "column 'max_length' is not used here because it would count the prompt"),
-        ("promt,topic", "no column is named 'prompt'; rename the one that holds the prompts. Columns: promt, topic"),
-        ("prompt,topic,topic", "column 'topic' stands 2 times; name each once"),
+        ("promt,topic", "no column is named 'prompt'; rename the one with the prompts. Columns: promt, topic"),
+        ("prompt,topic,topic", "column 'topic' appears 2 times; rename all but one"),
         ("prompt;topic", "the header is one column, 'prompt;topic'; separate columns with commas"),
         ("prompt\ttopic", "separate columns with commas"),
         ("seed", "no column is named 'prompt'"),
         ("custom_id", "no column is named 'prompt'"),
-        ("prompt," + ",".join(map(str, range(2000))), "has 2,001 columns; at most 1,000 are read"),
+        ("prompt," + ",".join(map(str, range(2000))), "has 2,001 columns, but at most 1,000 are read"),
     ],
 )
 def test_a_header_that_cannot_be_right_is_an_error(read: Reading, header: str, told: str) -> None:
@@ -57,14 +57,14 @@ def test_a_header_that_cannot_be_right_is_an_error(read: Reading, header: str, t
 
 
 def test_near_miss_columns_of_parquet_are_errors_too(read: Reading) -> None:
-    with pytest.raises(UsageError, match=r"p\.parquet: column 'seeds' is nearly 'seed'"):
+    with pytest.raises(UsageError, match=r"p\.parquet: column 'seeds' looks like 'seed'"):
         read(parquet({"prompt": ["a"], "seeds": [1]}), "p.parquet")
 
 
 def test_a_single_column_is_the_prompt_whatever_its_name(read: Reading) -> None:
     found = read('text\nOnce\n"a,b"\n', "p.csv")
     assert [row.prompt for row in found.rows] == ["Once", "a,b"]
-    assert found.notes == ["the only column, 'text', is read as the prompt; the first line is its name"]
+    assert found.notes == ["the only column, 'text', is read as the prompt, and the first line as its name"]
     assert read(parquet({"text": ["x"]}), "p.parquet").rows[0].prompt == "x"
 
 
@@ -83,13 +83,13 @@ def test_a_csv_record_is_numbered_by_the_line_where_it_starts(read: Reading) -> 
 @pytest.mark.parametrize(
     ("record", "told"),
     [
-        (b"a,1,2", "has 3 cells, but the header has 2 columns; quote a cell that holds commas"),
+        (b"a,1,2", "has 3 cells, but the header has 2 columns; quote cells that contain commas"),
         (b"a", "has 1 cell, but the header has 2 columns"),
-        (b'"a"b,1', 'goes on after a closing quote; write a quote inside a cell as ""'),
-        (b"a\rb,1", "holds a carriage return on its own"),
+        (b'"a"b,1', 'continues after a closing quote; write a quote inside a cell as ""'),
+        (b"a\rb,1", "has a lone carriage return"),
         (b"caf\xe9,1", "is not UTF-8 (byte 0xE9 at column 4)"),
         (b'"x\ncaf\xe9",1', "is not UTF-8"),
-        (b"a\0,1", "holds NUL bytes"),
+        (b"a\0,1", "has NUL bytes"),
         (b"a,hot", "n: must be a whole number, not 'hot'"),
         (b"a," + b'"' + b"[" * 999 + b"]" * 999 + b'"', "n: is nested too deep"),
     ],
@@ -112,20 +112,20 @@ def test_a_quote_left_open_is_told_by_the_line_that_opens_it(read: Reading) -> N
 def test_after_a_broken_quote_that_may_run_on_nobody_guesses_where_the_next_prompt_begins(read: Reading) -> None:
     for tail in ('there" and left",1', 'there\nand left",1', 'there\nand\nleft",1\n"good",2'):
         with pytest.raises(
-            UsageError, match=r"p\.csv: line 3: goes on after a closing quote, and nobody can tell where"
+            UsageError, match=r"p\.csv: line 3: continues after a closing quote, so it is unclear where"
         ):
             read(f'prompt,n\ngood,1\n"He said "hi\n{tail}\n', "p.csv")
     for good in ("good,2", '"good",2', 'good,"2"'):
         found = read(f'prompt,n\n"He said "hi" there",1\n{good}\n', "p.csv")
-        assert [row.prompt for row in found.rows] == ["good"] and found.told.startswith("line 2: goes on after")
+        assert [row.prompt for row in found.rows] == ["good"] and found.told.startswith("line 2: continues after")
     assert len(read("prompt,n\n" + '"a"b,1\ngood,1\n' * 20_000, "p.csv").rows) == 20_000
-    assert read('prompt,n\ngood,1\n"He said "hi\n', "p.csv").told.startswith("line 3: goes on after")
+    assert read('prompt,n\ngood,1\n"He said "hi\n', "p.csv").told.startswith("line 3: continues after")
 
 
 @pytest.mark.parametrize("line", [",,", " , ,\t", ",,\r"])
 def test_a_row_of_nothing_but_commas_is_told_and_no_unconditional_prompt(read: Reading, line: str) -> None:
     found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv")
-    assert found.told == 'line 3: holds nothing but commas; remove it, or write "" as the prompt for text from nothing'
+    assert found.told == 'line 3: has nothing but commas; remove it, or write "" for an empty prompt'
     assert [row.prompt for row in found.rows] == ["good", ""]
 
 
@@ -134,7 +134,7 @@ def test_an_infinity_in_parquet_is_told_and_not_taken_for_nothing(read: Reading)
     columns = {"prompt": ["a", "b", "c", "d"], "temperature": [infinite, None, 0.5, float("nan")]}
     found = read(parquet(columns | {"many": [[], [-infinite], [1.0], []]}), "p.parquet")
     assert [row.prompt for row in found.rows] == ["c", "d"]
-    assert found.told.startswith("line 1: temperature: is infinite, which JSON cannot say; leave it empty")
+    assert found.told.startswith("line 1: temperature: is infinite, which JSON cannot express; leave it empty")
     assert "line 2: many: is infinite" in found.told
 
 
@@ -152,7 +152,7 @@ def test_a_metadata_column_holds_json_objects_beside_the_other_columns(read: Rea
     assert found.rows[0].metadata == {"x": [1], "topic": "sea"}
     assert "line 3: metadata: must be a JSON object, for example" in found.told
     assert "line 4: metadata: must be a JSON object, not a list" in found.told
-    assert "line 5: metadata: has 'topic', which is a column of its own too" in found.told
+    assert "line 5: metadata: has 'topic', which is also a column" in found.told
 
 
 def test_a_setting_said_by_two_columns_is_told(read: Reading) -> None:
@@ -199,22 +199,23 @@ def test_bad_parquet_rows_are_counted_from_one_across_batches(read: Reading) -> 
     found = read(parquet({"prompt": prompts, "custom_id": ids}, row_group_size=400), "p.parquet")
     assert (len(found.rows), found.rows[-1].position) == (997, 996)
     assert [line.number for line in found.bad] == [700, 999, 1000]
-    assert found.bad[1].problem.message == "'5' stands on line 6 already; give each prompt its own"
+    assert found.bad[1].problem.message == "'5' is already on line 6; give each prompt its own"
     assert "custom_id" in found.raw[0].decode()
 
 
 def test_what_json_cannot_hold_is_a_bad_parquet_row(read: Reading) -> None:
     binary = read(parquet({"prompt": ["a", "b"], "blob": [b"\xff", None]}), "p.parquet")
-    assert binary.told == "line 1: blob: holds bytes that JSON cannot; write the column as text, or leave it out"
+    assert (
+        binary.told
+        == "line 1: blob: contains bytes that JSON cannot express; write the column as text, or leave it out"
+    )
     assert len(binary.rows) == 1
     far = pa.array([0, 2**50], pa.timestamp("s"))
-    assert read(parquet({"prompt": ["a", "b"], "at": far}), "p.parquet").told.startswith(
-        "line 2: at: holds a value that"
-    )
+    assert read(parquet({"prompt": ["a", "b"], "at": far}), "p.parquet").told.startswith("line 2: at: has a value that")
     not_text = pa.array([b"ok", b"\xff"]).cast(pa.binary()).view(pa.binary())
     wrong = pa.Array.from_buffers(pa.string(), 2, not_text.buffers())
     assert read(parquet({"prompt": wrong}), "p.parquet").told.startswith(
-        "line 2: prompt: holds a value that cannot be read"
+        "line 2: prompt: has a value that cannot be read"
     )
 
 
@@ -229,5 +230,5 @@ def test_a_parquet_file_that_is_none_or_damaged_is_an_error(read: Reading) -> No
     middle = bytearray(good)
     middle[100:2000] = b"\xff" * 1900
     for data in (b"prompt\na\n", good[:-100], b"PAR1", bytes(middle)):
-        with pytest.raises(UsageError, match=r"p\.parquet: is no Parquet file, or a damaged one \("):
+        with pytest.raises(UsageError, match=r"p\.parquet: is not a Parquet file, or is damaged \("):
             read(data, "p.parquet")

@@ -43,9 +43,9 @@ def test_where_no_temporary_file_can_be_written_one_line_says_what_to_do(tmp_pat
     )
     (said,) = done.stdout.decode().splitlines()
     what = "stdin" if name == "-" else name
-    assert said.startswith(f"{what}: is copied to a temporary file first, which cannot be written (")
+    assert said.startswith(f"{what}: needs a temporary copy, which cannot be written (")
     assert ("No usable temporary directory" in said) == (most == 0)
-    assert "set TMPDIR to a folder with room" in said
+    assert "set TMPDIR to a writable folder" in said
 
 
 def test_a_file_that_changes_while_it_comes_in_by_standard_input_is_refused(
@@ -64,7 +64,7 @@ def test_a_file_that_changes_while_it_comes_in_by_standard_input_is_refused(
         buffer: Any = Meddled(path)
 
     monkeypatch.setattr(sys, "stdin", Stdin)
-    with pytest.raises(UsageError, match="stdin: was changed while it was read"):
+    with pytest.raises(UsageError, match="stdin: was changed while it was being read"):
         Source("-")
     Stdin.buffer.close()
 

@@ -59,7 +59,10 @@ def test_a_file_that_changes_while_it_is_submitted_becomes_no_job(
     path = tmp_path / "p.jsonl"
     write(path, "old")
     order = replace(ORDER, allow_empty=True)
-    with open_input(str(path)) as file, pytest.raises(UsageError, match=r"p\.jsonl: was changed while it was read"):
+    with (
+        open_input(str(path)) as file,
+        pytest.raises(UsageError, match=r"p\.jsonl: was changed while it was being read"),
+    ):
         submit(database, file, order, lambda rows: CHANGES[change](path, rows))
     assert counts(database) == [0, 0, 0]
     write(path, "old")
@@ -84,7 +87,7 @@ def test_bad_lines_of_a_file_that_changed_are_not_written(database: Database, tm
     path = tmp_path / "p.jsonl"
     path.write_text('oops\n{"prompt": "a"}\n')
     order = replace(ORDER, skip_bad=True)
-    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was read"):
+    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
         submit(database, file, order, lambda rows: path.write_text('{"prompt": "b"}\n'))
     assert not (tmp_path / "p.bad.jsonl").exists()
     assert counts(database) == [0, 0, 0]
@@ -117,6 +120,6 @@ def test_a_file_that_grows_as_it_is_read_is_given_up_early(database: Database, t
         with path.open("a") as file:
             file.write("a\n" * 1_000_000)
 
-    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was read"):
+    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
         submit(database, file, ORDER, append)
     assert reached == [0] and counts(database) == [0, 0, 0]

@@ -39,7 +39,7 @@ def test_opening_the_address_spends_nothing_and_the_button_does(one_database: Da
     site.sign_in()
     late = site.another_browser().post("/sign-in", data={"token": site.access.token})
     assert late.status_code == 403
-    assert "used already" in late.text
+    assert "already been used" in late.text
     assert site.browser.post("/sign-in", data={"token": site.access.token}).status_code == 303
 
 
@@ -135,11 +135,11 @@ def test_a_cookie_dies_with_its_token(one_database: Database, tmp_path: Path) ->
         (f"mara {LONG}", 0o620, "chmod 600"),
         ("mara", 0o600, "line 1: must be 'name token'"),
         ("\nmara short", 0o600, "line 2: the token of mara is shorter"),
-        (f"mara {LONG}\nmara {LONG}x", 0o600, "line 2: mara has a token already, in line 1"),
+        (f"mara {LONG}\nmara {LONG}x", 0o600, "line 2: mara already has a token, in line 1"),
         (f"mara {LONG}\nnoor {LONG}", 0o600, "same token"),
-        ("", 0o600, "names nobody"),
+        ("", 0o600, "is empty"),
         (f"ma\x07ra {LONG}", 0o600, "reviewer's name"),
-        ("mara " + "\0" * 30, 0o600, "line 1: the token of mara has a character that nobody can type"),
+        ("mara " + "\0" * 30, 0o600, "line 1: the token of mara has an unprintable character"),
         ("\0" * 40, 0o600, "line 1: must be 'name token'"),
     ],
 )

@@ -23,7 +23,7 @@ def test_the_most_that_is_decided_at_once_fits_into_a_form(monkeypatch: pytest.M
     flagged = dict.fromkeys(random.Random(8123).sample(range(10 * some), some), 0)
     assert 50 * len(packed(flagged)) < LONGEST < REVIEWERS.longest - 2**19
     monkeypatch.setattr(counted, "MOST_OUTPUTS", some - 1)
-    with pytest.raises(UsageError, match="20,000 outputs are too many to be decided at once; narrow the filter"):
+    with pytest.raises(UsageError, match="20,000 outputs are too many to decide at once; narrow the filter"):
         packed(flagged)
     monkeypatch.setattr(counted, "MOST_OUTPUTS", some)
     monkeypatch.setattr(counted, "LONGEST", 10_000)

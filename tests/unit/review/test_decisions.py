@@ -50,7 +50,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(both: Site)
     decide(both.database, 2, "noor", "approve")
     as_script = both.ask("/outputs/2/decisions", {"action": "reject", "expected": "0", "key": "k1"})
     assert as_script.status_code == 409
-    assert "noor made it approved" in as_script.json()["message"]
+    assert "noor set it to approved" in as_script.json()["message"]
     as_form = both.post("/outputs/2/decisions", {"action": "edit", "text": "my own words", "expected": "0"})
     assert as_form.status_code == 409
     assert "noor decided first" in words_of(as_form.text)
@@ -62,7 +62,7 @@ def test_what_somebody_has_in_hand_is_refused_and_passed_over(both: Site) -> Non
     claim(both.database, 3, "noor")
     answer = both.ask("/outputs/3/decisions", {"action": "reject"})
     assert answer.status_code == 409 and answer.json()["error"] == "claimed"
-    assert "noor has this output in hand" in words_of(both.get("/outputs/3").text)
+    assert "noor is reviewing this output" in words_of(both.get("/outputs/3").text)
     assert 'id="output-title"' in both.get("/queue").text
     assert 'data-output="3" data-version' not in both.get("/queue").text, "the queue opens one that is free"
     assert both.ask("/claims", {"output": "3"}).json() == {"lost": {"3": "noor"}}
@@ -84,7 +84,7 @@ def test_an_edited_text_waits_for_a_worker_and_the_page_says_so(both: Site) -> N
     shown = words_of(both.get("/outputs/4?reveal=1").text)
     assert state(both, 4) is State.WAITING
     assert "waiting for a worker" in shown and "A milder text." in shown
-    assert "As it was generated" in shown
+    assert "Original text" in shown
 
 
 def test_the_words_that_carry_the_score_wait_for_a_worker(both: Site) -> None:
@@ -103,7 +103,7 @@ def test_many_are_counted_first_and_decided_once(both: Site) -> None:
     assert "3 outputs rejected" in words_of(done.text)
     assert [state(both, output) for output in (1, 2, 3, 4)] == [State.UNFLAGGED, *[State.REJECTED] * 3]
     undone = both.post("/bulk/undo", {"of": "b1", "key": "b2"})
-    assert "3 decisions taken back" in words_of(undone.text)
+    assert "3 decisions undone" in words_of(undone.text)
     assert state(both, 2) is State.PENDING
 
 
@@ -114,7 +114,7 @@ def test_what_was_not_counted_is_not_decided(both: Site) -> None:
     done = both.post(
         "/bulk/decisions", {"action": "approve", "scope": "all", "counted": counted(asked.text), "key": "b1"}
     )
-    assert "2 outputs approved" in words_of(done.text) and "1 passed over" in words_of(done.text)
+    assert "2 outputs approved" in words_of(done.text) and "1 skipped" in words_of(done.text)
     assert [state(both, output) for output in (2, 3, 4, 5)] == [
         State.REJECTED, State.APPROVED, State.APPROVED, State.PENDING
     ]  # fmt: skip
@@ -130,7 +130,7 @@ def test_a_damaged_count_decides_nothing(site: Site, said: str) -> None:
 def test_ticked_ones_that_changed_meanwhile_are_passed_over(both: Site) -> None:
     decide(both.database, 2, "noor", "approve")
     answer = both.post("/bulk/decisions", {"action": "reject", "output": ["2.0", "3.0"], "key": "b1"})
-    assert "1 output rejected" in words_of(answer.text) and "1 passed over" in words_of(answer.text)
+    assert "1 output rejected" in words_of(answer.text) and "1 skipped" in words_of(answer.text)
     assert (state(both, 2), state(both, 3)) == (State.APPROVED, State.REJECTED)
 
 

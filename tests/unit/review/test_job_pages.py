@@ -52,7 +52,7 @@ def test_pages_without_a_job_say_what_to_do(one_database: Database) -> None:
     site = Site(one_database).sign_in()
     assert "inkmill run" in site.get("/jobs").text
     assert "inkmill worker" in site.get("/workers").text
-    for path in ("/jobs/1", "/jobs/1/pictures", "/jobs/1/advice", "/jobs/1/events", "/jobs/0", "/jobs/" + "9" * 30):
+    for path in ("/jobs/1", "/jobs/1/charts", "/jobs/1/advice", "/jobs/1/events", "/jobs/0", "/jobs/" + "9" * 30):
         assert site.get(path).status_code == 404, path
     assert site.post("/jobs/1/retry").status_code == 404
 
@@ -72,7 +72,7 @@ def test_the_list_shows_every_job_and_pages_back(mill: Mill, monkeypatch: pytest
 def test_hostile_names_are_text(mill: Mill) -> None:
     mill.submit(1, name=EVIL)
     site = Site(mill.database).sign_in()
-    for path in ("/jobs", "/jobs/1", "/jobs/1/pictures", "/jobs/1/advice"):
+    for path in ("/jobs", "/jobs/1", "/jobs/1/charts", "/jobs/1/advice"):
         page = site.get(path).text
         assert "<b>night" not in page and "\u202e" not in page and "\x07" not in page, path
         assert "&lt;b&gt;night&lt;/b&gt;" in page, path
@@ -95,7 +95,7 @@ def test_failures_are_grouped_and_one_reason_is_retried_alone(mill: Mill) -> Non
     assert reasons == ["too <long>", "bad luck"]
     answer = site.post(f"/jobs/{job}/retry", {"reason": "too <long>"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}")
-    assert "2 prompts are tried again" in site.get(f"/jobs/{job}").text
+    assert "2 prompts queued again" in site.get(f"/jobs/{job}").text
     now = snapshot(mill.database, job)
     assert (now.status, now.dead, now.failures) == ("queued", 1, {"bad luck": 1})
 
@@ -154,7 +154,7 @@ def test_workers_show_their_state_device_and_error(mill: Mill) -> None:
     said = words_of(page)
     assert "GPU cuda:1" in said and "ready" in said and "failed" in said
     assert "no &lt;such&gt; model" in page
-    assert said.index("host-w1") < said.index("Gone") < said.index("host-w2")
+    assert said.index("host-w1") < said.index("Past workers") < said.index("host-w2")
 
 
 PIECES = tuple(Piece(f" text {i}", toxicity) for i, toxicity in enumerate((0.02, 0.1, 0.32, 0.33, 0.72, 0.74, 0.91)))
@@ -163,7 +163,7 @@ PIECES = tuple(Piece(f" text {i}", toxicity) for i, toxicity in enumerate((0.02,
 def test_a_bar_leads_to_as_many_outputs_as_it_stands_for(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
-    page = site.get("/jobs/1/pictures").text
+    page = site.get("/jobs/1/charts").text
     links = dict(re.findall(r'<td class="right"><a href="([^"]*)">([\d,]+)</a>', page))
     toxicity = {unescape(link): int(number) for link, number in links.items() if "label=toxicity" in link}
     assert sum(toxicity.values()) == len(PIECES)
@@ -174,15 +174,15 @@ def test_a_bar_leads_to_as_many_outputs_as_it_stands_for(database: Database) -> 
 
 def test_pictures_of_a_job_without_texts_say_so(mill: Mill) -> None:
     mill.submit(2)
-    assert "Nothing to draw yet" in Site(mill.database).sign_in().get("/jobs/1/pictures").text
+    assert "No charts yet" in Site(mill.database).sign_in().get("/jobs/1/charts").text
 
 
 def test_pictures_follow_what_changes(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
-    assert "threshold 0.7" in site.get("/jobs/1/pictures").text
+    assert "threshold 0.7" in site.get("/jobs/1/charts").text
     site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.5", "present": "0.7"})
-    assert "threshold 0.5" in site.get("/jobs/1/pictures").text
+    assert "threshold 0.5" in site.get("/jobs/1/charts").text
 
 
 def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Database) -> None:
@@ -195,7 +195,7 @@ def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Databas
     drawn = next(found for _ in range(200) if (found := next_output(database, "mara", Filter(), audit_share=0.9)))
     decide(database, drawn, "mara", Action.APPROVE)
     said = words_of(site.get("/jobs/1/advice").text)
-    assert "Recall 100" in said and "1 drawn from 4 others" in said
+    assert "Recall 100" in said and "1 sampled from 4 others" in said
     undo(database, "mara", drawn)
     assert "Recall unknown" in words_of(site.get("/jobs/1/advice").text)
 
@@ -214,7 +214,7 @@ def test_applying_a_threshold_flags_anew_and_keeps_the_others(database: Database
 
 def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
     for fields, said in (
-        ({"label": "toxicity", "threshold": "0.3", "present": "0.5"}, "is 0.7 by now"),
+        ({"label": "toxicity", "threshold": "0.3", "present": "0.5"}, "is now 0.7"),
         ({"label": "toxicity", "threshold": "1.5", "present": "0.7"}, "from 0 to 1"),
         ({"label": "toxicity", "threshold": "nan", "present": "0.7"}, "from 0 to 1"),
         ({"label": "rudeness", "threshold": "0.5", "present": "0.7"}, "is not a label"),
@@ -228,7 +228,7 @@ def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
     advice.reflagging._runs[site.database.address, 1] = Run("toxicity", 0.4)
     answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
     assert answer.status_code == 400 and "already" in answer.text
-    assert "being flagged anew" in site.get("/jobs/1/advice").text
+    assert "Reflagging is in progress" in site.get("/jobs/1/advice").text
 
 
 def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatc
     monkeypatch.setattr(advice, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr(reflagging, "reflag_job", lambda *job, **policy: go_on.wait(30) and real(*job, **policy))
     site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "present": "0.7"})
-    assert "is under way" in site.get("/jobs/1/advice").text
+    assert "is in progress" in site.get("/jobs/1/advice").text
     assert snapshot(site.database, 1).flagged == 3
     go_on.set()
     run = advice.reflagging.of(site.database, 1)
@@ -246,7 +246,7 @@ def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatc
     while not run.over and time.monotonic() < deadline:
         time.sleep(0.01)
     assert run.done is not None and snapshot(site.database, 1).flagged == 4
-    assert "being flagged anew" not in site.get("/jobs/1/advice").text
+    assert "Reflagging is in progress" not in site.get("/jobs/1/advice").text
 
 
 def test_what_a_threshold_adds_and_drops_is_one_click_away(database: Database) -> None:
@@ -254,7 +254,8 @@ def test_what_a_threshold_adds_and_drops_is_one_click_away(database: Database) -
     site = Site(database).sign_in()
     page = site.get("/jobs/1/advice?label=toxicity&at=0.33").text
     adds = {
-        unescape(link): number for link, number in re.findall(r'href="([^"]*)" aria-label="(\d+) outputs that', page)
+        unescape(link): number
+        for link, number in re.findall(r'href="([^"]*)" aria-label="(\d+)(?: more)? outputs', page)
     }
     assert adds["/queue?job=1&state=unflagged&label=toxicity&low=0.3&high=0.7"] == "2"
     assert adds["/queue?job=1&state=unflagged&label=toxicity&low=0.33&high=0.7"] == "1"

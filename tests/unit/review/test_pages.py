@@ -22,7 +22,7 @@ def test_a_covered_text_is_nowhere_in_the_page(site: Site) -> None:
         assert SECRET not in site.get(path).text, path
     assert SECRET not in site.ask("/queue/next").json()["card"]
     assert SECRET in site.get("/outputs/3?reveal=1").text
-    assert "Covered." in site.get("/outputs/3").text
+    assert "Hidden." in site.get("/outputs/3").text
 
 
 def test_a_text_that_is_still_to_be_scored_is_covered_wherever_it_is_listed(both: Site, mill: Mill) -> None:
@@ -131,14 +131,14 @@ def test_filters_filter(site: Site) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ("state=burnt", "none of pending"),
+        ("state=burnt", "not one of pending"),
         ("label=toxcity&low=0.5", "did you mean toxicity"),
         ("job=x", "not a whole number"),
         ("label=toxicity&low=nine", "not a number"),
         ("label=toxicity&low=7", "from 0 to 1"),
-        ("cursor=%00%ff", "That does not work"),
+        ("cursor=%00%ff", "Invalid request"),
         ("q=...", "no word"),
-        ("order=best", "none of score"),
+        ("order=best", "not one of score"),
     ],
 )
 def test_an_address_that_makes_no_sense_says_why(site: Site, query: str, said: str) -> None:
@@ -163,7 +163,7 @@ def test_what_is_not_there_has_a_page_that_says_so(site: Site, path: str) -> Non
 
 def test_an_empty_queue_says_what_to_do(one_database: Database) -> None:
     site = Site(one_database).sign_in()
-    assert "Nothing waits for a decision" in words_of(site.get("/queue").text)
+    assert "Nothing left to review" in words_of(site.get("/queue").text)
     assert "Nothing left in this view" in words_of(site.get("/bulk?q=zebra").text)
 
 

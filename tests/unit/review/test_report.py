@@ -60,10 +60,11 @@ def test_it_says_what_was_asked_what_came_and_what_was_flagged(database: Databas
     stock(database, PIECES, name="town.jsonl")
     said = words_of(report_page(database, 1, version="9.9"))
     for words in ("town.jsonl", "completed", "Seed 8123", "temperature 0.8", "4 of 4", "50.0", "toxicity 2",
-                  "Reviewed so far: 0 approved or edited, 0 rejected; 2 flagged texts are left", "What failed Nothing",
+                  "Reviewed so far: 0 approved or edited, 0 rejected; 2 flagged texts left to review",
+                  "Failed prompts None",
                   "Scores", "Over time", "Finish reasons", "Inkmill 9.9"):  # fmt: skip
         assert words in said.replace("&nbsp;", " "), words
-    assert "This job is not over" not in said
+    assert "This job has not finished" not in said
 
 
 def test_flagged_texts_are_left_out_unless_asked_for(database: Database) -> None:
@@ -88,9 +89,9 @@ def test_a_job_that_is_not_over_says_so_first(mill: Mill) -> None:
     mill.finish(mill.claim())
     page = report_page(mill.database, 1)
     said = words_of(page)
-    assert "This job is not over. It is running" in said
+    assert "This job has not finished. It is running" in said
     assert "2 of 6 texts" in said
-    assert page.index("This job is not over") < page.index("What came")
+    assert page.index("This job has not finished") < page.index("Results")
 
 
 def test_a_job_without_a_single_text_has_a_report(mill: Mill) -> None:
@@ -101,7 +102,7 @@ def test_a_job_without_a_single_text_has_a_report(mill: Mill) -> None:
 def test_decisions_and_failures_are_told(database: Database) -> None:
     outputs = stock(database, PIECES)
     decide(database, outputs[1], "mara", Action.REJECT)
-    assert "0 approved or edited, 1 rejected; 1 flagged texts are left" in words_of(report_page(database, 1))
+    assert "0 approved or edited, 1 rejected; 1 flagged texts left to review" in words_of(report_page(database, 1))
 
 
 def test_why_prompts_are_dead_is_told(mill: Mill) -> None:
@@ -177,5 +178,5 @@ def test_times_say_their_own_offset_from_utc(mill: Mill, monkeypatch: pytest.Mon
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert "Submitted 2026-10-25 00:00 +02:00 Begun 2026-10-25 03:30 +01:00" in shown
+    assert "Submitted 2026-10-25 00:00 +02:00 Started 2026-10-25 03:30 +01:00" in shown
     assert "Times are" not in shown

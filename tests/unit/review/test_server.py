@@ -75,7 +75,7 @@ def test_it_prints_its_address_once_and_ends_when_told(
     assert rest == ""
     token = url.partition("token=")[2]
     assert token not in said and "/queue" not in said, "the log keeps tokens and addresses to itself"
-    assert said.strip() == "open it in a browser; Ctrl-C ends it"
+    assert said.strip() == "open it in a browser; Ctrl-C stops it"
 
 
 def test_an_open_stream_does_not_keep_it_from_ending(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         code, said = refused(tmp_path, "--port", str(port))
     assert code == 1
-    assert f"port {port} on 127.0.0.1 is taken" in said and "--port" in said
+    assert f"port {port} on 127.0.0.1 is in use" in said and "--port" in said
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "review.example"])
@@ -154,8 +154,8 @@ def test_a_token_file_opens_it_to_others_and_no_token_is_printed(
     [
         (("--as", " "), "reviewer's name"),
         (("--audit-share", "1"), "less than 1"),
-        (("--as", "mara", "--token-file", "x"), "leave --as out"),
-        (("--host", "no such host", "--token-file", "TOKENS"), "no address of this computer"),
+        (("--as", "mara", "--token-file", "x"), "leave out --as"),
+        (("--host", "no such host", "--token-file", "TOKENS"), "not an address of this computer"),
     ],
 )
 def test_options_that_do_not_go_together_say_why(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

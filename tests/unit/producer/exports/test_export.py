@@ -175,7 +175,7 @@ def test_only_is_read_from_names_with_commas() -> None:
         ("clean", "none", "safety none"),
         ("cleen", "demo", "did you mean clean"),
         ("xyz", "demo", "all, clean, flagged, approved"),
-        (",", "demo", "names no outputs"),
+        (",", "demo", "selects no outputs"),
     ],
 )
 def test_a_wrong_only_is_refused_with_what_would_be_right(only: str, safety: str, said: str) -> None:

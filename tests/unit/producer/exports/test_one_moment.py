@@ -115,7 +115,7 @@ def test_a_full_disk_of_temporary_files_is_said_before_anything_goes_out(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(FORMS, "jsonl", interrupted_form(full))
-    with pytest.raises(InkmillError, match=r"temporary file .*the disk is full.*nothing went out.*TMPDIR"):
+    with pytest.raises(InkmillError, match=r"temporary file .*the disk is full.*nothing was written.*TMPDIR"):
         export_job(mill.database, mixed, None)
     assert capfdbinary.readouterr().out == b""
 

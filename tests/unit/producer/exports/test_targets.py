@@ -40,7 +40,7 @@ def test_a_job_is_exported_again_to_the_same_name(any_mill: Any, out: Path, name
 def test_a_file_of_the_users_is_refused_and_stays(any_mill: Any, out: Path, name: str) -> None:
     job = finished(any_mill)
     (out / name).write_text('{"prompt": "mine"}\n')
-    with pytest.raises(UsageError, match=rf"{name}: is there already, and not as it was written of this job; .* -o"):
+    with pytest.raises(UsageError, match=rf"{name}: already exists, and is not as it was written for this job; .* -o"):
         export_job(any_mill.database, job, out / "o.jsonl")
     assert {path.name: path.read_text() for path in out.iterdir()} == {name: '{"prompt": "mine"}\n'}
 
@@ -51,14 +51,14 @@ def test_an_export_that_somebody_changed_since_is_theirs(mill: Any, out: Path, n
     export_job(mill.database, job, out / "o.jsonl")
     with (out / name).open("a") as file:
         file.write("\n")
-    with pytest.raises(UsageError, match=f"{name}: is there already"):
+    with pytest.raises(UsageError, match=f"{name}: already exists"):
         export_job(mill.database, job, out / "o.jsonl")
 
 
 def test_another_jobs_export_is_refused_unless_forced(mill: Any, out: Path) -> None:
     first, second = finished(mill, 0), finished(mill)
     export_job(mill.database, first, out / "o.jsonl")
-    with pytest.raises(UsageError, match=r"o\.jsonl: is there already"):
+    with pytest.raises(UsageError, match=r"o\.jsonl: already exists"):
         export_job(mill.database, second, out / "o.jsonl")
     report = export_job(mill.database, second, out / "o.jsonl", force=True)
     assert report.errors_path is None and lines(out / "o.jsonl") == 2
@@ -70,7 +70,7 @@ def test_force_replaces_the_named_file_and_never_the_one_beside_it(mill: Any, ou
     (out / "o.jsonl").write_text("mine")
     export_job(mill.database, job, out / "o.jsonl", force=True)
     (out / "p.jsonl.errors.jsonl").write_text("mine")
-    with pytest.raises(UsageError, match=r"p\.jsonl\.errors\.jsonl: is there already, and not as Inkmill wrote it"):
+    with pytest.raises(UsageError, match=r"p\.jsonl\.errors\.jsonl: already exists, and is not as Inkmill wrote it"):
         export_job(mill.database, job, out / "p.jsonl", force=True)
     assert (out / "p.jsonl.errors.jsonl").read_text() == "mine" and not (out / "p.jsonl").exists()
 
@@ -81,7 +81,7 @@ def test_a_moved_or_linked_export_is_the_users(mill: Any, out: Path) -> None:
     os.link(out / "o.jsonl", out / "kept.jsonl")
     (out / "link.jsonl").symlink_to("o.jsonl")
     for name in ("kept.jsonl", "link.jsonl"):
-        with pytest.raises(UsageError, match=f"{name}: is there already"):
+        with pytest.raises(UsageError, match=f"{name}: already exists"):
             export_job(mill.database, job, out / name)
     export_job(mill.database, job, out / "o.jsonl", only=["flagged"], allow_empty=True)
     assert lines(out / "kept.jsonl") == 2 and lines(out / "o.jsonl") == 0
@@ -102,7 +102,7 @@ def test_a_folder_reached_by_another_path_is_the_same_folder(
 def test_a_file_that_appears_while_an_export_is_written_stays(mill: Any, out: Path) -> None:
     job = finished(mill)
     target = Target(mill.database, out / "o.jsonl", job, "name another")
-    with pytest.raises(UsageError, match=r"o\.jsonl: is there already"), target.file():
+    with pytest.raises(UsageError, match=r"o\.jsonl: already exists"), target.file():
         (out / "o.jsonl").write_text("mine")
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("o.jsonl", "mine")]
     target = Target(mill.database, out / "o.jsonl", job, "", MayReplace.ANY)
@@ -110,7 +110,7 @@ def test_a_file_that_appears_while_an_export_is_written_stays(mill: Any, out: Pa
         file.write(b"ours")
     target = Target(mill.database, out / "o.jsonl", job, "name another")
     (out / "o.jsonl").write_text("mine")
-    with pytest.raises(UsageError, match=r"o\.jsonl: is there already"):
+    with pytest.raises(UsageError, match=r"o\.jsonl: already exists"):
         target.remove()
     assert (out / "o.jsonl").read_text() == "mine"
 
