@@ -11,7 +11,8 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
@@ -27,6 +28,9 @@ MOST_MESSAGES = 64
 GENERATE = "inkmill.generate"
 SCORE = "inkmill.score"
 REFUSALS = (BrokerError, RedisError, OSError)
+
+if TYPE_CHECKING:
+    app: Celery  # see __getattr__
 
 
 def generate_queue(model: str) -> str:
@@ -76,7 +80,19 @@ def make_app(where: Settings) -> Celery:
     return app
 
 
-app = make_app(settings())
+@lru_cache(maxsize=1)
+def default_app() -> Celery:
+    """The app on this installation's Redis, made for whoever asks first: that may write a password into the home."""
+    return make_app(settings())
+
+
+if not TYPE_CHECKING:  # a checker would take every name for one of this module's
+
+    def __getattr__(name: str) -> Celery:
+        """`app` is where Celery's commands look for it; to import this module makes none."""
+        if name == "app":
+            return default_app()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 REQUEST_HINT = re.compile(r"request-[0-9]{1,18}")
@@ -96,7 +112,7 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     Raises:
         QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
     """
-    celery = celery or app
+    celery = celery or default_app()
     wanted = list(waiting)[:MOST_MESSAGES]
     if not wanted:
         return 0
@@ -118,7 +134,7 @@ def ping(celery: Celery | None = None) -> dict[str, Any]:
     Raises:
         QueueUnreachable: where it does not answer.
     """
-    celery = celery or app
+    celery = celery or default_app()
     with _translated(celery), celery.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
         found: dict[str, Any] = connection.default_channel.client.info("server")
@@ -127,7 +143,7 @@ def ping(celery: Celery | None = None) -> dict[str, Any]:
 
 def trouble(celery: Celery | None = None) -> str | None:
     """What is waited for where Redis would take no message of ours now; None where it would."""
-    celery = celery or app
+    celery = celery or default_app()
     try:
         with celery.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)

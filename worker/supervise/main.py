@@ -23,7 +23,7 @@ import structlog
 from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.queue import app, generate_queue, score_queue
+from contract.queue import default_app, generate_queue, score_queue
 from contract.settings import settings
 from db.session.engine import Database, open_database
 from db.work.claims import ALIKE
@@ -68,7 +68,7 @@ def main(start: Start) -> int:
     try:
         settings.cache_clear()  # as they are now: the parent may have read its own days ago
         give_way(settings().nice)  # commands, the page and the servers answer people; this can wait
-        app.conf.update(broker_url=settings().broker_url)
+        default_app().conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
         offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
         announce(
@@ -101,7 +101,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     from worker.maintenance.scheduler import Scheduler, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
-    from worker.tasks.celery_tasks import serve
+    from worker.tasks.celery_tasks import register, serve
 
     options, worker = start.options, start.worker
     loading = threading.Event()
@@ -126,6 +126,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     _patiently(lambda: beat(database, worker, state="ready", device=loaded.device, **there))
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
+    register(default_app())
     runtime.watchdog.arm()
     runtime.start()
     Scheduler(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
@@ -169,7 +170,7 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
     worker_shutting_down.connect(stop, weak=False)
     gc.freeze()
     gc.enable()
-    worker = app.Worker(
+    worker = default_app().Worker(
         pool="threads",
         concurrency=MOST_TASKS,
         queues=queues,

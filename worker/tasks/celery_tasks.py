@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import structlog
+from celery import Celery
 
 from contract.errors import DatabaseUnreachable
-from contract.queue import GENERATE, SCORE, app
+from contract.queue import GENERATE, SCORE
 from db.work.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
 from db.work.request_claims import claim_request, waiting_requests
 from worker.runtime.runtime import Runtime
@@ -25,14 +26,18 @@ def serve(runtime: Runtime) -> None:
     _runtime = runtime
 
 
-@app.task(name=GENERATE)  # type: ignore[untyped-decorator]
+def register(app: Celery) -> None:
+    """Has `app` call the two tasks by the names that messages give them."""
+    app.task(generate_task, name=GENERATE)
+    app.task(score_task, name=SCORE)
+
+
 def generate_task(hint: object = None) -> None:
     """Generates the hinted batch, or the oldest waiting one."""
     if _runtime is not None:
         _work(_runtime, _generate_one, hint, _runtime.refill_generation, _runtime.refill_scoring)
 
 
-@app.task(name=SCORE)  # type: ignore[untyped-decorator]
 def score_task(hint: object = None) -> None:
     """Scores what a person asked for, else the hinted batch, else the oldest waiting one."""
     if _runtime is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numba
 import pytest
 
 from worker.engine.compiled import compiling
@@ -37,3 +39,21 @@ def test_what_others_could_have_put_there_is_never_run(temporary: Path) -> None:
     planned.symlink_to(elsewhere)
     found = compiling._folder()
     assert found not in (planned, elsewhere) and not found.is_symlink()
+
+
+def test_a_loop_is_looked_for_on_disk_at_its_first_call_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "code_folder", lambda: tmp_path)
+    for name in ("CACHE_DIR", "CACHE_LOCATOR_CLASSES"):
+        monkeypatch.setattr(numba.config, name, "")
+
+    def twice(number: float) -> float:
+        return 2 * number
+
+    loops: list[Any] = [compiling.compiled(twice), compiling.compiled(twice)]
+    assert not list(tmp_path.iterdir())
+    assert [loop(1.5) for loop in loops] == [3, 3]
+    assert list(tmp_path.rglob("*twice*.nbc"))
+    found = [(sum(loop.stats.cache_hits.values()), sum(loop.stats.cache_misses.values())) for loop in loops]
+    assert found == [(0, 1), (1, 0)]

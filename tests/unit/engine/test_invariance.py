@@ -35,7 +35,7 @@ MIXTURE: list[dict[str, Any]] = [
 ]
 
 ELSEWHERE = """
-from worker.engine.compiled.compiling import FOLDER
+from worker.engine.compiled.compiling import code_folder
 from worker.engine.load.loading import load_engine
 from worker.engine.cpu.norm import add_and_norm, products
 from worker.engine.sampling.sampler import sample_rows
@@ -44,7 +44,7 @@ load_engine("demo", "cpu", "fp32")  # and runs it once
 loops = [add_and_norm, products, sample_rows]
 hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
 misses = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
-print(worker.__file__, FOLDER, hits, misses)
+print(worker.__file__, code_folder(), hits, misses)
 """
 """What a process of another installation says: its place, its folder, and how often it found code and did not."""
 
@@ -133,7 +133,7 @@ def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, al
 def test_another_installation_of_the_same_sources_reads_the_same_code(tmp_path: Path) -> None:
     """Compiling takes half a minute, and two compilations of the same need not round alike."""
     load_engine("demo", "cpu", "fp32")
-    before = sorted(path.name for path in compiling.FOLDER.iterdir())
+    before = sorted(path.name for path in compiling.code_folder().iterdir())
     package = compiling.ENGINE.parent
     shutil.copytree(package, tmp_path / "worker", ignore=shutil.ignore_patterns("__pycache__"))
     done = subprocess.run(
@@ -142,6 +142,6 @@ def test_another_installation_of_the_same_sources_reads_the_same_code(tmp_path: 
     )  # fmt: skip
     where, folder, hits, misses = done.stdout.split()
     assert Path(where).is_relative_to(tmp_path)
-    assert Path(folder) == compiling.FOLDER
+    assert Path(folder) == compiling.code_folder()
     assert int(hits) > 0 == int(misses)
-    assert sorted(path.name for path in compiling.FOLDER.iterdir()) == before
+    assert sorted(path.name for path in compiling.code_folder().iterdir()) == before

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.chaos.messages import envelope
-from contract.queue import GENERATE, SCORE, app
+from contract.queue import GENERATE, SCORE, make_app
+from contract.settings import Settings
 from tests.examples import examples
 from worker.supervise.message_filter import MAILBOX, QUESTIONS, let_in
 
@@ -26,6 +27,7 @@ SAID = {"args": [1], "task": GENERATE}
 def sent(task: str, hint: object, queue: str) -> dict[str, Any]:
     """A message as our own producer lays it into Redis."""
     message: dict[str, Any] = {}
+    app = make_app(Settings(redis_url="redis://127.0.0.1:1/0"))
     with app.connection_for_write("memory://") as connection, app.amqp.Producer(connection) as producer:
         channel = producer.channel
         channel._put = lambda queue, said, **_: message.update(said)

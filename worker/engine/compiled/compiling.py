@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import llvmlite.binding
 import numba
 import structlog
-from numba.core.caching import UserProvidedCacheLocator
+from numba.core.caching import NullCache, UserProvidedCacheLocator
 
 from contract.errors import ModelUnavailable
 
@@ -39,8 +40,14 @@ COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
 ENGINE = Path(__file__).parents[1]  # the room whose loops these are
 
 
+@lru_cache(maxsize=1)
+def code_folder() -> Path:
+    """Where compiled code is kept. Made, where it is missing, for whoever asks first in this process."""
+    return _folder()
+
+
 def _folder() -> Path:
-    """Where compiled code is kept: below NUMBA_CACHE_DIR, else the user's cache, else among temporary files."""
+    """Below NUMBA_CACHE_DIR, else the user's cache, else among temporary files."""
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     parent = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(caches) / "inkmill" / "compiled")
     name = _name()
@@ -79,26 +86,33 @@ def _is_ours_alone(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-FOLDER = _folder()
-
-
 class ByContent(UserProvidedCacheLocator):  # type: ignore[misc]
     """Finds our compiled code by what its sources say, where numba goes by where they lie: installations share it."""
 
     def get_cache_path(self) -> str:
-        return str(FOLDER)
+        return str(code_folder())
 
     def get_source_stamp(self) -> str:
-        return FOLDER.name
+        return code_folder().name
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> ByContent | None:
-        found: ByContent = super().from_function(py_func, py_file)
-        return found if Path(py_file).is_relative_to(ENGINE) else None
+        # Nothing is written to see whether that can be done, as numba does: what is there can be read from a full disk.
+        return cls(py_func, py_file) if Path(py_file).is_relative_to(ENGINE) else None
 
 
-numba.config.CACHE_DIR = str(FOLDER)
-numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByContent.__name__},{UserProvidedCacheLocator.__name__}"
+class CacheAtFirstUse(NullCache):  # type: ignore[misc]
+    """Stands in for numba's cache of a function until its first call: numba's own has to know its folder at once."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._dispatcher = dispatcher
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What numba asks before it compiles. From then on its own cache is asked."""
+        numba.config.CACHE_DIR = str(code_folder())
+        numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByContent.__name__},{UserProvidedCacheLocator.__name__}"
+        self._dispatcher.enable_caching()
+        return self._dispatcher._cache.load_overload(sig, target_context)
 
 
 def ensure_compiled(dtype: str, head_dim: int) -> None:
@@ -109,19 +123,20 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
     Raises:
         ModelUnavailable: somebody else could put code there.
     """
-    _make(FOLDER)  # it may have been tidied away since this process began
-    if not _is_ours_alone(FOLDER):
-        raise ModelUnavailable(f"{FOLDER} may be written by others, who could put code there: remove it")
-    done = FOLDER / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"
+    folder = code_folder()
+    _make(folder)  # it may have been tidied away since this process began
+    if not _is_ours_alone(folder):
+        raise ModelUnavailable(f"{folder} may be written by others, who could put code there: remove it")
+    done = folder / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"
     if COMPILING in os.environ or done.exists():
         return
-    with (FOLDER / "lock").open("w") as lock:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if done.exists():
             return
         log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
         command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", dtype, str(head_dim)]
-        environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(FOLDER)}
+        environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(folder)}
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if ended.returncode:
             log.warning("could not compile the engine ahead; texts may differ in rare last bits", error=ended.stderr)
@@ -141,12 +156,18 @@ def called(function: Function) -> Function:
 
 def compiled(function: Function) -> Function:
     """A function of one thread that Python calls."""
-    return cast("Function", numba.njit(nogil=True, fastmath=FAST, cache=True)(function))
+    return cast("Function", _kept(numba.njit(nogil=True, fastmath=FAST)(function)))
 
 
 def threaded(function: Function) -> Function:
     """A function that Python calls, and whose loops over `each_thread` run on torch's own OpenMP threads."""
-    return cast("Function", numba.njit(parallel=True, nogil=True, fastmath=FAST, cache=True)(function))
+    return cast("Function", _kept(numba.njit(parallel=True, nogil=True, fastmath=FAST)(function)))
+
+
+def _kept(dispatcher: Any) -> Any:
+    """What `cache=True` would do, from its first call on."""
+    dispatcher._cache = CacheAtFirstUse(dispatcher)
+    return dispatcher
 
 
 each_thread = numba.prange

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from worker.engine.compiled.compiling import FOLDER
+from worker.engine.compiled.compiling import code_folder
 from worker.engine.cpu.linear import MULTIPLES
 from worker.processor import choosing_variables, instruction_set, processor
 
@@ -24,7 +24,7 @@ def row_multiple_of(kind: tuple[object, ...], find: Callable[[], int | None]) ->
     Args:
         kind: what decides which kernels a product takes: its shape, GELU, dtype and number of threads.
     """
-    file = FOLDER / f"rows-{_digest(kind)}.json"
+    file = code_folder() / f"rows-{_digest(kind)}.json"
     with suppress(OSError, ValueError):
         known: int | None = json.loads(file.read_text())
         if known is None or known in MULTIPLES:
