@@ -78,7 +78,7 @@ last_words() { grep -v '^[[:space:]]*$' "$1" | grep -v '^row: ' | tail -n 1 | tr
 cuda_tests() {
   local out
   out=$("$PYTHON" -m pytest -q -p no:cacheprovider -p no:xdist --durations=0 --durations-min=1 \
-    tests/unit/engine/test_cuda.py 2>&1)
+    tests/unit/engine/cuda/test_cuda.py 2>&1)
   local status=$?
   echo "$out"
   echo "row: the CUDA tests | $(tail -n 1 <<<"$out")"

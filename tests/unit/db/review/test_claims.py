@@ -22,7 +22,7 @@ from db.review_models import ReviewClaim
 from tests.unit.db.desk import PENDING, Desk
 from tests.unit.db.mill import together
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_the_next_output_is_the_first_that_nobody_else_has(desk: Desk) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_device_sampler import CLOSE, ROWS, distance_to_an_edge, on_cpu, padded, random_state, same
-from test_invariance import mixed_requests
 from tiny_models import load_tiny, make_gpt2, run_all, settings
 
+from tests.unit.engine.cuda.test_sampler import CLOSE, ROWS, distance_to_an_edge, on_cpu, padded, random_state, same
+from tests.unit.engine.test_invariance import mixed_requests
 from worker.engine.cuda import sampler
 from worker.engine.cuda.attention import attention, by_pages
 from worker.engine.cuda.gpt2 import CudaGPT2

@@ -30,7 +30,7 @@ from db.work.recovery import sweep
 from tests.conftest import PostgresServer, start_postgres
 from tests.unit.db.mill import SPEC, Mill, rows
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from db.models import Base
 from db.review.queue import read_page
 from db.session.engine import Database, open_database
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 OPENER = """
 import sys, time
 from db.session.engine import open_database

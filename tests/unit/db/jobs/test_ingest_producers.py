@@ -24,7 +24,7 @@ from db.session.engine import Database, now, open_database
 from db.work.workers import announce, beat
 from tests.unit.db.mill import SPEC, Mill, rows, together
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PRODUCER = """
 import sys, time
 from dataclasses import replace

@@ -76,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INKMILL_")}
     process = subprocess.Popen(
         [sys.executable, "-c", STARTED, "web", "--port", "0", "--as", "mara"], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=clean | {"INKMILL_HOME": str(home)}, cwd=Path(__file__).parents[3],
+        stderr=subprocess.PIPE, env=clean | {"INKMILL_HOME": str(home)}, cwd=Path(__file__).parents[4],
     )  # fmt: skip
     assert process.stdout is not None
     line = process.stdout.readline().strip()

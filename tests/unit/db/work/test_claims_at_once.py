@@ -17,7 +17,7 @@ from db.work.fence import PolicyChanged
 from db.work.recovery import sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 WORKER = """
 import sys
 from db.session.engine import open_database

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_gpt2 import ODD, PROMPTS, SHAPES, tokens_of
-from test_invariance import mixed_requests
 from tiny_models import Tiny, load_tiny, make_gpt2, run_all
 
+from tests.unit.engine.cpu.test_gpt2 import ODD, PROMPTS, SHAPES, tokens_of
+from tests.unit.engine.test_invariance import mixed_requests
 from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.engine import SlotEngine
 from worker.engine.forward import Logits, Rows
