@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from db.jobs.jobs import retry_job
-from db.jobs.status import JobSnapshot, snapshots
+from db.jobs.status import snapshots
 from review.context import CurrentPage
 from review.live.stream import events
 from review.live.watching import Watched
 from review.security.form import CurrentForm
-from review.show.job_now import JobId, found_job, job_now
+from review.show.job_now import JobId, JobNow, found_job, job_now, stand
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
@@ -41,8 +41,8 @@ def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> R
 
 
 def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
-    def read() -> list[JobSnapshot]:
-        return snapshots(page.database, limit=SHOWN + 1, before=before)
+    def read() -> list[JobNow]:
+        return [stand(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
 
     found = watched.look((page.database.address, "jobs", before), read, LIST_SECONDS / 2)
     return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}
