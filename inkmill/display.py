@@ -7,7 +7,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections import deque
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common.times import duration, iso
+from common.times import iso
+from db.insights.pace import Pace
 from db.jobs.status import JobSnapshot
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -26,8 +26,9 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 RIGHT = ("job", "done", "flagged", "tokens/s")
 
 
-def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
+def status_json(job: JobSnapshot, pace: Pace, waiting: str | None) -> dict[str, Any]:
     """A job's status as section "Status" of the README promises it."""
+    left = pace.left
     return {
         "schema_version": 1,
         "id": job.id,
@@ -46,11 +47,12 @@ def status_json(job: JobSnapshot, waiting: str | None) -> dict[str, Any]:
             "pending_review": job.pending_review,
         },
         "tokens": {"prompt": job.prompt_tokens, "generated": job.generated_tokens},
-        "tokens_per_second": round(job.tokens_per_second, 1),
+        "tokens_per_second": round(pace.tokens_per_second, 1),
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),
-        "eta_seconds": None if job.eta_seconds is None or waiting else round(job.eta_seconds, 1),
+        "eta_seconds": None if left is None else round(left.likely, 1),
+        "eta_range": None if left is None else [round(left.low, 1), round(left.high, 1)],
         "waiting_for": waiting,
         "failures": job.failures,
         "error": job.error,
@@ -63,7 +65,7 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = False) -> None:
+def print_status(job: JobSnapshot, pace: Pace, waiting: str | None, *, reflagging: bool = False) -> None:
     """A job's status for people, on standard output.
 
     Args:
@@ -79,11 +81,11 @@ def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = Fa
     )
     if reflagging:
         console.print("  reflag   running or interrupted: an export or a report finishes it first")
-    console.print(f"  tokens   {job.generated_tokens:,} at {job.tokens_per_second:,.0f} a second")
+    console.print(f"  tokens   {job.generated_tokens:,} {_speed(job, pace)}")
     if job.rescoring:
         console.print(f"  rescoring: {job.to_score + job.in_hand:,} batches left")
-    if job.eta_seconds is not None and not waiting:
-        console.print(f"  left     about {duration(job.eta_seconds)}")
+    if pace.left is not None:
+        console.print(f"  left     {pace.left}")
     if waiting:
         console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
@@ -92,20 +94,26 @@ def print_status(job: JobSnapshot, waiting: str | None, *, reflagging: bool = Fa
         console.print(f"  {count:,} dead: {reason}", markup=False)
 
 
-def jobs_table(jobs: list[JobSnapshot]) -> Table:
+def _speed(job: JobSnapshot, pace: Pace) -> str:
+    average = f"{pace.average:,.0f} a second"
+    return f"at {average}" if job.finished else f"at {pace.tokens_per_second:,.0f} a second now, {average} on average"
+
+
+def jobs_table(jobs: list[tuple[JobSnapshot, Pace]]) -> Table:
     """The jobs as a table."""
     table = Table(box=None, pad_edge=False)
-    for name in ("job", "name", "status", "done", "flagged", "tokens/s", "model", "created"):
+    for name in ("job", "name", "status", "done", "flagged", "tokens/s", "left", "model", "created"):
         # A long name is shortened before anything else wraps.
         fixed = name not in ("name", "model")
         table.add_column(name, justify="right" if name in RIGHT else "left", overflow="ellipsis", no_wrap=True,
                          min_width=None if fixed else 6)  # fmt: skip
-    for job in jobs:
+    for job, pace in jobs:
         done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
         created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-        pace = f"{job.tokens_per_second:,.0f}"
+        speed = f"{pace.tokens_per_second:,.0f}"
+        left = pace.time_left
         name, model = escape(job.name), escape(job.model)
-        table.add_row(str(job.id), name, job.status.value, done, f"{job.flagged:,}", pace, model, created)
+        table.add_row(str(job.id), name, job.status.value, done, f"{job.flagged:,}", speed, left, model, created)
     return table
 
 
@@ -117,33 +125,12 @@ def typed(*words: str) -> str:
     return prefix + shlex.join([program, *words])
 
 
-class Pace:
-    """Estimates the time left as a range, from the pace of the whole job and that of the last minute."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque(maxlen=120)  # (time, progress), one for each look
-
-    def left(self, job: JobSnapshot) -> str:
-        """The time left in words; empty where nothing can be said yet."""
-        self._seen.append((job.now, job.progress))
-        (then, before), (now, done) = self._seen[0], self._seen[-1]
-        whole = done / job.seconds if job.seconds else 0.0
-        recent = (done - before) / (now - then) if now > then else whole
-        paces = sorted(pace for pace in (whole, recent) if pace > 0)
-        if not paces or done >= 1:
-            return ""
-        # Paces drift by some tenths: a single figure would claim more than is known.
-        low, high = (1 - done) / (paces[-1] * 1.1), (1 - done) / (paces[0] * 0.9)
-        return f"{duration(low)} to {duration(high)} left"
-
-
 class Progress:
     """One line that follows a job: rewritten on a terminal, a new line now and then elsewhere."""
 
     PLAIN_SECONDS = 10.0
 
     def __init__(self) -> None:
-        self._pace = Pace()
         self._live = messages.is_terminal
         self._status = messages.status("starting") if self._live else None
         self._said, self._said_at = "", -self.PLAIN_SECONDS
@@ -157,8 +144,8 @@ class Progress:
         if self._status is not None:
             self._status.stop()
 
-    def show(self, job: JobSnapshot, waiting: str | None) -> None:
-        self.say(self._line(job, waiting), now=bool(waiting))
+    def show(self, job: JobSnapshot, pace: Pace, waiting: str | None) -> None:
+        self.say(self._line(job, pace, waiting), now=bool(waiting))
 
     def say(self, line: str, *, now: bool = True) -> None:
         """Shows a line; off a terminal only where it is new and, unless `now`, the last one is some seconds old."""
@@ -168,7 +155,7 @@ class Progress:
             messages.print(line, markup=False)
             self._said, self._said_at = line, time.monotonic()
 
-    def _line(self, job: JobSnapshot, waiting: str | None) -> str:
+    def _line(self, job: JobSnapshot, pace: Pace, waiting: str | None) -> str:
         if waiting:
             return f"job {job.id} is waiting for {waiting}"
         parts = [
@@ -176,7 +163,7 @@ class Progress:
             f"{job.settled:,} scored" if job.safety != "none" else "",
             f"{job.flagged:,} flagged",
             f"{job.dead:,} dead" if job.dead else "",
-            f"{job.tokens_per_second:,.0f} tokens/s",
-            self._pace.left(job),
+            f"{pace.tokens_per_second:,.0f} tokens/s",
+            f"{pace.left} left" if pace.left else "",
         ]
         return " · ".join(part for part in parts if part)

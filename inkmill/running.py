@@ -21,6 +21,7 @@ from contract.settings import Settings
 from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
+from db.insights.pace import FollowedPace, read_pace
 from db.jobs.jobs import JobRow, fail_job, find_job, get_job, own_job
 from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshot
@@ -120,6 +121,7 @@ class Run:
             )
 
     def _follow(self, job: JobRow) -> JobSnapshot:
+        pace = FollowedPace(self._database)
         with Progress() as progress:
             while True:
                 try:
@@ -128,7 +130,8 @@ class Run:
                         return now
                     if self._where.embedded:
                         self._check_stack(job)
-                    progress.show(now, waiting_for(self._database, now, Surroundings(self._where)))
+                    waiting = waiting_for(self._database, now, Surroundings(self._where))
+                    progress.show(now, pace.look(now, waiting=bool(waiting)), waiting)
                 except DatabaseUnreachable as error:
                     progress.say(f"job {job.id}: {error}; waiting for it")
                 time.sleep(ROUND_SECONDS)
@@ -172,14 +175,15 @@ class Run:
     def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:
             if json:
-                print_json(status_json(job, None))
+                print_json(status_json(job, read_pace(self._database, job), None))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
         report = _patiently(job.id, lambda: self._exported(job.id, export))
+        pace = read_pace(self._database, report.job)
         if json:
-            print_json(status_json(report.job, None))
-        print_summary(self._database, report)
+            print_json(status_json(report.job, pace, None))
+        print_summary(self._database, report, pace)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

@@ -10,6 +10,7 @@ from rich.markup import escape
 from common.times import duration
 from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
+from db.insights.pace import Pace
 from db.jobs.jobs import get_job
 from db.jobs.reflag import half_reflagged
 from db.jobs.status import JobSnapshot
@@ -50,7 +51,7 @@ def say_unfinished(job: JobSnapshot) -> None:
         )
 
 
-def print_summary(database: Database, report: ExportReport) -> None:
+def print_summary(database: Database, report: ExportReport, pace: Pace) -> None:
     """The summary, on standard error: standard output is for data."""
     say, job = messages.print, report.job
     say_unfinished(job)
@@ -59,7 +60,7 @@ def print_summary(database: Database, report: ExportReport) -> None:
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
     if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
-    say(f"  tokens    {job.generated_tokens:,}, {job.tokens_per_second:,.0f} a second")
+    say(f"  tokens    {job.generated_tokens:,}, {pace.average:,.0f} a second")
     for reason, count in job.failures.items():
         say(f"  dead      {count:,}: {reason}", markup=False)
     if job.generated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,10 @@ class JobSnapshot:
     to_generate: int  # batches that wait for a worker with the model
     to_score: int  # batches that wait for a worker with the classifier
     in_hand: int  # batches under a lease
+    texts_to_write: int = 0
+    texts_to_score: int = 0  # those that are to be written included, and those that are scored again
+    batch_texts: int = 0  # asked for, on average, of each batch that is not written yet
+    batches_writing: int = 0  # under a lease
     failures: dict[str, int]  # why prompts are dead, and how many for each reason
 
     @property
@@ -73,25 +78,6 @@ class JobSnapshot:
     def seconds(self) -> float:
         """How long it has been, or was, worked on."""
         return 0.0 if self.started_at is None else max((self.finished_at or self.now) - self.started_at, 1e-3)
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.generated_tokens / self.seconds if self.seconds else 0.0
-
-    @property
-    def progress(self) -> float:
-        """The share of the work that is done, 0 to 1: writing a text and scoring it count alike."""
-        lost = (self.cancelled + self.dead) / max(self.prompts, 1)
-        expected = self.outputs * (1 - lost)  # a lost prompt's outputs are as many as on average
-        done = self.generated if self.safety == NO_SAFETY else (self.generated + self.settled) / 2
-        return min(done / expected, 1.0) if expected > 0 else 1.0
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Seconds left at the pace so far; None where there is no pace yet or nothing left."""
-        if self.finished or not self.generated or not self.seconds or self.progress >= 1:
-            return None
-        return self.seconds * (1 - self.progress) / self.progress
 
 
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
@@ -141,6 +127,7 @@ def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
     counted = connection.execute(by_status.group_by(Batch.status)).all()
     values |= {name: sum(int(getattr(row, name)) for row in counted) for name in _COUNTERS}
     states: dict[str, int] = {row.status: row.batches for row in counted}
+    values |= _texts_left({row.status: row for row in counted}, rescoring=job.rescoring)
     return JobSnapshot(
         **values,
         now=job.now,
@@ -150,6 +137,26 @@ def _snapshot(connection: Connection, job: Row[Any]) -> JobSnapshot:
         pending_review=_undecided(connection, job.id) if values["flagged"] else 0,
         failures=_failures(connection, job.id) if values["dead"] else {},
     )
+
+
+def _texts_left(counted: Mapping[str, Row[Any]], *, rescoring: bool) -> dict[str, int]:
+    """What is to be done yet, from the counters of the batches in each state."""
+    unwritten = [row for status, row in counted.items() if status in (BatchStatus.PENDING, BatchStatus.GENERATING)]
+    unscored = [row for status, row in counted.items() if status in (BatchStatus.GENERATED, BatchStatus.SCORING)]
+    asked, prompts = (sum(int(getattr(row, name)) for row in unwritten) for name in ("outputs", "prompts"))
+    # A dead prompt's outputs are as many as on average.
+    wanted = asked - round(asked * sum(int(row.dead) for row in unwritten) / max(prompts, 1))
+    written = sum(int(row.generated) for row in unwritten)
+    to_write = max(wanted - written, 0)
+    settled = 0 if rescoring else sum(int(row.scored + row.unscored) for row in unscored)
+    waiting = sum(int(row.generated) for row in unscored) - settled
+    settled_early = sum(int(row.scored + row.unscored) for row in unwritten)
+    return {
+        "texts_to_write": to_write,
+        "texts_to_score": to_write + max(written - settled_early, 0) + max(waiting, 0),
+        "batch_texts": round(asked / max(sum(row.batches for row in unwritten), 1)),
+        "batches_writing": sum(row.batches for row in unwritten if row.status == BatchStatus.GENERATING),
+    }
 
 
 _UNDECIDED = select(func.count()).where(Review.job_id == bindparam("job"), Review.state == State.PENDING)

@@ -29,6 +29,7 @@ def jobs(
     from rich.console import Console
 
     from contract.surroundings import Surroundings
+    from db.insights.pace import read_pace
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
     from inkmill.display import jobs_table, messages, print_json, status_json
@@ -36,13 +37,17 @@ def jobs(
 
     _, database = opened()
     found = snapshots(database, limit=limit)
+    around = Surroundings()
+    waiting = [waiting_for(database, job, around) for job in found]
+    paces = [read_pace(database, job, waiting=bool(why)) for job, why in zip(found, waiting, strict=True)]
     if json:
-        around = Surroundings()
-        print_json([status_json(job, waiting_for(database, job, around)) for job in found])
+        print_json([status_json(*job) for job in zip(found, paces, waiting, strict=True)])
     elif found:
         console = Console(highlight=False)
         # A pipe has no width: nothing is cut there.
-        Console(highlight=False, width=None if console.is_terminal else 400).print(jobs_table(found))
+        Console(highlight=False, width=None if console.is_terminal else 400).print(
+            jobs_table(list(zip(found, paces, strict=True)))
+        )
     else:
         messages.print("no jobs yet; submit one: inkmill run FILE")
 
@@ -50,6 +55,7 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
     from contract.surroundings import Surroundings
+    from db.insights.pace import read_pace
     from db.jobs.reflag import half_reflagged
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
@@ -59,15 +65,17 @@ def status(job: JobId, json: o.Json = False) -> None:
     _, database = opened()
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
+    pace = read_pace(database, now, waiting=bool(waiting))
     if json:
-        print_json(status_json(now, waiting))
+        print_json(status_json(now, pace, waiting))
     else:
-        print_status(now, waiting, reflagging=job in half_reflagged(database))
+        print_status(now, pace, waiting, reflagging=job in half_reflagged(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or never can. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
+    from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import abandoned
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
@@ -76,6 +84,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
 
     _, database = opened()
     snapshot(database, job)  # an unknown job fails at once
+    followed = FollowedPace(database)
     with Progress() as progress:
         while True:
             try:
@@ -83,14 +92,15 @@ def watch(job: JobId, json: o.Json = False) -> None:
                 waiting = waiting_for(database, now, Surroundings())
                 if now.finished or abandoned(database, job):
                     break
-                progress.show(now, waiting)
+                progress.show(now, followed.look(now, waiting=bool(waiting)), waiting)
             except DatabaseUnreachable as error:
                 progress.say(f"job {job}: {error}; waiting for it")
             time.sleep(0.5)
+    pace = read_pace(database, now, waiting=bool(waiting))
     if json:
-        print_json(status_json(now, waiting))
+        print_json(status_json(now, pace, waiting))
     else:
-        print_status(now, waiting)
+        print_status(now, pace, waiting)
     raise typer.Exit(outcome(now.status.value, now.dead))
 
 

@@ -138,13 +138,15 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 def _say(database: Database, job: int, json: bool) -> None:
     from contract.surroundings import Surroundings
+    from db.insights.pace import read_pace
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
 
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
+    pace = read_pace(database, now, waiting=bool(waiting))
     if json:
-        print_json(status_json(now, waiting))
+        print_json(status_json(now, pace, waiting))
     else:
-        print_status(now, waiting)
+        print_status(now, pace, waiting)

@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from db.jobs.jobs import get_job
 from db.jobs.retry import retry_job
-from db.jobs.status import JobSnapshot, snapshots
+from db.jobs.status import snapshots
 from review.context import CurrentPage
 from review.live.stream import events
 from review.live.watching import Watched
 from review.security.form import CurrentForm
-from review.show.job_now import JobId, job_now
+from review.show.job_now import JobId, JobNow, job_now, stand
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
@@ -42,8 +42,8 @@ def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> R
 
 
 def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
-    def read() -> list[JobSnapshot]:
-        return snapshots(page.database, limit=SHOWN + 1, before=before)
+    def read() -> list[JobNow]:
+        return [stand(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
 
     found = watched.look((page.database.address, "jobs", before), read, LIST_SECONDS / 2)
     return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}

@@ -20,6 +20,7 @@ import pytest
 
 from contract.errors import InkmillError
 from contract.settings import Settings
+from db.insights.pace import read_pace
 from db.jobs.status import snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
@@ -82,7 +83,8 @@ class Home:
         with closing(self.database()) as database:
             while True:
                 found = snapshot(database, job)
-                now = status_json(found, waiting_for(database, found))
+                waiting = waiting_for(database, found)
+                now = status_json(found, read_pace(database, found, waiting=bool(waiting)), waiting)
                 if met(now):
                     return now
                 assert time.monotonic() < deadline, f"waited {seconds} s in vain: {now}\n{self.logs()}"

@@ -1,14 +1,13 @@
-"""What threshold advice, a report and a pace are made of, on both databases."""
+"""What threshold advice and a report are made of, on both databases."""
 
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from contract.review import Action, Filter, State
 from db.insights import sample
 from db.insights.advice import Judged, Texts, evidence
-from db.insights.pace import RECENT_SECONDS, arrivals
 from db.insights.report import EXCERPT, account
 from db.jobs.jobs import get_job
 from db.jobs.reflag import reflag_job
@@ -82,21 +81,6 @@ def test_a_sampled_jobs_unflagged_texts_are_scaled_to_what_is_known(
     assert found.counted < found.total == 100
     assert sum(t.number for t in found.texts if t.flagged) == 10  # never sampled
     assert sum(t.number for t in found.texts if not t.flagged) == pytest.approx(90)
-
-
-def test_what_arrived_lately_is_given_newest_first(mill: Mill) -> None:
-    job = mill.submit(4, batch_size=4)
-    mill.finish(mill.claim())
-    mill.score(mill.claim_texts())
-    other = mill.submit(1)
-    with mill.database.write() as connection:
-        old = Output.created_at - 2 * RECENT_SECONDS
-        connection.execute(update(Output).where(Output.sample_index == 0, Output.tokens == 1).values(created_at=old))
-    found = arrivals(mill.database, job)
-    assert (len(found.texts), len(found.tokens), len(found.scores)) == (3, 3, 4)
-    assert found.tokens == (4, 3, 2)
-    assert all(0 <= found.now - at < 60 for at in (*found.texts, *found.scores))
-    assert arrivals(mill.database, other).texts == ()
 
 
 def test_an_account_counts_every_reason_and_cuts_long_texts(database: Database) -> None:

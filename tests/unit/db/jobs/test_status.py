@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
+from db.insights.arrivals import Arrivals, arrivals, sampled_times
+from db.insights.pace import Pace, read_pace
 from db.jobs.jobs import cancel_job
-from db.jobs.status import _UNDECIDED, JobSnapshot, snapshot, snapshots
+from db.jobs.status import _UNDECIDED, snapshot, snapshots
 from db.jobs.waiting import waiting_for
-from db.models import Batch, Job, Prompt, Worker
+from db.models import Batch, Job, Output, Prompt, Score, Worker
 from db.review.decisions.acts import decide
 from db.session.engine import now
 from db.work.claims import finish_generation
@@ -26,7 +28,7 @@ def test_a_fresh_job_shows_what_it_asks_for(mill: Mill) -> None:
     job = snapshot(mill.database, mill.submit(5, n=3))
     assert (job.prompts, job.outputs, job.generated, job.settled) == (5, 15, 0, 0)
     assert (job.to_generate, job.to_score, job.in_hand) == (3, 0, 0)
-    assert (job.status, job.seconds, job.tokens_per_second, job.eta_seconds) == (JobStatus.QUEUED, 0.0, 0.0, None)
+    assert (job.status, job.seconds, job.texts_to_write, job.texts_to_score) == (JobStatus.QUEUED, 0.0, 15, 15)
     assert not job.finished
 
 
@@ -39,11 +41,11 @@ def test_figures_follow_the_work(mill: Mill) -> None:
     assert (shown.to_generate, shown.to_score, shown.in_hand) == (1, 1, 1)
     # Tokens are position + sample index + 1, three for each prompt that has its first sample.
     assert (shown.generated_tokens, shown.prompt_tokens) == (1 + 2 + 2 + 3 + 3, 9)
-    assert shown.tokens_per_second > 0
+    assert (shown.texts_to_write, shown.texts_to_score, shown.batch_texts, shown.batches_writing) == (7, 12, 4, 1)
     mill.finish_texts(mill.claim_texts(), toxicity=0.9)
     shown = snapshot(mill.database, job)
     assert (shown.scored, shown.flagged, shown.pending_review, shown.done) == (4, 4, 4, 2)
-    assert shown.eta_seconds is not None and shown.eta_seconds > 0
+    assert (shown.texts_to_write, shown.texts_to_score) == (7, 8)
 
 
 def test_a_decided_output_is_no_longer_pending_review(mill: Mill) -> None:
@@ -79,44 +81,58 @@ def test_a_finished_job_has_no_estimate_and_its_time_stands_still(mill: Mill) ->
     first = snapshot(mill.database, job)
     time.sleep(0.05)
     second = snapshot(mill.database, job)
-    assert second.finished and second.eta_seconds is None
-    assert (second.seconds, second.tokens_per_second) == (first.seconds, first.tokens_per_second)
+    assert second.finished and second.seconds == first.seconds > 0
+    paces = [read_pace(mill.database, job) for job in (first, second)]
+    assert paces[0] == paces[1] and paces[0].left is None
+    assert paces[0].tokens_per_second == paces[0].average > 0
 
 
-@pytest.fixture
-def halfway() -> JobSnapshot:
-    """A job that scored 40 of 120 outputs in 100 seconds: 40 prompts, three outputs each."""
-    return JobSnapshot(
-        id=1, name="", status=JobStatus.RUNNING, model="m", safety="demo", seed=1, device="auto", dtype="auto",
-        served_revision=None, served_dtype=None, served_engine=None, served_numerics=None, served_threads=None,
-        error=None, created_at=0.0, started_at=1000.0, finished_at=None, now=1100.0, prompts=40, done=13,
-        dead=0, cancelled=0, outputs=120, generated=60, scored=40, unscored=0, flagged=0,
-        pending_review=0, prompt_tokens=0, generated_tokens=5000, to_generate=1, to_score=1, in_hand=1, failures={},
-    )  # fmt: skip
+def test_the_texts_left_are_without_those_of_dead_prompts(mill: Mill) -> None:
+    job = mill.submit(4, n=3, batch_size=4)
+    record_fault(mill.database, mill.claim(), mill.prompts(job)[0].id, "too long", number=1, certain=True)
+    shown = snapshot(mill.database, job)
+    assert (shown.texts_to_write, shown.texts_to_score) == (9, 9)
 
 
-def test_the_estimate_counts_writing_and_scoring_alike_at_the_pace_so_far(halfway: JobSnapshot) -> None:
-    assert halfway.progress == pytest.approx((60 + 40) / (120 + 120))
-    assert halfway.eta_seconds == pytest.approx(140.0)
-    assert halfway.tokens_per_second == pytest.approx(50.0)
-    assert replace(halfway, safety="none").eta_seconds == pytest.approx(100.0)
+def test_the_pace_is_read_from_when_texts_and_scores_were_stored(mill: Mill) -> None:
+    job = mill.submit(120, batch_size=30)
+    other = mill.submit(2, name="other.jsonl")
+    for _ in range(2):
+        mill.finish(mill.claim())
+        mill.finish_texts(mill.claim_texts())
+    _, now_at = _spread(mill, job)
+    with mill.database.read() as connection:
+        seen = arrivals(connection, job)
+        times = sampled_times(connection, job)
+        assert (arrivals(connection, other), sampled_times(connection, other)) == (Arrivals(), [])
+    assert [sum(save.count for save in stage) for stage in (seen.texts, seen.scores)] == [60, 60]
+    assert sum(save.tokens for save in seen.texts) == sum(range(1, 61))
+    assert {save.ready for save in seen.scores} == {now_at - 31, now_at - 1}
+    assert len(times) == 120 and times == sorted(times)
+    shown = replace(snapshot(mill.database, job), now=now_at)
+    pace = read_pace(mill.database, shown)
+    assert pace.left is not None and pace.left.low <= 60 <= pace.left.high
+    assert pace.tokens_per_second == pytest.approx(30, rel=0.2) == pace.average
+    assert read_pace(mill.database, shown, waiting=True) == Pace(0.0, pace.average)
 
 
-def test_the_estimate_leaves_out_every_output_of_a_dead_prompt(halfway: JobSnapshot) -> None:
-    assert replace(halfway, dead=10).progress == pytest.approx((60 + 40) / (90 + 90))
-    assert replace(halfway, dead=6, cancelled=4).eta_seconds == pytest.approx(80.0)
-
-
-def test_there_is_no_estimate_without_a_pace_or_with_nothing_left(halfway: JobSnapshot) -> None:
-    assert replace(halfway, generated=0, scored=0).eta_seconds is None
-    assert replace(halfway, generated=120, scored=120).eta_seconds is None
-    assert replace(halfway, dead=40).eta_seconds is None
-    assert replace(halfway, started_at=None).eta_seconds is None
+def _spread(mill: Mill, job: int) -> tuple[float, float]:
+    """As if a text had been stored each second, and its score half a second after the last of its batch."""
+    ids = [row.id for row in mill.outputs(job)]
+    start = 1_700_000_000.0
+    with mill.database.write() as connection:
+        for place, output in enumerate(ids, 1):
+            mine, scored = Output.id == output, Score.output_id == output
+            connection.execute(update(Output).where(mine).values(created_at=start + place))
+            done = start + (30 if place <= 30 else 60) + (place - 1) % 30 * 0.1 + 0.1
+            connection.execute(update(Score).where(scored).values(created_at=done))
+        connection.execute(update(Job).where(Job.id == job).values(started_at=start))
+    return start, start + len(ids) + 1
 
 
 def test_a_job_without_prompts_divides_by_nothing(mill: Mill) -> None:
     shown = snapshot(mill.database, mill.submit(0))
-    assert (shown.prompts, shown.outputs, shown.eta_seconds, shown.tokens_per_second) == (0, 0, None, 0.0)
+    assert (shown.prompts, shown.outputs, read_pace(mill.database, shown)) == (0, 0, Pace(0.0, 0.0))
     assert shown.finished
 
 
