@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from fastapi import Path
 
@@ -14,7 +14,6 @@ from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
 
-T = TypeVar("T")
 JobId = Annotated[int, Path(ge=1, le=2**62)]
 
 
