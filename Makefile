@@ -32,7 +32,7 @@ help:
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
 	@echo "make test-long  what make test looks at with fixed examples, with others and FUZZ times as many (25; minutes)"
 	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
-	@echo "make chaos  workers, servers and producers killed while jobs run, for 75 minutes (docs/reliability.md);"
+	@echo "make chaos  workers, servers and producers killed while jobs run, for 105 minutes (docs/reliability.md);"
 	@echo "            ROW=4 DATABASE=sqlite SEED=7: one row of it; without ROW it goes on where it stopped"
 	@echo "make screenshots   a picture of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-load    a million prompts through the database, without models (bench/README.md)"

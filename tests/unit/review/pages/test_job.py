@@ -84,7 +84,7 @@ def test_one_job_says_how_it_stands(mill: Mill) -> None:
     said = words_of(Site(mill.database).sign_in().get(f"/jobs/{job}").text)
     assert "running" in said
     assert "2 of 4" in said
-    assert "unknown while it waits" in said
+    assert "unknown while waiting" in said
     mill.claim()
     assert "too little was done lately to tell" in words_of(Site(mill.database).sign_in().get(f"/jobs/{job}").text)
 
