@@ -180,7 +180,7 @@ class Run:
             messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
         report = _patiently(job.id, lambda: self._exported(job.id, export))
-        pace = read_pace(self._database, report.job)
+        pace = _patiently(job.id, lambda: read_pace(self._database, report.job))
         if json:
             print_json(status_json(report.job, pace, None))
         print_summary(self._database, report, pace)

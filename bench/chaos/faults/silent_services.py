@@ -56,18 +56,22 @@ def _database_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, 
     load.more()
     asked = {name: words for name, words in _commands(trial, load).items() if name != "doctor"}
     longest = max(_took(trial, {name: asked[name] for name in ("status", "jobs", "report", "export")}, {}).values())
-    with _watching(trial, load) as watching, ThreadPoolExecutor(1) as beside:
+    with _watching(trial, load) as watching:
         time.sleep(3 + longest)
         proxy.swallow()
-        watched = beside.submit(_timed, lambda: _end_of(watching))
         for name, seconds in _took(trial, asked, dict.fromkeys(asked, 4)).items():
             _judge(trial, f"{name} with the database silent", seconds, longest)
-        trial.check("a watch that the silence meets ends, with status 4 or because its job was over",
-                    watching.returncode in (0, 4), f"status {watching.returncode}")  # fmt: skip
-        _judge(trial, "that watch", watched.result(), longest)
         time.sleep(trial.size(3, 0))
-    proxy.let_through(cut=cut)
-    _goes_on(trial, load, "the database", trial.newest, cut=cut)
+        _still_watches(trial, "while the database is silent", watching)
+        proxy.let_through(cut=cut)
+        _goes_on(trial, load, "the database", trial.newest, cut=cut)
+        _still_watches(trial, "when it is back", watching)
+        watching.kill()
+
+
+def _still_watches(trial: Trial, when: str, watching: subprocess.Popen[bytes]) -> None:
+    status = watching.poll()
+    trial.check(f"a watch goes on {when}, or its job was over", status in (None, 0), f"status {status}")
 
 
 def _commands(trial: Trial, load: Load) -> dict[str, list[str]]:
@@ -102,14 +106,6 @@ def _took(trial: Trial, asked: Mapping[str, list[str]], statuses: Mapping[str, i
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         return dict(zip(asked, pool.map(took, asked), strict=True))
-
-
-def _end_of(watching: subprocess.Popen[bytes]) -> None:
-    try:
-        watching.wait(60)
-    except subprocess.TimeoutExpired:
-        watching.kill()
-        watching.wait()
 
 
 def _timed(act: Callable[[], object]) -> float:

@@ -16,7 +16,7 @@ def devices(monkeypatch: pytest.MonkeyPatch, home: Path, gpus: list[str], chosen
     """Its findings where torch finds these GPUs and INKMILL_DEVICE is `chosen`."""
     said = json.dumps({"cuda": gpus, "isa": "AVX512"}).encode()
     done = subprocess.CompletedProcess([], 0, stdout=said)
-    monkeypatch.setattr(doctor, "_version", lambda name: "1.0")
+    monkeypatch.setattr(doctor, "installed", lambda name: "1.0")
     monkeypatch.setattr("inkmill.doctor.subprocess.run", lambda *words, **options: done)
     return {finding.what: finding for finding in doctor._device(Settings(home=home, device=chosen))}
 

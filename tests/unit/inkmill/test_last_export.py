@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 
 from contract.errors import DatabaseUnreachable
 from contract.settings import Settings
+from db.insights.pace import read_pace
 from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
 from inkmill import running
@@ -110,6 +111,7 @@ def test_a_summary_does_without_texts_where_the_database_is_away_again(
     done = snapshot(mill.database, 1)
     url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
     away = Database(url, create_engine(url))
-    print_summary(away, ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl", job=done))
+    report = ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl", job=done)
+    print_summary(away, report, read_pace(mill.database, done))
     said = capsys.readouterr().err
     assert "export    o (1 rows)" in said and "  samples" not in said

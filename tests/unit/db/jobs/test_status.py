@@ -217,7 +217,7 @@ def test_a_job_that_waits_for_one_like_the_worker_that_began_it_says_in_what_tho
     said = waiting_for(mill.database, snapshot(mill.database, job))
     assert said is not None
     assert "engine stub 1, 2 threads, numerics 0f0f" in said
-    assert "the workers there differ in numerics" in said
+    assert "the running ones differ in numerics" in said
     assert "inkmill worker --model demo --dtype fp32 --threads 2 --safety demo" in said
     assert said.endswith(f"inkmill retry {job} --any-worker")
 
