@@ -21,7 +21,7 @@ ALLOWED: Mapping[str, Mapping[str, frozenset[str]]] = {
     "batches": {
         "pending": frozenset({"generating", "cancelled", "generated", "done"}),  # the last three: cancelled meanwhile
         "generating": frozenset({"generated", "pending", "done", "cancelled"}),
-        "generated": frozenset({"scoring"}),
+        "generated": frozenset({"scoring", "done"}),  # the last: cancelled while no worker was there to score
         "scoring": frozenset({"done", "generated"}),
         "done": frozenset({"generated"}),  # unscored texts, retried
     },
