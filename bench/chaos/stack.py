@@ -178,12 +178,12 @@ class Stack:
         except Exception:
             return []
         pids = {pid for (pid,) in rows}
-        children = [worker.supervise.main for worker in self.workers]
+        children = [worker.child for worker in self.workers]
         return [child for child in children if child is not None and child.pid in pids]
 
     def children(self) -> set[int]:
         """The pids of the processes that hold a model."""
-        return {child.pid for worker in self.workers if (child := worker.supervise.main) is not None}
+        return {child.pid for worker in self.workers if (child := worker.child) is not None}
 
     def status(self, job: int) -> dict[str, Any]:
         """What the program says of a job."""
@@ -207,7 +207,7 @@ class Stack:
     def stop_workers(self) -> None:
         """Ends the workers in order, then whatever is left by force."""
         for worker in self.workers:
-            child = worker.supervise.main
+            child = worker.child
             if child is not None:
                 with suppress(psutil.Error):
                     child.send_signal(signal.SIGCONT)

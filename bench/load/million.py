@@ -100,7 +100,7 @@ def _work(stack: Stack, database: Database, result: Result) -> None:
 def _keep_peaks(stack: Stack, result: Result) -> None:
     for number, worker in enumerate(stack.workers, 1):
         found = {f"its parent {number}": worker.parent.pid}
-        if (child := worker.supervise.main) is not None:
+        if (child := worker.child) is not None:
             found[f"worker {number}"] = child.pid
         for name, pid in found.items():
             with suppress(OSError):

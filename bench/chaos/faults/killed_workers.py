@@ -42,13 +42,13 @@ def kill_at_random(trial: Trial, watch: Watch, job: int, kills: int) -> int:
 
 
 def holds_work(worker: Worker, watch: Watch) -> bool:
-    child = worker.supervise.main
+    child = worker.child
     return child is not None and (worker.worker_id(child) or "") in watch.held()
 
 
 def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
     """kill -9 on a worker's child, its parent, or both. Returns whether there was something alive to kill."""
-    child, what = worker.supervise.main, trial.random.choice(("child", "parent", "both"))
+    child, what = worker.child, trial.random.choice(("child", "parent", "both"))
     if child is None:
         return False
     parent, name = psutil.Process(worker.parent.pid), worker.worker_id(child) or ""

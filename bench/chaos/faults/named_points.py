@@ -94,7 +94,7 @@ class Campaign:
 
     def _know_children(self) -> None:
         for worker in self._stack.workers:
-            child = worker.supervise.main
+            child = worker.child
             if child is not None and child.pid not in self._children and (name := worker.worker_id(child)):
                 self._children[child.pid] = worker, name
 

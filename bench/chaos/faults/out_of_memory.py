@@ -33,7 +33,7 @@ def attack(trial: Trial) -> None:
 def _lasting(trial: Trial, load: Load) -> None:
     """Somebody else holds the memory for a while: every step and every scored group of one worker says so."""
     faults, worker = trial.stack.faults, trial.random.choice(trial.stack.workers)
-    child, children = worker.supervise.main, trial.stack.children()
+    child, children = worker.child, trial.stack.children()
     assert child is not None
     name = worker.worker_id(child)
     for point in (ENGINE, SCORER):
@@ -93,7 +93,7 @@ def _torch(trial: Trial, load: Load, times: int) -> None:
 def _kernel(trial: Trial, load: Load, limit: MemoryLimit, times: int) -> None:
     """A process takes more and more until the kernel ends the largest one in its control group."""
     for worker in trial.stack.workers:
-        for pid in (worker.parent.pid, *(child.pid for child in (worker.supervise.main,) if child is not None)):
+        for pid in (worker.parent.pid, *(child.pid for child in (worker.child,) if child is not None)):
             limit.take(pid)
     before = limit.kills
     for number in range(times):

@@ -85,9 +85,9 @@ def _kill_a_scorer(trial: Trial, watch: Watch) -> bool:
     """The worker that has an edit in hand, where one is caught at it; else any."""
     scoring = trial.stack.sql.query("SELECT worker FROM score_requests WHERE status = 'scoring'")
     holding = {worker for (worker,) in scoring}
-    workers = [worker for worker in trial.stack.workers if worker.supervise.main is not None]
+    workers = [worker for worker in trial.stack.workers if worker.child is not None]
     caught = [
-        worker for worker in workers if worker.supervise.main and worker.worker_id(worker.supervise.main) in holding
+        worker for worker in workers if worker.child and worker.worker_id(worker.child) in holding
     ]
     return bool(workers) and kill(trial, trial.random.choice(caught or workers), watch)
 

@@ -31,7 +31,7 @@ class Sizes:
     redis: list[float] = field(default_factory=list)  # MB
 
     def look(self, trial: Trial, worker: Worker) -> None:
-        child = worker.supervise.main
+        child = worker.child
         if child is not None:
             self.memory.append(child.memory_info().rss / 2**20)
             self.files.append(child.num_fds())

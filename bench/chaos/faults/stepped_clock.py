@@ -56,7 +56,7 @@ def _kill_one(trial: Trial, *, both: bool) -> None:
     """kill -9 on a worker's child. Where its parent goes with it, only the lease brings its work back: not for an hour
     where the clock went back, which is what a lease by the clock costs."""
     worker = trial.random.choice(trial.stack.workers)
-    child = worker.supervise.main
+    child = worker.child
     with suppress(psutil.NoSuchProcess):
         if both:
             worker.parent.kill()

@@ -59,7 +59,7 @@ def attack(trial: Trial) -> None:
 
 def _tell_one(trial: Trial, watch: Watch, told: set[int]) -> list[Leaving]:
     """Tells a worker that holds work to leave, where there is one."""
-    holding = [(worker, worker.supervise.main) for worker in trial.stack.workers if holds_work(worker, watch)]
+    holding = [(worker, worker.child) for worker in trial.stack.workers if holds_work(worker, watch)]
     staying = [(worker, child) for worker, child in holding if child is not None and child.pid not in told]
     if not staying:
         return []
