@@ -86,9 +86,7 @@ def _kill_a_scorer(trial: Trial, watch: Watch) -> bool:
     scoring = trial.stack.sql.query("SELECT worker FROM score_requests WHERE status = 'scoring'")
     holding = {worker for (worker,) in scoring}
     workers = [worker for worker in trial.stack.workers if worker.child is not None]
-    caught = [
-        worker for worker in workers if worker.child and worker.worker_id(worker.child) in holding
-    ]
+    caught = [worker for worker in workers if worker.child and worker.worker_id(worker.child) in holding]
     return bool(workers) and kill(trial, trial.random.choice(caught or workers), watch)
 
 
