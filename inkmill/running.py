@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from contract.errors import (
     DatabaseUnreachable,
@@ -38,6 +39,7 @@ from producer.submit import Order, announce, fingerprint, submit
 from producer.write.new_file import check_target
 from producer.write.target import NEW_JOB, place_of
 
+T = TypeVar("T")
 ROUND_SECONDS = 0.5
 AWAY_SECONDS = 120.0
 """How long the export at the end of a run is retried while the database is unreachable."""
@@ -194,13 +196,13 @@ class Run:
         return export()
 
 
-def _patiently(job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
-    """The export at the end of a run, retried while the database is unreachable for less than `AWAY_SECONDS`."""
+def _patiently(job_id: int, read: Callable[[], T]) -> T:
+    """What the end of a run reads, such as its export; retried while the database is unreachable for less than `AWAY_SECONDS`."""
     since: float | None = None
     with Progress() as progress:
         while True:
             try:
-                return export()
+                return read()
             except DatabaseUnreachable as error:
                 since = since or time.monotonic()
                 if time.monotonic() - since >= AWAY_SECONDS:
