@@ -197,7 +197,7 @@ class Run:
 
 
 def _patiently(job_id: int, read: Callable[[], T]) -> T:
-    """What the end of a run reads, such as its export; retried while the database is unreachable for less than `AWAY_SECONDS`."""
+    """What the end of a run reads, such as its export; retried while the database is away for less than `AWAY_SECONDS`."""
     since: float | None = None
     with Progress() as progress:
         while True:
