@@ -197,7 +197,7 @@ class Run:
 
 
 def _patiently(job_id: int, read: Callable[[], T]) -> T:
-    """What the end of a run reads, such as its export; retried while the database is away for less than `AWAY_SECONDS`."""
+    """What a run reads at its end, such as its export: retried while the database is away for up to `AWAY_SECONDS`."""
     since: float | None = None
     with Progress() as progress:
         while True:
