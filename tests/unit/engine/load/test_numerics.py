@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.unit.engine.tiny_models import run_all, settings
 from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
 from worker.engine.load.checkpoint import find_checkpoint
@@ -13,8 +14,6 @@ from worker.engine.load.numerics import numerics
 from worker.engine.load.plain_gpt2 import read_config, read_tokenizer, read_weights
 from worker.engine.sequence import Request
 from worker.engine.tokenizer import ByteVocabulary
-
-from .tiny_models import run_all, settings
 
 
 def engine(slots: int = 4, nudge: str = "") -> SlotEngine:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from producer.read.readers import open_input
-
-from .conftest import Read, no_bad_line
+from tests.unit.producer.conftest import Read, no_bad_line
 
 Reading = Callable[..., Read]
 

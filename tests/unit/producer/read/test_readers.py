@@ -27,8 +27,7 @@ from producer.bad_lines import BadLines
 from producer.expansion import FREE_SIZE
 from producer.read.readers import EmptyInput, open_input
 from producer.write.target import Target
-
-from .conftest import PACK, Read, no_bad_line
+from tests.unit.producer.conftest import PACK, Read, no_bad_line
 
 Reading = Callable[..., Read]
 

@@ -21,8 +21,7 @@ from contract.sampling import CANONICAL
 from contract.spec import PromptRow
 from producer.read.readers import open_input
 from tests.examples import examples
-
-from .conftest import PACK
+from tests.unit.producer.conftest import PACK
 
 EXAMPLES = 60
 """Of each test."""

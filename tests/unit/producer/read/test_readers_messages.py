@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from contract.errors import UsageError
-
-from .conftest import Read
+from tests.unit.producer.conftest import Read
 
 Reading = Callable[..., Read]
 

@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.errors import UsageError
-
-from .conftest import Read
+from tests.unit.producer.conftest import Read
 
 Reading = Callable[..., Read]
 
