@@ -77,7 +77,7 @@ def test_what_cannot_be_decided_is_said_line_by_line_and_nothing_is_stored(home:
     for words, why in (
         (["decide", "1", "2"], "end with approve or reject"),
         (["decide", "approve"], "name the outputs"),
-        (["decide", "x", "approve"], "'x' is no output's number"),
+        (["decide", "x", "approve"], "'x' is not an output number"),
         (["decide"], "end with approve or reject"),
         (["decide", "1", "approve", "--from", "d.jsonl"], "contains outputs"),
         (["decide", "1", "approve", "--as", " "], "no reviewer's name"),
