@@ -55,7 +55,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(desk: Desk)
     (output,) = desk.outputs_of([0.9])
     seen = desk.look(output).version
     decide(desk.database, output, "anna", "reject", expected=seen)
-    with pytest.raises(Stale, match="anna made it rejected meanwhile") as refused:
+    with pytest.raises(Stale, match="anna has since made it rejected") as refused:
         decide(desk.database, output, "ben", "approve", expected=seen)
     assert (refused.value.by, refused.value.state, refused.value.action) == ("anna", "rejected", "reject")
     assert refused.value.version == desk.look(output).version
@@ -68,7 +68,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(desk: Desk)
 def test_what_another_one_has_in_hand_cannot_be_decided_until_the_claim_runs_out(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
     claim(desk.database, output, "anna")
-    with pytest.raises(ClaimedByOther, match="anna has it in hand") as refused:
+    with pytest.raises(ClaimedByOther, match="anna is reviewing it") as refused:
         decide(desk.database, output, "ben", "approve")
     assert 0 < refused.value.seconds <= 120
     desk.let_claims_run_out()
