@@ -70,7 +70,7 @@ def test_one_bad_line_and_nothing_is_decided(desk: Desk) -> None:
     with pytest.raises(BadDecisions) as refused:
         decide_list(desk.database, listed[:4], "anna")
     assert [line for line, _ in refused.value.problems] == [4, 5, 6]
-    assert "there is no output 999" in str(refused.value) and "ben has it in hand" in str(refused.value)
+    assert "there is no output 999" in str(refused.value) and "ben is reviewing it" in str(refused.value)
     assert desk.record() == []
 
 

@@ -295,7 +295,7 @@ def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     done = decide_many(desk.database, outputs, "anna", "approve", reason="a good batch", key="bulk-1")
     assert done.decided == 29
     assert {(skip.output_id, skip.why.split(";")[0]) for skip in done.skipped} == {
-        (outputs[0], "ben has it in hand"),
+        (outputs[0], "ben is reviewing it"),
         (outputs[1], "approved already, by ben"),
     }
     assert decide_many(desk.database, outputs, "anna", "approve", key="bulk-1").ids == done.ids
