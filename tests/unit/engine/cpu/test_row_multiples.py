@@ -25,7 +25,7 @@ class Trials:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(row_multiples, "FOLDER", tmp_path)
+    monkeypatch.setattr(row_multiples, "code_folder", lambda: tmp_path)
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_what_cannot_have_been_found_is_tried_again(folder: Path, text: str) -> 
 
 
 def test_where_nothing_can_be_kept_it_is_tried_every_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_multiples, "FOLDER", folder / "gone")
+    monkeypatch.setattr(row_multiples, "code_folder", lambda: folder / "gone")
     trials = Trials(2, 2)
     assert [row_multiple_of(KIND, trials) for _ in range(2)] == [2, 2]
     assert trials.made == 2
