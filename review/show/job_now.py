@@ -43,7 +43,7 @@ def job_now(database: Database, job_id: int) -> JobNow:
     """How a job stands.
 
     Raises:
-        HTTPException: where there is none.
+        NoSuchJob: where there is none.
     """
     return stand(database, snapshot(database, job_id))
 
