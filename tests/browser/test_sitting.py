@@ -330,7 +330,7 @@ def test_without_javascript_everything_is_readable_and_decidable(seat: Seat) -> 
     on_screen(page, third, scripted=False)
     expect(page.locator(".badges")).to_contain_text("to review")
     page.goto(f"{sitting.web.base}/bulk")
-    page.check(f"[aria-label='Choose output {second}']")
+    page.check(f"[aria-label='Select output {second}']")
     page.click("button:has-text('Approve')")
     page.click("[data-go]")
     expect(page.locator("h1")).to_have_text("1 output approved")
