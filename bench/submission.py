@@ -13,7 +13,7 @@ import orjson
 
 from db.session.engine import Database, open_database
 from producer import submit as submitting
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 
 PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "cache_size", "page_size", "temp_store")
 SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers",

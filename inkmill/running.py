@@ -34,7 +34,7 @@ from inkmill.local.stack import Stack
 from inkmill.summary import print_summary, say_reflag, say_submitted
 from inkmill.taking_up import check_policy, say_where_it_runs
 from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
-from producer.read.readers import PromptFile, open_input
+from producer.read.prompt_file import PromptFile, open_input
 from producer.submit import Order, announce, fingerprint, submit
 from producer.write.new_file import check_target
 from producer.write.target import NEW_JOB, place_of

@@ -18,7 +18,7 @@ from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
 from inkmill.display import messages, typed
 from producer.export import ExportReport
-from producer.read.readers import PromptFile
+from producer.read.prompt_file import PromptFile
 from producer.submit import Submitted
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300

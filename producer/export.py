@@ -22,10 +22,10 @@ from db.jobs.status import JobSnapshot
 from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
 from producer.write.csv import write_csv
+from producer.write.export_lines import Lines
 from producer.write.jsonl import write_jsonl, write_lost_jsonl
 from producer.write.new_file import check_target, compressed, spooled_to_standard_output
 from producer.write.openai import write_lost_openai, write_openai
-from producer.write.output_line import Lines
 from producer.write.parquet import write_parquet
 from producer.write.target import MayReplace, Target
 

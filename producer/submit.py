@@ -20,7 +20,7 @@ from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
-from producer.read.readers import EmptyInput, PromptFile
+from producer.read.prompt_file import EmptyInput, PromptFile
 from producer.write.target import Target
 
 

@@ -62,7 +62,7 @@ def submit(
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_submitted
-    from producer.read.readers import open_input
+    from producer.read.prompt_file import open_input
     from producer.submit import submit as submit_file
 
     where, database = opened()

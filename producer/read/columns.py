@@ -12,7 +12,7 @@ import orjson
 
 from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, from_cell, nearest
-from producer.read.admission import MAX_NAME, NAMES, BadRow, kind, shown
+from producer.read.row_parser import MAX_NAME, NAMES, BadRow, kind, shown
 
 MOST_COLUMNS = 1000
 LONGEST_NAME = 512  # characters: a name is stored with every row that has something in its column

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import Problem, UsageError
-from producer.expansion import expanded
-from producer.read.admission import BadRow
+from producer.decompression import expanded
 from producer.read.columns import Columns
-from producer.read.form import Form
 from producer.read.lines import MAX_LINE, numbered_lines, unreadable
+from producer.read.reader import Form
+from producer.read.row_parser import BadRow
 from producer.source import Source
 
 _SYNTAX = {

@@ -13,10 +13,10 @@ from typing import Any
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.expansion import expanded
-from producer.read.admission import BadRow, kind, shown
-from producer.read.form import Form
+from producer.decompression import expanded
 from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, unreadable
+from producer.read.reader import Form
+from producer.read.row_parser import BadRow, kind, shown
 from producer.source import Source
 
 _NAME = re.compile(rb'"\s*:')

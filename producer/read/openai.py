@@ -15,8 +15,8 @@ import orjson
 
 from contract.errors import Problem
 from contract.sampling import nearest
-from producer.read.admission import BadRow, kind, shown
 from producer.read.jsonl import LineForm, read_object
+from producer.read.row_parser import BadRow, kind, shown
 from producer.source import Source
 
 URL = "/v1/completions"

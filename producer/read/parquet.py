@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.expansion import compression, expanded
-from producer.read.admission import BadRow, shown
+from producer.decompression import compression, expanded
+from producer.dry_run import survives
 from producer.read.columns import Columns
-from producer.read.form import Form
 from producer.read.lines import BLOCK, MAX_LINE, TOO_LONG
-from producer.read.parquet_bounds import Bounds, weight
-from producer.rehearsal import survives
+from producer.read.parquet_limits import Bounds, weight
+from producer.read.reader import Form
+from producer.read.row_parser import BadRow, shown
 from producer.source import Cursor, Source, spooled
 
 if TYPE_CHECKING:

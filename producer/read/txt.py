@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer.read.admission import BadRow
 from producer.read.jsonl import LineForm
 from producer.read.lines import unreadable
+from producer.read.row_parser import BadRow
 
 
 class Text(LineForm):

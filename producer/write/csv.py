@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from db.results.export_rows import StoredOutput
-from producer.write.output_line import COLUMNS, Lines
+from producer.write.export_lines import COLUMNS, Lines
 
 _INVISIBLE = r"[\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"
 _FORMULA = re.compile(r"'*(?:[\t\r\n]|" + _INVISIBLE + r"[=+\-@＝＋－＠﹦﹢﹣﹫−])")

@@ -1,4 +1,4 @@
-"""JSON Lines: an object a line, as `producer.write.output_line` makes them.
+"""JSON Lines: an object a line, as `producer.write.export_lines` makes them.
 
 `datasets.load_dataset("json")` takes the types from a file's first 10 MB, where a field may be null throughout: of a
 larger file, say `chunksize` with more bytes than it has, or load the Parquet form, whose types are fixed.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from db.results.export_rows import LostPrompt, StoredOutput
-from producer.write.output_line import Lines, json_line, lost_line
+from producer.write.export_lines import Lines, json_line, lost_line
 
 
 def write_jsonl(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:

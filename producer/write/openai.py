@@ -16,7 +16,7 @@ import orjson
 
 from contract.spec import PromptStatus
 from db.results.export_rows import LostPrompt, StoredOutput
-from producer.write.output_line import Lines
+from producer.write.export_lines import Lines
 
 _LOST = (PromptStatus.DEAD, PromptStatus.CANCELLED)
 _BYTE = re.compile(r"\\x([0-9a-f]{2})")

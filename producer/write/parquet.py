@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from contract.policy import LABELS
 from db.results.export_rows import StoredOutput
-from producer.write.output_line import COLUMNS, Lines
+from producer.write.export_lines import COLUMNS, Lines
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ import zstandard
 
 from contract.errors import BadLine
 from contract.spec import PromptRow
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,

@@ -28,7 +28,7 @@ import orjson, zstandard
 from contract.errors import InkmillError
 from db.session.engine import open_database
 from producer import submit
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 READ = """
 import resource, sys
 from contract.errors import UsageError
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
     open_input(sys.argv[1])

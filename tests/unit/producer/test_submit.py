@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import UsageError
 from db.session.engine import Database
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 from producer.submit import Order, fingerprint, submit
 
 ORDER = Order(model="demo", default_model="gpt2", safety="demo")

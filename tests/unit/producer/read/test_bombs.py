@@ -20,9 +20,9 @@ MOST_MEMORY = 3 << 30
 READ = f"""
 import json, resource, sys
 from contract.errors import UsageError
-from producer.read import parquet_bounds
-from producer.read.readers import open_input
-parquet_bounds.FREE_SIZE = 100 << 20
+from producer.read import parquet_limits
+from producer.read.prompt_file import open_input
+parquet_limits.FREE_SIZE = 100 << 20
 resource.setrlimit(resource.RLIMIT_AS, ({MOST_MEMORY}, {MOST_MEMORY}))
 said = {{}}
 for path in sys.argv[1:]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 from tests.unit.producer.conftest import Read, no_bad_line
 
 Reading = Callable[..., Read]

@@ -24,8 +24,8 @@ from contract.errors import BadInput, BadLine, Problem, UsageError
 from contract.spec import PromptRow, SamplingSettings
 from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
-from producer.expansion import FREE_SIZE
-from producer.read.readers import EmptyInput, open_input
+from producer.decompression import FREE_SIZE
+from producer.read.prompt_file import EmptyInput, open_input
 from producer.write.target import Target
 from tests.unit.producer.conftest import PACK, Read, no_bad_line
 
@@ -285,7 +285,7 @@ def test_concatenated_gz_members_and_zst_frames_are_one_file(read: Reading) -> N
 
 
 def test_a_decompression_bomb_is_stopped(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.expansion.FREE_SIZE", 1 << 20)
+    monkeypatch.setattr("producer.decompression.FREE_SIZE", 1 << 20)
     blank = b"\n" * (1 << 25)
     bombs = {".zst": zstandard.ZstdCompressor().compress(blank), ".gz": gzip.compress(gzip.compress(blank))}
     with pytest.raises(UsageError, match=r"expands to over .* 1000 times its size; if that is intended, decompress it"):

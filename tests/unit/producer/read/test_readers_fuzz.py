@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from contract.errors import BadLine, UsageError
 from contract.sampling import CANONICAL
 from contract.spec import PromptRow
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_input
 from tests.examples import examples
 from tests.unit.producer.conftest import PACK
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from contract.errors import BadLine, UsageError
 from contract.spec import PromptRow, SamplingSettings, merge
-from producer.read.admission import Admission, BadRow
-from producer.read.form import Form
-from producer.read.sniffing import find_form, without_compression
+from producer.read.format_detection import find_form, without_compression
+from producer.read.reader import Form
+from producer.read.row_parser import Admission, BadRow
 from producer.source import STDIN, Source
 
 OnBad = Callable[[BadLine, bytes], None]

@@ -1,6 +1,6 @@
-"""What every form of a prompt file offers: records in, fields out. The base class of the forms, and no form.
+"""The base class of the readers: one for each format of a prompt file, from bytes to records and from a record to fields.
 
-A form knows its own syntax. It knows neither the job's settings nor what a good row is: `producer.read.admission` does.
+A reader knows the syntax of its format. The job's settings, and what a good row is, are for `producer.read.row_parser`.
 """
 
 from __future__ import annotations

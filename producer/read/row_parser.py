@@ -15,7 +15,7 @@ from common.bounded_memo import Known
 from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
-from producer.first_lines import FirstLines
+from producer.custom_id_index import FirstLines
 from producer.read.lines import NUL_CHARACTER
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")

@@ -10,13 +10,13 @@ from pathlib import PurePath
 import orjson
 
 from contract.errors import UsageError
-from producer.expansion import expanded
+from producer.decompression import expanded
 from producer.read.csv import Csv
-from producer.read.form import Form
 from producer.read.jsonl import Jsonl, begins_array
 from producer.read.lines import numbered_lines
 from producer.read.openai import OpenAi
 from producer.read.parquet import Parquet
+from producer.read.reader import Form
 from producer.read.txt import Text
 from producer.source import Source
 

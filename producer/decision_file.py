@@ -14,8 +14,8 @@ from contract.errors import Problem, UsageError
 from contract.review import Action
 from contract.sampling import nearest
 from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
-from producer.read.admission import BadRow, kind, shown
 from producer.read.jsonl import read_object
+from producer.read.row_parser import BadRow, kind, shown
 
 FIELDS = ("id", "decision", "reason", "text")
 DECISIONS = (Action.APPROVE.value, Action.REJECT.value, Action.EDIT.value)

@@ -21,8 +21,8 @@ from db.jobs.jobs import cancel_job
 from producer.export import export_job
 from producer.write import parquet
 from producer.write.csv import guarded, unguarded
+from producer.write.export_lines import COLUMNS
 from producer.write.openai import logprobs
-from producer.write.output_line import COLUMNS
 
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\nx",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 SECONDS = 60
-"""The time limit of a rehearsal."""
+"""The time limit of a dry run."""
 
 
 def survives(what: Callable[[], object]) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import UsageError
-from producer.expansion import FREE_SIZE, MOST_RATIO
-from producer.read.admission import shown
+from producer.decompression import FREE_SIZE, MOST_RATIO
 from producer.read.lines import MAX_LINE
+from producer.read.row_parser import shown
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.first_lines import FEWEST_SLOTS, FirstLines
+from producer.custom_id_index import FEWEST_SLOTS, FirstLines
 
 ANY = st.integers(-(2**63), 2**63 - 1).filter(lambda key: key != 0)
 NEIGHBOURS = st.integers(1, 40).map(lambda number: number * FEWEST_SLOTS - 1)
