@@ -19,12 +19,12 @@ from db.session.engine import Database
 from inkmill.display import messages, typed
 from producer.export import ExportReport
 from producer.read.prompt_file import PromptFile
-from producer.submit import Submitted
+from producer.submit import SubmittedJob
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
 
 
-def say_submitted(file: PromptFile, done: Submitted) -> None:
+def say_submitted(file: PromptFile, done: SubmittedJob) -> None:
     """Prints what was submitted."""
     messages.print(
         f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "

@@ -1,28 +1,31 @@
-"""Which form a prompt file has: by its name, else by its first bytes.
+"""Which format a prompt file has: its name tells, or else its first bytes.
 
-Knows what tells the forms apart and nothing else of them.
+Knows what distinguishes the formats, and nothing else about them.
 """
 
 from __future__ import annotations
 
 from pathlib import PurePath
+from typing import Any
 
 import orjson
 
 from contract.errors import UsageError
-from producer.decompression import expanded
-from producer.read.csv import Csv
-from producer.read.jsonl import Jsonl, begins_array
+from producer.decompression import decompressed
+from producer.read.csv import CsvReader
+from producer.read.jsonl import JsonlReader, begins_array
 from producer.read.lines import numbered_lines
-from producer.read.openai import OpenAi
-from producer.read.parquet import Parquet
-from producer.read.reader import Form
-from producer.read.txt import Text
+from producer.read.openai import OpenAiReader
+from producer.read.parquet import ParquetReader
+from producer.read.reader import Reader
+from producer.read.txt import TextReader
 from producer.source import Source
 
-FORMS: dict[str, type[Form[object]]] = {form.name: form for form in (Jsonl, OpenAi, Csv, Parquet, Text)}  # type: ignore[misc]
+READERS: dict[str, type[Reader[Any]]] = {
+    reader.name: reader for reader in (JsonlReader, OpenAiReader, CsvReader, ParquetReader, TextReader)
+}
 
-ENDINGS = {
+FORMATS_BY_EXTENSION = {
     ".csv": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
@@ -31,31 +34,31 @@ ENDINGS = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-REFUSED = (".tsv", ".xlsx", ".xls", ".ods")
+UNSUPPORTED_EXTENSIONS = (".tsv", ".xlsx", ".xls", ".ods")
 
 
-def find_form(source: Source, form: str | None) -> type[Form[object]]:
-    """The form of `source`: the one asked for, the one its name's ending says, or the one its first line shows.
+def find_reader(source: Source, format: str | None) -> type[Reader[Any]]:
+    """The reader for `source`: by the format asked for, else by the file's extension, else by its first line.
 
-    JSON lines and OpenAI batch files share their endings; the first line tells them apart.
+    JSON lines and OpenAI batch files share their extensions; the first line tells them apart.
 
     Raises:
-        UsageError: the form is unknown.
+        UsageError: the format is unknown or unsupported, or the file cannot be read.
     """
-    if form is not None:
-        if form not in FORMS:
-            raise UsageError(f"{form!r} is not a prompt file format; formats: {', '.join(FORMS)}")
-        return FORMS[form]
-    ending = _ending(source.name)
-    if ending in REFUSED:
+    if format is not None:
+        if format not in READERS:
+            raise UsageError(f"{format!r} is not a prompt file format; formats: {', '.join(READERS)}")
+        return READERS[format]
+    extension = _extension(source.name)
+    if extension in UNSUPPORTED_EXTENSIONS:
         raise UsageError(
-            f"{source.name}: {ending} files are not supported; save the table as comma-separated CSV in UTF-8"
+            f"{source.name}: {extension} files are not supported; save the table as comma-separated CSV in UTF-8"
         )
-    named = ENDINGS.get(ending)
-    if named not in (None, "jsonl"):
-        return FORMS[named]
-    found = _shown_by(source)
-    return FORMS[found if named is None or found == "openai" else named]
+    by_name = FORMATS_BY_EXTENSION.get(extension)
+    if by_name not in (None, "jsonl"):
+        return READERS[by_name]
+    detected = _detect(source)
+    return READERS[detected if by_name is None or detected == "openai" else by_name]
 
 
 def without_compression(name: str) -> str:
@@ -63,15 +66,15 @@ def without_compression(name: str) -> str:
     return name[: name.rindex(".")] if name.lower().endswith((".gz", ".zst")) else name
 
 
-def _ending(name: str) -> str:
+def _extension(name: str) -> str:
     return PurePath(without_compression(name)).suffix.lower()
 
 
-def _shown_by(source: Source) -> str:
-    head = expanded(source).read(4)
+def _detect(source: Source) -> str:
+    head = decompressed(source).read(4)
     if head == b"PAR1":
         return "parquet"
-    lines = numbered_lines(expanded(source), source.name)
+    lines = numbered_lines(decompressed(source), source.name)
     first = next((line for _, line in lines if line.strip()), b"").strip()
     if not first.startswith(b"{") and not begins_array(first):
         return "txt"
@@ -81,6 +84,6 @@ def _shown_by(source: Source) -> str:
 def _is_request(line: bytes) -> bool:
     try:
         value = orjson.loads(line)
-    except orjson.JSONDecodeError:  # a damaged first line still tells by its names
+    except orjson.JSONDecodeError:  # the names in a damaged first line still tell
         return b'"body"' in line and b'"url"' in line
     return isinstance(value, dict) and "body" in value and "url" in value

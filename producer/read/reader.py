@@ -1,4 +1,4 @@
-"""The base class of the readers: one for each format of a prompt file, from bytes to records and from a record to fields.
+"""The base class of the readers, of which each format of a prompt file has one: from bytes to records, to fields.
 
 A reader knows the syntax of its format. The job's settings, and what a good row is, are for `producer.read.row_parser`.
 """
@@ -15,30 +15,30 @@ from producer.source import Source
 Record = TypeVar("Record")
 
 
-class Form(ABC, Generic[Record]):
-    """One prompt file in one form. Making it reads no more than the file's first lines.
+class Reader(ABC, Generic[Record]):
+    """Reads one prompt file. Creating it reads no more than the file's first lines.
 
-    Raises (everywhere):
+    Raises (from any method):
         UsageError: the file as a whole cannot be used.
     """
 
-    name: ClassVar[str]
-    ending: ClassVar[str]  # of the file that bad records are written to
-    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # settings that the form itself brings
+    name: ClassVar[str]  # of the format
+    extension: ClassVar[str]  # of the file that bad records are written to
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the format's own default settings
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.model: str | None = None  # the one that the file itself names
-        self.notes: list[str] = []
-        self.header = b""  # what a file of bad records has to begin with
+        self.model: str | None = None  # if the file names one
+        self.notes: list[str] = []  # what the user should know before the job runs
+        self.header = b""  # the first line of a file of bad records
 
     @abstractmethod
     def records(self) -> Iterator[tuple[int, Record]]:
-        """Each record and the number of the line where it starts, from 1."""
+        """Each record, after the number of the line on which it starts, from 1."""
 
     @abstractmethod
     def fields(self, record: Record) -> dict[str, Any] | None:
-        """What the record says: `prompt`, `custom_id`, `metadata` and settings. None for a blank line.
+        """The record's `prompt`, `custom_id`, `metadata` and settings. None for a blank line.
 
         Raises:
             BadRow: it cannot be read.
@@ -46,7 +46,7 @@ class Form(ABC, Generic[Record]):
 
     @abstractmethod
     def raw(self, record: Record) -> bytes:
-        """The record as it stands in the file, without its last line ending, to be written beside the input."""
+        """The record's bytes in the file, without the last line ending, for the file of bad records."""
 
     def close(self) -> None:
-        """Lets go of what the form itself holds."""
+        """Frees what the reader itself holds; the source stays open."""
