@@ -13,7 +13,7 @@ import orjson
 
 from db.session.engine import Database, open_database
 from producer import submit as submitting
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 
 PRAGMAS = ("journal_mode", "synchronous", "wal_autocheckpoint", "cache_size", "page_size", "temp_store")
 SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_level", "shared_buffers",
@@ -25,8 +25,8 @@ def main() -> None:
     database = open_database(url)
     spent = _timed_announcing()
     start = time.perf_counter()
-    with open_input(path) as file:
-        order = submitting.Order(model="demo", default_model="demo", safety="demo", seed=1)
+    with open_prompt_file(path) as file:
+        order = submitting.SubmitOptions(model="demo", default_model="demo", safety="demo", seed=1)
         done = submitting.submit(database, file, order)
     report = {
         "submit": time.perf_counter() - start,
@@ -41,16 +41,16 @@ def main() -> None:
 
 def _timed_announcing() -> list[float]:
     """Makes submit's telling of the queue note its seconds in the list returned."""
-    announce, spent = submitting.announce, list[float]()
+    queue_hints, spent = submitting.queue_hints, list[float]()
 
     def timed(database: Database, job_id: int, model: str) -> str | None:
         start = time.perf_counter()
         try:
-            return announce(database, job_id, model)
+            return queue_hints(database, job_id, model)
         finally:
             spent.append(time.perf_counter() - start)
 
-    submitting.announce = timed
+    submitting.queue_hints = timed
     return spent
 
 

@@ -33,11 +33,11 @@ from inkmill.display import Progress, messages, print_json, status_json
 from inkmill.local.stack import Stack
 from inkmill.summary import print_summary, say_reflag, say_submitted
 from inkmill.taking_up import check_policy, say_where_it_runs
-from producer.export import STDOUT, ExportReport, errors_path, export_job, find_targets, read_form, read_only
-from producer.read.readers import PromptFile, open_input
-from producer.submit import Order, announce, fingerprint, submit
+from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_format, parse_only
+from producer.read.prompt_file import PromptFile, open_prompt_file
+from producer.submit import SubmitOptions, fingerprint, queue_hints, submit
 from producer.write.new_file import check_target
-from producer.write.target import NEW_JOB, place_of
+from producer.write.target import NEW_JOB, canonical_path
 
 T = TypeVar("T")
 ROUND_SECONDS = 0.5
@@ -48,21 +48,23 @@ AWAY_SECONDS = 120.0
 class Run:
     """One `inkmill run`."""
 
-    def __init__(self, where: Settings, database: Database, order: Order) -> None:
+    def __init__(self, where: Settings, database: Database, order: SubmitOptions) -> None:
         self._where, self._database = where, database
         # With a configured Redis, no stack of this home works on the job, or may fail it.
         self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
         self._noted = self._stack.read().note  # the stack's note before this run, or as last shown
 
-    def run(self, file: str, out: Path | None, *, form: str | None, only: str, json: bool, force: bool = False) -> int:
+    def run(
+        self, file: str, out: Path | None, *, format: str | None, only: str, json: bool, force: bool = False
+    ) -> int:
         """Returns the exit status."""
-        chosen = read_only(only, self._order.safety)
+        chosen = parse_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
         # Check all this now, not after a night's work.
         if out != STDOUT:
             _check_names(file, out)
-        read_form(form, None if out == STDOUT else out)
+        parse_format(format, None if out == STDOUT else out)
         job = self._job(file, out, force)
         if job.status not in (JobStatus.COMPLETED,):
             self._start(job)
@@ -75,15 +77,17 @@ class Run:
                 markup=False,
             )
             return ExitCode.INTERRUPTED
-        export = partial(export_job, self._database, job.id, out, form=form, only=chosen, allow_empty=True, force=force)
+        export = partial(
+            export_job, self._database, job.id, out, format=format, only=chosen, allow_empty=True, force=force
+        )
         return self._finish(done, export, json)
 
     def _job(self, file: str, out: Path, force: bool) -> JobRow:
         """The job of this file with these settings: a new one, or the one submitted before."""
-        with open_input(file) as prompts:
+        with open_prompt_file(file) as prompts:
             known = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
             if out != STDOUT:
-                find_targets(self._database, out, known.id if known else NEW_JOB, force=force)
+                export_targets(self._database, out, known.id if known else NEW_JOB, force=force)
                 self._check_bad_lines(prompts, out)
             if known is not None:
                 return self._taken_up(known)
@@ -97,7 +101,7 @@ class Run:
         return get_job(self._database, done.job_id)
 
     def _check_bad_lines(self, prompts: PromptFile, out: Path) -> None:
-        if self._order.skip_bad and place_of(prompts.bad_path) in map(place_of, (out, errors_path(out))):
+        if self._order.skip_bad and canonical_path(prompts.bad_path) in map(canonical_path, (out, errors_path(out))):
             raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
     def _taken_up(self, job: JobRow) -> JobRow:
@@ -115,7 +119,7 @@ class Run:
         if self._where.embedded:
             self._stack.ensure(WantedWorker.of(job))
         # The queue may be newer than the job.
-        error = announce(self._database, job.id, job.model)
+        error = queue_hints(self._database, job.id, job.model)
         if error and not self._where.embedded:  # an embedded one's worker finds the job within seconds
             raise QueueUnreachable(
                 f"{error}; job {job.id} is stored and starts automatically once Redis is back; "

@@ -18,13 +18,13 @@ from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
 from inkmill.display import messages, typed
 from producer.export import ExportReport
-from producer.read.readers import PromptFile
-from producer.submit import Submitted
+from producer.read.prompt_file import PromptFile
+from producer.submit import SubmittedJob
 
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
 
 
-def say_submitted(file: PromptFile, done: Submitted) -> None:
+def say_submitted(file: PromptFile, done: SubmittedJob) -> None:
     """Prints what was submitted."""
     messages.print(
         f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "

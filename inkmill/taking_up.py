@@ -11,10 +11,10 @@ from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from db.jobs.jobs import JobRow
 from inkmill.display import messages, typed
-from producer.submit import Order
+from producer.submit import SubmitOptions
 
 
-def check_policy(job: JobRow, order: Order) -> None:
+def check_policy(job: JobRow, order: SubmitOptions) -> None:
     """Checks that the job has the flag policy of the order.
 
     Raises:
@@ -36,7 +36,7 @@ def check_policy(job: JobRow, order: Order) -> None:
         )
 
 
-def say_where_it_runs(job: JobRow, order: Order) -> None:
+def say_where_it_runs(job: JobRow, order: SubmitOptions) -> None:
     """Says which of the order's options no longer bind the job, since `retry --any-worker`."""
     said = (("--device", order.device, job.device), ("--dtype", order.dtype, job.dtype))
     let_go = [f"{option} {ordered}" for option, ordered, stored in said if ordered != stored]
@@ -47,7 +47,7 @@ def say_where_it_runs(job: JobRow, order: Order) -> None:
         )
 
 
-def _policy(job: JobRow, order: Order) -> list[str]:
+def _policy(job: JobRow, order: SubmitOptions) -> list[str]:
     """The options of a reflag that restores the order's policy."""
     words = ["--reset-thresholds"]
     words += [word for label, value in order.thresholds.items() for word in ("--threshold", f"{label}={value}")]

@@ -58,8 +58,8 @@ class Cursor(io.RawIOBase):
 class Source:
     """The raw bytes of one prompt file, readable as often as needed until it is closed.
 
-    Standard input and pipes can be read only once, so their bytes go to a temporary file first: without a name,
-    readable only by its owner, and gone with the process even if that is killed.
+    Standard input and pipes can be read only once, so their bytes go to an unnamed temporary file first: only its owner
+    can read it, and it is gone when the process is, even if that is killed.
 
     Raises:
         UsageError: the path cannot be read.
@@ -69,19 +69,19 @@ class Source:
         self.name = "stdin" if path == STDIN else Path(path).name or path
         check_utf8(self.name)
         try:
-            self._file = _spool(_stdin(), self.name) if path == STDIN else _open(path, self.name)
+            self._file = _spool_stream(_stdin(), self.name) if path == STDIN else _open(path, self.name)
         except FileNotFoundError:
             raise UsageError(f"{path}: no such file; '-' reads standard input") from None
         except IsADirectoryError:
             raise UsageError(f"{path}: is a directory; name a prompt file") from None
-        except (OSError, ValueError) as wrong:
-            raise UsageError(f"{path}: cannot be read ({wrong})") from wrong
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: cannot be read ({error})") from error
         self._stamp = _stamp(self._file)
         self._digest: str | None = None
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """In bytes."""
         return os.fstat(self._file.fileno()).st_size
 
     def cursor(self) -> Cursor:
@@ -93,12 +93,12 @@ class Source:
         return os.pread(self._file.fileno(), size, 0)
 
     def digest(self) -> str:
-        """SHA-256 of the bytes as they were when it was first asked for, in hexadecimal."""
+        """SHA-256 of the bytes as they were at the first call, in hexadecimal."""
         if self._digest is None:
             self._digest = self._hash()
         return self._digest
 
-    def check_untouched(self) -> None:
+    def check_stat(self) -> None:
         """Checks cheaply, by size and time, that the file was not written to since it was opened.
 
         Raises:
@@ -107,14 +107,14 @@ class Source:
         if _stamp(self._file) != self._stamp:
             raise _changed(self.name)
 
-    def check_unchanged(self) -> None:
+    def check_contents(self) -> None:
         """Checks that the bytes read since the file was opened are those of `digest`.
 
         Raises:
             UsageError: the file was written to.
         """
-        # Times alone are too coarse on some disks, and the bytes may have been changed and changed back.
-        self.check_untouched()
+        # On some disks times are too coarse, and the bytes may have been changed and changed back.
+        self.check_stat()
         if self._hash() != self.digest():
             raise _changed(self.name)
 
@@ -144,25 +144,25 @@ def _open(path: str, name: str) -> BinaryIO:
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     with file:
-        return _spool(file, name)
+        return _spool_stream(file, name)
 
 
-def _spool(stream: BinaryIO, name: str) -> BinaryIO:
+def _spool_stream(stream: BinaryIO, name: str) -> BinaryIO:
     before = _stamp(stream)
-    spool = spooled(iter(lambda: stream.read(1 << 20), b""), name)
+    copy = spool(iter(lambda: stream.read(1 << 20), b""), name)
     if _stamp(stream) != before:
-        spool.close()
+        copy.close()
         raise _changed(name)
-    return spool
+    return copy
 
 
 def _stamp(file: BinaryIO) -> tuple[int, int] | None:
     """Size and time, which every write changes; None for anything but a regular file."""
     try:
-        found = os.fstat(file.fileno())
+        status = os.fstat(file.fileno())
     except OSError:  # bytes in memory
         return None
-    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _changed(name: str) -> UsageError:
@@ -172,31 +172,31 @@ def _changed(name: str) -> UsageError:
     )
 
 
-def spooled(blocks: Iterable[bytes], name: str) -> BinaryIO:
-    """The blocks in an unnamed temporary file, which the caller closes.
+def spool(blocks: Iterable[bytes], name: str) -> BinaryIO:
+    """Writes the blocks to an unnamed temporary file, which the caller closes.
 
     Raises:
-        UsageError: the file cannot be created, or there is no room.
+        UsageError: the file cannot be created or written.
     """
-    with _no_room(name):
-        spool = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115
+    with _translate_errors(name):
+        file = cast(BinaryIO, tempfile.TemporaryFile(prefix="inkmill-"))  # noqa: SIM115
     try:
         for block in blocks:
-            with _no_room(name):
-                spool.write(block)
-                spool.flush()
+            with _translate_errors(name):
+                file.write(block)
+                file.flush()
     except BaseException:
-        spool.close()
+        file.close()
         raise
-    return spool
+    return file
 
 
 @contextmanager
-def _no_room(name: str) -> Iterator[None]:
+def _translate_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except OSError as wrong:
+    except OSError as error:
         raise UsageError(
-            f"{name}: needs a temporary copy, which cannot be written ({wrong.strerror or wrong}); "
+            f"{name}: needs a temporary copy, which cannot be written ({error.strerror or error}); "
             "set TMPDIR to a writable folder with free space, or name an uncompressed file"
-        ) from wrong
+        ) from error

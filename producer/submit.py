@@ -1,4 +1,4 @@
-"""Submitting: a prompt file becomes a job in SQL first, and hints in the queue after the commit."""
+"""Submitting: a prompt file becomes a job in SQL and, after the commit, hints in the queue."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
-from producer.read.readers import EmptyInput, PromptFile
+from producer.read.prompt_file import EmptyInput, PromptFile
 from producer.write.target import Target
+
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What a user asks for with a prompt file."""
+class SubmitOptions:
+    """What a user asks for when submitting a prompt file."""
 
     model: str | None  # None = the one in the file, else the default
     default_model: str
@@ -46,7 +48,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Submitted:
+class SubmittedJob:
     """A job that is complete in SQL."""
 
     job_id: int
@@ -55,59 +57,61 @@ class Submitted:
     prompts: int
     outputs: int
     bad_lines: int
-    bad_path: Path | None  # where skipped lines were written
-    queue_error: str | None = None  # why no message was sent; the next sweep or worker makes up for it
+    bad_path: Path | None  # where bad lines were written
+    queue_error: str | None = None  # why no hints were sent; the next sweep of a worker sends them
 
 
-def order_model(order: Order, file: PromptFile) -> str:
-    """The job's model: what the file and the order agree on.
+def job_model(options: SubmitOptions, file: PromptFile) -> str:
+    """The job's model: the one in the options, else the one in the file, else the default.
 
     Raises:
-        UsageError: they do not.
+        UsageError: the options and the file name different models.
     """
-    if file.model and order.model and model_name(file.model) != order.model:
+    if file.model and options.model and model_name(file.model) != options.model:
         raise UsageError(
-            f"--model {order.model}: but {file.name} has model {file.model!r} in its lines; "
+            f"--model {options.model}: but {file.name} has model {file.model!r} in its lines; "
             "leave out --model, or change the file"
         )
-    return order.model or (model_name(file.model) if file.model else order.default_model)
+    return options.model or (model_name(file.model) if file.model else options.default_model)
 
 
-def fingerprint(order: Order, file: PromptFile) -> str:
+def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
     """Identifies a submission: a hash of the file's bytes and everything that affects its outputs."""
-    settings = file.base_settings(order.flags).to_dict()
-    said = [file.form, order_model(order, file), order.safety, settings, sorted(order.thresholds.items()),
-            order.blocklist, order.on_flag, order.seed, order.device, order.dtype, order.skip_bad]  # fmt: skip
-    return hashlib.sha256(file.digest().encode() + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    settings = file.base_settings(options.flags).to_dict()
+    factors = [
+        file.format, job_model(options, file), options.safety, settings, sorted(options.thresholds.items()),
+        options.blocklist, options.on_flag, options.seed, options.device, options.dtype, options.skip_bad,
+    ]  # fmt: skip
+    return hashlib.sha256(file.digest().encode() + orjson.dumps(factors, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def submit(
-    database: Database, file: PromptFile, order: Order, progress: Callable[[int], object] = lambda rows: None
-) -> Submitted:
-    """Writes the job, makes it claimable, and tells the queue.
+    database: Database, file: PromptFile, options: SubmitOptions, progress: Progress = lambda rows: None
+) -> SubmittedJob:
+    """Writes the job to SQL, makes it claimable, and sends hints to the queue.
 
     Args:
-        progress: called with the number of rows read so far, now and then.
+        progress: called now and then with the number of rows read so far.
 
     Raises:
-        BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
-        DuplicateJob: these bytes with these settings are already a job.
-        UsageError: the file or the order cannot be used, or the file changed while it was read; nothing was submitted.
+        BadInput: the file has bad lines, and `skip_bad` is off or no line is good; nothing was submitted.
+        DuplicateJob: the same file with the same options is already a job, and `again` is off.
+        UsageError: the file or the options cannot be used, or the file changed meanwhile; nothing was submitted.
     """
-    spec = _spec(order, file)
-    bad = _bad_lines(database, file, order)
-    ingest = Ingest(database, spec, again=order.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
+    spec = _spec(options, file)
+    bad = _bad_lines(database, file, options)
+    ingest = Ingest(database, spec, again=options.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with bad:
-            _write(ingest, file, order, bad, progress)
-            file.check_unchanged()
-        if bad.total and (not order.skip_bad or not ingest.prompts):
+            _write(ingest, file, options, bad, progress)
+            file.check_contents()
+        if bad.total and (not options.skip_bad or not ingest.prompts):
             raise bad.error()
     except BaseException:
         ingest.abandon()
         raise
     ingest.finish()
-    return Submitted(
+    return SubmittedJob(
         job_id=ingest.job_id,
         model=spec.model,
         seed=spec.seed,
@@ -115,14 +119,14 @@ def submit(
         outputs=ingest.outputs,
         bad_lines=bad.total,
         bad_path=file.bad_path if bad.total else None,
-        queue_error=announce(database, ingest.job_id, spec.model),
+        queue_error=queue_hints(database, ingest.job_id, spec.model),
     )
 
 
-def announce(database: Database, job_id: int, model: str) -> str | None:
-    """Queues hints for a job's waiting batches. Returns the reason if that failed."""
-    where = settings()
-    if where.embedded and not where.redis_socket.exists():  # Celery is slow to import
+def queue_hints(database: Database, job_id: int, model: str) -> str | None:
+    """Queues hints for a job's waiting batches. Returns the reason if that failed, else None."""
+    configured = settings()
+    if configured.embedded and not configured.redis_socket.exists():  # checked first, since Celery is slow to import
         return "the local Redis is not running"
     from contract.queue import generate_queue, top_up
 
@@ -133,26 +137,26 @@ def announce(database: Database, job_id: int, model: str) -> str | None:
     return None
 
 
-def _spec(order: Order, file: PromptFile) -> JobSpec:
+def _spec(options: SubmitOptions, file: PromptFile) -> JobSpec:
     return JobSpec(
         name=file.name,
-        fingerprint=fingerprint(order, file),
-        model=order_model(order, file),
-        safety=order.safety,
-        seed=secrets.randbelow(SEED_LIMIT) if order.seed is None else order.seed,
-        settings=file.base_settings(order.flags),
-        thresholds=order.thresholds,
-        blocklist=order.blocklist,
-        on_flag=order.on_flag,
-        device=order.device,
-        dtype=order.dtype,
-        batch_size=order.batch_size,
-        owner=order.owner,
+        fingerprint=fingerprint(options, file),
+        model=job_model(options, file),
+        safety=options.safety,
+        seed=secrets.randbelow(SEED_LIMIT) if options.seed is None else options.seed,
+        settings=file.base_settings(options.flags),
+        thresholds=options.thresholds,
+        blocklist=options.blocklist,
+        on_flag=options.on_flag,
+        device=options.device,
+        dtype=options.dtype,
+        batch_size=options.batch_size,
+        owner=options.owner,
     )
 
 
-def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
-    if not order.skip_bad:
+def _bad_lines(database: Database, file: PromptFile, options: SubmitOptions) -> BadLines:
+    if not options.skip_bad:
         return BadLines(file.name)
     target = Target(
         database, file.bad_path, None,
@@ -161,20 +165,24 @@ def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
     return BadLines(file.name, target, file.bad_header)
 
 
-def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> None:
+def _write(
+    ingest: Ingest, file: PromptFile, options: SubmitOptions, bad: BadLines, progress: Callable[[int], object]
+) -> None:
     try:
-        ingest.write(_good_rows(file, order, bad, progress))
+        ingest.write(_good_rows(file, options, bad, progress))
     except EmptyInput:
-        if not order.allow_empty:
+        if not options.allow_empty:
             raise
 
 
-def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
-    for row in file.rows(order.flags, bad):
-        # After a bad line nothing more is written: the rest is only read for the report.
-        if bad.total and not order.skip_bad:
+def _good_rows(
+    file: PromptFile, options: SubmitOptions, bad: BadLines, progress: Callable[[int], object]
+) -> Iterator[PromptRow]:
+    for row in file.rows(options.flags, bad):
+        # After a bad line nothing more is written; the rest is read only to report its bad lines.
+        if bad.total and not options.skip_bad:
             continue
         if not row.position % 4096:
             progress(row.position)
-            file.check_untouched()  # a file that grows as fast as it is read would never end
+            file.check_stat()  # or a file that grows as fast as it is read would never end
         yield row

@@ -54,7 +54,7 @@ def decide(
 
 
 def _from_file(file: str) -> list[Instruction]:
-    from producer.decision_lines import read_decisions
+    from producer.decision_file import read_decisions
 
     return read_decisions(file)
 

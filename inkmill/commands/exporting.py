@@ -29,21 +29,21 @@ def export(
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_reflag, say_unfinished
-    from producer.export import export_job, read_only
+    from producer.export import export_job, parse_only
 
     if out is None:
         raise UsageError("export: name a file with -o FILE (or -o - for standard output)")
     if json and out == "-":
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
     _, database = opened()
-    chosen = read_only(only, get_job(database, job).safety)
+    chosen = parse_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)
     say_reflag(database, job)
-    report = export_job(database, job, path, form=form, only=chosen, allow_empty=allow_empty, force=force)
+    report = export_job(database, job, path, format=form, only=chosen, allow_empty=allow_empty, force=force)
     say_unfinished(report.job)
     if json:
         print_json(
-            {"path": str(report.path), "rows": report.rows, "errors": report.errors, "format": report.form,
+            {"path": str(report.path), "rows": report.rows, "errors": report.errors, "format": report.format,
              "errors_path": str(report.errors_path) if report.errors_path else None, "status": report.job.status.value,
              "complete": report.job.finished}
         )  # fmt: skip

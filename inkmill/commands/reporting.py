@@ -32,7 +32,7 @@ def report(
     from inkmill.opening import opened
     from inkmill.summary import say_reflag
     from inkmill.version import own_version
-    from producer.export import OR_FORCE
+    from producer.export import IF_TAKEN
     from producer.write.new_file import check_target, standard_output
     from producer.write.target import MayReplace, Target
     from review.report import report_page
@@ -44,7 +44,7 @@ def report(
         check_target(path)
     _, database = opened()
     get_job(database, job)
-    target = path and Target(database, path, job, OR_FORCE, MayReplace.ANY if force else MayReplace.OWN)
+    target = path and Target(database, path, job, IF_TAKEN, MayReplace.ANY_FILE if force else MayReplace.SAME_JOB)
     say_reflag(database, job)
     page = report_page(database, job, show_flagged=show_flagged, version=own_version()).encode()
     with target.file() if target else standard_output() as file:

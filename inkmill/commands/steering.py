@@ -51,7 +51,7 @@ def retry(
     from db.jobs.retry import retry_job
     from inkmill.display import messages
     from inkmill.opening import opened
-    from producer.submit import announce
+    from producer.submit import queue_hints
 
     where, database = opened()
     scored_by = get_job(database, job).served_classifier_revision
@@ -63,7 +63,7 @@ def retry(
             markup=False,
         )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
-    error = announce(database, job, get_job(database, job).model)
+    error = queue_hints(database, job, get_job(database, job).model)
     if error and not where.embedded:
         messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
     _say(database, job, json)

@@ -14,7 +14,7 @@ from inkmill.commands import options as o
 if TYPE_CHECKING:
     from contract.settings import Settings
     from db.session.engine import Database
-    from producer.submit import Submitted
+    from producer.submit import SubmittedJob
 
 File = Annotated[
     str,
@@ -50,7 +50,7 @@ def run(
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
     where, database = opened()
     target = Path(out) if out else None
-    raise typer.Exit(Run(where, database, order).run(file, target, form=form, only=only, json=json, force=force))
+    raise typer.Exit(Run(where, database, order).run(file, target, format=form, only=only, json=json, force=force))
 
 
 def submit(
@@ -62,11 +62,11 @@ def submit(
     from inkmill.display import messages, print_json
     from inkmill.opening import opened
     from inkmill.summary import say_submitted
-    from producer.read.readers import open_input
+    from producer.read.prompt_file import open_prompt_file
     from producer.submit import submit as submit_file
 
     where, database = opened()
-    with open_input(file) as prompts:
+    with open_prompt_file(file) as prompts:
         for note in prompts.notes:
             messages.print(f"note: {note}", markup=False)
         done = submit_file(database, prompts, order)
@@ -86,7 +86,7 @@ def submit(
         typer.echo(done.job_id)
 
 
-def _warn(where: Settings, database: Database, done: Submitted) -> None:
+def _warn(where: Settings, database: Database, done: SubmittedJob) -> None:
     from contract.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
@@ -121,7 +121,7 @@ def _order(
     from contract.policy import read_thresholds
     from contract.settings import settings
     from contract.spec import SEED_LIMIT
-    from producer.submit import Order
+    from producer.submit import SubmitOptions
 
     if on_flag not in ("keep", "redact"):
         raise UsageError(f"--on-flag {on_flag}: must be keep or redact")
@@ -136,7 +136,7 @@ def _order(
             "--safety none: nothing will be flagged, so --blocklist, --threshold and --on-flag redact have no effect; "
             "leave them out, or choose a classifier"
         )
-    return Order(
+    return SubmitOptions(
         model=model_name(model) if model else None,
         default_model=model_name(where.model),
         safety=safety,

@@ -1,6 +1,6 @@
 """Which column of a table is the prompt, the custom_id, a setting, or metadata.
 
-Knows names and cells; the files they come from are CSV's and Parquet's own business.
+Knows names and cells, not the files they come from.
 """
 
 from __future__ import annotations
@@ -12,55 +12,58 @@ import orjson
 
 from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, from_cell, nearest
-from producer.read.admission import MAX_NAME, NAMES, BadRow, kind, shown
+from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 
-MOST_COLUMNS = 1000
-LONGEST_NAME = 512  # characters: a name is stored with every row that has something in its column
-MOST_NOTED = 20  # column names in one note
+MAX_COLUMNS = 1000
+MAX_COLUMN_NAME = 512  # characters; a name is stored with every row that has a value in its column
+MAX_NAMES_IN_NOTE = 20  # column names in one note
 
 
 class Columns:
-    """The columns of one table, by the part each one plays.
+    """The columns of one table, and what each one holds.
 
-    A `prompt` column is needed, unless the table has only one. What is no field of a row becomes metadata;
-    a name that is nearly a field's is taken for a slip.
+    There must be a `prompt` column, unless the table has only one column. Columns that are not fields of a row become
+    metadata; a name close to that of a field is taken for a mistake.
 
     Raises:
-        UsageError: a name is nearly a field's, stands twice or is too long, no column holds the prompt, or there are
-            too many.
+        UsageError: a name is close to a field's, is used twice or is too long, no column holds the prompt, or there are
+            too many columns.
     """
 
     def __init__(self, names: Sequence[str], source: str) -> None:
-        if len(names) > MOST_COLUMNS:
+        if len(names) > MAX_COLUMNS:
             raise UsageError(
-                f"{source}: has {len(names):,} columns, but at most {MOST_COLUMNS:,} are read; leave out the rest"
+                f"{source}: has {len(names):,} columns, but at most {MAX_COLUMNS:,} are read; leave out the rest"
             )
         self.notes: list[str] = []
-        self._names = [name or f"column {place}" for place, name in enumerate(names, 1)]
-        if len(names) == 1 and names[0] not in NAMES:
+        self._names = [name or f"column {number}" for number, name in enumerate(names, 1)]
+        if len(names) == 1 and names[0] not in FIELD_NAMES:
             self._take_single(names[0], source)
-        problems = [*_too_long(self._names), *_twice(self._names), *(slip for slip in map(_slip, self._names) if slip)]
+        near_misses = [problem for name in self._names if (problem := _near_miss(name))]
+        problems = [*_overlong_names(self._names), *_duplicate_names(self._names), *near_misses]
         if "prompt" not in self._names:
             problems.append(
-                f"no column is named 'prompt'; rename the one with the prompts. Columns: {_listed(self._names)}"
+                f"no column is named 'prompt'; rename the one with the prompts. Columns: {_name_list(self._names)}"
             )
         if problems:
             raise UsageError(f"{source}: " + "\n  ".join(problems))
-        kept = [name for name in self._names if name not in NAMES]
+        kept = [name for name in self._names if name not in FIELD_NAMES]
         if kept:
-            self.notes.append(f"columns kept as metadata: {_listed(kept)}")
+            self.notes.append(f"columns kept as metadata: {_name_list(kept)}")
 
     def _take_single(self, name: str, source: str) -> None:
-        if any(mark in name for mark in ";\t|"):
-            raise UsageError(f"{source}: the header is one column, {shown(name)!r}; separate columns with commas")
-        self.notes.append(f"the only column, {shown(name)!r}, is read as the prompt, and the first line as its name")
+        if any(delimiter in name for delimiter in ";\t|"):
+            raise UsageError(f"{source}: the header is one column, {printable(name)!r}; separate columns with commas")
+        self.notes.append(
+            f"the only column, {printable(name)!r}, is read as the prompt, and the first line as its name"
+        )
         self._names = ["prompt"]
 
     def fields(self, cells: Sequence[object]) -> dict[str, Any]:
-        """What one record says. A cell that is empty or None counts as absent, but an empty prompt is a prompt.
+        """The fields of one record. An empty cell or None counts as absent, but an empty prompt is a prompt.
 
         Args:
-            cells: text, or parsed values; one for each column.
+            cells: text, or parsed values.
 
         Raises:
             BadRow: there are more or fewer cells than columns, or the metadata cannot be read.
@@ -69,7 +72,7 @@ class Columns:
             raise BadRow(
                 Problem(
                     "",
-                    f"has {_counted(len(cells), 'cell')}, but the header has {_counted(len(self._names), 'column')}; "
+                    f"has {_count_of(len(cells), 'cell')}, but the header has {_count_of(len(self._names), 'column')}; "
                     "quote cells that contain commas or line breaks",
                 )
             )
@@ -81,17 +84,17 @@ class Columns:
             if name in CANONICAL:
                 fields[name] = from_cell(CANONICAL[name], cell) if isinstance(cell, str) else cell
             elif name == "metadata":
-                fields[name] = _object(cell)
-            elif name in NAMES:
+                fields[name] = _metadata_object(cell)
+            elif name in FIELD_NAMES:
                 fields[name] = cell
             else:
                 metadata[name] = cell
         if metadata:
-            fields["metadata"] = _joined(fields.get("metadata"), metadata)
+            fields["metadata"] = _merge_metadata(fields.get("metadata"), metadata)
         return fields
 
 
-def _object(cell: object) -> dict[str, object]:
+def _metadata_object(cell: object) -> dict[str, object]:
     value = cell
     if isinstance(cell, str):
         try:
@@ -99,49 +102,52 @@ def _object(cell: object) -> dict[str, object]:
         except orjson.JSONDecodeError:
             raise BadRow(Problem("metadata", 'must be a JSON object, for example {"topic": "sea"}')) from None
     if not isinstance(value, dict):
-        raise BadRow(Problem("metadata", f"must be a JSON object, not {kind(value)}"))
+        raise BadRow(Problem("metadata", f"must be a JSON object, not {type_name(value)}"))
     return value
 
 
-def _joined(said: dict[str, object] | None, columns: dict[str, object]) -> dict[str, object]:
-    both = sorted(columns.keys() & (said or {}).keys())
-    if both:
-        raise BadRow(Problem("metadata", f"has {shown(both[0])!r}, which is also a column; keep one"))
-    return {**(said or {}), **columns}
+def _merge_metadata(metadata: dict[str, object] | None, columns: dict[str, object]) -> dict[str, object]:
+    duplicates = sorted(columns.keys() & (metadata or {}).keys())
+    if duplicates:
+        raise BadRow(Problem("metadata", f"has {printable(duplicates[0])!r}, which is also a column; keep one"))
+    return {**(metadata or {}), **columns}
 
 
-def _slip(name: str) -> str | None:
-    if name in NAMES:
+def _near_miss(name: str) -> str | None:
+    if name in FIELD_NAMES:
         return None
     if name == "max_length":
         return f"column 'max_length' {MAX_LENGTH}"
-    near = nearest(name, NAMES) if len(name) <= MAX_NAME else None
+    near = nearest(name, FIELD_NAMES) if len(name) <= MAX_NAME else None
     if near is None:
         return None
-    return f"column {shown(name)!r} looks like {near!r}; rename it to that, or to something else to keep it as metadata"
+    return (
+        f"column {printable(name)!r} looks like {near!r}; rename it to that, "
+        "or to something else to keep it as metadata"
+    )
 
 
-def _too_long(names: Sequence[str]) -> Iterable[str]:
+def _overlong_names(names: Sequence[str]) -> Iterable[str]:
     return [
-        f"column {shown(name)!r} has a name of {len(name):,} characters; shorten it to at most {LONGEST_NAME}"
+        f"column {printable(name)!r} has a name of {len(name):,} characters; shorten it to at most {MAX_COLUMN_NAME}"
         for name in names
-        if len(name) > LONGEST_NAME
+        if len(name) > MAX_COLUMN_NAME
     ]
 
 
-def _twice(names: Sequence[str]) -> Iterable[str]:
+def _duplicate_names(names: Sequence[str]) -> Iterable[str]:
     counts = {name: names.count(name) for name in dict.fromkeys(names)} if len(set(names)) < len(names) else {}
     return [
-        f"column {shown(name)!r} appears {count} times; rename all but one"
+        f"column {printable(name)!r} appears {count} times; rename all but one"
         for name, count in counts.items()
         if count > 1
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NOTED:,} more" if len(names) > MOST_NOTED else ""
-    return ", ".join(map(shown, names[:MOST_NOTED])) + more
+def _name_list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES_IN_NOTE:,} more" if len(names) > MAX_NAMES_IN_NOTE else ""
+    return ", ".join(map(printable, names[:MAX_NAMES_IN_NOTE])) + more
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_of(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

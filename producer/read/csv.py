@@ -1,6 +1,6 @@
 """CSV with a header: cells may be quoted and may span lines, as in RFC 4180.
 
-A record is known by the physical line where it starts. What a column means is for `producer.read.columns`.
+A record's number is that of the physical line where it starts. `producer.read.columns` knows what a column means.
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import Problem, UsageError
-from producer.expansion import expanded
-from producer.read.admission import BadRow
+from producer.decompression import decompressed
 from producer.read.columns import Columns
-from producer.read.form import Form
-from producer.read.lines import MAX_LINE, numbered_lines, unreadable
+from producer.read.lines import MAX_LINE, numbered_lines, text_problem
+from producer.read.reader import Reader
+from producer.read.row_parser import BadRow
 from producer.source import Source
 
-_SYNTAX = {
+_SYNTAX_MESSAGES = {
     "unexpected end of data": "opens a quote that is never closed; close it, or double it inside a quoted cell",
     "',' expected after '\"'": 'continues after a closing quote; write a quote inside a cell as ""',
     "new-line character seen": "has a lone carriage return; end lines with LF or CRLF",
 }
 
-_OPENS = re.compile(rb'([^"]*,)? *"')  # the first quote of a line stands where a cell begins
-LINE_BYTES = 100  # what a line takes in memory beside its bytes
+_OPENING_QUOTE = re.compile(rb'([^"]*,)? *"')  # matches if the first quote of a line begins a cell
+LINE_OVERHEAD = 100  # bytes of memory that a line takes besides its own
 ONLY_COMMAS = Problem("", 'has nothing but commas; remove it, or write "" for an empty prompt')
-"""What spreadsheets leave behind the last row."""
+"""The problem with a row that spreadsheets write after the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRecord:
-    """One record: its cells, or why there are none, and its bytes."""
+    """One record: its cells, or why it has none, and its bytes."""
 
     cells: list[str] | Problem
     raw: bytes
 
 
-class Csv(Form[CsvRecord]):
+class CsvReader(Reader[CsvRecord]):
     """A comma-separated table whose first record names the columns."""
 
-    name, ending = "csv", ".csv"
+    name, extension = "csv", ".csv"
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -53,8 +53,8 @@ class Csv(Form[CsvRecord]):
             return
         try:
             names = _cells(header)
-        except BadRow as wrong:
-            raise UsageError(f"{source.name}: the header {wrong}") from None
+        except BadRow as error:
+            raise UsageError(f"{source.name}: the header {error}") from None
         self._columns = Columns([name.strip() for name in names], source.name)
         self.header = header.raw + b"\n"
         self.notes = self._columns.notes
@@ -78,34 +78,34 @@ class Csv(Form[CsvRecord]):
         return record.raw
 
     def _all_records(self) -> Iterator[tuple[int, CsvRecord]]:
-        # The csv module's own limit is one for the whole process and 128 KiB; `_Feed` keeps ours for each record.
+        # The csv module's limit, 128 KiB, holds for the whole process; `_RecordLines` enforces ours for each record.
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_LINE))
-        feed = _Feed(self.source)
-        reader = csv.reader(feed, strict=True)
+        record_lines = _RecordLines(self.source)
+        reader = csv.reader(record_lines, strict=True)
         while True:
-            feed.start_record()
+            record_lines.start_record()
             cells: list[str] | Problem
             try:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error as wrong:
-                cells = _syntax(wrong)
-                feed.check_end()
-            yield feed.first, CsvRecord(cells, b"\n".join(feed.lines))
+            except csv.Error as error:
+                cells = _syntax_problem(error)
+                record_lines.check_end()
+            yield record_lines.first, CsvRecord(cells, b"\n".join(record_lines.lines))
 
 
-class _Feed:
-    """Physical lines for the csv reader; remembers those of the record that is being read.
+class _RecordLines:
+    """Physical lines for the csv reader; remembers those of the current record.
 
-    Where a record grows too long, nobody can tell where it was meant to end, nor where the next one begins:
-    the whole file is refused.
+    If a record grows too long, it is unclear where it was meant to end and where the next one begins, so the whole
+    file is refused.
     """
 
     def __init__(self, source: Source) -> None:
         self._name = source.name
-        self._numbered = numbered_lines(expanded(source), source.name)
-        self._ahead: deque[tuple[int, bytes]] = deque()  # read already; of them the last alone may hold a quote
+        self._numbered = numbered_lines(decompressed(source), source.name)
+        self._ahead: deque[tuple[int, bytes]] = deque()  # read ahead; only the last one may contain a quote
         self._ahead_size = 0
         self.start_record()
 
@@ -113,15 +113,19 @@ class _Feed:
         self.first, self.lines, self._size = 0, list[bytes](), 0
 
     def check_end(self) -> None:
-        """After a broken record: whether it ended with its line, or its tail would be taken for the next one."""
+        """Checks that a broken record ended with its line; otherwise its rest would be read as the next record.
+
+        Raises:
+            UsageError: it may go on.
+        """
         while self._ahead_size <= MAX_LINE and b'"' not in self._last_ahead:
             numbered = next(self._numbered, None)
             if numbered is None:
                 break
             self._ahead.append(numbered)
-            self._ahead_size += len(numbered[1]) + LINE_BYTES
+            self._ahead_size += len(numbered[1]) + LINE_OVERHEAD
         last = self._last_ahead
-        if b'"' in last and not _OPENS.match(last):  # it closes what was opened before
+        if b'"' in last and not _OPENING_QUOTE.match(last):  # it closes a quote that was opened before
             raise UsageError(
                 f"{self._name}: line {self.first:,}: continues after a closing quote, so it is unclear where the "
                 'record ends; write a quote inside a cell as ""'
@@ -131,7 +135,7 @@ class _Feed:
     def _last_ahead(self) -> bytes:
         return self._ahead[-1][1] if self._ahead else b""
 
-    def __iter__(self) -> _Feed:
+    def __iter__(self) -> _RecordLines:
         return self
 
     def __next__(self) -> str:
@@ -144,17 +148,17 @@ class _Feed:
                 f"{self._name}: line {self.first:,}: the record that starts here is over 1 MB; "
                 "close a quote that was left open, or shorten the prompt"
             )
-        # Bytes that are not UTF-8 pass through here, so that the record's end is found; `_cells` refuses them.
+        # Bytes that are not UTF-8 pass here, so that the end of the record is found; `_cells` refuses them.
         return line.decode("utf-8", "surrogateescape") + "\n"
 
     def _from_ahead(self) -> tuple[int, bytes]:
         number, line = self._ahead.popleft()
-        self._ahead_size -= len(line) + LINE_BYTES
+        self._ahead_size -= len(line) + LINE_OVERHEAD
         return number, line
 
 
 def _cells(record: CsvRecord) -> list[str]:
-    problem = unreadable(record.raw)
+    problem = text_problem(record.raw)
     if problem:
         raise BadRow(problem)
     if isinstance(record.cells, Problem):
@@ -162,6 +166,6 @@ def _cells(record: CsvRecord) -> list[str]:
     return record.cells
 
 
-def _syntax(wrong: csv.Error) -> Problem:
-    told = next((told for start, told in _SYNTAX.items() if str(wrong).startswith(start)), None)
-    return Problem("", told or f"is not CSV ({wrong})")
+def _syntax_problem(error: csv.Error) -> Problem:
+    message = next((message for start, message in _SYNTAX_MESSAGES.items() if str(error).startswith(start)), None)
+    return Problem("", message or f"is not CSV ({error})")

@@ -1,6 +1,6 @@
-"""JSON lines: one object a line, its names those of a row.
+"""JSON lines: one object a line, whose names are those of a row.
 
-Also what OpenAI batch files build on: reading one JSON object and saying why it is none.
+Also the base of OpenAI batch files: reads one JSON object, or says why it cannot be read.
 """
 
 from __future__ import annotations
@@ -13,95 +13,95 @@ from typing import Any
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.expansion import expanded
-from producer.read.admission import BadRow, kind, shown
-from producer.read.form import Form
-from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, unreadable
+from producer.decompression import decompressed
+from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.reader import Reader
+from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
 
-_NAME = re.compile(rb'"\s*:')
+_NAME_AND_COLON = re.compile(rb'"\s*:')
 
 
 def read_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on `line`; None where the line is blank.
+    """The JSON object on `line`; None if the line is blank.
 
     Raises:
-        BadRow: it is none, and why.
+        BadRow: it is not a JSON object, is too long, or has a name twice.
     """
     if len(line) > MAX_LINE:
         raise BadRow(TOO_LONG)
     try:
         value = orjson.loads(line)
-    except orjson.JSONDecodeError as wrong:
+    except orjson.JSONDecodeError as error:
         if not line.strip():
             return None
-        raise BadRow(unreadable(line) or _syntax(wrong)) from None
+        raise BadRow(text_problem(line) or _syntax_problem(error)) from None
     if type(value) is not dict:
-        raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {kind(value)}'))
-    # Counting is quick, and wrong only where a text itself looks like a name: looking closely is slow.
-    if len(_NAME.findall(line)) > _names(value):
-        _check_names(line)
+        raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {type_name(value)}'))
+    # Counting is fast, and counts too many only if a text itself looks like a name; only then is the slow check needed.
+    if len(_NAME_AND_COLON.findall(line)) > _count_names(value):
+        _check_duplicate_names(line)
     return value
 
 
-def _names(value: object) -> int:
-    """How many names of objects there are in a JSON value."""
-    count, waiting = 0, [value]
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, dict):
-            count += len(inner)
-            waiting += inner.values()
-        elif isinstance(inner, list):
-            waiting += inner
+def _count_names(value: object) -> int:
+    """How many names the objects in a JSON value have, nested ones included."""
+    count, pending = 0, [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
     return count
 
 
-def _check_names(line: bytes) -> None:
-    """Of a name that stands twice in an object, readers of JSON take the last one without a word."""
+def _check_duplicate_names(line: bytes) -> None:
+    """JSON readers silently take the last of two equal names in an object."""
     try:
-        json.loads(line, object_pairs_hook=_once)
+        json.loads(line, object_pairs_hook=_refuse_duplicates)
     except BadRow:
         raise
     except (RecursionError, ValueError):
-        return  # deeper, or a longer number, than that reader takes: the quick one was content
+        return  # nested deeper, or a longer number, than this reader accepts; orjson accepted it
 
 
-def _once(pairs: list[tuple[str, Any]]) -> None:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> None:
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:
-            raise BadRow(Problem(shown(name), "appears twice in one object; keep one"))
+            raise BadRow(Problem(printable(name), "appears twice in one object; keep one"))
         seen.add(name)
 
 
 def begins_array(line: bytes) -> bool:
-    """Whether `line` begins a JSON array of rows, and is not just a text in brackets, or a list that is no row."""
+    """Whether `line` begins a JSON array of objects, not just a text in brackets or a list of something else."""
     return re.match(rb"\s*\[\s*(\{|$)", line) is not None
 
 
-def _syntax(wrong: orjson.JSONDecodeError) -> Problem:
-    if "surrogate" in wrong.msg:
+def _syntax_problem(error: orjson.JSONDecodeError) -> Problem:
+    if "surrogate" in error.msg:
         return Problem(
-            "", f"has half of a surrogate pair at column {wrong.colno}, which is not a character; escape both halves"
+            "", f"has half of a surrogate pair at column {error.colno}, which is not a character; escape both halves"
         )
-    return Problem("", f"is not JSON ({wrong.msg}, column {wrong.colno}); each line must be one complete object")
+    return Problem("", f"is not JSON ({error.msg}, column {error.colno}); each line must be one complete object")
 
 
-class LineForm(Form[bytes]):
-    """A form whose record is a line."""
+class LineReader(Reader[bytes]):
+    """A reader whose records are lines."""
 
     def records(self) -> Iterator[tuple[int, bytes]]:
-        return numbered_lines(expanded(self.source), self.source.name)
+        return numbered_lines(decompressed(self.source), self.source.name)
 
     def raw(self, record: bytes) -> bytes:
         return record
 
 
-class Jsonl(LineForm):
+class JsonlReader(LineReader):
     """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line."""
 
-    name, ending = "jsonl", ".jsonl"
+    name, extension = "jsonl", ".jsonl"
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)

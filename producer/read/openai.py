@@ -1,6 +1,6 @@
 """OpenAI batch files: `{"custom_id", "method", "url": "/v1/completions", "body": {…}}` on each line.
 
-Says which of OpenAI's fields mean something here. What a body leaves out has OpenAI's defaults.
+Decides which of OpenAI's fields mean something here. Settings that a body leaves out have OpenAI's defaults.
 See https://platform.openai.com/docs/api-reference/completions/create and …/batch/request-input.
 """
 
@@ -15,19 +15,19 @@ import orjson
 
 from contract.errors import Problem
 from contract.sampling import nearest
-from producer.read.admission import BadRow, kind, shown
-from producer.read.jsonl import LineForm, read_object
+from producer.read.jsonl import LineReader, read_object
+from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
 
 URL = "/v1/completions"
 ENVELOPE = ("custom_id", "method", "url", "body")
-PEEK = 100  # lines searched for the model's name
+MODEL_SEARCH_LINES = 100  # lines searched for the model's name
 
 
-class OpenAi(LineForm):
-    """Requests of the completions endpoint. `model` is what the first request names; the others must agree."""
+class OpenAiReader(LineReader):
+    """Requests to the completions endpoint. `model` is the one that the first request names; the others must agree."""
 
-    name, ending = "openai", ".jsonl"
+    name, extension = "openai", ".jsonl"
     defaults = MappingProxyType({"max_new_tokens": 16, "top_k": 0})
 
     def __init__(self, source: Source) -> None:
@@ -35,7 +35,7 @@ class OpenAi(LineForm):
         self.model = self._first_model()
 
     def _first_model(self) -> str | None:
-        for _, line in islice(self.records(), PEEK):
+        for _, line in islice(self.records(), MODEL_SEARCH_LINES):
             try:
                 request = orjson.loads(line)
             except orjson.JSONDecodeError:
@@ -55,17 +55,19 @@ class OpenAi(LineForm):
         _check_prompt(body.get("prompt"))
         if "custom_id" in body:
             raise BadRow(Problem("custom_id", "is inside body; move it next to body"))
-        _drop_what_changes_nothing(body)
+        _drop_no_op_fields(body)
         return body | {"custom_id": request.get("custom_id")}
 
     def _check_model(self, model: object) -> None:
         if model is None or model == self.model:
             return
         if not isinstance(model, str):
-            raise BadRow(Problem("body.model", f"must be text, not {kind(model)}"))
-        others = f"is {shown(self.model)!r} on earlier lines" if self.model else "is missing on the first lines"
+            raise BadRow(Problem("body.model", f"must be text, not {type_name(model)}"))
+        others = f"is {printable(self.model)!r} on earlier lines" if self.model else "is missing on the first lines"
         raise BadRow(
-            Problem("body.model", f"is {shown(model)!r} here but {others}; a job has one model: submit one file each")
+            Problem(
+                "body.model", f"is {printable(model)!r} here but {others}; a job has one model: submit one file each"
+            )
         )
 
 
@@ -74,19 +76,19 @@ def _check_envelope(request: Mapping[str, Any]) -> None:
         if name not in ENVELOPE:
             near = nearest(name, ENVELOPE) if len(name) < 64 else None
             hint = f"did you mean {near}?" if near else "settings belong in body"
-            raise BadRow(Problem(shown(name), f"is not a field of a batch request; {hint}"))
+            raise BadRow(Problem(printable(name), f"is not a field of a batch request; {hint}"))
     url, method = request.get("url"), request.get("method", "POST")
     if url != URL:
-        raise BadRow(Problem("url", _wrong_url(url)))
+        raise BadRow(Problem("url", _url_message(url)))
     if method != "POST":
         raise BadRow(Problem("method", 'must be "POST"'))
     if not isinstance(request.get("body"), dict):
         raise BadRow(
-            Problem("body", f'must be an object such as {{"prompt": "Once"}}, not {kind(request.get("body"))}')
+            Problem("body", f'must be an object such as {{"prompt": "Once"}}, not {type_name(request.get("body"))}')
         )
 
 
-def _wrong_url(url: object) -> str:
+def _url_message(url: object) -> str:
     if isinstance(url, str) and "chat" in url:
         return f'must be "{URL}": these models complete text and do not chat; write the conversation as one prompt'
     return f'must be "{URL}"'
@@ -100,16 +102,16 @@ def _check_prompt(prompt: object) -> None:
     raise BadRow(Problem("prompt", "is a list of token ids, which depend on the model; write the prompt as text"))
 
 
-def _drop_what_changes_nothing(body: dict[str, Any]) -> None:
-    """Takes out OpenAI's own fields where their value asks for what happens anyway; `user` becomes metadata."""
-    harmless: dict[str, tuple[object, ...]] = {
+def _drop_no_op_fields(body: dict[str, Any]) -> None:
+    """Removes OpenAI's own fields whose values ask for what happens anyway; `user` becomes metadata."""
+    no_ops: dict[str, tuple[object, ...]] = {
         "stream": (None, False),
         "stream_options": (None,),
         "echo": (None, False),
         "suffix": (None, ""),
         "best_of": (None, 1, body.get("n", 1)),
     }
-    for name, values in harmless.items():
+    for name, values in no_ops.items():
         if body.pop(name, None) not in values:
             raise BadRow(Problem(name, "is not supported; remove it from body"))
     user = body.pop("user", None)

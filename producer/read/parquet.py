@@ -1,7 +1,7 @@
-"""Parquet files, read batch by batch. A "line" is a row here, counted from 1.
+"""Parquet files, read batch by batch. A "line" here is a row, counted from 1.
 
-Every row becomes JSON first: dates and times are ISO 8601 text (to the microsecond), decimals and durations
-text, NaN counts as absent, infinities and bytes are refused. What a column means is for `producer.read.columns`.
+Every row is converted to JSON first: dates and times become ISO 8601 text (to the microsecond), decimals and durations
+become text, NaN counts as absent, infinities and bytes are refused. `producer.read.columns` knows what a column means.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.expansion import compression, expanded
-from producer.read.admission import BadRow, shown
+from producer.decompression import compression, decompressed
+from producer.dry_run import survives
 from producer.read.columns import Columns
-from producer.read.form import Form
-from producer.read.lines import BLOCK, MAX_LINE, TOO_LONG
-from producer.read.parquet_bounds import Bounds, weight
-from producer.rehearsal import survives
-from producer.source import Cursor, Source, spooled
+from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
+from producer.read.parquet_limits import ParquetLimits, expanded_size
+from producer.read.reader import Reader
+from producer.read.row_parser import BadRow, printable
+from producer.source import Cursor, Source, spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MOST_ROW = 5 * MAX_LINE
-"""Bytes of a row in Arrow's form, at most: a number takes 8 or 16 there, and 2 or 4 in JSON. A batch of no more than
-that is turned into rows at once, every other one row by row: Python's objects may take 20 times as much."""
+MAX_ROW_BYTES = 5 * MAX_LINE
+"""The most bytes of a row in Arrow's format, where a number takes 8 or 16 bytes; in JSON it may take 2. A batch of at
+most this size is converted at once, a larger one row by row: as Python objects it may take 20 times as much."""
 
 ParquetRecord = dict[str, object] | Problem
 
 
-class Parquet(Form[ParquetRecord]):
-    """A Parquet file, plain or compressed as a whole."""
+class ParquetReader(Reader[ParquetRecord]):
+    """A Parquet file, which may itself be compressed with gzip or zstd."""
 
-    name, ending = "parquet", ".jsonl"
+    name, extension = "parquet", ".jsonl"
 
     def __init__(self, source: Source) -> None:
         super().__init__(source)
@@ -48,7 +48,7 @@ class Parquet(Form[ParquetRecord]):
         if not source.size:
             return
         if compression(source):
-            self._spool = _spooled(source)
+            self._spool = _spool_decompressed(source)
         try:
             self._columns = self._read_columns()
         except BaseException:
@@ -61,31 +61,33 @@ class Parquet(Form[ParquetRecord]):
             return
         number = 0
         for batch in self._batches():
-            with _translated(self.source.name):
+            with _translate_errors(self.source.name):
                 records = _records(_to_microseconds(batch))
             for number, record in enumerate(records, number + 1):  # noqa: B020
                 yield number, record
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        with _translated(self.source.name):
-            bounds = Bounds(self._open(), self.source.name, self.source.size)
-            file, texts = self._open(bounds.lists_of_text), self._open(bounds.texts)
-            left = bounds.most
-            for group in range(bounds.groups):
-                rows = bounds.rows_at_once(group, texts)
-                for batch in file.iter_batches(rows, [group], use_threads=False):
-                    left -= weight(batch)
-                    if left < 0:
-                        raise bounds.too_large()
+        with _translate_errors(self.source.name):
+            limits = ParquetLimits(self._open_file(), self.source.name, self.source.size)
+            file, dictionaries = self._open_file(limits.text_list_columns), self._open_file(limits.text_columns)
+            bytes_left = limits.max_bytes
+            for row_group in range(limits.row_group_count):
+                rows = limits.batch_rows(row_group, dictionaries)
+                for batch in file.iter_batches(rows, [row_group], use_threads=False):
+                    bytes_left -= expanded_size(batch)
+                    if bytes_left < 0:
+                        raise limits.too_large()
                     yield batch
 
     def fields(self, record: ParquetRecord) -> dict[str, Any] | None:
         if isinstance(record, Problem) or self._columns is None:
             raise BadRow(record if isinstance(record, Problem) else TOO_LONG)
         for name, value in record.items():
-            if _infinite(value):
+            if _has_infinity(value):
                 raise BadRow(
-                    Problem(shown(name), "is infinite, which JSON cannot express; leave it empty, or write it as text")
+                    Problem(
+                        printable(name), "is infinite, which JSON cannot express; leave it empty, or write it as text"
+                    )
                 )
         data = _to_json(record)
         if len(data) > MAX_LINE:
@@ -101,109 +103,110 @@ class Parquet(Form[ParquetRecord]):
         if self._spool is not None:
             self._spool.close()
 
-    def _open(self, as_dictionaries: list[str] | None = None) -> pq.ParquetFile:
+    def _open_file(self, as_dictionaries: list[str] | None = None) -> pq.ParquetFile:
         import pyarrow.parquet as pq
 
-        # pre_buffer off: a whole row group would be held in memory otherwise.
+        # With pre_buffer, a whole row group would be held in memory.
         cursor = Cursor(self._spool.fileno()) if self._spool else self.source.cursor()
-        return pq.ParquetFile(cursor, pre_buffer=False, buffer_size=BLOCK, read_dictionary=as_dictionaries)
+        return pq.ParquetFile(cursor, pre_buffer=False, buffer_size=BLOCK_BYTES, read_dictionary=as_dictionaries)
 
     def _read_columns(self) -> Columns:
         name = self.source.name
-        if not survives(lambda: Bounds(self._open(), name, self.source.size)):
+        if not survives(lambda: ParquetLimits(self._open_file(), name, self.source.size)):
             raise UsageError(f"{name}: is a damaged Parquet file (its footer cannot be read); write or copy it again")
-        with _translated(name):
-            file = self._open()
+        with _translate_errors(name):
+            file = self._open_file()
             names = [str(column) for column in file.schema_arrow.names]
-            Bounds(file, name, self.source.size)
+            ParquetLimits(file, name, self.source.size)
         return Columns(names, name)
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
-    """Arrow's errors as the user's."""
+def _translate_errors(name: str) -> Iterator[None]:
+    """Turns Arrow's errors into UsageErrors."""
     import pyarrow as pa
 
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as wrong:
-        told = str(wrong).splitlines()[0] if str(wrong) else type(wrong).__name__
-        raise UsageError(f"{name}: is not a Parquet file, or is damaged ({told}); write or copy it again") from wrong
+    except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(f"{name}: is not a Parquet file, or is damaged ({reason}); write or copy it again") from error
 
 
-def _spooled(source: Source) -> BinaryIO:
-    # Parquet is read from its end, so a compressed one has to be expanded first.
-    stream = expanded(source)
-    return spooled(iter(lambda: stream.read(BLOCK), b""), source.name)
+def _spool_decompressed(source: Source) -> BinaryIO:
+    # Parquet is read from its end, so a compressed file has to be decompressed first.
+    stream = decompressed(source)
+    return spool(iter(lambda: stream.read(BLOCK_BYTES), b""), source.name)
 
 
 def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Nanosecond timestamps, as pandas writes them, have no Python value: cut to microseconds."""
+    """Truncates nanosecond timestamps, which pandas writes and Python cannot hold, to microseconds."""
     import pyarrow as pa
 
-    for place, field in enumerate(batch.schema):
+    for index, field in enumerate(batch.schema):
         if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
-            cut = batch.column(place).cast(pa.timestamp("us", field.type.tz), safe=False)
-            batch = batch.set_column(place, field.name, cut)
+            cut = batch.column(index).cast(pa.timestamp("us", field.type.tz), safe=False)
+            batch = batch.set_column(index, field.name, cut)
     return batch
 
 
 def _records(batch: pa.RecordBatch) -> Iterable[ParquetRecord]:
-    if weight(batch) <= MOST_ROW:
-        # One value that spoils the whole batch is found below.
+    if expanded_size(batch) <= MAX_ROW_BYTES:
+        # If one value spoils the whole batch, the loop below finds it.
         with suppress(Exception):
-            found: list[ParquetRecord] = batch.to_pylist(maps_as_pydicts="strict")
-            return found
-    return (_record(batch.slice(place, 1)) for place in range(batch.num_rows))
+            records: list[ParquetRecord] = batch.to_pylist(maps_as_pydicts="strict")
+            return records
+    return (_record(batch.slice(index, 1)) for index in range(batch.num_rows))
 
 
 def _record(row: pa.RecordBatch) -> ParquetRecord:
-    if weight(row) > MOST_ROW:
+    if expanded_size(row) > MAX_ROW_BYTES:
         return TOO_LONG
     record: dict[str, object] = {}
     for name in row.schema.names:
         try:
             record[name] = row.column(name).to_pylist(maps_as_pydicts="strict")[0]
-        except Exception as wrong:  # whatever Python cannot hold: text that is not UTF-8, the year 10000
-            return Problem(shown(name), f"has a value that cannot be read ({wrong})")
+        except Exception as error:  # anything Python cannot hold: text that is not UTF-8, the year 10000
+            return Problem(printable(name), f"has a value that cannot be read ({error})")
     return record
 
 
 def _to_json(record: dict[str, object]) -> bytes:
     try:
-        return orjson.dumps(record, default=_plain, option=orjson.OPT_NON_STR_KEYS)
-    except orjson.JSONEncodeError as wrong:
-        raise BadRow(next(_unfit(record), Problem("", f"cannot be kept as JSON ({wrong})"))) from None
+        return orjson.dumps(record, default=_json_default, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError as error:
+        raise BadRow(next(_inexpressible(record), Problem("", f"cannot be kept as JSON ({error})"))) from None
 
 
-def _infinite(value: object) -> bool:
-    """Whether an infinity stands in it: it would be kept as null, as if nothing had been said."""
-    waiting = [value]
-    while waiting:
-        inner = waiting.pop()
-        if isinstance(inner, float) and math.isinf(inner):
+def _has_infinity(value: object) -> bool:
+    """Whether it contains an infinity, which orjson would write as null, as if the field were absent."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, float) and math.isinf(item):
             return True
-        if isinstance(inner, dict):
-            waiting += inner.values()
-        elif isinstance(inner, list):
-            waiting += inner
+        if isinstance(item, dict):
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
     return False
 
 
-def _unfit(record: dict[str, object]) -> Iterator[Problem]:
+def _inexpressible(record: dict[str, object]) -> Iterator[Problem]:
     for name, value in record.items():
         try:
-            orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+            orjson.dumps(value, default=_json_default, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:
-            what = "bytes" if isinstance(value, bytes) else f"a value ({type(value).__name__})"
+            value_kind = "bytes" if isinstance(value, bytes) else f"a value ({type(value).__name__})"
             yield Problem(
-                shown(name), f"contains {what} that JSON cannot express; write the column as text, or leave it out"
+                printable(name),
+                f"contains {value_kind} that JSON cannot express; write the column as text, or leave it out",
             )
 
 
-def _plain(value: object) -> str:
+def _json_default(value: object) -> str:
     if isinstance(value, Decimal | timedelta):
         return str(value)
-    if isinstance(value, date | time):  # subclasses; orjson writes the plain ones itself
+    if isinstance(value, date | time):  # subclasses; orjson writes the others itself
         return value.isoformat()
     raise TypeError

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from producer.read.admission import BadRow
-from producer.read.jsonl import LineForm
-from producer.read.lines import unreadable
+from producer.read.jsonl import LineReader
+from producer.read.lines import text_problem
+from producer.read.row_parser import BadRow
 
 
-class Text(LineForm):
-    """One prompt a line. Spaces at its ends belong to the prompt; its line ending, LF or CRLF, does not."""
+class TextReader(LineReader):
+    """One prompt a line. Leading and trailing spaces belong to the prompt; the line ending, LF or CRLF, does not."""
 
-    name, ending = "txt", ".txt"
+    name, extension = "txt", ".txt"
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
-        problem = unreadable(record)
+        problem = text_problem(record)
         if problem:
             raise BadRow(problem)
         if not record.strip():

@@ -1,6 +1,6 @@
 """CSV (RFC 4180): a header and one record an output, UTF-8 without a byte order mark, safe to open in a spreadsheet.
 
-Null is an empty cell, true and false are words, lists and objects are JSON text, numbers stay numbers.
+Null is an empty cell; lists and objects are JSON text.
 """
 
 from __future__ import annotations
@@ -14,29 +14,33 @@ from typing import Any, BinaryIO
 import orjson
 
 from db.results.export_rows import StoredOutput
-from producer.write.output_line import COLUMNS, Lines
+from producer.write.export_lines import COLUMNS, ExportLines
 
 _INVISIBLE = r"[\s\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*"
-_FORMULA = re.compile(r"'*(?:[\t\r\n]|" + _INVISIBLE + r"[=+\-@＝＋－＠﹦﹢﹣﹫−])")
-"""How a cell begins that a spreadsheet may run: OWASP's list (CSV Injection), after spaces and invisible characters
-too, and the signs that compatibility folding (NFKC) or a spreadsheet takes for those."""
+_FORMULA_START = re.compile(r"'*(?:[\t\r\n]|" + _INVISIBLE + r"[=+\-@＝＋－＠﹦﹢﹣﹫−])")
+"""The start of a cell that a spreadsheet may run as a formula: OWASP's list (CSV Injection), also after spaces and
+invisible characters, and the signs that compatibility folding (NFKC) or a spreadsheet treats like those in the list."""
 
 
-def guarded(text: str) -> str:
-    """`text` as a cell that no spreadsheet takes for a formula: an apostrophe before what looks like one.
+def guard_formula(text: str) -> str:
+    """`text` as a cell that no spreadsheet runs: if it looks like a formula, an apostrophe is put before it.
 
-    What begins with apostrophes before such a sign gets one more, so that `unguarded` gives every text back.
+    A text that already has apostrophes before such a sign gets one more, so that `unguard_formula` restores any text.
     """
-    return "'" + text if _FORMULA.match(text) else text
+    return "'" + text if _FORMULA_START.match(text) else text
 
 
-def unguarded(cell: str) -> str:
-    """The text that `guarded` made `cell` of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+def unguard_formula(cell: str) -> str:
+    """The text from which `guard_formula` made `cell`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA_START.match(cell) else cell
 
 
-def write_csv(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:
-    """Writes the header and a record for each output. Returns how many outputs."""
+def write_csv(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
+    """Writes the header and a record for each output. Returns the number of outputs.
+
+    Raises:
+        OSError: as `file` does.
+    """
     rows = 0
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
@@ -46,13 +50,13 @@ def write_csv(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> 
             writer.writerow(map(_cell, lines.cells(output)))
             rows += 1
     finally:
-        text.detach()  # the file is its opener's to close
+        text.detach()  # the caller closes the file
     return rows
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, str):
-        return guarded(value)
+        return guard_formula(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return orjson.dumps(value).decode() if isinstance(value, list) else value

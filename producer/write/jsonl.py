@@ -1,7 +1,7 @@
-"""JSON Lines: an object a line, as `producer.write.output_line` makes them.
+"""JSON lines: one object a line, as `producer.write.export_lines` makes them.
 
-`datasets.load_dataset("json")` takes the types from a file's first 10 MB, where a field may be null throughout: of a
-larger file, say `chunksize` with more bytes than it has, or load the Parquet form, whose types are fixed.
+`datasets.load_dataset("json")` infers the types from a file's first 10 MB, where a field may be null throughout. For a
+larger file, pass a `chunksize` larger than the file, or export Parquet, whose types are fixed.
 """
 
 from __future__ import annotations
@@ -10,20 +10,28 @@ from collections.abc import Iterable
 from typing import BinaryIO
 
 from db.results.export_rows import LostPrompt, StoredOutput
-from producer.write.output_line import Lines, json_line, lost_line
+from producer.write.export_lines import ExportLines, json_line, lost_line
 
 
-def write_jsonl(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:
-    """Writes a line for each output. Returns how many."""
+def write_jsonl(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
+    """Writes a line for each output. Returns the number of outputs.
+
+    Raises:
+        OSError: as `file` does.
+    """
     rows = 0
     for output in outputs:
-        file.write(json_line(lines.of(output)))
+        file.write(json_line(lines.line_of(output)))
         rows += 1
     return rows
 
 
 def write_lost_jsonl(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO) -> int:
-    """Writes a line for each dead or cancelled prompt. Returns how many."""
+    """Writes a line for each dead or cancelled prompt. Returns the number of prompts.
+
+    Raises:
+        OSError: as `file` does.
+    """
     rows = 0
     for prompt in prompts:
         file.write(json_line(lost_line(job_id, prompt)))

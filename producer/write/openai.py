@@ -1,6 +1,6 @@
-"""OpenAI's batch output files: a response of the completions endpoint for each prompt, its outputs as choices.
+"""OpenAI's batch output files: a completions response for each prompt, with its outputs as choices.
 
-A prompt that died or was cancelled stands in the error file alone, even where some of its outputs are stored.
+A dead or cancelled prompt is in the error file only, even if some of its outputs are stored.
 See https://platform.openai.com/docs/api-reference/batch/request-output and …/completions/object.
 """
 
@@ -16,14 +16,18 @@ import orjson
 
 from contract.spec import PromptStatus
 from db.results.export_rows import LostPrompt, StoredOutput
-from producer.write.output_line import Lines
+from producer.write.export_lines import ExportLines
 
 _LOST = (PromptStatus.DEAD, PromptStatus.CANCELLED)
-_BYTE = re.compile(r"\\x([0-9a-f]{2})")
+_ESCAPED_BYTE = re.compile(r"\\x([0-9a-f]{2})")
 
 
-def write_openai(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:
-    """Writes a line for each prompt. Returns how many outputs are in them."""
+def write_openai(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
+    """Writes a line for each prompt. Returns the number of outputs.
+
+    Raises:
+        OSError: as `file` does.
+    """
     rows = 0
     kept = (output for output in outputs if output.prompt_status not in _LOST)
     for _, samples in groupby(kept, lambda output: output.position):
@@ -34,7 +38,11 @@ def write_openai(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) 
 
 
 def write_lost_openai(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO) -> int:
-    """Writes a line with an error for each dead or cancelled prompt. Returns how many."""
+    """Writes an error line for each dead or cancelled prompt. Returns the number of prompts.
+
+    Raises:
+        OSError: as `file` does.
+    """
     rows = 0
     for prompt in prompts:
         file.write(orjson.dumps(_error(prompt, job_id), option=orjson.OPT_APPEND_NEWLINE))
@@ -42,26 +50,26 @@ def write_lost_openai(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO
     return rows
 
 
-def _response(samples: list[StoredOutput], lines: Lines) -> dict[str, Any]:
+def _response(samples: list[StoredOutput], lines: ExportLines) -> dict[str, Any]:
     first = samples[0]
-    place = f"{lines.job_id}-{first.position}"  # ids that another export of the job gives again
-    written = sum(output.tokens for output in samples)
+    request_key = f"{lines.job_id}-{first.position}"  # the same in every export of the job
+    completion_tokens = sum(output.tokens for output in samples)
     return {
-        "id": f"batch_req_{place}",
+        "id": f"batch_req_{request_key}",
         "custom_id": _custom_id(first),
         "response": {
             "status_code": 200,
-            "request_id": f"req_{place}",
+            "request_id": f"req_{request_key}",
             "body": {
-                "id": f"cmpl-{place}",
+                "id": f"cmpl-{request_key}",
                 "object": "text_completion",
                 "created": int(first.created_at),
                 "model": first.model,
                 "choices": [_choice(output, withheld=lines.redacted(output)) for output in samples],
                 "usage": {
                     "prompt_tokens": first.prompt_tokens,
-                    "completion_tokens": written,
-                    "total_tokens": first.prompt_tokens + written,
+                    "completion_tokens": completion_tokens,
+                    "total_tokens": first.prompt_tokens + completion_tokens,
                 },
             },
         },
@@ -70,24 +78,24 @@ def _response(samples: list[StoredOutput], lines: Lines) -> dict[str, Any]:
 
 
 def _choice(output: StoredOutput, *, withheld: bool) -> dict[str, Any]:
-    # Withheld as OpenAI says it: clients expect a text to be text.
+    # Withheld the way OpenAI does it: clients expect `text` to be a string.
     return {
         "index": output.sample_index,
         "text": "" if withheld else output.text,
         "finish_reason": "content_filter" if withheld else output.finish_reason,
         "logprobs": logprobs(output.logprobs, output.text) if output.logprobs and not withheld else None,
-        # Not OpenAI's: clients pass over what they do not know.
+        # Not OpenAI's: clients ignore fields they do not know.
         "classifier": output.classifier,
         "classifier_revision": output.classifier_revision,
     }
 
 
 def logprobs(entries: list[dict[str, Any]], text: str) -> dict[str, list[Any]]:
-    """Stored log probabilities in the completions endpoint's form.
+    """Stored log probabilities as the completions endpoint returns them.
 
     Args:
         entries: `{"token", "logprob", "top": {token: logprob}}` for each token.
-        text: what the tokens wrote; `text_offset` counts its characters from 0, and stays within it.
+        text: the text made of the tokens; `text_offset` counts its characters from 0 and never exceeds its length.
     """
     return {
         "tokens": [entry["token"] for entry in entries],
@@ -98,18 +106,18 @@ def logprobs(entries: list[dict[str, Any]], text: str) -> dict[str, list[Any]]:
 
 
 def _offsets(tokens: Iterable[str], length: int) -> list[int]:
-    # A character may be spread over several tokens: each of them starts where it does.
+    # A character may be spread over several tokens, which then share its offset.
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     offsets, written = [], 0
     for token in tokens:
         offsets.append(min(written, length))
-        written += len(decoder.decode(_bytes(token)))
+        written += len(decoder.decode(_token_bytes(token)))
     return offsets
 
 
-def _bytes(token: str) -> bytes:
-    if token.startswith("bytes:\\x"):  # how the engine shows a token that is no text by itself
-        return bytes(int(digits, 16) for digits in _BYTE.findall(token))
+def _token_bytes(token: str) -> bytes:
+    if token.startswith("bytes:\\x"):  # how the engine writes a token that is not text by itself
+        return bytes(int(digits, 16) for digits in _ESCAPED_BYTE.findall(token))
     return token.encode()
 
 

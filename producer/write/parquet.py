@@ -1,4 +1,4 @@
-"""Parquet: one schema for every job, row groups written as they fill, so that memory stays constant.
+"""Parquet: one schema for every job; row groups are written as they fill, so that memory stays constant.
 
 `review`, `metadata`, `settings` and `logprobs` are JSON text; each score is a column.
 """
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from contract.policy import LABELS
 from db.results.export_rows import StoredOutput
-from producer.write.output_line import COLUMNS, Lines
+from producer.write.export_lines import COLUMNS, ExportLines
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 GROUP_ROWS = 8192
 GROUP_CHARACTERS = 16 << 20
-"""A row group ends at so many characters of text, logprobs and metadata, however few rows they are."""
+"""A row group ends at this many characters, however few rows it has."""
 
 _TYPES = (
     dict.fromkeys(("id", "job", "position", "seed"), "int64")
@@ -25,7 +25,7 @@ _TYPES = (
     | dict.fromkeys(("mean_logprob", *(f"score_{label}" for label in LABELS)), "float64")
     | dict.fromkeys(("flagged", "redacted"), "bool")
 )
-_MAY_BE_NULL = ("custom_id", "text", "mean_logprob", "review", "logprobs", *(f"score_{label}" for label in LABELS),
+_NULLABLE = ("custom_id", "text", "mean_logprob", "review", "logprobs", *(f"score_{label}" for label in LABELS),
                 "classifier", "classifier_revision")  # fmt: skip
 
 
@@ -33,25 +33,32 @@ def schema() -> pa.Schema:
     """The columns of every Parquet export."""
     import pyarrow as pa
 
-    def kind(name: str) -> pa.DataType:
+    def arrow_type(name: str) -> pa.DataType:
         if name == "flag_reasons":
             return pa.list_(pa.string())
         return pa.type_for_alias(_TYPES.get(name, "string"))
 
-    return pa.schema([pa.field(name, kind(name), nullable=name in _MAY_BE_NULL) for name in COLUMNS])
+    return pa.schema([pa.field(name, arrow_type(name), nullable=name in _NULLABLE) for name in COLUMNS])
 
 
-def write_parquet(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:
-    """Writes a row for each output. Returns how many."""
+def write_parquet(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
+    """Writes a row for each output. Returns the number of outputs.
+
+    Raises:
+        OSError: as `file` does.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows, columns = 0, schema()
-    with pa.PythonFile(_Sequential(file), mode="w") as sink, pq.ParquetWriter(sink, columns, compression="zstd") as to:
+    with (
+        pa.PythonFile(_SequentialFile(file), mode="w") as sink,
+        pq.ParquetWriter(sink, columns, compression="zstd") as writer,
+    ):
         for group in _groups(map(lines.cells, outputs)):
             cells = zip(columns.types, zip(*group, strict=True), strict=True)
-            table = pa.Table.from_arrays([pa.array(values, kind) for kind, values in cells], schema=columns)
-            to.write_table(table, row_group_size=len(group))
+            table = pa.Table.from_arrays([pa.array(values, arrow_type) for arrow_type, values in cells], schema=columns)
+            writer.write_table(table, row_group_size=len(group))
             rows += len(group)
     return rows
 
@@ -69,8 +76,8 @@ def _groups(rows: Iterable[list[Any]]) -> Iterator[list[list[Any]]]:
         yield group
 
 
-class _Sequential:
-    """A file that Arrow may write to from its start on; a pipe cannot tell its position itself."""
+class _SequentialFile:
+    """A file that Arrow writes from start to end, counting the position itself, since a pipe has none."""
 
     closed = False
 
@@ -89,5 +96,5 @@ class _Sequential:
         self._file.flush()
 
     def close(self) -> None:
-        """The file is its opener's to close."""
+        """Leaves the file open for the caller to close."""
         self.closed = True

@@ -1,6 +1,6 @@
-"""A path to write to, and whether an existing file there may be replaced: only one that we wrote ourselves.
+"""A path to write to, and whether an existing file there may be replaced: only one that Inkmill wrote.
 
-Ours is what the database says was written at this path, byte for byte. Knows neither formats nor rows.
+That is a file whose path and bytes are those the database has on record. Knows neither formats nor rows.
 """
 
 from __future__ import annotations
@@ -26,35 +26,40 @@ NEW_JOB = 0
 class MayReplace(Enum):
     """Which existing files may be replaced."""
 
-    OWN = "what was written there of the same job"
-    OURS = "what was written there of any job"
-    ANY = "any file, whoever wrote it"
+    SAME_JOB = "a file written there for the same job"
+    ANY_JOB = "a file written there for any job"
+    ANY_FILE = "any file, whoever wrote it"
 
 
 class Target:
-    """A path for a file of a job, free or taken by a file that may be replaced. Checked again before it is.
+    """A path for a file of a job, free or taken by a file that may be replaced. This is checked again before replacing.
 
-    Raises (everywhere):
+    Raises (from any method):
         UsageError: another file exists there.
     """
 
     def __init__(
-        self, database: Database, path: Path, job_id: int | None, advice: str, may_replace: MayReplace = MayReplace.OWN
+        self,
+        database: Database,
+        path: Path,
+        job_id: int | None,
+        advice: str,
+        may_replace: MayReplace = MayReplace.SAME_JOB,
     ) -> None:
         """
         Args:
-            job_id: None = the file is for skipped lines, and belongs to no job.
-            advice: what to do if another file exists there.
+            job_id: None for a file of bad lines, which belongs to no job.
+            advice: what the user can do if another file exists there.
         """
         self.path = path
         self._database, self._job_id, self._advice, self._may_replace = database, job_id, advice, may_replace
-        self._place = place_of(path)
-        self._seen = self._checked()
+        self._canonical_path = canonical_path(path)
+        self._version = self._check_replaceable()
 
     @contextmanager
     def file(self) -> Iterator[BinaryIO]:
-        """The file to write, as made by `new_file`; its digest is recorded before it gets its name."""
-        with new_file(self.path, self._take) as file:
+        """The file to write, as `new_file` makes it; its digest is recorded before it gets its name."""
+        with new_file(self.path, self._record) as file:
             yield file
 
     def remove(self) -> None:
@@ -62,56 +67,56 @@ class Target:
         self._check_again()
         try:
             self.path.unlink(missing_ok=True)
-        except OSError as wrong:
+        except OSError as error:
             raise InkmillError(
-                f"{self.path}: is from an earlier export and could not be removed ({wrong.strerror}); remove it, "
+                f"{self.path}: is from an earlier export and could not be removed ({error.strerror}); remove it, "
                 "since no prompt of this job is dead"
-            ) from wrong
+            ) from error
 
-    def _take(self, digest: str) -> None:
-        record_file(self._database, self._place, digest, self._job_id)
+    def _record(self, digest: str) -> None:
+        record_file(self._database, self._canonical_path, digest, self._job_id)
         self._check_again()
 
     def _check_again(self) -> None:
-        if _look(self.path) != self._seen:
-            self._seen = self._checked()
+        if _file_version(self.path) != self._version:
+            self._version = self._check_replaceable()
 
-    def _checked(self) -> tuple[int, ...] | None:
-        seen = _look(self.path)
-        if seen is not None and self._may_replace is not MayReplace.ANY and not self._makes_way():
-            raise UsageError(f"{self.path}: already exists, and {self._whose()}; {self._advice}")
-        return seen
+    def _check_replaceable(self) -> tuple[int, ...] | None:
+        version = _file_version(self.path)
+        if version is not None and self._may_replace is not MayReplace.ANY_FILE and not self._may_be_replaced():
+            raise UsageError(f"{self.path}: already exists, and {self._why_refused()}; {self._advice}")
+        return version
 
-    def _makes_way(self) -> bool:
+    def _may_be_replaced(self) -> bool:
         digest = _digest(self.path)
-        jobs = jobs_of_file(self._database, self._place, digest) if digest else set()
-        return bool(jobs) if self._may_replace is MayReplace.OURS else self._job_id in jobs
+        jobs = jobs_of_file(self._database, self._canonical_path, digest) if digest else set()
+        return bool(jobs) if self._may_replace is MayReplace.ANY_JOB else self._job_id in jobs
 
-    def _whose(self) -> str:
-        if self._job_id is None or self._may_replace is MayReplace.OURS:
+    def _why_refused(self) -> str:
+        if self._job_id is None or self._may_replace is MayReplace.ANY_JOB:
             return "is not as Inkmill wrote it"
         return "is not as it was written for this job"
 
 
-def place_of(path: Path) -> bytes:
-    """The canonical absolute path of `path`. A link at its end is not followed, since a file replaces it."""
+def canonical_path(path: Path) -> bytes:
+    """`path` made absolute, with links resolved except a last one, which a new file would replace."""
     return os.fsencode(os.path.realpath(path.parent)) + b"/" + os.fsencode(path.name)
 
 
-def _look(path: Path) -> tuple[int, ...] | None:
-    """The identity and version of the file at `path`; None if there is none."""
+def _file_version(path: Path) -> tuple[int, ...] | None:
+    """Identifies the file at `path` and its version; None if there is no file."""
     try:
-        found = path.lstat()
-    except OSError:  # no permission, or a name that is too long: nothing can be replaced there either
+        status = path.lstat()
+    except OSError:  # no permission, or too long a name: nothing can be replaced there either
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _digest(path: Path) -> str | None:
     """SHA-256 of a regular file; None for anything else, or if it cannot be read."""
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            ordinary = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            return hashlib.file_digest(file, "sha256").hexdigest() if ordinary else None
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            return hashlib.file_digest(file, "sha256").hexdigest() if regular else None
     except OSError:
         return None

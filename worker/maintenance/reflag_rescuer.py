@@ -6,7 +6,7 @@ import structlog
 
 from db.jobs.reflag import carry_on, half_reflagged
 from db.session.engine import Database
-from worker.maintenance.standstill import Standstill
+from worker.maintenance.stalled_jobs import Standstill
 
 CHUNKS = 5
 """How much of a job a sweep carries on: leases and this worker's heartbeat wait meanwhile."""

@@ -7,7 +7,7 @@ import structlog
 from db.jobs.retry import requeue_job
 from db.session.engine import Database
 from db.work.recovery import half_retried
-from worker.maintenance.standstill import Standstill
+from worker.maintenance.stalled_jobs import Standstill
 
 log = structlog.get_logger()
 

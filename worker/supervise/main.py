@@ -98,7 +98,7 @@ def _end_with_parent(parent: int) -> None:
 def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
     from worker.engine.load.loading import load_engine
-    from worker.maintenance.scheduler import Scheduler, duties
+    from worker.maintenance.sweeper import Scheduler, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
     from worker.tasks.celery_tasks import register, serve

@@ -26,7 +26,7 @@ TOLD_BY = (signal.SIGTERM, signal.SIGINT)
 CHILD = "worker.supervise.main"
 NEEDED = (
     CHILD, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime",
-    "worker.tasks.celery_tasks", "worker.maintenance.scheduler", "worker.supervise.consumer",
+    "worker.tasks.celery_tasks", "worker.maintenance.sweeper", "worker.supervise.consumer",
     "celery.apps.worker", "celery.concurrency.thread",
 )  # fmt: skip
 """What a child imports on its way, by itself or through Celery."""

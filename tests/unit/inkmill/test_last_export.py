@@ -18,8 +18,8 @@ from db.session.engine import Database, open_database
 from inkmill import running
 from inkmill.running import Run
 from inkmill.summary import print_summary
-from producer.export import FORMS, ExportReport, export_job
-from producer.submit import Order
+from producer.export import WRITERS, ExportReport, export_job
+from producer.submit import SubmitOptions
 from tests.conftest import PostgresServer
 from tests.unit.producer.exports.conftest import Mill
 
@@ -48,7 +48,7 @@ def cut(mill: Mill, postgres_server: PostgresServer) -> Callable[[], None]:
     return cutting
 
 
-def cutting_form(cut: Callable[[], None], times: int) -> Any:
+def cutting_writer(cut: Callable[[], None], times: int) -> Any:
     """JSONL whose database goes away in the middle of the first `times` exports."""
     left = iter(range(times))
 
@@ -59,12 +59,12 @@ def cutting_form(cut: Callable[[], None], times: int) -> Any:
             cut()
         return write_jsonl(outputs, lines, file)
 
-    write_jsonl = FORMS["jsonl"]
+    write_jsonl = WRITERS["jsonl"]
     return write
 
 
 def finish(database: Database, out: Path) -> int:
-    run = Run(Settings(), database, Order(model="demo", default_model="demo", safety="demo"))
+    run = Run(Settings(), database, SubmitOptions(model="demo", default_model="demo", safety="demo"))
     return run._finish(snapshot(database, 1), lambda: export_job(database, 1, out), json=False)
 
 
@@ -72,7 +72,7 @@ def test_a_connection_lost_during_the_last_export_is_made_again(
     mill: Mill, cut: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 2))
+    monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 2))
     monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
     assert finish(mill.database, tmp_path / "o.jsonl") == 5
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == OUTPUTS - 1
@@ -83,7 +83,7 @@ def test_a_connection_lost_during_the_last_export_is_made_again(
 def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to_do(
     mill: Mill, cut: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 1000))
+    monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 1000))
     monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(running, "AWAY_SECONDS", 1.0)
     began = time.monotonic()
@@ -99,7 +99,7 @@ def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to
 def test_a_connection_lost_during_the_last_export_leaves_nothing_half_on_standard_output(
     mill: Mill, cut: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
-    monkeypatch.setitem(FORMS, "jsonl", cutting_form(cut, 1))
+    monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 1))
     monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
     assert finish(mill.database, Path("-")) == 5
     assert [line[:6] for line in capfdbinary.readouterr().out.splitlines()] == [b'{"id":'] * (OUTPUTS - 1)
@@ -111,7 +111,7 @@ def test_a_summary_does_without_texts_where_the_database_is_away_again(
     done = snapshot(mill.database, 1)
     url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
     away = Database(url, create_engine(url))
-    report = ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, form="jsonl", job=done)
+    report = ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, format="jsonl", job=done)
     print_summary(away, report, read_pace(mill.database, done))
     said = capsys.readouterr().err
     assert "export    o (1 rows)" in said and "  samples" not in said

@@ -13,7 +13,7 @@ import zstandard
 
 from contract.errors import BadLine
 from contract.spec import PromptRow
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,
@@ -31,7 +31,7 @@ class Read:
     raw: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     model: str | None = None
-    form: str = ""
+    format: str = ""
 
     @property
     def told(self) -> str:
@@ -48,7 +48,7 @@ def read(tmp_path: Path) -> Callable[..., Read]:
     """Writes `data` to a file and reads it."""
 
     def reading(
-        data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None, form: str | None = None
+        data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None, format: str | None = None
     ) -> Read:
         path = tmp_path / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -58,9 +58,9 @@ def read(tmp_path: Path) -> Callable[..., Read]:
             result.bad.append(line)
             result.raw.append(raw)
 
-        with open_input(str(path), form=form) as file:
+        with open_prompt_file(str(path), format=format) as file:
             result.rows = list(file.rows(flags or {}, on_bad))
-            result.notes, result.model, result.form = file.notes, file.model, file.form
+            result.notes, result.model, result.format = file.notes, file.model, file.format
         return result
 
     return reading

@@ -28,7 +28,7 @@ import orjson, zstandard
 from contract.errors import InkmillError
 from db.session.engine import open_database
 from producer import submit
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 
 def peak():
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024
@@ -37,8 +37,8 @@ submit.announce = lambda *_: None  # no Redis here
 database = open_database(sys.argv[2])
 before = peak()
 try:
-    with open_input(sys.argv[1]) as file:
-        order = submit.Order(model="demo", default_model="demo", safety="none", again=True)
+    with open_prompt_file(sys.argv[1]) as file:
+        order = submit.SubmitOptions(model="demo", default_model="demo", safety="none", again=True)
         said = f"{submit.submit(database, file, order).prompts} prompts"
 except InkmillError as error:
     said = str(error)

@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[3]
 READ = """
 import resource, sys
 from contract.errors import UsageError
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
-    open_input(sys.argv[1])
+    open_prompt_file(sys.argv[1])
 except UsageError as error:
     print(error)
 """

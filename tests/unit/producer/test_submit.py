@@ -11,17 +11,17 @@ import pytest
 
 from contract.errors import UsageError
 from db.session.engine import Database
-from producer.read.readers import open_input
-from producer.submit import Order, fingerprint, submit
+from producer.read.prompt_file import open_prompt_file
+from producer.submit import SubmitOptions, fingerprint, submit
 
-ORDER = Order(model="demo", default_model="gpt2", safety="demo")
+ORDER = SubmitOptions(model="demo", default_model="gpt2", safety="demo")
 
 
-def test_the_same_bytes_read_as_another_form_are_another_job(tmp_path: Path) -> None:
+def test_the_same_bytes_read_in_another_format_are_another_job(tmp_path: Path) -> None:
     found = set()
     for name in ("same.txt", "same.csv"):
         (tmp_path / name).write_text("prompt\nOnce\nTwice\n")
-        with open_input(str(tmp_path / name)) as file:
+        with open_prompt_file(str(tmp_path / name)) as file:
             found.add(fingerprint(ORDER, file))
     assert len(found) == 2
 
@@ -60,13 +60,13 @@ def test_a_file_that_changes_while_it_is_submitted_becomes_no_job(
     write(path, "old")
     order = replace(ORDER, allow_empty=True)
     with (
-        open_input(str(path)) as file,
+        open_prompt_file(str(path)) as file,
         pytest.raises(UsageError, match=r"p\.jsonl: was changed while it was being read"),
     ):
         submit(database, file, order, lambda rows: CHANGES[change](path, rows))
     assert counts(database) == [0, 0, 0]
     write(path, "old")
-    with open_input(str(path)) as file:
+    with open_prompt_file(str(path)) as file:
         submit(database, file, order)
     assert counts(database)[0] == 1
 
@@ -74,7 +74,7 @@ def test_a_file_that_changes_while_it_is_submitted_becomes_no_job(
 @pytest.mark.parametrize("late", [True, False])
 def test_a_file_that_changed_since_it_was_opened_becomes_no_job(database: Database, tmp_path: Path, late: bool) -> None:
     (tmp_path / "p.csv").write_text("prompt,n\na,2\n")
-    with open_input(str(tmp_path / "p.csv")) as file:
+    with open_prompt_file(str(tmp_path / "p.csv")) as file:
         if late:
             fingerprint(ORDER, file)
         (tmp_path / "p.csv").write_text("n,prompt\n2,a\n")
@@ -87,7 +87,7 @@ def test_bad_lines_of_a_file_that_changed_are_not_written(database: Database, tm
     path = tmp_path / "p.jsonl"
     path.write_text('oops\n{"prompt": "a"}\n')
     order = replace(ORDER, skip_bad=True)
-    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
+    with open_prompt_file(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
         submit(database, file, order, lambda rows: path.write_text('{"prompt": "b"}\n'))
     assert not (tmp_path / "p.bad.jsonl").exists()
     assert counts(database) == [0, 0, 0]
@@ -104,7 +104,7 @@ def test_a_file_that_is_replaced_while_it_is_submitted_is_the_old_one_throughout
         if rows == 8192:
             (tmp_path / "new").rename(path)
 
-    with open_input(str(path)) as file:
+    with open_prompt_file(str(path)) as file:
         submit(database, file, ORDER, meddle)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM prompts WHERE prompt LIKE 'old%%'").scalar() == 20_000
@@ -120,6 +120,6 @@ def test_a_file_that_grows_as_it_is_read_is_given_up_early(database: Database, t
         with path.open("a") as file:
             file.write("a\n" * 1_000_000)
 
-    with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
+    with open_prompt_file(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
         submit(database, file, ORDER, append)
     assert reached == [0] and counts(database) == [0, 0, 0]

@@ -21,7 +21,7 @@ from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from db.jobs.retry import retry_job
 from db.results import export_rows
-from producer.export import ExportReport, export_job, read_only
+from producer.export import ExportReport, export_job, parse_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
           "mean_logprob", "scores", "classifier", "classifier_revision", "flagged", "flag_reasons", "review",
@@ -51,7 +51,7 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         rows = connection.execute(sql(query)).all()
     exported = lines(out / "o.jsonl")
     assert report == ExportReport(
-        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, form="jsonl",
+        path=out / "o.jsonl", errors_path=out / "o.jsonl.errors.jsonl", rows=5, errors=1, format="jsonl",
         job=report.job,
     )  # fmt: skip
     assert len(exported) == len(rows) == 5
@@ -129,8 +129,8 @@ def test_metadata_as_deep_as_a_prompt_file_may_have_it_is_exported(mill: Any, ou
     rows = [PromptRow(position=i, prompt="x", n=1, metadata=metadata) for i in range(2)]
     job = mill.submit(rows)
     mill.generate(dead={1: "why"})
-    for form in ("csv", "parquet", "openai", "jsonl"):
-        export_job(mill.database, job, out / "o.jsonl", form=form)
+    for format in ("csv", "parquet", "openai", "jsonl"):
+        export_job(mill.database, job, out / "o.jsonl", format=format)
     assert deepest > 200
     assert lines(out / "o.jsonl")[0]["metadata"] == metadata
     assert lines(out / "o.jsonl.errors.jsonl")[0]["metadata"] == metadata
@@ -165,8 +165,8 @@ def test_clean_takes_no_text_that_is_not_scored_yet(mill: Any, out: Path) -> Non
 
 
 def test_only_is_read_from_names_with_commas() -> None:
-    assert read_only(" clean, approved,clean", "demo") == ("clean", "approved")
-    assert read_only("all", "none") == ("all",)
+    assert parse_only(" clean, approved,clean", "demo") == ("clean", "approved")
+    assert parse_only("all", "none") == ("all",)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_only_is_read_from_names_with_commas() -> None:
 )
 def test_a_wrong_only_is_refused_with_what_would_be_right(only: str, safety: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        read_only(only, safety)
+        parse_only(only, safety)
 
 
 def test_clean_of_a_job_that_scores_nothing_is_refused_before_a_file_is_made(mill: Any, out: Path) -> None:
@@ -260,7 +260,7 @@ def test_redacting_withholds_flagged_texts_and_their_tokens(mill: Any, out: Path
     mill.score()
     mill.decide("approve", 3)
     for name in ("o.jsonl", "o.csv", "o.parquet", "o.openai"):
-        export_job(mill.database, job, out / name, form="openai" if name == "o.openai" else None)
+        export_job(mill.database, job, out / name, format="openai" if name == "o.openai" else None)
         if name != "o.parquet":
             assert b"secret" not in (out / name).read_bytes()
     exported = lines(out / "o.jsonl")
@@ -291,16 +291,16 @@ def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Pat
         export_job(mill.database, 99, out / "o.jsonl")
 
 
-@pytest.mark.parametrize("form", ["jsonl", "openai"])
+@pytest.mark.parametrize("format", ["jsonl", "openai"])
 def test_the_outputs_of_one_large_prompt_are_exported_without_a_copy_of_it_for_each(
-    mill: Any, out: Path, form: str
+    mill: Any, out: Path, format: str
 ) -> None:
     vector = list(range(100_000, 150_000))  # 0.35 MB of JSON, and five times as much as numbers
     row = PromptRow(position=0, prompt="Once", n=120, metadata={"vector": vector})
     job = mill.submit([row], safety="none")
     mill.generate()
     tracemalloc.start()
-    assert export_job(mill.database, job, out / "o.zst", form=form).rows == 120
+    assert export_job(mill.database, job, out / "o.zst", format=format).rows == 120
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 32 << 20, f"{peak / 1e6:.0f} MB"
@@ -354,8 +354,8 @@ def test_exporting_50_000_outputs_holds_few_of_them_in_memory(mill: Any, large: 
 def test_what_nobody_scored_names_no_classifier(mill: Any, out: Path) -> None:
     job = mill.submit(["a"])
     mill.generate()
-    for form in ("jsonl", "csv", "parquet"):
-        export_job(mill.database, job, out / f"o.{form}")
+    for format in ("jsonl", "csv", "parquet"):
+        export_job(mill.database, job, out / f"o.{format}")
     (line,) = lines(out / "o.jsonl")
     assert (line["scores"], line["classifier"], line["classifier_revision"]) == ({}, None, None)
     assert ",,," in (out / "o.csv").read_text("utf-8")

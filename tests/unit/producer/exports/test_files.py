@@ -31,7 +31,7 @@ from producer.export import export_job
 if len(sys.argv) > 4:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
 database, job, out = open_database(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
-print(repr(export_job(database, job, out, form=None, force=True)), file=sys.stderr)
+print(repr(export_job(database, job, out, format=None, force=True)), file=sys.stderr)
 """
 
 
@@ -50,31 +50,31 @@ def exporting(mill: Any, job: int, out: Path | str, *more: str, **options: Any) 
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "form"),
+    ("name", "said", "format"),
     [
         ("o.jsonl", None, "jsonl"), ("o.json", None, "jsonl"), ("o", None, "jsonl"), ("o.CSV", None, "csv"),
         ("o.csv.gz", None, "csv"), ("o.jsonl.zst", None, "jsonl"), ("o.parquet", None, "parquet"),
         ("o.csv", "openai", "openai"), ("o.jsonl", "csv", "csv"), (".csv", None, "jsonl"),
     ],
 )  # fmt: skip
-def test_the_form_is_the_one_said_else_the_ending(
-    mill: Any, job: int, out: Path, name: str, said: str | None, form: str
+def test_the_format_is_the_one_requested_or_else_follows_the_extension(
+    mill: Any, job: int, out: Path, name: str, said: str | None, format: str
 ) -> None:
-    report = export_job(mill.database, job, out / name, form=said)
-    assert (report.path, report.form, report.rows) == (out / name, form, 2)
+    report = export_job(mill.database, job, out / name, format=said)
+    assert (report.path, report.format, report.rows) == (out / name, format, 2)
 
 
-def test_an_unknown_form_is_refused_with_the_nearest(mill: Any, job: int, out: Path) -> None:
+def test_an_unknown_format_is_refused_with_the_nearest_name(mill: Any, job: int, out: Path) -> None:
     with pytest.raises(UsageError, match="did you mean parquet"):
-        export_job(mill.database, job, out / "o", form="parket")
+        export_job(mill.database, job, out / "o", format="parket")
     with pytest.raises(UsageError, match="is already compressed"):
         export_job(mill.database, job, out / "o.parquet.gz")
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "openai"])
-def test_a_compressed_export_holds_the_same_bytes(mill: Any, job: int, out: Path, form: str) -> None:
+@pytest.mark.parametrize("format", ["jsonl", "csv", "openai"])
+def test_a_compressed_export_holds_the_same_bytes(mill: Any, job: int, out: Path, format: str) -> None:
     for ending in ("", ".gz", ".zst"):
-        export_job(mill.database, job, out / f"o{ending}", form=form)
+        export_job(mill.database, job, out / f"o{ending}", format=format)
     plain = (out / "o").read_bytes()
     assert gzip.decompress((out / "o.gz").read_bytes()) == plain
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO((out / "o.zst").read_bytes())) as stream:
@@ -110,7 +110,7 @@ def test_dead_prompts_are_counted_where_no_file_can_name_them(mill: Any, capsysb
 
 
 def test_parquet_goes_through_a_pipe(mill: Any, job: int, out: Path) -> None:
-    program = EXPORT.replace("form=None", "form='parquet'")
+    program = EXPORT.replace("format=None", "format='parquet'")
     command = [sys.executable, "-c", program, str(mill.database.url), str(job), "-"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
     assert pq.read_table(io.BytesIO(done.stdout))["text"].to_pylist() == [" text 0.0", " text 1.0"]

@@ -17,16 +17,16 @@ from db.jobs.jobs import cancel_job
 from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
 from db.results import export_rows
-from producer.export import FORMS, export_job
+from producer.export import WRITERS, export_job
 
 
 def positions(path: Path) -> list[int]:
     return [orjson.loads(line)["position"] for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
-def interrupted_form(happens: Callable[[], object]) -> Any:
+def interrupted_writer(happens: Callable[[], object]) -> Any:
     """JSONL before whose second output something happens."""
-    write_jsonl = FORMS["jsonl"]
+    write_jsonl = WRITERS["jsonl"]
 
     def write(outputs: Any, lines: Any, file: Any) -> int:
         rows = write_jsonl([next(outputs)], lines, file)
@@ -56,7 +56,7 @@ def test_a_job_retried_during_its_export_has_no_prompt_in_both_files(
         any_mill.generate()
         any_mill.score()
 
-    monkeypatch.setitem(FORMS, "jsonl", interrupted_form(retried))
+    monkeypatch.setitem(WRITERS, "jsonl", interrupted_writer(retried))
     report = export_job(any_mill.database, half_done, out / "o.jsonl")
     assert positions(out / "o.jsonl") == [0, 1]
     assert positions(out / "o.jsonl.errors.jsonl") == [2, 3, 4, 5]
@@ -67,8 +67,8 @@ def test_a_job_retried_during_its_export_has_no_prompt_in_both_files(
 def test_an_export_during_which_a_job_is_cancelled_says_that_it_was_not_over(
     any_mill: Any, half_done: int, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cancelled = interrupted_form(lambda: cancel_job(any_mill.database, half_done))
-    monkeypatch.setitem(FORMS, "jsonl", cancelled)
+    cancelled = interrupted_writer(lambda: cancel_job(any_mill.database, half_done))
+    monkeypatch.setitem(WRITERS, "jsonl", cancelled)
     report = export_job(any_mill.database, half_done, out / "o.jsonl")
     assert (positions(out / "o.jsonl"), report.errors) == ([0, 1], 0)
     assert not report.job.finished and report.job.cancelled == 0
@@ -86,7 +86,7 @@ def test_an_export_that_fails_leaves_both_of_the_older_files(
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(FORMS, "jsonl", interrupted_form(full))
+    monkeypatch.setitem(WRITERS, "jsonl", interrupted_writer(full))
     with pytest.raises(InkmillError, match="the disk is full"):
         export_job(any_mill.database, half_done, out / "o.jsonl")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == older
@@ -114,7 +114,7 @@ def test_a_full_disk_of_temporary_files_is_said_before_anything_goes_out(
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(FORMS, "jsonl", interrupted_form(full))
+    monkeypatch.setitem(WRITERS, "jsonl", interrupted_writer(full))
     with pytest.raises(InkmillError, match=r"temporary file .*the disk is full.*nothing was written.*TMPDIR"):
         export_job(mill.database, mixed, None)
     assert capfdbinary.readouterr().out == b""

@@ -14,7 +14,7 @@ import pytest
 from contract.errors import UsageError
 from db.review.decisions.acts import undo
 from producer.export import export_job
-from producer.write.csv import guarded
+from producer.write.csv import guard_formula
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -79,19 +79,19 @@ def test_an_edit_takes_the_place_of_the_log_probabilities_too(mill: Any, out: Pa
     mill.generate(lambda work, sample: "bad", logprobs=lambda text: [{"token": "bad", "logprob": -1.0, "top": {}}])
     mill.score()
     mill.edit(1, "good")
-    for form in ("jsonl", "openai"):
-        export_job(mill.database, job, out / "o.jsonl", form=form)
+    for format in ("jsonl", "openai"):
+        export_job(mill.database, job, out / "o.jsonl", format=format)
         assert b'"bad"' not in (out / "o.jsonl").read_bytes().replace(b'"original_text":"bad"', b"")
 
 
 def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, mixed: int, out: Path) -> None:
     mill.edit(2, " better")
     mill.edit(4, " waits", toxicity=None)
-    for form in ("jsonl", "csv", "openai", "parquet"):
-        export_job(mill.database, mixed, out / f"o.{form}", form=form, on_flag="redact")
+    for format in ("jsonl", "csv", "openai", "parquet"):
+        export_job(mill.database, mixed, out / f"o.{format}", format=format, on_flag="redact")
     assert [line["text"] for line in lines(out / "o.jsonl")] == [" good 0", " better", " good 1", None, " good 3"]
-    for form in ("jsonl", "csv", "openai"):
-        said = (out / f"o.{form}").read_bytes()
+    for format in ("jsonl", "csv", "openai"):
+        said = (out / f"o.{format}").read_bytes()
         assert b" better" in said and b" bad 0" not in said and b" bad 1" not in said and b" waits" not in said
     table = str(pq.read_table(out / "o.parquet").to_pylist())
     assert " better" in table and " bad 0" not in table and " waits" not in table
@@ -110,7 +110,7 @@ def test_no_spreadsheet_runs_what_a_reviewer_wrote(mill: Any, mixed: int, out: P
     assert json.loads(rows[1]["review"])["reason"] == "=HYPERLINK(1)"
     written = ("prompt", "text", "review", "flag_reasons", "metadata", "settings", "custom_id")  # by people or models
     for row in rows:
-        assert all(guarded(row[name]) == row[name] or row[name].startswith("'") for name in written)
+        assert all(guard_formula(row[name]) == row[name] or row[name].startswith("'") for name in written)
 
 
 def test_tables_hold_the_decision_as_json_text(mill: Any, mixed: int, out: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_file_that_appears_while_an_export_is_written_stays(mill: Any, out: Pa
     with pytest.raises(UsageError, match=r"o\.jsonl: already exists"), target.file():
         (out / "o.jsonl").write_text("mine")
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("o.jsonl", "mine")]
-    target = Target(mill.database, out / "o.jsonl", job, "", MayReplace.ANY)
+    target = Target(mill.database, out / "o.jsonl", job, "", MayReplace.ANY_FILE)
     with target.file() as file:
         file.write(b"ours")
     target = Target(mill.database, out / "o.jsonl", job, "name another")

@@ -20,15 +20,15 @@ MOST_MEMORY = 3 << 30
 READ = f"""
 import json, resource, sys
 from contract.errors import UsageError
-from producer.read import parquet_bounds
-from producer.read.readers import open_input
-parquet_bounds.FREE_SIZE = 100 << 20
+from producer.read import parquet_limits
+from producer.read.prompt_file import open_prompt_file
+parquet_limits.ALWAYS_ALLOWED_BYTES = 100 << 20
 resource.setrlimit(resource.RLIMIT_AS, ({MOST_MEMORY}, {MOST_MEMORY}))
 said = {{}}
 for path in sys.argv[1:]:
     bad = []
     try:
-        with open_input(path) as file:
+        with open_prompt_file(path) as file:
             for row in file.rows({{}}, lambda line, raw: bad.append(line)):
                 pass
         said[path] = str(bad[0])

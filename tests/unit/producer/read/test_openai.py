@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 from tests.unit.producer.conftest import Read, no_bad_line
 
 Reading = Callable[..., Read]
@@ -24,8 +24,8 @@ def request(body: dict[str, Any], custom_id: str = "a", /, **envelope: Any) -> s
 def test_what_a_request_leaves_out_has_the_flag_or_openais_default(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_text(request({"model": "gpt2", "prompt": "Once", "temperature": 0.2}))
-    with open_input(str(path)) as file:
-        assert (file.form, file.model) == ("openai", "gpt2")
+    with open_prompt_file(str(path)) as file:
+        assert (file.format, file.model) == ("openai", "gpt2")
         base = file.base_settings({})
         assert (base.max_new_tokens, base.top_k, base.temperature) == (16, 0, 1.0)
         base = file.base_settings({"max_new_tokens": 99, "n": 2})
@@ -35,13 +35,13 @@ def test_what_a_request_leaves_out_has_the_flag_or_openais_default(tmp_path: Pat
 
 
 def test_a_request_is_checked_against_openais_default_length(read: Reading) -> None:
-    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), form="openai").told
+    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), format="openai").told
     assert "is 17, more than max_new_tokens 16" in read(request({"prompt": "", "min_tokens": 17})).told
 
 
 def test_the_model_is_what_the_first_readable_request_names(read: Reading) -> None:
     found = read('{"custom_id": "x", "url": "/v1/completions", "body": \n' + request({"model": "gpt2", "prompt": ""}))
-    assert (found.form, found.model, len(found.rows), found.bad[0].number) == ("openai", "gpt2", 1, 1)
+    assert (found.format, found.model, len(found.rows), found.bad[0].number) == ("openai", "gpt2", 1, 1)
 
 
 def test_a_second_model_is_a_bad_line(read: Reading) -> None:

@@ -24,8 +24,8 @@ from contract.errors import BadInput, BadLine, Problem, UsageError
 from contract.spec import PromptRow, SamplingSettings
 from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
-from producer.expansion import FREE_SIZE
-from producer.read.readers import EmptyInput, open_input
+from producer.decompression import ALWAYS_ALLOWED_BYTES
+from producer.read.prompt_file import EmptyInput, open_prompt_file
 from producer.write.target import Target
 from tests.unit.producer.conftest import PACK, Read, no_bad_line
 
@@ -100,15 +100,15 @@ def as_parquet() -> bytes:
     return sink.getvalue()
 
 
-FORMS = {"jsonl": as_jsonl, "openai": as_openai, "csv": as_csv, "parquet": as_parquet}
+MAKERS = {"jsonl": as_jsonl, "openai": as_openai, "csv": as_csv, "parquet": as_parquet}
 ENDING = {"jsonl": ".jsonl", "openai": ".jsonl", "csv": ".csv", "parquet": ".parquet"}
 
 
 @pytest.mark.parametrize("packing", PACK)
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_and_compression_gives_the_same_rows(read: Reading, form: str, packing: str) -> None:
-    found = read(PACK[packing](FORMS[form]()), f"prompts{ENDING[form]}{packing}")
-    assert (found.rows, found.bad, found.form) == (EXPECTED, [], form)
+@pytest.mark.parametrize("format", MAKERS)
+def test_every_format_and_compression_gives_the_same_rows(read: Reading, format: str, packing: str) -> None:
+    found = read(PACK[packing](MAKERS[format]()), f"prompts{ENDING[format]}{packing}")
+    assert (found.rows, found.bad, found.format) == (EXPECTED, [], format)
 
 
 @pytest.mark.parametrize("packing", PACK)
@@ -119,18 +119,18 @@ def test_a_text_file_has_a_prompt_on_each_line_that_is_not_blank(read: Reading, 
 
 
 @pytest.mark.parametrize(
-    ("data", "form"),
+    ("data", "format"),
     [(as_jsonl(), "jsonl"), (as_openai(), "openai"), (as_parquet(), "parquet"), (b"[WP] A mill", "txt")],
 )
-def test_without_a_telling_name_the_first_line_tells_the_form(read: Reading, data: bytes, form: str) -> None:
-    assert read(data, "prompts").form == form
-    assert read(gzip.compress(data), "prompts.dat").form == form
+def test_the_first_line_tells_the_format_if_the_name_does_not(read: Reading, data: bytes, format: str) -> None:
+    assert read(data, "prompts").format == format
+    assert read(gzip.compress(data), "prompts.dat").format == format
 
 
-def test_a_form_that_is_asked_for_beats_the_name(read: Reading) -> None:
-    assert read(as_csv(), "p.txt", form="csv").rows == EXPECTED
+def test_a_requested_format_wins_over_the_file_name(read: Reading) -> None:
+    assert read(as_csv(), "p.txt", format="csv").rows == EXPECTED
     with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, parquet, txt"):
-        read(b"x", form="xml")
+        read(b"x", format="xml")
 
 
 def test_a_byte_order_mark_crlf_and_blank_lines_are_tolerated(read: Reading) -> None:
@@ -146,7 +146,7 @@ def test_line_numbers_count_blank_lines_and_positions_only_good_rows(read: Readi
 
 def test_lines_survive_every_cut_between_blocks(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3, 7, 64):
-        monkeypatch.setattr("producer.read.lines.BLOCK", max(size, 3))
+        monkeypatch.setattr("producer.read.lines.BLOCK_BYTES", max(size, 3))
         assert read(as_jsonl()).rows == EXPECTED
         assert read(as_csv(), "p.csv").rows == EXPECTED
 
@@ -154,7 +154,7 @@ def test_lines_survive_every_cut_between_blocks(read: Reading, monkeypatch: pyte
 def test_a_row_beats_a_flag_and_a_flag_beats_the_default(read: Reading, tmp_path: Path) -> None:
     found = read('{"prompt": "a"}\n{"prompt": "b", "n": 2}', flags={"n": 5, "temperature": 0.7})
     assert [(row.n, row.settings) for row in found.rows] == [(5, None), (2, {"n": 2})]
-    with open_input(str(tmp_path / "p.jsonl")) as file:
+    with open_prompt_file(str(tmp_path / "p.jsonl")) as file:
         assert file.base_settings({"n": 5}) == SamplingSettings(n=5)
 
 
@@ -186,21 +186,21 @@ def test_null_counts_as_absent_and_a_whole_number_is_a_custom_id(read: Reading) 
     assert found.rows[1].custom_id == "7"
 
 
-def test_standard_input_is_read_in_any_form_and_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    for form, make in FORMS.items():
-        if form == "csv":
+def test_standard_input_is_read_in_any_format_and_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for format, make in MAKERS.items():
+        if format == "csv":
             continue
         data = gzip.compress(make())
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        with open_input("-") as file:
-            assert (file.name, file.form, file.digest()) == ("stdin", form, hashlib.sha256(data).hexdigest())
+        with open_prompt_file("-") as file:
+            assert (file.name, file.format, file.digest()) == ("stdin", format, hashlib.sha256(data).hexdigest())
             assert [list(file.rows({}, no_bad_line)) for _ in range(2)] == [EXPECTED, EXPECTED]
 
 
 def test_standard_input_leaves_no_file_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(as_jsonl())))
-    with open_input("-") as file:
+    with open_prompt_file("-") as file:
         assert os.listdir(tmp_path) == []  # it never has a name that another user could open
         assert len(list(file.rows({}, no_bad_line))) == 3
     assert os.listdir(tmp_path) == []
@@ -211,7 +211,7 @@ def test_a_named_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=(as_jsonl(),))
     writer.start()
-    with open_input(str(path)) as file:
+    with open_prompt_file(str(path)) as file:
         assert list(file.rows({}, no_bad_line)) == EXPECTED
     writer.join()
 
@@ -219,7 +219,7 @@ def test_a_named_pipe_is_read_like_a_file(tmp_path: Path) -> None:
 def test_two_passes_at_once_and_a_digest_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(as_jsonl())
-    with open_input(str(path)) as file:
+    with open_prompt_file(str(path)) as file:
         first = file.rows({}, no_bad_line)
         rows = [next(first)]
         assert list(file.rows({}, no_bad_line)) == EXPECTED
@@ -229,9 +229,9 @@ def test_two_passes_at_once_and_a_digest_do_not_disturb_each_other(tmp_path: Pat
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.jsonl: no such file"):
-        open_input(str(tmp_path / "nowhere.jsonl"))
+        open_prompt_file(str(tmp_path / "nowhere.jsonl"))
     with pytest.raises(UsageError, match="is a directory; name a prompt file"):
-        open_input(str(tmp_path))
+        open_prompt_file(str(tmp_path))
     with pytest.raises(
         UsageError, match=r"p\.xlsx: \.xlsx files are not supported; save the table as comma-separated CSV"
     ):
@@ -285,12 +285,12 @@ def test_concatenated_gz_members_and_zst_frames_are_one_file(read: Reading) -> N
 
 
 def test_a_decompression_bomb_is_stopped(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("producer.expansion.FREE_SIZE", 1 << 20)
+    monkeypatch.setattr("producer.decompression.ALWAYS_ALLOWED_BYTES", 1 << 20)
     blank = b"\n" * (1 << 25)
     bombs = {".zst": zstandard.ZstdCompressor().compress(blank), ".gz": gzip.compress(gzip.compress(blank))}
     with pytest.raises(UsageError, match=r"expands to over .* 1000 times its size; if that is intended, decompress it"):
         read(bombs[".zst"], "p.txt.zst")
-    assert FREE_SIZE == 1 << 30
+    assert ALWAYS_ALLOWED_BYTES == 1 << 30
     # Up to the free size, any ratio will do.
     assert [row.prompt for row in read(PACK[".zst"](b"\n" * (1 << 19) + b"x"), "p.txt.zst").rows] == ["x"]
 
@@ -318,19 +318,19 @@ def test_an_endless_line_is_refused_without_reading_it_into_memory(read: Reading
     assert len(found.raw[0]) == (1 << 20) + 1
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet", "txt"])
-def test_memory_stays_the_same_however_long_the_file_is(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("format", ["jsonl", "csv", "parquet", "txt"])
+def test_memory_stays_the_same_however_long_the_file_is(tmp_path: Path, format: str) -> None:
     peaks = []
     for count in (20_000, 80_000):
-        path = tmp_path / f"{count}.{form}"
-        if form == "parquet":
+        path = tmp_path / f"{count}.{format}"
+        if format == "parquet":
             pq.write_table(pa.table({"prompt": ["Once upon a time"] * count}), path)
         else:
-            line = '{"prompt": "Once upon a time"}' if form == "jsonl" else "Once upon a time"
-            path.write_text(("prompt\n" if form == "csv" else "") + f"{line}\n" * count)
+            line = '{"prompt": "Once upon a time"}' if format == "jsonl" else "Once upon a time"
+            path.write_text(("prompt\n" if format == "csv" else "") + f"{line}\n" * count)
         tracemalloc.start()
         try:
-            with open_input(str(path)) as file:
+            with open_prompt_file(str(path)) as file:
                 assert sum(1 for _ in file.rows({}, no_bad_line)) == count
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
@@ -355,7 +355,7 @@ def test_an_id_that_comes_again_names_the_line_of_the_first(read: Reading) -> No
 def test_bad_lines_are_reported_by_the_first_twenty_and_a_count(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": 1}\n' * 25)
-    with open_input(str(path)) as file, BadLines(file.name) as bad:
+    with open_prompt_file(str(path)) as file, BadLines(file.name) as bad:
         assert list(file.rows({}, bad)) == []
         error = bad.error()
     assert isinstance(error, BadInput) and (error.total, len(error.lines), error.exit_code) == (25, 20, 2)
@@ -378,7 +378,7 @@ def test_skipped_lines_are_written_beside_the_input_as_they_stood(
     path = tmp_path / (name + packing)
     path.write_bytes(PACK[packing](data))
     with (
-        open_input(str(path)) as file,
+        open_prompt_file(str(path)) as file,
         BadLines(file.name, Target(written, file.bad_path, None, ""), file.bad_header) as bad_lines,
     ):
         assert len(list(file.rows({}, bad_lines))) == 1

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from contract.errors import BadLine, UsageError
 from contract.sampling import CANONICAL
 from contract.spec import PromptRow
-from producer.read.readers import open_input
+from producer.read.prompt_file import open_prompt_file
 from tests.examples import examples
 from tests.unit.producer.conftest import PACK
 
@@ -78,7 +78,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return pa.table(columns)
 
 
-def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
+def survives(path: Path, data: bytes, format: str | None) -> list[PromptRow]:
     """Reads `data`; every row and every problem must be fit to be stored and shown."""
     path.write_bytes(data)
     bad: list[BadLine] = []
@@ -89,7 +89,7 @@ def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
         raws.append(raw)
 
     try:
-        with open_input(str(path), form=form) as file:
+        with open_prompt_file(str(path), format=format) as file:
             rows = list(file.rows({}, on_bad))
     except UsageError:
         return []
@@ -106,17 +106,17 @@ def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
 @examples(EXAMPLES)
 @given(
     data=st.binary(max_size=300) | st.lists(SCRAPS, max_size=40).map(b"".join),
-    form=st.sampled_from([None, "jsonl", "openai", "csv", "parquet", "txt"]),
+    format=st.sampled_from([None, "jsonl", "openai", "csv", "parquet", "txt"]),
     packing=st.sampled_from([*PACK]),
 )
-def test_random_bytes_are_read_or_refused(folder: Path, data: bytes, form: str | None, packing: str) -> None:
-    survives(folder / "fuzz", PACK[packing](data), form)
+def test_random_bytes_are_read_or_refused(folder: Path, data: bytes, format: str | None, packing: str) -> None:
+    survives(folder / "fuzz", PACK[packing](data), format)
 
 
 @examples(EXAMPLES)
-@given(lines=st.lists(ROW | JSON, max_size=4), form=st.sampled_from([None, "jsonl", "openai"]))
-def test_random_json_is_read_or_refused(folder: Path, lines: list[Any], form: str | None) -> None:
-    survives(folder / "fuzz.jsonl", "\n".join(map(json.dumps, lines)).encode(), form)
+@given(lines=st.lists(ROW | JSON, max_size=4), format=st.sampled_from([None, "jsonl", "openai"]))
+def test_random_json_is_read_or_refused(folder: Path, lines: list[Any], format: str | None) -> None:
+    survives(folder / "fuzz.jsonl", "\n".join(map(json.dumps, lines)).encode(), format)
 
 
 @examples(EXAMPLES)

@@ -10,7 +10,7 @@ from db.jobs import reflag
 from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.status import snapshot
 from db.session.engine import Database
-from worker.maintenance import reflag_rescuer, standstill
+from worker.maintenance import reflag_rescuer, stalled_jobs
 from worker.maintenance.reflag_rescuer import ReflagRescuer
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
@@ -18,7 +18,7 @@ from worker.tasks.celery_tasks import generate_task, score_task
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standstill, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
 
 
 def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(

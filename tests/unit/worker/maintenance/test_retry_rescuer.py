@@ -11,7 +11,7 @@ from db.jobs.jobs import cancel_job, get_job
 from db.jobs.requeue import requeue_prompts
 from db.jobs.status import snapshot
 from db.session.engine import Database
-from worker.maintenance import standstill
+from worker.maintenance import stalled_jobs
 from worker.maintenance.retry_rescuer import RetryRescuer
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
@@ -20,7 +20,7 @@ from worker.tasks.celery_tasks import generate_task, score_task
 def test_a_retry_that_was_killed_half_way_is_carried_on(
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standstill, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
     rescuer = RetryRescuer(database)
     job = submit("a", "b", "c")
     cancel_job(database, job)

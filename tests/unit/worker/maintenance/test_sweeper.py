@@ -13,7 +13,7 @@ from db.jobs.status import snapshot
 from db.session.engine import Database
 from db.work.claims import claim_generation
 from db.work.workers import announce, get_worker
-from worker.maintenance.scheduler import Scheduler, duties
+from worker.maintenance.sweeper import Scheduler, duties
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 

@@ -1,4 +1,4 @@
-"""Admission: the fields of one record become a prompt row, or a named problem.
+"""Turns the fields of one record into a prompt row, or a problem with a field.
 
 Knows no format and no file; line numbers are kept only to say where a custom_id appeared first.
 """
@@ -15,22 +15,22 @@ from common.bounded_memo import Known
 from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, nearest, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
-from producer.first_lines import FirstLines
+from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")
-NAMES = (*ROW_FIELDS, *CANONICAL)
+FIELD_NAMES = (*ROW_FIELDS, *CANONICAL)
 """Every field that a row may have."""
 
 MAX_CUSTOM_ID = 512  # characters
-MAX_NAME = 64  # a longer name is not compared with the valid ones
-KNOWN_NAMES = 4096  # of at most MAX_NAME characters each
+MAX_NAME = 64  # characters; a longer name is not compared with the valid ones
+MAX_CACHED_NAMES = 4096  # of at most MAX_NAME characters each
 
 _ABSENT = object()
 
 
 class BadRow(ValueError):
-    """A record that cannot be used. Several problems become one, named by the first one's field."""
+    """A record that cannot be used. Several problems become one, under the field of the first."""
 
     def __init__(self, *problems: Problem) -> None:
         first, *others = problems
@@ -38,7 +38,7 @@ class BadRow(ValueError):
         super().__init__(str(self.problem))
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name from the user's file, safe to print on a terminal."""
     text = name if name.isprintable() and name else repr(name)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1] + "…"
@@ -46,27 +46,27 @@ def shown(name: str) -> str:
 
 def unknown_name(name: str) -> Problem:
     """The problem with an unknown field name."""
-    near = _near(name) if len(name) <= MAX_NAME else None
-    return near or Problem(shown(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
+    near = _near_miss(name) if len(name) <= MAX_NAME else None
+    return near or Problem(printable(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
 
 
-@lru_cache(KNOWN_NAMES)
-def _near(name: str) -> Problem | None:
-    """The problem with a near miss of a field name. Cached: it is usually on every line."""
-    if name == "max_length" or nearest(name, NAMES):
-        return Problem(shown(name), unknown(name, NAMES).message)
+@lru_cache(MAX_CACHED_NAMES)
+def _near_miss(name: str) -> Problem | None:
+    """The problem with a near miss of a field name. Cached, since the same mistake is usually on every line."""
+    if name == "max_length" or nearest(name, FIELD_NAMES):
+        return Problem(printable(name), unknown(name, FIELD_NAMES).message)
     return None
 
 
 class RowSettings:
     """Reads the settings of rows and merges them with the job's; each combination is checked once.
 
-    A row's seed is read separately, because it usually differs from row to row.
+    Seeds are read separately, because they usually differ from row to row.
     """
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known = Known[bytes, tuple[dict[str, Any] | None, int]]()
+        self._checked = Known[bytes, tuple[dict[str, Any] | None, int]]()
 
     def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
@@ -76,24 +76,24 @@ class RowSettings:
         Raises:
             BadRow: a name is unknown, or a value cannot be used.
         """
-        strangers = [name for name in raw if name not in CANONICAL]
-        if strangers:
-            raise BadRow(*map(unknown_name, strangers[:5]))
+        unknown_names = [name for name in raw if name not in CANONICAL]
+        if unknown_names:
+            raise BadRow(*map(unknown_name, unknown_names[:5]))
         seed = raw.pop("seed", None)
         try:
-            own, n = self._combination(raw)
-            return (own if seed is None else {**(own or {}), **read_settings({"seed": seed})}), n
-        except SettingsError as wrong:
-            raise BadRow(*wrong.problems) from None
+            settings, n = self._check_combination(raw)
+            return (settings if seed is None else {**(settings or {}), **read_settings({"seed": seed})}), n
+        except SettingsError as error:
+            raise BadRow(*error.problems) from None
 
-    def _combination(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
+    def _check_combination(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         key = b",".join([encoded(item, item[0]) for item in raw.items()])
-        known = self._known.get(key)
-        if known is None:
+        checked = self._checked.get(key)
+        if checked is None:
             values = read_settings(raw)
-            known = _json_ready(values) or None, merge(self._base, values).n
-            self._known.keep(key, known, len(key))
-        return known
+            checked = _json_ready(values) or None, merge(self._base, values).n
+            self._checked.keep(key, checked, len(key))
+        return checked
 
 
 def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,40 +114,40 @@ def encoded(value: object, field: str) -> bytes:
         data = orjson.dumps(value)
     except orjson.JSONEncodeError:
         raise BadRow(Problem(field, "is nested too deeply; flatten it")) from None
-    # An escaped backslash before u0000 is plain text, so the cheap search only says where to look.
-    if b"\\u0000" in data and _holds_nul(value):
+    # u0000 after an escaped backslash is ordinary text, so a hit of this cheap search is checked closely.
+    if b"\\u0000" in data and _contains_nul(value):
         raise BadRow(Problem(field, NUL_CHARACTER))
     return data
 
 
-def _holds_nul(value: object) -> bool:
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
+def _contains_nul(value: object) -> bool:
+    pending = [value]
+    while pending:
+        item = pending.pop()
         if isinstance(item, str) and "\0" in item:
             return True
         if isinstance(item, dict):
-            waiting += [*item.keys(), *item.values()]
+            pending += [*item.keys(), *item.values()]
         elif isinstance(item, list | tuple):
-            waiting += item
+            pending += item
     return False
 
 
-class Admission:
-    """Turns the fields of records into prompt rows, positions counting the good ones from 0.
+class RowParser:
+    """Turns the fields of records into prompt rows; their positions count the good ones from 0.
 
-    Remembers a 64-bit hash and a line number for every custom_id. Python seeds its hashes anew in every process, so two
-    ids of a million rows collide once in 30 million runs.
+    Remembers a 64-bit hash and a line number for every custom_id. Python seeds its hashes anew in every process: of a
+    million ids, two collide in one of 30 million runs.
     """
 
     def __init__(self, base: SamplingSettings) -> None:
         self.count = 0
         self._n = base.n
         self._settings = RowSettings(base)
-        self._first_lines = FirstLines()
+        self._seen_ids = CustomIdIndex()
 
-    def admit(self, fields: dict[str, Any], number: int) -> PromptRow:
-        """The row that `fields` describe; `number` is its line number. Consumes `fields`.
+    def parse(self, fields: dict[str, Any], line: int) -> PromptRow:
+        """The row that `fields` describe; `line` is its line number. Empties `fields`.
 
         Raises:
             BadRow: they cannot be used.
@@ -161,23 +161,23 @@ class Admission:
         if metadata is not None:
             _check_metadata(metadata)
         if custom_id is not None:
-            custom_id = self._unique(custom_id, number)
+            custom_id = self._unique_id(custom_id, line)
         row = PromptRow(
             position=self.count, prompt=prompt, n=n, custom_id=custom_id, settings=settings, metadata=metadata
         )
         self.count += 1
         return row
 
-    def _unique(self, custom_id: object, number: int) -> str:
+    def _unique_id(self, custom_id: object, line: int) -> str:
         text = custom_id if type(custom_id) is str else _id_text(custom_id)
         if not 0 < len(text) <= MAX_CUSTOM_ID:
             raise BadRow(Problem("custom_id", f"must have 1 to {MAX_CUSTOM_ID} characters, not {len(text):,}"))
         if "\0" in text:
             raise BadRow(Problem("custom_id", NUL_CHARACTER))
-        first = self._first_lines.first(hash(text), number)
-        if first != number:
+        first = self._seen_ids.first_line(hash(text), line)
+        if first != line:
             raise BadRow(
-                Problem("custom_id", f"{shown(text)!r} is already on line {first:,}; give each prompt its own")
+                Problem("custom_id", f"{printable(text)!r} is already on line {first:,}; give each prompt its own")
             )
         return text
 
@@ -187,7 +187,7 @@ def _id_text(custom_id: object) -> str:
         return str(int(custom_id))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
         return str(custom_id)
-    raise BadRow(Problem("custom_id", f"must be text or a whole number, not {kind(custom_id)}"))
+    raise BadRow(Problem("custom_id", f"must be text or a whole number, not {type_name(custom_id)}"))
 
 
 def _prompt_problem(prompt: object) -> Problem:
@@ -195,17 +195,17 @@ def _prompt_problem(prompt: object) -> Problem:
         return Problem("prompt", 'is missing; write "prompt": "" for an empty prompt')
     if isinstance(prompt, str):
         return Problem("prompt", NUL_CHARACTER)
-    return Problem("prompt", f"must be text, not {kind(prompt)}")
+    return Problem("prompt", f"must be text, not {type_name(prompt)}")
 
 
 def _check_metadata(metadata: object) -> None:
     if not isinstance(metadata, dict):
-        raise BadRow(Problem("metadata", f"must be a JSON object, not {kind(metadata)}"))
+        raise BadRow(Problem("metadata", f"must be a JSON object, not {type_name(metadata)}"))
     encoded(metadata, "metadata")
 
 
-def kind(value: object) -> str:
-    """The type of a JSON value, in words."""
+def type_name(value: object) -> str:
+    """What the type of a JSON value is called in messages."""
     if value is None:
         return "null"
     names: Sequence[tuple[type, str]] = (

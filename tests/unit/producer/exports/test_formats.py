@@ -20,9 +20,9 @@ from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from producer.export import export_job
 from producer.write import parquet
-from producer.write.csv import guarded, unguarded
+from producer.write.csv import guard_formula, unguard_formula
+from producer.write.export_lines import COLUMNS
 from producer.write.openai import logprobs
-from producer.write.output_line import COLUMNS
 
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\nx",
@@ -58,7 +58,7 @@ def test_csv_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> N
     for record, line in zip(records, exported, strict=True):
         assert tuple(record) == COLUMNS
         for name in ("custom_id", "prompt", "text", "finish_reason", "model", "revision", "dtype", "engine", "isa"):
-            assert unguarded(record[name]) == (line[name] or "")
+            assert unguard_formula(record[name]) == (line[name] or "")
         assert (record["classifier"], record["classifier_revision"]) == ("demo", "c1")
         assert (line["classifier"], line["classifier_revision"]) == ("demo", "c1")
         for name in ("id", "job", "position", "sample_index", "tokens", "seed", "mean_logprob"):
@@ -74,8 +74,8 @@ def test_csv_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> N
 def test_pandas_reads_a_csv_export_with_its_types(mill: Any, hostile: int, out: Path) -> None:
     export_job(mill.database, hostile, out / "o.csv")
     table = pd.read_csv(out / "o.csv", keep_default_na=False, na_values={"mean_logprob": ""})
-    assert [unguarded(text) for text in table["text"]] == HOSTILE
-    assert [unguarded(text) for text in table["prompt"]] == HOSTILE
+    assert [unguard_formula(text) for text in table["text"]] == HOSTILE
+    assert [unguard_formula(text) for text in table["prompt"]] == HOSTILE
     assert [json.loads(text) for text in table["metadata"]] == [{text: text} for text in HOSTILE]
     assert table["seed"].dtype == "int64" and table["seed"][0] == 2**53 - 1
     assert table["mean_logprob"].dtype == "float64" and table["mean_logprob"][0] == -2.91
@@ -96,12 +96,12 @@ def test_no_text_cell_of_a_csv_export_can_be_taken_for_a_formula(mill: Any, host
 
 @pytest.mark.parametrize("text", ["plain", "'twas the night", "it's =1", "1+1", "", "{}", "“quoted”", "_=_"])
 def test_a_text_that_no_spreadsheet_runs_stays_as_it_is(text: str) -> None:
-    assert guarded(text) == text == unguarded(text)
+    assert guard_formula(text) == text == unguard_formula(text)
 
 
 @given(st.text(st.sampled_from("'=+-@\t\r\n a\u3000＝\ufeff")) | st.text())
 def test_guarding_a_text_is_undone_by_unguarding(text: str) -> None:
-    assert unguarded(guarded(text)) == text
+    assert unguard_formula(guard_formula(text)) == text
 
 
 def test_parquet_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> None:
@@ -159,21 +159,21 @@ def test_datasets_loads_json_lines_csv_and_parquet(
 ) -> None:
     monkeypatch.setitem(os.environ, "HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
-    for form, builder in (("jsonl", "json"), ("csv", "csv"), ("parquet", "parquet"), ("openai", "json")):
-        export_job(mill.database, mixed, out / f"o.{form}", form=form)
+    for format, builder in (("jsonl", "json"), ("csv", "csv"), ("parquet", "parquet"), ("openai", "json")):
+        export_job(mill.database, mixed, out / f"o.{format}", format=format)
         loaded = datasets.load_dataset(
-            builder, data_files=str(out / f"o.{form}"), split="train", cache_dir=str(tmp_path / "cache")
+            builder, data_files=str(out / f"o.{format}"), split="train", cache_dir=str(tmp_path / "cache")
         )
-        if form == "openai":
+        if format == "openai":
             assert [len(row["response"]["body"]["choices"]) for row in loaded] == [2, 2, 1]
         else:
             assert loaded["text"][:] == [" good 0", " bad 0", " good 1", " bad 1", " good 3"]
 
 
 def test_openai_groups_a_prompts_outputs_as_choices_of_one_response(mill: Any, mixed: int, out: Path) -> None:
-    report = export_job(mill.database, mixed, out / "o.jsonl", form="openai")
+    report = export_job(mill.database, mixed, out / "o.jsonl", format="openai")
     first, second, last = lines(out / "o.jsonl")
-    assert (report.rows, report.errors, report.form) == (5, 1, "openai")
+    assert (report.rows, report.errors, report.format) == (5, 1, "openai")
     assert [first["custom_id"], second["custom_id"], last["custom_id"]] == ["r-1", "1", "3"]
     assert list(first) == ["id", "custom_id", "response", "error"] and first["error"] is None
     body = first["response"].pop("body")
@@ -201,7 +201,7 @@ def test_openai_puts_every_prompt_in_one_of_its_two_files(mill: Any, out: Path) 
     cancel_job(mill.database, job)
     with mill.database.write() as connection:  # an output of a prompt that died later on stays in SQL
         connection.exec_driver_sql("UPDATE prompts SET status = 'dead', reason = 'late' WHERE position = 1")
-    report = export_job(mill.database, job, out / "o.jsonl", form="openai")
+    report = export_job(mill.database, job, out / "o.jsonl", format="openai")
     assert (report.rows, report.errors) == (0, 3)
     assert lines(out / "o.jsonl") == []
     errors = [
@@ -219,7 +219,7 @@ def test_openai_says_of_a_withheld_text_that_it_was_filtered(mill: Any, out: Pat
     job = mill.submit(["a"], on_flag="redact")
     mill.generate(lambda work, sample: " bad", logprobs=lambda text: [{"token": text, "logprob": -1.0, "top": {}}])
     mill.score()
-    export_job(mill.database, job, out / "o.jsonl", form="openai")
+    export_job(mill.database, job, out / "o.jsonl", format="openai")
     (choice,) = lines(out / "o.jsonl")[0]["response"]["body"]["choices"]
     scored_by = {"classifier": "demo", "classifier_revision": "c1"}
     assert choice == {"index": 0, "text": "", "finish_reason": "content_filter", "logprobs": None} | scored_by

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from producer.rehearsal import survives
+from producer.dry_run import survives
 
 
 def test_an_abort_is_seen_and_survived() -> None:

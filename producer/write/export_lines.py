@@ -1,6 +1,6 @@
-"""What an export says of one output, or of one prompt without any: the fields, in the order of an export line.
+"""The lines of an export: the fields of one output, or of one dead or cancelled prompt, in order.
 
-Knows no file; the writers lay these fields out in their forms.
+Knows no file; the writers put these fields into their formats.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ COLUMNS = (
     "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings",
     "isa", "threads", "processor", "numerics", "logprobs", "redacted",
 )  # fmt: skip
-"""The columns of every table, whatever the job asked for: `scores` has one for each label."""
+"""The columns of every table, whatever the job's settings; `scores` becomes one column for each label."""
 
 _JSON_COLUMNS = ("review", "metadata", "settings", "logprobs")
 
 
-class Lines:
+class ExportLines:
     """Makes the export lines of one job.
 
-    Where flagged texts, and those not scored yet, are withheld, every line ends in `redacted`; in the lines where it
-    is true, `text` and `logprobs` (the text's own tokens) are null. A flagged text that a person approved is not
-    withheld. An edited text stands in place of the generated one; tokens, seed and log probability tell of that one.
+    A redacted export withholds flagged texts, unless a person approved them, and texts that are not scored yet: every
+    line ends in `redacted` and, where that is true, `text` and `logprobs` (which contain the tokens) are null.
+    An edited text replaces the generated one; tokens, seed and log probability remain those of the generated one.
     """
 
     def __init__(self, job_id: int, *, redact: bool) -> None:
@@ -43,11 +43,11 @@ class Lines:
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
-        unjudged = output.safety == Safety.WAITING or output.decision == WAITING_EDIT  # it may turn out flagged
-        return self._redact and (output.flagged or unjudged) and output.decision not in APPROVING
+        unscored = output.safety == Safety.WAITING or output.decision == WAITING_EDIT  # it may yet be flagged
+        return self._redact and (output.flagged or unscored) and output.decision not in APPROVING
 
-    def of(self, output: StoredOutput) -> dict[str, Any]:
-        """The output's line. `logprobs` are in it where its settings asked for them."""
+    def line_of(self, output: StoredOutput) -> dict[str, Any]:
+        """The output's line. It has `logprobs` if the output's settings asked for them."""
         redacted = self.redacted(output)
         line = {
             "id": output.id,
@@ -87,21 +87,21 @@ class Lines:
         return line
 
     def _review(self, output: StoredOutput) -> dict[str, Any] | None:
-        """The decision that stands. Where flagged texts are withheld, so is the text that somebody saw fit to edit."""
-        stands = output.review
-        if stands is None:
+        """The decision in force. A redacted export also withholds the text from before an edit."""
+        review = output.review
+        if review is None:
             return None
         return {
-            "decision": stands.action,
-            "by": stands.by,
-            "at": iso(stands.at),
-            "reason": stands.reason,
-            "original_text": None if self._redact else stands.original_text,
+            "decision": review.action,
+            "by": review.by,
+            "at": iso(review.at),
+            "reason": review.reason,
+            "original_text": None if self._redact else review.original_text,
         }
 
     def cells(self, output: StoredOutput) -> list[Any]:
-        """The output's line as a row of a table, a value for each of `COLUMNS`; what is nested is JSON text."""
-        line = self.of(output)
+        """The output's line as a row of a table, with a value for each of `COLUMNS`; nested values become JSON text."""
+        line = self.line_of(output)
         scores: Mapping[str, float] = line["scores"]
         line.update((f"score_{label}", score) for label, score in scores.items())
         line.setdefault("redacted", False)
@@ -111,13 +111,13 @@ class Lines:
         return [line.get(name) for name in COLUMNS]
 
     def _settings_of(self, settings: SamplingSettings) -> dict[str, Any]:
-        # Rows mostly differ in nothing but their own seeds.
-        common = settings if settings.seed is None else replace(settings, seed=None)
-        known = self._settings.get(common)
-        if known is None:
-            known = common.to_dict()
-            self._settings.keep(common, known, len(orjson.dumps(known)))
-        return known if settings.seed is None else {**known, "seed": settings.seed}
+        # Cached without the seed, which is often all that differs between rows.
+        without_seed = settings if settings.seed is None else replace(settings, seed=None)
+        as_dict = self._settings.get(without_seed)
+        if as_dict is None:
+            as_dict = without_seed.to_dict()
+            self._settings.keep(without_seed, as_dict, len(orjson.dumps(as_dict)))
+        return as_dict if settings.seed is None else {**as_dict, "seed": settings.seed}
 
 
 def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
@@ -134,10 +134,10 @@ def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
 
 
 def json_line(line: dict[str, Any]) -> bytes:
-    """The line as JSON bytes, with its line ending."""
+    """The line as JSON bytes, with a line ending."""
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except orjson.JSONEncodeError:
-        # Metadata may be nested as deep as orjson goes; inside the line it would be one level deeper.
-        whole = line | {"metadata": orjson.Fragment(orjson.dumps(line["metadata"]))}
-        return orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
+        # Metadata may be nested as deeply as orjson allows, and is one level deeper inside the line.
+        line_with_raw_metadata = line | {"metadata": orjson.Fragment(orjson.dumps(line["metadata"]))}
+        return orjson.dumps(line_with_raw_metadata, option=orjson.OPT_APPEND_NEWLINE)

@@ -9,7 +9,7 @@ import pytest
 
 from contract.errors import UsageError
 from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
-from producer.decision_lines import read_decisions
+from producer.decision_file import read_decisions
 
 
 def written(tmp_path: Path, text: str | bytes) -> str:

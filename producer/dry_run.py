@@ -1,4 +1,4 @@
-"""Tries in a forked process what may crash it: Arrow aborts on some damaged footers instead of raising."""
+"""Runs in a forked process first what might crash: Arrow aborts on some damaged footers instead of raising."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 
-SECONDS = 60
-"""The time limit of a rehearsal."""
+TIMEOUT_SECONDS = 60
 
 
-def survives(what: Callable[[], object]) -> bool:
-    """Whether a process survives calling `what`; a Python exception counts as surviving."""
+def survives(action: Callable[[], object]) -> bool:
+    """Whether a process survives `action`: an exception counts as surviving, running out of time does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the child has one thread and uses no other
         child = os.fork()
     if child == 0:
         try:
-            _be_quiet()
+            _contain()
             with suppress(Exception):
-                what()
+                action()
             os._exit(0)
         finally:
             os._exit(1)
@@ -31,10 +30,10 @@ def survives(what: Callable[[], object]) -> bool:
     return status == 0
 
 
-def _be_quiet() -> None:
+def _contain() -> None:
     """No core file, no output on the terminal, and a time limit."""
     faulthandler.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(SECONDS)
+    signal.alarm(TIMEOUT_SECONDS)

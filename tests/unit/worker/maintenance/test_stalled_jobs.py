@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.maintenance import standstill
-from worker.maintenance.standstill import Standstill
+from worker.maintenance import stalled_jobs
+from worker.maintenance.stalled_jobs import Standstill
 
 
 def test_what_is_the_same_at_two_looks_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standstill, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
     looks = iter([{1: 5, 2: 7}, {1: 5, 2: 8, 3: 1}, {2: 8}])
     killed = Standstill(lambda: next(looks))
     assert [killed.jobs() for _ in range(3)] == [[], [1], [2]]
