@@ -17,6 +17,7 @@ from common import times
 from db.session.engine import Database
 from review.preferences import COOKIE, Preferences, stored
 from review.security.cookie import SignedIn, read_cookies
+from review.services import Services
 from review.show import words
 from review.show.visible import marked, plain, visible
 
@@ -62,9 +63,13 @@ class Page:
         self.request = request
 
     @property
+    def services(self) -> Services:
+        services: Services = self.request.app.state.services
+        return services
+
+    @property
     def database(self) -> Database:
-        found: Database = self.request.app.state.database
-        return found
+        return self.services.database
 
     @property
     def who(self) -> SignedIn | None:
@@ -79,12 +84,6 @@ class Page:
     @property
     def csrf(self) -> str:
         return self.who.csrf if self.who else ""
-
-    @property
-    def secure(self) -> bool:
-        """Whether browsers reach this page only over TLS, so that cookies can be limited to it."""
-        said: bool = self.request.app.state.secure
-        return said
 
     @cached_property
     def cookies(self) -> dict[str, str]:
@@ -131,7 +130,7 @@ class Page:
         response = RedirectResponse(safe_address(url), 303)
         if notice:
             response.set_cookie(NOTICE, _short_cookie(notice_kind, notice), max_age=60, httponly=True,
-                                samesite="strict", secure=self.secure)  # fmt: skip
+                                samesite="strict", secure=self.services.config.secure)  # fmt: skip
         return response
 
     def _notice(self) -> tuple[str, str] | None:

@@ -58,10 +58,9 @@ def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: 
 def _sign_in(page: Page) -> Response:
     if page.wants_json:
         return JSONResponse({"error": "sign in", "title": "You are signed out", "message": "Sign in again."}, 401)
-    access = page.request.app.state.access
     # A Strict cookie is not sent when a link on another site leads here; our own reload sends it.
     foreign = page.request.headers.get("sec-fetch-site") == "cross-site"
-    by_address = access.by_address
+    by_address = page.services.config.access.by_address
     return page.render("sign_in.html", status=401, token="", by_address=by_address, wrong=False, again=foreign)
 
 

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,11 +17,12 @@ import uvicorn
 
 from contract.errors import InkmillError, UsageError
 from db.session.engine import Database
-from review.app import Serving, create_app
+from review.app import create_app
 from review.security.access import OneTimeToken, TokenFile
-from review.security.connection import Connection, strangers
+from review.security.connection import Connection, Strangers
 from review.security.cookie import stored_key
 from review.security.hosts import Hosts, is_loopback
+from review.services import ServerConfig
 
 BACKLOG = 128
 """Connections waiting to be accepted."""
@@ -89,7 +91,8 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
     access = _access(options)
     listening = _bound(options)
     port = listening.getsockname()[1]
-    serving = Serving(
+    strangers = Strangers()
+    config = ServerConfig(
         access=access,
         hosts=Hosts(options.host, options.names),
         key=stored_key(home),
@@ -100,14 +103,14 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
     )
     server = Server(
         uvicorn.Config(
-            create_app(database, serving),
+            create_app(database, config),
             access_log=False,  # it would print addresses, and one of them holds the token
             log_level="error",
             server_header=False,
             proxy_headers=False,  # anyone may send X-Forwarded-…; --behind-tls declares a proxy instead
             lifespan="off",
             loop="asyncio",
-            http=Connection,
+            http=partial(Connection, strangers),  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest close
             timeout_graceful_shutdown=LAST_WORDS_SECONDS,

@@ -58,7 +58,7 @@ def _signed_out(page: Page) -> bool:
 
 async def _over(request: Request, seconds: float) -> bool:
     """Waits; returns whether the reader has gone or the server is shutting down."""
-    closing: Callable[[], bool] = request.app.state.closing
+    closing = Page(request).services.config.closing
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if closing():

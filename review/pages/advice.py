@@ -15,7 +15,6 @@ from db.insights.advice import evidence
 from db.insights.figures import labels_of
 from db.jobs.jobs import JobRow, get_job
 from review.context import CurrentPage, Page
-from review.reflagging import Reflagging
 from review.security.form import CurrentForm
 from review.show import words
 from review.show.job_now import JobId
@@ -26,7 +25,6 @@ from review.stats.advice import Advice, Basis, advise, basis
 WAIT_SECONDS = 3.0
 
 router = APIRouter()
-reflagging = Reflagging()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,7 @@ def advice(page: CurrentPage, job_id: JobId, label: str = "", at: str = "") -> R
         labels=labels,
         counsel=counsel,
         asked=asked,
-        run=reflagging.of(page.database, job_id),
+        run=page.services.reflags.last(job_id),
         adds=lambda one: _adds(job_id, chosen, one, counsel.present if counsel else 0.0),
         drops=lambda one: _drops(job_id, chosen, one, counsel.present if counsel else 0.0),
     )
@@ -84,13 +82,13 @@ def apply(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     present = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("present")) - present) > 1e-9:
         raise UsageError(f"the threshold for {words.label(label)} is now {present:g}; reload the page")
-    run = reflagging.start(page.database, job_id, label, threshold, WAIT_SECONDS)
+    run = page.services.reflags.start(job_id, label, threshold, WAIT_SECONDS)
     address = f"/jobs/{job_id}/advice?" + urlencode({"label": label})
-    if run.failed:
-        return page.back(address, f"Reflagging failed: {run.failed}", notice_kind="danger")
-    if run.done is None:
+    if run.error:
+        return page.back(address, f"Reflagging failed: {run.error}", notice_kind="danger")
+    if run.result is None:
         return page.back(address, f"Reflagging by {words.label(label)} at {threshold:g} is in progress.")
-    said = f"{run.done.flagged:,} outputs are flagged now; {run.done.changed:,} changed."
+    said = f"{run.result.flagged:,} outputs are flagged now; {run.result.changed:,} changed."
     return page.back(address, f"The threshold for {words.label(label)} is now {threshold:g}. {said}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -12,7 +13,6 @@ from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
 from review.context import CurrentPage
 from review.live.stream import events
-from review.live.watching import Watched
 from review.security.form import CurrentForm
 from review.show.job_now import JobId, JobNow, job_now, stand
 
@@ -20,7 +20,6 @@ SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
 
 router = APIRouter()
-watched = Watched()
 
 Before = Annotated[int | None, Query(ge=1, le=2**62)]
 
@@ -45,7 +44,7 @@ def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
     def read() -> list[JobNow]:
         return [stand(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
 
-    found = watched.look((page.database.address, "jobs", before), read, LIST_SECONDS / 2)
+    found = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
     return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}
 
 
@@ -62,8 +61,8 @@ def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
     get_job(page.database, job_id)
 
     def look() -> str:
-        topic = (page.database.address, "job", job_id)
-        now = watched.look(topic, lambda: job_now(page.database, job_id), JOB_SECONDS / 2)
+        read = partial(job_now, page.database, job_id)
+        now = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
         return page.fragment("_job.html", now=now)
 
     return events(request, look, seconds=JOB_SECONDS)

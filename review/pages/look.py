@@ -27,5 +27,5 @@ def choose(page: CurrentPage, form: CurrentForm) -> Response:
     wanted = changed(page.preferences, given)
     response = page.back(form.one("back", "/help"))
     response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, samesite="strict",
-                        secure=page.secure, path="/")  # fmt: skip
+                        secure=page.services.config.secure, path="/")  # fmt: skip
     return response

@@ -10,9 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from db.insights.figures import Insights, insights
 from db.jobs.jobs import get_job
 from db.jobs.status import JobSnapshot, snapshot
-from db.session.engine import Database
-from review.context import CurrentPage
-from review.live.watching import Watched
+from review.context import CurrentPage, Page
 from review.show.job_now import JobId
 from review.show.pictures.figures import (
     Comparison,
@@ -28,7 +26,6 @@ RUNNING_SECONDS, OVER_SECONDS = 10.0, 3600.0
 """How long figures are cached: a finished job changes only by what is part of the topic."""
 
 router = APIRouter()
-watched = Watched()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +61,7 @@ def charts(page: CurrentPage, job_id: JobId) -> Response:
     """A job's figures as charts."""
     job = get_job(page.database, job_id)
     now = snapshot(page.database, job_id)
-    drawn = draw(_figures(page.database, now), job_id, job.thresholds, links=True)
+    drawn = draw(_figures(page, now), job_id, job.thresholds, links=True)
     return page.render("pictures.html", current="jobs", job=job, drawn=drawn)
 
 
@@ -74,7 +71,8 @@ def old_address(job_id: JobId) -> Response:
     return RedirectResponse(f"/jobs/{job_id}/charts", 303)
 
 
-def _figures(database: Database, now: JobSnapshot) -> Insights:
+def _figures(page: Page, now: JobSnapshot) -> Insights:
     # Whatever a retry, a reflag or an edit changes is in the topic, so that stale figures are never shown.
-    topic = (database.address, now.id, now.status, now.finished_at, now.generated, now.settled, now.flagged)
-    return watched.look(topic, lambda: insights(database, now.id), OVER_SECONDS if now.finished else RUNNING_SECONDS)
+    topic = ("charts", now.id, now.status, now.finished_at, now.generated, now.settled, now.flagged)
+    seconds = OVER_SECONDS if now.finished else RUNNING_SECONDS
+    return page.services.shared_reads.get(topic, lambda: insights(page.database, now.id), seconds)

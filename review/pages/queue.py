@@ -16,7 +16,6 @@ from db.review.queue import Page as Rows
 from db.review.queue import neighbour, read_page
 from review.card import card
 from review.context import CurrentPage, Page
-from review.live.watching import Watched
 from review.security.form import CurrentForm, whole
 from review.views import NAMES, CurrentView, OutputId, View
 
@@ -25,7 +24,6 @@ NEWEST_JOBS = 200
 CHOICES_SECONDS = 5.0
 
 router = APIRouter()
-watched = Watched()
 
 
 @router.get("/queue", response_model=None)
@@ -51,7 +49,7 @@ def rail(page: CurrentPage, view: CurrentView) -> Response:
 @router.post("/queue/next", response_model=None)
 def following(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     """Claims the output after this one; returns its card, or the one that says there is none."""
-    share = page.request.app.state.audit_share
+    share = page.services.config.audit_share
     chosen = next_output(page.database, page.reviewer, view.filter, after=form.number("after"), audit_share=share)
     shown = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
     return JSONResponse({"output": chosen, "card": shown})
@@ -81,14 +79,14 @@ def tidied(page: Page, view: View) -> Response | None:
 def filter_choices(page: Page, view: View) -> dict[str, Any]:
     """The options of the filter's fields, cached for a few seconds."""
     database, job = page.database, view.filter.job
-    topic = (database.address, "choices")
-    jobs = watched.look((*topic, "jobs"), lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)
+    shared = page.services.shared_reads
+    jobs = shared.get("jobs to filter by", lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)
     return {
         "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
         "models": sorted({job.model for job in jobs}),
         "labels": LABELS,
-        "reasons": watched.look((*topic, "reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
-        "reviewers": watched.look((*topic, "reviewers"), lambda: reviewers(database), CHOICES_SECONDS),
+        "reasons": shared.get(("reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
+        "reviewers": shared.get("reviewers", lambda: reviewers(database), CHOICES_SECONDS),
         "states": list(Wanted),
         "orders": list(Order),
     }

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from db.work.workers import list_workers
 from review.context import CurrentPage
 from review.live.stream import events
-from review.pages.job import watched
 
 LOOK_SECONDS = 2.0
 SHOWN_GONE = 20
@@ -31,6 +30,5 @@ def follow(request: Request, page: CurrentPage) -> Response:
 
 
 def _seen(page: CurrentPage) -> dict[str, Any]:
-    topic = (page.database.address, "workers")
-    found = watched.look(topic, lambda: list_workers(page.database), LOOK_SECONDS / 2)
-    return {"alive": [w for w in found if w.alive], "gone": [w for w in found if not w.alive][:SHOWN_GONE]}
+    listed = page.services.shared_reads.get("workers", lambda: list_workers(page.database), LOOK_SECONDS / 2)
+    return {"alive": [w for w in listed if w.alive], "gone": [w for w in listed if not w.alive][:SHOWN_GONE]}

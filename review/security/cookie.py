@@ -40,7 +40,7 @@ class SignedIn:
     until: int  # when the cookie expires
 
 
-class Signer:
+class CookieSigner:
     """Makes and reads the cookies of one server."""
 
     def __init__(self, key: bytes, access: Access, port: int) -> None:

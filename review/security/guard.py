@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contract.errors import DatabaseUnreachable, UsageError
 from review.security.access import same
 from review.security.body import REVIEWERS, STRANGERS, BadBody, is_announced, read_body
-from review.security.cookie import SignedIn, Signer, read_cookies
+from review.security.cookie import CookieSigner, SignedIn, read_cookies
 from review.security.form import Form
 from review.security.hosts import Hosts, host_of
 
@@ -43,7 +43,7 @@ class Guard:
     """Lets valid requests through, with `state.who` and `state.form` set."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Hosts, signer: Signer, ended: Callable[[str], bool], refusal: Refusal
+        self, app: ASGIApp, *, hosts: Hosts, signer: CookieSigner, ended: Callable[[str], bool], refusal: Refusal
     ) -> None:
         self._app, self._hosts, self._signer, self._ended, self._refusal = app, hosts, signer, ended, refusal
 

@@ -19,22 +19,14 @@ from db.session.engine import Database
 from db.work.outputs import record_fault
 from db.work.workers import announce
 from review import reflagging
-from review.live.watching import Watched
 from review.pages import advice
 from review.pages import job as job_pages
-from review.reflagging import Run
+from review.reflagging import ReflagRun
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import Site, words_of
 
 EVIL = "<b>night</b>\u202e\x07.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests' databases may lie at one address; what was seen of another one must not be shown."""
-    monkeypatch.setattr(job_pages, "watched", Watched())
-    monkeypatch.setattr(advice, "reflagging", advice.Reflagging())
 
 
 def _dead(mill: Mill, reasons: list[str]) -> int:
@@ -227,7 +219,7 @@ def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
 
 
 def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
-    advice.reflagging._runs[site.database.address, 1] = Run("toxicity", 0.4)
+    site.services.reflags._runs[1] = ReflagRun("toxicity", 0.4)
     answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
     assert answer.status_code == 400 and "already" in answer.text
     assert "Reflagging is in progress" in site.get("/jobs/1/advice").text
@@ -242,12 +234,12 @@ def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatc
     assert "is in progress" in site.get("/jobs/1/advice").text
     assert snapshot(site.database, 1).flagged == 3
     go_on.set()
-    run = advice.reflagging.of(site.database, 1)
+    run = site.services.reflags.last(1)
     assert run is not None
     deadline = time.monotonic() + 30
-    while not run.over and time.monotonic() < deadline:
+    while not run.finished and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert run.done is not None and snapshot(site.database, 1).flagged == 4
+    assert run.result is not None and snapshot(site.database, 1).flagged == 4
     assert "Reflagging is in progress" not in site.get("/jobs/1/advice").text
 
 

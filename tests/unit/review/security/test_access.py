@@ -11,7 +11,7 @@ import pytest
 from contract.errors import DatabaseUnreachable, UsageError
 from db.session.engine import Database
 from review.security.access import OneTimeToken, TokenFile
-from review.security.cookie import Signer, stored_key
+from review.security.cookie import CookieSigner, stored_key
 from tests.unit.review.site import PORT, Site
 
 LONG = "t" * 30
@@ -52,7 +52,7 @@ def test_signing_out_ends_it(one_database: Database) -> None:
 
 def test_a_cookie_that_was_kept_is_dead_after_signing_out_here_and_everywhere(database: Database) -> None:
     site = Site(database).sign_in()
-    name = site.app.state.signer.cookie_name
+    name = site.services.signer.cookie_name
     kept = site.browser.cookies[name]
     beside = Site(database)  # another `inkmill web`, and one that was started again
     beside.browser.cookies.set(name, kept)
@@ -74,7 +74,7 @@ def test_signing_out_ends_that_sitting_alone(one_database: Database, tmp_path: P
 
 def test_signing_in_anew_ends_the_sitting_before(one_database: Database, tmp_path: Path) -> None:
     site = Site(one_database, TokenFile(written(tmp_path / "tokens", f"mara {LONG}1"))).sign_in(f"{LONG}1")
-    name = site.app.state.signer.cookie_name
+    name = site.services.signer.cookie_name
     kept = site.browser.cookies[name]
     site.sign_in(f"{LONG}1")
     assert site.get("/queue").status_code == 200
@@ -163,7 +163,7 @@ def test_a_damaged_signing_key_is_made_anew_and_nobody_stays_in(
     assert len(key) == 32 and stored_key(tmp_path) == key
     assert str(file) in caplog.text and "sign in again" in caplog.text
     site = Site(one_database, key=key)
-    signer = Signer(key, site.access, PORT)
+    signer = CookieSigner(key, site.access, PORT)
     signer._key = b""  # as somebody at home who has the program and no key
     site.browser.cookies.set(signer.cookie_name, signer.cookie("mara"))
     assert site.get("/queue").status_code == 401

@@ -11,7 +11,7 @@ from contract.errors import DatabaseUnreachable
 from db.session.engine import Database
 from review import reflagging
 from review.context import NOTICE, Page
-from review.reflagging import Run
+from review.reflagging import ReflagRun
 from review.security.access import OneTimeToken
 from tests.unit.review.site import Site
 
@@ -55,7 +55,7 @@ def test_where_the_database_lies_is_told_to_the_terminal_alone(
         raise DatabaseUnreachable("the database postgresql://u@db.example/x does not answer: refused")
 
     monkeypatch.setattr(reflagging, "reflag_job", away)
-    run = Run("toxicity", 0.5)
+    run = ReflagRun("toxicity", 0.5)
     reflagging._apply(run, one_database, 1)
-    assert run.failed is not None and "db.example" not in run.failed and "does not answer" in run.failed
+    assert run.error is not None and "db.example" not in run.error and "does not answer" in run.error
     assert "db.example" in caplog.text

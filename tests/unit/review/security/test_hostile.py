@@ -9,7 +9,7 @@ import pytest
 from contract.errors import UsageError
 from contract.review import LONGEST_QUERY, Filter
 from db.review.queue import read_page
-from review.security.cookie import Signer
+from review.security.cookie import CookieSigner
 from review.security.form import MOST_FIELDS, Form
 from review.views import NAMES
 from tests.unit.review.site import JSON, KEY, PORT, Site
@@ -61,7 +61,7 @@ def test_no_number_in_an_address_breaks_a_page(site: Site, value: str) -> None:
 @pytest.mark.parametrize("value", ["\0", "%00", "\xff", "\xed\xa0\x80", '"\\355\\240\\200"', '"' + "\\" * 9000,
                                    "9" * 5000, "a;b=c;;=;=d", "%ED%A0%80", "good:%00%ED%A0%80", LONG])  # fmt: skip
 def test_no_header_breaks_a_page(site: Site, value: str) -> None:
-    ours = site.app.state.signer.cookie_name
+    ours = site.services.signer.cookie_name
     raw = value.encode("latin-1")
     good = site.browser.cookies[ours].encode()
     name = ours.encode()
@@ -79,7 +79,7 @@ def test_no_header_breaks_a_page(site: Site, value: str) -> None:
 
 
 def test_no_cookie_breaks_the_signer(site: Site) -> None:
-    signer = Signer(KEY, site.access, PORT)
+    signer = CookieSigner(KEY, site.access, PORT)
     name, until, sitting, _ = signer.cookie("mara").split(".")
     for part in ("", "\0", "\xff", "٣", "9" * 400, "\ud800", "=" * 9, LONG):
         for cookie in (f"{part}.{until}.{sitting}.x", f"{name}.{part}.{sitting}.x", f"{name}.{until}.{part}.x",
