@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from contract.errors import ClaimedByOther, UsageError
@@ -16,7 +16,7 @@ from review.security.form import CurrentForm, whole
 from review.views import OutputId
 
 MOST_CLAIMS = 8
-WATCH_SECONDS = 1.0
+CHANGES_SECONDS = 1.0
 
 router = APIRouter()
 
@@ -42,14 +42,14 @@ def let_go(page: CurrentPage, form: CurrentForm) -> Response:
 
 
 @router.get("/outputs/{output_id}/changes", response_model=None)
-def changes(request: Request, page: CurrentPage, output_id: OutputId) -> Response:
+def changes(page: CurrentPage, output_id: OutputId) -> Response:
     """A stream of one output's state, version, pending scores and word highlights, for an open card."""
     read_output(page.database, output_id)  # fails now, while the response can still have an error status
 
     def read() -> str:
         return watched(read_output(page.database, output_id), read_words(page.database, output_id))
 
-    return events(request, read, seconds=WATCH_SECONDS, event="output")
+    return events(page, read, seconds=CHANGES_SECONDS, event="output")
 
 
 def _outputs(form: CurrentForm) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from db.jobs.jobs import get_job
@@ -31,13 +31,13 @@ def jobs(page: CurrentPage, before: Before = None) -> Response:
 
 
 @router.get("/jobs/events", response_model=None)
-def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> Response:
+def follow_jobs(page: CurrentPage, before: Before = None) -> Response:
     """The list, live."""
 
     def look() -> str:
         return page.fragment("_jobs.html", before=before, **_listed(page, before))
 
-    return events(request, look, seconds=LIST_SECONDS)
+    return events(page, look, seconds=LIST_SECONDS)
 
 
 def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def job(page: CurrentPage, job_id: JobId) -> Response:
 
 
 @router.get("/jobs/{job_id}/events", response_model=None)
-def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
+def follow_job(page: CurrentPage, job_id: JobId) -> Response:
     """One job, live: one database read a second for all who have it open."""
     get_job(page.database, job_id)
 
@@ -65,7 +65,7 @@ def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
         now = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
         return page.fragment("_job.html", now=now)
 
-    return events(request, look, seconds=JOB_SECONDS)
+    return events(page, look, seconds=JOB_SECONDS)
 
 
 @router.post("/jobs/{job_id}/retry", response_model=None)

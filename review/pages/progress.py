@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from common.times import duration
@@ -13,7 +13,7 @@ from review.live.stream import events
 from review.show import words
 from review.views import CurrentView
 
-LOOK_SECONDS = 2.0
+PROGRESS_SECONDS = 2.0
 
 router = APIRouter()
 
@@ -26,12 +26,12 @@ def show(page: CurrentPage, view: CurrentView) -> Response:
 
 
 @router.get("/progress/events", response_model=None)
-def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
+def follow(page: CurrentPage, view: CurrentView) -> Response:
     """The figures, live."""
     return events(
-        request,
+        page,
         lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
-        seconds=LOOK_SECONDS,
+        seconds=PROGRESS_SECONDS,
         event="progress",
     )
 
