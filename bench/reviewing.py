@@ -1,4 +1,4 @@
-"""How fast the review page answers over a million outputs, a tenth of them flagged: every page, decisions, pictures.
+"""How fast the review page answers over a million outputs, a tenth of them flagged: every page, decisions, charts.
 
 `python -m bench.reviewing [--outputs 1000000] [--only sqlite|postgresql] [--rounds 30]`; bench/README.md says more.
 """

@@ -18,12 +18,12 @@ from db.jobs.reflag import finish_reflag, half_reflagged
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from review.context import STATIC, environment
-from review.pages.picture import draw
 from review.preferences import COVER
+from review.show.charts.job_charts import job_charts
 from review.show.job_now import stand
 
 EXAMPLES = 8
-STYLE_SHEETS = ("page.css", "pictures.css")
+STYLE_SHEETS = ("page.css", "charts.css")
 
 
 def report_page(database: Database, job_id: int, *, show_flagged: bool = False, version: str = "") -> str:
@@ -50,7 +50,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         rejected=states.get(State.REJECTED, 0),
         pending=states.get(State.PENDING, 0),
         waiting=states.get(State.WAITING, 0),
-        drawn=draw(insights(database, job_id), job_id, job.thresholds, links=False),
+        charts=job_charts(insights(database, job_id), job_id, job.thresholds, links=False),
         # As on the page: a high score is hidden too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,

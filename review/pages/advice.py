@@ -17,9 +17,9 @@ from db.jobs.jobs import JobRow, get_job
 from review.context import CurrentPage, Page
 from review.security.form import CurrentForm
 from review.show import words
+from review.show.charts.job_charts import queue_link
+from review.show.charts.line_chart import Curve, LineChart
 from review.show.job_now import JobId
-from review.show.pictures.curves import Curve, Curves
-from review.show.pictures.figures import queue_link
 from review.stats.advice import Advice, Basis, advise, basis
 
 WAIT_SECONDS = 3.0
@@ -130,10 +130,10 @@ def _drops(job_id: int, label: str, one: Advice, present: float) -> str:
     return queue_link(job_id, state="flagged", label=label, low=f"{present:g}", high=f"{one.threshold:g}")
 
 
-def _curves(counsel: Counsel) -> Curves:
+def _curves(counsel: Counsel) -> LineChart:
     name = words.label(counsel.label)
     known = sum(one.precision is not None for one in counsel.advice)
-    return Curves(
+    return LineChart(
         name="curves",
         title=f"Precision and recall by threshold for {name}",
         description=f"Precision is known at {known} of {len(counsel.advice)} thresholds, recall at "

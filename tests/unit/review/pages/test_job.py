@@ -1,4 +1,4 @@
-"""The pages of jobs, workers, pictures and advice, over real databases."""
+"""The pages of jobs, workers, charts and advice, over real databases."""
 
 from __future__ import annotations
 
@@ -166,12 +166,12 @@ def test_a_bar_leads_to_as_many_outputs_as_it_stands_for(database: Database) -> 
         assert len(set(re.findall(r'href="/outputs/(\d+)', bulk))) == number, link
 
 
-def test_pictures_of_a_job_without_texts_say_so(mill: Mill) -> None:
+def test_charts_of_a_job_without_texts_say_so(mill: Mill) -> None:
     mill.submit(2)
     assert "No charts yet" in Site(mill.database).sign_in().get("/jobs/1/charts").text
 
 
-def test_pictures_follow_what_changes(database: Database) -> None:
+def test_charts_follow_what_changes(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
     assert "threshold 0.7" in site.get("/jobs/1/charts").text
