@@ -12,7 +12,7 @@ from db.review.sittings import has_ended
 from db.session.engine import Database
 from review import error_pages
 from review.context import STATIC
-from review.pages import advice, bulk, charts, claim, decision, job, look, progress, queue, sign_in, word, worker
+from review.pages import advice, bulk, charts, claim, decision, help, job, progress, queue, scoring, sign_in, worker
 from review.security.guard import Guard
 from review.services import ServerConfig, Services
 
@@ -26,8 +26,8 @@ def create_app(database: Database, config: ServerConfig) -> FastAPI:
     app.add_middleware(Guard, hosts=config.hosts, signer=services.signer, ended=ended, refusal=error_pages.refusal)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _home, methods=["GET"], response_model=None)
-    for pages in (sign_in, queue, decision, claim, word, bulk, progress,
-                  look, job, worker, charts, advice):  # fmt: skip
+    for pages in (sign_in, queue, decision, claim, scoring, bulk, progress,
+                  help, job, worker, charts, advice):  # fmt: skip
         app.include_router(pages.router)
     return app
 

@@ -20,7 +20,7 @@ from db.session.engine import Database
 from review.context import STATIC, environment
 from review.preferences import COVER
 from review.show.charts.job_charts import job_charts
-from review.show.job_now import stand
+from review.show.job_overview import overview_of
 
 EXAMPLES = 8
 STYLE_SHEETS = ("page.css", "charts.css")
@@ -39,13 +39,13 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
     job = get_job(database, job_id)
     if job_id in half_reflagged(database):
         finish_reflag(database, job_id)
-    now = stand(database, snapshot(database, job_id))
-    told = account(database, job_id, EXAMPLES)
-    states = told.states
+    overview = overview_of(database, snapshot(database, job_id))
+    report = account(database, job_id, EXAMPLES)
+    states = report.states
     return environment.get_template("report.html").render(
         job=job,
-        now=now,
-        told=told,
+        overview=overview,
+        report=report,
         approved=sum(states.get(state, 0) for state in APPROVED_STATES),
         rejected=states.get(State.REJECTED, 0),
         pending=states.get(State.PENDING, 0),

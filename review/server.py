@@ -26,9 +26,9 @@ from review.services import ServerConfig
 
 BACKLOG = 128
 """Connections waiting to be accepted."""
-NO_FILES_SECONDS = 60.0
+ACCEPT_ERROR_SECONDS = 60.0
 """How often running out of file descriptors is logged: asyncio would log it for each waiting connection."""
-LAST_WORDS_SECONDS = 2
+SHUTDOWN_SECONDS = 2
 """The time open streams get at shutdown."""
 
 
@@ -60,21 +60,21 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listening in sockets or []:
-            listening.listen(BACKLOG)  # asyncio has one number for both
+        for listener in sockets or []:
+            listener.listen(BACKLOG)  # asyncio has one number for both
 
 
-class FewWords(logging.Filter):
+class AcceptErrors(logging.Filter):
     """Limits how often asyncio logs that it cannot accept a connection."""
 
-    _said_at = -NO_FILES_SECONDS
+    _logged_at = -ACCEPT_ERROR_SECONDS
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.getMessage().startswith("socket.accept() out of system resource"):
             return True
-        if time.monotonic() - self._said_at < NO_FILES_SECONDS:
+        if time.monotonic() - self._logged_at < ACCEPT_ERROR_SECONDS:
             return False
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
         return True
 
 
@@ -89,8 +89,8 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         InkmillError: the address cannot be bound.
     """
     access = _access(options)
-    listening = _bound(options)
-    port = listening.getsockname()[1]
+    listener = _bind(options)
+    port = listener.getsockname()[1]
     strangers = Strangers()
     config = ServerConfig(
         access=access,
@@ -113,23 +113,23 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
             http=partial(Connection, strangers),  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest close
-            timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
 
-    logging.getLogger("asyncio").addFilter(FewWords())
+    logging.getLogger("asyncio").addFilter(AcceptErrors())
 
     def end(*_: object) -> None:
         server.should_exit = True
 
     # Handled before uvicorn installs its own handlers, and again after it has stopped: it raises the signal once more.
-    before = signal.signal(signal.SIGTERM, end)
+    previous = signal.signal(signal.SIGTERM, end)
     try:
         ready(_address(options, port, access))
-        server.run(sockets=[listening])
+        server.run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGTERM, before)
-        listening.close()
+        signal.signal(signal.SIGTERM, previous)
+        listener.close()
 
 
 def _access(options: WebOptions) -> OneTimeToken | TokenFile:
@@ -143,26 +143,26 @@ def _access(options: WebOptions) -> OneTimeToken | TokenFile:
     return OneTimeToken(options.name)
 
 
-def _bound(options: WebOptions) -> socket.socket:
-    """A listening socket: connections queue up from here on."""
+def _bind(options: WebOptions) -> socket.socket:
+    """A listener socket: connections queue up from here on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
         raise UsageError(f"--host {options.host}: is not an address of this computer ({error.strerror})") from None
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
-        listening.close()
-        raise InkmillError(_why_not(options, error)) from None
-    return listening
+        listener.close()
+        raise InkmillError(_bind_problem(options, error)) from None
+    return listener
 
 
-def _why_not(options: WebOptions, error: OSError) -> str:
+def _bind_problem(options: WebOptions, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {options.port} on {options.host} is in use, perhaps by another 'inkmill web'; "

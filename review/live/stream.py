@@ -48,7 +48,7 @@ async def _changes(page: Page, read: Callable[[], str], seconds: float, event: s
 
 
 def _signed_out(page: Page) -> bool:
-    return page.who is None or has_ended(page.database, page.who.sitting)
+    return page.signed_in is None or has_ended(page.database, page.signed_in.sitting)
 
 
 async def _closed(page: Page, seconds: float) -> bool:

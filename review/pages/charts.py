@@ -10,7 +10,7 @@ from db.jobs.jobs import get_job
 from db.jobs.status import JobSnapshot, snapshot
 from review.context import CurrentPage, Page
 from review.show.charts.job_charts import job_charts
-from review.show.job_now import JobId
+from review.show.job_overview import JobId
 
 RUNNING_SECONDS, FINISHED_SECONDS = 10.0, 3600.0
 """How long figures are cached: a finished job changes only by what is part of the topic."""

@@ -14,7 +14,7 @@ from db.jobs.status import snapshots
 from review.context import CurrentPage
 from review.live.stream import events
 from review.security.form import CurrentForm
-from review.show.job_now import JobId, JobNow, job_now, stand
+from review.show.job_overview import JobId, JobOverview, job_overview, overview_of
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
@@ -41,18 +41,22 @@ def follow_jobs(page: CurrentPage, before: Before = None) -> Response:
 
 
 def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
-    def read() -> list[JobNow]:
-        return [stand(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
+    def read() -> list[JobOverview]:
+        return [overview_of(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
 
-    found = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
-    return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}
+    listed = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
+    return {"jobs": listed[:SHOWN], "more": len(listed) > SHOWN}
 
 
 @router.get("/jobs/{job_id}", response_model=None)
 def job(page: CurrentPage, job_id: JobId) -> Response:
     """One job: its progress, its failures, its settings."""
-    asked = get_job(page.database, job_id)
-    return page.render("job.html", current="jobs", asked=asked, now=job_now(page.database, job_id))
+    return page.render(
+        "job.html",
+        current="jobs",
+        job=get_job(page.database, job_id),
+        overview=job_overview(page.database, job_id),
+    )
 
 
 @router.get("/jobs/{job_id}/events", response_model=None)
@@ -61,9 +65,9 @@ def follow_job(page: CurrentPage, job_id: JobId) -> Response:
     get_job(page.database, job_id)
 
     def look() -> str:
-        read = partial(job_now, page.database, job_id)
-        now = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
-        return page.fragment("_job.html", now=now)
+        read = partial(job_overview, page.database, job_id)
+        overview = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
+        return page.fragment("_job.html", overview=overview)
 
     return events(page, look, seconds=JOB_SECONDS)
 

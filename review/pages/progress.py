@@ -10,8 +10,8 @@ from common.times import duration
 from db.review.progress import Progress, progress
 from review.context import CurrentPage
 from review.live.stream import events
-from review.show import words
-from review.views import CurrentView
+from review.queue_view import CurrentView
+from review.show import formatting
 
 PROGRESS_SECONDS = 2.0
 
@@ -39,11 +39,11 @@ def follow(page: CurrentPage, view: CurrentView) -> Response:
 def figures(now: Progress) -> dict[str, str]:
     """Each figure as text, by the name a page knows it by."""
     return {
-        "mine": words.number(now.mine),
-        "everyone": words.number(now.everyone),
-        "mine_today": words.number(now.mine_today),
-        "everyone_today": words.number(now.everyone_today),
+        "mine": formatting.number(now.mine),
+        "everyone": formatting.number(now.everyone),
+        "mine_today": formatting.number(now.mine_today),
+        "everyone_today": formatting.number(now.everyone_today),
         "left": str(now.left),
         "median": duration(now.median_seconds),
-        "time_left": words.at_least(now.seconds_left, now.left.capped),
+        "time_left": formatting.at_least(now.seconds_left, now.left.capped),
     }

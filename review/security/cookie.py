@@ -36,7 +36,7 @@ class SignedIn:
     name: str
     csrf: str  # every form and fetch of theirs must carry it
     sitting: str  # drawn at sign-in
-    until: int  # when the cookie expires
+    expires: int
 
 
 class CookieSigner:

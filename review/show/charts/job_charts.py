@@ -15,7 +15,7 @@ from markupsafe import Markup
 from common.times import duration
 from contract.policy import DEFAULT_THRESHOLD
 from db.insights.figures import SCORE_BINS, Insights, Moment
-from review.show import words
+from review.show import formatting
 from review.show.charts.bar_chart import Bar, BarChart
 from review.show.charts.share_tables import ShareTable, finish_reasons, metadata_shares
 from review.show.charts.svg import nice_step
@@ -87,7 +87,7 @@ def score_charts(insights: Insights, job_id: int, thresholds: Mapping[str, float
 def _scores(
     label: str, counts: Sequence[int], threshold: float, insights: Insights, job_id: int, *, links: bool
 ) -> Chart:
-    name = words.label(label)
+    name = formatting.label(label)
     bars, rows = [], []
     for place, count in enumerate(counts):
         low, high = place / SCORE_BINS, (place + 1) / SCORE_BINS

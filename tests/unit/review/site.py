@@ -47,7 +47,7 @@ class Site:
 
     @property
     def csrf(self) -> str:
-        return str(self.browser.get("/who").json()["csrf"])
+        return str(self.browser.get("/session").json()["csrf"])
 
     def get(self, path: str, **how: Any) -> Any:
         return self.browser.get(path, **how)

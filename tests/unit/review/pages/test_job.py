@@ -131,9 +131,9 @@ def test_a_stream_sends_the_parts_of_its_page(mill: Mill) -> None:
 def test_many_who_follow_a_job_cost_one_look(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     job = mill.submit(4)
     looks = count()
-    real = job_pages.job_now
+    real = job_pages.job_overview
     monkeypatch.setattr(job_pages, "JOB_SECONDS", 20.0)
-    monkeypatch.setattr(job_pages, "job_now", lambda *asked: (next(looks), real(*asked))[1])
+    monkeypatch.setattr(job_pages, "job_overview", lambda *asked: (next(looks), real(*asked))[1])
     site = Site(mill.database, closing=lambda: True).sign_in()
     for _ in range(10):
         _first_event(site, f"/jobs/{job}/events")
@@ -175,7 +175,7 @@ def test_charts_follow_what_changes(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
     assert "threshold 0.7" in site.get("/jobs/1/charts").text
-    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.5", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.5", "current": "0.7"})
     assert "threshold 0.5" in site.get("/jobs/1/charts").text
 
 
@@ -197,21 +197,21 @@ def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Databas
 def test_applying_a_threshold_flags_anew_and_keeps_the_others(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
-    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
+    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "current": "0.7"})
     assert answer.headers["location"] == "/jobs/1/advice?label=toxicity"
     assert "5 outputs are flagged now; 2 changed" in site.get("/jobs/1/advice").text
     assert get_job(database, 1).thresholds == {"toxicity": 0.3}
     assert snapshot(database, 1).flagged == 5
-    site.post("/jobs/1/advice", {"label": "insult", "threshold": "0.9", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "insult", "threshold": "0.9", "current": "0.7"})
     assert get_job(database, 1).thresholds == {"toxicity": 0.3, "insult": 0.9}
 
 
 def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
     for fields, said in (
-        ({"label": "toxicity", "threshold": "0.3", "present": "0.5"}, "is now 0.7"),
-        ({"label": "toxicity", "threshold": "1.5", "present": "0.7"}, "from 0 to 1"),
-        ({"label": "toxicity", "threshold": "nan", "present": "0.7"}, "from 0 to 1"),
-        ({"label": "rudeness", "threshold": "0.5", "present": "0.7"}, "is not a label"),
+        ({"label": "toxicity", "threshold": "0.3", "current": "0.5"}, "is now 0.7"),
+        ({"label": "toxicity", "threshold": "1.5", "current": "0.7"}, "from 0 to 1"),
+        ({"label": "toxicity", "threshold": "nan", "current": "0.7"}, "from 0 to 1"),
+        ({"label": "rudeness", "threshold": "0.5", "current": "0.7"}, "is not a label"),
     ):
         answer = site.post("/jobs/1/advice", fields)
         assert answer.status_code == 400 and said in words_of(answer.text), fields
@@ -220,7 +220,7 @@ def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
 
 def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
     site.services.reflags._runs[1] = ReflagRun("toxicity", 0.4)
-    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
+    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "current": "0.7"})
     assert answer.status_code == 400 and "already" in answer.text
     assert "Reflagging is in progress" in site.get("/jobs/1/advice").text
 
@@ -230,7 +230,7 @@ def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatc
     real = reflagging.reflag_job
     monkeypatch.setattr(advice, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr(reflagging, "reflag_job", lambda *job, **policy: go_on.wait(30) and real(*job, **policy))
-    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "current": "0.7"})
     assert "is in progress" in site.get("/jobs/1/advice").text
     assert snapshot(site.database, 1).flagged == 3
     go_on.set()

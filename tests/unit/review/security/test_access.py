@@ -107,7 +107,7 @@ def test_a_sitting_outlives_a_restart_of_the_server(one_database: Database) -> N
     before = Site(one_database).sign_in()
     after = Site(one_database)
     after.browser.cookies.update(before.browser.cookies)
-    assert after.get("/who").json() == before.get("/who").json()
+    assert after.get("/session").json() == before.get("/session").json()
 
 
 def test_each_reviewer_of_a_token_file_enters_with_their_own(one_database: Database, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_each_reviewer_of_a_token_file_enters_with_their_own(one_database: Datab
     access = TokenFile(file)
     assert access.names == ["Noor van Dam", "mara"]
     site = Site(one_database, access).sign_in(f"{LONG}2")
-    assert site.get("/who").json()["reviewer"] == "Noor van Dam"
+    assert site.get("/session").json()["reviewer"] == "Noor van Dam"
     assert Site(one_database, access).browser.post("/sign-in", data={"token": LONG}).status_code == 403
 
 

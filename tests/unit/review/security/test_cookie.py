@@ -27,8 +27,8 @@ def test_behind_tls_every_cookie_goes_over_tls_alone(one_database: Database) -> 
     site = Site(one_database, secure=True)
     site.browser.base_url = "https://127.0.0.1"
     assert "; secure" in signed_in_with(site)
-    look = site.post("/look", {"theme": "dark"})
-    assert look.status_code == 303 and "; secure" in look.headers["set-cookie"].lower()
+    saved = site.post("/preferences", {"theme": "dark"})
+    assert saved.status_code == 303 and "; secure" in saved.headers["set-cookie"].lower()
     assert "; secure" not in signed_in_with(Site(one_database))
 
 

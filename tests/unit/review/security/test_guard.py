@@ -18,7 +18,7 @@ from tests.unit.review.site import HERE, JSON, KEY, PORT, Site
 
 DECIDE = "/outputs/3/decisions"
 WRITES = [DECIDE, "/undo", "/bulk/confirm", "/bulk/decisions", "/bulk/undo", "/claims", "/claims/release",
-          "/queue/next", "/outputs/3/words", "/outputs/3/score-again", "/look", "/sign-out"]  # fmt: skip
+          "/queue/next", "/outputs/3/words", "/outputs/3/score-again", "/preferences", "/sign-out"]  # fmt: skip
 
 
 def everything(database: Database) -> dict[str, list[object]]:
@@ -186,4 +186,4 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:
 def test_scripts_get_errors_they_can_read(site: Site) -> None:
     assert site.another_browser().get("/queue", headers=JSON).json()["error"] == "sign in"
     assert site.ask("/outputs/999/decisions", {"action": "approve"}).status_code in (400, 404)
-    assert site.ask(DECIDE, {"action": "burn"}).json()["error"] == "wrong"
+    assert site.ask(DECIDE, {"action": "burn"}).json()["error"] == "invalid"
