@@ -34,7 +34,7 @@ help:
 	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
 	@echo "make chaos  workers, servers and producers killed while jobs run, for 105 minutes (docs/reliability.md);"
 	@echo "            ROW=4 DATABASE=sqlite SEED=7: one row of it; without ROW it goes on where it stopped"
-	@echo "make screenshots   a picture of each page of inkmill web, light and dark, into docs/screenshots"
+	@echo "make screenshots   a screenshot of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-load    a million prompts through the database, without models (bench/README.md)"
 	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
 

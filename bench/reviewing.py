@@ -1,4 +1,4 @@
-"""How fast the review page answers over a million outputs, a tenth of them flagged: every page, decisions, pictures.
+"""How fast the review page answers over a million outputs, a tenth of them flagged: every page, decisions, charts.
 
 `python -m bench.reviewing [--outputs 1000000] [--only sqlite|postgresql] [--rounds 30]`; bench/README.md says more.
 """
@@ -27,9 +27,10 @@ from db.review.claims import next_output
 from db.review.decisions.acts import decide, decide_matching, undo, undo_many
 from db.review.queue import matching
 from db.session.engine import Database, open_database
-from review.app import Serving, create_app
+from review.app import create_app
 from review.security.access import OneTimeToken
 from review.security.hosts import Hosts
+from review.services import ServerConfig
 
 REVIEWER = "bench"
 PORT = 8765
@@ -84,7 +85,7 @@ def _measure(kind: str, url: str, server: int | None, asked: argparse.Namespace)
         for _ in range(max(rounds // 10, 3)):
             _decide_many(timings, database, jobs[0])
         for _ in range(max(rounds // 3, 3)):
-            _look_at_jobs(timings, get, jobs[0])
+            _look_at_jobs(timings, database, jobs[0])
     kept = (_others(server) - others) / (time.perf_counter() - began)
     database.close()
     print(f"\n{kind}, {outputs:,} outputs; other processes kept {max(kept, 0):.1f} cores busy")
@@ -110,9 +111,9 @@ Get = Callable[[str], object]
 @contextmanager
 def _client(database: Database) -> Iterator[Get]:
     """Whole answers of the page, as a browser would have them but for the socket."""
-    serving = Serving(access=OneTimeToken(REVIEWER), hosts=Hosts("127.0.0.1"), key=b"k" * 32, port=PORT)
-    app = create_app(database, serving)
-    signer = app.state.signer
+    config = ServerConfig(access=OneTimeToken(REVIEWER), hosts=Hosts("127.0.0.1"), key=b"k" * 32, port=PORT)
+    app = create_app(database, config)
+    signer = app.state.services.signer
     with TestClient(app, base_url=f"http://127.0.0.1:{PORT}") as client:
         client.cookies.set(signer.cookie_name, signer.cookie(REVIEWER))
 
@@ -201,22 +202,17 @@ def _width(database: Database, job: int) -> float:
     return 1.0
 
 
-def _look_at_jobs(timings: Timings, get: Get, job: int) -> None:
-    from review.live.watching import Watched
-    from review.pages import job as job_pages
-    from review.pages import picture
-
-    # What was looked at just now is not looked at again: here it is.
-    job_pages.watched = picture.watched = Watched()
-    for name, path in (
-        ("jobs page", "/jobs"),
-        ("one job's page", f"/jobs/{job}"),
-        ("charts, first look", f"/jobs/{job}/charts"),
-        ("charts, again", f"/jobs/{job}/charts"),
-        ("threshold advice", f"/jobs/{job}/advice?label=toxicity"),
-        ("workers page", "/workers"),
-    ):
-        timings.measure(name, lambda path=path: get(path))  # type: ignore[misc]
+def _look_at_jobs(timings: Timings, database: Database, job: int) -> None:
+    with _client(database) as get:  # a new server: it has read nothing yet
+        for name, path in (
+            ("jobs page", "/jobs"),
+            ("one job's page", f"/jobs/{job}"),
+            ("charts, first look", f"/jobs/{job}/charts"),
+            ("charts, again", f"/jobs/{job}/charts"),
+            ("threshold advice", f"/jobs/{job}/advice?label=toxicity"),
+            ("workers page", "/workers"),
+        ):
+            timings.measure(name, lambda path=path: get(path))  # type: ignore[misc]
 
 
 def _print(timings: Timings) -> None:

@@ -16,8 +16,8 @@ from db.review.detail import OutputView, read_output
 from db.search import read_query
 from db.work.score_requests import Words, read_words
 from review.context import Page
-from review.show.visible import SHOWN_CHARACTERS, marked
-from review.views import View
+from review.queue_view import QueueView
+from review.show.text_markup import SHOWN_CHARACTERS, marked
 
 STRONG_SHARE = 0.5
 """Of the largest drop in the score: words from this share on are highlighted strongly."""
@@ -25,7 +25,7 @@ WEAK_SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ScoreBar:
     """One label's score beside its threshold."""
 
     label: str
@@ -37,8 +37,8 @@ class Bar:
         return self.score >= self.threshold
 
 
-def card(page: Page, view: View, output_id: int) -> Markup:
-    """The card of one output as markup. `reveal` and `whole` in the address show a hidden text and all of a long one.
+def card(page: Page, view: QueueView, output_id: int) -> Markup:
+    """The card of one output as markup. `reveal` and `full` in the address show a hidden text and all of a long one.
 
     Raises:
         NoSuchOutput: there is none with that number.
@@ -46,29 +46,29 @@ def card(page: Page, view: View, output_id: int) -> Markup:
     return page.fragment("_card.html", **card_values(page, view, output_id))
 
 
-def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
+def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     """The values of the card's template."""
-    asked = page.request.query_params
+    parameters = page.request.query_params
     output = read_output(page.database, output_id)
-    covered = covers(page, output.top_score, output.safety) and asked.get("reveal") != "1"
-    whole = asked.get("whole") == "1"
+    covered = covers(page, output.top_score, output.safety) and parameters.get("reveal") != "1"
+    full = parameters.get("full") == "1"
     words = read_words(page.database, output_id)
     return {
         "output": output,
         "view": view,
         "covered": covered,
         # The original may score high where the edit does not.
-        "show_original": output.original_text != output.text and asked.get("reveal") == "1",
+        "show_original": output.original_text != output.text and parameters.get("reveal") == "1",
         "can_cover": covers(page, output.top_score, output.safety),
-        "whole": whole,
-        "watched": watched(output, words),
-        "prompt": _highlighted(output.prompt, view, whole),
-        "text": "" if covered else _text(output, view, words, whole),
-        "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not whole,
-        "bars": [Bar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
+        "full": full,
+        "fingerprint": fingerprint(output, words),
+        "prompt": _highlighted(output.prompt, view, full),
+        "text": "" if covered else _text(output, view, words, full),
+        "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
+        "bars": [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
                  for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])],
         "words": words,
-        "carriers": [] if covered or words is None else carriers(words, output.text),
+        "top_words": [] if covered or words is None else top_words(words, output.text),
         "settings": _settings(output.settings),
         "decided": output.state in DECIDED_STATES,
         "covers": lambda sibling: covers(page, sibling.top_score, sibling.safety),
@@ -77,7 +77,7 @@ def card_values(page: Page, view: View, output_id: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def watched(output: OutputView, words: Words | None) -> str:
+def fingerprint(output: OutputView, words: Words | None) -> str:
     """The parts of an output that may change while its card is open, as one string to compare."""
     edit = output.edit and (output.edit.status, output.edit.served)
     marks = words and (words.status, words.served)
@@ -90,21 +90,21 @@ def covers(page: Page, top_score: float | None, safety: str) -> bool:
     return page.preferences.covers(top_score, scored=safety == Safety.NONE)
 
 
-def _text(output: OutputView, view: View, words: Words | None, whole: bool) -> Markup:
+def _text(output: OutputView, view: QueueView, words: Words | None, full: bool) -> Markup:
     if words is not None and words.status == "done" and words.spans:
-        shown = output.text if whole else output.text[:SHOWN_CHARACTERS]
+        shown = output.text if full else output.text[:SHOWN_CHARACTERS]
         spans, kinds = _kinds(words)
         return marked(shown, spans, kinds)
-    return _highlighted(output.text, view, whole)
+    return _highlighted(output.text, view, full)
 
 
-def _highlighted(text: str, view: View, whole: bool) -> Markup:
-    shown = text if whole else text[:SHOWN_CHARACTERS]
+def _highlighted(text: str, view: QueueView, full: bool) -> Markup:
+    shown = text if full else text[:SHOWN_CHARACTERS]
     spans = read_query(view.filter.query).hits(shown) if view.filter.query else ()
     return marked(shown, spans)
 
 
-def _falls(words: Words) -> list[float]:
+def _drops(words: Words) -> list[float]:
     """For each span, the drop in the label that depends most on single words."""
     return list((words.drops or {}).get(strongest_label(words), ()))
 
@@ -117,25 +117,26 @@ def strongest_label(words: Words) -> str:
 
 def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
     """The spans worth highlighting, and how strongly."""
-    falls = _falls(words)
-    most = max(falls, default=0.0)
+    drops = _drops(words)
+    most = max(drops, default=0.0)
     if most <= 0:
         return [], []
-    chosen = [(span, fall) for span, fall in zip(words.spans, falls, strict=True) if fall >= WEAK_SHARE * most]
-    return [span for span, _ in chosen], ["strong" if fall >= STRONG_SHARE * most else "weak" for _, fall in chosen]
+    chosen = [(span, drop) for span, drop in zip(words.spans, drops, strict=True) if drop >= WEAK_SHARE * most]
+    return [span for span, _ in chosen], ["strong" if drop >= STRONG_SHARE * most else "weak" for _, drop in chosen]
 
 
-def carriers(words: Words, text: str) -> list[tuple[str, float]]:
+def top_words(words: Words, text: str) -> list[tuple[str, float]]:
     """The words behind the score, with how much it drops without each."""
     if words.status != "done":
         return []
-    pairs = [(text[start:end], fall) for (start, end), fall in zip(words.spans, _falls(words), strict=True) if fall > 0]
+    pairs = [(text[start:end], drop) for (start, end), drop in zip(words.spans, _drops(words), strict=True) if drop > 0]
     return sorted(pairs, key=lambda pair: -pair[1])[:5]
 
 
 def _settings(settings: SamplingSettings) -> list[tuple[str, object]]:
     """The settings that differ from the defaults, and always the main sampling ones."""
-    plain = SamplingSettings().to_dict()
-    always = ("temperature", "top_k", "top_p", "max_new_tokens")
-    own = settings.to_dict()
-    return [(name, value) for name, value in own.items() if name in always or (value != plain[name] and name != "seed")]
+    defaults = SamplingSettings().to_dict()
+    used = settings.to_dict()
+    shown = {"temperature", "top_k", "top_p", "max_new_tokens"}
+    shown |= {name for name, value in used.items() if value != defaults[name]} - {"seed"}
+    return [(name, value) for name, value in used.items() if name in shown]

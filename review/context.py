@@ -15,10 +15,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from common import times
 from db.session.engine import Database
-from review.preferences import COOKIE, Preferences, stored
+from review.preferences import COOKIE, Preferences, read_preferences
 from review.security.cookie import SignedIn, read_cookies
-from review.show import words
-from review.show.visible import marked, plain, visible
+from review.services import Services
+from review.show import formatting
+from review.show.text_markup import marked, plain, visible
 
 NOTICE = "inkmill-notice"
 MOST_NOTICE = 3600  # bytes
@@ -35,15 +36,15 @@ environment.filters |= {
     "visible": visible,
     "plain": plain,
     "marked": marked,
-    "number": words.number,
-    "score": words.score,
-    "at_least": words.at_least,
+    "number": formatting.number,
+    "score": formatting.score,
+    "at_least": formatting.at_least,
     "duration": times.duration,
-    "ago": words.ago,
-    "at": words.at,
-    "at_offset": words.at_offset,
+    "ago": formatting.ago,
+    "at": formatting.at,
+    "at_offset": formatting.at_offset,
     "iso": times.iso,
-    "label": words.label,
+    "label": formatting.label,
 }
 
 
@@ -62,29 +63,27 @@ class Page:
         self.request = request
 
     @property
-    def database(self) -> Database:
-        found: Database = self.request.app.state.database
-        return found
+    def services(self) -> Services:
+        services: Services = self.request.app.state.services
+        return services
 
     @property
-    def who(self) -> SignedIn | None:
-        found: SignedIn | None = getattr(self.request.state, "who", None)
-        return found
+    def database(self) -> Database:
+        return self.services.database
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        signed_in: SignedIn | None = getattr(self.request.state, "signed_in", None)
+        return signed_in
 
     @property
     def reviewer(self) -> str:
         """The name of the signed-in reviewer; empty on pages that need none."""
-        return self.who.name if self.who else ""
+        return self.signed_in.name if self.signed_in else ""
 
     @property
     def csrf(self) -> str:
-        return self.who.csrf if self.who else ""
-
-    @property
-    def secure(self) -> bool:
-        """Whether browsers reach this page only over TLS, so that cookies can be limited to it."""
-        said: bool = self.request.app.state.secure
-        return said
+        return self.signed_in.csrf if self.signed_in else ""
 
     @cached_property
     def cookies(self) -> dict[str, str]:
@@ -92,7 +91,7 @@ class Page:
 
     @cached_property
     def preferences(self) -> Preferences:
-        return stored(self.cookies.get(COOKIE, ""))
+        return read_preferences(self.cookies.get(COOKIE, ""))
 
     @property
     def wants_json(self) -> bool:
@@ -131,7 +130,7 @@ class Page:
         response = RedirectResponse(safe_address(url), 303)
         if notice:
             response.set_cookie(NOTICE, _short_cookie(notice_kind, notice), max_age=60, httponly=True,
-                                samesite="strict", secure=self.secure)  # fmt: skip
+                                samesite="strict", secure=self.services.config.secure)  # fmt: skip
         return response
 
     def _notice(self) -> tuple[str, str] | None:
@@ -144,14 +143,14 @@ class Page:
 
 def _short_cookie(kind: str, notice: str) -> str:
     """A notice as a cookie value. Browsers drop cookies over 4096 bytes, and a character may take twelve."""
-    whole = quote(f"{kind}:{notice[:500]}")
-    return whole if len(whole) <= MOST_NOTICE else quote(f"{kind}:{notice[: MOST_NOTICE // 12 - 16]}…")
+    value = quote(f"{kind}:{notice[:500]}")
+    return value if len(value) <= MOST_NOTICE else quote(f"{kind}:{notice[: MOST_NOTICE // 12 - 16]}…")
 
 
 def safe_address(url: str) -> str:
     """An address on this server; the queue instead of any other."""
-    plain = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and "\\" not in url
-    return url if plain else "/queue"
+    is_local = url.startswith("/") and not url.startswith(("//", "/\\")) and url.isprintable() and "\\" not in url
+    return url if is_local else "/queue"
 
 
 CurrentPage = Annotated[Page, Depends(Page)]

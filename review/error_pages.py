@@ -15,7 +15,7 @@ from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, N
 from review.context import Page
 from review.security.form import MOST_FIELDS
 from review.security.guard import HEADERS
-from review.show import words
+from review.show import formatting
 
 log = logging.getLogger("inkmill.review")
 
@@ -23,7 +23,7 @@ REFUSALS = {
     "unknown host": ("Unknown host name", "Open the address that ‘inkmill web’ printed."),
     "another site": ("Request from another site", "Nothing was changed. Go back to the page and do it there."),
     "forged": ("This page was out of date", "Nothing was changed. Reload the page and try again."),
-    "away": ("The database does not answer", "Nothing was lost. Try again in a moment."),
+    "unreachable": ("The database does not answer", "Nothing was lost. Try again in a moment."),
     "too long": ("Too long", "Nothing was changed. A text may have at most 200,000 characters."),
     "too many": ("Too many fields", f"Nothing was changed. A form may have at most {MOST_FIELDS:,} fields."),
     "too slow": ("Request timed out", "Nothing was changed. Try again; the connection may be slow."),
@@ -39,13 +39,13 @@ def register(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def refusal(scope: Scope, status: int, why: str) -> ASGIApp:
+def refusal(scope: Scope, status: int, reason: str) -> ASGIApp:
     """The guard's response to a request it refuses."""
     page = Page(Request(scope))
-    if why == "sign in":
+    if reason == "sign in":
         return _sign_in(page)
-    title, advice = REFUSALS[why]
-    return answer(page, status, why, title, advice)
+    title, advice = REFUSALS[reason]
+    return answer(page, status, reason, title, advice)
 
 
 def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: Any) -> Response:
@@ -58,11 +58,10 @@ def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: 
 def _sign_in(page: Page) -> Response:
     if page.wants_json:
         return JSONResponse({"error": "sign in", "title": "You are signed out", "message": "Sign in again."}, 401)
-    access = page.request.app.state.access
     # A Strict cookie is not sent when a link on another site leads here; our own reload sends it.
-    foreign = page.request.headers.get("sec-fetch-site") == "cross-site"
-    by_address = access.by_address
-    return page.render("sign_in.html", status=401, token="", by_address=by_address, wrong=False, again=foreign)
+    reload = page.request.headers.get("sec-fetch-site") == "cross-site"
+    by_address = page.services.config.access.by_address
+    return page.render("sign_in.html", status=401, token="", by_address=by_address, invalid=False, reload=reload)
 
 
 async def _inkmill_error(request: Request, error: Exception) -> Response:
@@ -76,10 +75,10 @@ async def _inkmill_error(request: Request, error: Exception) -> Response:
         case NotFound():
             return answer(page, 404, "not found", "Not found", str(error))
         case UsageError():
-            return answer(page, 400, "wrong", "Invalid request", str(error))
+            return answer(page, 400, "invalid", "Invalid request", str(error))
         case DatabaseUnreachable():
             log.error("%s", error)
-            return answer(page, 503, "away", *REFUSALS["away"])
+            return answer(page, 503, "unreachable", *REFUSALS["unreachable"])
     log.error("%s", error)
     return answer(page, 500, "failed", "Request failed", str(error))
 
@@ -87,14 +86,15 @@ async def _inkmill_error(request: Request, error: Exception) -> Response:
 def _stale(error: Stale) -> str:
     if not error.by:
         return str(error)
-    return f"{error.by} set it to {error.state} {words.ago(error.at)}. Your decision was not stored: review it again."
+    when = formatting.ago(error.at)
+    return f"{error.by} set it to {error.state} {when}. Your decision was not stored: review it again."
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 404:
         return await _not_found(request, error)
-    return answer(Page(request), status, "wrong", "Invalid request", "Go back to the queue.")
+    return answer(Page(request), status, "invalid", "Invalid request", "Go back to the queue.")
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
@@ -103,7 +103,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     # The server logs the traceback itself. This response bypasses the guard, so its headers are added here.
-    shown = answer(Page(request), 500, "failed", "Internal error",
+    response = answer(Page(request), 500, "failed", "Internal error",
                    "Your earlier decisions are stored. The terminal of ‘inkmill web’ shows what happened.")  # fmt: skip
-    shown.headers.update(HEADERS)
-    return shown
+    response.headers.update(HEADERS)
+    return response

@@ -33,7 +33,7 @@ class Preferences:
         return urlencode({"theme": self.theme, "keys": "on" if self.keys else "off", "cover": f"{self.cover:g}"})
 
 
-def stored(cookie: str) -> Preferences:
+def read_preferences(cookie: str) -> Preferences:
     """Preferences from a cookie; the defaults where it cannot be read."""
     try:
         return changed(Preferences(), dict(parse_qsl(cookie[:200])))
@@ -41,20 +41,20 @@ def stored(cookie: str) -> Preferences:
         return Preferences()
 
 
-def changed(now: Preferences, given: dict[str, str]) -> Preferences:
+def changed(current: Preferences, choices: dict[str, str]) -> Preferences:
     """Preferences with some of them replaced.
 
     Raises:
         UsageError: naming the value that cannot be used.
     """
-    theme = given.get("theme", now.theme)
+    theme = choices.get("theme", current.theme)
     if theme not in THEMES:
         raise UsageError(f"theme: {theme[:40]!r} is not one of {', '.join(THEMES)}")
-    keys = given.get("keys", "on" if now.keys else "off")
+    keys = choices.get("keys", "on" if current.keys else "off")
     if keys not in ("on", "off"):
         raise UsageError(f"keys: {keys[:40]!r} is neither on nor off")
     try:
-        cover = float(given.get("cover", now.cover))
+        cover = float(choices.get("cover", current.cover))
     except ValueError:
         cover = -1.0
     if not 0 <= cover <= 2:

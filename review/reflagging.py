@@ -17,57 +17,59 @@ log = logging.getLogger("inkmill.review")
 
 
 @dataclass(slots=True)
-class Run:
+class ReflagRun:
     """One reflag, running or finished."""
 
     label: str
     threshold: float
-    done: Reflagged | None = None
-    failed: str | None = None
+    result: Reflagged | None = None
+    error: str | None = None
 
     @property
-    def over(self) -> bool:
-        return self.done is not None or self.failed is not None
+    def finished(self) -> bool:
+        return self.result is not None or self.error is not None
 
 
-class Reflagging:
+class Reflags:
     """The last reflag of each job that this server was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._lock = threading.Lock()
-        self._runs: dict[tuple[str, int], Run] = {}
+        self._runs: dict[int, ReflagRun] = {}
 
-    def of(self, database: Database, job_id: int) -> Run | None:
+    def last(self, job_id: int) -> ReflagRun | None:
         """The last reflag of a job."""
-        return self._runs.get((database.address, job_id))
+        return self._runs.get(job_id)
 
-    def start(self, database: Database, job_id: int, label: str, threshold: float, wait_seconds: float) -> Run:
+    def start(self, job_id: int, label: str, threshold: float, wait_seconds: float) -> ReflagRun:
         """Starts one and waits briefly for it to finish; all other labels keep their thresholds.
 
         Raises:
             UsageError: a reflag of this job is running, or none of it is scored.
         """
-        check_scored(database, job_id)
-        run = Run(label, threshold)
+        check_scored(self._database, job_id)
+        run = ReflagRun(label, threshold)
         with self._lock:
-            before = self.of(database, job_id)
-            if before is not None and not before.over:
+            last = self.last(job_id)
+            if last is not None and not last.finished:
                 raise UsageError(f"job {job_id} is already being reflagged; wait until that has finished")
-            self._runs[database.address, job_id] = run
-        thread = threading.Thread(target=_apply, args=(run, database, job_id), daemon=True)  # a shutdown cuts it short
+            self._runs[job_id] = run
+        # A daemon: a shutdown cuts it short.
+        thread = threading.Thread(target=_apply, args=(run, self._database, job_id), daemon=True)
         thread.start()
         thread.join(wait_seconds)
         return run
 
 
-def _apply(run: Run, database: Database, job_id: int) -> None:
+def _apply(run: ReflagRun, database: Database, job_id: int) -> None:
     try:
-        run.done = reflag_job(database, job_id, thresholds={run.label: run.threshold}, blocklist=None)
+        run.result = reflag_job(database, job_id, thresholds={run.label: run.threshold}, blocklist=None)
     except DatabaseUnreachable as error:
         log.error("%s", error)  # only in the terminal: it names the database
-        run.failed = "the database does not answer; nothing was lost, try again in a moment"
+        run.error = "the database does not answer; nothing was lost, try again in a moment"
     except InkmillError as error:
-        run.failed = str(error)
+        run.error = str(error)
     except Exception:
         log.exception("applying a threshold to job %s failed", job_id)
-        run.failed = "an internal error; see the terminal of ‘inkmill web’"
+        run.error = "an internal error; see the terminal of ‘inkmill web’"

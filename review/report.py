@@ -18,12 +18,12 @@ from db.jobs.reflag import finish_reflag, half_reflagged
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from review.context import STATIC, environment
-from review.pages.picture import draw
 from review.preferences import COVER
-from review.show.job_now import stand
+from review.show.charts.job_charts import job_charts
+from review.show.job_overview import overview_of
 
 EXAMPLES = 8
-STYLE_SHEETS = ("page.css", "pictures.css")
+STYLE_SHEETS = ("page.css", "charts.css")
 
 
 def report_page(database: Database, job_id: int, *, show_flagged: bool = False, version: str = "") -> str:
@@ -39,18 +39,18 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
     job = get_job(database, job_id)
     if job_id in half_reflagged(database):
         finish_reflag(database, job_id)
-    now = stand(database, snapshot(database, job_id))
-    told = account(database, job_id, EXAMPLES)
-    states = told.states
+    overview = overview_of(database, snapshot(database, job_id))
+    report = account(database, job_id, EXAMPLES)
+    states = report.states
     return environment.get_template("report.html").render(
         job=job,
-        now=now,
-        told=told,
+        overview=overview,
+        report=report,
         approved=sum(states.get(state, 0) for state in APPROVED_STATES),
         rejected=states.get(State.REJECTED, 0),
         pending=states.get(State.PENDING, 0),
         waiting=states.get(State.WAITING, 0),
-        drawn=draw(insights(database, job_id), job_id, job.thresholds, links=False),
+        charts=job_charts(insights(database, job_id), job_id, job.thresholds, links=False),
         # As on the page: a high score is hidden too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,

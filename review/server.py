@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,17 +17,18 @@ import uvicorn
 
 from contract.errors import InkmillError, UsageError
 from db.session.engine import Database
-from review.app import Serving, create_app
+from review.app import create_app
 from review.security.access import OneTimeToken, TokenFile
-from review.security.connection import Connection, strangers
+from review.security.connection import Connection, Strangers
 from review.security.cookie import stored_key
 from review.security.hosts import Hosts, is_loopback
+from review.services import ServerConfig
 
 BACKLOG = 128
 """Connections waiting to be accepted."""
-NO_FILES_SECONDS = 60.0
+ACCEPT_ERROR_SECONDS = 60.0
 """How often running out of file descriptors is logged: asyncio would log it for each waiting connection."""
-LAST_WORDS_SECONDS = 2
+SHUTDOWN_SECONDS = 2
 """The time open streams get at shutdown."""
 
 
@@ -58,21 +60,21 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listening in sockets or []:
-            listening.listen(BACKLOG)  # asyncio has one number for both
+        for listener in sockets or []:
+            listener.listen(BACKLOG)  # asyncio has one number for both
 
 
-class FewWords(logging.Filter):
+class AcceptErrors(logging.Filter):
     """Limits how often asyncio logs that it cannot accept a connection."""
 
-    _said_at = -NO_FILES_SECONDS
+    _logged_at = -ACCEPT_ERROR_SECONDS
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not record.getMessage().startswith("socket.accept() out of system resource"):
             return True
-        if time.monotonic() - self._said_at < NO_FILES_SECONDS:
+        if time.monotonic() - self._logged_at < ACCEPT_ERROR_SECONDS:
             return False
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
         return True
 
 
@@ -87,9 +89,10 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         InkmillError: the address cannot be bound.
     """
     access = _access(options)
-    listening = _bound(options)
-    port = listening.getsockname()[1]
-    serving = Serving(
+    listener = _bind(options)
+    port = listener.getsockname()[1]
+    strangers = Strangers()
+    config = ServerConfig(
         access=access,
         hosts=Hosts(options.host, options.names),
         key=stored_key(home),
@@ -100,33 +103,33 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
     )
     server = Server(
         uvicorn.Config(
-            create_app(database, serving),
+            create_app(database, config),
             access_log=False,  # it would print addresses, and one of them holds the token
             log_level="error",
             server_header=False,
             proxy_headers=False,  # anyone may send X-Forwarded-…; --behind-tls declares a proxy instead
             lifespan="off",
             loop="asyncio",
-            http=Connection,
+            http=partial(Connection, strangers),  # type: ignore[arg-type]  # uvicorn only calls it
             ws="none",
             backlog=max(strangers.most // 8, 1),  # accepted at once: each takes a file before the oldest close
-            timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         )
     )
 
-    logging.getLogger("asyncio").addFilter(FewWords())
+    logging.getLogger("asyncio").addFilter(AcceptErrors())
 
     def end(*_: object) -> None:
         server.should_exit = True
 
     # Handled before uvicorn installs its own handlers, and again after it has stopped: it raises the signal once more.
-    before = signal.signal(signal.SIGTERM, end)
+    previous = signal.signal(signal.SIGTERM, end)
     try:
         ready(_address(options, port, access))
-        server.run(sockets=[listening])
+        server.run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGTERM, before)
-        listening.close()
+        signal.signal(signal.SIGTERM, previous)
+        listener.close()
 
 
 def _access(options: WebOptions) -> OneTimeToken | TokenFile:
@@ -140,26 +143,26 @@ def _access(options: WebOptions) -> OneTimeToken | TokenFile:
     return OneTimeToken(options.name)
 
 
-def _bound(options: WebOptions) -> socket.socket:
-    """A listening socket: connections queue up from here on."""
+def _bind(options: WebOptions) -> socket.socket:
+    """A listener socket: connections queue up from here on."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
         raise UsageError(f"--host {options.host}: is not an address of this computer ({error.strerror})") from None
-    listening = socket.socket(family, kind, protocol)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        listener.bind(address)
+        listener.listen(BACKLOG)
     except OSError as error:
-        listening.close()
-        raise InkmillError(_why_not(options, error)) from None
-    return listening
+        listener.close()
+        raise InkmillError(_bind_problem(options, error)) from None
+    return listener
 
 
-def _why_not(options: WebOptions, error: OSError) -> str:
+def _bind_problem(options: WebOptions, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {options.port} on {options.host} is in use, perhaps by another 'inkmill web'; "

@@ -29,7 +29,7 @@ class Reviewer:
         self._base = f"{parts.scheme}://{parts.netloc}"
         self._opener = build_opener(HTTPCookieProcessor(CookieJar()))
         self._ask("/sign-in", {"token": parse_qs(parts.query)["token"][0]}, accept="text/html")
-        self._csrf = json.loads(self._ask("/who")[1])["csrf"]
+        self._csrf = json.loads(self._ask("/session")[1])["csrf"]
 
     def send(self, path: str, **fields: Any) -> int:
         """The status that a form was answered with."""

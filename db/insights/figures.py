@@ -1,4 +1,4 @@
-"""What a job's outputs look like together: the figures that its pictures are drawn from.
+"""What a job's outputs look like together: the figures that its charts are drawn from.
 
 Counts only: how they are drawn is the page's business. Large jobs are sampled, and every answer says of how many.
 """

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from contract.errors import ClaimedByOther, UsageError
 from db.review.claims import claim, release
 from db.review.detail import read_output
 from db.work.score_requests import read_words
-from review.card import watched
+from review.card import fingerprint
 from review.context import CurrentPage
 from review.live.stream import events
-from review.security.form import CurrentForm, whole
-from review.views import OutputId
+from review.queue_view import OutputId
+from review.security.form import CurrentForm, whole_number
 
 MOST_CLAIMS = 8
-WATCH_SECONDS = 1.0
+CHANGES_SECONDS = 1.0
 
 router = APIRouter()
 
 
 @router.post("/claims", response_model=None)
-def hold(page: CurrentPage, form: CurrentForm) -> Response:
+def hold_outputs(page: CurrentPage, form: CurrentForm) -> Response:
     """Takes or renews the claims on open outputs; returns those that someone else has."""
     lost = {}
     for output in _outputs(form):
@@ -34,7 +34,7 @@ def hold(page: CurrentPage, form: CurrentForm) -> Response:
 
 
 @router.post("/claims/release", response_model=None)
-def let_go(page: CurrentPage, form: CurrentForm) -> Response:
+def release_outputs(page: CurrentPage, form: CurrentForm) -> Response:
     """Releases claims: the page was closed, or moved on."""
     for output in _outputs(form):
         release(page.database, output, page.reviewer)
@@ -42,18 +42,18 @@ def let_go(page: CurrentPage, form: CurrentForm) -> Response:
 
 
 @router.get("/outputs/{output_id}/changes", response_model=None)
-def changes(request: Request, page: CurrentPage, output_id: OutputId) -> Response:
+def changes(page: CurrentPage, output_id: OutputId) -> Response:
     """A stream of one output's state, version, pending scores and word highlights, for an open card."""
     read_output(page.database, output_id)  # fails now, while the response can still have an error status
 
     def read() -> str:
-        return watched(read_output(page.database, output_id), read_words(page.database, output_id))
+        return fingerprint(read_output(page.database, output_id), read_words(page.database, output_id))
 
-    return events(request, read, seconds=WATCH_SECONDS, event="output")
+    return events(page, read, seconds=CHANGES_SECONDS, event="output")
 
 
 def _outputs(form: CurrentForm) -> list[int]:
-    outputs = [whole(value, "output") for value in form.all("output")]
+    outputs = [whole_number(value, "output") for value in form.all("output")]
     if len(outputs) > MOST_CLAIMS:
         raise UsageError(f"output: at most {MOST_CLAIMS} at once")
     return outputs

@@ -11,12 +11,12 @@ from db.review.decisions.acts import decide, undo
 from db.review.decisions.rules import Decided
 from db.review.detail import read_output
 from review.context import CurrentPage, Page
-from review.live.announcing import announce
+from review.live.hints import send_hint
+from review.queue_view import CurrentView, OutputId, QueueView
 from review.security.form import CurrentForm
-from review.show import words
-from review.views import CurrentView, OutputId, View
+from review.show import formatting
 
-SAID = {
+OUTCOMES = {
     "approved": "approved",
     "rejected": "rejected",
     "edited": "edited",
@@ -30,7 +30,7 @@ router = APIRouter()
 
 @router.post("/outputs/{output_id}/decisions", response_model=None)
 def decide_one(
-    page: CurrentPage, view: CurrentView, form: CurrentForm, output_id: OutputId, later: BackgroundTasks
+    page: CurrentPage, view: CurrentView, form: CurrentForm, output_id: OutputId, background: BackgroundTasks
 ) -> Response:
     """Stores one decision."""
     action = _action(form.one("action"))
@@ -42,8 +42,8 @@ def decide_one(
         )  # fmt: skip
     except (Stale, ClaimedByOther) as error:
         return _refused(page, view, output_id, error, text)
-    announce(later, decided.classifier, decided.request)
-    return _taken(page, view.address("/queue", after=output_id), decided)
+    send_hint(background, decided.classifier, decided.request)
+    return _stored(page, view.address("/queue", after=output_id), decided)
 
 
 @router.post("/undo", response_model=None)
@@ -51,28 +51,28 @@ def undo_one(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Respons
     """Undoes the reviewer's last decision, or the one on an output."""
     undone = undo(page.database, page.reviewer, form.number("output"), expected=form.number("expected"),
                   key=form.one("key") or None)  # fmt: skip
-    return _taken(page, view.address(f"/outputs/{undone.output_id}"), undone)
+    return _stored(page, view.address(f"/outputs/{undone.output_id}"), undone)
 
 
-def _action(said: str) -> Action:
-    if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
-        raise UsageError(f"action: {said[:40]!r} is not one of approve, reject, edit")
-    return Action(said)
+def _action(value: str) -> Action:
+    if value not in (Action.APPROVE, Action.REJECT, Action.EDIT):
+        raise UsageError(f"action: {value[:40]!r} is not one of approve, reject, edit")
+    return Action(value)
 
 
-def _taken(page: Page, onwards: str, decided: Decided) -> Response:
-    said = SAID[decided.to_state]
+def _stored(page: Page, next_address: str, decided: Decided) -> Response:
+    outcome = OUTCOMES[decided.to_state]
     if page.wants_json:
         return JSONResponse({
-            "output": decided.output_id, "state": decided.to_state, "version": decided.version, "said": said,
+            "output": decided.output_id, "state": decided.to_state, "version": decided.version, "outcome": outcome,
         })  # fmt: skip
-    return page.back(onwards, f"Output {decided.output_id} is {said}.")
+    return page.back(next_address, f"Output {decided.output_id} is {outcome}.")
 
 
-def _refused(page: Page, view: View, output_id: int, error: Stale | ClaimedByOther, text: str | None) -> Response:
+def _refused(page: Page, view: QueueView, output_id: int, error: Stale | ClaimedByOther, text: str | None) -> Response:
     """What the other reviewer decided; an edited text is shown again, so that it need not be retyped."""
     if page.wants_json:
         raise error
     output = read_output(page.database, output_id)
     return page.render("conflict.html", status=409, current="queue", output=output, view=view, error=error, text=text,
-                       stale=isinstance(error, Stale), when=words.ago(getattr(error, "at", None)))  # fmt: skip
+                       stale=isinstance(error, Stale), when=formatting.ago(getattr(error, "at", None)))  # fmt: skip

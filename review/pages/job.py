@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from db.jobs.jobs import get_job
@@ -12,15 +13,13 @@ from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
 from review.context import CurrentPage
 from review.live.stream import events
-from review.live.watching import Watched
 from review.security.form import CurrentForm
-from review.show.job_now import JobId, JobNow, job_now, stand
+from review.show.job_overview import JobId, JobOverview, job_overview, overview_of
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
 
 router = APIRouter()
-watched = Watched()
 
 Before = Annotated[int | None, Query(ge=1, le=2**62)]
 
@@ -32,41 +31,45 @@ def jobs(page: CurrentPage, before: Before = None) -> Response:
 
 
 @router.get("/jobs/events", response_model=None)
-def follow_jobs(request: Request, page: CurrentPage, before: Before = None) -> Response:
+def follow_jobs(page: CurrentPage, before: Before = None) -> Response:
     """The list, live."""
 
     def look() -> str:
         return page.fragment("_jobs.html", before=before, **_listed(page, before))
 
-    return events(request, look, seconds=LIST_SECONDS)
+    return events(page, look, seconds=LIST_SECONDS)
 
 
 def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
-    def read() -> list[JobNow]:
-        return [stand(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
+    def read() -> list[JobOverview]:
+        return [overview_of(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
 
-    found = watched.look((page.database.address, "jobs", before), read, LIST_SECONDS / 2)
-    return {"jobs": found[:SHOWN], "more": len(found) > SHOWN}
+    listed = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
+    return {"jobs": listed[:SHOWN], "more": len(listed) > SHOWN}
 
 
 @router.get("/jobs/{job_id}", response_model=None)
 def job(page: CurrentPage, job_id: JobId) -> Response:
     """One job: its progress, its failures, its settings."""
-    asked = get_job(page.database, job_id)
-    return page.render("job.html", current="jobs", asked=asked, now=job_now(page.database, job_id))
+    return page.render(
+        "job.html",
+        current="jobs",
+        job=get_job(page.database, job_id),
+        overview=job_overview(page.database, job_id),
+    )
 
 
 @router.get("/jobs/{job_id}/events", response_model=None)
-def follow_job(request: Request, page: CurrentPage, job_id: JobId) -> Response:
+def follow_job(page: CurrentPage, job_id: JobId) -> Response:
     """One job, live: one database read a second for all who have it open."""
     get_job(page.database, job_id)
 
     def look() -> str:
-        topic = (page.database.address, "job", job_id)
-        now = watched.look(topic, lambda: job_now(page.database, job_id), JOB_SECONDS / 2)
-        return page.fragment("_job.html", now=now)
+        read = partial(job_overview, page.database, job_id)
+        overview = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
+        return page.fragment("_job.html", overview=overview)
 
-    return events(request, look, seconds=JOB_SECONDS)
+    return events(page, look, seconds=JOB_SECONDS)
 
 
 @router.post("/jobs/{job_id}/retry", response_model=None)

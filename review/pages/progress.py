@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from common.times import duration
 from db.review.progress import Progress, progress
 from review.context import CurrentPage
 from review.live.stream import events
-from review.show import words
-from review.views import CurrentView
+from review.queue_view import CurrentView
+from review.show import formatting
 
-LOOK_SECONDS = 2.0
+PROGRESS_SECONDS = 2.0
 
 router = APIRouter()
 
@@ -26,12 +26,12 @@ def show(page: CurrentPage, view: CurrentView) -> Response:
 
 
 @router.get("/progress/events", response_model=None)
-def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
+def follow(page: CurrentPage, view: CurrentView) -> Response:
     """The figures, live."""
     return events(
-        request,
+        page,
         lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
-        seconds=LOOK_SECONDS,
+        seconds=PROGRESS_SECONDS,
         event="progress",
     )
 
@@ -39,11 +39,11 @@ def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
 def figures(now: Progress) -> dict[str, str]:
     """Each figure as text, by the name a page knows it by."""
     return {
-        "mine": words.number(now.mine),
-        "everyone": words.number(now.everyone),
-        "mine_today": words.number(now.mine_today),
-        "everyone_today": words.number(now.everyone_today),
+        "mine": formatting.number(now.mine),
+        "everyone": formatting.number(now.everyone),
+        "mine_today": formatting.number(now.mine_today),
+        "everyone_today": formatting.number(now.everyone_today),
         "left": str(now.left),
         "median": duration(now.median_seconds),
-        "time_left": words.at_least(now.seconds_left, now.left.capped),
+        "time_left": formatting.at_least(now.seconds_left, now.left.capped),
     }

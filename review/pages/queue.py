@@ -16,27 +16,25 @@ from db.review.queue import Page as Rows
 from db.review.queue import neighbour, read_page
 from review.card import card
 from review.context import CurrentPage, Page
-from review.live.watching import Watched
-from review.security.form import CurrentForm, whole
-from review.views import NAMES, CurrentView, OutputId, View
+from review.queue_view import PARAMETERS, CurrentView, OutputId, QueueView
+from review.security.form import CurrentForm, whole_number
 
 RAIL_ROWS = 40
 NEWEST_JOBS = 200
 CHOICES_SECONDS = 5.0
 
 router = APIRouter()
-watched = Watched()
 
 
 @router.get("/queue", response_model=None)
 def queue(page: CurrentPage, view: CurrentView) -> Response:
     """The first output of a view that nobody else is reviewing; `after` continues after one."""
-    if clean := tidied(page, view):
-        return clean
+    if short := short_address(page, view):
+        return short
     rows = _rows(page, view)
     after = page.request.query_params.get("after", "")
     if after:
-        chosen = neighbour(page.database, view.filter, whole(after, "after"))
+        chosen = neighbour(page.database, view.filter, whole_number(after, "after"))
     else:
         chosen = next((row.output_id for row in rows.rows if row.claimed_by is None), None)
     return _focus(page, view, rows, chosen)
@@ -49,57 +47,57 @@ def rail(page: CurrentPage, view: CurrentView) -> Response:
 
 
 @router.post("/queue/next", response_model=None)
-def following(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
+def next_card(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     """Claims the output after this one; returns its card, or the one that says there is none."""
-    share = page.request.app.state.audit_share
+    share = page.services.config.audit_share
     chosen = next_output(page.database, page.reviewer, view.filter, after=form.number("after"), audit_share=share)
-    shown = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
-    return JSONResponse({"output": chosen, "card": shown})
+    markup = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
+    return JSONResponse({"output": chosen, "card": markup})
 
 
 @router.get("/outputs/{output_id}", response_model=None)
-def one(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
+def output(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
     """One output, in the view that the address names."""
     return _focus(page, view, _rows(page, view), output_id)
 
 
 @router.get("/outputs/{output_id}/card", response_model=None)
-def one_card(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
+def output_card(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
     """One output's card, for a page that is already open."""
     return HTMLResponse(card(page, view, output_id))
 
 
-def tidied(page: Page, view: View) -> Response | None:
+def short_address(page: Page, view: QueueView) -> Response | None:
     """A redirect to the view's short address, where a form sent empty fields."""
-    given = page.request.query_params
-    if all(given[name] for name in NAMES if name in given):
+    parameters = page.request.query_params
+    if all(parameters[name] for name in PARAMETERS if name in parameters):
         return None
-    more = {name: value for name, value in given.items() if name not in NAMES and value}
+    more = {name: value for name, value in parameters.items() if name not in PARAMETERS and value}
     return RedirectResponse(view.address(page.request.url.path, **more), 303)
 
 
-def filter_choices(page: Page, view: View) -> dict[str, Any]:
+def filter_choices(page: Page, view: QueueView) -> dict[str, Any]:
     """The options of the filter's fields, cached for a few seconds."""
     database, job = page.database, view.filter.job
-    topic = (database.address, "choices")
-    jobs = watched.look((*topic, "jobs"), lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)
+    shared = page.services.shared_reads
+    jobs = shared.get("jobs to filter by", lambda: list_jobs(database, NEWEST_JOBS), CHOICES_SECONDS)
     return {
         "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
         "models": sorted({job.model for job in jobs}),
         "labels": LABELS,
-        "reasons": watched.look((*topic, "reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
-        "reviewers": watched.look((*topic, "reviewers"), lambda: reviewers(database), CHOICES_SECONDS),
+        "reasons": shared.get(("reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
+        "reviewers": shared.get("reviewers", lambda: reviewers(database), CHOICES_SECONDS),
         "states": list(Wanted),
         "orders": list(Order),
     }
 
 
-def _rows(page: Page, view: View) -> Rows:
+def _rows(page: Page, view: QueueView) -> Rows:
     cursor = page.request.query_params.get("cursor") or None
     return read_page(page.database, view.filter, cursor=cursor, limit=RAIL_ROWS, reviewer=page.reviewer)
 
 
-def _focus(page: Page, view: View, rows: Rows, chosen: int | None) -> Response:
+def _focus(page: Page, view: QueueView, rows: Rows, chosen: int | None) -> Response:
     return page.render(
         "queue.html",
         current="queue",

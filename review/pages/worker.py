@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from db.work.workers import list_workers
 from review.context import CurrentPage
 from review.live.stream import events
-from review.pages.job import watched
 
-LOOK_SECONDS = 2.0
+WORKERS_SECONDS = 2.0
 SHOWN_GONE = 20
 
 router = APIRouter()
@@ -25,12 +24,11 @@ def workers(page: CurrentPage) -> Response:
 
 
 @router.get("/workers/events", response_model=None)
-def follow(request: Request, page: CurrentPage) -> Response:
+def follow(page: CurrentPage) -> Response:
     """The workers, live."""
-    return events(request, lambda: page.fragment("_workers.html", **_seen(page)), seconds=LOOK_SECONDS)
+    return events(page, lambda: page.fragment("_workers.html", **_seen(page)), seconds=WORKERS_SECONDS)
 
 
 def _seen(page: CurrentPage) -> dict[str, Any]:
-    topic = (page.database.address, "workers")
-    found = watched.look(topic, lambda: list_workers(page.database), LOOK_SECONDS / 2)
-    return {"alive": [w for w in found if w.alive], "gone": [w for w in found if not w.alive][:SHOWN_GONE]}
+    listed = page.services.shared_reads.get("workers", lambda: list_workers(page.database), WORKERS_SECONDS / 2)
+    return {"alive": [w for w in listed if w.alive], "gone": [w for w in listed if not w.alive][:SHOWN_GONE]}

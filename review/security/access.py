@@ -45,9 +45,9 @@ class OneTimeToken:
         self._lock = threading.Lock()
 
     def enter(self, token: str) -> str | None:
-        right = same(token, self.token)
+        matches = same(token, self.token)
         with self._lock:
-            if not right or self._spent:
+            if not matches or self._spent:
                 return None
             self._spent = True
         return self.name
@@ -70,11 +70,11 @@ class TokenFile:
         return sorted(self._tokens)
 
     def enter(self, token: str) -> str | None:
-        found = None
+        reviewer = None
         for name, expected in self._tokens.items():  # all of them: the time it takes must reveal nothing
             if same(token, expected):
-                found = name
-        return found
+                reviewer = name
+        return reviewer
 
     def proof(self, name: str) -> str | None:
         return self._tokens.get(name)
@@ -100,13 +100,13 @@ def _reviewers(path: Path) -> Iterable[tuple[str, str]]:
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
         if len(token) < SHORTEST_TOKEN or not token.isprintable():
-            wrong = (
+            problem = (
                 f"is shorter than {SHORTEST_TOKEN} characters and could be guessed"
                 if len(token) < SHORTEST_TOKEN
                 else "has an unprintable character: the file may be damaged"
             )
             raise UsageError(
-                f"{where}: the token of {name} {wrong}; "
+                f"{where}: the token of {name} {problem}; "
                 "generate one: python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if name in seen:

@@ -14,22 +14,22 @@ class Limits:
     """The limits of a body."""
 
     longest: int  # bytes that are kept
-    heard_out: int  # bytes read of a longer one, so that the browser reads the error
+    drained: int  # bytes read of a longer one, so that the browser reads the error
     seconds: float  # until it has arrived
 
 
-STRANGERS = Limits(longest=4 * 2**10, heard_out=4 * 2**10, seconds=10)
+STRANGERS = Limits(longest=4 * 2**10, drained=4 * 2**10, seconds=10)
 """The sign-in form has one field."""
-REVIEWERS = Limits(longest=4 * 2**20, heard_out=64 * 2**20, seconds=60)
+REVIEWERS = Limits(longest=4 * 2**20, drained=64 * 2**20, seconds=60)
 """The longest edited text, each character percent-encoded, and some room."""
 
 
 class BadBody(Exception):
     """A body that is rejected."""
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status, self.why = status, why
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 def is_announced(headers: Headers) -> bool:
@@ -43,21 +43,21 @@ async def read_body(headers: Headers, receive: Receive, limits: Limits) -> bytes
     Raises:
         BadBody: it is too long, too slow or incomplete.
     """
-    if _length(headers) > limits.heard_out:
+    if _length(headers) > limits.drained:
         raise BadBody(413, "too long")
     try:
         async with asyncio.timeout(limits.seconds):
-            return await _whole(receive, limits)
+            return await _read_all(receive, limits)
     except TimeoutError:
         raise BadBody(408, "too slow") from None
 
 
 def _length(headers: Headers) -> int:
-    said = headers.get("content-length", "")
-    return int(said[:12]) if said.isascii() and said.isdecimal() else 0
+    length = headers.get("content-length", "")
+    return int(length[:12]) if length.isascii() and length.isdecimal() else 0
 
 
-async def _whole(receive: Receive, limits: Limits) -> bytes:
+async def _read_all(receive: Receive, limits: Limits) -> bytes:
     parts, size, more = [], 0, True
     while more:
         message = await receive()
@@ -65,7 +65,7 @@ async def _whole(receive: Receive, limits: Limits) -> bytes:
             raise BadBody(400, "cut off")
         part, more = message.get("body", b""), message.get("more_body", False)
         size += len(part)
-        if size > limits.heard_out:
+        if size > limits.drained:
             break
         parts.append(part)
         if size > limits.longest:

@@ -47,36 +47,34 @@ class Strangers:
         connection.transport.abort()  # a client that does not read would never let it close
 
 
-strangers = Strangers()
-"""One for the process, which has one server."""
-
-
 class Connection(H11Protocol):
     """A connection that the guard can mark as a reviewer's, for one request."""
 
     def __init__(
         self,
+        strangers: Strangers,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        self._strangers = strangers
         super().__init__(config, server_state, {**app_state, "connection": self}, _loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         # asyncio's own buffer is 256 KB: 0.2 s of parsing when it is all tiny chunks.
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         super().connection_made(transport)
-        strangers.enter(self)
+        self._strangers.enter(self)
 
     def is_a_reviewers(self) -> None:
         """Its current request is from a signed-in reviewer."""
-        strangers.leave(self)
+        self._strangers.leave(self)
 
     def on_response_complete(self) -> None:
-        strangers.enter(self)
+        self._strangers.enter(self)
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        strangers.leave(self)
+        self._strangers.leave(self)
         super().connection_lost(exc)

@@ -6,22 +6,21 @@ here.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
 import logging
 import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
 from starlette.datastructures import Headers
 
 from common.private_files import make_secret, read_secret
 from contract.errors import UsageError
 from contract.settings import private_folder, readable
-from review.security.access import Access, same
+from review.security.access import Access
 
 COOKIE_SECONDS = 7 * 86400
 KEY_FILE = "review.key"
@@ -37,10 +36,10 @@ class SignedIn:
     name: str
     csrf: str  # every form and fetch of theirs must carry it
     sitting: str  # drawn at sign-in
-    until: int  # when the cookie expires
+    expires: int
 
 
-class Signer:
+class CookieSigner:
     """Makes and reads the cookies of one server."""
 
     def __init__(self, key: bytes, access: Access, port: int) -> None:
@@ -54,32 +53,28 @@ class Signer:
     def cookie(self, name: str, *, now: float | None = None) -> str:
         """A fresh cookie's value for a reviewer."""
         expires = int((time.time() if now is None else now) + COOKIE_SECONDS)
-        body = f"{_packed(name.encode())}.{expires}.{secrets.token_urlsafe(12)}"
-        return f"{body}.{self._signature(body, self._access.proof(name) or '')}"
+        content = f"{base64_encode(name).decode()}.{expires}.{secrets.token_urlsafe(12)}"
+        return self._signer("cookie", self._access.proof(name) or "").sign(content).decode()
 
     def read(self, cookie: str, *, now: float | None = None) -> SignedIn | None:
         """Who this cookie belongs to; None where it is forged or expired, or the reviewer has lost access."""
-        body, _, signature = cookie.rpartition(".")
-        parts = body.split(".")
-        if len(parts) != 3:
-            return None
-        packed, until, sitting = parts
-        if not until.isdecimal() or not until.isascii() or len(until) > 12:
-            return None
         try:
-            name = _unpacked(packed).decode()
-        except (ValueError, binascii.Error):
+            encoded_name, expires, sitting, _ = cookie.split(".")
+            name = base64_decode(encoded_name).decode()
+            proof = self._access.proof(name)
+            if proof is None:
+                return None
+            content = self._signer("cookie", proof).unsign(cookie)
+        except (ValueError, BadData):
             return None
-        proof = self._access.proof(name)
-        if proof is None or not same(signature, self._signature(body, proof)):
+        if int(expires) < (time.time() if now is None else now):
             return None
-        if int(until) < (time.time() if now is None else now):
-            return None
-        return SignedIn(name, self._signature(body, proof, use="form"), sitting, int(until))
+        return SignedIn(name, self._signer("form", proof).get_signature(content).decode(), sitting, int(expires))
 
-    def _signature(self, body: str, proof: str, use: str = "cookie") -> str:
-        message = "\0".join((use, proof, body)).encode("utf-8", "replace")
-        return _packed(hmac.new(self._key, message, hashlib.sha256).digest())
+    def _signer(self, use: str, proof: str) -> Signer:
+        # The proof is part of the salt: a changed token ends the sitting.
+        salt = f"{use}\0{proof}".encode("utf-8", "replace")
+        return Signer(self._key, salt, key_derivation="hmac", digest_method=hashlib.sha256)
 
 
 def read_cookies(headers: Headers) -> dict[str, str]:
@@ -96,18 +91,10 @@ def stored_key(home: Path) -> bytes:
     """The signing key of this installation, made at first use. Deleting its file signs everyone out."""
     file = home / KEY_FILE
     with readable():
-        known = read_secret(file, KEY_BYTES)
-        if known is None:
+        key = read_secret(file, KEY_BYTES)
+        if key is None:
             if file.exists():
                 log.warning("%s was short or damaged and has been replaced: everyone has to sign in again", file)
             private_folder(home)
-            known = make_secret(file, KEY_BYTES)
-    return _unpacked(known)
-
-
-def _packed(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).decode().rstrip("=")
-
-
-def _unpacked(value: str) -> bytes:
-    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+            key = make_secret(file, KEY_BYTES)
+    return base64_decode(key)

@@ -38,7 +38,7 @@ class Form:
             UsageError: naming the field.
         """
         value = self.one(name).strip()
-        return whole(value, name) if value else None
+        return whole_number(value, name) if value else None
 
 
 def fields(encoded: str) -> list[tuple[str, str]]:
@@ -52,7 +52,7 @@ def fields(encoded: str) -> list[tuple[str, str]]:
     return parse_qsl(encoded.replace("%00", "%EF%BF%BD").replace("\0", "\ufffd"), keep_blank_values=True)
 
 
-def whole(value: str, name: str) -> int:
+def whole_number(value: str, name: str) -> int:
     """A whole number from 0 up that a database can hold.
 
     Raises:

@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from contract.errors import DatabaseUnreachable, UsageError
 from review.security.access import same
 from review.security.body import REVIEWERS, STRANGERS, BadBody, is_announced, read_body
-from review.security.cookie import SignedIn, Signer, read_cookies
+from review.security.cookie import CookieSigner, SignedIn, read_cookies
 from review.security.form import Form
 from review.security.hosts import Hosts, host_of
 
-READING = ("GET", "HEAD")
-OPEN = ("/static/", "/sign-in")
+SAFE_METHODS = ("GET", "HEAD")
+PUBLIC = ("/static/", "/sign-in")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -40,10 +40,10 @@ Refusal = Callable[[Scope, int, str], ASGIApp]
 
 
 class Guard:
-    """Lets valid requests through, with `state.who` and `state.form` set."""
+    """Lets valid requests through, with `state.signed_in` and `state.form` set."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: Hosts, signer: Signer, ended: Callable[[str], bool], refusal: Refusal
+        self, app: ASGIApp, *, hosts: Hosts, signer: CookieSigner, ended: Callable[[str], bool], refusal: Refusal
     ) -> None:
         self._app, self._hosts, self._signer, self._ended, self._refusal = app, hosts, signer, ended, refusal
 
@@ -51,46 +51,46 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answered, replay = await self._answerer(scope, receive)
-        await answered(scope, replay, _with_headers(scope, send))
+        app, replay = await self._checked(scope, receive)
+        await app(scope, replay, _with_headers(scope, send))
 
-    async def _answerer(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
+    async def _checked(self, scope: Scope, receive: Receive) -> tuple[ASGIApp, Receive]:
         state: dict[str, Any] = scope.setdefault("state", {})
         headers = Headers(scope=scope)
-        state["who"], state["form"], state["unread"] = None, Form(b""), is_announced(headers)
+        state["signed_in"], state["form"], state["unread"] = None, Form(b""), is_announced(headers)
         if len(headers.getlist("host")) != 1 or not self._hosts.knows(headers["host"]):
             return self._refusal(scope, 421, "unknown host"), receive
         try:
-            who = state["who"] = await self._signed_in(headers)
+            signed_in = state["signed_in"] = await self._signed_in(headers)
         except DatabaseUnreachable as error:
             log.error("%s", error)
-            return self._refusal(scope, 503, "away"), receive
-        if who and "connection" in state:
+            return self._refusal(scope, 503, "unreachable"), receive
+        if signed_in and "connection" in state:
             state["connection"].is_a_reviewers()
-        is_open = scope["path"].startswith(OPEN)
-        if scope["method"] in READING:
-            return (self._app if who or is_open else self._refusal(scope, 401, "sign in")), receive
+        is_public = scope["path"].startswith(PUBLIC)
+        if scope["method"] in SAFE_METHODS:
+            return (self._app if signed_in or is_public else self._refusal(scope, 401, "sign in")), receive
         if not _own_origin(headers):
             return self._refusal(scope, 403, "another site"), receive
-        if who is None and not is_open:
+        if signed_in is None and not is_public:
             return self._refusal(scope, 401, "sign in"), receive
         try:
-            body = await read_body(headers, receive, REVIEWERS if who else STRANGERS)
+            body = await read_body(headers, receive, REVIEWERS if signed_in else STRANGERS)
             state["unread"] = False
             form = state["form"] = await run_in_threadpool(Form, body)
         except BadBody as bad:
-            return self._refusal(scope, bad.status, bad.why), receive
+            return self._refusal(scope, bad.status, bad.reason), receive
         except UsageError:
             return self._refusal(scope, 400, "too many"), receive
-        if who and not is_open and not same(headers.get("x-csrf-token") or form.one("csrf"), who.csrf):
+        if signed_in and not is_public and not same(headers.get("x-csrf-token") or form.one("csrf"), signed_in.csrf):
             return self._refusal(scope, 403, "forged"), receive
         return self._app, _replayed(body, receive)
 
     async def _signed_in(self, headers: Headers) -> SignedIn | None:
-        who = self._signer.read(read_cookies(headers).get(self._signer.cookie_name, ""))
-        if who is None or await run_in_threadpool(self._ended, who.sitting):
+        signed_in = self._signer.read(read_cookies(headers).get(self._signer.cookie_name, ""))
+        if signed_in is None or await run_in_threadpool(self._ended, signed_in.sitting):
             return None
-        return who
+        return signed_in
 
 
 def _own_origin(headers: Headers) -> bool:

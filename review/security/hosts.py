@@ -22,9 +22,9 @@ class Hosts:
     """The names and addresses that a server answers to."""
 
     def __init__(self, bind: str, names: Iterable[str] = ()) -> None:
-        self._near = is_loopback(bind)
-        own = {"localhost"} if self._near else {"localhost", bind, socket.gethostname(), socket.getfqdn()}
-        self._names = {name.lower().rstrip(".") for name in (*own, *names)}
+        self._loopback_only = is_loopback(bind)
+        defaults = {"localhost"} if self._loopback_only else {"localhost", bind, socket.gethostname(), socket.getfqdn()}
+        self._names = {name.lower().rstrip(".") for name in (*defaults, *names)}
 
     def knows(self, host_header: str) -> bool:
         """Whether a request with that Host header is meant for us; any port, for tunnels."""
@@ -38,7 +38,7 @@ class Hosts:
         except ValueError:
             return False  # another site's name
         # An IP address cannot be rebound.
-        return address.is_loopback if self._near else True
+        return address.is_loopback if self._loopback_only else True
 
 
 def host_of(url: str) -> str | None:

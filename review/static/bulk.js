@@ -1,35 +1,35 @@
 // The table: a current row, selected rows, and the same keys as in the focus view.
 
 import { announce, say } from "./announce.js";
-import { decide, STATE, take_back } from "./deciding.js";
+import { decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
 import { outbox } from "./outbox.js";
-import { fetched } from "./talk.js";
+import { fetch_markup } from "./requests.js";
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-bulk]"));
 const view = form?.dataset.view ?? "";
 const rows = form ? /** @type {HTMLTableRowElement[]} */ ([...form.querySelectorAll("tr[data-output]")]) : [];
 const all = /** @type {HTMLInputElement} */ (form?.querySelector("[data-all]"));
 const box = row => /** @type {HTMLInputElement} */ (row.querySelector('input[name="output"]'));
-let here = -1, anchor = -1;
+let current = -1, anchor = -1;
 const covers = new Map();
 
-function stand(place) {
+function go_to_row(place) {
   if (!rows.length) return;
-  rows[here]?.removeAttribute("data-current");
-  here = Math.max(0, Math.min(place, rows.length - 1));
-  const row = rows[here];
+  rows[current]?.removeAttribute("data-current");
+  current = Math.max(0, Math.min(place, rows.length - 1));
+  const row = rows[current];
   row.setAttribute("data-current", "");
   row.querySelector("[data-row-link]").focus({ preventScroll: true });
   row.scrollIntoView({ block: "nearest" });
 }
 
 function choose(up_to) {
-  if (here < 0) stand(0);
-  const wanted = up_to && anchor >= 0 ? true : !box(rows[here]).checked;
-  const [first, last] = up_to && anchor >= 0 ? [anchor, here].sort((a, b) => a - b) : [here, here];
+  if (current < 0) go_to_row(0);
+  const wanted = up_to && anchor >= 0 ? true : !box(rows[current]).checked;
+  const [first, last] = up_to && anchor >= 0 ? [anchor, current].sort((a, b) => a - b) : [current, current];
   for (let place = first; place <= last; place++) box(rows[place]).checked = wanted;
-  anchor = here;
+  anchor = current;
   count();
 }
 
@@ -42,11 +42,11 @@ function count() {
 
 function finish(action) {
   if (chosen() || all.checked) return form.requestSubmit(form.querySelector(`button[value="${action}"]`));
-  if (here < 0) return say("Go to a row with j, or select some.");
-  const row = rows[here];
+  if (current < 0) return say("Go to a row with j, or select some.");
+  const row = rows[current];
   decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view });
   mark(row, STATE[action]);
-  stand(here + 1);
+  go_to_row(current + 1);
 }
 
 function mark(row, state, words = state) {
@@ -55,15 +55,15 @@ function mark(row, state, words = state) {
 }
 
 async function undo() {
-  const output = await take_back(undefined, view);
+  const output = await undo_decision(undefined, view);
   if (output === undefined) return;
   const place = rows.findIndex(row => Number(row.dataset.output) === output);
-  if (place >= 0) stand(place);
+  if (place >= 0) go_to_row(place);
   say(`Undone: output ${output} is open again.`);
 }
 
 async function reveal() {
-  const row = rows[here];
+  const row = rows[current];
   if (!row || row.dataset.covered !== "yes") return;
   const cell = row.querySelector("[data-excerpt]");
   if (covers.has(row)) {
@@ -71,7 +71,7 @@ async function reveal() {
     covers.delete(row);
     return announce("Hidden.");
   }
-  const answer = await fetched(`/outputs/${row.dataset.output}/card?reveal=1`);
+  const answer = await fetch_markup(`/outputs/${row.dataset.output}/card?reveal=1`);
   const text = answer.ok && new DOMParser().parseFromString(answer.text, "text/html").querySelector("[data-text]");
   if (!text) return say("The text cannot be shown right now.");
   covers.set(row, cell.innerHTML);
@@ -83,7 +83,7 @@ if (form) {
   form.addEventListener("change", count);
   form.addEventListener("click", event => {
     const at = /** @type {Element} */ (event.target), row = at.closest("tr[data-output]");
-    if (row) { rows[here]?.removeAttribute("data-current"); here = rows.indexOf(row); row.setAttribute("data-current", ""); }
+    if (row) { rows[current]?.removeAttribute("data-current"); current = rows.indexOf(row); row.setAttribute("data-current", ""); }
     if (at.closest("[data-reveal]") && !event.ctrlKey && !event.metaKey) { event.preventDefault(); reveal(); }
   });
   form.addEventListener("submit", event => {
@@ -104,9 +104,9 @@ if (form) {
   });
   on_keys({
     a: () => finish("approve"), x: () => finish("reject"), u: undo, r: reveal,
-    j: () => stand(here + 1), k: () => stand(here - 1), space: () => stand(here + 1),
+    j: () => go_to_row(current + 1), k: () => go_to_row(current - 1), space: () => go_to_row(current + 1),
     m: () => choose(false), M: () => choose(true), "*": () => { all.checked = !all.checked; count(); },
-    e: () => { if (rows[here]) location.assign(`${rows[here].querySelector("[data-row-link]").href}#edit`); },
+    e: () => { if (rows[current]) location.assign(`${rows[current].querySelector("[data-row-link]").href}#edit`); },
   });
   count();
 }

@@ -1,6 +1,6 @@
 // Claims on the outputs that are open here: taken, renewed and released.
 
-import { post, post_last } from "./talk.js";
+import { post, post_last } from "./requests.js";
 
 const RENEW_MS = 40000, IDLE_MS = 10 * 60000;
 let open = [], active_at = Date.now();

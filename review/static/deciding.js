@@ -2,7 +2,7 @@
 
 import { announce, say } from "./announce.js";
 import { hold, outbox } from "./outbox.js";
-import { drawn_key, post, reviewer } from "./talk.js";
+import { random_key, post, reviewer } from "./requests.js";
 
 const STACK = `inkmill.undo.${reviewer}`, DEEPEST = 200;
 const DONE = { approve: "Approved", reject: "Rejected", edit: "Edited" };
@@ -10,7 +10,7 @@ export const STATE = { approve: "approved", reject: "rejected", edit: "edited" }
 
 /** Puts a decision in the outbox and announces it. */
 export function decide({ output, version, action, reason, text, view }) {
-  const key = drawn_key();
+  const key = random_key();
   hold({ key, output, words: action, address: `/outputs/${output}/decisions`,
          fields: { action, reason, text, expected: version, key, view } });
   write([...read(), output].slice(-DEEPEST));
@@ -21,11 +21,11 @@ export function decide({ output, version, action, reason, text, view }) {
  * Undoes the decision on one output, or the last one of this tab, or else the last one that the server knows.
  * With a version it may be another reviewer's, shown on the screen; without, only the reviewer's own.
  */
-export async function take_back(output, view, version) {
+export async function undo_decision(output, view, version) {
   const last = output ?? read().at(-1);
-  if (last === undefined) return take_back_stored(view);
+  if (last === undefined) return undo_last_stored(view);
   write(read().filter((other, place, all) => place !== all.lastIndexOf(last)));
-  const key = drawn_key();
+  const key = random_key();
   const gone = new Promise(resolve => outbox.addEventListener("taken", function heard(event) {
     if (event.detail.entry.key !== key) return;
     outbox.removeEventListener("taken", heard);
@@ -36,8 +36,8 @@ export async function take_back(output, view, version) {
   return gone;
 }
 
-async function take_back_stored(view) {
-  const answer = await post("/undo", { key: drawn_key(), view });
+async function undo_last_stored(view) {
+  const answer = await post("/undo", { key: random_key(), view });
   if (answer.ok) return answer.body.output;
   say(answer.body.message ?? "The server does not answer; nothing was undone.");
   return undefined;

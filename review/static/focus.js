@@ -1,17 +1,17 @@
-// The focus view: one output after the other. The next one is claimed and prefetched while this one is being read.
+// The focus view: one output after the other. The next one is claimed and prefetch_markup while this one is being read.
 
 import { announce, say } from "./announce.js";
 import { claim, release } from "./claims.js";
-import { decide, STATE, take_back } from "./deciding.js";
+import { decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
 import { held, outbox, settled } from "./outbox.js";
 import { follow } from "./page.js";
-import { fetched, post } from "./talk.js";
+import { fetch_markup, post } from "./requests.js";
 
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
-/** The next output, claimed and prefetched. @type {{after: number, answer: Promise<any>} | null} */
+/** The next output, claimed and prefetch_markup. @type {{after: number, answer: Promise<any>} | null} */
 let ahead = null;
 let stop_watching = () => {}, looking_for = 0;
 
@@ -117,7 +117,7 @@ function away(after, answer) {
 /** Opens one output by its number. */
 async function open(output, more = {}, focus = undefined) {
   const looking = ++looking_for;
-  const answer = await fetched(with_view(`/outputs/${output}/card`, more));
+  const answer = await fetch_markup(with_view(`/outputs/${output}/card`, more));
   if (looking !== looking_for) return false;
   if (!answer.ok) { say(answer.status ? "That output cannot be shown." : "The server does not answer."); return false; }
   show(answer.text, focus);
@@ -153,7 +153,7 @@ function skip() {
 async function undo() {
   const shown = card();
   const decided = shown && !["pending", "unflagged"].includes(shown.dataset.state) ? number() : undefined;
-  const output = await take_back(decided, view, decided && shown.dataset.version);
+  const output = await undo_decision(decided, view, decided && shown.dataset.version);
   if (output === undefined) return;
   mark_row(output, "pending", "");
   if (await open(output)) {
@@ -181,7 +181,7 @@ async function move(step) {
 async function more_rows() {
   const link = rail?.querySelector("[data-more]");
   if (!link) return false;
-  const answer = await fetched(link.dataset.more);
+  const answer = await fetch_markup(link.dataset.more);
   if (!answer.ok) return false;
   link.closest("li").remove();
   rail.insertAdjacentHTML("beforeend", answer.text);
@@ -218,14 +218,14 @@ async function words() {
 /** Watches a card that waits for a worker and reloads it when it changes, but never while someone is typing. */
 function watch(output) {
   return follow(`/outputs/${output}/changes`, "output", now => {
-    if (number() !== output || JSON.stringify(now) === card().dataset.watched || holder.querySelector("[data-edit][open]")) return;
+    if (number() !== output || JSON.stringify(now) === card().dataset.fingerprint || holder.querySelector("[data-edit][open]")) return;
     const revealed = card().dataset.covered === "no";
     open(output, revealed ? { reveal: 1 } : {}, ":focus").then(done => { if (done) say(`Output ${output} has changed: ${card().dataset.state}.`); });
   });
 }
 
 const pressed = {
-  "[data-skip]": skip, "[data-reveal]": reveal, "[data-whole]": () => open(number(), { reveal: 1, whole: 1 }, "#text-title"),
+  "[data-skip]": skip, "[data-reveal]": reveal, "[data-full]": () => open(number(), { reveal: 1, full: 1 }, "#text-title"),
   "[data-more]": more_rows,
 };
 page.addEventListener("click", event => {

@@ -2,7 +2,7 @@
 // Each has a key that the server accepts once, so sending one twice does no harm.
 
 import { say } from "./announce.js";
-import { post, reviewer } from "./talk.js";
+import { post, reviewer } from "./requests.js";
 
 const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000, QUIET_MS = 900, MOST_FAULTS = 5;
 const FINAL = [400, 404, 409, 413, 422];

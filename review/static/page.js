@@ -2,7 +2,7 @@
 
 import { on_keys } from "./keys.js";
 import "./outbox.js";
-import { post_last } from "./talk.js";
+import { post_last } from "./requests.js";
 
 const YEAR_SECONDS = 365 * 86400;
 const NEXT = { auto: "dark", dark: "light", light: "auto" };
@@ -32,7 +32,7 @@ function keep(name, value) {
   wanted.set(name, value);
   const secure = location.protocol === "https:" ? "; secure" : "";
   document.cookie = `inkmill-preferences=${wanted}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
-  post_last("/look", { [name]: value }); // and by the server: some browsers keep cookies set by scripts for a few days only
+  post_last("/preferences", { [name]: value }); // and by the server: some browsers keep cookies set by scripts for a few days only
 }
 
 function switch_theme(event) {

@@ -36,7 +36,7 @@ class Advice:
     """The flag with one threshold. Numbers of texts are estimates where the job is sampled."""
 
     threshold: float
-    present: bool  # it is the current threshold
+    is_current: bool
     flags: float  # texts it flags
     adds: float  # of those, the ones not flagged now
     drops: float  # texts that are flagged now and would not be
@@ -66,18 +66,18 @@ def basis(evidence: Evidence) -> Basis:
     )
 
 
-def advise(evidence: Evidence, present: float, others: Iterable[float] = ()) -> tuple[Advice, ...]:
+def advise(evidence: Evidence, current: float, others: Iterable[float] = ()) -> tuple[Advice, ...]:
     """The advice for every threshold of the grid, the current one and `others`, in ascending order."""
-    thresholds = {round(threshold, 4) for threshold in (*GRID, *others)} | {round(present, 4)}
-    return tuple(_at(evidence, threshold, present) for threshold in sorted(thresholds))
+    thresholds = {round(threshold, 4) for threshold in (*GRID, *others)} | {round(current, 4)}
+    return tuple(_at(evidence, threshold, current) for threshold in sorted(thresholds))
 
 
-def _at(evidence: Evidence, threshold: float, present: float) -> Advice:
-    over = _over(threshold, round(present, 4))
+def _at(evidence: Evidence, threshold: float, current: float) -> Advice:
+    over = _over(threshold, round(current, 4))
     texts = evidence.texts
     return Advice(
         threshold=threshold,
-        present=threshold == round(present, 4),
+        is_current=threshold == round(current, 4),
         flags=sum(t.number for t in texts if over(t)),
         adds=sum(t.number for t in texts if over(t) and not t.flagged),
         drops=sum(t.number for t in texts if t.flagged and not over(t)),
@@ -87,16 +87,16 @@ def _at(evidence: Evidence, threshold: float, present: float) -> Advice:
     )
 
 
-def _over(threshold: float, present: float) -> Side:
+def _over(threshold: float, current: float) -> Side:
     """Whether a policy with that threshold flags texts, given what the current one does."""
     edge = round(threshold * BINS)
 
     def reaches(cell: Texts | Judged) -> bool:
         return cell.otherwise or (cell.place is not None and cell.place >= edge)
 
-    if threshold == present:
+    if threshold == current:
         return lambda cell: cell.flagged
-    if threshold < present:
+    if threshold < current:
         return lambda cell: cell.flagged or reaches(cell)
     return lambda cell: cell.flagged and reaches(cell)
 
@@ -114,10 +114,10 @@ def _precision(evidence: Evidence, over: Side) -> Estimate | None:
 
 def _unflagged_over(evidence: Evidence, over: Side) -> list[Estimate] | None:
     """The unfit among texts that would newly be flagged; None where none was reviewed."""
-    whole = sum(cell.number for cell in evidence.texts if over(cell) and not cell.flagged)
+    total_over = sum(cell.number for cell in evidence.texts if over(cell) and not cell.flagged)
     here = [cell for cell in evidence.judged if over(cell) and not cell.flagged]
     certain = [cell for cell in here if not cell.drawn]
-    left = whole - sum(cell.number for cell in certain)
+    left = total_over - sum(cell.number for cell in certain)
     known = _exactly(certain)
     if left < 0.5:
         return [known]
@@ -155,8 +155,8 @@ def _audit(evidence: Evidence, over: Side) -> _Audit | None:
     unflagged = [cell for cell in evidence.judged if not cell.flagged]
     certain = [cell for cell in unflagged if not cell.drawn]
     drawn = [cell for cell in unflagged if cell.drawn]
-    whole = sum(cell.number for cell in evidence.texts if not cell.flagged) - sum(cell.number for cell in certain)
-    if whole >= 0.5 and not drawn:
+    uncertain = sum(cell.number for cell in evidence.texts if not cell.flagged) - sum(cell.number for cell in certain)
+    if uncertain >= 0.5 and not drawn:
         return None
     sides: list[Estimate] = []
     shares: list[float] = []
@@ -165,9 +165,9 @@ def _audit(evidence: Evidence, over: Side) -> _Audit | None:
         share = _weight(cell for cell in drawn if cell.unfit and side(cell)) / (_weight(drawn) or 1.0)
         room = sum(cell.number for cell in evidence.texts if not cell.flagged and side(cell))
         trials = effective(_weight(drawn), sum(cell.squares for cell in drawn))
-        guessed = wilson(share, trials).times(max(whole, 0.0)).at_most(room) if drawn and room else NOTHING
+        estimated = wilson(share, trials).times(max(uncertain, 0.0)).at_most(room) if drawn and room else NOTHING
         shares.append(share)
-        sides.append(total([known, guessed]))
+        sides.append(total([known, estimated]))
     return _Audit(sides[0], sides[1], _correlation(*shares))
 
 
@@ -187,26 +187,26 @@ def _flagged(evidence: Evidence, side: Side) -> list[Estimate] | None:
     if bands and not any(seen for _, seen, _ in bands):
         return None
     share = next((unfit / seen for _, seen, unfit in bands if seen), 0.0)
-    found = []
-    for whole, seen, unfit in bands:
+    estimates = []
+    for texts, seen, unfit in bands:
         if seen:
             share = unfit / seen
-            found.append(share_of(unfit, seen, whole).times(max(whole, seen)))
+            estimates.append(share_of(unfit, seen, texts).times(max(texts, seen)))
         else:  # like its neighbour, for want of better; but anything is possible
-            found.append(Estimate(share, 0.0, 1.0).times(whole))
-    return found
+            estimates.append(Estimate(share, 0.0, 1.0).times(texts))
+    return estimates
 
 
 def _bands(texts: Sequence[Texts], judged: Sequence[Judged]) -> list[tuple[float, int, int]]:
     """Texts, decided and unfit, by bands of similar score, the highest first."""
-    found: dict[int, list[float]] = {}
+    bands: dict[int, list[float]] = {}
     for text in texts:
-        found.setdefault(_band(text), [0.0, 0, 0])[0] += text.number
+        bands.setdefault(_band(text), [0.0, 0, 0])[0] += text.number
     for cell in judged:
-        band = found.setdefault(_band(cell), [0.0, 0, 0])
+        band = bands.setdefault(_band(cell), [0.0, 0, 0])
         band[1] += cell.number
         band[2] += cell.number if cell.unfit else 0
-    return [(whole, int(seen), int(unfit)) for _, (whole, seen, unfit) in sorted(found.items(), reverse=True)]
+    return [(number, int(seen), int(unfit)) for _, (number, seen, unfit) in sorted(bands.items(), reverse=True)]
 
 
 def _band(cell: Texts | Judged) -> int:

@@ -36,7 +36,7 @@ def wilson(share: float, trials: float) -> Estimate:
     """The share of successes in `trials`, with the score interval (Wilson 1927, JASA 22:209-212).
 
     Args:
-        trials: over 0; the effective number, where the trials weigh differently or are many of a finite whole.
+        trials: over 0; the effective number, where the trials weigh differently or are many of a finite population.
     """
     square = Z * Z / trials
     middle = (share + square / 2) / (1 + square)
@@ -45,16 +45,16 @@ def wilson(share: float, trials: float) -> Estimate:
     return Estimate(share, max(min(middle - half, share), 0.0), min(max(middle + half, share), 1.0))
 
 
-def share_of(successes: float, seen: float, whole: float) -> Estimate:
+def share_of(successes: float, seen: float, population: float) -> Estimate:
     """The share of successes in a finite population, of which `seen` were sampled uniformly.
 
     The larger the sample, the less uncertainty; with all of it there is none (the finite population correction,
     Cochran, Sampling Techniques, 3rd ed., section 2.6, applied to Wilson's interval as a larger number of trials).
     """
     share = successes / seen
-    if seen >= whole:
+    if seen >= population:
         return Estimate(share, share, share)
-    return wilson(share, seen / (1 - seen / whole))
+    return wilson(share, seen / (1 - seen / population))
 
 
 def effective(weights: float, squares: float) -> float:

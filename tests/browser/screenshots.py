@@ -1,4 +1,4 @@
-"""Writes a picture of each page, light and dark, for the README: `make screenshots`.
+"""Takes a screenshot of each page, light and dark, for the README: `make screenshots`.
 
 A sitting is set up over invented texts with invented scores; the page itself is the real one.
 """
@@ -109,7 +109,7 @@ def marked(sitting: Sitting, output: int, text: str) -> None:
 
 
 def views(covered: int) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Each picture's name, its page's address, the keys to press there."""
+    """Each screenshot's name, its page's address, the keys to press there."""
     return [
         ("focus", f"/outputs/{covered}?reveal=1", ()),
         ("covered", f"/outputs/{covered}", ()),
@@ -124,13 +124,13 @@ def views(covered: int) -> list[tuple[str, str, tuple[str, ...]]]:
         ("jobs", "/jobs", ()),
         ("job", "/jobs/2", ()),
         ("workers", "/workers", ()),
-        ("pictures", "/jobs/2/charts", ()),
+        ("charts", "/jobs/2/charts", ()),
         ("advice", "/jobs/2/advice", ()),
         ("error", "/nowhere", ()),
     ]
 
 
-def pictures(sitting: Sitting, folder: Path) -> None:
+def screenshots(sitting: Sitting, folder: Path) -> None:
     """Every page, in both themes."""
     page = sitting.reviewer()
     decide_some(sitting, page)
@@ -185,7 +185,7 @@ def main(folder: Path) -> None:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         sitting = Sitting(browser, web, database, outputs)
         try:
-            pictures(sitting, folder)
+            screenshots(sitting, folder)
         finally:
             sitting.close()
             browser.close()

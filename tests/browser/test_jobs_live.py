@@ -85,7 +85,7 @@ def test_a_threshold_is_applied_by_its_button(seat: Seat) -> None:
     page.goto(f"{sitting.web.base}/jobs/1/advice?label=toxicity&at=0.11")
     page.get_by_role("button", name="Apply 0.11").click()
     expect(page.get_by_role("status").first).to_contain_text("2 outputs are flagged now; 1 changed")
-    expect(page.locator("tr.present th")).to_contain_text("0.11")
+    expect(page.locator("tr.current th")).to_contain_text("0.11")
 
 
 def test_a_report_opens_from_a_file_and_fits_a_phone(seat: Seat, tmp_path: Path) -> None:

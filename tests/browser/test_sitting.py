@@ -119,7 +119,7 @@ def test_keys_can_be_switched_off_and_buttons_do_the_same(seat: Seat) -> None:
     sitting = seat(flagged(4))
     page = sitting.reviewer()
     first, second, third, _ = sitting.outputs
-    page.route("**/look", lambda route: route.abort())  # what was switched off is off, however slow the server
+    page.route("**/preferences", lambda route: route.abort())  # what was switched off is off, however slow the server
     page.keyboard.press("?")
     page.click("text=Turn keys off")
     page.click("[data-close-help]")
@@ -354,7 +354,7 @@ def test_hostile_texts_are_text_and_leave_the_layout_whole(seat: Seat) -> None:
     pieces = [Piece(text, round(0.79 - number / 1000, 4), prompt=text[:2000]) for number, text in enumerate(HOSTILE)]
     sitting = seat(pieces)
     page = sitting.reviewer()
-    paths = ["/bulk", f"/outputs/{sitting.outputs[2]}?whole=1"]
+    paths = ["/bulk", f"/outputs/{sitting.outputs[2]}?full=1"]
     paths += [f"/outputs/{output}" for output in sitting.outputs]
     for path in paths:
         page.goto(sitting.web.base + path)

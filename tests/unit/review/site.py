@@ -8,9 +8,10 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from db.session.engine import Database
-from review.app import Serving, create_app
+from review.app import create_app
 from review.security.access import Access, OneTimeToken
 from review.security.hosts import Hosts
+from review.services import ServerConfig, Services
 
 KEY = b"k" * 32
 PORT = 8765
@@ -21,11 +22,11 @@ JSON = {"accept": "application/json"}
 class Site:
     """One server and one browser that may be signed in."""
 
-    def __init__(self, database: Database, access: Access | None = None, key: bytes = KEY, **serving: Any) -> None:
+    def __init__(self, database: Database, access: Access | None = None, key: bytes = KEY, **options: Any) -> None:
         self.database = database
         self.access = access or OneTimeToken("mara")
-        made = Serving(access=self.access, hosts=Hosts("127.0.0.1"), key=key, port=PORT, **serving)
-        self.app = create_app(database, made)
+        config = ServerConfig(access=self.access, hosts=Hosts("127.0.0.1"), key=key, port=PORT, **options)
+        self.app = create_app(database, config)
         self.browser = self.another_browser()
 
     def another_browser(self) -> TestClient:
@@ -40,8 +41,13 @@ class Site:
         return self
 
     @property
+    def services(self) -> Services:
+        services: Services = self.app.state.services
+        return services
+
+    @property
     def csrf(self) -> str:
-        return str(self.browser.get("/who").json()["csrf"])
+        return str(self.browser.get("/session").json()["csrf"])
 
     def get(self, path: str, **how: Any) -> Any:
         return self.browser.get(path, **how)

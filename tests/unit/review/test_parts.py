@@ -7,7 +7,7 @@ import pytest
 from contract.errors import UsageError
 from review.live.stream import message
 from review.security.form import Form
-from review.show.words import ago, label, score
+from review.show.formatting import ago, label, score
 
 
 def test_an_event_keeps_its_lines_and_nothing_ends_it_early() -> None:

@@ -18,7 +18,7 @@ from db.review.decisions.acts import decide
 from db.session.engine import Database
 from inkmill.cli import run
 from review.report import report_page
-from review.show.job_now import job_now
+from review.show.job_overview import job_overview
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import words_of
@@ -163,7 +163,7 @@ def test_what_the_clock_stamped_before_it_was_set_back_breaks_no_page(mill: Mill
         connection.execute(update(Output).where(Output.id <= 5).values(created_at=Output.created_at + 600))
         connection.execute(update(Score).where(Score.output_id <= 5).values(created_at=Score.created_at + 600))
     mill.claim()  # nothing waits for a worker
-    assert job_now(mill.database, job).pace.average > 0
+    assert job_overview(mill.database, job).pace.average > 0
     assert f"Job {job}" in words_of(report_page(mill.database, job))
 
 

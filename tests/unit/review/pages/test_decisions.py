@@ -10,7 +10,7 @@ from contract.review import State
 from db.review.claims import claim
 from db.review.decisions.acts import decide
 from db.review.detail import read_output
-from review.show.counted import packed
+from review.show.selection import packed
 from tests.browser.stock import stock
 from tests.unit.review.conftest import PIECES
 from tests.unit.review.site import Site, words_of
@@ -20,9 +20,9 @@ def state(site: Site, output: int) -> State:
     return read_output(site.database, output).state
 
 
-def counted(page: str) -> str:
+def selection(page: str) -> str:
     """What a page of confirmation counted, as its form carries it."""
-    found = re.search(r'name="counted" value="([^"]+)"', page)
+    found = re.search(r'name="selection" value="([^"]+)"', page)
     assert found is not None
     return found[1]
 
@@ -72,7 +72,7 @@ def test_undo_takes_back_the_last_one_or_the_one_that_is_named(both: Site) -> No
     for output in (3, 2, 4):
         both.ask(f"/outputs/{output}/decisions", {"action": "reject"})
     assert both.ask("/undo").json()["output"] == 4
-    assert both.ask("/undo", {"output": "3"}).json()["said"] == "open again"
+    assert both.ask("/undo", {"output": "3"}).json()["outcome"] == "open again"
     assert [state(both, output) for output in (2, 3, 4)] == [State.REJECTED, State.PENDING, State.PENDING]
     as_form = both.post("/undo")
     assert as_form.headers["location"] == "/outputs/2"
@@ -98,7 +98,7 @@ def test_many_are_counted_first_and_decided_once(both: Site) -> None:
     assert "Reject 3 outputs?" in words_of(asked.text)
     assert state(both, 3) is State.PENDING
     done = both.post(
-        "/bulk/decisions", {"action": "reject", "scope": "all", "counted": counted(asked.text), "key": "b1"}
+        "/bulk/decisions", {"action": "reject", "scope": "all", "selection": selection(asked.text), "key": "b1"}
     )
     assert "3 outputs rejected" in words_of(done.text)
     assert [state(both, output) for output in (1, 2, 3, 4)] == [State.UNFLAGGED, *[State.REJECTED] * 3]
@@ -112,7 +112,7 @@ def test_what_was_not_counted_is_not_decided(both: Site) -> None:
     decide(both.database, 2, "noor", "reject")
     stock(both.database, PIECES[1:2], name="later.jsonl")
     done = both.post(
-        "/bulk/decisions", {"action": "approve", "scope": "all", "counted": counted(asked.text), "key": "b1"}
+        "/bulk/decisions", {"action": "approve", "scope": "all", "selection": selection(asked.text), "key": "b1"}
     )
     assert "2 outputs approved" in words_of(done.text) and "1 skipped" in words_of(done.text)
     assert [state(both, output) for output in (2, 3, 4, 5)] == [
@@ -120,10 +120,10 @@ def test_what_was_not_counted_is_not_decided(both: Site) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("said", ["", "3", "eJw", packed({2: 0})[:-6], packed({2**63: 0})])
-def test_a_damaged_count_decides_nothing(site: Site, said: str) -> None:
-    answer = site.post("/bulk/decisions", {"action": "reject", "scope": "all", "counted": said, "key": "b1"})
-    assert answer.status_code == 400 and "counted: " in answer.text
+@pytest.mark.parametrize("damaged", ["", "3", "eJw", packed({2: 0})[:-6], packed({2**63: 0})])
+def test_a_damaged_selection_decides_nothing(site: Site, damaged: str) -> None:
+    answer = site.post("/bulk/decisions", {"action": "reject", "scope": "all", "selection": damaged, "key": "b1"})
+    assert answer.status_code == 400 and "selection: " in answer.text
     assert state(site, 2) is State.PENDING
 
 

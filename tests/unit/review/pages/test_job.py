@@ -1,4 +1,4 @@
-"""The pages of jobs, workers, pictures and advice, over real databases."""
+"""The pages of jobs, workers, charts and advice, over real databases."""
 
 from __future__ import annotations
 
@@ -19,22 +19,14 @@ from db.session.engine import Database
 from db.work.outputs import record_fault
 from db.work.workers import announce
 from review import reflagging
-from review.live.watching import Watched
 from review.pages import advice
 from review.pages import job as job_pages
-from review.reflagging import Run
+from review.reflagging import ReflagRun
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill
 from tests.unit.review.site import Site, words_of
 
 EVIL = "<b>night</b>\u202e\x07.jsonl"
-
-
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests' databases may lie at one address; what was seen of another one must not be shown."""
-    monkeypatch.setattr(job_pages, "watched", Watched())
-    monkeypatch.setattr(advice, "reflagging", advice.Reflagging())
 
 
 def _dead(mill: Mill, reasons: list[str]) -> int:
@@ -139,9 +131,9 @@ def test_a_stream_sends_the_parts_of_its_page(mill: Mill) -> None:
 def test_many_who_follow_a_job_cost_one_look(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
     job = mill.submit(4)
     looks = count()
-    real = job_pages.job_now
+    real = job_pages.job_overview
     monkeypatch.setattr(job_pages, "JOB_SECONDS", 20.0)
-    monkeypatch.setattr(job_pages, "job_now", lambda *asked: (next(looks), real(*asked))[1])
+    monkeypatch.setattr(job_pages, "job_overview", lambda *asked: (next(looks), real(*asked))[1])
     site = Site(mill.database, closing=lambda: True).sign_in()
     for _ in range(10):
         _first_event(site, f"/jobs/{job}/events")
@@ -174,16 +166,16 @@ def test_a_bar_leads_to_as_many_outputs_as_it_stands_for(database: Database) -> 
         assert len(set(re.findall(r'href="/outputs/(\d+)', bulk))) == number, link
 
 
-def test_pictures_of_a_job_without_texts_say_so(mill: Mill) -> None:
+def test_charts_of_a_job_without_texts_say_so(mill: Mill) -> None:
     mill.submit(2)
     assert "No charts yet" in Site(mill.database).sign_in().get("/jobs/1/charts").text
 
 
-def test_pictures_follow_what_changes(database: Database) -> None:
+def test_charts_follow_what_changes(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
     assert "threshold 0.7" in site.get("/jobs/1/charts").text
-    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.5", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.5", "current": "0.7"})
     assert "threshold 0.5" in site.get("/jobs/1/charts").text
 
 
@@ -205,21 +197,21 @@ def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Databas
 def test_applying_a_threshold_flags_anew_and_keeps_the_others(database: Database) -> None:
     stock(database, PIECES)
     site = Site(database).sign_in()
-    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
+    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "current": "0.7"})
     assert answer.headers["location"] == "/jobs/1/advice?label=toxicity"
     assert "5 outputs are flagged now; 2 changed" in site.get("/jobs/1/advice").text
     assert get_job(database, 1).thresholds == {"toxicity": 0.3}
     assert snapshot(database, 1).flagged == 5
-    site.post("/jobs/1/advice", {"label": "insult", "threshold": "0.9", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "insult", "threshold": "0.9", "current": "0.7"})
     assert get_job(database, 1).thresholds == {"toxicity": 0.3, "insult": 0.9}
 
 
 def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
     for fields, said in (
-        ({"label": "toxicity", "threshold": "0.3", "present": "0.5"}, "is now 0.7"),
-        ({"label": "toxicity", "threshold": "1.5", "present": "0.7"}, "from 0 to 1"),
-        ({"label": "toxicity", "threshold": "nan", "present": "0.7"}, "from 0 to 1"),
-        ({"label": "rudeness", "threshold": "0.5", "present": "0.7"}, "is not a label"),
+        ({"label": "toxicity", "threshold": "0.3", "current": "0.5"}, "is now 0.7"),
+        ({"label": "toxicity", "threshold": "1.5", "current": "0.7"}, "from 0 to 1"),
+        ({"label": "toxicity", "threshold": "nan", "current": "0.7"}, "from 0 to 1"),
+        ({"label": "rudeness", "threshold": "0.5", "current": "0.7"}, "is not a label"),
     ):
         answer = site.post("/jobs/1/advice", fields)
         assert answer.status_code == 400 and said in words_of(answer.text), fields
@@ -227,8 +219,8 @@ def test_a_page_that_is_out_of_date_applies_nothing(site: Site) -> None:
 
 
 def test_two_reflags_of_a_job_at_once_are_refused(site: Site) -> None:
-    advice.reflagging._runs[site.database.address, 1] = Run("toxicity", 0.4)
-    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "present": "0.7"})
+    site.services.reflags._runs[1] = ReflagRun("toxicity", 0.4)
+    answer = site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.3", "current": "0.7"})
     assert answer.status_code == 400 and "already" in answer.text
     assert "Reflagging is in progress" in site.get("/jobs/1/advice").text
 
@@ -238,16 +230,16 @@ def test_a_reflag_that_takes_long_goes_on_behind_the_page(site: Site, monkeypatc
     real = reflagging.reflag_job
     monkeypatch.setattr(advice, "WAIT_SECONDS", 0.0)
     monkeypatch.setattr(reflagging, "reflag_job", lambda *job, **policy: go_on.wait(30) and real(*job, **policy))
-    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "present": "0.7"})
+    site.post("/jobs/1/advice", {"label": "toxicity", "threshold": "0.05", "current": "0.7"})
     assert "is in progress" in site.get("/jobs/1/advice").text
     assert snapshot(site.database, 1).flagged == 3
     go_on.set()
-    run = advice.reflagging.of(site.database, 1)
+    run = site.services.reflags.last(1)
     assert run is not None
     deadline = time.monotonic() + 30
-    while not run.over and time.monotonic() < deadline:
+    while not run.finished and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert run.done is not None and snapshot(site.database, 1).flagged == 4
+    assert run.result is not None and snapshot(site.database, 1).flagged == 4
     assert "Reflagging is in progress" not in site.get("/jobs/1/advice").text
 
 

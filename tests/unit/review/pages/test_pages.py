@@ -7,9 +7,9 @@ import re
 import pytest
 
 from db.session.engine import Database
-from review.preferences import Preferences, changed, stored
-from review.show.visible import SHOWN_CHARACTERS, marked, visible
-from review.views import read_view
+from review.preferences import Preferences, changed, read_preferences
+from review.queue_view import read_view
+from review.show.text_markup import SHOWN_CHARACTERS, marked, visible
 from tests.browser.stock import Piece, stock
 from tests.unit.db.mill import Mill, text_of
 from tests.unit.review.site import Site, words_of
@@ -36,9 +36,9 @@ def test_a_text_that_is_still_to_be_scored_is_covered_wherever_it_is_listed(both
 
 
 def test_how_much_is_covered_is_the_reviewers_choice(site: Site) -> None:
-    site.post("/look", {"cover": "2"})
+    site.post("/preferences", {"cover": "2"})
     assert SECRET in site.get("/outputs/3").text
-    site.post("/look", {"cover": "0"})
+    site.post("/preferences", {"cover": "0"})
     assert "all fools" not in site.get("/outputs/2").text
 
 
@@ -49,13 +49,13 @@ def test_a_text_that_nobody_scored_is_covered() -> None:
 
 def test_looks_survive_in_the_cookie_and_nonsense_does_not() -> None:
     wanted = changed(Preferences(), {"theme": "dark", "keys": "off", "cover": "0.5"})
-    assert stored(wanted.cookie()) == wanted
-    assert stored("theme=<script>&cover=nan&keys=5") == Preferences()
+    assert read_preferences(wanted.cookie()) == wanted
+    assert read_preferences("theme=<script>&cover=nan&keys=5") == Preferences()
 
 
 def test_switched_off_keys_stay_off(site: Site) -> None:
     assert 'data-keys="on"' in site.get("/queue").text
-    site.post("/look", {"keys": "off"})
+    site.post("/preferences", {"keys": "off"})
     assert 'data-keys="off"' in site.get("/queue").text
 
 
@@ -103,7 +103,7 @@ def test_marks_that_overlap_or_lie_outside_are_left_out() -> None:
 def test_a_long_text_is_shown_in_parts(one_database: Database) -> None:
     stock(one_database, [Piece("x" * 100_000, 0.75)])
     site = Site(one_database).sign_in()
-    part, whole = site.get("/outputs/1").text, site.get("/outputs/1?reveal=1&whole=1").text
+    part, whole = site.get("/outputs/1").text, site.get("/outputs/1?reveal=1&full=1").text
     assert part.count("x" * SHOWN_CHARACTERS) >= 1
     assert "Show all 100,000 characters" in words_of(part)
     assert len(whole) > len(part) + 50_000
@@ -148,7 +148,7 @@ def test_an_address_that_makes_no_sense_says_why(site: Site, query: str, said: s
 
 
 def test_a_range_without_its_label_is_no_error(site: Site) -> None:
-    assert read_view({"low": "0.5", "order": "label"}).said == ()
+    assert read_view({"low": "0.5", "order": "label"}).parameters == ()
     assert site.get("/bulk?low=0.5&order=label").status_code == 200
 
 

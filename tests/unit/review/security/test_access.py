@@ -11,7 +11,7 @@ import pytest
 from contract.errors import DatabaseUnreachable, UsageError
 from db.session.engine import Database
 from review.security.access import OneTimeToken, TokenFile
-from review.security.cookie import Signer, stored_key
+from review.security.cookie import CookieSigner, stored_key
 from tests.unit.review.site import PORT, Site
 
 LONG = "t" * 30
@@ -52,7 +52,7 @@ def test_signing_out_ends_it(one_database: Database) -> None:
 
 def test_a_cookie_that_was_kept_is_dead_after_signing_out_here_and_everywhere(database: Database) -> None:
     site = Site(database).sign_in()
-    name = site.app.state.signer.cookie_name
+    name = site.services.signer.cookie_name
     kept = site.browser.cookies[name]
     beside = Site(database)  # another `inkmill web`, and one that was started again
     beside.browser.cookies.set(name, kept)
@@ -74,7 +74,7 @@ def test_signing_out_ends_that_sitting_alone(one_database: Database, tmp_path: P
 
 def test_signing_in_anew_ends_the_sitting_before(one_database: Database, tmp_path: Path) -> None:
     site = Site(one_database, TokenFile(written(tmp_path / "tokens", f"mara {LONG}1"))).sign_in(f"{LONG}1")
-    name = site.app.state.signer.cookie_name
+    name = site.services.signer.cookie_name
     kept = site.browser.cookies[name]
     site.sign_in(f"{LONG}1")
     assert site.get("/queue").status_code == 200
@@ -107,7 +107,7 @@ def test_a_sitting_outlives_a_restart_of_the_server(one_database: Database) -> N
     before = Site(one_database).sign_in()
     after = Site(one_database)
     after.browser.cookies.update(before.browser.cookies)
-    assert after.get("/who").json() == before.get("/who").json()
+    assert after.get("/session").json() == before.get("/session").json()
 
 
 def test_each_reviewer_of_a_token_file_enters_with_their_own(one_database: Database, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_each_reviewer_of_a_token_file_enters_with_their_own(one_database: Datab
     access = TokenFile(file)
     assert access.names == ["Noor van Dam", "mara"]
     site = Site(one_database, access).sign_in(f"{LONG}2")
-    assert site.get("/who").json()["reviewer"] == "Noor van Dam"
+    assert site.get("/session").json()["reviewer"] == "Noor van Dam"
     assert Site(one_database, access).browser.post("/sign-in", data={"token": LONG}).status_code == 403
 
 
@@ -163,7 +163,7 @@ def test_a_damaged_signing_key_is_made_anew_and_nobody_stays_in(
     assert len(key) == 32 and stored_key(tmp_path) == key
     assert str(file) in caplog.text and "sign in again" in caplog.text
     site = Site(one_database, key=key)
-    signer = Signer(key, site.access, PORT)
+    signer = CookieSigner(key, site.access, PORT)
     signer._key = b""  # as somebody at home who has the program and no key
     site.browser.cookies.set(signer.cookie_name, signer.cookie("mara"))
     assert site.get("/queue").status_code == 401

@@ -11,7 +11,7 @@ from contract.errors import DatabaseUnreachable
 from db.session.engine import Database
 from review import reflagging
 from review.context import NOTICE, Page
-from review.reflagging import Run
+from review.reflagging import ReflagRun
 from review.security.access import OneTimeToken
 from tests.unit.review.site import Site
 
@@ -27,8 +27,8 @@ def test_behind_tls_every_cookie_goes_over_tls_alone(one_database: Database) -> 
     site = Site(one_database, secure=True)
     site.browser.base_url = "https://127.0.0.1"
     assert "; secure" in signed_in_with(site)
-    look = site.post("/look", {"theme": "dark"})
-    assert look.status_code == 303 and "; secure" in look.headers["set-cookie"].lower()
+    saved = site.post("/preferences", {"theme": "dark"})
+    assert saved.status_code == 303 and "; secure" in saved.headers["set-cookie"].lower()
     assert "; secure" not in signed_in_with(Site(one_database))
 
 
@@ -55,7 +55,7 @@ def test_where_the_database_lies_is_told_to_the_terminal_alone(
         raise DatabaseUnreachable("the database postgresql://u@db.example/x does not answer: refused")
 
     monkeypatch.setattr(reflagging, "reflag_job", away)
-    run = Run("toxicity", 0.5)
+    run = ReflagRun("toxicity", 0.5)
     reflagging._apply(run, one_database, 1)
-    assert run.failed is not None and "db.example" not in run.failed and "does not answer" in run.failed
+    assert run.error is not None and "db.example" not in run.error and "does not answer" in run.error
     assert "db.example" in caplog.text

@@ -12,13 +12,13 @@ from db.models import Base
 from db.session.engine import Database
 from review.security.access import OneTimeToken
 from review.security.body import REVIEWERS
-from review.security.cookie import COOKIE_SECONDS, Signer
+from review.security.cookie import COOKIE_SECONDS, CookieSigner
 from review.security.hosts import Hosts
 from tests.unit.review.site import HERE, JSON, KEY, PORT, Site
 
 DECIDE = "/outputs/3/decisions"
 WRITES = [DECIDE, "/undo", "/bulk/confirm", "/bulk/decisions", "/bulk/undo", "/claims", "/claims/release",
-          "/queue/next", "/outputs/3/words", "/outputs/3/score-again", "/look", "/sign-out"]  # fmt: skip
+          "/queue/next", "/outputs/3/words", "/outputs/3/score-again", "/preferences", "/sign-out"]  # fmt: skip
 
 
 def everything(database: Database) -> dict[str, list[object]]:
@@ -156,7 +156,7 @@ def test_a_body_that_is_too_long_is_refused(site: Site) -> None:
 
 def test_a_cookie_that_somebody_changed_is_nobodys(one_database: Database) -> None:
     access = OneTimeToken("mara")
-    signer = Signer(KEY, access, PORT)
+    signer = CookieSigner(KEY, access, PORT)
     good = signer.cookie("mara")
     body, _, signature = good.rpartition(".")
     name, expires, rest = body.split(".")
@@ -172,8 +172,8 @@ def test_a_cookie_that_somebody_changed_is_nobodys(one_database: Database) -> No
     forged = ["", ".", "a.b.c.d", f"{body}.", f"{body}.{changed}", *(f"{other}.{signature}" for other in bodies)]
     assert [signer.read(cookie) for cookie in forged] == [None] * len(forged)
     assert signer.read(good, now=time.time() + COOKIE_SECONDS + 5) is None
-    assert Signer(b"another key" * 3, access, PORT).read(good) is None
-    assert Signer(KEY, OneTimeToken("noor"), PORT).read(good) is None
+    assert CookieSigner(b"another key" * 3, access, PORT).read(good) is None
+    assert CookieSigner(KEY, OneTimeToken("noor"), PORT).read(good) is None
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:
@@ -186,4 +186,4 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(site: Site) -> None:
 def test_scripts_get_errors_they_can_read(site: Site) -> None:
     assert site.another_browser().get("/queue", headers=JSON).json()["error"] == "sign in"
     assert site.ask("/outputs/999/decisions", {"action": "approve"}).status_code in (400, 404)
-    assert site.ask(DECIDE, {"action": "burn"}).json()["error"] == "wrong"
+    assert site.ask(DECIDE, {"action": "burn"}).json()["error"] == "invalid"

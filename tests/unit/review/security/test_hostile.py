@@ -9,9 +9,9 @@ import pytest
 from contract.errors import UsageError
 from contract.review import LONGEST_QUERY, Filter
 from db.review.queue import read_page
-from review.security.cookie import Signer
+from review.queue_view import NAMES
+from review.security.cookie import CookieSigner
 from review.security.form import MOST_FIELDS, Form
-from review.views import NAMES
 from tests.unit.review.site import JSON, KEY, PORT, Site
 
 LONG = "a" * 50_001
@@ -25,12 +25,12 @@ ASKED = [*(f"/queue?{word}=" for word in ("state", "job", "model", "low", "reaso
 SENT = ["/outputs/1/decisions?" + one for one in ("action=", "action=approve&reason=", "action=edit&text=",
         "action=approve&expected=", "action=approve&key=")] + [
         "/undo?output=", "/undo?expected=", "/undo?key=", "/bulk/confirm?action=approve&output=",
-        "/bulk/confirm?action=approve&scope=", "/bulk/decisions?action=approve&scope=all&counted=",
+        "/bulk/confirm?action=approve&scope=", "/bulk/decisions?action=approve&scope=all&selection=",
         "/bulk/decisions?action=approve&output=2.0&reason=", "/bulk/decisions?action=approve&output=3.0&key=",
         "/bulk/undo?of=", "/bulk/undo?key=", "/claims?output=", "/claims/release?output=", "/queue/next?after=",
         "/jobs/1/retry?reason=", "/jobs/1/advice?label=", "/jobs/1/advice?label=toxicity&threshold=",
-        "/jobs/1/advice?label=toxicity&threshold=1&present=", "/look?theme=", "/look?keys=", "/look?cover=",
-        "/look?back=", "/sign-in?token="]  # fmt: skip
+        "/jobs/1/advice?label=toxicity&threshold=1&current=", "/preferences?theme=", "/preferences?keys=",
+        "/preferences?cover=", "/preferences?back=", "/sign-in?token="]  # fmt: skip
 """Each value that a form brings along."""
 CLEAR = {200, 303, 400, 403, 404, 405, 409, 413}
 
@@ -61,7 +61,7 @@ def test_no_number_in_an_address_breaks_a_page(site: Site, value: str) -> None:
 @pytest.mark.parametrize("value", ["\0", "%00", "\xff", "\xed\xa0\x80", '"\\355\\240\\200"', '"' + "\\" * 9000,
                                    "9" * 5000, "a;b=c;;=;=d", "%ED%A0%80", "good:%00%ED%A0%80", LONG])  # fmt: skip
 def test_no_header_breaks_a_page(site: Site, value: str) -> None:
-    ours = site.app.state.signer.cookie_name
+    ours = site.services.signer.cookie_name
     raw = value.encode("latin-1")
     good = site.browser.cookies[ours].encode()
     name = ours.encode()
@@ -79,7 +79,7 @@ def test_no_header_breaks_a_page(site: Site, value: str) -> None:
 
 
 def test_no_cookie_breaks_the_signer(site: Site) -> None:
-    signer = Signer(KEY, site.access, PORT)
+    signer = CookieSigner(KEY, site.access, PORT)
     name, until, sitting, _ = signer.cookie("mara").split(".")
     for part in ("", "\0", "\xff", "٣", "9" * 400, "\ud800", "=" * 9, LONG):
         for cookie in (f"{part}.{until}.{sitting}.x", f"{name}.{part}.{sitting}.x", f"{name}.{until}.{part}.x",

@@ -29,8 +29,8 @@ def _evidence(texts: Sequence[Texts], judged: Sequence[Judged]) -> Evidence:
     return Evidence(counted=number, total=number, texts=tuple(texts), judged=tuple(judged))
 
 
-def _at(evidence: Evidence, threshold: float, present: float = 0.7) -> Advice:
-    return next(a for a in advise(evidence, present, (threshold,)) if a.threshold == threshold)
+def _at(evidence: Evidence, threshold: float, current: float = 0.7) -> Advice:
+    return next(a for a in advise(evidence, current, (threshold,)) if a.threshold == threshold)
 
 
 def test_wilson_gives_the_interval_of_the_textbooks() -> None:
@@ -134,10 +134,10 @@ def test_a_decision_on_what_was_flagged_then_stands_for_itself_alone() -> None:
     judged = [_judged(95, 20, unfit=True), _judged(80, 10, unfit=True, flagged=False)]
     audits = [_judged(10, 50, unfit=False, flagged=False, drawn_of=910)]
     evidence = _evidence(texts, [*judged, *audits])
-    found = _at(evidence, 0.9, present=0.9).recall
+    found = _at(evidence, 0.9, current=0.9).recall
     assert found is not None
     assert found.value == pytest.approx(20 / 30)
-    assert _at(evidence, 0.8, present=0.9).precision == Estimate(1.0, 1.0, 1.0)
+    assert _at(evidence, 0.8, current=0.9).precision == Estimate(1.0, 1.0, 1.0)
 
 
 def test_bands_that_nobody_looked_at_widen_the_interval_to_all_they_hold() -> None:

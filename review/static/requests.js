@@ -16,7 +16,7 @@ export async function post(address, fields, again = true) {
 }
 
 /** Fetches markup that the server has escaped. @returns {Promise<{status: number, ok: boolean, text: string}>} */
-export async function fetched(address) {
+export async function fetch_markup(address) {
   try {
     const answer = await fetch(address, { headers: { accept: "text/html" }, signal: AbortSignal.timeout(PATIENCE_MS) });
     return { status: answer.status, ok: answer.ok, text: await answer.text() };
@@ -31,7 +31,7 @@ export function post_last(address, fields) {
 }
 
 /** An idempotency key for one decision. Works without TLS, unlike randomUUID. */
-export function drawn_key() {
+export function random_key() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -47,7 +47,7 @@ async function ask(address, how) {
 
 // Signing in again while this page stays open changes its token.
 async function refreshed() {
-  const answer = await ask("/who", { headers: { accept: "application/json" } });
+  const answer = await ask("/session", { headers: { accept: "application/json" } });
   if (!answer.ok || answer.body.reviewer !== reviewer) return false;
   token = answer.body.csrf;
   return true;

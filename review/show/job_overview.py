@@ -1,4 +1,4 @@
-"""How a job stands at this moment, with what its pages say beside the counters: pace, time left, what it waits for."""
+"""How a job stands, as its pages show it: its counters, pace, time left and what it waits for."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ JobId = Annotated[int, Path(ge=1, le=2**62)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobNow:
-    """One job, seen now."""
+class JobOverview:
+    """One job's counters, pace and wait."""
 
     job: JobSnapshot
     pace: Pace
     waiting: str | None  # what it waits for, with the command to type
 
     @property
-    def scored_by_nobody(self) -> bool:
+    def not_scored(self) -> bool:
         return self.job.safety == NO_SAFETY
 
     @property
     def flagged_share(self) -> float | None:
-        return self.job.flagged / self.job.settled if self.job.settled and not self.scored_by_nobody else None
+        return self.job.flagged / self.job.settled if self.job.settled and not self.not_scored else None
 
     @property
-    def over_prompts(self) -> int:
+    def finished_prompts(self) -> int:
         """Prompts that nothing more happens to."""
         return self.job.done + self.job.dead + self.job.cancelled
 
 
-def job_now(database: Database, job_id: int) -> JobNow:
+def job_overview(database: Database, job_id: int) -> JobOverview:
     """How a job stands.
 
     Raises:
         NoSuchJob: where there is none.
     """
-    return stand(database, snapshot(database, job_id))
+    return overview_of(database, snapshot(database, job_id))
 
 
-def stand(database: Database, job: JobSnapshot) -> JobNow:
+def overview_of(database: Database, job: JobSnapshot) -> JobOverview:
     """What can be said of a job beside its counters."""
     waiting = None if job.finished else waiting_for(database, job, Surroundings())
-    return JobNow(job=job, pace=read_pace(database, job, waiting=bool(waiting)), waiting=waiting)
+    return JobOverview(job=job, pace=read_pace(database, job, waiting=bool(waiting)), waiting=waiting)

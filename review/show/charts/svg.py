@@ -1,6 +1,6 @@
 """SVG as markup: escaped elements from names and attributes, and the scales that charts share.
 
-Colours and type come from `static/pictures.css`, by class; only geometry is set here.
+Colours and type come from `static/charts.css`, by class; only geometry is set here.
 """
 
 from __future__ import annotations
@@ -18,69 +18,69 @@ PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
     """One element. `class_` is class, and an underscore elsewhere is a hyphen; None leaves an attribute out."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+    attributes_text = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_rounded(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    inside = Markup("").join(children)
-    return Markup(f"<{name}{written}>{inside}</{name}>")  # noqa: S704 - each part of it is escaped
+    content = Markup("").join(children)
+    return Markup(f"<{name}{attributes_text}>{content}</{name}>")  # noqa: S704 - each part of it is escaped
 
 
-def _plain(value: object) -> object:
+def _rounded(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def drawing(title: str, description: str, *children: str, name: str, linked: bool = False) -> Markup:
+def chart(title: str, description: str, *children: str, name: str, linked: bool = False) -> Markup:
     """A whole chart, with a title and a description for screen readers.
 
     Args:
         name: unique on the page.
         linked: it contains links, and so cannot be a single image to a screen reader.
     """
-    named = element("title", escape(title), id=f"{name}-title")
-    described = element("desc", escape(description), id=f"{name}-desc")
+    title_element = element("title", escape(title), id=f"{name}-title")
+    description_element = element("desc", escape(description), id=f"{name}-desc")
     return element(
-        "svg", named, described, *children,
-        class_="picture", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="group" if linked else "img",
+        "svg", title_element, description_element, *children,
+        class_="chart", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="group" if linked else "img",
         aria_labelledby=f"{name}-title", aria_describedby=f"{name}-desc",
     )  # fmt: skip
 
 
-def text(x: float, y: float, words: str, *, anchor: str = "middle", class_: str = "tick") -> Markup:
-    return element("text", escape(words), x=float(x), y=float(y), text_anchor=anchor, class_=class_)
+def text(x: float, y: float, content: str, *, anchor: str = "middle", class_: str = "tick") -> Markup:
+    return element("text", escape(content), x=float(x), y=float(y), text_anchor=anchor, class_=class_)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=float(x1), y1=float(y1), x2=float(x2), y2=float(y2), class_=class_)
 
 
-def rows_of_grid(ticks: list[tuple[float, str]]) -> Markup:
+def horizontal_grid(ticks: list[tuple[float, str]]) -> Markup:
     """Horizontal grid lines with their labels on the left.
 
     Args:
         ticks: height in the plot, 0 to 1, and its label.
     """
     parts = []
-    for height, words in ticks:
+    for height, label in ticks:
         y = TOP + PLOT_HEIGHT * (1 - height)
-        parts += [line(LEFT, y, WIDTH - RIGHT, y, "grid"), text(LEFT - 6, y + 3.5, words, anchor="end")]
+        parts += [line(LEFT, y, WIDTH - RIGHT, y, "grid"), text(LEFT - 6, y + 3.5, label, anchor="end")]
     return Markup("").join(parts)
 
 
-def axis_name(words: str) -> Markup:
+def axis_name(name: str) -> Markup:
     """The label of the horizontal axis, under it."""
-    return text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, words, class_="axis-name")
+    return text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, name, class_="axis-name")
 
 
-def nice_step(most: float, steps: int) -> float:
-    """The smallest of 1, 2 or 5 times a power of ten that covers `most` in at most so many steps."""
-    raw = max(most, 1e-9) / steps
+def nice_step(largest: float, steps: int) -> float:
+    """The smallest of 1, 2 or 5 times a power of ten that covers `largest` in at most so many steps."""
+    raw = max(largest, 1e-9) / steps
     power: float = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * (1 - 1e-9))
 
 
-def short(value: float) -> str:
+def axis_number(value: float) -> str:
     """A number for an axis: 950, 1.5k, 20k, 3M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:

@@ -1,4 +1,4 @@
-"""Pictures as SVG: well formed, escaped, nothing that a strict page refuses, and true to their figures."""
+"""Charts as SVG: well formed, escaped, nothing that a strict page refuses, and true to their figures."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment, ValueShare
-from review.show.pictures.bars import LEAST_HEIGHT, Bar, Bars
-from review.show.pictures.curves import Curve, Curves
-from review.show.pictures.figures import (
-    finish_comparison,
-    key_comparisons,
-    length_figure,
-    score_figures,
-    time_figures,
-)
-from review.show.pictures.svg import PLOT_HEIGHT, element, nice_step, short
+from review.show.charts.bar_chart import MIN_HEIGHT, Bar, BarChart
+from review.show.charts.job_charts import length_chart, score_charts, time_charts
+from review.show.charts.line_chart import Curve, LineChart
+from review.show.charts.share_tables import finish_reasons, metadata_shares
+from review.show.charts.svg import PLOT_HEIGHT, axis_number, element, nice_step
 from review.stats.intervals import Estimate
 
 EVIL = '<script>alert("x")</script>&\'\u202e'
@@ -44,12 +39,14 @@ def _classed(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
     return [found for found in root.iter() if name in found.get("class", "").split()]
 
 
-def _bars(**values: Any) -> Bars:
-    return Bars(**({"name": "n", "title": "t", "description": "d", "axis": "a", "ticks": [], "bars": []} | values))
+def _bars(**values: Any) -> BarChart:
+    return BarChart(**({"name": "n", "title": "t", "description": "d", "axis": "a", "ticks": [], "bars": []} | values))
 
 
-def test_everything_in_a_picture_is_escaped() -> None:
-    svg = _bars(title=EVIL, description=EVIL, axis=EVIL, bars=[Bar(value=1, says=EVIL, link=f"/queue?q={EVIL}")]).svg()
+def test_everything_in_a_chart_is_escaped() -> None:
+    svg = _bars(
+        title=EVIL, description=EVIL, axis=EVIL, bars=[Bar(value=1, tooltip=EVIL, link=f"/queue?q={EVIL}")]
+    ).svg()
     root = _parsed(svg)
     assert "<script" not in svg
     assert root.find("title").text == EVIL  # type: ignore[union-attr]
@@ -57,9 +54,9 @@ def test_everything_in_a_picture_is_escaped() -> None:
     assert "<script" not in element("text", EVIL, class_=EVIL)
 
 
-def test_a_picture_has_a_name_a_description_and_no_inline_style() -> None:
-    for figure in score_figures(_scores(5, 2), 1, {}, links=True):
-        root = _parsed(figure.svg)
+def test_a_chart_has_a_name_a_description_and_no_inline_style() -> None:
+    for chart in score_charts(_scores(5, 2), 1, {}, links=True):
+        root = _parsed(chart.svg)
         assert root.get("aria-labelledby") == root.find("title").get("id")  # type: ignore[union-attr]
         assert root.get("aria-describedby") == root.find("desc").get("id")  # type: ignore[union-attr]
         assert not [found for found in root.iter() if "style" in found.attrib or found.tag == "style"]
@@ -67,51 +64,51 @@ def test_a_picture_has_a_name_a_description_and_no_inline_style() -> None:
 
 
 def test_an_image_with_links_is_no_single_image_to_a_screen_reader() -> None:
-    assert _parsed(_bars(bars=[Bar(value=1, says="x")]).svg()).get("role") == "img"
-    assert _parsed(_bars(bars=[Bar(value=1, says="x", link="/queue")]).svg()).get("role") == "group"
+    assert _parsed(_bars(bars=[Bar(value=1, tooltip="x")]).svg()).get("role") == "img"
+    assert _parsed(_bars(bars=[Bar(value=1, tooltip="x", link="/queue")]).svg()).get("role") == "group"
 
 
 def test_each_bar_leads_to_the_outputs_of_its_label_and_range() -> None:
-    [figure] = score_figures(_scores(3, 0, 2), 7, {}, links=True)
-    links = [found.get("href") for found in _parsed(figure.svg).iter("a")]
+    [chart] = score_charts(_scores(3, 0, 2), 7, {}, links=True)
+    links = [found.get("href") for found in _parsed(chart.svg).iter("a")]
     assert links == [
         "/queue?job=7&label=toxicity&low=0.00&high=0.05&state=all",
         "/queue?job=7&label=toxicity&low=0.10&high=0.15&state=all",
     ]
-    assert [row[1].link for row in figure.rows if row[1].link] == links
-    assert [row[1].words for row in figure.rows][:4] == ["3", "0", "2", "0"]
-    assert not list(_parsed(score_figures(_scores(3), 7, {}, links=False)[0].svg).iter("a"))
+    assert [row[1].link for row in chart.rows if row[1].link] == links
+    assert [row[1].text for row in chart.rows][:4] == ["3", "0", "2", "0"]
+    assert not list(_parsed(score_charts(_scores(3), 7, {}, links=False)[0].svg).iter("a"))
 
 
 def test_bars_over_the_threshold_stand_out() -> None:
-    [figure] = score_figures(_scores(*[1] * SCORE_BINS), 1, {"toxicity": 0.8}, links=False)
-    assert len(_classed(_parsed(figure.svg), "over")) == 4
-    assert "threshold 0.8" in figure.svg
+    [chart] = score_charts(_scores(*[1] * SCORE_BINS), 1, {"toxicity": 0.8}, links=False)
+    assert len(_classed(_parsed(chart.svg), "over")) == 4
+    assert "threshold 0.8" in chart.svg
 
 
 def test_one_text_among_a_million_is_seen_and_none_is_not() -> None:
-    root = _parsed(_bars(bars=[Bar(value=v, says="") for v in (1e6, 1, 0)], logarithmic=True).svg())
+    root = _parsed(_bars(bars=[Bar(value=v, tooltip="") for v in (1e6, 1, 0)], logarithmic=True).svg())
     tall, small, nothing = (float(found.get("height", "")) for found in _classed(root, "bar"))
     assert tall == pytest.approx(PLOT_HEIGHT)
     assert small == pytest.approx(PLOT_HEIGHT * math.log10(2) / math.log10(1e6 + 1), abs=0.01)
     assert nothing == 0
-    linear = _parsed(_bars(bars=[Bar(value=v, says="") for v in (1e6, 1, 0)]).svg())
-    assert [float(f.get("height", "")) for f in _classed(linear, "bar")][1:] == [LEAST_HEIGHT, 0]
+    linear = _parsed(_bars(bars=[Bar(value=v, tooltip="") for v in (1e6, 1, 0)]).svg())
+    assert [float(f.get("height", "")) for f in _classed(linear, "bar")][1:] == [MIN_HEIGHT, 0]
 
 
 def test_a_sampled_jobs_numbers_say_about() -> None:
     found = replace(_scores(10), scale=20.0, total=200)
-    [figure] = score_figures(found, 1, {}, links=False)
-    assert figure.rows[0][1].words == "about 200"
+    [chart] = score_charts(found, 1, {}, links=False)
+    assert chart.rows[0][1].text == "about 200"
 
 
 def test_rates_over_time_heed_that_the_ends_are_not_whole() -> None:
     start = 1_700_000_000 // 60 * 60.0
     moments = tuple(Moment(start=start + 60 * i, outputs=10, tokens=n) for i, n in enumerate((300, 600, 150)))
     found = replace(NOTHING, moments=moments, moment_seconds=60, first_at=start + 30, last_at=start + 135)
-    outputs, tokens = time_figures(found)
-    assert [row[1].words for row in outputs.rows] == ["10", "10", "10"]
-    assert [row[1].words for row in tokens.rows] == ["10", "10", "10"]
+    outputs, tokens = time_charts(found)
+    assert [row[1].text for row in outputs.rows] == ["10", "10", "10"]
+    assert [row[1].text for row in tokens.rows] == ["10", "10", "10"]
 
 
 @pytest.mark.parametrize(("seconds", "bars"), [(1, 1), (1, 60), (600, 49), (86400, 59)])
@@ -119,25 +116,25 @@ def test_the_time_axis_has_a_few_round_times(seconds: int, bars: int) -> None:
     start = 1_700_000_000 // seconds * float(seconds)
     moments = tuple(Moment(start=start + seconds * i, outputs=1, tokens=1) for i in range(bars))
     found = replace(NOTHING, moments=moments, moment_seconds=seconds, first_at=start, last_at=start + seconds * bars)
-    figure = time_figures(found)[0]
-    said = [f.text or "" for f in _classed(_parsed(figure.svg), "tick") if ":" in (f.text or "")]
+    chart = time_charts(found)[0]
+    said = [f.text or "" for f in _classed(_parsed(chart.svg), "tick") if ":" in (f.text or "")]
     assert 1 <= len(said) <= 7
-    assert time.strftime("%H:%M", time.localtime(start)) in figure.rows[0][0].words
+    assert time.strftime("%H:%M", time.localtime(start)) in chart.rows[0][0].text
 
 
 def test_lengths_are_gathered_into_few_bars() -> None:
-    figure = length_figure(replace(NOTHING, lengths={1: 2, 63: 1, 64: 3, 1024: 1}))
-    assert figure is not None
-    assert len(figure.rows) <= 33
-    assert sum(int(row[1].words) for row in figure.rows) == 7
-    assert "median is 64" in figure.caption
-    assert length_figure(NOTHING) is None
+    chart = length_chart(replace(NOTHING, lengths={1: 2, 63: 1, 64: 3, 1024: 1}))
+    assert chart is not None
+    assert len(chart.rows) <= 33
+    assert sum(int(row[1].text) for row in chart.rows) == 7
+    assert "median is 64" in chart.caption
+    assert length_chart(NOTHING) is None
 
 
 def test_finish_reasons_are_shares_of_all() -> None:
-    found = finish_comparison(replace(NOTHING, finishes={"length": 3, "stop": 1}))
+    found = finish_reasons(replace(NOTHING, finishes={"length": 3, "stop": 1}))
     assert found is not None
-    assert [(row.words, row.outputs, row.estimate.value) for row in found.rows] == [
+    assert [(row.name, row.outputs, row.estimate.value) for row in found.rows] == [
         ("length", 3, 0.75),
         ("stop", 1, 0.25),
     ]
@@ -145,7 +142,7 @@ def test_finish_reasons_are_shares_of_all() -> None:
 
 def test_a_values_share_carries_its_interval() -> None:
     key = KeyShares(key=EVIL, distinct=1, values=(ValueShare(value=EVIL, outputs=20, flagged=0),))
-    [found] = key_comparisons(replace(NOTHING, counted=20, keys=(key,)))
+    [found] = metadata_shares(replace(NOTHING, counted=20, keys=(key,)))
     assert found.rows[0].estimate.low == 0
     assert found.rows[0].estimate.high == pytest.approx(0.1611, abs=1e-4)
     _parsed(found.rows[0].svg)
@@ -153,7 +150,7 @@ def test_a_values_share_carries_its_interval() -> None:
 
 def test_keys_that_name_prompts_are_not_compared() -> None:
     values = tuple(ValueShare(value=str(i), outputs=1, flagged=0) for i in range(12))
-    [found] = key_comparisons(replace(NOTHING, counted=4000, keys=(KeyShares(key="id", distinct=4000, values=values),)))
+    [found] = metadata_shares(replace(NOTHING, counted=4000, keys=(KeyShares(key="id", distinct=4000, values=values),)))
     assert not found.rows
     assert "4,000 values" in found.note
 
@@ -162,7 +159,7 @@ def test_a_curve_stops_where_nothing_is_known() -> None:
     known = Estimate(0.5, 0.4, 0.6)
     points = [(0.1, known), (0.2, known), (0.3, None), (0.4, known)]
     root = _parsed(
-        Curves(name="c", title="t", description="d", axis="a", curves=[Curve("P", "precision", points)]).svg()
+        LineChart(name="c", title="t", description="d", axis="a", curves=[Curve("P", "precision", points)]).svg()
     )
     assert len(_classed(root, "line")) == 2
     assert len(_classed(root, "band")) == 2
@@ -171,4 +168,4 @@ def test_a_curve_stops_where_nothing_is_known() -> None:
 
 def test_steps_and_figures_of_axes_are_round() -> None:
     assert [nice_step(most, 4) for most in (4, 5, 30, 0.9, 1234)] == [1, 2, 10, 0.5, 500]
-    assert [short(value) for value in (0, 950, 1500, 20_000, 3_000_000)] == ["0", "950", "1.5k", "20k", "3M"]
+    assert [axis_number(value) for value in (0, 950, 1500, 20_000, 3_000_000)] == ["0", "950", "1.5k", "20k", "3M"]

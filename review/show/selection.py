@@ -1,6 +1,6 @@
 """Outputs and the versions a reviewer saw, packed into a form field.
 
-A reviewer decides what was counted, not what matches by the time the button is pressed.
+A reviewer decides what the page counted, not what matches by the time the button is pressed.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 
 from contract.errors import UsageError
-from review.security.form import whole
+from review.security.form import whole_number
 
 MOST_OUTPUTS = 1_000_000
 MOST_BYTES = 20 * MOST_OUTPUTS
-LONGEST = 3 * 2**20
+MOST_CHARACTERS = 3 * 2**20
 """Characters of the packed field, which shares a form with others. A million outputs take a third of it."""
 
-DAMAGED = "counted: is damaged; go back to the table and try again"
+DAMAGED = "selection: is damaged; go back to the table and try again"
 
 
 def packed(versions: Mapping[int, int]) -> str:
@@ -26,38 +26,38 @@ def packed(versions: Mapping[int, int]) -> str:
     Raises:
         UsageError: there are too many.
     """
-    parts, before = [], 0
+    parts, previous = [], 0
     for output, version in sorted(versions.items()):
-        parts.append(f"{output - before}.{version}" if version else str(output - before))
-        before = output
+        parts.append(f"{output - previous}.{version}" if version else str(output - previous))
+        previous = output
     field = urlsafe_b64encode(zlib.compress(",".join(parts).encode())).decode()
-    if len(parts) > MOST_OUTPUTS or len(field) > LONGEST:
+    if len(parts) > MOST_OUTPUTS or len(field) > MOST_CHARACTERS:
         raise UsageError(f"{len(parts):,} outputs are too many to decide at once; narrow the filter")
     return field
 
 
-def unpacked(said: str) -> dict[int, int]:
+def unpacked(field: str) -> dict[int, int]:
     """Versions by output, in the order of outputs.
 
     Raises:
         UsageError: `packed` did not write it.
     """
     versions, output = {}, 0
-    for part in _inflated(said).split(","):
+    for part in _decompressed(field).split(","):
         distance, _, version = part.partition(".")
-        output += whole(distance, "counted")
-        versions[output] = whole(version or "0", "counted")
+        output += whole_number(distance, "selection")
+        versions[output] = whole_number(version or "0", "selection")
     if output > 2**62:
         raise UsageError(DAMAGED)
     return versions
 
 
-def _inflated(said: str) -> str:
-    inflating = zlib.decompressobj()
+def _decompressed(field: str) -> str:
+    decompressor = zlib.decompressobj()
     try:
-        text = inflating.decompress(urlsafe_b64decode(said.encode()), MOST_BYTES).decode("ascii")
+        text = decompressor.decompress(urlsafe_b64decode(field.encode()), MOST_BYTES).decode("ascii")
     except (ValueError, zlib.error):
         raise UsageError(DAMAGED) from None
-    if not inflating.eof:
+    if not decompressor.eof:
         raise UsageError(DAMAGED)
     return text

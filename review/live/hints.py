@@ -1,4 +1,7 @@
-"""Queueing a score request at once. If Redis is down, the workers' maintenance finds the request in SQL."""
+"""A hint for a new score request, so that a worker takes it at once.
+
+If Redis is down, the workers' maintenance finds the request in SQL.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from starlette.background import BackgroundTasks
 from contract.errors import QueueUnreachable
 
 
-def announce(later: BackgroundTasks, classifier: str | None, request: int | None) -> None:
+def send_hint(background: BackgroundTasks, classifier: str | None, request: int | None) -> None:
     """Sends a message for a score request, after the response has been sent."""
     if classifier is not None and request is not None:
-        later.add_task(_send, classifier, request)
+        background.add_task(_send, classifier, request)
 
 
 def _send(classifier: str, request: int) -> None:

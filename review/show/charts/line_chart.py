@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from review.show.pictures.svg import (
+from review.show.charts.svg import (
     LEFT,
     PLOT_HEIGHT,
     PLOT_WIDTH,
     TOP,
     axis_name,
-    drawing,
+    chart,
     element,
+    horizontal_grid,
     line,
-    rows_of_grid,
     text,
 )
 from review.stats.intervals import Estimate
@@ -29,12 +29,12 @@ class Curve:
     """One line."""
 
     title: str
-    kind: str  # its CSS class
+    css_class: str
     points: Sequence[Point]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curves:
+class LineChart:
     """A line chart over an axis from 0 to 1."""
 
     name: str
@@ -46,12 +46,12 @@ class Curves:
 
     def svg(self) -> Markup:
         ticks = [(step / 4, f"{step * 25} %") for step in range(5)]
-        return drawing(
+        return chart(
             self.title,
             self.description,
-            rows_of_grid(ticks),
-            *(_band(run, curve.kind) for curve in self.curves for run in _runs(curve.points)),
-            *(_line(run, curve.kind) for curve in self.curves for run in _runs(curve.points)),
+            horizontal_grid(ticks),
+            *(_band(stretch, curve.css_class) for curve in self.curves for stretch in _stretches(curve.points)),
+            *(_line(stretch, curve.css_class) for curve in self.curves for stretch in _stretches(curve.points)),
             *(text(_x(place), TOP + PLOT_HEIGHT + 13, f"{place:.1f}") for place in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
             *([line(_x(self.mark[0]), TOP - 4, _x(self.mark[0]), TOP + PLOT_HEIGHT, "threshold")] if self.mark else []),
             axis_name(self.axis),
@@ -59,17 +59,17 @@ class Curves:
         )
 
 
-def _runs(points: Sequence[Point]) -> Iterator[list[tuple[float, Estimate]]]:
+def _stretches(points: Sequence[Point]) -> Iterator[list[tuple[float, Estimate]]]:
     """The stretches that have an estimate."""
-    run: list[tuple[float, Estimate]] = []
-    for place, known in points:
-        if known is not None:
-            run.append((place, known))
-        elif run:
-            yield run
-            run = []
-    if run:
-        yield run
+    stretch: list[tuple[float, Estimate]] = []
+    for place, estimate in points:
+        if estimate is not None:
+            stretch.append((place, estimate))
+        elif stretch:
+            yield stretch
+            stretch = []
+    if stretch:
+        yield stretch
 
 
 def _x(place: float) -> float:
@@ -84,13 +84,15 @@ def _points(places: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{_x(place):.1f},{_y(share):.1f}" for place, share in places)
 
 
-def _band(run: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
-    upper = [(place, known.high) for place, known in run]
-    lower = [(place, known.low) for place, known in reversed(run)]
+def _band(stretch: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
+    upper = [(place, estimate.high) for place, estimate in stretch]
+    lower = [(place, estimate.low) for place, estimate in reversed(stretch)]
     return element("polygon", points=_points([*upper, *lower]), class_=f"band {kind}")
 
 
-def _line(run: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
-    dots = [element("circle", cx=_x(p), cy=_y(known.value), r=2.0, class_=f"dot {kind}") for p, known in run]
-    drawn = element("polyline", points=_points([(p, known.value) for p, known in run]), class_=f"line {kind}")
-    return Markup("").join([drawn, *dots])
+def _line(stretch: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
+    dots = [element("circle", cx=_x(x), cy=_y(estimate.value), r=2.0, class_=f"dot {kind}") for x, estimate in stretch]
+    polyline = element(
+        "polyline", points=_points([(x, estimate.value) for x, estimate in stretch]), class_=f"line {kind}"
+    )
+    return Markup("").join([polyline, *dots])

@@ -15,17 +15,17 @@ router = APIRouter()
 
 
 @router.get("/help", response_model=None)
-def show(page: CurrentPage) -> Response:
+def show_help(page: CurrentPage) -> Response:
     """The keys, the glossary and the preferences."""
     return page.render("help.html", current="help")
 
 
-@router.post("/look", response_model=None)
-def choose(page: CurrentPage, form: CurrentForm) -> Response:
+@router.post("/preferences", response_model=None)
+def save_preferences(page: CurrentPage, form: CurrentForm) -> Response:
     """Saves preferences in the cookie. It is readable by scripts, since page.js writes it too: it grants nothing."""
-    given = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
-    wanted = changed(page.preferences, given)
+    choices = {name: value for name in ("theme", "keys", "cover") if (value := form.one(name))}
+    preferences = changed(page.preferences, choices)
     response = page.back(form.one("back", "/help"))
-    response.set_cookie(COOKIE, wanted.cookie(), max_age=YEAR_SECONDS, samesite="strict",
-                        secure=page.secure, path="/")  # fmt: skip
+    response.set_cookie(COOKIE, preferences.cookie(), max_age=YEAR_SECONDS, samesite="strict",
+                        secure=page.services.config.secure, path="/")  # fmt: skip
     return response

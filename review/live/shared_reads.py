@@ -16,40 +16,44 @@ KEPT_TOPICS = 256
 
 
 @dataclass(slots=True)
-class _Seen:
+class _LastRead:
     """The last read of one topic."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     value: Any = None
-    until: float | None = None  # on the monotonic clock; None = not read yet
+    fresh_until: float | None = None  # on the monotonic clock; None = not read yet
+
+    @property
+    def fresh(self) -> bool:
+        return self.fresh_until is not None and time.monotonic() < self.fresh_until
 
 
-class Watched:
-    """What is being watched, by topic."""
+class SharedReads:
+    """The last read of each topic, most recently used last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._topics: dict[Hashable, _Seen] = {}
+        self._topics: dict[Hashable, _LastRead] = {}
 
-    def look(self, topic: Hashable, read: Callable[[], T], seconds: float) -> T:
+    def get(self, topic: Hashable, read: Callable[[], T], seconds: float) -> T:
         """What `read` returns, or returned at most `seconds` ago to another caller.
 
         Raises:
             Exception: whatever `read` raises; the next call tries again.
         """
-        seen = self._topic(topic)
-        if seen.until is not None and time.monotonic() < seen.until:
-            return cast(T, seen.value)
-        with seen.lock:
-            if seen.until is None or time.monotonic() >= seen.until:  # nobody has read it while this one waited
-                seen.value = read()
-                seen.until = time.monotonic() + seconds
-            return cast(T, seen.value)
+        last = self._topic(topic)
+        if last.fresh:
+            return cast(T, last.value)
+        with last.lock:
+            if not last.fresh:  # nobody has read it while this one waited
+                last.value = read()
+                last.fresh_until = time.monotonic() + seconds
+            return cast(T, last.value)
 
-    def _topic(self, topic: Hashable) -> _Seen:
+    def _topic(self, topic: Hashable) -> _LastRead:
         with self._lock:
-            seen = self._topics.pop(topic, None) or _Seen()
-            self._topics[topic] = seen  # most recently used last
+            last = self._topics.pop(topic, None) or _LastRead()
+            self._topics[topic] = last
             while len(self._topics) > KEPT_TOPICS:
                 self._topics.pop(next(iter(self._topics)))
-            return seen
+            return last
