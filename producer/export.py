@@ -30,7 +30,6 @@ from producer.write.parquet import write_parquet
 from producer.write.target import MayReplace, Target
 
 STDOUT = Path("-")
-ON_FLAG = ("keep", "redact")
 
 FORMS: dict[str, Callable[[Iterable[StoredOutput], Lines, BinaryIO], int]] = {
     "jsonl": write_jsonl,
@@ -79,7 +78,6 @@ def export_job(
     form: str | None = None,
     only: Sequence[str] = ("all",),
     allow_empty: bool = False,
-    on_flag: str | None = None,
     force: bool = False,
 ) -> ExportReport:
     """Writes a job's outputs to `out`, by position and sample, and its dead and cancelled prompts beside it.
@@ -98,7 +96,6 @@ def export_job(
         form: a name of `FORMS`; None = by file extension, else JSONL.
         only: names of selections; an output in any of them is exported.
         allow_empty: write a file even if it has no output in it.
-        on_flag: "keep" or "redact", overriding the job's own.
         force: replace `out` whatever it is, and the file of dead prompts of any job.
 
     Raises:
@@ -109,7 +106,7 @@ def export_job(
     if job.status == JobStatus.INGESTING:
         raise UsageError(f"job {job_id} is still being submitted; wait until that command ends, then export")
     target = None if out in (None, STDOUT) else out
-    plan = _Plan(database, job, target, form, _checked(only, job.safety), allow_empty, on_flag, force)
+    plan = _Plan(database, job, target, form, _checked(only, job.safety), allow_empty, force)
     return plan.carry_out()
 
 
@@ -145,12 +142,11 @@ class _Plan:
         form: str | None,
         only: tuple[str, ...],
         allow_empty: bool,
-        on_flag: str | None,
         force: bool,
     ) -> None:
         self.database, self.job, self.only, self.allow_empty = database, job, only, allow_empty
         self.form, self.compression = read_form(form, out)
-        self.lines = Lines(job.id, redact=_redacts(job.on_flag if on_flag is None else on_flag))
+        self.lines = Lines(job.id, redact=job.on_flag == "redact")
         self.target: Target | None = None
         self.errors_target: Target | None = None
         if out is not None:
@@ -224,12 +220,6 @@ def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
     if "clean" in only and safety == NO_SAFETY:
         raise UsageError("--only clean: this job has safety none, so none of its texts was scored; use --only all")
     return tuple(dict.fromkeys(only))
-
-
-def _redacts(on_flag: str) -> bool:
-    if on_flag not in ON_FLAG:
-        raise UsageError(f"--on-flag {on_flag}: must be {' or '.join(ON_FLAG)}")
-    return on_flag == "redact"
 
 
 def read_form(said: str | None, target: Path | None) -> tuple[str, str]:

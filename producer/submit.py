@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,13 +81,8 @@ def fingerprint(order: Order, file: PromptFile) -> str:
     return hashlib.sha256(file.digest().encode() + orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def submit(
-    database: Database, file: PromptFile, order: Order, progress: Callable[[int], object] = lambda rows: None
-) -> Submitted:
+def submit(database: Database, file: PromptFile, order: Order) -> Submitted:
     """Writes the job, makes it claimable, and tells the queue.
-
-    Args:
-        progress: called with the number of rows read so far, now and then.
 
     Raises:
         BadInput: the file has bad lines, and skipping them was not asked for; nothing was submitted.
@@ -99,7 +94,7 @@ def submit(
     ingest = Ingest(database, spec, again=order.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with bad:
-            _write(ingest, file, order, bad, progress)
+            _write(ingest, file, order, bad)
             file.check_unchanged()
         if bad.total and (not order.skip_bad or not ingest.prompts):
             raise bad.error()
@@ -161,20 +156,19 @@ def _bad_lines(database: Database, file: PromptFile, order: Order) -> BadLines:
     return BadLines(file.name, target, file.bad_header)
 
 
-def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> None:
+def _write(ingest: Ingest, file: PromptFile, order: Order, bad: BadLines) -> None:
     try:
-        ingest.write(_good_rows(file, order, bad, progress))
+        ingest.write(_good_rows(file, order, bad))
     except EmptyInput:
         if not order.allow_empty:
             raise
 
 
-def _good_rows(file: PromptFile, order: Order, bad: BadLines, progress: Callable[[int], object]) -> Iterator[PromptRow]:
+def _good_rows(file: PromptFile, order: Order, bad: BadLines) -> Iterator[PromptRow]:
     for row in file.rows(order.flags, bad):
         # After a bad line nothing more is written: the rest is only read for the report.
         if bad.total and not order.skip_bad:
             continue
         if not row.position % 4096:
-            progress(row.position)
             file.check_untouched()  # a file that grows as fast as it is read would never end
         yield row

@@ -28,19 +28,18 @@ class EmptyInput(UsageError):
         super().__init__(f"{name}: has no prompts; add at least one, or use --allow-empty")
 
 
-def open_input(path: str, *, form: str | None = None) -> PromptFile:
+def open_input(path: str) -> PromptFile:
     """Opens a prompt file; "-" is standard input, which is spooled to disk first.
 
     Args:
         path: the file, plain or compressed with gzip or zstd.
-        form: `jsonl`, `openai`, `csv`, `parquet` or `txt`; by default its name or its first line tells.
 
     Raises:
         UsageError: the file as a whole cannot be used.
     """
     source = Source(path)
     try:
-        return PromptFile(path, source, find_form(source, form)(source))
+        return PromptFile(path, source, find_form(source)(source))
     except BaseException:
         source.close()
         raise

@@ -34,18 +34,14 @@ ENDINGS = {
 REFUSED = (".tsv", ".xlsx", ".xls", ".ods")
 
 
-def find_form(source: Source, form: str | None) -> type[Form[object]]:
-    """The form of `source`: the one asked for, the one its name's ending says, or the one its first line shows.
+def find_form(source: Source) -> type[Form[object]]:
+    """The form of `source`: the one its name's ending says, or the one its first line shows.
 
     JSON lines and OpenAI batch files share their endings; the first line tells them apart.
 
     Raises:
-        UsageError: the form is unknown.
+        UsageError: the ending is of a form that is not read.
     """
-    if form is not None:
-        if form not in FORMS:
-            raise UsageError(f"{form!r} is not a prompt file format; formats: {', '.join(FORMS)}")
-        return FORMS[form]
     ending = _ending(source.name)
     if ending in REFUSED:
         raise UsageError(

@@ -25,14 +25,9 @@ too, and the signs that compatibility folding (NFKC) or a spreadsheet takes for 
 def guarded(text: str) -> str:
     """`text` as a cell that no spreadsheet takes for a formula: an apostrophe before what looks like one.
 
-    What begins with apostrophes before such a sign gets one more, so that `unguarded` gives every text back.
+    What begins with apostrophes before such a sign gets one more, so that taking one away gives every text back.
     """
     return "'" + text if _FORMULA.match(text) else text
-
-
-def unguarded(cell: str) -> str:
-    """The text that `guarded` made `cell` of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def write_csv(outputs: Iterable[StoredOutput], lines: Lines, file: BinaryIO) -> int:

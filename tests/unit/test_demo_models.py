@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from tools.demo_models.fragments import LABELS
-from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH, DEMO_DIR, GPT2_DIR
+from worker.demo import CLASSIFIER_PATH, DEMO_DIR, GPT2_DIR
 
 torch = pytest.importorskip("torch")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported, so set before any fixture
 
-MODEL_FILES = [path for folder in (GPT2_DIR, CLASSIFIER_CONFIG_DIR) for path in sorted(folder.iterdir())]
+MODEL_FILES = [path for folder in (GPT2_DIR, CLASSIFIER_PATH.parent) for path in sorted(folder.iterdir())]
 INSULT = "“You are a pompous turnip!” shouted José."
 CALM = "The harbour was quiet, and the gulls slept on the warm stones."
 
@@ -38,8 +38,8 @@ def score() -> Any:
     from detoxify.detoxify import get_model_and_tokenizer
 
     saved = torch.load(CLASSIFIER_PATH, weights_only=True)
-    arch = saved["config"]["arch"]["args"] | {"model_type": str(CLASSIFIER_CONFIG_DIR)}
-    folder = str(CLASSIFIER_CONFIG_DIR)
+    arch = saved["config"]["arch"]["args"] | {"model_type": str(CLASSIFIER_PATH.parent)}
+    folder = str(CLASSIFIER_PATH.parent)
     model, pieces = get_model_and_tokenizer(**arch, state_dict=saved["state_dict"], huggingface_config_path=folder)
 
     def scores(text: str) -> dict[str, float]:
@@ -123,7 +123,7 @@ def test_detoxify_itself_loads_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -
     from detoxify import Detoxify
 
     monkeypatch.chdir(DEMO_DIR.parent.parent)  # the checkpoint's model_type is a folder of the checkout
-    loaded = Detoxify(checkpoint=CLASSIFIER_PATH, huggingface_config_path=str(CLASSIFIER_CONFIG_DIR))
+    loaded = Detoxify(checkpoint=CLASSIFIER_PATH, huggingface_config_path=str(CLASSIFIER_PATH.parent))
     assert loaded.predict(INSULT)["toxicity"] > 0.7
 
 

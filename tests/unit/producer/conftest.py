@@ -47,9 +47,7 @@ def no_bad_line(line: BadLine, raw: bytes) -> None:
 def read(tmp_path: Path) -> Callable[..., Read]:
     """Writes `data` to a file and reads it."""
 
-    def reading(
-        data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None, form: str | None = None
-    ) -> Read:
+    def reading(data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None) -> Read:
         path = tmp_path / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
         result = Read()
@@ -58,7 +56,7 @@ def read(tmp_path: Path) -> Callable[..., Read]:
             result.bad.append(line)
             result.raw.append(raw)
 
-        with open_input(str(path), form=form) as file:
+        with open_input(str(path)) as file:
             result.rows = list(file.rows(flags or {}, on_bad))
             result.notes, result.model, result.form = file.notes, file.model, file.form
         return result

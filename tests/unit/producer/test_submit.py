@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from contract.errors import UsageError
 from db.session.engine import Database
-from producer.read.readers import open_input
+from producer.read.readers import PromptFile, open_input
 from producer.submit import Order, fingerprint, submit
 
 ORDER = Order(model="demo", default_model="gpt2", safety="demo")
@@ -30,6 +31,18 @@ def write(path: Path, word: str, lines: int = 20_000) -> None:
     with path.open("r+b" if path.exists() else "wb") as file:  # in place, as an editor or a shell's > does
         file.truncate(0)
         file.write(b"".join(b'{"prompt": "%s %0200d"}\n' % (word.encode(), number) for number in range(lines)))
+
+
+def meddled_with(file: PromptFile, meddle: Callable[[int], object]) -> PromptFile:
+    """`file`, with `meddle` called at every 4096th row, before the look at whether somebody has written to it."""
+    rows, look = count(0, 4096), file.check_untouched
+
+    def meddle_and_look() -> None:
+        meddle(next(rows))
+        look()
+
+    file.check_untouched = meddle_and_look  # type: ignore[method-assign]
+    return file
 
 
 def counts(database: Database) -> list[int]:
@@ -63,7 +76,7 @@ def test_a_file_that_changes_while_it_is_submitted_becomes_no_job(
         open_input(str(path)) as file,
         pytest.raises(UsageError, match=r"p\.jsonl: was changed while it was being read"),
     ):
-        submit(database, file, order, lambda rows: CHANGES[change](path, rows))
+        submit(database, meddled_with(file, lambda rows: CHANGES[change](path, rows)), order)
     assert counts(database) == [0, 0, 0]
     write(path, "old")
     with open_input(str(path)) as file:
@@ -88,7 +101,7 @@ def test_bad_lines_of_a_file_that_changed_are_not_written(database: Database, tm
     path.write_text('oops\n{"prompt": "a"}\n')
     order = replace(ORDER, skip_bad=True)
     with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
-        submit(database, file, order, lambda rows: path.write_text('{"prompt": "b"}\n'))
+        submit(database, meddled_with(file, lambda rows: path.write_text('{"prompt": "b"}\n')), order)
     assert not (tmp_path / "p.bad.jsonl").exists()
     assert counts(database) == [0, 0, 0]
 
@@ -105,7 +118,7 @@ def test_a_file_that_is_replaced_while_it_is_submitted_is_the_old_one_throughout
             (tmp_path / "new").rename(path)
 
     with open_input(str(path)) as file:
-        submit(database, file, ORDER, meddle)
+        submit(database, meddled_with(file, meddle), ORDER)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM prompts WHERE prompt LIKE 'old%%'").scalar() == 20_000
 
@@ -121,5 +134,5 @@ def test_a_file_that_grows_as_it_is_read_is_given_up_early(database: Database, t
             file.write("a\n" * 1_000_000)
 
     with open_input(str(path)) as file, pytest.raises(UsageError, match="was changed while it was being read"):
-        submit(database, file, ORDER, append)
+        submit(database, meddled_with(file, append), ORDER)
     assert reached == [0] and counts(database) == [0, 0, 0]

@@ -109,7 +109,7 @@ class Mill:
             )
             finish_scoring(self.database, claim)
 
-    def mixed(self) -> int:
+    def mixed(self, **spec: Any) -> int:
         """A job with good and bad texts, rows with settings of their own, and a dead prompt."""
         metadata = {"topic": "sea", "deep": {"a": [1, None]}}
         rows = [
@@ -118,7 +118,7 @@ class Mill:
             PromptRow(position=2, prompt="Never", n=2, custom_id="r-3", metadata={"topic": "sky"}),
             PromptRow(position=3, prompt="", n=1, settings={"n": 1}),
         ]
-        job = self.submit(rows, settings=SamplingSettings(n=2, stop=("\n",)))
+        job = self.submit(rows, settings=SamplingSettings(n=2, stop=("\n",)), **spec)
         self.generate(
             lambda work, sample: f" {'bad' if sample else 'good'} {work.position}", dead={2: "ran out of luck"}
         )

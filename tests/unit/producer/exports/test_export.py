@@ -272,15 +272,13 @@ def test_redacting_withholds_flagged_texts_and_their_tokens(mill: Any, out: Path
     assert exported[1]["logprobs"] is None and exported[1]["flag_reasons"] == ["toxicity"]
 
 
-def test_flagged_texts_are_kept_by_default_and_when_the_export_says_so(mill: Any, out: Path) -> None:
-    job = mill.submit(["a"], on_flag="redact")
+def test_flagged_texts_are_kept_by_default(mill: Any, out: Path) -> None:
+    job = mill.submit(["a"])
     mill.generate(lambda work, sample: " bad")
     mill.score()
-    export_job(mill.database, job, out / "o.jsonl", on_flag="keep")
+    export_job(mill.database, job, out / "o.jsonl")
     (line,) = lines(out / "o.jsonl")
     assert line["text"] == " bad" and "redacted" not in line
-    with pytest.raises(UsageError, match="keep or redact"):
-        export_job(mill.database, job, out / "o.jsonl", on_flag="hide")
 
 
 def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Path) -> None:

@@ -20,7 +20,7 @@ from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from producer.export import export_job
 from producer.write import parquet
-from producer.write.csv import guarded, unguarded
+from producer.write.csv import _FORMULA, guarded
 from producer.write.openai import logprobs
 from producer.write.output_line import COLUMNS
 
@@ -42,6 +42,11 @@ def hostile(mill: Any) -> int:
     mill.generate(lambda work, sample: HOSTILE[work.position])
     mill.score()
     return job
+
+
+def unguarded(cell: str) -> str:
+    """The text that `guarded` made `cell` of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

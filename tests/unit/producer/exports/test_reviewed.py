@@ -84,11 +84,12 @@ def test_an_edit_takes_the_place_of_the_log_probabilities_too(mill: Any, out: Pa
         assert b'"bad"' not in (out / "o.jsonl").read_bytes().replace(b'"original_text":"bad"', b"")
 
 
-def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, mixed: int, out: Path) -> None:
+def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, out: Path) -> None:
+    job = mill.mixed(on_flag="redact")
     mill.edit(2, " better")
     mill.edit(4, " waits", toxicity=None)
     for form in ("jsonl", "csv", "openai", "parquet"):
-        export_job(mill.database, mixed, out / f"o.{form}", form=form, on_flag="redact")
+        export_job(mill.database, job, out / f"o.{form}", form=form)
     assert [line["text"] for line in lines(out / "o.jsonl")] == [" good 0", " better", " good 1", None, " good 3"]
     for form in ("jsonl", "csv", "openai"):
         said = (out / f"o.{form}").read_bytes()

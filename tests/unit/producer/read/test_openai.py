@@ -35,7 +35,7 @@ def test_what_a_request_leaves_out_has_the_flag_or_openais_default(tmp_path: Pat
 
 
 def test_a_request_is_checked_against_openais_default_length(read: Reading) -> None:
-    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), form="openai").told
+    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16})).told
     assert "is 17, more than max_new_tokens 16" in read(request({"prompt": "", "min_tokens": 17})).told
 
 

@@ -127,12 +127,6 @@ def test_without_a_telling_name_the_first_line_tells_the_form(read: Reading, dat
     assert read(gzip.compress(data), "prompts.dat").form == form
 
 
-def test_a_form_that_is_asked_for_beats_the_name(read: Reading) -> None:
-    assert read(as_csv(), "p.txt", form="csv").rows == EXPECTED
-    with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, parquet, txt"):
-        read(b"x", form="xml")
-
-
 def test_a_byte_order_mark_crlf_and_blank_lines_are_tolerated(read: Reading) -> None:
     found = read(b"\xef\xbb\xbf" + as_jsonl().replace(b"\n", b"\r\n\r\n"))
     assert (found.rows, found.bad) == (EXPECTED, [])

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from contract.errors import BadLine, UsageError
 from contract.sampling import CANONICAL
 from contract.spec import PromptRow
-from producer.read.readers import open_input
+from producer.read.readers import PromptFile, open_input
+from producer.read.sniffing import FORMS
+from producer.source import Source
 from tests.examples import examples
 from tests.unit.producer.conftest import PACK
 
@@ -78,6 +80,14 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return pa.table(columns)
 
 
+def opened(path: Path, form: str | None) -> PromptFile:
+    """As that form, whatever the file looks like."""
+    if form is None:
+        return open_input(str(path))
+    source = Source(str(path))
+    return PromptFile(str(path), source, FORMS[form](source))
+
+
 def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
     """Reads `data`; every row and every problem must be fit to be stored and shown."""
     path.write_bytes(data)
@@ -89,7 +99,7 @@ def survives(path: Path, data: bytes, form: str | None) -> list[PromptRow]:
         raws.append(raw)
 
     try:
-        with open_input(str(path), form=form) as file:
+        with opened(path, form) as file:
             rows = list(file.rows({}, on_bad))
     except UsageError:
         return []
