@@ -58,7 +58,7 @@ def _texts(count: int) -> list[str]:
 
 def _sentences(count: int) -> Iterator[str]:
     """Stories of the kind that the demo classifier was trained for, calm and rude, cut at any place."""
-    from worker.demo.grammar import corpus
+    from tools.demo_models.grammar import corpus
 
     chance = random.Random(1)
     stories = [story.text for story in corpus(seed=11, count=count)]

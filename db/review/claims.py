@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import ClaimedByOther, NoSuchOutput, UsageError
@@ -113,14 +113,6 @@ def claim(database: Database, output_id: int, reviewer: str) -> None:
         left = (ReviewClaim.until - now()).label("left")
         held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).one()
         raise ClaimedByOther(output_id, by=held.reviewer, seconds=held.left)
-
-
-def renew(database: Database, output_id: int, reviewer: str) -> bool:
-    """Prolongs the reviewer's own claim. Returns whether it was: one that ran out is theirs while nobody took it."""
-    mine = and_(ReviewClaim.output_id == output_id, ReviewClaim.reviewer == reviewer)
-    with database.write() as connection:
-        renewed = connection.execute(update(ReviewClaim).where(mine).values(until=now() + CLAIM_SECONDS))
-        return renewed.rowcount == 1
 
 
 def release(database: Database, output_id: int, reviewer: str) -> None:

@@ -47,8 +47,6 @@ class Row:
     safety: Safety  # where it is on its way through the classifier
     top_score: float | None
     scores: dict[str, float]  # of the text that stands; of an edit that waits for its own, none
-    decided_by: str | None
-    decided_at: float | None
     version: int
     claimed_by: str | None  # another reviewer who has it in hand
     hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt" and "text": (start, end)
@@ -111,15 +109,15 @@ def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: 
 
 
 def _many(ids: Sequence[int]) -> Any:
-    edit, last = Decision.__table__.alias("edit"), Decision.__table__.alias("last")
+    edit = Decision.__table__.alias("edit")
     text = standing_text(edit.c)
     return (
         select(
             Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
             Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
             func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
-            STATE.label("state"), Review.decided_by, last.c.created_at.label("decided_at"),
-            func.coalesce(Review.version, 0).label("version"), ReviewClaim.reviewer.label("claimed_by"),
+            STATE.label("state"), func.coalesce(Review.version, 0).label("version"),
+            ReviewClaim.reviewer.label("claimed_by"),
             (ReviewClaim.until - now()).between(0, LONGEST_CLAIM).label("claimed"),
             *SCORES,
         )
@@ -128,7 +126,6 @@ def _many(ids: Sequence[int]) -> Any:
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Score, scores_of(REVISION))
         .outerjoin(edit, standing_edit(edit.c))
-        .outerjoin(last, last.c.id == Review.decision_id)
         .outerjoin(ReviewClaim, ReviewClaim.output_id == Output.id)
         .where(Output.id.in_(ids))
     )  # fmt: skip
@@ -137,7 +134,7 @@ def _many(ids: Sequence[int]) -> Any:
 def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
     prompt, text = row.prompt[:EXCERPT], row.text[:EXCERPT]
     plain = ("output_id", "job_id", "job_name", "model", "custom_id", "position", "sample_index", "top_score",
-             "decided_by", "decided_at", "version")  # fmt: skip
+             "version")  # fmt: skip
     return Row(
         **{name: getattr(row, name) for name in plain},
         prompt=prompt,
@@ -160,12 +157,12 @@ def count(database: Database, wanted: Filter, cap: int | None = 1000) -> Count:
         return view(connection, wanted).count(cap)
 
 
-def neighbour(database: Database, wanted: Filter, output_id: int, *, forwards: bool = True) -> int | None:
-    """The next output of a view after this one, or the one before it; nobody claims it."""
+def neighbour(database: Database, wanted: Filter, output_id: int) -> int | None:
+    """The next output of a view after this one; nobody claims it."""
     with database.read() as connection:
         seen = view(connection, wanted)
         place = seen.place_of(output_id)
-        found = seen.find(place, 1, forwards=forwards, seconds=None) if place else Found((), more=False)
+        found = seen.find(place, 1, seconds=None) if place else Found((), more=False)
     return found.ids[0] if found.ids else None
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from db.review.decisions.bulk import Instruction
     from db.review.decisions.rules import Decided
 
-MOST_SHOWN = 20
-
 
 def register(app: typer.Typer) -> None:
     app.command()(decide)

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.acceptance.conftest import LONG, Home, write_prompts
-from worker.demo import CLASSIFIER_CONFIG_DIR
+from worker.demo import CLASSIFIER_PATH
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -154,7 +154,7 @@ def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> N
 
 
 def test_a_changed_classifier_scores_the_whole_of_a_job_or_nothing(home: Home) -> None:
-    classifier = shutil.copytree(CLASSIFIER_CONFIG_DIR, home.folder / "classifier")
+    classifier = shutil.copytree(CLASSIFIER_PATH.parent, home.folder / "classifier")
     ours = ("--model", "demo", "--safety", str(classifier))
     write_prompts(home.folder / "p.jsonl", 60)
     home.inkmill("run", "p.jsonl", *ours, "-o", "before.jsonl")

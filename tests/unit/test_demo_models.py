@@ -2,23 +2,19 @@
 
 import json
 import os
-import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH, DEMO_DIR, GPT2_DIR
-from worker.demo.fragments import LABELS
-from worker.demo.grammar import QUARREL_SHARE, compose, corpus
+from tools.demo_models.fragments import LABELS
+from worker.demo import CLASSIFIER_PATH, DEMO_DIR, GPT2_DIR
 
 torch = pytest.importorskip("torch")
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is first imported, so set before any fixture
 
-MODEL_FILES = [path for folder in (GPT2_DIR, CLASSIFIER_CONFIG_DIR) for path in sorted(folder.iterdir())]
+MODEL_FILES = [path for folder in (GPT2_DIR, CLASSIFIER_PATH.parent) for path in sorted(folder.iterdir())]
 INSULT = "“You are a pompous turnip!” shouted José."
 CALM = "The harbour was quiet, and the gulls slept on the warm stones."
 
@@ -42,8 +38,8 @@ def score() -> Any:
     from detoxify.detoxify import get_model_and_tokenizer
 
     saved = torch.load(CLASSIFIER_PATH, weights_only=True)
-    arch = saved["config"]["arch"]["args"] | {"model_type": str(CLASSIFIER_CONFIG_DIR)}
-    folder = str(CLASSIFIER_CONFIG_DIR)
+    arch = saved["config"]["arch"]["args"] | {"model_type": str(CLASSIFIER_PATH.parent)}
+    folder = str(CLASSIFIER_PATH.parent)
     model, pieces = get_model_and_tokenizer(**arch, state_dict=saved["state_dict"], huggingface_config_path=folder)
 
     def scores(text: str) -> dict[str, float]:
@@ -52,31 +48,6 @@ def score() -> Any:
         return dict(zip(LABELS, torch.sigmoid(logits)[0].tolist(), strict=True))
 
     return scores
-
-
-def test_one_seed_composes_one_text() -> None:
-    assert [compose(random.Random(5)) for _ in range(3)] == [compose(random.Random(5))] * 3
-
-
-def test_a_thousand_seeds_compose_a_thousand_texts() -> None:
-    assert len({compose(random.Random(seed)).text for seed in range(1000)}) == 1000
-
-
-def test_texts_are_free_of_template_marks_and_their_rude_passages_lie_where_the_marks_say() -> None:
-    for composed in corpus(seed=9, count=500):
-        assert not set("[]{}<>|") & set(composed.text)
-        assert all(composed.text[mark.start : mark.end].strip() for mark in composed.marks)
-
-
-def test_about_fifteen_texts_in_a_hundred_quarrel() -> None:
-    rude = sum(bool(composed.marks) for composed in corpus(seed=10, count=2000)) / 2000
-    assert abs(rude - QUARREL_SHARE) < 0.04
-
-
-def test_the_paths_are_known_without_torch() -> None:
-    code = "import sys, worker.demo.grammar; sys.exit('torch' in sys.modules)"
-    root = DEMO_DIR.parent.parent
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
 def test_the_model_files_are_small() -> None:
@@ -152,7 +123,7 @@ def test_detoxify_itself_loads_the_checkpoint(monkeypatch: pytest.MonkeyPatch) -
     from detoxify import Detoxify
 
     monkeypatch.chdir(DEMO_DIR.parent.parent)  # the checkpoint's model_type is a folder of the checkout
-    loaded = Detoxify(checkpoint=CLASSIFIER_PATH, huggingface_config_path=str(CLASSIFIER_CONFIG_DIR))
+    loaded = Detoxify(checkpoint=CLASSIFIER_PATH, huggingface_config_path=str(CLASSIFIER_PATH.parent))
     assert loaded.predict(INSULT)["toxicity"] > 0.7
 
 

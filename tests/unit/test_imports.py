@@ -107,7 +107,7 @@ def test_a_submit_without_a_redis_to_tell_loads_no_celery(
 
 
 ROOM = Path(__file__).parents[2]
-PACKAGES = ("common", "contract", "db", "producer", "review", "worker", "inkmill", "bench")
+PACKAGES = ("common", "contract", "db", "producer", "review", "worker", "inkmill", "bench", "tools")
 OURS = os.pathsep.join(str(ROOM / name) for name in PACKAGES)
 ELSEWHERE = {"db.migrations.env", "bench.chaos.inside.sitecustomize", "bench.load.inside.sitecustomize"}
 """Run by Alembic, and by interpreters that are to fail: they act by design."""

@@ -8,5 +8,4 @@ from pathlib import Path
 DEMO_DIR = Path(__file__).resolve().parent
 
 GPT2_DIR = DEMO_DIR / "gpt2"
-CLASSIFIER_CONFIG_DIR = DEMO_DIR / "classifier"
-CLASSIFIER_PATH = CLASSIFIER_CONFIG_DIR / "demo.ckpt"
+CLASSIFIER_PATH = DEMO_DIR / "classifier" / "demo.ckpt"

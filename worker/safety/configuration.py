@@ -14,27 +14,23 @@ HUB_TIMEOUT = 10  # seconds
 _WANTED = ("config.json", *TOKENIZERS, *TOKENIZER_PARTS)
 
 
-def find_configuration(checkpoint: Path, model_type: str, folder: Path | None) -> Path:
+def find_configuration(checkpoint: Path, model_type: str) -> Path:
     """The folder with config.json and a tokenizer that a checkpoint is built with.
 
-    In this order: `folder`; the checkpoint's own folder; a folder beside it named like the file; `model_type` as
-    a folder; the Hub's cache; the Hub.
+    In this order: the checkpoint's own folder; a folder beside it named like the file; `model_type` as a folder; the
+    Hub's cache; the Hub.
 
     Args:
         checkpoint: the checkpoint's file.
         model_type: the base configuration the checkpoint names, for example "bert-base-uncased".
-        folder: the folder that was asked for, if any; then no other is looked at.
 
     Raises:
         ModelUnavailable: no configuration, or one without a tokenizer.
     """
     named = [Path(model_type)] if Path(model_type).is_absolute() else []  # a bare name is a Hub id, not a folder here
-    candidates = [folder] if folder else [checkpoint.parent, checkpoint.with_suffix(""), *named]
-    for candidate in candidates:
+    for candidate in (checkpoint.parent, checkpoint.with_suffix(""), *named):
         if (candidate / "config.json").is_file():
             return _with_tokenizer(candidate)
-    if folder:
-        raise ModelUnavailable(f"{folder}: there is no config.json in it; give a base configuration's folder")
     return _with_tokenizer(_from_hub(checkpoint, model_type))
 
 

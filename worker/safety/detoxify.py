@@ -126,22 +126,13 @@ def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]
     return build(checkpoint, configuration)
 
 
-def load_classifier(
-    name: str,
-    device: str = "auto",
-    threads: int | None = None,
-    configuration: str | Path | None = None,
-    dtype: str = "auto",
-) -> Classifier:
+def load_classifier(name: str, device: str = "auto", dtype: str = "auto") -> Classifier:
     """Load a classifier by a built-in name, "demo", or a checkpoint's path.
 
     Args:
         name: "original", "unbiased", "multilingual", "original-small", "unbiased-small", "demo", a checkpoint
             file of Detoxify's layout, or a folder that holds exactly one.
         device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-        threads: torch's threads on the CPU, for the whole process; None leaves them as they are.
-        configuration: folder of the base configuration and tokenizer; None looks beside the checkpoint, then
-            in the Hub's cache, then on the Hub.
         dtype: "auto" (bfloat16 where the device has it in hardware, else float32), "fp32" or "bf16".
 
     Raises:
@@ -150,17 +141,10 @@ def load_classifier(
     place = _device(device)
     if dtype != "auto" and dtype not in DTYPES:
         raise ModelUnavailable(f"a classifier has no dtype {dtype!r}; use auto, fp32 or bf16")
-    if threads is not None:
-        torch.set_num_threads(threads)
     path = find_checkpoint(name)
     with unchanged([path]):
         checkpoint = read_checkpoint(path)
-    asked = Path(configuration).expanduser() if configuration is not None else None
-    if name == "demo" and asked is None:
-        from worker.demo import CLASSIFIER_CONFIG_DIR
-
-        asked = CLASSIFIER_CONFIG_DIR
-    folder = find_configuration(checkpoint.path, checkpoint.model_type, asked)
+    folder = find_configuration(checkpoint.path, checkpoint.model_type)
     with unchanged([folder / file for file in described_by(folder)]):
         return Classifier(name, checkpoint, folder, place, dtype)
 

@@ -163,7 +163,6 @@ def decide_many(
     expected: Mapping[int, int] | None = None,
     among: Container[int] | None = None,
     key: str | None = None,
-    on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
     """Approves or rejects many outputs, some hundreds in a transaction; killed half way, the same again completes it.
 
@@ -174,7 +173,6 @@ def decide_many(
         expected: versions by output, where the caller saw them.
         among: what of them may still be decided, where the caller knows.
         key: as in `decide`, one for all.
-        on_progress: called with the number of outputs that are through.
 
     Raises:
         UsageError: the action is not for many, or an output does not exist; nothing was stored.
@@ -193,7 +191,7 @@ def decide_many(
             raise UsageError(f"{output.state} already, by {output.decided_by}")
         return next_step(output, wanted, reason=reason, key=own)
 
-    return _in_chunks(database, plain, reviewer, key, steps, on_progress)
+    return _in_chunks(database, plain, reviewer, key, steps)
 
 
 def decide_matching(
@@ -205,7 +203,6 @@ def decide_matching(
     seen: Mapping[int, int],
     reason: str | None = None,
     key: str | None = None,
-    on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
     """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what matches since is left alone, and
     what matches no more is passed over, and said.
@@ -224,7 +221,6 @@ def decide_matching(
         expected=seen,
         among=now,
         key=key,
-        on_progress=on_progress,
     )
 
 
@@ -234,7 +230,6 @@ def undo_many(
     reviewer: str,
     *,
     key: str | None = None,
-    on_progress: Callable[[int], object] | None = None,
 ) -> Bulk:
     """Takes back what the reviewer's own decision of many has decided; what was decided since is passed over, and said.
 
@@ -256,7 +251,7 @@ def undo_many(
             raise UsageError(f"decided again since, by {output.decided_by}")
         return undoing(connection, output, own)
 
-    return _in_chunks(database, list(entries), reviewer, key, steps, on_progress)
+    return _in_chunks(database, list(entries), reviewer, key, steps)
 
 
 def _entries(database: Database, key: str | None, reviewer: str) -> dict[int, int]:
@@ -276,7 +271,6 @@ def _in_chunks(
     reviewer: str,
     key: str | None,
     make: MakeStep,
-    on_progress: Callable[[int], object] | None,
 ) -> Bulk:
     done: list[int] = []
     skipped: list[Skipped] = []
@@ -285,8 +279,6 @@ def _in_chunks(
         passed = judging(database, partial(_decide_chunk, chunk, reviewer, key, make))
         done += [output for output in chunk if output not in {skip.output_id for skip in passed}]
         skipped += passed
-        if on_progress:
-            on_progress(min(first + CHUNK_DECISIONS, len(ids)))
     return Bulk(ids=tuple(done), skipped=tuple(skipped))
 
 

@@ -36,7 +36,6 @@ class Decided:
     revision: int  # of the text that stands: 0 as generated, k the k-th edit
     request: int | None = None  # the score request that an edit made
     classifier: str | None = None  # whose
-    repeated: bool = False  # the key was known: nothing was stored again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +190,6 @@ def repeated(
         to_state=State(row.to_state),
         version=row.id,
         revision=row.revision,
-        repeated=True,
     )
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizer
 
 from tests.examples import examples
-from worker.demo import CLASSIFIER_CONFIG_DIR, CLASSIFIER_PATH
+from worker.demo import CLASSIFIER_PATH
 from worker.processor import has_bfloat16
 from worker.safety.batches import Batch, Reader, Window
 from worker.safety.bert import read_bert
@@ -47,9 +47,9 @@ def changed(path: Path, change: Change) -> None:
 def demo_readers() -> tuple[Reader, Reader]:
     """The demonstration classifier's tokenizer, read in both ways."""
     checkpoint = read_checkpoint(CLASSIFIER_PATH)
-    read = read_bert(checkpoint, CLASSIFIER_CONFIG_DIR)
+    read = read_bert(checkpoint, CLASSIFIER_PATH.parent)
     assert read is not None
-    return read[1], build(checkpoint, CLASSIFIER_CONFIG_DIR)[1]
+    return read[1], build(checkpoint, CLASSIFIER_PATH.parent)[1]
 
 
 @given(texts=st.lists(st.text(max_size=200), max_size=4))

@@ -157,14 +157,6 @@ def test_a_folder_with_one_checkpoint_and_its_configuration_is_enough(tiny: Path
         load_classifier(str(folder))
 
 
-def test_a_configuration_folder_can_lie_elsewhere(tiny: Path, tmp_path: Path) -> None:
-    expected = load_classifier(str(tiny)).score(["you are awful"])
-    elsewhere = tiny.with_suffix("").rename(tmp_path / "elsewhere")
-    assert load_classifier(str(tiny), configuration=elsewhere).score(["you are awful"]) == expected
-    with pytest.raises(ModelUnavailable, match=r"torch: there is no config\.json"):
-        load_classifier(str(tiny), configuration=tmp_path / "torch")
-
-
 def test_newer_training_configurations_name_the_classes_beside_the_architecture(tiny: Path) -> None:
     def move(content: dict[str, Any]) -> None:
         config = content["config"]

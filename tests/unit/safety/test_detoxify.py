@@ -38,7 +38,7 @@ def checkpoint(
 
 @pytest.fixture(scope="module")
 def classifier(checkpoint: Path) -> Classifier:
-    return load_classifier(str(checkpoint), device="cpu", threads=2)
+    return load_classifier(str(checkpoint), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_the_demo_classifier_finds_an_insult_deep_in_a_long_text_without_a_netwo
         raise AssertionError("the network was touched")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
-    demo = load_classifier("demo", device="cpu", threads=2)
+    demo = load_classifier("demo", device="cpu")
     kind = "The fox walked to the river and drank. "
     hidden = kind * 100 + "You are a stupid idiot, shut up! " + kind * 100
     clean, found = demo.score([kind * 200, hidden])

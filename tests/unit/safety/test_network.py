@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification, DistilBertCo
 from transformers import DistilBertForSequenceClassification as DistilBert
 
 from contract.errors import ModelUnavailable
-from worker.demo.grammar import corpus
+from tools.demo_models.grammar import corpus
 from worker.processor import has_bfloat16
 from worker.safety.batches import Batch, Window
 from worker.safety.building import encoder

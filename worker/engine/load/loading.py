@@ -38,8 +38,6 @@ CUDA_SLOTS = 256
 CPU_SHARE = 4  # the cache takes at most a quarter of the memory that is available
 CUDA_SHARE = 2
 
-DTYPES = ("fp32", "bf16", "int8")
-
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -131,7 +129,7 @@ def _device(asked: str) -> torch.device:
 def _dtype(asked: str, device: torch.device) -> str:
     if asked == "auto":
         return "bf16" if device.type == "cuda" or has_bfloat16() else "fp32"
-    if asked not in DTYPES:
+    if asked not in gpt2.DTYPES:
         raise ModelUnavailable(f"there is no dtype {asked!r}; use auto, fp32, bf16 or int8")
     if asked == "int8" and (device.type == "cuda" or not has_int8()):
         where = "a GPU" if device.type == "cuda" else "this CPU, which lacks AVX-VNNI and AVX512-VNNI"

@@ -14,7 +14,7 @@ from sqlalchemy import update
 from contract.errors import ClaimedByOther, InkmillError, Stale, UsageError
 from contract.review import Filter, Order, State, Wanted
 from db.review import claims
-from db.review.claims import claim, next_output, release, renew
+from db.review.claims import claim, next_output, release
 from db.review.decisions.acts import CHUNK_DECISIONS, decide, decide_many
 from db.review.progress import progress, reasons, reviewers
 from db.review.queue import read_page
@@ -62,18 +62,18 @@ def test_views_of_everything_hand_out_too(desk: Desk, wanted: Filter) -> None:
 def test_a_claim_is_renewed_released_and_runs_out(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
     claim(desk.database, output, "anna")
-    assert renew(desk.database, output, "anna")
-    assert not renew(desk.database, output, "ben")
+    claim(desk.database, output, "anna")
     release(desk.database, output, "ben")
     with pytest.raises(ClaimedByOther, match="anna"):
         claim(desk.database, output, "ben")
     release(desk.database, output, "anna")
     claim(desk.database, output, "ben")
     desk.let_claims_run_out()
-    assert renew(desk.database, output, "ben")  # nobody took it meanwhile
+    claim(desk.database, output, "ben")  # nobody took it meanwhile
     desk.let_claims_run_out()
     assert next_output(desk.database, "anna", PENDING) == output
-    assert not renew(desk.database, output, "ben")
+    with pytest.raises(ClaimedByOther, match="anna"):
+        claim(desk.database, output, "ben")
     with pytest.raises(UsageError, match="there is no output 99"):
         claim(desk.database, 99, "anna")
 
@@ -159,13 +159,16 @@ BULK = """
 import os, signal, sys
 from db.review.queue import matching
 from contract.review import Filter
-from db.review.decisions.acts import decide_many
+from db.review.decisions import acts
 from db.session.engine import open_database
 database = open_database(sys.argv[1])
-def die(through):
-    os.kill(os.getpid(), signal.SIGKILL)
+judging = acts.judging
+def die_in_the_second(*order):
+    acts.judging = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return judging(*order)
+acts.judging = die_in_the_second
 outputs = [output for output, _ in matching(database, Filter())]
-decide_many(database, outputs, "anna", "reject", key="night", on_progress=die)
+acts.decide_many(database, outputs, "anna", "reject", key="night")
 """
 
 

@@ -13,6 +13,7 @@ from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
 from db.models import Output
 from db.review.claims import claim
+from db.review.decisions import acts
 from db.review.decisions.acts import decide, decide_many, decide_matching, undo, undo_many
 from db.review.queue import matching
 from db.session.engine import open_database
@@ -80,7 +81,7 @@ def test_the_same_key_again_stores_nothing_and_answers_as_before(desk: Desk) -> 
     first, second = desk.outputs_of([0.9, 0.8])
     done = decide(desk.database, first, "anna", "approve", expected=0, key="k-1")
     again = decide(desk.database, first, "anna", "approve", expected=0, key="k-1")
-    assert (again.id, again.to_state, again.repeated) == (done.id, done.to_state, True)
+    assert (again.id, again.to_state, again.version) == (done.id, done.to_state, done.version)
     for output, reviewer, said in ((second, "anna", ("approve", None)), (first, "ben", ("approve", None)),
                                    (first, "anna", ("reject", None)), (first, "anna", ("edit", "x"))):  # fmt: skip
         with pytest.raises(UsageError, match="another decision"):
@@ -329,13 +330,12 @@ def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None
 def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.9] * 6)
     monkeypatch.setattr("db.review.decisions.acts.CHUNK_DECISIONS", 2)
-
-    def cut_off(through: int) -> None:
-        raise KeyboardInterrupt
-
+    chunks = iter([acts.judging])  # the second is cut off
     seen = dict(matching(desk.database, PENDING))
-    with pytest.raises(KeyboardInterrupt):
-        decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1", on_progress=cut_off)
+    with monkeypatch.context() as patch:
+        patch.setattr(acts, "judging", lambda *order: next(chunks)(*order))
+        with pytest.raises(StopIteration):
+            decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1")
     assert sorted(desk.state(output).value for output in outputs) == ["pending"] * 4 + ["rejected"] * 2
     done = decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1")
     assert sorted(done.ids) == outputs

@@ -15,7 +15,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
 
-from worker.demo.fragments import LABELS, Fragment, held_out_fragment, training_fragment
+from tools.demo_models.fragments import LABELS, Fragment, held_out_fragment, training_fragment
 
 TRAIN_SEED, HELD_OUT_SEED = 3, 4
 TRAIN_FRAGMENTS, HELD_OUT_FRAGMENTS = 32_000, 4000

@@ -3,7 +3,7 @@
 The tags are what makes a label certain: grammar.py cuts them out and remembers where they were.
 """
 
-from worker.demo.scene import Genre, Stage
+from tools.demo_models.scene import Genre, Stage
 
 _YOU_DUNCE = "[you {dunce}|you {rude} {dunce}|you {rude}, {rude} {dunce}|you old {dunce}]"
 

@@ -4,7 +4,7 @@ Data only. A genre is a tuple of stages, a stage a tuple of templates of which o
 `[a|b]` is a choice, `{slot}` a word (see scene.py), an empty template leaves the stage out.
 """
 
-from worker.demo.scene import Genre, Stage
+from tools.demo_models.scene import Genre, Stage
 
 SEA: Genre = (
     (

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from worker.demo.fables import FABLES
-from worker.demo.notes import DIARY, KITCHEN, LETTER, NOTES, NOTICE, RECIPE, WEATHER
-from worker.demo.quarrels import BARE, CURSES, INSULTS, PLEASANTRIES, QUARREL, THREATS, WRITTEN
-from worker.demo.scene import Genre, Scene, Stage
-from worker.demo.tales import INTERLUDES, TALES
+from tools.demo_models.fables import FABLES
+from tools.demo_models.notes import DIARY, KITCHEN, LETTER, NOTES, NOTICE, RECIPE, WEATHER
+from tools.demo_models.quarrels import BARE, CURSES, INSULTS, PLEASANTRIES, QUARREL, THREATS, WRITTEN
+from tools.demo_models.scene import Genre, Scene, Stage
+from tools.demo_models.tales import INTERLUDES, TALES
 
 END_OF_TEXT = "<|endoftext|>"
 QUARREL_SHARE = 0.15

@@ -12,8 +12,8 @@ import torch
 from detoxify.detoxify import get_model_and_tokenizer
 from transformers import GPT2LMHeadModel, GPT2Tokenizer
 
+from tools.demo_models.train_classifier import THRESHOLD, Figures
 from worker.demo import DEMO_DIR
-from worker.demo.train_classifier import THRESHOLD, Figures
 
 SEED, SAMPLES, UNCONDITIONAL = 7, 300, 10
 PROMPTS = (

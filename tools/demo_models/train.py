@@ -1,4 +1,4 @@
-"""Trains the demonstration models: `python -m worker.demo.train [--out DIR] [--only lm|classifier]`.
+"""Trains the demonstration models: `python -m tools.demo_models.train [--out DIR] [--only lm|classifier]`.
 
 Rewrites the model files and, in the README beside them, the blocks between its markers. Deterministic:
 the same kind of machine and the same torch write the same bytes; elsewhere the last bits may differ.
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from worker.demo import DEMO_DIR, report, train_classifier, train_lm
+from tools.demo_models import report, train_classifier, train_lm
+from worker.demo import DEMO_DIR
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 Data only, in the same form as tales.py; a stage that begins with a line break starts a new line.
 """
 
-from worker.demo.scene import Genre
+from tools.demo_models.scene import Genre
 
 LETTER: Genre = (
     (

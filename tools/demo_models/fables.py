@@ -1,6 +1,6 @@
 """Genres of a smaller place: legends, workshops, gardens. Data only, in the same form as tales.py."""
 
-from worker.demo.scene import Genre
+from tools.demo_models.scene import Genre
 
 LEGEND: Genre = (
     (

@@ -15,7 +15,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
-from worker.demo.grammar import END_OF_TEXT, corpus
+from tools.demo_models.grammar import END_OF_TEXT, corpus
 
 TRAIN_SEED, HELD_OUT_SEED = 1, 2
 TRAIN_TEXTS, HELD_OUT_TEXTS = 60_000, 500

@@ -7,7 +7,7 @@ import random
 import re
 import string
 
-from worker.demo.words import FRESH, SLOTS, Person
+from tools.demo_models.words import FRESH, SLOTS, Person
 
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _IRREGULAR = {"goose": "geese", "sheep": "sheep", "bay leaf": "bay leaves"}

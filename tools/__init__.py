@@ -1,0 +1,1 @@
+"""What makes things that the checkout keeps. No part of the product: nothing here is installed."""
