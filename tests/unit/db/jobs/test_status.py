@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
-from db.insights.arrivals import Arrivals, arrivals, sampled_times
+from db.insights.arrivals import Arrivals, read_arrivals, sampled_times
 from db.insights.pace import Pace, read_pace
 from db.jobs.jobs import cancel_job
 from db.jobs.status import _UNDECIDED, snapshot, snapshots
@@ -83,7 +83,7 @@ def test_a_finished_job_has_no_estimate_and_its_time_stands_still(mill: Mill) ->
     second = snapshot(mill.database, job)
     assert second.finished and second.seconds == first.seconds > 0
     paces = [read_pace(mill.database, job) for job in (first, second)]
-    assert paces[0] == paces[1] and paces[0].left is None
+    assert paces[0] == paces[1] and paces[0].time_left is None
     assert paces[0].tokens_per_second == paces[0].average > 0
 
 
@@ -102,16 +102,16 @@ def test_the_pace_is_read_from_when_texts_and_scores_were_stored(mill: Mill) -> 
         mill.finish_texts(mill.claim_texts())
     _, now_at = _spread(mill, job)
     with mill.database.read() as connection:
-        seen = arrivals(connection, job)
+        seen = read_arrivals(connection, job)
         times = sampled_times(connection, job)
-        assert (arrivals(connection, other), sampled_times(connection, other)) == (Arrivals(), [])
+        assert (read_arrivals(connection, other), sampled_times(connection, other)) == (Arrivals(), [])
     assert [sum(save.count for save in stage) for stage in (seen.texts, seen.scores)] == [60, 60]
     assert sum(save.tokens for save in seen.texts) == sum(range(1, 61))
     assert {save.ready for save in seen.scores} == {now_at - 31, now_at - 1}
     assert len(times) == 120 and times == sorted(times)
     shown = replace(snapshot(mill.database, job), now=now_at)
     pace = read_pace(mill.database, shown)
-    assert pace.left is not None and pace.left.low <= 60 <= pace.left.high
+    assert pace.time_left is not None and pace.time_left.low <= 60 <= pace.time_left.high
     assert pace.tokens_per_second == pytest.approx(30, rel=0.2) == pace.average
     assert read_pace(mill.database, shown, waiting=True) == Pace(0.0, pace.average)
 
