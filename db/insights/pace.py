@@ -21,7 +21,7 @@ WINDOW_SECONDS = 300.0
 MIN_SAVES = 4
 MIN_TEXTS = 20
 """With less there is no rate to speak of."""
-MIN_ERROR = 0.1
+MIN_ERROR = 0.06
 """Relative. Rates drift with the prompts' lengths and with the machine's other work: no range is narrower, each way."""
 MAX_ERROR = 0.9
 MIN_PAUSE_SECONDS = 2.0
@@ -174,12 +174,10 @@ class _RecentWork:
         # A rate that was seen for seconds says less about hours.
         least = MIN_ERROR * (1 + log10(max(texts / self.count, 1.0)))
         error = min(max(error, least), MAX_ERROR)
-        likely, one_save = texts * self.seconds / self.count, self.seconds / self.saves
-        return TimeLeft(
-            max(likely / (1 + error) - self.unsaved, 0.0),
-            max(likely - self.unsaved, one_save / 2),
-            likely / (1 - error) + one_save - self.unsaved,  # the last text is saved together with others
-        )
+        work, one_save = texts * self.seconds / self.count, self.seconds / self.saves
+        likely = max(work - self.unsaved, one_save / 2)
+        latest = work / (1 - error) + one_save - self.unsaved  # the last text is saved together with others
+        return TimeLeft(max(work / (1 + error) - self.unsaved, 0.0), likely, max(latest, likely))
 
 
 def _recent_work(saves: Sequence[Save], now: float) -> _RecentWork | None:
@@ -190,13 +188,14 @@ def _recent_work(saves: Sequence[Save], now: float) -> _RecentWork | None:
         return None
     gaps, pause = _without_pauses(gaps, MIN_PAUSE_SECONDS)
     recent: list[tuple[float, Save]] = []
-    seconds = 0.0
+    seconds, count = 0.0, 0
     for gap, save in zip(reversed(gaps), reversed(saves), strict=False):
-        if seconds >= WINDOW_SECONDS and len(recent) >= MIN_SAVES:
+        # A slow job's window is longer.
+        if seconds >= WINDOW_SECONDS and len(recent) >= MIN_SAVES and count >= MIN_TEXTS:
             break
         recent.append((gap, save))
         seconds += gap
-    count = sum(save.count for _, save in recent)
+        count += save.count
     if count < MIN_TEXTS or seconds <= 0:
         return None
     rate = count / seconds

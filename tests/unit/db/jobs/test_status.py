@@ -11,7 +11,7 @@ from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
 from db.insights.arrivals import Arrivals, read_arrivals, sampled_times
-from db.insights.pace import Pace, read_pace
+from db.insights.pace import FollowedPace, Pace, read_pace
 from db.jobs.jobs import cancel_job
 from db.jobs.status import _UNDECIDED, snapshot, snapshots
 from db.jobs.waiting import waiting_for
@@ -114,6 +114,37 @@ def test_the_pace_is_read_from_when_texts_and_scores_were_stored(mill: Mill) -> 
     assert pace.time_left is not None and pace.time_left.low <= 60 <= pace.time_left.high
     assert pace.tokens_per_second == pytest.approx(30, rel=0.2) == pace.average
     assert read_pace(mill.database, shown, waiting=True) == Pace(0.0, pace.average)
+
+
+def test_batches_of_many_samples_are_read_in_part_and_count_in_full(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.insights.arrivals.NEWEST_SCORES", 40)
+    job = mill.submit(8, n=30, batch_size=8)
+    mill.finish(mill.claim())
+    mill.finish_texts(mill.claim_texts())
+    with mill.database.read() as connection:
+        whole = sum(save.count for save in read_arrivals(connection, job).scores)
+    assert whole == 240
+
+
+def test_a_pace_that_is_followed_is_read_every_few_seconds(mill: Mill) -> None:
+    job = mill.submit(120, batch_size=30)
+    mill.finish(mill.claim())
+    _, now_at = _spread(mill, job)
+    followed = FollowedPace(mill.database)
+    shown = replace(snapshot(mill.database, job), now=now_at)
+    first = followed.look(shown, waiting=False)
+    assert first == read_pace(mill.database, shown)
+    mill.finish(mill.claim())
+    later = [replace(snapshot(mill.database, job), now=now_at + seconds) for seconds in (1.9, 2.1)]
+    assert followed.look(later[0], waiting=False) is first
+    second = followed.look(later[1], waiting=False)
+    assert second == read_pace(mill.database, later[1]) != first
+    # What it waits for is said at once, and so is that a clock was set back.
+    assert followed.look(later[1], waiting=True).time_left is None
+    assert followed.look(later[1], waiting=False) == second
+    assert followed.look(shown, waiting=False) == read_pace(mill.database, shown)
 
 
 def _spread(mill: Mill, job: int) -> tuple[float, float]:
