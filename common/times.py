@@ -19,14 +19,25 @@ def duration(seconds: float | None) -> str:
 
 
 def duration_range(low: float, high: float) -> str:
-    """An estimate in words: "3 to 5 min", "50 s to 2 min"; "about 3 min" where both ends read alike."""
-    # Tenths of a second would claim more than an estimate knows.
-    first, last = (duration(seconds) if seconds >= 9.5 else f"{max(seconds, 1):.0f} s" for seconds in (low, high))
+    """An estimate in words: "3 to 5 min", "up to 2 min", "10 to 13 h"; "about 3 min" where both ends read alike."""
+    first, last = _roughly(low), _roughly(high)
     if first == last:
         return f"about {last}"
+    if low < 0.5:
+        return f"up to {last}"
     number, _, unit = first.rpartition(" ")
     one_unit = " " not in number and last.count(" ") == 1 and last.endswith(f" {unit}")
     return f"{number if one_unit else first} to {last}"
+
+
+def _roughly(seconds: float) -> str:
+    """A duration as exact as an estimate can be: no tenths of a second, no minutes beside ten hours."""
+    if seconds < 99.5:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 9.75 * 3600:
+        return duration(seconds)
+    hours = round(seconds / 3600)
+    return f"{hours} h" if hours < 48 else f"{round(seconds / 86400)} days"
 
 
 @overload

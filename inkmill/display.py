@@ -28,7 +28,7 @@ RIGHT = ("job", "done", "flagged", "tokens/s")
 
 def status_json(job: JobSnapshot, pace: Pace, waiting: str | None) -> dict[str, Any]:
     """A job's status as section "Status" of the README promises it."""
-    left = pace.left
+    left = pace.time_left
     return {
         "schema_version": 1,
         "id": job.id,
@@ -84,8 +84,8 @@ def print_status(job: JobSnapshot, pace: Pace, waiting: str | None, *, reflaggin
     console.print(f"  tokens   {job.generated_tokens:,} {_speed(job, pace)}")
     if job.rescoring:
         console.print(f"  rescoring: {job.to_score + job.in_hand:,} batches left")
-    if pace.left is not None:
-        console.print(f"  left     {pace.left}")
+    if pace.time_left is not None:
+        console.print(f"  left     {pace.time_left}")
     if waiting:
         console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
@@ -111,7 +111,7 @@ def jobs_table(jobs: list[tuple[JobSnapshot, Pace]]) -> Table:
         done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
         created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         speed = f"{pace.tokens_per_second:,.0f}"
-        left = pace.time_left
+        left = str(pace.time_left or "")
         name, model = escape(job.name), escape(job.model)
         table.add_row(str(job.id), name, job.status.value, done, f"{job.flagged:,}", speed, left, model, created)
     return table
@@ -164,6 +164,6 @@ class Progress:
             f"{job.flagged:,} flagged",
             f"{job.dead:,} dead" if job.dead else "",
             f"{pace.tokens_per_second:,.0f} tokens/s",
-            f"{pace.left} left" if pace.left else "",
+            f"{pace.time_left} left" if pace.time_left else "",
         ]
         return " · ".join(part for part in parts if part)

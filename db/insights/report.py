@@ -12,7 +12,7 @@ import orjson
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from contract.review import State
-from db.insights.sample import draw_sample
+from db.insights.sample import draw_sample, first_and_last_output
 from db.models import Output, Prompt, Provenance
 from db.review_models import Decision, Review
 from db.session.engine import Database
@@ -114,11 +114,7 @@ def _examples() -> Select[Any]:
 
 def _plain(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
     mine = and_(Output.job_id == job_id, ~Output.flagged)
-    first, last = (
-        connection.scalar(select(end(Output.id)).where(Output.job_id == job_id)) for end in (func.min, func.max)
-    )
-    if first is None or last is None:
-        return ()
+    first, last = first_and_last_output(connection, job_id)
     found: dict[int, Example] = {}
     for step in range(number):
         start = first + (last - first) * step // number

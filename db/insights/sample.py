@@ -48,8 +48,8 @@ class Sample:
 
     def _ids(self) -> Select[*tuple[Any, ...]]:
         """Every id that the sample takes, one by one: ranges would leave the planner to guess how much lies in them."""
-        numbers = _numbers()
-        run, place = numbers.c.number // RUN_WIDTH, numbers.c.number % RUN_WIDTH
+        number = numbers(RUNS * RUN_WIDTH).c.number
+        run, place = number // RUN_WIDTH, number % RUN_WIDTH
         return select(self.first + run * self.stride + place)
 
 
@@ -59,19 +59,22 @@ def draw_sample(connection: Connection, job_id: int) -> Sample:
     total = int(connection.execute(select(counted).where(Batch.job_id == job_id)).scalar_one())
     if total <= WHOLE_UP_TO:
         return Sample(job_id=job_id, total=total, size=total, first=0, stride=0)
-    # Each by itself: together, PostgreSQL would read all of the index.
-    ends = [
-        connection.execute(select(end(Output.id)).where(Output.job_id == job_id)).scalar_one()
-        for end in (func.min, func.max)
-    ]
-    stride = max((ends[1] - ends[0] + 1) // RUNS, RUN_WIDTH)
-    sample = Sample(job_id=job_id, total=total, size=0, first=ends[0], stride=stride)
+    first, last = first_and_last_output(connection, job_id)
+    stride = max((last - first + 1) // RUNS, RUN_WIDTH)
+    sample = Sample(job_id=job_id, total=total, size=0, first=first, stride=stride)
     size = connection.execute(sample.chosen(select(func.count()).select_from(Output))).scalar_one()
-    return Sample(job_id=job_id, total=total, size=size, first=ends[0], stride=stride)
+    return Sample(job_id=job_id, total=total, size=size, first=first, stride=stride)
 
 
-def _numbers() -> CTE:
-    """The numbers from 0 on, one for each id of the sample, as a table of one column `number`."""
-    numbers = select(literal(0, BigInteger).label("number")).cte("numbers", recursive=True)
-    more = select(numbers.c.number + 1).where(numbers.c.number < RUNS * RUN_WIDTH - 1)
-    return numbers.union_all(more)
+def first_and_last_output(connection: Connection, job_id: int) -> tuple[int, int]:
+    """The ids of a job's first and last output; (0, -1) where it has none."""
+    # Each by itself: as one aggregate, PostgreSQL would read all of the index.
+    ends = [select(end(Output.id)).where(Output.job_id == job_id).scalar_subquery() for end in (func.min, func.max)]
+    first, last = connection.execute(select(*ends)).one()
+    return (0, -1) if first is None else (first, last)
+
+
+def numbers(count: int) -> CTE:
+    """The numbers from 0 on, so many, as a table of one column `number`."""
+    table = select(literal(0, BigInteger).label("number")).cte("numbers", recursive=True)
+    return table.union_all(select(table.c.number + 1).where(table.c.number < count - 1))

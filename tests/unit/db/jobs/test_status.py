@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from contract.spec import JobStatus
-from db.insights.arrivals import Arrivals, arrivals, sampled_times
-from db.insights.pace import Pace, read_pace
+from db.insights.arrivals import Arrivals, read_arrivals, sampled_times
+from db.insights.pace import FollowedPace, Pace, read_pace
 from db.jobs.jobs import cancel_job
 from db.jobs.status import _UNDECIDED, snapshot, snapshots
 from db.jobs.waiting import waiting_for
@@ -83,7 +83,7 @@ def test_a_finished_job_has_no_estimate_and_its_time_stands_still(mill: Mill) ->
     second = snapshot(mill.database, job)
     assert second.finished and second.seconds == first.seconds > 0
     paces = [read_pace(mill.database, job) for job in (first, second)]
-    assert paces[0] == paces[1] and paces[0].left is None
+    assert paces[0] == paces[1] and paces[0].time_left is None
     assert paces[0].tokens_per_second == paces[0].average > 0
 
 
@@ -102,18 +102,49 @@ def test_the_pace_is_read_from_when_texts_and_scores_were_stored(mill: Mill) -> 
         mill.finish_texts(mill.claim_texts())
     _, now_at = _spread(mill, job)
     with mill.database.read() as connection:
-        seen = arrivals(connection, job)
+        seen = read_arrivals(connection, job)
         times = sampled_times(connection, job)
-        assert (arrivals(connection, other), sampled_times(connection, other)) == (Arrivals(), [])
+        assert (read_arrivals(connection, other), sampled_times(connection, other)) == (Arrivals(), [])
     assert [sum(save.count for save in stage) for stage in (seen.texts, seen.scores)] == [60, 60]
     assert sum(save.tokens for save in seen.texts) == sum(range(1, 61))
     assert {save.ready for save in seen.scores} == {now_at - 31, now_at - 1}
     assert len(times) == 120 and times == sorted(times)
     shown = replace(snapshot(mill.database, job), now=now_at)
     pace = read_pace(mill.database, shown)
-    assert pace.left is not None and pace.left.low <= 60 <= pace.left.high
+    assert pace.time_left is not None and pace.time_left.low <= 60 <= pace.time_left.high
     assert pace.tokens_per_second == pytest.approx(30, rel=0.2) == pace.average
     assert read_pace(mill.database, shown, waiting=True) == Pace(0.0, pace.average)
+
+
+def test_batches_of_many_samples_are_read_in_part_and_count_in_full(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.insights.arrivals.NEWEST_SCORES", 40)
+    job = mill.submit(8, n=30, batch_size=8)
+    mill.finish(mill.claim())
+    mill.finish_texts(mill.claim_texts())
+    with mill.database.read() as connection:
+        whole = sum(save.count for save in read_arrivals(connection, job).scores)
+    assert whole == 240
+
+
+def test_a_pace_that_is_followed_is_read_every_few_seconds(mill: Mill) -> None:
+    job = mill.submit(120, batch_size=30)
+    mill.finish(mill.claim())
+    _, now_at = _spread(mill, job)
+    followed = FollowedPace(mill.database)
+    shown = replace(snapshot(mill.database, job), now=now_at)
+    first = followed.look(shown, waiting=False)
+    assert first == read_pace(mill.database, shown)
+    mill.finish(mill.claim())
+    later = [replace(snapshot(mill.database, job), now=now_at + seconds) for seconds in (1.9, 2.1)]
+    assert followed.look(later[0], waiting=False) is first
+    second = followed.look(later[1], waiting=False)
+    assert second == read_pace(mill.database, later[1]) != first
+    # What it waits for is said at once, and so is that a clock was set back.
+    assert followed.look(later[1], waiting=True).time_left is None
+    assert followed.look(later[1], waiting=False) == second
+    assert followed.look(shown, waiting=False) == read_pace(mill.database, shown)
 
 
 def _spread(mill: Mill, job: int) -> tuple[float, float]:
