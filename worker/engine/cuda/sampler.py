@@ -14,9 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from worker.engine.sampling.edits import edits
+from worker.engine.sampling.penalties import edited, edits_of
 from worker.engine.sampling.philox import uniform
-from worker.engine.sampling.sampler import ALL_BANNED, NO_SUCH_TOKEN, NOT_FINITE, Choice, _error
+from worker.engine.sampling.sampler import ALL_BANNED, NO_SUCH_TOKEN, NOT_FINITE, Choice, sampling_error
 from worker.engine.sampling.state import RECORD, SamplingState
 from worker.engine.sampling.truncation import GROUP, STEEPEST
 
@@ -54,23 +54,24 @@ class _Draw:
 
     def __init__(self, logits: torch.Tensor, vocabulary: int, states: Sequence[SamplingState]) -> None:
         self._raw, self._vocabulary, self._states = logits, vocabulary, states
-        self._own = own = np.array([state.record for state in states], RECORD)
-        self._edits = edits(states, own, vocabulary)
-        self._limited = ~own["greedy"] & (own["top_k"] > 0) & (own["top_k"] < vocabulary)  # [states], as the next
-        self._nucleus = ~own["greedy"] & (own["top_p"] < 1)
-        self._top_logprobs = int(own["logprobs"].max())
+        self._settings = settings = np.array([state.record for state in states], RECORD)
+        self._edits, self._edited_rows, unknown = edits_of(states, settings, vocabulary)
+        drawn, top_k = ~settings["greedy"], settings["top_k"]
+        self._limited = drawn & (top_k > 0) & (top_k < vocabulary)  # [states], as the next
+        self._nucleus = drawn & (settings["top_p"] < 1)
+        self._top_logprobs = int(settings["logprobs"].max())
         columns = (
             uniform([state.seed for state in states], [state.step for state in states]),
-            1 / np.maximum(own["temperature"], 1 / STEEPEST),
-            np.where(self._limited, own["top_k"], 0),
-            own["top_p"],
-            own["min_p"],
-            own["greedy"],
-            self._edits.unknown,
+            1 / np.maximum(settings["temperature"], 1 / STEEPEST),
+            np.where(self._limited, top_k, 0),
+            settings["top_p"],
+            settings["min_p"],
+            settings["greedy"],
+            unknown,
         )
-        settings = np.zeros((len(logits), len(columns)))  # float64: whole numbers of this size are exact in it
-        settings[: len(states)] = np.stack(columns, axis=1)
-        sent = self._sent(settings).unsqueeze(2).unbind(1)  # each [rows, 1]
+        table = np.zeros((len(logits), len(columns)))  # float64: whole numbers of this size are exact in it
+        table[: len(states)] = np.stack(columns, axis=1)
+        sent = self._sent(table).unsqueeze(2).unbind(1)  # each [rows, 1]
         self._numbers, self._steepness, self._top_k, self._top_p, self._min_p, self._greedy, self._unknown = sent
 
     def choices(self, results: torch.Tensor) -> list[Choice | Exception]:
@@ -81,7 +82,7 @@ class _Draw:
     def _choice(self, result: list[float], state: SamplingState) -> Choice | Exception:
         token, logprob, *likeliest = result
         if token < 0:
-            return _error(int(token), state)
+            return sampling_error(int(token), state)
         best, logprobs = likeliest[: self._top_logprobs], likeliest[self._top_logprobs :]
         top = zip(map(int, best), logprobs, strict=True)
         return Choice(int(token), logprob, tuple(islice(top, state.settings.logprobs)))
@@ -101,20 +102,18 @@ class _Draw:
 
     def _edited(self) -> torch.Tensor:
         """The logits with bias, bans and penalties, [rows, columns]."""
-        if not len(self._edits.rows):
+        if not len(self._edited_rows):
             return self._raw
-        places = self._sent(self._edits.rows * self._raw.shape[1] + self._edits.tokens)  # [edits]
-        bias, penalty, less = self._sent(self._edits.values).unbind(1)
-        changed = self._raw.view(-1)[places] + bias
-        changed = torch.where(changed < 0, changed * penalty, changed / penalty) - less
+        tokens, *changes = self._edits
+        places = self._sent(self._edited_rows * self._raw.shape[1] + tokens)  # [edits]
         processed = self._raw.clone()
-        processed.view(-1)[places] = changed
+        processed.view(-1)[places] = edited(self._raw.view(-1)[places], self._sent(np.stack(changes)))
         return processed
 
     def _chosen(self, processed: torch.Tensor) -> torch.Tensor:
         """[rows, 1], int64."""
         first = processed.argmax(-1, keepdim=True)
-        if self._own["greedy"].all():
+        if self._settings["greedy"].all():
             return first
         return torch.where(self._greedy > 0, first, _first_beyond(self._weights(processed), self._numbers))
 
@@ -124,12 +123,13 @@ class _Draw:
         weights = torch.exp((processed - largest) * self._steepness.float())
         falling = processed[:, :0]
         if self._limited.any():
-            falling = processed.topk(int(self._own["top_k"][self._limited].max()), -1).values  # [rows, largest top_k]
+            largest_k = int(self._settings["top_k"][self._limited].max())
+            falling = processed.topk(largest_k, -1).values  # [rows, largest top_k]
             least = falling.gather(1, (self._top_k.long() - 1).clamp_min(0))
             weights = torch.where((processed >= least) | (self._top_k == 0), weights, 0)
         if self._nucleus.any():
             weights = self._within_nucleus(processed, weights, falling)
-        if self._own["min_p"].any():
+        if self._settings["min_p"].any():
             weights = torch.where(weights >= self._min_p.float(), weights, 0)
         return weights
 

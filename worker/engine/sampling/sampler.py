@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from worker.engine.compiled.compiling import called, each_thread, threaded
 from worker.engine.compiled.float_bits import as_array, float_of_rank, widen
 from worker.engine.forward import Logits
-from worker.engine.sampling.penalties import BANNED, ban, ban_repeated_ngrams, penalise_presence, penalise_repetition
+from worker.engine.sampling.penalties import BANNED, Edits, edit_row, list_edits
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.state import RECORD, SamplingState
+from worker.engine.sampling.token_lists import all_known, row_tokens, token_lists
 from worker.engine.sampling.truncation import (
     GROUP,
     STEEPEST,
@@ -28,10 +28,10 @@ from worker.engine.sampling.truncation import (
     group_maxima,
     likeliest,
     pick,
+    round_up_to_group,
     select_top_k,
     total_weight,
     weigh,
-    whole_groups,
 )
 
 NOT_FINITE, ALL_BANNED, NO_SUCH_TOKEN = -1, -2, -3
@@ -44,6 +44,34 @@ class Choice:
     token: int
     logprob: float  # under the raw logits: before bias, bans, penalties and temperature
     top: tuple[tuple[int, float], ...]  # the likeliest tokens under the raw logits, where asked for
+
+
+class LogitArrays(NamedTuple):
+    """`Logits`, as compiled code reads them."""
+
+    values: Any  # [rows, vocabulary], float32, or uint16, which stands for bfloat16
+    offsets: Any  # [rows], float32
+    scales: Any  # [rows], float32
+
+
+class Draws(NamedTuple):
+    """Where rows' tokens go."""
+
+    tokens: Any  # [rows], int64: the token, or an error's code
+    logprobs: Any  # [rows], float64
+    top_tokens: Any  # [rows, most that a row asks for], int32
+    top_logprobs: Any  # the same, float64
+
+
+class Scratch(NamedTuple):
+    """A thread's room to work in; every row fills it anew."""
+
+    logits: Any  # [groups, GROUP], float32; minus infinity beyond the vocabulary
+    maxima: Any  # [groups], int32: the largest rank in each group
+    weights: Any  # [groups * GROUP], float32
+    tokens: Any  # [groups * GROUP], int32
+    places: Any  # [vocabulary], int32, 0; see `list_edits`
+    edits: Edits  # [vocabulary]
 
 
 def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:
@@ -61,46 +89,36 @@ def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exc
     exceeds u. Greedy: the first token of the largest logit.
     """
     rows, alternatives = len(states), max(state.settings.logprobs for state in states)
-    tokens, logprobs = np.empty(rows, np.int64), np.empty(rows, np.float64)
-    best = np.zeros((rows, alternatives), np.int32)
-    best_logprobs = np.zeros((rows, alternatives), np.float64)
-    sample_rows(
-        as_array(logits.values),
-        logits.offsets,
-        np.ones(rows, np.float32) if logits.scales is None else logits.scales,
-        np.array([state.record for state in states], RECORD),
-        np.array([state.step for state in states]),
-        uniform([state.seed for state in states], [state.step for state in states]),
-        *_joined([state.context_for_penalties for state in states]),
-        *_joined([state.eos for state in states]),
-        *_joined([state.banned for state in states]),
-        *_joined([state.biased for state in states]),
-        np.concatenate([state.biases for state in states]),
-        torch.get_num_threads(),
-        tokens,
-        logprobs,
-        best,
-        best_logprobs,
+    draws = Draws(
+        np.empty(rows, np.int64),
+        np.empty(rows, np.float64),
+        np.zeros((rows, alternatives), np.int32),
+        np.zeros((rows, alternatives), np.float64),
     )
-    pairs = zip(tokens.tolist(), logprobs.tolist(), strict=True)
-    return [
-        _error(token, state)
-        if token < 0
-        else Choice(token, logprob, _top(best[row], best_logprobs[row], state.settings.logprobs))
-        for row, ((token, logprob), state) in enumerate(zip(pairs, states, strict=True))
-    ]
+    sample_rows(
+        LogitArrays(
+            as_array(logits.values),
+            logits.offsets,
+            np.ones(rows, np.float32) if logits.scales is None else logits.scales,
+        ),
+        np.array([state.record for state in states], RECORD),
+        uniform([state.seed for state in states], [state.step for state in states]),
+        token_lists(states),
+        torch.get_num_threads(),
+        draws,
+    )
+    return [_choice(draws, row, state) for row, state in enumerate(states)]
 
 
-def _joined(arrays: Sequence[npt.NDArray[np.int32]]) -> tuple[Any, Any]:
-    """Arrays one after the other, and [arrays + 1], where each starts and the last ends."""
-    return np.concatenate(arrays), np.cumsum([0, *map(len, arrays)])
+def _choice(draws: Draws, row: int, state: SamplingState) -> Choice | Exception:
+    token, count = int(draws.tokens[row]), state.settings.logprobs
+    if token < 0:
+        return sampling_error(token, state)
+    top = zip(draws.top_tokens[row, :count].tolist(), draws.top_logprobs[row, :count].tolist(), strict=True)
+    return Choice(token, float(draws.logprobs[row]), tuple(top) if count else ())
 
 
-def _top(tokens: Any, logprobs: Any, count: int) -> tuple[tuple[int, float], ...]:
-    return tuple(zip(tokens[:count].tolist(), logprobs[:count].tolist(), strict=True)) if count else ()
-
-
-def _error(code: int, state: SamplingState) -> Exception:
+def sampling_error(code: int, state: SamplingState) -> Exception:
     at = f"at token {state.step + 1}"
     if code == NOT_FINITE:
         return ValueError(f"the model's logits are not finite numbers {at}")
@@ -109,72 +127,67 @@ def _error(code: int, state: SamplingState) -> Exception:
     return IndexError(f"the settings or the prompt have a token id that the model's vocabulary lacks, {at}")
 
 
-@called
-def process(
-    logits: Any,
-    own: Any,
-    step: int,
-    context: Any,
-    eos: Any,
-    banned: Any,
-    biased: Any,
-    biases: Any,
-    counts: Any,
-) -> bool:
-    """Change one row's raw logits, in place: bias and bans, then penalties. Returns whether anything was changed."""
-    for i in range(len(biased)):
-        logits[biased[i]] += biases[i]
-    ban(logits, banned)
-    ending = step < own.min_new_tokens
-    if ending:
-        ban(logits, eos)
-    if own.no_repeat_ngram_size:
-        ban_repeated_ngrams(logits, context, own.no_repeat_ngram_size)
-    if own.repetition_penalty != np.float32(1):
-        penalise_repetition(logits, context, own.repetition_penalty, counts)
-    if own.presence_penalty != 0 or own.frequency_penalty != 0:
-        text = context[own.prompt_tokens :]
-        penalise_presence(logits, text, own.presence_penalty, own.frequency_penalty, counts)
-    return len(biased) > 0 or len(context) > 0 or ending
-
-
-@called
-def keep(logits: Any, maxima: Any, own: Any, weights: Any, tokens: Any) -> int:
-    """Which tokens of a row may come: top_k, top_p and min_p, in this order.
+@threaded
+def sample_rows(logits: Any, settings: Any, numbers: Any, lists: Any, threads: int, draws: Any) -> None:
+    """Every row's token; see `sample`.
 
     Args:
-        logits: [groups, GROUP], processed; maxima: [groups].
-        weights, tokens: [groups * GROUP]: where the kept tokens' weights and ids go; 0 is the weight of one that
-            fell out after all. Without a top_k all are weighed, by id, and no ids are written.
-
-    Returns:
-        How many weights there are.
+        logits: LogitArrays.
+        settings: [rows], of RECORD.
+        numbers: [rows], float64, uniform in [0, 1).
+        lists: TokenLists.
+        threads: how many share the rows.
+        draws: Draws, the result.
     """
-    flat = logits.reshape(-1)
-    count, largest = len(flat), float_of_rank(maxima.max())
-    steepness = np.float32(min(1 / own.temperature, STEEPEST))
-    if 0 < own.top_k < len(flat):
-        count = select_top_k(logits, maxima, own.top_k, tokens)
-        weigh(flat[tokens[:count]], largest, steepness, weights[:count])
-    else:
-        weigh(flat, largest, steepness, weights)
-    if own.top_p < 1:
-        drop_beyond_nucleus(weights[:count], own.top_p)
-    if own.min_p > 0:
-        drop_below(weights[:count], np.float32(own.min_p))
-    return count
+    rows, vocabulary = logits.values.shape
+    for thread in each_thread(threads):
+        scratch = new_scratch(vocabulary)
+        for row in range(rows * thread // threads, rows * (thread + 1) // threads):
+            # numba drops what this very loop would write to a field of `draws`: it is left to a function.
+            draw_row(row, logits, settings[row], numbers[row], row_tokens(lists, row), scratch, draws)
 
 
 @called
-def choose(logits: Any, maxima: Any, own: Any, number: float, weights: Any, tokens: Any) -> int:
-    """One row's token; the arguments are those of `keep`, and number is uniform in [0, 1)."""
-    if own.greedy:
-        return first_of_the_largest(logits, maxima)
-    count = keep(logits, maxima, own, weights, tokens)
-    grouped = whole_groups(count)
-    weights[count:grouped] = 0
-    place = pick(weights[:grouped].reshape(-1, GROUP), number)
-    return place if count == logits.size else int(tokens[place])
+def new_scratch(vocabulary: int) -> Any:
+    size = round_up_to_group(vocabulary)
+    edits = Edits(
+        np.empty(vocabulary, np.int32),
+        np.empty(vocabulary, np.float32),
+        np.empty(vocabulary, np.float32),
+        np.empty(vocabulary, np.float32),
+    )
+    return Scratch(
+        np.full(size, BANNED).reshape(-1, GROUP),
+        np.empty(size // GROUP, np.int32),
+        np.empty(size, np.float32),
+        np.empty(size, np.int32),
+        np.zeros(vocabulary, np.int32),
+        edits,
+    )
+
+
+@called
+def draw_row(row: int, logits: Any, settings: Any, number: float, tokens: Any, scratch: Any, draws: Any) -> None:
+    """One row's token, or an error's code, and its log probabilities."""
+    if not all_known(tokens, len(scratch.places)):
+        draws.tokens[row] = NO_SUCH_TOKEN
+        return
+    values, scale, offset = logits.values[row], logits.scales[row], logits.offsets[row]
+    load(values, scale, offset, scratch.logits.reshape(-1))
+    group_maxima(scratch.logits, scratch.maxima)
+    largest = largest_logit(scratch)
+    total = total_weight(scratch.logits, largest)
+    if not (np.isfinite(largest) and np.isfinite(total)):
+        draws.tokens[row] = NOT_FINITE
+        return
+    level = largest + np.log(total)  # the logarithm of the sum of all exponentials
+    list_likeliest(settings.logprobs, level, scratch, draws.top_tokens[row], draws.top_logprobs[row])
+    if edit(settings, tokens, scratch) and largest_logit(scratch) == BANNED:
+        draws.tokens[row] = ALL_BANNED
+        return
+    token = draw(settings, number, scratch)
+    draws.tokens[row] = token
+    draws.logprobs[row] = widen(values[token]) * scale + offset - level
 
 
 @called
@@ -184,86 +197,62 @@ def load(values: Any, scale: Any, offset: Any, logits: Any) -> None:
 
 
 @called
-def all_known(tokens: Any, vocabulary: int) -> bool:
-    known = True
-    for token in tokens:
-        known = known and 0 <= token < vocabulary
-    return known
+def largest_logit(scratch: Any) -> Any:
+    return scratch.logits.reshape(-1)[first_of_the_largest(scratch.logits, scratch.maxima)]
 
 
-@threaded
-def sample_rows(
-    values: Any,
-    offsets: Any,
-    scales: Any,
-    settings: Any,
-    steps: Any,
-    numbers: Any,
-    contexts: Any,
-    context_at: Any,
-    eos: Any,
-    eos_at: Any,
-    banned: Any,
-    banned_at: Any,
-    biased: Any,
-    biased_at: Any,
-    biases: Any,
-    threads: int,
-    chosen: Any,
-    logprobs: Any,
-    best: Any,
-    best_logprobs: Any,
-) -> None:
-    """Every row's token, or an error's code, to `chosen`, and its log probability; see `sample`.
+@called
+def list_likeliest(asked: int, level: float, scratch: Any, tokens: Any, logprobs: Any) -> None:
+    """The likeliest tokens under the raw logits, and their log probabilities; both [at least as many as asked]."""
+    if asked:
+        flat, count = scratch.logits.reshape(-1), min(asked, len(scratch.places) - 1)
+        likeliest(scratch.logits, scratch.maxima, count, scratch.tokens, tokens)
+        for i in range(count):
+            logprobs[i] = flat[tokens[i]] - level
 
-    `x` and `x_at` together are the rows' arrays one after the other, and where each starts.
+
+@called
+def edit(settings: Any, tokens: Any, scratch: Any) -> bool:
+    """Bias, bans and penalties, in place. Returns whether there are any."""
+    count = list_edits(settings, tokens, scratch.places, scratch.edits)
+    if count:
+        edit_row(scratch.logits.reshape(-1), scratch.edits, count)
+        group_maxima(scratch.logits, scratch.maxima)
+    return count > 0
+
+
+@called
+def draw(settings: Any, number: float, scratch: Any) -> int:
+    """One row's token, once its logits are edited."""
+    if settings.greedy:
+        return first_of_the_largest(scratch.logits, scratch.maxima)
+    count = truncate(settings, scratch)
+    padded = round_up_to_group(count)
+    scratch.weights[count:padded] = 0
+    place = pick(scratch.weights[:padded].reshape(-1, GROUP), number)
+    return place if count == scratch.logits.size else int(scratch.tokens[place])
+
+
+@called
+def truncate(settings: Any, scratch: Any) -> int:
+    """Which tokens of a row may be drawn: top_k, top_p and min_p, in this order.
+
+    Their weights and ids go to the scratch; 0 is the weight of one that fell out after all. Without a top_k all tokens
+    are weighed, by id, and no ids are written.
+
+    Returns:
+        How many weights there are.
     """
-    rows, vocabulary = values.shape
-    for thread in each_thread(threads):
-        size = whole_groups(vocabulary)
-        flat, weights = np.full(size, BANNED), np.empty(size, np.float32)
-        tokens, counts = np.empty(size, np.int32), np.zeros(vocabulary, np.int32)
-        logits, maxima = flat.reshape(-1, GROUP), np.empty(size // GROUP, np.int32)
-        for row in range(rows * thread // threads, rows * (thread + 1) // threads):
-            own = settings[row]
-            context = contexts[context_at[row] : context_at[row + 1]]
-            ends = eos[eos_at[row] : eos_at[row + 1]]
-            bans = banned[banned_at[row] : banned_at[row + 1]]
-            favoured = biased[biased_at[row] : biased_at[row + 1]]
-            known = all_known(context, vocabulary) and all_known(ends, vocabulary)
-            if not (known and all_known(bans, vocabulary) and all_known(favoured, vocabulary)):
-                chosen[row] = NO_SUCH_TOKEN
-                continue
-            load(values[row], scales[row], offsets[row], flat)
-            group_maxima(logits, maxima)
-            largest = flat[first_of_the_largest(logits, maxima)]
-            total = total_weight(logits, largest)
-            if not (np.isfinite(largest) and np.isfinite(total)):
-                chosen[row] = NOT_FINITE
-                continue
-            level = largest + np.log(total)  # the logarithm of the sum of all exponentials
-            for i in range(own.logprobs):
-                best[row, i] = 0
-            if own.logprobs:
-                count = min(own.logprobs, vocabulary - 1)
-                likeliest(logits, maxima, count, tokens, best[row])
-                for i in range(count):
-                    best_logprobs[row, i] = flat[best[row, i]] - level
-            if process(
-                flat,
-                own,
-                steps[row],
-                context,
-                ends,
-                bans,
-                favoured,
-                biases[biased_at[row] : biased_at[row + 1]],
-                counts,
-            ):
-                group_maxima(logits, maxima)
-                if flat[first_of_the_largest(logits, maxima)] == BANNED:
-                    chosen[row] = ALL_BANNED
-                    continue
-            token = choose(logits, maxima, own, numbers[row], weights, tokens)
-            chosen[row] = token
-            logprobs[row] = widen(values[row, token]) * scales[row] + offsets[row] - level
+    flat, weights, tokens = scratch.logits.reshape(-1), scratch.weights, scratch.tokens
+    count, largest = len(flat), float_of_rank(scratch.maxima.max())
+    steepness = np.float32(min(1 / settings.temperature, STEEPEST))
+    if 0 < settings.top_k < len(flat):
+        count = select_top_k(scratch.logits, scratch.maxima, settings.top_k, tokens)
+        weigh(flat[tokens[:count]], largest, steepness, weights[:count])
+    else:
+        weigh(flat, largest, steepness, weights)
+    if settings.top_p < 1:
+        drop_beyond_nucleus(weights[:count], settings.top_p)
+    if settings.min_p > 0:
+        drop_below(weights[:count], np.float32(settings.min_p))
+    return count

@@ -22,7 +22,6 @@ RECORD = np.dtype(
         ("frequency_penalty", np.float64),
         ("top_k", np.int32),
         ("no_repeat_ngram_size", np.int32),
-        ("min_new_tokens", np.int32),
         ("prompt_tokens", np.int32),
         ("logprobs", np.int32),
         ("greedy", np.bool_),
@@ -58,7 +57,8 @@ class SamplingState:
         self.length = self._prompt_tokens = len(prompt)
         self._tokens: Tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int32)
         self._tokens[: self.length] = prompt
-        self._bad_words, self.biased, self.biases, self.eos = rules.bad_words, rules.biased, rules.biases, rules.eos
+        self.biased, self.biases = rules.biased, rules.biases
+        self._bad_words, self._eos = rules.bad_words, rules.eos
         self.record = self._record()
         self._looks_back = bool(
             self._bad_words
@@ -85,26 +85,26 @@ class SamplingState:
 
     @property
     def banned(self) -> Tokens:
-        """The tokens that would complete a bad word now."""
-        return self._bad_words.completed_by(self.context)
+        """The tokens that would complete a bad word now, or end a text that is still too short."""
+        completing = self._bad_words.completed_by(self.context)
+        return np.concatenate([completing, self._eos]) if self.step < self.settings.min_new_tokens else completing
 
     def append(self, token: int) -> None:
         self._tokens[self.length] = token
         self.length += 1
 
     def _record(self) -> tuple[object, ...]:
-        own = self.settings
+        settings = self.settings
         return (
-            own.temperature,
-            own.top_p,
-            own.min_p,
-            own.repetition_penalty,
-            own.presence_penalty,
-            own.frequency_penalty,
-            min(own.top_k, np.iinfo(np.int32).max),
-            own.no_repeat_ngram_size,
-            own.min_new_tokens,
+            settings.temperature,
+            settings.top_p,
+            settings.min_p,
+            settings.repetition_penalty,
+            settings.presence_penalty,
+            settings.frequency_penalty,
+            min(settings.top_k, np.iinfo(np.int32).max),
+            settings.no_repeat_ngram_size,
             self._prompt_tokens,
-            own.logprobs,
-            own.greedy,
+            settings.logprobs,
+            settings.greedy,
         )

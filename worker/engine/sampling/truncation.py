@@ -212,6 +212,6 @@ def pick(weights: Any, number: float) -> int:
 
 
 @inlined
-def whole_groups(count: int) -> int:
+def round_up_to_group(count: int) -> int:
     """The next multiple of GROUP."""
     return (count + GROUP - 1) // GROUP * GROUP

@@ -9,13 +9,14 @@ import pytest
 import torch
 from tiny_models import settings
 
+from tests.unit.engine.sampling.test_sampler import edited_row, kept_weights
 from worker.engine.cuda import sampler as sampler_cuda
 from worker.engine.forward import Logits
 from worker.engine.sampling import sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.sampler import Choice
-from worker.engine.sampling.state import RECORD, SamplingState, TokenRules
+from worker.engine.sampling.state import SamplingState, TokenRules
 
 ROWS = 64  # drawn at once
 CLOSE = 1e-6  # of a random number to an edge between two tokens, where float32 sums may fall on either side
@@ -24,7 +25,7 @@ CLOSE = 1e-6  # of a random number to an edge between two tokens, where float32 
 def padded(logits: torch.Tensor) -> torch.Tensor:
     """As the model gives them: rows and columns filled up."""
     rows, vocabulary = logits.shape
-    filled = torch.zeros(-(-rows // ROWS) * ROWS, truncation.whole_groups(vocabulary))
+    filled = torch.zeros(-(-rows // ROWS) * ROWS, truncation.round_up_to_group(vocabulary))
     filled[:rows, :vocabulary] = logits
     filled[:, vocabulary:] = -torch.inf
     return filled
@@ -70,16 +71,7 @@ def random_state(chance: np.random.Generator, vocabulary: int) -> SamplingState:
 
 def distance_to_an_edge(logits: torch.Tensor, state: SamplingState) -> float:
     """How far the row's random number lies from the nearest edge between two tokens that the CPU keeps."""
-    row = np.full(truncation.whole_groups(len(logits)), -np.inf, np.float32)
-    row[: len(logits)] = logits.numpy()
-    own = np.array([state.record], RECORD)[0]
-    lists = (state.context_for_penalties, state.eos, state.banned, state.biased, state.biases)
-    sampler.process(row[: len(logits)], own, state.step, *lists, np.zeros(len(logits), np.int32))
-    groups, maxima = row.reshape(-1, truncation.GROUP), np.empty(len(row) // truncation.GROUP, np.int32)
-    truncation.group_maxima(groups, maxima)
-    weights, tokens = np.empty(len(row), np.float32), np.empty(len(row), np.int32)
-    count = sampler.keep(groups, maxima, own, weights, tokens)
-    mass = np.cumsum(weights[:count].astype(np.float64))
+    mass = np.cumsum([*kept_weights(edited_row(logits, state), state).values()])
     number = uniform([state.seed], [state.step])[0]
     return float(np.abs(mass / mass[-1] - number).min())
 

@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from worker.engine.forward import Logits
-from worker.engine.sampling import sampler, truncation
+from worker.engine.sampling import penalties, sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
+from worker.engine.sampling.penalties import edited, edits_of
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.sampler import Choice, sample
 from worker.engine.sampling.state import RECORD, SamplingState, TokenRules
@@ -45,32 +46,30 @@ def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: A
     state = SamplingState(own, 0, context[:prompt], TokenRules(BadWords(bad_words), own.logit_bias, eos=[0]))
     for token in context[prompt:]:
         state.append(token)
-    row = logits[0].clone().numpy()
-    sampler.process(
-        row,
-        np.array([state.record], RECORD)[0],
-        state.step,
-        state.context_for_penalties,
-        state.eos,
-        state.banned,
-        state.biased,
-        state.biases,
-        np.zeros(len(row), np.int32),
-    )
-    return row
+    return edited_row(logits[0], state)
+
+
+def edited_row(row: torch.Tensor, state: SamplingState) -> np.ndarray:
+    """One row's logits [vocabulary] with bias, bans and penalties."""
+    edits, _, _ = edits_of([state], np.array([state.record], RECORD), len(row))
+    logits = row.clone().numpy()
+    penalties.edit_row(logits, edits, len(edits.tokens))
+    return logits
 
 
 def kept_tokens(logits: torch.Tensor, **values: Any) -> set[int]:
     """Every token that a row can draw."""
-    size = truncation.whole_groups(logits.shape[1])
-    row = np.full(size, -np.inf, np.float32)
-    row[: logits.shape[1]] = logits[0].numpy()
-    groups, maxima = row.reshape(-1, truncation.GROUP), np.empty(size // truncation.GROUP, np.int32)
-    truncation.group_maxima(groups, maxima)
-    weights, tokens = np.empty(size, np.float32), np.arange(size, dtype=np.int32)
-    record = np.array([SamplingState(settings(**values), 0, [1]).record], RECORD)[0]
-    count = sampler.keep(groups, maxima, record, weights, tokens)
-    return set(tokens[:count][weights[:count] > 0].tolist())
+    return set(kept_weights(logits[0].numpy(), SamplingState(settings(**values), 0, [1])))
+
+
+def kept_weights(row: np.ndarray, state: SamplingState) -> dict[int, float]:
+    """The weight of every token that logits [vocabulary], once they are edited, leave to be drawn; by id."""
+    scratch = sampler.new_scratch(len(row))
+    scratch.logits.reshape(-1)[: len(row)] = row
+    truncation.group_maxima(scratch.logits, scratch.maxima)
+    count = sampler.truncate(np.array([state.record], RECORD)[0], scratch)
+    tokens = scratch.tokens if count < scratch.logits.size else np.arange(count)
+    return {int(tokens[i]): float(scratch.weights[i]) for i in range(count) if scratch.weights[i] > 0}
 
 
 def sampled(logits: torch.Tensor, states: list[SamplingState]) -> list[Choice | Exception]:
@@ -148,6 +147,26 @@ def test_bias_and_bans_come_before_penalties() -> None:
     logits = torch.full((1, VOCABULARY), 1.0)
     ours = processed(logits, [7, 7], prompt=1, logit_bias=((7, 3.0),), repetition_penalty=2.0, presence_penalty=0.5)
     assert ours[7] == pytest.approx((1 + 3) / 2 - 0.5)
+
+
+def test_tensors_are_edited_to_the_bits_that_the_compiled_loop_gives() -> None:
+    for case in range(CASES):
+        logits, context = random_logits(case) - case % 3, random_context(case, length=40, kinds=20)
+        own = settings(
+            repetition_penalty=(1.0, 0.7, 1.3)[case % 3],
+            presence_penalty=(0.0, 0.3)[case % 2],
+            frequency_penalty=(0.0, -0.7, 1.1, 0.1)[case % 4],
+            no_repeat_ngram_size=case % 5,
+            logit_bias=((3, 0.1), (300, -7.3)),
+        )
+        state = SamplingState(own, 0, context, TokenRules(BadWords([(4,)]), own.logit_bias))
+        for token in context[::-1][:20]:
+            state.append(token)
+        edits, _, _ = edits_of([state], np.array([state.record], RECORD), VOCABULARY)
+        tokens, *changes = edits
+        on_tensors = edited(logits[0, tokens], torch.from_numpy(np.stack(changes)))
+        assert on_tensors.numpy().tobytes() == edited_row(logits[0], state)[tokens].tobytes()
+        assert sorted(set(tokens.tolist())) == sorted({*context, 3, 4, 300})
 
 
 @pytest.mark.parametrize("ties", [False, True])
