@@ -63,6 +63,12 @@ class Safety(StrEnum):
     NONE = "none"  # the job asked for no classifier
 
 
+DTYPES = ("fp32", "bf16", "int8")
+"""What a model's weights and products can be computed in."""
+DTYPE_CHOICES = "auto, fp32, bf16 or int8"
+DEVICE_CHOICES = "auto, cpu, cuda or cuda:N"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingSettings:
     """How one prompt is sampled. Every field has its effect in the worker's engine."""

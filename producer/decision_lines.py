@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+from common.near_misses import did_you_mean
 from contract.errors import Problem, UsageError
 from contract.review import Action
-from contract.sampling import nearest
 from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
 from producer.read.admission import BadRow, kind, shown
 from producer.read.jsonl import read_object
@@ -86,8 +86,7 @@ def _instruction(number: int, said: dict[str, Any]) -> Instruction:
 
 
 def _unknown_field(name: str) -> Problem:
-    near = nearest(name, FIELDS)
-    hint = f"did you mean {near}?" if near else "use " + ", ".join(FIELDS)
+    hint = did_you_mean(name, FIELDS, "use " + ", ".join(FIELDS))
     return Problem(shown(name), f"is not a field of a decision; {hint}")
 
 

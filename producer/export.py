@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from common.near_misses import did_you_mean
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
-from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
@@ -216,8 +216,7 @@ class _Plan:
 def _checked(only: Sequence[str], safety: str) -> tuple[str, ...]:
     for name in only:
         if name not in SELECTIONS:
-            near = nearest(name, SELECTIONS)
-            hint = f"did you mean {near}?" if near else "use some of " + ", ".join(SELECTIONS)
+            hint = did_you_mean(name, SELECTIONS, "use some of " + ", ".join(SELECTIONS))
             raise UsageError(f"--only {name}: is not a selection of outputs; {hint}")
     if not only:
         raise UsageError("--only: selects no outputs; use some of " + ", ".join(SELECTIONS))
@@ -239,8 +238,7 @@ def read_form(said: str | None, target: Path | None) -> tuple[str, str]:
         UsageError: there is no such form, or it cannot go there.
     """
     if said is not None and said not in FORMS:
-        near = nearest(said, FORMS)
-        hint = f"did you mean {near}?" if near else "use one of " + ", ".join(FORMS)
+        hint = did_you_mean(said, FORMS, "use one of " + ", ".join(FORMS))
         raise UsageError(f"--format {said}: is not an export format; {hint}")
     name = target.name.lower() if target else ""
     compression = COMPRESSIONS.get(Path(name).suffix, "")

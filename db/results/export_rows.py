@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
 from contract.policy import LABELS
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs.jobs import JobRow, stored_settings
@@ -250,7 +250,7 @@ class _Settings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known = Known[bytes, SamplingSettings]()
+        self._known = BoundedMemo[bytes, SamplingSettings]()
 
     def of(self, own: str | None) -> SamplingSettings:
         """The job's settings with a row's own, JSON text as SQL keeps it, laid over them."""
@@ -259,8 +259,5 @@ class _Settings:
         stored = orjson.loads(own)
         seed = stored.pop("seed", None)
         key = orjson.dumps(stored)
-        known = self._known.get(key)
-        if known is None:
-            known = stored_settings(self._base, stored)
-            self._known.keep(key, known, len(key))
+        known = self._known.get(key, lambda: stored_settings(self._base, stored), lambda _: len(key))
         return known if seed is None else replace(known, seed=seed)

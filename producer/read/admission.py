@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
+from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
-from contract.sampling import CANONICAL, nearest, read_settings, unknown
+from contract.sampling import CANONICAL, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.first_lines import FirstLines
 from producer.read.lines import NUL_CHARACTER
@@ -66,7 +67,7 @@ class RowSettings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known = Known[bytes, tuple[dict[str, Any] | None, int]]()
+        self._known = BoundedMemo[bytes, tuple[dict[str, Any] | None, int]]()
 
     def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
@@ -88,12 +89,12 @@ class RowSettings:
 
     def _combination(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         key = b",".join([encoded(item, item[0]) for item in raw.items()])
-        known = self._known.get(key)
-        if known is None:
+
+        def read() -> tuple[dict[str, Any] | None, int]:
             values = read_settings(raw)
-            known = _json_ready(values) or None, merge(self._base, values).n
-            self._known.keep(key, known, len(key))
-        return known
+            return _json_ready(values) or None, merge(self._base, values).n
+
+        return self._known.get(key, read, lambda _: len(key))
 
 
 def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
+from common.near_misses import nearest
 from contract.errors import Problem, UsageError
-from contract.sampling import CANONICAL, MAX_LENGTH, from_cell, nearest
+from contract.sampling import CANONICAL, MAX_LENGTH, from_cell
 from producer.read.admission import MAX_NAME, NAMES, BadRow, kind, shown
 
 MOST_COLUMNS = 1000

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
+from common.near_misses import did_you_mean
 from contract.errors import Problem
-from contract.sampling import nearest
 from producer.read.admission import BadRow, kind, shown
 from producer.read.jsonl import LineForm, read_object
 from producer.source import Source
@@ -72,8 +72,7 @@ class OpenAi(LineForm):
 def _check_envelope(request: Mapping[str, Any]) -> None:
     for name in request:
         if name not in ENVELOPE:
-            near = nearest(name, ENVELOPE) if len(name) < 64 else None
-            hint = f"did you mean {near}?" if near else "settings belong in body"
+            hint = did_you_mean(name[:64], ENVELOPE, "settings belong in body")
             raise BadRow(Problem(shown(name), f"is not a field of a batch request; {hint}"))
     url, method = request.get("url"), request.get("method", "POST")
     if url != URL:

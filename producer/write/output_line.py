@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
 from common.times import iso
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
@@ -39,7 +39,7 @@ class Lines:
     def __init__(self, job_id: int, *, redact: bool) -> None:
         self.job_id = job_id
         self._redact = redact
-        self._settings = Known[SamplingSettings, dict[str, Any]]()
+        self._settings = BoundedMemo[SamplingSettings, dict[str, Any]]()
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
@@ -113,10 +113,7 @@ class Lines:
     def _settings_of(self, settings: SamplingSettings) -> dict[str, Any]:
         # Rows mostly differ in nothing but their own seeds.
         common = settings if settings.seed is None else replace(settings, seed=None)
-        known = self._settings.get(common)
-        if known is None:
-            known = common.to_dict()
-            self._settings.keep(common, known, len(orjson.dumps(known)))
+        known = self._settings.get(common, common.to_dict, lambda values: len(orjson.dumps(values)))
         return known if settings.seed is None else {**known, "seed": settings.seed}
 
 

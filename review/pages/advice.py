@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from contract.errors import UsageError
-from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
+from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY, unknown_label
 from db.insights.advice import evidence
 from db.insights.figures import labels_of
 from db.jobs.jobs import JobRow, get_job
@@ -80,7 +80,7 @@ def apply(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     job = get_job(page.database, job_id)
     label, threshold = form.one("label"), read_threshold(form.one("threshold"))
     if label not in LABELS:
-        raise UsageError(f"label: {label[:40]!r} is not a label; labels: {', '.join(LABELS)}")
+        raise UsageError(f"label: {unknown_label(label)}")
     present = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("present")) - present) > 1e-9:
         raise UsageError(f"the threshold for {words.label(label)} is now {present:g}; reload the page")
