@@ -190,3 +190,6 @@ class Provenance:
     onednn: str = ""  # version of the library that multiplies on a CPU
     variables: str = ""  # environment variables that choose kernels, as NAME=VALUE, sorted
     numerics: str = ""  # digest of what the engine computes for fixed requests: alike = the same texts
+
+
+PROVENANCE_FIELDS = tuple(field.name for field in fields(Provenance))

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast
 
 from common.bounded_memo import BoundedMemo
 from contract.policy import LABELS
+from contract.review import APPROVED_STATES, State
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs.jobs import JobRow, stored_settings
 from db.jobs.reflag import finish_reflag
@@ -19,15 +20,15 @@ from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
 from db.review_models import Decision, Review
 from db.session.engine import Database
-from db.standing import REVISION, SCORES, scores_of, standing_edit, standing_text
+from db.standing import REVISION, SCORES, STORED_DECISIONS, scores_of, standing_edit, standing_text
 
 CHUNK_PROMPTS = 2000
 FETCHED_ROWS = 32
 """Rows held at once. Each may be a megabyte: a prompt, its metadata, the log probabilities of a thousand tokens."""
 
-WAITING_EDIT = "waiting"
+WAITING_EDIT = STORED_DECISIONS[State.WAITING]
 """What `outputs.decision` says of an edit whose text is not scored yet: it counts for nothing."""
-APPROVING = ("approve", "edit")
+APPROVING = tuple(STORED_DECISIONS[state] for state in APPROVED_STATES)
 """What it says of an output that a person approved as it is, or edited: then its new text is scored too."""
 
 SELECTIONS: dict[str, ColumnElement[bool]] = {
