@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, event, insert, text
 
-from contract.policy import LABELS
+from contract.policy import ORIGINAL_LABELS
 from contract.spec import JobSpec, Provenance, SamplingSettings
 from db.models import Job
 from db.models import Provenance as ProvenanceTable
@@ -33,8 +33,6 @@ WORDS = tuple(f"{a}{b}{c}" for a in ("ka", "lo", "mi", "ru", "se", "ta", "vo", "
 SHARES = (0.9, 0.04, 0.03, 0.02, 0.01)
 """How the outputs lie in jobs: one large one, which a page shows as often as the others."""
 
-LABELLED = LABELS[:6]  # those of the classifier `original`
-
 
 @dataclass(frozen=True, slots=True)
 class Made:
@@ -47,7 +45,7 @@ class Made:
 
     @property
     def reasons(self) -> list[str]:
-        return [label for label, score in zip(LABELLED, self.scores, strict=True) if score >= THRESHOLD]
+        return [label for label, score in zip(ORIGINAL_LABELS, self.scores, strict=True) if score >= THRESHOLD]
 
 
 def fill(database: Database, outputs: int) -> list[int]:
@@ -123,7 +121,7 @@ def _made(dice: random.Random) -> Made:
     words = " ".join(dice.choices(PHRASES, k=length // 8))
     bad = dice.random() < 0.1
     top = dice.uniform(THRESHOLD, 1.0) if bad else min(dice.paretovariate(1.2) * 0.002, 0.699)
-    scores = tuple(min(top * share, 1.0) for share in (1.0, *(dice.random() ** 3 for _ in LABELLED[1:])))
+    scores = tuple(min(top * share, 1.0) for share in (1.0, *(dice.random() ** 3 for _ in ORIGINAL_LABELS[1:])))
     if bad and dice.random() < 0.3:  # another label leads
         scores = (scores[1], *scores[2:], top)
     return Made(text=words, tokens=length, finish="length" if length >= 60 else "stop", scores=scores)
@@ -155,7 +153,7 @@ class _Chunk:
         copy_rows(connection, "scores", _SCORE, scores)
         flagged = [(id, place, made) for id, place, _, made in outputs if made.reasons]
         copy_rows(connection, "reviews", ("output_id", "job_id", "state", "flagged", "top_score", "lot", "reasons",
-                                          *LABELLED),
+                                          *ORIGINAL_LABELS),
                   [(id, self._job, "pending", True, max(made.scores), dice.randrange(2**31),
                     orjson.dumps(made.reasons).decode(), *made.scores) for id, _, made in flagged])  # fmt: skip
         _index(connection, [(id, indexed(f"Tell of {place}", made.text)) for id, place, made in flagged])
@@ -179,7 +177,7 @@ _PROMPT = ("id", "job_id", "batch_id", "position", "n", "status", "custom_id", "
 _OUTPUT = ("id", "prompt_id", "job_id", "provenance_id", "sample_index", "text", "finish_reason", "tokens",
            "prompt_tokens", "seed", "mean_logprob", "created_at", "safety", "flagged", "flag_reasons",
            "top_score")  # fmt: skip
-_SCORE = ("output_id", "revision", "classifier", "classifier_revision", *LABELLED, "created_at")
+_SCORE = ("output_id", "revision", "classifier", "classifier_revision", *ORIGINAL_LABELS, "created_at")
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from common.near_misses import did_you_mean
 from contract.errors import UsageError
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.sampling import nearest
 
 
 def check_utf8(name: str) -> None:
@@ -48,16 +48,13 @@ def safety_name(said: str) -> str:
     Raises:
         UsageError: where it is neither a built-in name nor a path that exists.
     """
-    if said in (*BUILT_IN_CLASSIFIERS, NO_SAFETY):
+    names = (*BUILT_IN_CLASSIFIERS, NO_SAFETY)
+    if said in names:
         return said
     path = local_path(said) or (_stored(Path(said).absolute()) if Path(said).exists() else None)
     if path is None:
-        near = nearest(said, (*BUILT_IN_CLASSIFIERS, NO_SAFETY))
-        names = ", ".join((*BUILT_IN_CLASSIFIERS, NO_SAFETY))
-        raise UsageError(
-            f"--safety {said}: is not a classifier; "
-            + (f"did you mean {near}?" if near else f"use one of {names}, or a checkpoint's path")
-        )
+        hint = did_you_mean(said, names, f"use one of {', '.join(names)}, or a checkpoint's path")
+        raise UsageError(f"--safety {said}: is not a classifier; {hint}")
     if not path.exists():
         raise UsageError(f"--safety {said}: there is no file {path}; give a checkpoint in Detoxify's layout")
     return str(path)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from common.near_misses import did_you_mean
 from contract.errors import UsageError
-from contract.sampling import nearest
 
 LABELS = (
     "toxicity",
@@ -20,6 +20,11 @@ LABELS = (
     "sexual_explicit",
 )
 """The labels of Detoxify's classifiers under their standard names; `original` has no sexual_explicit."""
+
+ORIGINAL_LABELS = LABELS[:-1]
+"""Those of `original`, in the order of its outputs."""
+LONGEST_LABEL = 40
+"""Characters of a wrong label that its error quotes."""
 
 DEFAULT_THRESHOLD = 0.7
 UNSCORED = "unscored"
@@ -71,7 +76,11 @@ def read_thresholds(pairs: Sequence[str]) -> dict[str, float]:
         elif label in LABELS:
             thresholds[label] = value
         else:
-            near = nearest(label, LABELS)
-            hint = f"did you mean {near}?" if near else "labels: " + ", ".join(LABELS)
-            raise UsageError(f"--threshold {pair}: {label!r} is not a label; {hint}")
+            raise UsageError(f"--threshold {pair}: {unknown_label(label)}")
     return thresholds
+
+
+def unknown_label(label: str) -> str:
+    """What is wrong with a name that is no label, and which one may be meant."""
+    hint = did_you_mean(label, LABELS, "labels: " + ", ".join(LABELS))
+    return f"{label[:LONGEST_LABEL]!r} is not a label; {hint}"

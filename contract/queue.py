@@ -117,8 +117,7 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     if not wanted:
         return 0
     task = GENERATE if queue.startswith("generate.") else SCORE
-    with _translated(celery), celery.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+    with _translated(celery), _connected(celery) as connection:
         there = connection.default_channel.client.llen(queue)
         # The oldest batches have their messages already; those that are missing are the newest of the wanted.
         missing = wanted[there:]
@@ -135,8 +134,7 @@ def ping(celery: Celery | None = None) -> dict[str, Any]:
         QueueUnreachable: where it does not answer.
     """
     celery = celery or default_app()
-    with _translated(celery), celery.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+    with _translated(celery), _connected(celery) as connection:
         found: dict[str, Any] = connection.default_channel.client.info("server")
     return found
 
@@ -145,13 +143,19 @@ def trouble(celery: Celery | None = None) -> str | None:
     """What is waited for where Redis would take no message of ours now; None where it would."""
     celery = celery or default_app()
     try:
-        with celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+        with _connected(celery) as connection:
             # A write of the kind that a message is, which is refused as one is, and without that list changes nothing.
             connection.default_channel.client.rpushx("generate.nothing-there", "")
     except REFUSALS as error:
         return f"Redis at {_address(celery)}, which {refusal(error)}"
     return None
+
+
+@contextmanager
+def _connected(celery: Celery) -> Iterator[Any]:
+    with celery.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+        yield connection
 
 
 @contextmanager

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from contract.errors import UsageError
-from contract.policy import LABELS
-from contract.sampling import nearest
+from contract.policy import LABELS, unknown_label
 
 LONGEST_NAME = 100
 LONGEST_REASON = 2000
@@ -86,9 +85,7 @@ class Filter:
         for name in ("model", "label", "reason", "reviewer", "query"):
             _check_value(name, getattr(self, name))
         if self.label is not None and self.label not in LABELS:
-            near = nearest(self.label, LABELS)
-            hint = f"did you mean {near}?" if near else "labels: " + ", ".join(LABELS)
-            raise UsageError(f"label: {self.label[:40]!r} is not a label; {hint}")
+            raise UsageError(f"label: {unknown_label(self.label)}")
         if self.label is None and (self.low is not None or self.high is not None or self.order is Order.LABEL):
             raise UsageError("label: a score range, or the order by label, needs the label that is meant")
         for name, value in (("low", self.low), ("high", self.high)):

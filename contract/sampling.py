@@ -5,7 +5,6 @@ The one table of what may be said; the command line, every prompt-file form and 
 
 from __future__ import annotations
 
-import difflib
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from common.near_misses import did_you_mean
 from contract.errors import Problem, SettingsError
 from contract.spec import SEED_LIMIT
 
@@ -153,19 +153,12 @@ CANONICAL: dict[str, str] = {
 MAX_LENGTH = "is not used here because it would count the prompt too; say max_new_tokens instead"
 
 
-def nearest(name: str, valid: Iterable[str]) -> str | None:
-    """The valid name that `name` was probably meant to be, if one is near."""
-    close = difflib.get_close_matches(name.lower(), list(valid), n=1, cutoff=0.7)
-    return close[0] if close else None
-
-
 def unknown(name: str, valid: Iterable[str]) -> Problem:
     """The problem of a name that nobody knows, with the nearest valid one."""
     if name == "max_length":
         return Problem(name, MAX_LENGTH)
-    near = nearest(name, valid)
-    hint = f"; did you mean {near}?" if near else "; valid names: " + ", ".join(SETTINGS)
-    return Problem(name, f"is not a setting{hint}")
+    hint = did_you_mean(name, valid, "valid names: " + ", ".join(SETTINGS))
+    return Problem(name, f"is not a setting; {hint}")
 
 
 def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:

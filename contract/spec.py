@@ -63,6 +63,12 @@ class Safety(StrEnum):
     NONE = "none"  # the job asked for no classifier
 
 
+DTYPES = ("fp32", "bf16", "int8")
+"""What a model's weights and products can be computed in."""
+DTYPE_CHOICES = "auto, fp32, bf16 or int8"
+DEVICE_CHOICES = "auto, cpu, cuda or cuda:N"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingSettings:
     """How one prompt is sampled. Every field has its effect in the worker's engine."""
@@ -184,3 +190,6 @@ class Provenance:
     onednn: str = ""  # version of the library that multiplies on a CPU
     variables: str = ""  # environment variables that choose kernels, as NAME=VALUE, sorted
     numerics: str = ""  # digest of what the engine computes for fixed requests: alike = the same texts
+
+
+PROVENANCE_FIELDS = tuple(field.name for field in fields(Provenance))

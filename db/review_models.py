@@ -89,11 +89,6 @@ class Decision(Base):
                       Index("ix_decisions_day", "created_at", "reviewer", "action"))  # fmt: skip
 
 
-CLAIM_SECONDS = 120.0
-LONGEST_CLAIM = 2 * CLAIM_SECONDS
-"""One that has longer to go was made before the clock was set back, and holds no more."""
-
-
 class ReviewClaim(Base):
     """An output in a reviewer's hands, until it runs out."""
 

@@ -22,7 +22,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy import text as sql
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -31,10 +30,8 @@ from contract.review import State
 from db.models import Job, Output, Prompt, Score
 from db.review_models import LAST, Review
 from db.search import enter, indexed
+from db.session.dialect import id_chunks, insert_or
 from db.standing import REVISION, SCORES, UNDECIDED, scores_of
-
-CHUNK_IDS = 1000
-"""Ids named by one statement: SQLite limits how many values it may hold."""
 
 
 class drawn_lot(FunctionElement[int]):
@@ -60,9 +57,8 @@ def refresh(connection: Connection, outputs: Iterable[int], *, keep: bool = Fals
     Args:
         keep: let those enter too that are not flagged: somebody decides of them.
     """
-    ids = sorted(outputs)
-    for first in range(0, len(ids), CHUNK_IDS):
-        _refresh(connection, ids[first : first + CHUNK_IDS], keep)
+    for ids in id_chunks(sorted(outputs)):
+        _refresh(connection, ids, keep)
 
 
 def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
@@ -76,8 +72,9 @@ def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
         .outerjoin(Score, scores_of(REVISION))
         .where(Output.id.in_(ids), theirs)
     )
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
-    entering = dialect.insert(Review.__table__).from_select(["output_id", "job_id", "state", "lot", *values], source)
+    entering = insert_or(connection, Review.__table__).from_select(
+        ["output_id", "job_id", "state", "lot", *values], source
+    )
     changed: dict[str, Any] = {name: entering.excluded[name] for name in values}
     # An edit keeps its text's place until it is scored: whoever goes on behind it would else be at the end.
     unscored = and_(Review.revision > 0, entering.excluded.top_score == LAST)

@@ -15,6 +15,7 @@ import orjson
 from sqlalchemy import Connection, TextClause, text
 
 from contract.errors import UsageError
+from db.session.dialect import is_sqlite
 
 MOST_CHARACTERS = 50_000
 """Of a prompt, and of a text, that are searched: PostgreSQL ends a row's words at a megabyte."""
@@ -130,7 +131,7 @@ def enter(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
     rows = [{"number": number, "words": words} for number, words in texts]
     if not rows:
         return
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         statement = "INSERT INTO review_words (rowid, words) VALUES (:number, :words)"
     else:
         statement = (
@@ -142,7 +143,7 @@ def enter(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
 
 def enter_edits(connection: Connection, edits: Sequence[Edit]) -> None:
     """Lets outputs be found by the words of their newest edits too."""
-    if connection.dialect.name == "sqlite":  # its index keeps no texts, so a row cannot be changed: another is added
+    if is_sqlite(connection):  # its index keeps no texts, so a row cannot be changed: another is added
         enter(connection, [(-edit.decision_id, edit.words) for edit in edits])
         return
     for first in range(0, len(edits), CHUNK_EDITS):

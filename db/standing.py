@@ -21,6 +21,17 @@ EDITED = exists().where(Review.output_id == Output.id, Review.revision > 0)
 UNDECIDED = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
 """The state of an output that nobody has decided of."""
 STATE = func.coalesce(Review.state, UNDECIDED)
+VERSION = func.coalesce(Review.version, 0)
+"""The newest entry of an output's record, undo or not: what the next decision expects to find; 0 = there is none."""
+UNFLAGGED = and_(~Output.flagged, Output.decision.is_(None))
+"""The outputs that nobody has to look at, and nobody decided."""
+STORED_DECISIONS = {
+    State.APPROVED: Action.APPROVE.value,
+    State.REJECTED: Action.REJECT.value,
+    State.EDITED: Action.EDIT.value,
+    State.WAITING: "waiting",
+}
+"""What `outputs.decision` says of each state; null for the others."""
 SCORES = tuple(Score.__table__.c[label] for label in LABELS)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
+from common.near_misses import did_you_mean
 from contract.errors import Problem, UsageError
 from contract.review import Action
-from contract.sampling import nearest
 from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
 from producer.read.jsonl import read_object
 from producer.read.row_parser import BadRow, printable, type_name
@@ -86,8 +86,7 @@ def _instruction(number: int, record: dict[str, Any]) -> Instruction:
 
 
 def _unknown_field(name: str) -> Problem:
-    nearest_name = nearest(name, FIELDS)
-    hint = f"did you mean {nearest_name}?" if nearest_name else "use " + ", ".join(FIELDS)
+    hint = did_you_mean(name, FIELDS, "use " + ", ".join(FIELDS))
     return Problem(printable(name), f"is not a field of a decision; {hint}")
 
 

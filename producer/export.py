@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
+from common.near_misses import did_you_mean
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
-from contract.sampling import nearest
 from contract.spec import JobStatus
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
@@ -220,8 +220,7 @@ class _Export:
 def _check_selections(only: Sequence[str], safety: str) -> tuple[str, ...]:
     for name in only:
         if name not in SELECTIONS:
-            nearest_name = nearest(name, SELECTIONS)
-            hint = f"did you mean {nearest_name}?" if nearest_name else "use some of " + ", ".join(SELECTIONS)
+            hint = did_you_mean(name, SELECTIONS, "use some of " + ", ".join(SELECTIONS))
             raise UsageError(f"--only {name}: is not a selection of outputs; {hint}")
     if not only:
         raise UsageError("--only: selects no outputs; use some of " + ", ".join(SELECTIONS))
@@ -243,8 +242,7 @@ def parse_format(asked_format: str | None, target: Path | None) -> tuple[str, st
         UsageError: there is no such format, or it cannot be written there.
     """
     if asked_format is not None and asked_format not in WRITERS:
-        nearest_name = nearest(asked_format, WRITERS)
-        hint = f"did you mean {nearest_name}?" if nearest_name else "use one of " + ", ".join(WRITERS)
+        hint = did_you_mean(asked_format, WRITERS, "use one of " + ", ".join(WRITERS))
         raise UsageError(f"--format {asked_format}: is not an export format; {hint}")
     name = target.name.lower() if target else ""
     compression = COMPRESSIONS_BY_EXTENSION.get(Path(name).suffix, "")

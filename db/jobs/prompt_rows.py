@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Connection
 
 from contract.spec import PromptRow, PromptStatus
+from db.session.dialect import is_sqlite
 
 CHUNK_ROWS = 8192
 CHUNK_BYTES = 16 * 2**20
@@ -52,9 +53,13 @@ class NewBatch:
         self.outputs += row.n
         self.size += getsizeof(row.prompt) + getsizeof(settings) + getsizeof(metadata)
 
-    def full(self, prompts: int) -> bool:
-        """Whether it has that many prompts, or as much as a batch may have."""
-        return len(self.rows) >= prompts or self.size >= BATCH_BYTES or self.outputs >= BATCH_OUTPUTS
+    def is_full(self, batch_size: int) -> bool:
+        return fills_batch(batch_size, len(self.rows), self.outputs, self.size)
+
+
+def fills_batch(batch_size: int, prompts: int, outputs: int, size: int) -> bool:
+    """Whether prompts of so many bytes fill a batch: it has `batch_size` of them, or as much as a batch may have."""
+    return prompts >= batch_size or size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS
 
 
 def _json(value: dict[str, Any] | None) -> str | None:
@@ -80,7 +85,7 @@ def _batches(rows: Iterable[PromptRow], batch_size: int) -> Iterator[NewBatch]:
     batch = NewBatch()
     for row in rows:
         batch.add(row)
-        if batch.full(batch_size):
+        if batch.is_full(batch_size):
             yield batch
             batch = NewBatch()
     if batch.rows:
@@ -91,7 +96,7 @@ def insert_prompts(connection: Connection, job_id: int, batches: Sequence[tuple[
     """Writes the rows of batches, each with its id."""
     columns = ", ".join(PROMPT_COLUMNS)
     values = ((job_id, batch_id, *row) for batch_id, batch in batches for row in batch.rows)
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(connection):
         marks = ", ".join("?" * len(PROMPT_COLUMNS))
         connection.exec_driver_sql(f"INSERT INTO prompts ({columns}) VALUES ({marks})", list(values))  # noqa: S608
         return

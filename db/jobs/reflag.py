@@ -21,6 +21,7 @@ from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
 from db.session.engine import Database
+from db.session.row_locks import lock_rows
 from db.standing import EDITED
 
 CHUNK_OUTPUTS = 2000
@@ -150,11 +151,9 @@ def _lock(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
     Under these locks no edit comes to stand: which text is judged is read afterwards.
     """
     if outputs:
-        mine = select(Output.id).where(_span(job_id, outputs), _to_judge(job_id)).order_by(Output.id)
-        connection.execute(mine.with_for_update(of=Output, key_share=True)).all()
+        lock_rows(connection, Output, _span(job_id, outputs), _to_judge(job_id))
         batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, outputs))
-        here = select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id)
-        connection.execute(here.with_for_update(key_share=True)).all()
+        lock_rows(connection, Batch, Batch.id.in_(batches))
 
 
 def _span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:

@@ -15,10 +15,11 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, and_, cast, exists,
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.jobs.jobs import JobRow
-from db.jobs.prompt_rows import BATCH_BYTES, BATCH_OUTPUTS
+from db.jobs.prompt_rows import fills_batch
 from db.models import Batch, Job, Output, Prompt
 from db.review_rows import refresh
 from db.session.engine import Database
+from db.session.row_locks import lock_rows
 from db.standing import EDITED
 from db.work.batches import HELD, recount
 
@@ -91,7 +92,7 @@ def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any
     for row in rows:
         batch.append(row)
         size, outputs = size + row.size, outputs + row.n
-        if len(batch) == batch_size or size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS:
+        if fills_batch(batch_size, len(batch), outputs, size):
             yield batch
             batch, size, outputs = [], 0, 0
     if batch:
@@ -101,7 +102,7 @@ def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any
 def _take_up(connection: Connection, job: JobRow, rows: Sequence[Row[Any]], wanted: ColumnElement[bool]) -> int:
     """Moves those of the rows that are still to be taken up into a new batch. Returns how many."""
     batches = {row.batch_id for row in rows}
-    _lock(connection, batches)
+    lock_rows(connection, Batch, Batch.id.in_(batches))
     check_not_cancelled(connection, job)
     # Their batches are locked: from here on nobody changes or moves a prompt of theirs.
     mine = and_(Prompt.id.in_([row.id for row in rows]), Prompt.batch_id.in_(batches), wanted)
@@ -110,12 +111,6 @@ def _take_up(connection: Connection, job: JobRow, rows: Sequence[Row[Any]], want
     if still:
         _move_to_new_batch(connection, job.id, still, batches)
     return len(still)
-
-
-def _lock(connection: Connection, batches: set[int]) -> None:
-    """In the order in which everybody locks several."""
-    mine = select(Batch.id).where(Batch.id.in_(batches)).order_by(Batch.id)
-    connection.execute(mine.with_for_update(key_share=True)).all()
 
 
 def _move_to_new_batch(connection: Connection, job_id: int, prompts: Sequence[int], batches: set[int]) -> None:
@@ -160,10 +155,10 @@ def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> in
     statement did not lock as they were when it began, before it waited for others.
     """
     these = Output.id.in_(outputs)
-    connection.execute(select(Output.id).where(these).order_by(Output.id).with_for_update(key_share=True)).all()
+    lock_rows(connection, Output, these)
     here = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(these).distinct()
     batches = set(connection.scalars(here))
-    _lock(connection, batches)
+    lock_rows(connection, Batch, Batch.id.in_(batches))
     check_not_cancelled(connection, job)
     query = (
         select(Output.id, Output.prompt_id, Prompt.batch_id)

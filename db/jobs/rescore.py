@@ -20,6 +20,7 @@ from db.models import Batch, Job, Output
 from db.review_models import ScoreRequest
 from db.session.engine import Database
 from db.work.batches import finish_job_if_over, take_back
+from db.work.lease import NO_LEASE
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
 
@@ -77,6 +78,11 @@ def _ask_again(connection: Connection, job_id: int) -> None:
     edits = and_(ScoreRequest.kind == EDIT, ScoreRequest.status != WITHDRAWN)
     words = and_(ScoreRequest.kind == WORDS, ScoreRequest.status.in_((SCORING, DONE)))
     told = and_(ScoreRequest.kind == WORDS, ScoreRequest.status == DONE)
-    again = {"status": case((told, WITHDRAWN), else_=WAITING), "attempts": 0, "reason": None, "result": None}
-    again |= {"worker": None, "lease_token": None, "lease_until": None}
+    again = {
+        "status": case((told, WITHDRAWN), else_=WAITING),
+        "attempts": 0,
+        "reason": None,
+        "result": None,
+        **NO_LEASE,
+    }
     connection.execute(update(ScoreRequest).where(mine, or_(edits, words)).values(again))

@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
 from contract.policy import LABELS
+from contract.review import APPROVED_STATES, State
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from db.jobs.jobs import JobRow, stored_settings
 from db.jobs.reflag import finish_reflag
@@ -19,15 +20,15 @@ from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
 from db.review_models import Decision, Review
 from db.session.engine import Database
-from db.standing import REVISION, SCORES, scores_of, standing_edit, standing_text
+from db.standing import REVISION, SCORES, STORED_DECISIONS, scores_of, standing_edit, standing_text
 
 CHUNK_PROMPTS = 2000
 FETCHED_ROWS = 32
 """Rows held at once. Each may be a megabyte: a prompt, its metadata, the log probabilities of a thousand tokens."""
 
-WAITING_EDIT = "waiting"
+WAITING_EDIT = STORED_DECISIONS[State.WAITING]
 """What `outputs.decision` says of an edit whose text is not scored yet: it counts for nothing."""
-APPROVING = ("approve", "edit")
+APPROVING = tuple(STORED_DECISIONS[state] for state in APPROVED_STATES)
 """What it says of an output that a person approved as it is, or edited: then its new text is scored too."""
 
 SELECTIONS: dict[str, ColumnElement[bool]] = {
@@ -250,7 +251,7 @@ class _Settings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._known = Known[bytes, SamplingSettings]()
+        self._known = BoundedMemo[bytes, SamplingSettings]()
 
     def of(self, own: str | None) -> SamplingSettings:
         """The job's settings with a row's own, JSON text as SQL keeps it, laid over them."""
@@ -259,8 +260,5 @@ class _Settings:
         stored = orjson.loads(own)
         seed = stored.pop("seed", None)
         key = orjson.dumps(stored)
-        known = self._known.get(key)
-        if known is None:
-            known = stored_settings(self._base, stored)
-            self._known.keep(key, known, len(key))
+        known = self._known.get(key, lambda: stored_settings(self._base, stored), lambda _: len(key))
         return known if seed is None else replace(known, seed=seed)

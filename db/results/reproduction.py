@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from heapq import nsmallest
 
 from sqlalchemy import func, select
 
 from contract.errors import NoSuchOutput
-from contract.spec import Provenance, SamplingSettings
+from contract.spec import PROVENANCE_FIELDS, Provenance, SamplingSettings
 from db.jobs.jobs import get_job, stored_settings
 from db.models import Output, Prompt
 from db.models import Provenance as ProvenanceTable
+from db.session.dialect import CHUNK_IDS, id_chunks
 from db.session.engine import Database
-
-CHUNK_OUTPUTS = 1000
-"""Outputs read by one statement: SQLite limits how many values it may hold."""
-
-_MADE_BY = tuple(field.name for field in fields(Provenance))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +55,7 @@ def draw_outputs(database: Database, job_id: int, count: int, seed: int) -> Draw
     mine = Output.job_id == job_id
     with database.read() as connection:
         total = connection.scalar(select(func.count()).select_from(Output).where(mine)) or 0
-        ids = connection.execute(select(Output.id).where(mine), execution_options={"yield_per": CHUNK_OUTPUTS})
+        ids = connection.execute(select(Output.id).where(mine), execution_options={"yield_per": CHUNK_IDS})
         drawn = nsmallest(count, ids.scalars(), key=lambda output: _lot(seed, output))
     return Draw(tuple(sorted(drawn)), total)
 
@@ -78,8 +74,8 @@ def output_records(database: Database, ids: Sequence[int]) -> list[OutputRecord]
     wanted = list(dict.fromkeys(ids))
     found: dict[int, OutputRecord] = {}
     bases: dict[int, SamplingSettings] = {}
-    for first in range(0, len(wanted), CHUNK_OUTPUTS):
-        for record in _read(database, wanted[first : first + CHUNK_OUTPUTS], bases):
+    for chunk in id_chunks(wanted):
+        for record in _read(database, chunk, bases):
             found[record.id] = record
     missing = [number for number in wanted if number not in found]
     if missing:
@@ -94,7 +90,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
         select(
             *(Output.__table__.c[name] for name in own),
             *(Prompt.prompt, Prompt.settings),
-            *(ProvenanceTable.__table__.c[name] for name in _MADE_BY),
+            *(ProvenanceTable.__table__.c[name] for name in PROVENANCE_FIELDS),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(ProvenanceTable, ProvenanceTable.id == Output.provenance_id)
@@ -109,7 +105,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
             **{name: getattr(row, name) for name in own},
             prompt=row.prompt,
             settings=stored_settings(bases[row.job_id], row.settings),
-            made_by=Provenance(**{name: getattr(row, name) for name in _MADE_BY}),
+            made_by=Provenance(**{name: getattr(row, name) for name in PROVENANCE_FIELDS}),
         )
         for row in rows
     ]

@@ -9,21 +9,29 @@ import secrets
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, exists, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import ClaimedByOther, NoSuchOutput, UsageError
 from contract.review import Filter, checked_name
 from contract.spec import Safety
-from db.models import Batch, Job, Output
+from db.models import Batch, Output
+from db.review.places import Jobs
 from db.review.views import view
-from db.review_models import CLAIM_SECONDS, LONGEST_CLAIM, ReviewClaim
+from db.review_models import ReviewClaim
+from db.session.dialect import insert_or
 from db.session.engine import Database, now
+from db.standing import UNFLAGGED
+
+CLAIM_SECONDS = 120.0
+LONGEST_CLAIM = 2 * CLAIM_SECONDS
+SECONDS_LEFT = ReviewClaim.until - now()
+CLAIM_LIVES = and_(ReviewClaim.until > now(), ReviewClaim.until <= now() + LONGEST_CLAIM)
+"""Whether a claim holds. One that has longer to go was made before the clock was set back."""
 
 DRAWS = 200
 """Numbers tried for one audit; of a job's outputs most are unflagged and undecided."""
 TRIES = 20
 """How often an output that another reviewer took this very moment is passed over for the next."""
-UNDECIDED = and_(~Output.flagged, Output.decision.is_(None), Output.safety == Safety.SCORED)
+AUDITABLE = and_(UNFLAGGED, Output.safety == Safety.SCORED)
 """The outputs that an audit draws from."""
 
 
@@ -72,16 +80,15 @@ def _candidate(database: Database, reviewer: str, wanted: Filter, after: int | N
 
 def _held_by_others(number: Any, reviewer: str) -> Any:
     theirs = (ReviewClaim.output_id == number, ReviewClaim.reviewer != reviewer)
-    return exists().where(*theirs, ReviewClaim.until > now(), ReviewClaim.until <= now() + LONGEST_CLAIM)
+    return exists().where(*theirs, CLAIM_LIVES)
 
 
 def _take(connection: Connection, output_id: int, reviewer: str, drawn: float | None = None) -> bool:
     """Claims an output that nobody else has. Returns whether it did."""
-    dialect: Any = sqlite if connection.dialect.name == "sqlite" else postgresql
     values = {"output_id": output_id, "reviewer": reviewer, "drawn": drawn}
-    taking = dialect.insert(ReviewClaim).values(**values, since=now(), until=now() + CLAIM_SECONDS)
+    taking = insert_or(connection, ReviewClaim).values(**values, since=now(), until=now() + CLAIM_SECONDS)
     mine = ReviewClaim.reviewer == reviewer
-    free = or_(mine, ReviewClaim.until <= now(), ReviewClaim.until > now() + LONGEST_CLAIM)
+    free = or_(mine, ~CLAIM_LIVES)
     keep = and_(mine, ReviewClaim.until > now())  # renewed: since when, and how it was drawn, stay as they were
     changed = {
         "reviewer": reviewer,
@@ -110,9 +117,9 @@ def claim(database: Database, output_id: int, reviewer: str) -> None:
             raise NoSuchOutput(output_id)
         if _take(connection, output_id, reviewer):
             return
-        left = (ReviewClaim.until - now()).label("left")
-        held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).one()
-        raise ClaimedByOther(output_id, by=held.reviewer, seconds=held.left)
+        held = select(ReviewClaim.reviewer, SECONDS_LEFT).where(ReviewClaim.output_id == output_id)
+        by, seconds = connection.execute(held).one()
+        raise ClaimedByOther(output_id, by=by, seconds=seconds)
 
 
 def release(database: Database, output_id: int, reviewer: str) -> None:
@@ -139,7 +146,7 @@ def _draw(database: Database, reviewer: str, wanted: Filter, after: int | None) 
     with database.write() as connection:
         if not _take(connection, output, reviewer, 1 / jobs[job]):
             return None
-        if connection.scalar(select(exists().where(Output.id == output, UNDECIDED))):
+        if connection.scalar(select(exists().where(Output.id == output, AUDITABLE))):
             return output
         _let_go(connection, output, reviewer)
     return None
@@ -148,9 +155,8 @@ def _draw(database: Database, reviewer: str, wanted: Filter, after: int | None) 
 def _unflagged(connection: Connection, wanted: Filter) -> dict[int, int]:
     """How many unflagged outputs each job of the view has, where it has any."""
     number = (func.sum(Batch.scored + Batch.unscored) - func.sum(Batch.flagged)).label("number")
-    query = select(Batch.job_id, number).join(Job, Job.id == Batch.job_id).group_by(Batch.job_id)
-    query = query if wanted.job is None else query.where(Job.id == wanted.job)
-    query = query if wanted.model is None else query.where(Job.model == wanted.model)
+    jobs = Jobs(connection, wanted)
+    query = select(Batch.job_id, number).where(jobs.holds(Batch.job_id)).group_by(Batch.job_id)
     return {row.job_id: int(row.number) for row in connection.execute(query) if row.number > 0}
 
 
@@ -163,5 +169,5 @@ def _hit(connection: Connection, job: int, reviewer: str, after: int | None) -> 
         return None
     tried = [first + secrets.randbelow(last - first + 1) for _ in range(DRAWS)]
     others = (~_held_by_others(Output.id, reviewer), Output.id != (after or 0))
-    good = set(connection.scalars(select(Output.id).where(Output.id.in_(tried), mine, UNDECIDED, *others)))
+    good = set(connection.scalars(select(Output.id).where(Output.id.in_(tried), mine, AUDITABLE, *others)))
     return next((output for output in tried if output in good), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -10,18 +10,18 @@ from sqlalchemy import Connection, func, select
 from contract.errors import NoSuchOutput
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from contract.review import Action, State
-from contract.spec import Provenance, Safety, SamplingSettings
+from contract.spec import PROVENANCE_FIELDS, Provenance, Safety, SamplingSettings
 from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
+from db.review.claims import CLAIM_LIVES, SECONDS_LEFT
 from db.review.queue import EXCERPT
-from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.session.engine import Database, now
-from db.standing import REVISION, SCORES, STATE, scores_in, scores_of, standing_edit, standing_text
+from db.review_models import Decision, Review, ReviewClaim
+from db.session.engine import Database
+from db.standing import REVISION, SCORES, STATE, VERSION, scores_in, scores_of, standing_edit, standing_text
 from db.work.score_requests import Request, edit_request, is_served
 
 MOST_SIBLINGS = 50
-_MADE_BY = tuple(field.name for field in fields(Provenance))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Sibling:
     top_score: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ClaimView:
     """Who has an output in hand."""
 
@@ -126,7 +126,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
         metadata=row.extra or {},
         safety=Safety(row.safety),
         settings=stored_settings(stored_settings(SamplingSettings(), row.job_settings), row.own_settings),
-        made_by=Provenance(**{name: getattr(row, f"made_{name}") for name in _MADE_BY}),
+        made_by=Provenance(**{name: getattr(row, f"made_{name}") for name in PROVENANCE_FIELDS}),
         state=State(row.state),
         flagged=bool(row.flagged),
         reasons=tuple(row.flag_reasons or ()),
@@ -158,9 +158,9 @@ def _query(output_id: int) -> Any:
             ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,
             Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
             Prompt.settings.label("own_settings"),
-            *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in _MADE_BY),
+            *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in PROVENANCE_FIELDS),
             *SCORES,
-            STATE.label("state"), REVISION.label("revision"), func.coalesce(Review.version, 0).label("version"),
+            STATE.label("state"), REVISION.label("revision"), VERSION.label("version"),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Job, Job.id == Output.job_id)
@@ -221,6 +221,6 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
 
 
 def _claim(connection: Connection, output_id: int) -> ClaimView | None:
-    left = (ReviewClaim.until - now()).label("left")
-    held = connection.execute(select(ReviewClaim.reviewer, left).where(ReviewClaim.output_id == output_id)).first()
-    return ClaimView(reviewer=held.reviewer, seconds=held.left) if held and 0 < held.left <= LONGEST_CLAIM else None
+    held = select(ReviewClaim.reviewer, SECONDS_LEFT).where(ReviewClaim.output_id == output_id, CLAIM_LIVES)
+    row = connection.execute(held).first()
+    return None if row is None else ClaimView(*row)

@@ -16,11 +16,12 @@ from contract.review import Filter, Order, State
 from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
+from db.review.claims import CLAIM_LIVES
 from db.review.places import Count, Found, Place
 from db.review.views import View, read_cursor, view, write_cursor
-from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
-from db.session.engine import Database, now
-from db.standing import REVISION, SCORES, STATE, scores_in, scores_of, standing_edit, standing_text
+from db.review_models import Decision, Review, ReviewClaim
+from db.session.engine import Database
+from db.standing import REVISION, SCORES, STATE, VERSION, scores_in, scores_of, standing_edit, standing_text
 
 EXCERPT = 400
 """Characters of a prompt and of a text that a page of many shows."""
@@ -116,9 +117,8 @@ def _many(ids: Sequence[int]) -> Any:
             Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
             Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
             func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
-            STATE.label("state"), func.coalesce(Review.version, 0).label("version"),
-            ReviewClaim.reviewer.label("claimed_by"),
-            (ReviewClaim.until - now()).between(0, LONGEST_CLAIM).label("claimed"),
+            STATE.label("state"), VERSION.label("version"), ReviewClaim.reviewer.label("claimed_by"),
+            CLAIM_LIVES.label("claimed"),
             *SCORES,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)

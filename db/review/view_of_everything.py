@@ -12,7 +12,7 @@ from contract.review import Filter, Order, Wanted
 from db.models import Job, Output, Score
 from db.review.places import LOOK_SECONDS, Count, Found, Jobs, Place, in_range
 from db.review_models import Decision
-from db.standing import scores_of
+from db.standing import UNFLAGGED, scores_of
 
 WINDOW = 2_000
 """Outputs that are looked through by one statement of such a search."""
@@ -84,7 +84,7 @@ class ViewOfEverything:
         """Ids of the matching outputs of a stretch of numbers."""
         query = select(Output.id).where(Output.id.between(*stretch), self._jobs.holds(Output.job_id), *extra)
         if self.filter.wanted is Wanted.UNFLAGGED:
-            query = query.where(~Output.flagged, Output.decision.is_(None))
+            query = query.where(UNFLAGGED)
         if self.filter.label is not None:
             # The scores of the text that was generated: an edit's are looked for among the flagged and decided ones.
             query = query.join(Job, Job.id == Output.job_id).join(Score, scores_of(0))

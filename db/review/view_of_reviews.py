@@ -27,6 +27,7 @@ from db import search
 from db.models import Job
 from db.review.places import LOOK_SECONDS, Count, Found, Jobs, Place, in_range
 from db.review_models import Review
+from db.session.dialect import is_sqlite
 
 NOWHERE_NEAR = 9.0
 """The distance from a threshold of a text without that score."""
@@ -88,7 +89,7 @@ class ViewOfReviews:
 
         Reading the narrow rows one after the other is then several times faster than looking them all up.
         """
-        if self._few_may_match and self._connection.dialect.name == "sqlite":
+        if self._few_may_match and is_sqlite(self._connection):
             return literal_column(f"+reviews.{column.key}", column.type)  # sqlite.org/optoverview.html, "unary +"
         return column
 
@@ -103,8 +104,7 @@ class ViewOfReviews:
         if wanted.reviewer is not None:
             parts.append(Review.decided_by == wanted.reviewer)
         if wanted.query:
-            sqlite = self._connection.dialect.name == "sqlite"
-            parts.append(search.found(search.read_query(wanted.query), sqlite=sqlite))
+            parts.append(search.found(search.read_query(wanted.query), sqlite=is_sqlite(self._connection)))
         return parts
 
     def _in_state(self) -> Any:

@@ -13,6 +13,8 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_,
 from contract.spec import JOBS_UNDER_WAY, BatchStatus, JobStatus, PromptStatus, Safety
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
+from db.session.row_locks import lock_rows
+from db.work.lease import NO_LEASE
 from db.work.to_score import TO_SCORE
 
 OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
@@ -20,8 +22,14 @@ OPEN_BATCHES = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERAT
 HELD = Batch.status.in_((BatchStatus.GENERATING, BatchStatus.SCORING))
 """The batches that a worker has in hand."""
 
-FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None, "alone": False}
+FREE = NO_LEASE | {"alone": False}
 """The columns of a batch that nobody holds."""
+
+LACKS_OUTPUTS = and_(
+    Prompt.status == PromptStatus.PENDING,
+    select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery() < Prompt.n,
+)
+"""The prompts that have still to get some of their outputs."""
 
 CHUNK_BATCHES = 64
 
@@ -46,9 +54,7 @@ def settle(connection: Connection, batch_id: int, job_id: int) -> None:
 
 def finish_job_if_over(connection: Connection, job_id: int) -> None:
     """Ends the job when none of its batches is open. The row lock comes first: two last batches may end at once."""
-    # FOR NO KEY UPDATE: the plain lock waits for every transaction that stored a row of this job, and two of those
-    # that end at once would wait for each other.
-    connection.execute(select(Job.id).where(Job.id == job_id).with_for_update(key_share=True)).first()
+    lock_rows(connection, Job, Job.id == job_id)
     still_open = exists().where(Batch.job_id == job_id, Batch.status.in_(OPEN_BATCHES))
     # A retry that was killed half way, or that took up only what had died, leaves cancelled prompts behind.
     lost = exists().where(Batch.job_id == job_id, Batch.cancelled > 0)
@@ -68,7 +74,7 @@ def cancel_where_job_is_cancelling(connection: Connection, ids: Sequence[int]) -
     """Batches that came back to a job which a user cancelled meanwhile are not claimed again."""
     # Their jobs' rows first: a cancel comes wholly before this look, or finds them back when it looks itself.
     jobs = select(Batch.job_id).where(Batch.id.in_(ids))
-    connection.execute(select(Job.id).where(Job.id.in_(jobs)).order_by(Job.id).with_for_update(key_share=True)).all()
+    lock_rows(connection, Job, Job.id.in_(jobs))
     cancelling = connection.execute(
         select(Batch.id, Batch.job_id)
         .join(Job, Job.id == Batch.job_id)
@@ -83,11 +89,8 @@ def cancel_batches(connection: Connection, ids: Sequence[int]) -> None:
     """Cancels batches that nobody holds; those with stored texts go on to scoring with what they have."""
     if not ids:
         return
-    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
     connection.execute(
-        update(Prompt)
-        .where(Prompt.batch_id.in_(ids), Prompt.status == PromptStatus.PENDING, stored < Prompt.n)
-        .values(status=PromptStatus.CANCELLED.value)
+        update(Prompt).where(Prompt.batch_id.in_(ids), LACKS_OUTPUTS).values(status=PromptStatus.CANCELLED.value)
     )
     unscored = exists().where(Output.prompt_id == Prompt.id, Prompt.batch_id == Batch.id, TO_SCORE)
     nothing = Batch.generated == 0
@@ -109,8 +112,8 @@ def cancel_batches(connection: Connection, ids: Sequence[int]) -> None:
 def recount(connection: Connection, ids: Iterable[int]) -> None:
     """Counts batches anew from their rows, after prompts moved or changed state out of the ordinary way."""
     wanted = Batch.id.in_(sorted(ids))
-    # Locked first, and in order: what is counted next then holds what others stored while we waited for them.
-    connection.execute(select(Batch.id).where(wanted).order_by(Batch.id).with_for_update(key_share=True)).all()
+    # Locked first: what is counted next then holds what others stored while we waited for them.
+    lock_rows(connection, Batch, wanted)
 
     def prompts(*where: ColumnElement[bool]) -> Any:
         return select(func.count()).where(Prompt.batch_id == Batch.id, *where).scalar_subquery()

@@ -12,11 +12,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, func, or_, select, update
 
-from contract.spec import BatchStatus, JobStatus, PromptStatus
+from contract.spec import BatchStatus, JobStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
-from db.work.batches import FREE, cancel_where_job_is_cancelling, settle, take_back
-from db.work.fence import LeaseLost
+from db.session.row_locks import lock_rows
+from db.work.batches import FREE, LACKS_OUTPUTS, cancel_where_job_is_cancelling, settle, take_back
+from db.work.lease import LeaseLost
 from db.work.to_score import TO_SCORE
 
 
@@ -203,8 +204,7 @@ def renew(database: Database, claims: Sequence[Claim], lease: float) -> set[str]
     held = Batch.lease_token.in_(tokens)  # late, but taken over by nobody: still ours
     cancelled = and_(Job.status == JobStatus.CANCELLING, Batch.status == BatchStatus.GENERATING)
     with database.write() as connection:
-        # In order, as everybody locks several batches: nobody waits for each other.
-        connection.execute(select(Batch.id).where(held).order_by(Batch.id).with_for_update(key_share=True)).all()
+        lock_rows(connection, Batch, held)
         connection.execute(update(Batch).where(held).values(lease_until=now() + lease))
         good = connection.scalars(
             select(Batch.lease_token).join(Job, Job.id == Batch.job_id).where(held, ~cancelled)
@@ -271,9 +271,7 @@ def finish_generation(database: Database, claim: Claim) -> bool:
 
 def _texts_missing(connection: Connection, claim: Claim) -> bool:
     """Whoever generates knows what is missing. That no prompt is done without its texts is promised: it is counted."""
-    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
-    pending = (Prompt.batch_id == claim.batch_id, Prompt.status == PromptStatus.PENDING)
-    return bool(connection.scalar(select(exists().where(*pending, stored < Prompt.n))))
+    return bool(connection.scalar(select(exists().where(Prompt.batch_id == claim.batch_id, LACKS_OUTPUTS))))
 
 
 def _texts_wait(connection: Connection, claim: Claim) -> bool:

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, Insert, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from contract.blocklist import digest
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
@@ -17,16 +16,16 @@ from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_models import Review
 from db.review_rows import refresh
+from db.session.dialect import insert_or
 from db.session.engine import Database, now
+from db.session.row_locks import lock_rows
 from db.standing import REVISION
 from db.work.batches import recount
 from db.work.claims import Claim, fence
-from db.work.fence import LeaseLost, PolicyChanged
+from db.work.lease import LeaseLost, PolicyChanged, shortened
 from db.work.to_score import TO_SCORE
 
 FAULTS_BEFORE_DEAD = 3
-LONGEST_REASON = 1000
-"""Characters kept of why a prompt is dead: an exception may quote a whole prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +94,8 @@ def provenance_id(database: Database, provenance: Provenance) -> int:
     values = {f.name: getattr(provenance, f.name) for f in fields(provenance)}
     same = [ProvenanceTable.__table__.c[name] == value for name, value in values.items()]
     with database.write() as connection:
-        connection.execute(_ignoring_twins(connection, ProvenanceTable), values)
+        connection.execute(insert_or(connection, ProvenanceTable).on_conflict_do_nothing(), values)
         return connection.execute(select(ProvenanceTable.id).where(*same)).scalar_one()
-
-
-def _ignoring_twins(connection: Connection, table: Any) -> Insert:
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement: Insert = dialect.insert(table).on_conflict_do_nothing()
-    return statement
 
 
 def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenance: int, *, scored_later: bool) -> None:
@@ -122,7 +115,7 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
     rows = [shared | {f.name: getattr(text, f.name) for f in fields(text)} for text in texts]
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, expiries=0, **_counted(texts))
-        inserting = _ignoring_twins(connection, Output).values(created_at=now())
+        inserting = insert_or(connection, Output).on_conflict_do_nothing().values(created_at=now())
         stored = connection.execute(inserting.returning(Output.prompt_id, Output.sample_index), rows).all()
         if len(stored) < len(texts):  # the others were there already, and were counted when they came
             fresh = {(row.prompt_id, row.sample_index): row for row in stored}
@@ -159,9 +152,8 @@ def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, 
         status = connection.execute(counted.returning(Prompt.status)).scalar_one()
         if not certain and number < FAULTS_BEFORE_DEAD:
             return bool(status == PromptStatus.DEAD)
-        reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
         dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
-        if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=reason)).rowcount:
+        if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=shortened(reason))).rowcount:
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(dead=Batch.dead + 1))
     return True
 
@@ -265,15 +257,14 @@ def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) 
     They are locked, before their batch, as decisions and reflags lock them. Each with whether people look at it
     already: what was decided of a text stays when it gets scores; and whether an edit stands in its place.
     """
-    these = (Output.id.in_(outputs), Prompt.batch_id == claim.batch_id, TO_SCORE)
-    locking = select(Output.id).join(Prompt, Prompt.id == Output.prompt_id).where(*these).order_by(Output.id)
-    connection.execute(locking.with_for_update(of=Output, key_share=True)).all()
+    these = (Output.id.in_(outputs), Output.prompt_id == Prompt.id, Prompt.batch_id == claim.batch_id, TO_SCORE)
+    lock_rows(connection, Output, *these)
     # Only now: of a row that PostgreSQL had to wait for, the statement that locks it reads the rows joined to it as
     # they were before.
     query = (
         select(Output.id, Output.safety, Output.flagged, Review.output_id.is_not(None).label("listed"),
                (REVISION > 0).label("edited"))
-        .join(Prompt, Prompt.id == Output.prompt_id)
+        .select_from(Output)
         .outerjoin(Review, Review.output_id == Output.id)
         .where(*these)
     )  # fmt: skip
@@ -282,8 +273,7 @@ def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) 
 
 def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifier: str, revision: str) -> None:
     made_by = {"classifier": classifier, "classifier_revision": revision}
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    storing = dialect.insert(Score).values(created_at=now(), revision=0)
+    storing = insert_or(connection, Score).values(created_at=now(), revision=0)
     new = {name: storing.excluded[name] for name in (*LABELS, "classifier_revision", "created_at")}
     connection.execute(
         storing.on_conflict_do_update(index_elements=["output_id", "revision", "classifier"], set_=new),

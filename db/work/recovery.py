@@ -14,8 +14,10 @@ from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, inse
 from contract.spec import JOBS_UNDER_WAY, BatchStatus, JobStatus, PromptStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
+from db.session.row_locks import lock_rows
 from db.work.batches import (
     HELD,
+    LACKS_OUTPUTS,
     OPEN_BATCHES,
     UNHELD,
     cancel_where_job_is_cancelling,
@@ -24,7 +26,7 @@ from db.work.batches import (
     take_back,
     wind_up,
 )
-from db.work.request_claims import take_back_requests
+from db.work.request_claims import NO_SIGN_OF_LIFE, take_back_requests
 from db.work.to_score import TO_SCORE
 
 EXPIRIES_BEFORE_SUSPECT = 5
@@ -60,7 +62,7 @@ def sweep(database: Database) -> int:
         for row in rows:
             suspect = row.deaths > 0 and row.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT
             if suspect and row.status == BatchStatus.GENERATING:
-                _halve_or_charge(connection, row.id, row.job_id, "gave no sign of life")
+                _halve_or_charge(connection, row.id, row.job_id, NO_SIGN_OF_LIFE)
     return len(rows)
 
 
@@ -123,13 +125,12 @@ def mark_death(database: Database, worker: str, how: str) -> int:
 def give_back(database: Database, worker: str) -> int:
     """Frees what a worker that left in order still held; nothing is marked. Returns how many batches."""
     with database.write() as connection:
-        held = select(Batch.id).where(HELD, Batch.worker == worker)
+        theirs = and_(HELD, Batch.worker == worker)
         charged = and_(TO_SCORE, Output.score_faults > 0)
         # Outputs, requests, batches: as decisions lock them.
-        theirs = select(Output.id).where(charged, _in_batches(held)).order_by(Output.id)
-        outputs = connection.scalars(theirs.with_for_update(key_share=True)).all()
+        outputs = lock_rows(connection, Output, charged, _in_batches(select(Batch.id).where(theirs)))
         take_back_requests(connection, worker=worker, charged=False)
-        ids = connection.scalars(held.order_by(Batch.id).with_for_update(key_share=True)).all()
+        ids = lock_rows(connection, Batch, theirs)
         take_back(connection, ids)
         # What was killed in its last attempt to score was charged for that before it was made. A text that was charged
         # with a death as well gets that back, too: if it is guilty, it will show once more.
@@ -144,11 +145,8 @@ def _in_batches(ids: Any) -> ColumnElement[bool]:
 
 
 def _halve_or_charge(connection: Connection, batch_id: int, job_id: int, how: str) -> None:
-    stored = select(func.count()).where(Output.prompt_id == Prompt.id).scalar_subquery()
     missing = connection.scalars(
-        select(Prompt.id)
-        .where(Prompt.batch_id == batch_id, Prompt.status == PromptStatus.PENDING, stored < Prompt.n)
-        .order_by(Prompt.position)
+        select(Prompt.id).where(Prompt.batch_id == batch_id, LACKS_OUTPUTS).order_by(Prompt.position)
     ).all()
     if len(missing) > 1:
         _split_off(connection, batch_id, job_id, missing[len(missing) // 2 :])

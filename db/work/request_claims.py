@@ -21,11 +21,13 @@ from db.models import Job, Output, Score
 from db.review_models import Decision, Review, ScoreRequest
 from db.review_rows import refresh
 from db.session.engine import Database, now
-from db.work.fence import LeaseLost
+from db.session.row_locks import lock_rows
+from db.standing import STORED_DECISIONS
+from db.work.lease import NO_LEASE, LeaseLost, shortened
 from db.work.score_requests import DONE, FAILED, SCORING, WAITING
 
 MOST_ATTEMPTS = 3
-LONGEST_REASON = 1000
+NO_SIGN_OF_LIFE = "gave no sign of life"
 ANY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -130,14 +132,11 @@ def renew_requests(database: Database, claims: Sequence[RequestClaim], lease: fl
     return set(tokens) - {token for token in held if token}
 
 
-_FREE: dict[str, Any] = {"worker": None, "lease_token": None, "lease_until": None}
-
-
 def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
     mine = and_(
         ScoreRequest.id == claim.request_id, ScoreRequest.lease_token == claim.token, ScoreRequest.status == SCORING
     )
-    if connection.execute(update(ScoreRequest).where(mine).values(**values, **_FREE)).rowcount != 1:
+    if connection.execute(update(ScoreRequest).where(mine).values(**values, **NO_LEASE)).rowcount != 1:
         raise LeaseLost(f"score request {claim.request_id} was taken over, or nobody waits for it any more")
 
 
@@ -154,7 +153,7 @@ def save_edit_scores(
 
     def store(connection: Connection, matches: Matches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
-        connection.execute(select(Output.id).where(Output.id == claim.output_id).with_for_update(key_share=True)).one()
+        lock_rows(connection, Output, Output.id == claim.output_id)
         _fence(connection, claim, status=DONE)
         if _served_revision(connection, claim.output_id) not in (None, classifier_revision):
             raise LeaseLost(f"the job of output {claim.output_id} is scored by another revision by now")
@@ -162,7 +161,8 @@ def save_edit_scores(
         standing = and_(Review.output_id == claim.output_id, Review.revision == claim.revision)
         waiting = and_(standing, Review.state == State.WAITING)
         if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
-            connection.execute(update(Output).where(Output.id == claim.output_id).values(decision=Action.EDIT.value))
+            edited = {"decision": STORED_DECISIONS[State.EDITED]}
+            connection.execute(update(Output).where(Output.id == claim.output_id).values(edited))
         if connection.scalar(select(exists().where(standing))):
             judge(connection, [claim.output_id], matches)
             refresh(connection, [claim.output_id])
@@ -207,16 +207,15 @@ def fail_request(database: Database, claim: RequestClaim, reason: str) -> bool:
         LeaseLost: where the claim is not this worker's any more.
     """
     over = claim.attempts >= MOST_ATTEMPTS
-    reason = reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + "…"
     with database.write() as connection:
-        _fence(connection, claim, status=FAILED if over else WAITING, reason=reason if over else None)
+        _fence(connection, claim, status=FAILED if over else WAITING, reason=shortened(reason) if over else None)
     return over
 
 
 def return_request(database: Database, claim: RequestClaim) -> None:
     """Gives a request back that was not tried: it is charged with nothing. Stale claims change nothing."""
     mine = and_(ScoreRequest.id == claim.request_id, ScoreRequest.lease_token == claim.token)
-    back = {"status": WAITING, "attempts": ScoreRequest.attempts - 1, **_FREE}
+    back = {"status": WAITING, "attempts": ScoreRequest.attempts - 1, **NO_LEASE}
     with database.write() as connection:
         connection.execute(update(ScoreRequest).where(mine, ScoreRequest.status == SCORING).values(back))
 
@@ -239,7 +238,7 @@ def open_requests(database: Database) -> set[str]:
 
 
 def take_back_requests(
-    connection: Connection, *, worker: str | None = None, how: str = "gave no sign of life", charged: bool = True
+    connection: Connection, *, worker: str | None = None, how: str = NO_SIGN_OF_LIFE, charged: bool = True
 ) -> int:
     """Frees the requests of a worker that is gone, or all whose lease ran out; at the third attempt they are given up.
 
@@ -253,6 +252,6 @@ def take_back_requests(
         "status": case((over, FAILED), else_=WAITING),
         "reason": case((over, reason), else_=None),
         "attempts": ScoreRequest.attempts - (0 if charged else 1),
-        **_FREE,
+        **NO_LEASE,
     }
     return connection.execute(update(ScoreRequest).where(ScoreRequest.status == SCORING, ran_out).values(back)).rowcount

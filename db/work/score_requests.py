@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from contract.errors import NoSuchOutput, UsageError
 from contract.policy import NO_SAFETY
@@ -18,8 +17,11 @@ from contract.review import State
 from contract.spec import Safety
 from db.models import Job, Output
 from db.review_models import Review, ScoreRequest
+from db.session.dialect import insert_or
 from db.session.engine import Database, now
+from db.session.row_locks import lock_rows
 from db.standing import REVISION, scores_of
+from db.work.lease import NO_LEASE
 from db.work.workers import list_workers
 
 EDIT, WORDS = "edit", "words"
@@ -72,11 +74,10 @@ def make_requests(connection: Connection, kind: str, wanted: Sequence[tuple[int,
         "revision": bindparam("of"),
         "classifier": bindparam("by"),
     }
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert
-    new = insert(ScoreRequest).values(**named, kind=kind, status=WAITING, created_at=now())
+    new = insert_or(connection, ScoreRequest).values(**named, kind=kind, status=WAITING, created_at=now())
     connection.execute(new.on_conflict_do_nothing(), rows)
     lost = (_SAME, ScoreRequest.kind == kind, ScoreRequest.classifier == bindparam("by"), _LOST)
-    again = {"status": WAITING, "attempts": 0, "reason": None, "worker": None, "lease_token": None, "lease_until": None}
+    again = {"status": WAITING, "attempts": 0, "reason": None, **NO_LEASE}
     connection.execute(update(ScoreRequest).where(*lost).values(again), rows)
     theirs = ScoreRequest.output_id.in_([output for output, _, _ in wanted])
     stored = connection.execute(select(ScoreRequest.__table__).where(theirs, ScoreRequest.kind == kind))
@@ -99,7 +100,7 @@ def withdraw(connection: Connection, edits: Sequence[tuple[int, int]]) -> None:
     if not edits:
         return
     mine = (_SAME, ScoreRequest.kind == EDIT, _OPEN)
-    gone = {"status": WITHDRAWN, "worker": None, "lease_token": None, "lease_until": None}
+    gone = {"status": WITHDRAWN, **NO_LEASE}
     rows = [{"output": output, "of": revision} for output, revision in edits]
     connection.execute(update(ScoreRequest).where(*mine).values(gone), rows)
 
@@ -123,7 +124,7 @@ def score_again(database: Database, output_id: int) -> int:
     """
     with database.write() as connection:
         # The lock of decisions: no other edit comes to stand meanwhile.
-        connection.execute(select(Output.id).where(Output.id == output_id).with_for_update(key_share=True)).first()
+        lock_rows(connection, Output, Output.id == output_id)
         standing = select(Review.revision, Job.safety).join(Job, Job.id == Review.job_id)
         row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
         if row is None:
@@ -142,7 +143,7 @@ def mark_words(database: Database, output_id: int) -> Words:
         return found
     with database.write() as connection:
         # The lock of decisions: of two who ask at once the second finds the first one's request.
-        connection.execute(select(Output.id).where(Output.id == output_id).with_for_update(key_share=True)).first()
+        lock_rows(connection, Output, Output.id == output_id)
         output = _standing(connection, output_id)
         if output.safety == NO_SAFETY:
             return Words(status=Safety.NONE.value, request=None, classifier=NO_SAFETY, reason=None, served=False)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES
+
 Command = Callable[..., Any]
 SAMPLING_PANEL = "Sampling settings (a row's own values take precedence)"
 JOB_PANEL = "Model and safety"
@@ -52,8 +54,8 @@ OnFlag = Annotated[
         rich_help_panel=JOB_PANEL,
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", rich_help_panel=JOB_PANEL)]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, fp32, bf16 or int8.", rich_help_panel=JOB_PANEL)]
+Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICE_CHOICES}.", rich_help_panel=JOB_PANEL)]
+Dtype = Annotated[str | None, typer.Option("--dtype", help=f"{DTYPE_CHOICES}.", rich_help_panel=JOB_PANEL)]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", help="The job's seed. [default: drawn at random and printed]", min=0),

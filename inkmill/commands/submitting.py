@@ -9,6 +9,7 @@ import typer
 
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
+from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES
 from inkmill.commands import options as o
 
 if TYPE_CHECKING:
@@ -157,6 +158,6 @@ def check_device(device: str, dtype: str) -> None:
     """Raises UsageError where a device or a dtype does not exist."""
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-        raise UsageError(f"--device {device}: must be auto, cpu, cuda or cuda:N")
-    if dtype not in ("auto", "fp32", "bf16", "int8"):
-        raise UsageError(f"--dtype {dtype}: must be auto, fp32, bf16 or int8")
+        raise UsageError(f"--device {device}: must be {DEVICE_CHOICES}")
+    if dtype not in ("auto", *DTYPES):
+        raise UsageError(f"--dtype {dtype}: must be {DTYPE_CHOICES}")

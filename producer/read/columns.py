@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 
+from common.near_misses import nearest
 from contract.errors import Problem, UsageError
-from contract.sampling import CANONICAL, MAX_LENGTH, from_cell, nearest
+from contract.sampling import CANONICAL, MAX_LENGTH, from_cell
 from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 
 MAX_COLUMNS = 1000

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
+from common.near_misses import did_you_mean
 from contract.errors import Problem
-from contract.sampling import nearest
 from producer.read.jsonl import LineReader, read_object
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
@@ -74,8 +74,7 @@ class OpenAiReader(LineReader):
 def _check_envelope(request: Mapping[str, Any]) -> None:
     for name in request:
         if name not in ENVELOPE:
-            near = nearest(name, ENVELOPE) if len(name) < 64 else None
-            hint = f"did you mean {near}?" if near else "settings belong in body"
+            hint = did_you_mean(name[:64], ENVELOPE, "settings belong in body")
             raise BadRow(Problem(printable(name), f"is not a field of a batch request; {hint}"))
     url, method = request.get("url"), request.get("method", "POST")
     if url != URL:

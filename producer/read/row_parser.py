@@ -11,9 +11,10 @@ from typing import Any
 
 import orjson
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
+from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
-from contract.sampling import CANONICAL, nearest, read_settings, unknown
+from contract.sampling import CANONICAL, read_settings, unknown
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
@@ -66,7 +67,7 @@ class RowSettings:
 
     def __init__(self, base: SamplingSettings) -> None:
         self._base = base
-        self._checked = Known[bytes, tuple[dict[str, Any] | None, int]]()
+        self._checked = BoundedMemo[bytes, tuple[dict[str, Any] | None, int]]()
 
     def read(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         """A row's own settings, JSON-ready by canonical name (None = it has none), and its n.
@@ -88,12 +89,12 @@ class RowSettings:
 
     def _check_combination(self, raw: dict[str, object]) -> tuple[dict[str, Any] | None, int]:
         key = b",".join([encoded(item, item[0]) for item in raw.items()])
-        checked = self._checked.get(key)
-        if checked is None:
+
+        def check() -> tuple[dict[str, Any] | None, int]:
             values = read_settings(raw)
-            checked = _json_ready(values) or None, merge(self._base, values).n
-            self._checked.keep(key, checked, len(key))
-        return checked
+            return _json_ready(values) or None, merge(self._base, values).n
+
+        return self._checked.get(key, check, lambda _: len(key))
 
 
 def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from common.bounded_memo import Known
+from common.bounded_memo import BoundedMemo
 from common.times import iso
 from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
@@ -39,7 +39,7 @@ class ExportLines:
     def __init__(self, job_id: int, *, redact: bool) -> None:
         self.job_id = job_id
         self._redact = redact
-        self._settings = Known[SamplingSettings, dict[str, Any]]()
+        self._settings = BoundedMemo[SamplingSettings, dict[str, Any]]()
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
@@ -113,10 +113,7 @@ class ExportLines:
     def _settings_of(self, settings: SamplingSettings) -> dict[str, Any]:
         # Cached without the seed, which is often all that differs between rows.
         without_seed = settings if settings.seed is None else replace(settings, seed=None)
-        as_dict = self._settings.get(without_seed)
-        if as_dict is None:
-            as_dict = without_seed.to_dict()
-            self._settings.keep(without_seed, as_dict, len(orjson.dumps(as_dict)))
+        as_dict = self._settings.get(without_seed, without_seed.to_dict, lambda values: len(orjson.dumps(values)))
         return as_dict if settings.seed is None else {**as_dict, "seed": settings.seed}
 
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from starlette.responses import Response
 
 from contract.errors import UsageError
-from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY
+from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY, unknown_label
 from db.insights.advice import evidence
 from db.insights.figures import labels_of
 from db.jobs.jobs import JobRow, get_job
@@ -78,7 +78,7 @@ def apply_threshold(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Resp
     job = get_job(page.database, job_id)
     label, threshold = form.one("label"), read_threshold(form.one("threshold"))
     if label not in LABELS:
-        raise UsageError(f"label: {label[:40]!r} is not a label; labels: {', '.join(LABELS)}")
+        raise UsageError(f"label: {unknown_label(label)}")
     current_threshold = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("current")) - current_threshold) > 1e-9:
         raise UsageError(f"the threshold for {formatting.label(label)} is now {current_threshold:g}; reload the page")

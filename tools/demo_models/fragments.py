@@ -6,10 +6,11 @@ A label holds where a whole rude passage of its kind lies in the fragment. Knows
 import random
 from dataclasses import dataclass
 
+from contract.policy import ORIGINAL_LABELS
 from tools.demo_models.grammar import Composed, compose, line
 
-#: The classes of Detoxify's `original`, in its order. Nothing composed is severe or attacks an identity.
-LABELS = ("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack")
+#: Nothing composed is severe or attacks an identity.
+LABELS = ORIGINAL_LABELS
 
 
 @dataclass(frozen=True)

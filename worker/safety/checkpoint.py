@@ -21,9 +21,10 @@ from urllib.parse import urlparse
 
 import torch
 
+from common.near_misses import did_you_mean
 from contract.errors import ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS
-from contract.sampling import nearest
+from worker.model_files import REVISION_DIGITS
 
 PUBLISHED = {
     "original": "toxic_original-c1212f89.ckpt",
@@ -36,7 +37,6 @@ PUBLISHED = {
 
 DOWNLOAD_TIMEOUT = 15  # seconds without a byte
 SUFFIXES = (".ckpt", ".pt")
-REVISION_DIGITS = 16
 
 _CHUNK = 1 << 20
 _STANDARD_NAMES = {
@@ -175,9 +175,8 @@ def _only_checkpoint(folder: Path) -> Path:
 def _unknown(name: str) -> str:
     if os.sep in name or Path(name).suffix in SUFFIXES:
         return f"{name}: there is no such checkpoint file or folder; check the path"
-    near = nearest(name, BUILT_IN_CLASSIFIERS)
-    hint = f"did you mean {near}?" if near else f"known: {', '.join(BUILT_IN_CLASSIFIERS)}, a checkpoint's path"
-    return f"{name!r} is not a classifier; {hint}"
+    known = f"known: {', '.join(BUILT_IN_CLASSIFIERS)}, a checkpoint's path"
+    return f"{name!r} is not a classifier; {did_you_mean(name, BUILT_IN_CLASSIFIERS, known)}"
 
 
 def _published(name: str) -> Path:

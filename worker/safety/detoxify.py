@@ -13,6 +13,7 @@ import torch
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
+from contract.spec import DEVICE_CHOICES
 from worker.model_files import REVISION_DIGITS, described_by, hashed, unchanged
 from worker.remote_code import refuse_kernels
 from worker.safety.batches import Batch, Reader, Window, mini_batches
@@ -155,7 +156,7 @@ def _device(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise ModelUnavailable(f"{device!r} is not a device; use auto, cpu, cuda or cuda:N") from error
+        raise ModelUnavailable(f"{device!r} is not a device; use {DEVICE_CHOICES}") from error
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise ModelUnavailable(f"there is no {device} here ({torch.cuda.device_count()} GPUs); use --device cpu")
     return place

@@ -11,7 +11,7 @@ from contract.errors import SettingsError
 from contract.spec import SamplingSettings, output_seed
 from db.jobs.jobs import JobRow, get_job, stored_settings
 from db.work.claims import Claim, finish_generation, release
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
 from worker.engine.admission import described
 from worker.engine.encoded_prompt import Reading, Rejected

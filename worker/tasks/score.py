@@ -10,7 +10,7 @@ import structlog
 from contract.blocklist import compiled
 from db.jobs.jobs import JobRow, get_job
 from db.work.claims import Claim, adopt_classifier, finish_scoring, release
-from db.work.fence import LeaseLost, PolicyChanged
+from db.work.lease import LeaseLost, PolicyChanged
 from db.work.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
 from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease

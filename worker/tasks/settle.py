@@ -13,7 +13,7 @@ import structlog
 
 from contract.errors import InkmillError
 from db.work.claims import Claim, leave_to_lease
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.request_claims import RequestClaim
 from worker.runtime.lease import C, Lease
 from worker.runtime.runtime import Runtime

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from bench.on_import import OnImport
-from contract.policy import LABELS
+from contract.policy import ORIGINAL_LABELS
 
 SLOTS = 128
 """As many as the engine has on a CPU: so many texts are handed over at each step."""
@@ -22,7 +22,6 @@ FLAGGED_IN = 20
 STORY = (
     "and then the old river carried her letter past the harbour, where nobody waited, until morning came slowly; " * 80
 )
-_SCORED = LABELS[:6]
 
 
 class InstantEngine:
@@ -78,7 +77,9 @@ def scores_of(text: str) -> dict[str, float]:
     """The scores of a text: over every threshold, or well below."""
     drawn = zlib.crc32(text.encode())
     rude = drawn % FLAGGED_IN == 0
-    return {label: (0.75 if rude else 0.05) + (drawn >> shift) % 1000 / 5000 for shift, label in enumerate(_SCORED)}
+    return {
+        label: (0.75 if rude else 0.05) + (drawn >> shift) % 1000 / 5000 for shift, label in enumerate(ORIGINAL_LABELS)
+    }
 
 
 def _load_engine(model: str, *_: object, **__: object) -> Any:

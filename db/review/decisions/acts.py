@@ -35,13 +35,13 @@ from db.review.decisions.rules import (
 from db.review.queue import matching
 from db.review_models import Decision
 from db.search import indexed
+from db.session.dialect import id_chunks
 from db.session.engine import Database
 
 __all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
 
 CHUNK_DECISIONS = 250
 """What one transaction decides of many: other writers wait for less than a second."""
-CHUNK_IDS = 1000
 MakeStep = Callable[[Connection, Standing, str | None], Step]
 """The step of one output of many, under a key of its own."""
 
@@ -305,8 +305,7 @@ def _decide_chunk(
 def _check_all_there(database: Database, ids: Sequence[int]) -> None:
     missing: list[int] = []
     with database.read() as connection:
-        for first in range(0, len(ids), CHUNK_IDS):
-            chunk = ids[first : first + CHUNK_IDS]
+        for chunk in id_chunks(ids):
             there = set(connection.scalars(select(Output.id).where(Output.id.in_(chunk))))
             missing += [output for output in chunk if output not in there]
     if missing:

@@ -21,9 +21,9 @@ from db.review.decisions.rules import (
     read_action,
 )
 from db.search import indexed
+from db.session.dialect import id_chunks
 from db.session.engine import Database
 
-CHUNK_IDS = 1000
 MOST_DECISIONS = 5_000
 MOST_CHARACTERS = 5_000_000
 """Of edited texts. One transaction takes them all, and other writers wait for less than a second."""
@@ -76,8 +76,8 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
 
     def store(connection: Connection, matches: Matches) -> list[Decided]:
         outputs: dict[int, Standing] = {}
-        for first in range(0, len(ids), CHUNK_IDS):
-            outputs |= locked(connection, ids[first : first + CHUNK_IDS])
+        for chunk in id_chunks(ids):
+            outputs |= locked(connection, chunk)
         steps = _checked(instructions, words, outputs, reviewer)
         return enter(connection, reviewer, steps, matches)
 

@@ -15,17 +15,11 @@ from db.flagging import Matches, judge
 from db.models import Output
 from db.review.decisions.rules import Decided, Standing, Step
 from db.review_models import Decision, Review, ReviewClaim
-from db.review_rows import CHUNK_IDS, refresh
+from db.review_rows import refresh
+from db.session.dialect import id_chunks
 from db.session.engine import now
+from db.standing import STORED_DECISIONS
 from db.work.score_requests import EDIT, make_requests, withdraw
-
-STORED = {
-    State.APPROVED: Action.APPROVE.value,
-    State.REJECTED: Action.REJECT.value,
-    State.EDITED: Action.EDIT.value,
-    State.WAITING: "waiting",
-}
-"""What `outputs.decision` says of each state; null for the others."""
 
 
 def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches: Matches) -> list[Decided]:
@@ -43,8 +37,8 @@ def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches:
     connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
     requests = _look_after_texts(connection, steps, numbers)
     another_text = [step.output.id for step in steps if step.revision != step.output.revision]
-    for first in range(0, len(another_text), CHUNK_IDS):
-        judge(connection, another_text[first : first + CHUNK_IDS], matches)
+    for chunk in id_chunks(another_text):
+        judge(connection, chunk, matches)
     refresh(connection, another_text)
     return [
         Decided(
@@ -117,7 +111,7 @@ def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], num
     )
     for state in {step.to_state for step in steps}:
         ids = [step.output.id for step in steps if step.to_state is state]
-        connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED.get(state)))
+        connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED_DECISIONS.get(state)))
 
 
 def _look_after_texts(connection: Connection, steps: Sequence[Step], numbers: dict[int, int]) -> dict[int, int]:

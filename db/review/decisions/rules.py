@@ -16,9 +16,11 @@ from contract.policy import NO_SAFETY
 from contract.review import LONGEST_TEXT, Action, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output
-from db.review_models import LONGEST_CLAIM, Decision, Review, ReviewClaim
+from db.review.claims import CLAIM_LIVES, SECONDS_LEFT
+from db.review_models import Decision, Review, ReviewClaim
 from db.session.engine import now
-from db.standing import REVISION, STATE, scores_of, standing_edit, standing_text
+from db.session.row_locks import lock_rows
+from db.standing import REVISION, STATE, VERSION, scores_of, standing_edit, standing_text
 
 LONGEST_KEY = 200
 
@@ -60,7 +62,8 @@ class Standing:
     back_revision: int | None
     back_decision: int | None
     claimed_by: str | None
-    claimed_for: float | None  # seconds until the claim runs out
+    claim_lives: bool | None
+    claim_left: float | None  # seconds until it runs out
     seconds: float | None  # since the claim
     drawn: float | None  # as Decision.drawn
 
@@ -83,8 +86,7 @@ class Step:
 
 def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
     """The outputs as they stand, by id, locked in order. Read after the lock: what others stored is seen."""
-    lock = select(Output.id).where(Output.id.in_(ids)).order_by(Output.id)
-    connection.execute(lock.with_for_update(key_share=True)).all()
+    lock_rows(connection, Output, Output.id.in_(ids))
     last, edit = Decision.__table__.alias("last"), Decision.__table__.alias("edit")
     scored = exists().where(scores_of(REVISION))
     edits = select(func.max(edit.c.revision)).where(edit.c.output_id == Output.id, edit.c.action == Action.EDIT)
@@ -94,11 +96,11 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
             STATE.label("state"), standing_text().label("text"),
             REVISION.label("revision"), scored.label("scored"),
             func.coalesce(edits.scalar_subquery(), 0).label("newest_edit"), Review.decision_id, Review.decided_by,
-            func.coalesce(Review.version, 0).label("version"), Review.output_id.is_not(None).label("listed"),
+            VERSION.label("version"), Review.output_id.is_not(None).label("listed"),
             last.c.from_state.label("back_state"), last.c.from_revision.label("back_revision"),
             last.c.from_decision.label("back_decision"), ReviewClaim.reviewer.label("claimed_by"),
-            (ReviewClaim.until - now()).label("claimed_for"), (now() - ReviewClaim.since).label("seconds"),
-            ReviewClaim.drawn,
+            CLAIM_LIVES.label("claim_lives"), SECONDS_LEFT.label("claim_left"),
+            (now() - ReviewClaim.since).label("seconds"), ReviewClaim.drawn,
         )
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)
@@ -155,9 +157,8 @@ def stale(connection: Connection, output: Standing) -> Stale:
 
 def check_claim(output: Standing, reviewer: str) -> None:
     """Raises ClaimedByOther where another reviewer has the output in hand."""
-    left = output.claimed_for or 0
-    if output.claimed_by not in (None, reviewer) and 0 < left <= LONGEST_CLAIM:
-        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=left)
+    if output.claim_lives and output.claimed_by != reviewer:
+        raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claim_left or 0)
 
 
 def repeated(

@@ -13,7 +13,7 @@ from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus, S
 from db.jobs.reflag import Reflagged
 from db.jobs.retry import Retried
 from db.work.claims import Ability, Claim
-from db.work.fence import PolicyChanged
+from db.work.lease import PolicyChanged
 from db.work.outputs import Text
 from tests.unit.db.picture import (
     HELD,

@@ -27,7 +27,7 @@ from db.work.claims import (
     waiting_generation,
     waiting_scoring,
 )
-from db.work.fence import LeaseLost, PolicyChanged
+from db.work.lease import LeaseLost, PolicyChanged
 from db.work.outputs import (
     Text,
     Verdict,

@@ -13,8 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # the import mode of the suite k
 
 from tiny_models import Tiny, load_tiny, make_gpt2, run_all, settings
 
+from contract.spec import DTYPES
 from worker.engine.compiled.compiling import ensure_compiled
-from worker.engine.cpu.gpt2 import DTYPES
 from worker.engine.sequence import Completion, Request
 
 

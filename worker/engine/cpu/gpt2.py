@@ -27,8 +27,6 @@ from worker.padding import filled_up
 
 ACTIVATIONS = ("gelu_new", "gelu_pytorch_tanh")
 
-DTYPES = ("fp32", "bf16", "int8")
-
 ROWS_APART = 32
 """Padding costs one row in so many at most."""
 
@@ -75,7 +73,7 @@ class GPT2:
         """
         Args:
             weights: as in GPT2LMHeadModel's state_dict.
-            dtype: one of DTYPES; what weights and products are computed in.
+            dtype: one of contract.spec.DTYPES; what weights and products are computed in.
         """
         self.dtype, self.threads = dtype, torch.get_num_threads()
         self.heads, self.width = config.n_head, config.n_embd

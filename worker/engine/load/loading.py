@@ -18,7 +18,7 @@ import torch
 from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
-from contract.spec import Provenance
+from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES, Provenance
 from worker.engine.cpu import gpt2
 from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.engine import SlotEngine
@@ -114,7 +114,7 @@ def _device(asked: str) -> torch.device:
         return torch.device("cpu")
     name, _, number = asked.partition(":")
     if name != "cuda" or (":" in asked and not number.isdecimal()):
-        raise ModelUnavailable(f"there is no device {asked!r}; use auto, cpu, cuda or cuda:N")
+        raise ModelUnavailable(f"there is no device {asked!r}; use {DEVICE_CHOICES}")
     if not torch.cuda.is_available():
         raise ModelUnavailable(
             f"device {asked} was asked for, but torch {torch.__version__} finds no CUDA GPU; "
@@ -129,8 +129,8 @@ def _device(asked: str) -> torch.device:
 def _dtype(asked: str, device: torch.device) -> str:
     if asked == "auto":
         return "bf16" if device.type == "cuda" or has_bfloat16() else "fp32"
-    if asked not in gpt2.DTYPES:
-        raise ModelUnavailable(f"there is no dtype {asked!r}; use auto, fp32, bf16 or int8")
+    if asked not in DTYPES:
+        raise ModelUnavailable(f"there is no dtype {asked!r}; use {DTYPE_CHOICES}")
     if asked == "int8" and (device.type == "cuda" or not has_int8()):
         where = "a GPU" if device.type == "cuda" else "this CPU, which lacks AVX-VNNI and AVX512-VNNI"
         raise ModelUnavailable(f"dtype int8 is not there on {where}; use auto, fp32 or bf16")

@@ -19,7 +19,7 @@ from db.results.export_rows import reading_results
 from db.review.decisions.acts import decide
 from db.work.batches import recount
 from db.work.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.outputs import Verdict, give_up_scoring, save_scores, waiting_texts
 from db.work.recovery import sweep
 from db.work.request_claims import claim_request, save_edit_scores, save_words

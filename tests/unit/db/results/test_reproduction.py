@@ -12,7 +12,8 @@ from contract.errors import UsageError
 from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from db.models import Output
-from db.results.reproduction import CHUNK_OUTPUTS, draw_outputs, output_records
+from db.results.reproduction import draw_outputs, output_records
+from db.session.dialect import CHUNK_IDS
 from tests.unit.db.mill import MADE_BY, Mill, text_of
 
 
@@ -90,12 +91,12 @@ def test_every_output_of_a_job_has_its_chance(mill: Mill) -> None:
 
 
 def test_more_outputs_than_one_statement_may_name_are_read(mill: Mill) -> None:
-    job = mill.submit(3, n=CHUNK_OUTPUTS // 2, batch_size=3)
+    job = mill.submit(3, n=CHUNK_IDS // 2, batch_size=3)
     claim = mill.claim()
     mill.save(claim, [replace(text_of(work, index), tokens=1) for work, index in mill.missing(claim)])
     mill.finish(claim)
     ids = draw_outputs(mill.database, job, 10**6, seed=1).ids
-    assert len(ids) == 3 * (CHUNK_OUTPUTS // 2)
+    assert len(ids) == 3 * (CHUNK_IDS // 2)
     assert [record.id for record in output_records(mill.database, ids)] == list(ids)
 
 

@@ -16,7 +16,7 @@ from contract.review import Action, State
 from db.jobs.reflag import reflag_job
 from db.review.decisions.acts import decide, decide_many, undo, undo_many
 from db.session.engine import Database
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
 from tests.examples import SEARCHING, examples
 from tests.unit.db.desk import Desk

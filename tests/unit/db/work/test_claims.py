@@ -20,7 +20,7 @@ from db.work.claims import (
     waiting_in_job,
     waiting_scoring,
 )
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
 from db.work.recovery import mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, text_of, worker

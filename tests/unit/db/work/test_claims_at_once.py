@@ -13,7 +13,7 @@ from sqlalchemy import event
 from contract.spec import JobStatus
 from db.jobs.reflag import reflag_job
 from db.work.claims import Claim, claim_generation, finish_scoring, renew
-from db.work.fence import PolicyChanged
+from db.work.lease import PolicyChanged
 from db.work.recovery import sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
 

@@ -12,7 +12,7 @@ from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.review.decisions.acts import decide
 from db.work.claims import Ability, adopt_classifier, claim_scoring, release, waiting_scoring
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.outputs import Verdict, save_scores, waiting_texts
 from db.work.request_claims import claim_request, save_edit_scores, waiting_requests
 from db.work.workers import announce, beat

@@ -11,7 +11,7 @@ from contract.errors import UsageError
 from contract.review import State
 from db.review.decisions.acts import decide, undo
 from db.review_models import ScoreRequest
-from db.work.fence import LeaseLost
+from db.work.lease import LeaseLost
 from db.work.recovery import give_back, mark_death
 from db.work.request_claims import (
     RequestClaim,

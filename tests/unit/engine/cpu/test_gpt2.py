@@ -11,7 +11,8 @@ import pytest
 import torch
 from tiny_models import Tiny, load_tiny, make_gpt2
 
-from worker.engine.cpu.gpt2 import DTYPES, GPT2, unsupported
+from contract.spec import DTYPES
+from worker.engine.cpu.gpt2 import GPT2, unsupported
 from worker.engine.cpu.linear import BLOCK, Blocked, Given, Made, given, linear, row_multiple, trial
 from worker.engine.cpu.quantise import ZERO
 from worker.engine.forward import Rows
