@@ -78,7 +78,7 @@ def _measure(kind: str, url: str, server: int | None, asked: argparse.Namespace)
     print(f"{kind}: {outputs:,} outputs filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     timings = Timings()
     began, others = time.perf_counter(), _others(server)
-    with _client(database) as get, first_of_all(server) if asked.real_time else nullcontext():
+    with client(database) as get, first_of_all(server) if asked.real_time else nullcontext():
         for _ in range(rounds):
             _look_at_pages(timings, get, jobs[0])
         _decide(timings, database, jobs[0], rounds)
@@ -109,7 +109,7 @@ Get = Callable[[str], object]
 
 
 @contextmanager
-def _client(database: Database) -> Iterator[Get]:
+def client(database: Database) -> Iterator[Get]:
     """Whole answers of the page, as a browser would have them but for the socket."""
     config = ServerConfig(access=OneTimeToken(REVIEWER), hosts=Hosts("127.0.0.1"), key=b"k" * 32, port=PORT)
     app = create_app(database, config)
@@ -155,7 +155,7 @@ def _look_at_pages(timings: Timings, get: Get, job: int) -> None:
 
 def _decide(timings: Timings, database: Database, job: int, rounds: int) -> None:
     after: int | None = None
-    with _client(database) as get:
+    with client(database) as get:
         for number in range(rounds):
             after = _sit(timings, database, get, Filter(job=job if number % 2 else None), after, undone=number % 3 == 0)
 

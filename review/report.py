@@ -12,7 +12,7 @@ from markupsafe import Markup
 from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
 from db.insights.figures import insights
-from db.insights.report import account
+from db.insights.report import report_facts
 from db.jobs.jobs import get_job
 from db.jobs.reflag import finish_reflag, half_reflagged
 from db.jobs.status import snapshot
@@ -40,7 +40,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
     if job_id in half_reflagged(database):
         finish_reflag(database, job_id)
     overview = overview_of(database, snapshot(database, job_id))
-    report = account(database, job_id, EXAMPLES)
+    report = report_facts(database, job_id, EXAMPLES)
     states = report.states
     return environment.get_template("report.html").render(
         job=job,

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Text, and_, case, cast, false, func, select
 
 from contract.review import State
-from db.insights.figures import whole
+from db.insights.figures import integer_part
 from db.insights.sample import Sample, draw_sample
 from db.models import Batch, Job, Output, Score
 from db.review_models import Decision, Review
@@ -27,9 +27,9 @@ UNFIT = (State.REJECTED, State.EDITED, State.WAITING)
 class Texts:
     """Texts that score alike; estimated where they are not flagged and the job is sampled."""
 
-    place: int | None  # the hundredth of 0 to 1 that the label's score lies in; None = not scored
+    score_bin: int | None  # the hundredth of 0 to 1 that the label's score lies in; None = not scored
     flagged: bool
-    otherwise: bool  # flagged, and would be whatever this label's threshold
+    other_reasons: bool  # flagged, and would be whatever this label's threshold
     number: float
 
 
@@ -37,9 +37,9 @@ class Texts:
 class Judged:
     """Decided texts that score alike and were decided alike."""
 
-    place: int | None
+    score_bin: int | None
     flagged: bool  # by the policy of now
-    otherwise: bool
+    other_reasons: bool
     drawn: bool  # at random, from those that were not flagged
     unfit: bool  # rejected or edited
     number: int
@@ -75,39 +75,46 @@ def evidence(database: Database, job_id: int, label: str) -> Evidence:
 
 
 def _flagged(connection: Connection, job_id: int, label: str) -> tuple[Texts, ...]:
-    place = _place(Review.__table__.c[label])
-    otherwise = _otherwise(Review.reasons, label)
+    score_bin = _score_bin(Review.__table__.c[label])
+    other_reasons = _other_reasons(Review.reasons, label)
     query = (
-        select(place, otherwise, func.count()).where(Review.job_id == job_id, Review.flagged).group_by(place, otherwise)
+        select(score_bin, other_reasons, func.count())
+        .where(Review.job_id == job_id, Review.flagged)
+        .group_by(score_bin, other_reasons)
     )
     return tuple(
-        Texts(place=_capped(where), flagged=True, otherwise=bool(other), number=number)
-        for where, other, number in connection.execute(query)
+        Texts(score_bin=_capped(place), flagged=True, other_reasons=bool(other), number=number)
+        for place, other, number in connection.execute(query)
     )
 
 
 def _unflagged(connection: Connection, sample: Sample, label: str) -> tuple[Texts, ...]:
     job_id = sample.job_id
-    place = _place(Score.__table__.c[label])
-    query = select(place, func.count()).select_from(Output).join(Score, _as_generated(job_id)).where(~Output.flagged)
-    rows = connection.execute(sample.chosen(query).group_by(place)).all()
-    # To what is known of the whole: the batches' counters say exactly how many are not flagged.
+    score_bin = _score_bin(Score.__table__.c[label])
+    query = (
+        select(score_bin, func.count()).select_from(Output).join(Score, _as_generated(job_id)).where(~Output.flagged)
+    )
+    rows = connection.execute(sample.chosen(query).group_by(score_bin)).all()
+    # To what is known of all outputs: the batches' counters say exactly how many are not flagged.
     sums = select(func.sum(Batch.scored + Batch.unscored), func.sum(Batch.flagged)).where(Batch.job_id == job_id)
     settled, flagged = (int(value or 0) for value in connection.execute(sums).one())
     seen = sum(number for _, number in rows)
-    scale = 1.0 if sample.whole or not seen else (settled - flagged) / seen
+    scale = 1.0 if sample.complete or not seen else (settled - flagged) / seen
     return tuple(
-        Texts(place=_capped(where), flagged=False, otherwise=False, number=number * scale) for where, number in rows
+        Texts(score_bin=_capped(place), flagged=False, other_reasons=False, number=number * scale)
+        for place, number in rows
     )
 
 
 def _judged(connection: Connection, job_id: int, label: str) -> tuple[Judged, ...]:
-    place = _place(Score.__table__.c[label])
+    score_bin = _score_bin(Score.__table__.c[label])
     # An edit's flag and reasons are those of the new text: what it was decided on counts here.
     flagged = case((Review.revision > 0, Decision.flagged), else_=Review.flagged)
-    otherwise = case((Review.revision > 0, false()), else_=and_(Review.flagged, _otherwise(Review.reasons, label)))
+    other_reasons = case(
+        (Review.revision > 0, false()), else_=and_(Review.flagged, _other_reasons(Review.reasons, label))
+    )
     drawn, unfit = Decision.drawn.is_not(None), Decision.to_state.in_(UNFIT)
-    kind = (place, flagged, otherwise, drawn, unfit)
+    kind = (score_bin, flagged, other_reasons, drawn, unfit)
     stands_for = 1 / Decision.drawn
     query = (
         select(*kind, func.count(), func.sum(stands_for), func.sum(stands_for * stands_for))
@@ -119,9 +126,9 @@ def _judged(connection: Connection, job_id: int, label: str) -> tuple[Judged, ..
     )
     return tuple(
         Judged(
-            place=_capped(row[0]),
+            score_bin=_capped(row[0]),
             flagged=bool(row[1]),
-            otherwise=bool(row[2]),
+            other_reasons=bool(row[2]),
             drawn=bool(row[3]),
             unfit=bool(row[4]),
             number=row[5],
@@ -132,15 +139,15 @@ def _judged(connection: Connection, job_id: int, label: str) -> tuple[Judged, ..
     )
 
 
-def _place(score: ColumnElement[Any]) -> ColumnElement[int]:
-    return whole(score * BINS)
+def _score_bin(score: ColumnElement[Any]) -> ColumnElement[int]:
+    return integer_part(score * BINS)
 
 
 def _capped(place: int | None) -> int | None:
     return None if place is None else min(place, BINS - 1)  # 1.0 belongs to the last one
 
 
-def _otherwise(reasons: Any, label: str) -> ColumnElement[bool]:
+def _other_reasons(reasons: Any, label: str) -> ColumnElement[bool]:
     """Whether anything but this label speaks among the flag reasons, a JSON list."""
     return func.coalesce(func.replace(cast(reasons, Text), " ", "") != f'["{label}"]', False)
 

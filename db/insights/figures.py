@@ -41,21 +41,21 @@ WIDTHS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 
 """Seconds that one bar of the timeline may cover."""
 
 
-class whole(FunctionElement[int]):
-    """The whole part of a number that is not negative; PostgreSQL's CAST would round it."""
+class integer_part(FunctionElement[int]):
+    """The integer part of a number that is not negative; PostgreSQL's CAST would round it."""
 
     type = Integer()
     inherit_cache = True
-    name = "whole"
+    name = "integer_part"
 
 
-@compiles(whole, "postgresql")
-def _whole_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
+@compiles(integer_part, "postgresql")
+def _integer_part_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return f"CAST(floor({compiler.process(element.clauses, **kw)}) AS INTEGER)"
 
 
-@compiles(whole, "sqlite")
-def _whole_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
+@compiles(integer_part, "sqlite")
+def _integer_part_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS INTEGER)"
 
 
@@ -88,7 +88,7 @@ class KeyShares:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insights:
-    """A job's figures. Counts are of the sample; a scale of 1 means that it is the whole job."""
+    """A job's figures. Counts are of the sample; a scale of 1 means that all are counted."""
 
     total: int
     counted: int
@@ -143,7 +143,7 @@ def labels_of(database: Database, job_id: int) -> list[str]:
 
 def _scores(connection: Connection, sample: Sample) -> dict[str, tuple[int, ...]]:
     # All labels' parts at once: texts that score alike fall together, so the groups are few and the pass is one.
-    binned = [whole(score * SCORE_BINS).label(score.key) for score in SCORES]
+    binned = [integer_part(score * SCORE_BINS).label(score.key) for score in SCORES]
     classifier = select(Job.safety).where(Job.id == sample.job_id).scalar_subquery()
     query = sample.chosen(select(*binned, func.count()).select_from(Output).join(Score, scores_of(0, classifier)))
     counts = {label: [0] * SCORE_BINS for label in LABELS}
@@ -161,14 +161,14 @@ def _moments(connection: Connection, sample: Sample, start: float, end: float) -
         return 1, ()
     width = next((width for width in WIDTHS if (end - start) / width < MOST_TIMES), WIDTHS[-1])
     origin = start // width * width
-    place = whole((Output.created_at - origin) / float(width)).label("place")
-    query = select(place, func.count(), func.sum(Output.tokens)).select_from(Output)
+    index = integer_part((Output.created_at - origin) / float(width)).label("moment")
+    query = select(index, func.count(), func.sum(Output.tokens)).select_from(Output)
     last = int((end - origin) // width)
     outputs, tokens = [0] * (last + 1), [0] * (last + 1)
-    for where, number, summed in connection.execute(sample.chosen(query).group_by(place)):
-        here = min(max(where, 0), last)
-        outputs[here] += number
-        tokens[here] += int(summed)
+    for place, count, summed in connection.execute(sample.chosen(query).group_by(index)):
+        moment = min(max(place, 0), last)
+        outputs[moment] += count
+        tokens[moment] += int(summed)
     return width, tuple(
         Moment(start=origin + i * width, outputs=outputs[i] * sample.scale, tokens=tokens[i] * sample.scale)
         for i in range(last + 1)
@@ -177,8 +177,8 @@ def _moments(connection: Connection, sample: Sample, start: float, end: float) -
 
 def _ends(connection: Connection, job_id: int) -> tuple[float, float]:
     """When a job's first and last rows were stored; 0 where there is none."""
-    mine = select(Output.created_at).where(Output.job_id == job_id).limit(1)
-    first, last = (connection.scalar(mine.order_by(order)) for order in (Output.id, Output.id.desc()))
+    times = select(Output.created_at).where(Output.job_id == job_id).limit(1)
+    first, last = (connection.scalar(times.order_by(order)) for order in (Output.id, Output.id.desc()))
     return first or 0.0, max(first or 0.0, last or 0.0)
 
 
@@ -194,7 +194,7 @@ def _lengths(connection: Connection, sample: Sample) -> tuple[dict[int, int], di
 
 
 def _keys(connection: Connection, sample: Sample) -> tuple[KeyShares, ...]:
-    """Metadata keys with plain values (texts, numbers, true and false); the most frequent ones."""
+    """Metadata keys with simple values (texts, numbers, true and false); the most frequent ones."""
     query = _pairs(sample, connection.dialect.name == "sqlite").subquery()
     flagged = func.sum(case((query.c.flagged, 1), else_=0)).label("flagged")
     outputs = func.count().label("outputs")
@@ -218,34 +218,34 @@ def _by_key(rows: Sequence[Row[Any]]) -> tuple[KeyShares, ...]:
     return tuple(
         KeyShares(
             key=key,
-            distinct=found[0].distinct_values,
-            values=tuple(ValueShare(value=r.value, outputs=r.outputs, flagged=int(r.flagged)) for r in found),
+            distinct=values[0].distinct_values,
+            values=tuple(ValueShare(value=r.value, outputs=r.outputs, flagged=int(r.flagged)) for r in values),
         )
-        for key, found in list(keys.items())[:MOST_KEYS]
+        for key, values in list(keys.items())[:MOST_KEYS]
     )
 
 
 def _pairs(sample: Sample, sqlite: bool) -> Select[Any]:
-    """One row for each counted output and each plain value in its prompt's metadata: key, value, flagged."""
+    """One row for each counted output and each simple value in its prompt's metadata: key, value, flagged."""
     each = func.json_each(Prompt.extra)
     if sqlite:
-        found = each.table_valued("key", "value", "type")
-        kind: ColumnElement[Any] = found.c.type
-        plain: tuple[str, ...] = ("text", "integer", "real", "true", "false")
+        pair = each.table_valued("key", "value", "type")
+        kind: ColumnElement[Any] = pair.c.type
+        simple: tuple[str, ...] = ("text", "integer", "real", "true", "false")
         # SQLite gives true and false as 1 and 0.
-        value: ColumnElement[Any] = case((kind.in_(("true", "false")), kind), else_=cast(found.c.value, Text))
+        value: ColumnElement[Any] = case((kind.in_(("true", "false")), kind), else_=cast(pair.c.value, Text))
         readable: list[ColumnElement[bool]] = []
     else:
-        found = each.table_valued("key", "value")
-        kind = func.json_typeof(found.c.value)
-        plain = ("string", "number", "boolean")
-        value = found.c.value.op("#>>", return_type=String())(literal_column("'{}'"))
+        pair = each.table_valued("key", "value")
+        kind = func.json_typeof(pair.c.value)
+        simple = ("string", "number", "boolean")
+        value = pair.c.value.op("#>>", return_type=String())(literal_column("'{}'"))
         # PostgreSQL stores U+0000 in JSON and cannot give it back.
         readable = [func.strpos(cast(Prompt.extra, Text), "\\u0000") == 0]
     query = (
-        select(found.c.key.label("key"), func.substr(value, 1, LONGEST_VALUE).label("value"), Output.flagged)
+        select(pair.c.key.label("key"), func.substr(value, 1, LONGEST_VALUE).label("value"), Output.flagged)
         .select_from(Output)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .where(Prompt.extra.is_not(None), *readable)
     )
-    return sample.chosen(query).join(found, kind.in_(plain))
+    return sample.chosen(query).join(pair, kind.in_(simple))

@@ -43,24 +43,24 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """What a report adds to a job's counters."""
+class ReportFacts:
+    """What a report shows of a job beside its counters."""
 
     reasons: dict[str, int]  # flagged outputs by reason, the most frequent first; an output may have several
     states: dict[State, int]  # outputs that people look at, by how they stand
-    made_by: tuple[tuple[str, ...], ...]  # model, revision, engine, torch, device, dtype: what made the outputs
-    plain: tuple[Example, ...]  # not flagged, spread evenly over the job
+    provenances: tuple[tuple[str, ...], ...]  # model, revision, engine, torch, device, dtype: what made the outputs
+    unflagged: tuple[Example, ...]  # spread evenly over the job
     flagged: tuple[Example, ...]  # the highest scores first
 
 
-def account(database: Database, job_id: int, examples: int) -> Account:
-    """The account of a job, from one state of the database, with up to so many examples of each kind."""
+def report_facts(database: Database, job_id: int, examples: int) -> ReportFacts:
+    """The facts of a job, from one state of the database, with up to so many examples of each kind."""
     with database.read() as connection:
-        return Account(
+        return ReportFacts(
             reasons=_reasons(connection, job_id),
             states=_states(connection, job_id),
-            made_by=_made_by(connection, job_id),
-            plain=_plain(connection, job_id, examples),
+            provenances=_provenances(connection, job_id),
+            unflagged=_unflagged(connection, job_id, examples),
             flagged=_flagged(connection, job_id, examples),
         )
 
@@ -81,7 +81,7 @@ def _states(connection: Connection, job_id: int) -> dict[State, int]:
     return {State(state): number for state, number in rows}
 
 
-def _made_by(connection: Connection, job_id: int) -> tuple[tuple[str, ...], ...]:
+def _provenances(connection: Connection, job_id: int) -> tuple[tuple[str, ...], ...]:
     sample = draw_sample(connection, job_id)
     used = sample.chosen(select(Output.provenance_id).distinct().select_from(Output)).limit(MOST_KINDS)
     columns = [Provenance.__table__.c[name] for name in ("model", "revision", "engine", "torch", "device", "dtype")]
@@ -112,17 +112,17 @@ def _examples() -> Select[Any]:
     return query.outerjoin(Review, Review.output_id == Output.id).outerjoin(Decision, standing_edit())
 
 
-def _plain(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
-    mine = and_(Output.job_id == job_id, ~Output.flagged)
+def _unflagged(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:
+    unflagged = and_(Output.job_id == job_id, ~Output.flagged)
     first, last = first_and_last_output(connection, job_id)
-    found: dict[int, Example] = {}
+    examples: dict[int, Example] = {}
     for step in range(number):
         start = first + (last - first) * step // number
-        query = _examples().where(mine, Output.id >= start)
+        query = _examples().where(unflagged, Output.id >= start)
         row = connection.execute(query.order_by(Output.id).limit(1)).first()
         if row is not None:
-            found[row.id] = _example(row)
-    return tuple(found.values())
+            examples[row.id] = _example(row)
+    return tuple(examples.values())
 
 
 def _flagged(connection: Connection, job_id: int, number: int) -> tuple[Example, ...]:

@@ -12,8 +12,8 @@ from sqlalchemy import CTE, BigInteger, Connection, Select, func, literal, selec
 
 from db.models import Batch, Output
 
-WHOLE_UP_TO = 50_000
-"""Jobs of at most so many outputs are counted whole."""
+COMPLETE_UP_TO = 50_000
+"""Jobs of at most so many outputs are counted in full."""
 RUNS, RUN_WIDTH = 1250, 20
 """Larger ones: so many runs of neighbouring rows, so that reading them costs a thousandth of a job's pages.
 
@@ -33,18 +33,18 @@ class Sample:
     stride: int  # ids from one run to the next; 0 = every output is counted
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         return not self.stride
 
     @property
     def scale(self) -> float:
         """How many outputs of the job one counted output stands for."""
-        return 1.0 if self.whole or not self.size else self.total / self.size
+        return 1.0 if self.complete or not self.size else self.total / self.size
 
     def chosen(self, query: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
         """A query of `outputs` narrowed to this sample."""
-        mine = query.where(Output.job_id == self.job_id)
-        return mine if self.whole else mine.where(Output.id.in_(self._ids()))
+        of_job = query.where(Output.job_id == self.job_id)
+        return of_job if self.complete else of_job.where(Output.id.in_(self._ids()))
 
     def _ids(self) -> Select[*tuple[Any, ...]]:
         """Every id that the sample takes, one by one: ranges would leave the planner to guess how much lies in them."""
@@ -57,7 +57,7 @@ def draw_sample(connection: Connection, job_id: int) -> Sample:
     """The sample of a job; the same one each time while nothing is added to it."""
     counted = func.coalesce(func.sum(Batch.generated), 0)
     total = int(connection.execute(select(counted).where(Batch.job_id == job_id)).scalar_one())
-    if total <= WHOLE_UP_TO:
+    if total <= COMPLETE_UP_TO:
         return Sample(job_id=job_id, total=total, size=total, first=0, stride=0)
     first, last = first_and_last_output(connection, job_id)
     stride = max((last - first + 1) // RUNS, RUN_WIDTH)

@@ -92,7 +92,7 @@ def _over(threshold: float, current: float) -> Side:
     edge = round(threshold * BINS)
 
     def reaches(cell: Texts | Judged) -> bool:
-        return cell.otherwise or (cell.place is not None and cell.place >= edge)
+        return cell.other_reasons or (cell.score_bin is not None and cell.score_bin >= edge)
 
     if threshold == current:
         return lambda cell: cell.flagged
@@ -211,7 +211,7 @@ def _bands(texts: Sequence[Texts], judged: Sequence[Judged]) -> list[tuple[float
 
 def _band(cell: Texts | Judged) -> int:
     """Texts flagged by other labels or the blocklist form a band of their own, above the others."""
-    return BINS if cell.otherwise or cell.place is None else cell.place // BAND
+    return BINS if cell.other_reasons or cell.score_bin is None else cell.score_bin // BAND
 
 
 def _exactly(cells: Iterable[Judged]) -> Estimate:

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from contract.review import Action, Filter, State
 from db.insights import sample
 from db.insights.advice import Judged, Texts, evidence
-from db.insights.report import EXCERPT, account
+from db.insights.report import EXCERPT, report_facts
 from db.jobs.jobs import get_job
 from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
@@ -28,12 +28,12 @@ PIECES = (Piece(" a", 0.1), Piece(" b", 0.1), Piece(" c", 0.5), Piece(" d", 0.75
 
 def _texts(database: Database, label: str) -> set[tuple[int | None, bool, bool, float]]:
     found: tuple[Texts, ...] = evidence(database, 1, label).texts
-    return {(t.place, t.flagged, t.otherwise, t.number) for t in found}
+    return {(t.score_bin, t.flagged, t.other_reasons, t.number) for t in found}
 
 
 def _judged(database: Database, label: str = "toxicity") -> list[tuple[int | None, bool, bool, bool, int]]:
     found: tuple[Judged, ...] = evidence(database, 1, label).judged
-    return sorted((j.place or 0, j.flagged, j.drawn, j.unfit, j.number) for j in found)
+    return sorted((j.score_bin or 0, j.flagged, j.drawn, j.unfit, j.number) for j in found)
 
 
 def test_texts_are_counted_by_hundredth_and_by_what_flags_them(database: Database) -> None:
@@ -74,7 +74,7 @@ def test_a_reflag_changes_which_decisions_are_of_flagged_texts(database: Databas
 def test_a_sampled_jobs_unflagged_texts_are_scaled_to_what_is_known(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("WHOLE_UP_TO", 40), ("RUNS", 10), ("RUN_WIDTH", 2)):
+    for name, value in (("COMPLETE_UP_TO", 40), ("RUNS", 10), ("RUN_WIDTH", 2)):
         monkeypatch.setattr(sample, name, value)
     stock(database, [Piece(f" {i}", 0.9 if i % 10 == 0 else 0.3) for i in range(100)])
     found = evidence(database, 1, "toxicity")
@@ -86,13 +86,13 @@ def test_a_sampled_jobs_unflagged_texts_are_scaled_to_what_is_known(
 def test_an_account_counts_every_reason_and_cuts_long_texts(database: Database) -> None:
     outputs = stock(database, [*PIECES, Piece("x" * 2000, 0.1), Piece("\U0001f600" * 700, 0.95)])
     decide(database, outputs[3], "mara", Action.APPROVE)
-    found = account(database, 1, 3)
+    found = report_facts(database, 1, 3)
     assert found.reasons == {"toxicity": 3, "threat": 1}
     assert found.states == {State.APPROVED: 1, State.PENDING: 3}
-    assert found.made_by == (("demo", "rev-1", "stub 1", "2.13", "cpu", "fp32"),)
+    assert found.provenances == (("demo", "rev-1", "stub 1", "2.13", "cpu", "fp32"),)
     assert [one.top_score for one in found.flagged] == [0.95, 0.9, 0.8]
     assert (len(found.flagged[0].text), found.flagged[0].text_length) == (EXCERPT, 700)
-    assert len(found.plain) == 3 and not any(one.flagged for one in found.plain)
+    assert len(found.unflagged) == 3 and not any(one.flagged for one in found.unflagged)
 
 
 def test_one_reason_is_retried_alone(mill: Mill) -> None:

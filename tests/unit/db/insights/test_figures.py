@@ -108,7 +108,7 @@ def test_a_key_whose_values_are_many_is_cut_and_says_how_many_there_are(mill: Mi
 
 
 def test_a_large_job_is_sampled_evenly_and_says_so(mill: Mill, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(insight_sample, "WHOLE_UP_TO", 100)
+    monkeypatch.setattr(insight_sample, "COMPLETE_UP_TO", 100)
     monkeypatch.setattr(insight_sample, "RUNS", 20)
     monkeypatch.setattr(insight_sample, "RUN_WIDTH", 5)
     job = _job(mill, 400, lambda i: {"toxicity": 0.9 if i % 4 == 0 else 0.1})
@@ -116,7 +116,7 @@ def test_a_large_job_is_sampled_evenly_and_says_so(mill: Mill, monkeypatch: pyte
         sample = draw_sample(connection, job)
         chosen = list(connection.scalars(sample.chosen(select(Output.id)).order_by(Output.id)))
     found = insights(mill.database, job)
-    assert not sample.whole
+    assert not sample.complete
     assert sample.size == len(chosen) == len(set(chosen)) == found.counted == 100
     assert [id - chosen[0] for id in chosen[:7]] == [0, 1, 2, 3, 4, 20, 21]
     assert found.total == 400 and found.scale == 4.0

@@ -14,12 +14,12 @@ from review.stats.intervals import Estimate, effective, fraction, share_of, tota
 
 
 def _texts(place: int, number: float, *, flagged: bool, otherwise: bool = False) -> Texts:
-    return Texts(place=place, flagged=flagged, otherwise=otherwise, number=number)
+    return Texts(score_bin=place, flagged=flagged, other_reasons=otherwise, number=number)
 
 
 def _judged(place: int, number: int, *, unfit: bool, flagged: bool = True, drawn_of: float = 0) -> Judged:
     return Judged(
-        place=place, flagged=flagged, otherwise=False, drawn=bool(drawn_of), unfit=unfit, number=number,
+        score_bin=place, flagged=flagged, other_reasons=False, drawn=bool(drawn_of), unfit=unfit, number=number,
         weight=number * drawn_of, squares=number * drawn_of**2,
     )  # fmt: skip
 
