@@ -203,7 +203,7 @@ def _width(database: Database, job: int) -> float:
 
 
 def _look_at_jobs(timings: Timings, database: Database, job: int) -> None:
-    with _client(database) as get:  # a new server: it has read nothing yet
+    with client(database) as get:  # a new server: it has read nothing yet
         for name, path in (
             ("jobs page", "/jobs"),
             ("one job's page", f"/jobs/{job}"),

@@ -23,7 +23,7 @@ from db.jobs.waiting import waiting_for
 from db.models import Job
 from db.session.engine import Database, open_database
 from db.work.claims import claim_generation, release
-from db.work.workers import queue_hints
+from db.work.workers import announce
 from inkmill.cli import run
 from inkmill.local.redis_server import answers, start_server
 from inkmill.local.stack import Stack, StackState
@@ -59,7 +59,7 @@ def has_stack(where: Settings, **more: Any) -> None:
 
 def has_worker(database: Database, name: str, state: str, error: str | None = None, **more: Any) -> None:
     there = {"host": "h", "pid": 1, "model": SPEC.model, "revision": "r", "dtype": "fp32", "device": "cpu"}
-    queue_hints(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
+    announce(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
 
 
 @pytest.fixture
