@@ -9,7 +9,7 @@ import pytest
 from contract.errors import UsageError
 from contract.review import LONGEST_QUERY, Filter
 from db.review.queue import read_page
-from review.queue_view import NAMES
+from review.queue_view import PARAMETERS
 from review.security.cookie import CookieSigner
 from review.security.form import MOST_FIELDS, Form
 from tests.unit.review.site import JSON, KEY, PORT, Site
@@ -45,7 +45,7 @@ def test_no_value_in_an_address_breaks_a_page(both: Site, value: str) -> None:
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: value[:12])
 def test_no_value_in_a_form_breaks_a_page(both: Site, value: str) -> None:
     headers = JSON | {"content-type": "application/x-www-form-urlencoded", "x-csrf-token": both.csrf}
-    views = [f"/queue/next?view={quote(f'{word}={value}')}" for word in NAMES]
+    views = [f"/queue/next?view={quote(f'{word}={value}')}" for word in PARAMETERS]
     for asked, _, sent in (one.partition("?") for one in [*(f"{one}{value}" for one in SENT), *views]):
         answer = both.browser.post(asked, content=sent, headers=headers)
         assert answer.status_code in CLEAR, (asked, sent[:60], answer.status_code)
