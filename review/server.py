@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
             listener.listen(BACKLOG)  # asyncio has one number for both
 
 
-class AcceptErrors(logging.Filter):
+class AcceptErrorFilter(logging.Filter):
     """Limits how often asyncio logs that it cannot accept a connection."""
 
     _logged_at = -ACCEPT_ERROR_SECONDS
@@ -117,7 +117,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         )
     )
 
-    logging.getLogger("asyncio").addFilter(AcceptErrors())
+    logging.getLogger("asyncio").addFilter(AcceptErrorFilter())
 
     def end(*_: object) -> None:
         server.should_exit = True

@@ -12,13 +12,13 @@ export function announce(words) {
 }
 
 /** Shows a line for a few seconds, and announces it. @param {string} words */
-export function say(words) {
-  const toast = document.getElementById("toast");
-  if (toast) {
-    toast.textContent = words;
-    toast.hidden = false;
+export function toast(words) {
+  const box = document.getElementById("toast");
+  if (box) {
+    box.textContent = words;
+    box.hidden = false;
     clearTimeout(hiding);
-    hiding = setTimeout(() => { toast.hidden = true; }, SHOWN_MS);
+    hiding = setTimeout(() => { box.hidden = true; }, SHOWN_MS);
   }
   announce(words);
 }

@@ -1,6 +1,6 @@
 // The table: a current row, selected rows, and the same keys as in the focus view.
 
-import { announce, say } from "./announce.js";
+import { announce, toast } from "./announce.js";
 import { decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
 import { outbox } from "./outbox.js";
@@ -12,7 +12,7 @@ const rows = form ? /** @type {HTMLTableRowElement[]} */ ([...form.querySelector
 const all = /** @type {HTMLInputElement} */ (form?.querySelector("[data-all]"));
 const box = row => /** @type {HTMLInputElement} */ (row.querySelector('input[name="output"]'));
 let current = -1, anchor = -1;
-const covers = new Map();
+const hidden_cells = new Map();
 
 function go_to_row(place) {
   if (!rows.length) return;
@@ -26,9 +26,9 @@ function go_to_row(place) {
 
 function choose(up_to) {
   if (current < 0) go_to_row(0);
-  const wanted = up_to && anchor >= 0 ? true : !box(rows[current]).checked;
+  const checked = up_to && anchor >= 0 ? true : !box(rows[current]).checked;
   const [first, last] = up_to && anchor >= 0 ? [anchor, current].sort((a, b) => a - b) : [current, current];
-  for (let place = first; place <= last; place++) box(rows[place]).checked = wanted;
+  for (let place = first; place <= last; place++) box(rows[place]).checked = checked;
   anchor = current;
   count();
 }
@@ -40,9 +40,9 @@ function count() {
   form.querySelector("[data-chosen]").textContent = all.checked ? "All" : chosen();
 }
 
-function finish(action) {
+function decide_selected(action) {
   if (chosen() || all.checked) return form.requestSubmit(form.querySelector(`button[value="${action}"]`));
-  if (current < 0) return say("Go to a row with j, or select some.");
+  if (current < 0) return toast("Go to a row with j, or select some.");
   const row = rows[current];
   decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view });
   mark(row, STATE[action]);
@@ -59,22 +59,22 @@ async function undo() {
   if (output === undefined) return;
   const place = rows.findIndex(row => Number(row.dataset.output) === output);
   if (place >= 0) go_to_row(place);
-  say(`Undone: output ${output} is open again.`);
+  toast(`Undone: output ${output} is open again.`);
 }
 
 async function reveal() {
   const row = rows[current];
   if (!row || row.dataset.covered !== "yes") return;
   const cell = row.querySelector("[data-excerpt]");
-  if (covers.has(row)) {
-    cell.innerHTML = covers.get(row);
-    covers.delete(row);
+  if (hidden_cells.has(row)) {
+    cell.innerHTML = hidden_cells.get(row);
+    hidden_cells.delete(row);
     return announce("Hidden.");
   }
   const answer = await fetch_markup(`/outputs/${row.dataset.output}/card?reveal=1`);
   const text = answer.ok && new DOMParser().parseFromString(answer.text, "text/html").querySelector("[data-text]");
-  if (!text) return say("The text cannot be shown right now.");
-  covers.set(row, cell.innerHTML);
+  if (!text) return toast("The text cannot be shown right now.");
+  hidden_cells.set(row, cell.innerHTML);
   cell.replaceChildren(...text.childNodes);
   announce("Revealed.");
 }
@@ -89,21 +89,21 @@ if (form) {
   form.addEventListener("submit", event => {
     if (chosen() || all.checked) return;
     event.preventDefault();
-    say("Nothing is selected: tick rows, press m on a row, or select everything that matches.");
+    toast("Nothing is selected: tick rows, press m on a row, or select everything that matches.");
   });
-  outbox.addEventListener("taken", event => {
-    const { entry, body } = event.detail, row = rows.find(found => Number(found.dataset.output) === entry.output);
+  outbox.addEventListener("stored", event => {
+    const { entry, body } = event.detail, row = rows.find(element => Number(element.dataset.output) === entry.output);
     if (!row) return;
     row.dataset.version = body.version;
     box(row).value = `${entry.output}.${body.version}`;
     mark(row, body.state, body.state === "pending" ? "to review" : body.state);
   });
   outbox.addEventListener("refused", event => {
-    const row = rows.find(found => Number(found.dataset.output) === event.detail.entry.output);
+    const row = rows.find(element => Number(element.dataset.output) === event.detail.entry.output);
     if (row) mark(row, event.detail.body.state ?? "pending", "not stored");
   });
   on_keys({
-    a: () => finish("approve"), x: () => finish("reject"), u: undo, r: reveal,
+    a: () => decide_selected("approve"), x: () => decide_selected("reject"), u: undo, r: reveal,
     j: () => go_to_row(current + 1), k: () => go_to_row(current - 1), space: () => go_to_row(current + 1),
     m: () => choose(false), M: () => choose(true), "*": () => { all.checked = !all.checked; count(); },
     e: () => { if (rows[current]) location.assign(`${rows[current].querySelector("[data-row-link]").href}#edit`); },

@@ -1,7 +1,7 @@
 // Shared by the focus view and the table: deciding one output, and undoing the last decision.
 
-import { announce, say } from "./announce.js";
-import { hold, outbox } from "./outbox.js";
+import { announce, toast } from "./announce.js";
+import { outbox, queue } from "./outbox.js";
 import { random_key, post, reviewer } from "./requests.js";
 
 const STACK = `inkmill.undo.${reviewer}`, DEEPEST = 200;
@@ -11,10 +11,10 @@ export const STATE = { approve: "approved", reject: "rejected", edit: "edited" }
 /** Puts a decision in the outbox and announces it. */
 export function decide({ output, version, action, reason, text, view }) {
   const key = random_key();
-  hold({ key, output, words: action, address: `/outputs/${output}/decisions`,
+  queue({ key, output, words: action, address: `/outputs/${output}/decisions`,
          fields: { action, reason, text, expected: version, key, view } });
   write([...read(), output].slice(-DEEPEST));
-  say(`${DONE[action]} output ${output}.`);
+  toast(`${DONE[action]} output ${output}.`);
 }
 
 /**
@@ -26,20 +26,20 @@ export async function undo_decision(output, view, version) {
   if (last === undefined) return undo_last_stored(view);
   write(read().filter((other, place, all) => place !== all.lastIndexOf(last)));
   const key = random_key();
-  const gone = new Promise(resolve => outbox.addEventListener("taken", function heard(event) {
+  const undone = new Promise(resolve => outbox.addEventListener("stored", function on_stored(event) {
     if (event.detail.entry.key !== key) return;
-    outbox.removeEventListener("taken", heard);
+    outbox.removeEventListener("stored", on_stored);
     resolve(last);
   }));
-  hold({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view } });
+  queue({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view } });
   announce(`Undoing the decision on output ${last}.`);
-  return gone;
+  return undone;
 }
 
 async function undo_last_stored(view) {
   const answer = await post("/undo", { key: random_key(), view });
   if (answer.ok) return answer.body.output;
-  say(answer.body.message ?? "The server does not answer; nothing was undone.");
+  toast(answer.body.message ?? "The server does not answer; nothing was undone.");
   return undefined;
 }
 

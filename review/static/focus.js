@@ -1,10 +1,10 @@
 // The focus view: one output after the other. The next one is claimed and prefetch_markup while this one is being read.
 
-import { announce, say } from "./announce.js";
+import { announce, toast } from "./announce.js";
 import { claim, release } from "./claims.js";
 import { decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
-import { held, outbox, settled } from "./outbox.js";
+import { all_sent, outbox, unsent } from "./outbox.js";
 import { follow } from "./page.js";
 import { fetch_markup, post } from "./requests.js";
 
@@ -13,7 +13,7 @@ const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
 /** The next output, claimed and prefetch_markup. @type {{after: number, answer: Promise<any>} | null} */
 let ahead = null;
-let stop_watching = () => {}, looking_for = 0;
+let stop_watching = () => {}, latest_load = 0;
 
 const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
 const number = () => card() ? Number(card().dataset.output) : undefined;
@@ -42,29 +42,29 @@ function ready() {
   scroll_rail(row(shown));
   document.title = `Output ${shown} · Inkmill`;
   history.replaceState(null, "", with_view(`/outputs/${shown}`));
-  for (const entry of held(shown)) note_held(entry);
+  for (const entry of unsent(shown)) note_unsent(entry);
   if (card().dataset.pending === "yes") stop_watching = watch(shown);
 }
 
 /** Scrolls only the rail: on a phone it lies under the card, and the page must not move. */
-function scroll_rail(found) {
+function scroll_rail(target) {
   const box = rail?.parentElement;
-  if (!found || box.scrollHeight <= box.clientHeight) return;
-  const top = found.getBoundingClientRect().top - box.getBoundingClientRect().top;
-  if (top < 0 || top > box.clientHeight - found.offsetHeight) box.scrollTop += top - box.clientHeight / 3;
+  if (!target || box.scrollHeight <= box.clientHeight) return;
+  const top = target.getBoundingClientRect().top - box.getBoundingClientRect().top;
+  if (top < 0 || top > box.clientHeight - target.offsetHeight) box.scrollTop += top - box.clientHeight / 3;
 }
 
-function note_held(entry) {
+function note_unsent(entry) {
   const note = Object.assign(document.createElement("p"), { className: "notice warning local", textContent: `Not sent yet: ${entry.words}. Kept in this browser until the server answers.` });
   card().prepend(note);
 }
 
-async function hold_open() {
+async function claim_open() {
   const shown = number();
   if (shown === undefined) return;
   const lost = await claim([shown]);
   if (lost[shown] && number() === shown) {
-    say(`${lost[shown]} is reviewing output ${shown}; here is the next one.`);
+    toast(`${lost[shown]} is reviewing output ${shown}; here is the next one.`);
     advance(shown);
   } else {
     read_ahead(shown);
@@ -74,20 +74,20 @@ async function hold_open() {
 function read_ahead(after) {
   if (ahead?.after === after) return;
   // Decisions go first: at the end of a queue the next output may be the first one again.
-  ahead = { after, answer: settled().then(() => post("/queue/next", { view, after })) };
+  ahead = { after, answer: all_sent().then(() => post("/queue/next", { view, after })) };
   ahead.answer.then(answer => { if (answer.ok && answer.body.output && number() === after) claim([after, answer.body.output]); });
 }
 
 /** Moves on to the output after this one. */
 async function advance(after) {
-  const looking = ++looking_for;
+  const load = ++latest_load;
   const waiting = setTimeout(skeleton, 120);
   let answer = await (ahead?.after === after ? ahead.answer : post("/queue/next", { view, after }));
   ahead = null;
-  if (answer.ok && answer.body.output === null && await settled()) answer = await post("/queue/next", { view }); // what was skipped
+  if (answer.ok && answer.body.output === null && await all_sent()) answer = await post("/queue/next", { view }); // what was skipped
   clearTimeout(waiting);
-  if (looking !== looking_for) return;
-  if (!answer.ok) return away(after, answer);
+  if (load !== latest_load) return;
+  if (!answer.ok) return show_load_error(after, answer);
   show(answer.body.card);
   if (answer.body.output === null) return announce("Nothing left in this view.");
   announce(described());
@@ -104,7 +104,7 @@ function skeleton() {
   holder.innerHTML = '<div class="card skeleton"><i></i><i></i><i></i><i></i><span class="visually-hidden">Loading</span></div>';
 }
 
-function away(after, answer) {
+function show_load_error(after, answer) {
   const words = answer.status === 401 ? "You are signed out." : answer.body?.message ?? "The server does not answer.";
   holder.setAttribute("aria-busy", "false");
   holder.innerHTML = '<section class="card empty" data-done tabindex="-1"><h2>The next output could not be loaded</h2><p></p><p>Your decisions are safe: stored, or kept in this browser and sent again.</p><p class="actions"><button type="button" class="button primary">Try again</button></p></section>';
@@ -116,10 +116,10 @@ function away(after, answer) {
 
 /** Opens one output by its number. */
 async function open(output, more = {}, focus = undefined) {
-  const looking = ++looking_for;
+  const load = ++latest_load;
   const answer = await fetch_markup(with_view(`/outputs/${output}/card`, more));
-  if (looking !== looking_for) return false;
-  if (!answer.ok) { say(answer.status ? "That output cannot be shown." : "The server does not answer."); return false; }
+  if (load !== latest_load) return false;
+  if (!answer.ok) { toast(answer.status ? "That output cannot be shown." : "The server does not answer."); return false; }
   show(answer.text, focus);
   return true;
 }
@@ -132,7 +132,7 @@ async function go_to(output) {
   }
 }
 
-function finish(action, text, reason) {
+function decide_shown(action, text, reason) {
   const shown = card();
   if (!shown) return;
   const output = number();
@@ -146,7 +146,7 @@ function skip() {
   if (output === undefined) return;
   release(output);
   mark_row(output, undefined, "skipped");
-  say(`Skipped output ${output}.`);
+  toast(`Skipped output ${output}.`);
   advance(output);
 }
 
@@ -157,25 +157,25 @@ async function undo() {
   if (output === undefined) return;
   mark_row(output, "pending", "");
   if (await open(output)) {
-    say(`Undone: output ${output} is open again.`);
+    toast(`Undone: output ${output} is open again.`);
     await claim([output]);
   }
 }
 
 function mark_row(output, state, words = state) {
-  const found = row(output);
-  if (!found) return;
-  if (state) found.dataset.state = state;
-  found.querySelector("[data-row-state]").textContent = words;
+  const shown = row(output);
+  if (!shown) return;
+  if (state) shown.dataset.state = state;
+  shown.querySelector("[data-row-state]").textContent = words;
 }
 
 async function move(step) {
   const rows = [...rail?.querySelectorAll("[data-output]") ?? []];
-  const here = rows.findIndex(found => Number(found.dataset.output) === number());
-  if (here + step >= rows.length && await more_rows()) return move(step);
-  const next = rows[here < 0 ? 0 : here + step];
+  const current = rows.findIndex(element => Number(element.dataset.output) === number());
+  if (current + step >= rows.length && await more_rows()) return move(step);
+  const next = rows[current < 0 ? 0 : current + step];
   if (next) return go_to(Number(next.dataset.output));
-  say(step > 0 ? "That was the last one in the list." : "This is the first one in the list.");
+  toast(step > 0 ? "That was the last one in the list." : "This is the first one in the list.");
 }
 
 async function more_rows() {
@@ -208,9 +208,9 @@ async function edit() {
 async function words() {
   const output = number();
   if (output === undefined) return;
-  if (card().dataset.covered === "yes") return say("Reveal the text first.");
+  if (card().dataset.covered === "yes") return toast("Reveal the text first.");
   const answer = await post(`/outputs/${output}/words`, { view });
-  if (!answer.ok) return say(answer.body.message ?? "The server does not answer.");
+  if (!answer.ok) return toast(answer.body.message ?? "The server does not answer.");
   if (number() === output) await open(output, { reveal: 1 }, "#text-title");
   announce(answer.body.status === "done" ? "The words are highlighted." : answer.body.served ? "Looking for the words." : "Waiting for a worker.");
 }
@@ -220,20 +220,20 @@ function watch(output) {
   return follow(`/outputs/${output}/changes`, "output", now => {
     if (number() !== output || JSON.stringify(now) === card().dataset.fingerprint || holder.querySelector("[data-edit][open]")) return;
     const revealed = card().dataset.covered === "no";
-    open(output, revealed ? { reveal: 1 } : {}, ":focus").then(done => { if (done) say(`Output ${output} has changed: ${card().dataset.state}.`); });
+    open(output, revealed ? { reveal: 1 } : {}, ":focus").then(done => { if (done) toast(`Output ${output} has changed: ${card().dataset.state}.`); });
   });
 }
 
-const pressed = {
+const on_click = {
   "[data-skip]": skip, "[data-reveal]": reveal, "[data-full]": () => open(number(), { reveal: 1, full: 1 }, "#text-title"),
   "[data-more]": more_rows,
 };
 page.addEventListener("click", event => {
   if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-  const at = /** @type {Element} */ (event.target), found = Object.keys(pressed).find(name => at.closest(name)), link = at.closest(".row");
-  if (!found && !link) return;
+  const at = /** @type {Element} */ (event.target), selector = Object.keys(on_click).find(name => at.closest(name)), link = at.closest(".row");
+  if (!selector && !link) return;
   event.preventDefault();
-  if (found) pressed[found](); else go_to(Number(link.dataset.output));
+  if (selector) on_click[selector](); else go_to(Number(link.dataset.output));
 });
 page.addEventListener("submit", event => {
   const form = /** @type {HTMLFormElement} */ (event.target), kind = form.dataset.decide;
@@ -241,8 +241,8 @@ page.addEventListener("submit", event => {
   event.preventDefault();
   if (form.matches("[data-undo]")) undo();
   else if (form.matches("[data-words]")) words();
-  else if (kind === "edit") finish("edit", form.elements.text.value, form.elements.reason.value);
-  else finish(event.submitter.value);
+  else if (kind === "edit") decide_shown("edit", form.elements.text.value, form.elements.reason.value);
+  else decide_shown(event.submitter.value);
 });
 page.addEventListener("reset", () => { holder.querySelector("[data-edit]").open = false; holder.querySelector("#output-title").focus(); });
 page.addEventListener("keydown", event => {
@@ -250,14 +250,14 @@ page.addEventListener("keydown", event => {
   if (event.key === "Escape" && form) { if (form.matches("form")) form.reset(); else form.blur(); }
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form?.matches("form")) form.requestSubmit();
 });
-outbox.addEventListener("taken", event => mark_row(event.detail.entry.output, event.detail.body.state, event.detail.body.state === "pending" ? "" : event.detail.body.state));
+outbox.addEventListener("stored", event => mark_row(event.detail.entry.output, event.detail.body.state, event.detail.body.state === "pending" ? "" : event.detail.body.state));
 outbox.addEventListener("refused", event => mark_row(event.detail.entry.output, event.detail.body.state ?? "pending", "not stored"));
 on_keys({
-  a: () => finish("approve"), x: () => finish("reject"), e: edit, space: skip, u: undo, r: reveal, w: words,
+  a: () => decide_shown("approve"), x: () => decide_shown("reject"), e: edit, space: skip, u: undo, r: reveal, w: words,
   j: () => move(1), k: () => move(-1),
 });
 const edit_first = location.hash === "#edit"; // before ready() rewrites the address
 ready();
-hold_open();
+claim_open();
 if (edit_first) edit();
 document.documentElement.dataset.ready = "focus";

@@ -1,42 +1,42 @@
 // Decisions on their way: kept in the browser until the server has stored them, sent in order, retried automatically.
 // Each has a key that the server accepts once, so sending one twice does no harm.
 
-import { say } from "./announce.js";
+import { toast } from "./announce.js";
 import { post, reviewer } from "./requests.js";
 
-const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000, QUIET_MS = 900, MOST_FAULTS = 5;
+const FIRST_WAIT_MS = 1000, LONGEST_WAIT_MS = 15000, QUIET_MS = 900, MAX_FAILURES = 5;
 const FINAL = [400, 404, 409, 413, 422];
 // One localStorage entry for each decision, so that two tabs never overwrite each other's.
-const SHELF = `inkmill.held/${encodeURIComponent(reviewer)}/`, REFUSED = `inkmill.refused/${encodeURIComponent(reviewer)}/`;
+const UNSENT = `inkmill.held/${encodeURIComponent(reviewer)}/`, REFUSED = `inkmill.refused/${encodeURIComponent(reviewer)}/`;
 
-/** @typedef {{key: string, output: number, address: string, fields: object, words: string, faults?: number}} Entry */
+/** @typedef {{key: string, output: number, address: string, fields: object, words: string, failures?: number}} Entry */
 
-/** Fires "taken" and "refused" with {entry, body}, and "idle" once nothing is left to send. */
+/** Fires "stored" and "refused" with {entry, body}, and "idle" once nothing is left to send. */
 export const outbox = new EventTarget();
 
 /** The fallback where localStorage is full or disabled. @type {Map<string, any>} */
 const memory = new Map();
 let order = 0;
-let sending = false, wait = FIRST_WAIT_MS, timer = 0, trouble = "", showing = 0;
+let sending = false, wait = FIRST_WAIT_MS, timer = 0, problem = "", showing = 0;
 
 /** Queues a decision; it is safe once this returns. @param {Entry} entry */
-export function hold(entry) {
-  put(SHELF, entry);
+export function queue(entry) {
+  put(UNSENT, entry);
   clearTimeout(showing);
   showing = setTimeout(show, QUIET_MS);
   send();
 }
 
 /** The unsent decisions on one output, newest last. @returns {Entry[]} */
-export function held(output) {
-  return read(SHELF).filter(entry => entry.output === output);
+export function unsent(output) {
+  return read(UNSENT).filter(entry => entry.output === output);
 }
 
 /** Resolves when nothing is left to send, or after some time. */
-export function settled(most_ms = 3000) {
-  if (!read(SHELF).length) return Promise.resolve(true);
+export function all_sent(timeout_ms = 3000) {
+  if (!read(UNSENT).length) return Promise.resolve(true);
   return new Promise(resolve => {
-    const over = setTimeout(() => resolve(false), most_ms);
+    const over = setTimeout(() => resolve(false), timeout_ms);
     outbox.addEventListener("idle", () => { clearTimeout(over); resolve(true); }, { once: true });
   });
 }
@@ -47,73 +47,73 @@ export async function send() {
   sending = true;
   clearTimeout(timer);
   try {
-    for (let entry; (entry = read(SHELF)[0]);) if (!await sent(entry)) return;
+    for (let entry; (entry = read(UNSENT)[0]);) if (!await sent(entry)) return;
     outbox.dispatchEvent(new Event("idle"));
   } finally {
     sending = false;
-    if (trouble || !read(SHELF).length) show();
+    if (problem || !read(UNSENT).length) show();
   }
 }
 
 async function sent(entry) {
   const answer = await post(entry.address, entry.fields);
   if (answer.ok) {
-    [trouble, wait] = ["", FIRST_WAIT_MS];
-    drop(SHELF, entry.key);
-    tell("taken", entry, answer.body);
+    [problem, wait] = ["", FIRST_WAIT_MS];
+    drop(UNSENT, entry.key);
+    notify("stored", entry, answer.body);
     return true;
   }
-  const faults = (entry.faults ?? 0) + (answer.status >= 500 && answer.status !== 503 ? 1 : 0);
-  if (FINAL.includes(answer.status) || faults >= MOST_FAULTS) {
-    refuse(entry, answer.body);
+  const failures = (entry.failures ?? 0) + (answer.status >= 500 && answer.status !== 503 ? 1 : 0);
+  if (FINAL.includes(answer.status) || failures >= MAX_FAILURES) {
+    reject(entry, answer.body);
     return true;
   }
-  if (faults !== entry.faults) put(SHELF, { ...entry, faults });
-  trouble = answer.status === 401 || answer.status === 403 ? "signed out" : answer.status ? "database" : "away";
+  if (failures !== entry.failures) put(UNSENT, { ...entry, failures });
+  problem = answer.status === 401 || answer.status === 403 ? "signed out" : answer.status ? "database" : "no answer";
   timer = setTimeout(send, wait);
   wait = Math.min(wait * 2, LONGEST_WAIT_MS);
   return false;
 }
 
-function refuse(entry, body) {
-  trouble = "";
-  drop(SHELF, entry.key);
+function reject(entry, body) {
+  problem = "";
+  drop(UNSENT, entry.key);
   // An undo of a decision that was never stored would undo another one.
-  for (const other of held(entry.output)) if (other.address === "/undo") drop(SHELF, other.key);
+  for (const other of unsent(entry.output)) if (other.address === "/undo") drop(UNSENT, other.key);
   const why = body.message || "The server rejected it.";
   put(REFUSED, { key: entry.key, output: entry.output, words: entry.words, why, text: entry.fields.text });
-  tell("refused", entry, body);
-  say(`Output ${entry.output}: not stored. ${why}`);
+  notify("refused", entry, body);
+  toast(`Output ${entry.output}: not stored. ${why}`);
   show();
 }
 
-function tell(name, entry, body) { outbox.dispatchEvent(new CustomEvent(name, { detail: { entry, body } })); }
+function notify(name, entry, body) { outbox.dispatchEvent(new CustomEvent(name, { detail: { entry, body } })); }
 
-/** Everything on a shelf, oldest first. */
-function read(shelf) {
-  const found = [...memory].filter(([name]) => name.startsWith(shelf)).map(([, entry]) => entry);
+/** Everything under a prefix, oldest first. */
+function read(prefix) {
+  const entries = [...memory].filter(([name]) => name.startsWith(prefix)).map(([, entry]) => entry);
   try {
-    for (const name of Object.keys(localStorage)) if (name.startsWith(shelf)) found.push(JSON.parse(localStorage.getItem(name)));
+    for (const name of Object.keys(localStorage)) if (name.startsWith(prefix)) entries.push(JSON.parse(localStorage.getItem(name)));
   } catch { /* only what is in memory */ }
-  return found.filter(Boolean).sort((one, other) => one.at - other.at || one.order - other.order);
+  return entries.filter(Boolean).sort((one, other) => one.at - other.at || one.order - other.order);
 }
 
-function put(shelf, entry) {
-  const kept = { at: Date.now(), order: order++, ...entry };
+function put(prefix, entry) {
+  const stored = { at: Date.now(), order: order++, ...entry };
   try {
-    localStorage.setItem(shelf + entry.key, JSON.stringify(kept));
+    localStorage.setItem(prefix + entry.key, JSON.stringify(stored));
   } catch {
-    memory.set(shelf + entry.key, kept);
+    memory.set(prefix + entry.key, stored);
   }
 }
 
-function drop(shelf, key) {
-  memory.delete(shelf + key);
-  try { localStorage.removeItem(shelf + key); } catch { /* nothing to remove */ }
+function drop(prefix, key) {
+  memory.delete(prefix + key);
+  try { localStorage.removeItem(prefix + key); } catch { /* nothing to remove */ }
 }
 
-const TROUBLE = {
-  away: "the server does not answer. Retrying automatically.",
+const PROBLEMS = {
+  "no answer": "the server does not answer. Retrying automatically.",
   database: "the server cannot reach its database. Retrying automatically.",
   "signed out": "you are signed out. Sign in again in another tab to send them.",
 };
@@ -122,43 +122,43 @@ const TROUBLE = {
 function show() {
   const line = document.getElementById("held");
   if (!line) return;
-  const waiting = read(SHELF), refused = read(REFUSED);
-  line.hidden = !(waiting.length && trouble) && !refused.length;
+  const waiting = read(UNSENT), refused = read(REFUSED);
+  line.hidden = !(waiting.length && problem) && !refused.length;
   line.classList.toggle("refused", refused.length > 0);
-  line.replaceChildren(...(waiting.length && trouble ? waiting_parts(waiting.length) : []), ...(refused.length ? [refused_list(refused)] : []));
+  line.replaceChildren(...(waiting.length && problem ? waiting_parts(waiting.length) : []), ...(refused.length ? [refused_list(refused)] : []));
 }
 
 function waiting_parts(count) {
-  const words = part("span", `${count === 1 ? "1 decision" : `${count} decisions`} not sent yet: ${TROUBLE[trouble]}`);
+  const words = new_element("span", `${count === 1 ? "1 decision" : `${count} decisions`} not sent yet: ${PROBLEMS[problem]}`);
   const parts = [words, button("Send now", send)];
-  if (trouble === "signed out") parts.push(Object.assign(part("a", "Sign in"), { href: "/sign-in", target: "_blank", rel: "noopener" }));
+  if (problem === "signed out") parts.push(Object.assign(new_element("a", "Sign in"), { href: "/sign-in", target: "_blank", rel: "noopener" }));
   return parts;
 }
 
 function refused_list(refused) {
-  const list = part("ul", "");
+  const list = new_element("ul", "");
   for (const entry of refused) {
-    const item = part("li", `Output ${entry.output}, ${entry.words}: not stored. ${entry.why} `);
-    item.append(Object.assign(part("a", "Open it"), { href: `/outputs/${entry.output}` }), " ");
-    if (entry.text) item.append(kept_text(entry.text));
+    const item = new_element("li", `Output ${entry.output}, ${entry.words}: not stored. ${entry.why} `);
+    item.append(Object.assign(new_element("a", "Open it"), { href: `/outputs/${entry.output}` }), " ");
+    if (entry.text) item.append(text_to_copy(entry.text));
     item.append(button("Dismiss", () => { drop(REFUSED, entry.key); show(); }));
     list.append(item);
   }
   return list;
 }
 
-function kept_text(text) {
-  const kept = part("details", "");
-  kept.append(part("summary", "Your text"), Object.assign(part("textarea", ""), { value: text, readOnly: true, rows: 5 }));
-  kept.querySelector("textarea").setAttribute("aria-label", "Your text");
-  return kept;
+function text_to_copy(text) {
+  const details = new_element("details", "");
+  details.append(new_element("summary", "Your text"), Object.assign(new_element("textarea", ""), { value: text, readOnly: true, rows: 5 }));
+  details.querySelector("textarea").setAttribute("aria-label", "Your text");
+  return details;
 }
 
-function part(name, words) { return Object.assign(document.createElement(name), { textContent: words }); }
+function new_element(name, words) { return Object.assign(document.createElement(name), { textContent: words }); }
 function button(words, press) {
-  const made = Object.assign(part("button", words), { type: "button", className: "button small" });
-  made.addEventListener("click", press);
-  return made;
+  const element = Object.assign(new_element("button", words), { type: "button", className: "button small" });
+  element.addEventListener("click", press);
+  return element;
 }
 
 addEventListener("online", send);

@@ -9,11 +9,11 @@ const NEXT = { auto: "dark", dark: "light", light: "auto" };
 const root = document.documentElement;
 
 /** Listens to a stream while the page is visible: hidden tabs hold no connection. */
-export function follow(address, event, heard) {
+export function follow(address, event, on_data) {
   let source = null;
   const open = () => {
     source = new EventSource(address);
-    source.addEventListener(event, message => heard(JSON.parse(message.data)));
+    source.addEventListener(event, message => on_data(JSON.parse(message.data)));
   };
   const turn = () => {
     if (document.hidden) { source?.close(); source = null; } else if (!source) open();
@@ -26,12 +26,12 @@ export function follow(address, event, heard) {
 
 // Written to the cookie at once, as the server would: the next page must not react to keys that were just turned off,
 // however slow the request is.
-function keep(name, value) {
-  const kept = document.cookie.split("; ").find(cookie => cookie.startsWith("inkmill-preferences="))?.split(/=(.*)/s)[1] ?? "";
-  const wanted = new URLSearchParams(kept.replaceAll('"', ""));
-  wanted.set(name, value);
+function save_preference(name, value) {
+  const stored = document.cookie.split("; ").find(cookie => cookie.startsWith("inkmill-preferences="))?.split(/=(.*)/s)[1] ?? "";
+  const preferences = new URLSearchParams(stored.replaceAll('"', ""));
+  preferences.set(name, value);
   const secure = location.protocol === "https:" ? "; secure" : "";
-  document.cookie = `inkmill-preferences=${wanted}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
+  document.cookie = `inkmill-preferences=${preferences}; path=/; max-age=${YEAR_SECONDS}; samesite=strict${secure}`;
   post_last("/preferences", { [name]: value }); // and by the server: some browsers keep cookies set by scripts for a few days only
 }
 
@@ -44,13 +44,13 @@ function switch_theme(event) {
   button.querySelector("span").textContent = theme[0].toUpperCase() + theme.slice(1);
   button.title = `Colours: ${theme}`;
   button.setAttribute("aria-label", `Colours: ${theme}. Switch to ${next}`);
-  keep("theme", theme);
+  save_preference("theme", theme);
 }
 
 function switch_keys(event) {
   event.preventDefault();
   root.dataset.keys = root.dataset.keys === "off" ? "on" : "off";
-  keep("keys", root.dataset.keys);
+  save_preference("keys", root.dataset.keys);
   show_switch();
 }
 

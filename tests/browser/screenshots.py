@@ -71,8 +71,13 @@ def set_up(database: Database) -> list[int]:
     spread(database, 37.0)
     announce(database, "worker-1", host="mill", pid=4711, state="ready", model="gpt2", revision="607a30d783",
              dtype="bf16", device="cpu", classifiers=["original"])  # fmt: skip
-    beat(database, "worker-1", tokens_per_second=1480.2, memory_mb=1212.0)
+    keep_alive(database)
     return outputs
+
+
+def keep_alive(database: Database) -> None:
+    """Lets the worker be seen just now."""
+    beat(database, "worker-1", tokens_per_second=1480.2, memory_mb=1212.0)
 
 
 def spread(database: Database, seconds: float) -> None:
@@ -108,12 +113,12 @@ def marked(sitting: Sitting, output: int, text: str) -> None:
     save_words(sitting.database, claim, spans, {"toxicity": falls})
 
 
-def views(covered: int) -> list[tuple[str, str, tuple[str, ...]]]:
+def views(hidden: int) -> list[tuple[str, str, tuple[str, ...]]]:
     """Each screenshot's name, its page's address, the keys to press there."""
     return [
-        ("focus", f"/outputs/{covered}?reveal=1", ()),
-        ("covered", f"/outputs/{covered}", ()),
-        ("edit", f"/outputs/{covered}?reveal=1", ("e",)),
+        ("focus", f"/outputs/{hidden}?reveal=1", ()),
+        ("hidden", f"/outputs/{hidden}", ()),
+        ("edit", f"/outputs/{hidden}?reveal=1", ("e",)),
         ("bulk", "/bulk?label=insult&low=0.4&high=0.75&order=label", ("j", "j", "m", "j", "m", "j")),
         ("confirm", "/bulk", ("*", "x")),
         ("keys", "/queue", ("?",)),
@@ -135,14 +140,15 @@ def screenshots(sitting: Sitting, folder: Path) -> None:
     page = sitting.reviewer()
     decide_some(sitting, page)
     page.goto(f"{sitting.web.base}/queue")
-    covered = int(page.get_attribute("article[data-output]", "data-output") or 0)
-    page.goto(f"{sitting.web.base}/outputs/{covered}?reveal=1")
-    marked(sitting, covered, page.inner_text("[data-text]"))
+    hidden = int(page.get_attribute("article[data-output]", "data-output") or 0)
+    page.goto(f"{sitting.web.base}/outputs/{hidden}?reveal=1")
+    marked(sitting, hidden, page.inner_text("[data-text]"))
     for theme in THEMES:
         page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        for name, address, keys in views(covered):
+        for name, address, keys in views(hidden):
+            keep_alive(sitting.database)
             take(page, sitting.web.base + address, folder / f"{name}-{theme}.png", keys)
-    phones(sitting, folder, covered)
+    phones(sitting, folder, hidden)
 
 
 def phones(sitting: Sitting, folder: Path, output: int) -> None:

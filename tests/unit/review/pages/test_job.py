@@ -78,7 +78,7 @@ def test_one_job_says_how_it_stands(mill: Mill) -> None:
     assert "2 of 4" in said
     assert "unknown while waiting" in said
     mill.claim()
-    assert "too little was done lately to tell" in words_of(Site(mill.database).sign_in().get(f"/jobs/{job}").text)
+    assert "not enough progress lately to estimate" in words_of(Site(mill.database).sign_in().get(f"/jobs/{job}").text)
 
 
 def test_failures_are_grouped_and_one_reason_is_retried_alone(mill: Mill) -> None:

@@ -21,7 +21,7 @@ import pytest
 from review.security.body import REVIEWERS, STRANGERS
 from review.security.connection import MOST_STRANGERS
 from review.security.form import MOST_FIELDS
-from review.server import AcceptErrors
+from review.server import AcceptErrorFilter
 
 STRANGER_SECONDS = 3.0
 MOST_FILES = 128
@@ -229,6 +229,6 @@ def test_a_reviewers_form_of_a_million_fields_is_refused_at_once(server: Server)
 
 def test_what_cannot_be_accepted_is_said_now_and_then() -> None:
     said = logging.makeLogRecord({"msg": "socket.accept() out of system resource\nsocket: ..."})
-    few = AcceptErrors()
+    few = AcceptErrorFilter()
     assert [few.filter(said) for _ in range(3)] == [True, False, False]
     assert few.filter(logging.makeLogRecord({"msg": "something else"}))
