@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from contract.settings import Settings
 from inkmill.local.stack import Stack
-Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure(pin=True)
+Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure_running(pin=True)
 print("pinned", flush=True)
 sys.stdin.read()
 """

@@ -13,8 +13,8 @@ from db.jobs.jobs import JobRow
 from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.status import JobSnapshot
 from db.session.engine import open_database
-from inkmill import running
 from inkmill.cli import run
+from inkmill.run import RunCommand
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 
 
@@ -109,12 +109,12 @@ def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_
     told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(told)
-    follow = running.Run._follow
+    follow = RunCommand._follow
 
-    def reflag_meanwhile(self: running.Run, job: JobRow) -> JobSnapshot:
+    def reflag_meanwhile(self: RunCommand, job: JobRow) -> JobSnapshot:
         reflag_job(self._database, job.id, thresholds={"toxicity": 0.99}, blocklist=None)
         return follow(self, job)
 
-    monkeypatch.setattr(running.Run, "_follow", reflag_meanwhile)
+    monkeypatch.setattr(RunCommand, "_follow", reflag_meanwhile)
     assert "its threshold for toxicity is 0.99, this command's is 0.7" in told("run", "p.jsonl", *DEMO, code=2)
     assert not (folder / "p.jsonl.out.jsonl").exists()
