@@ -29,9 +29,10 @@ def check_policy(job: JobRow, order: Order) -> None:
     if job.blocklist != order.blocklist:
         differences.append("it has another blocklist")
     if differences:
+        reflag = command_line("reflag", str(job.id), *_reflag_options(job, order))
         raise UsageError(
-            f"job {job.id} is this file, but has been reflagged since: {'; '.join(differences)}. To go back, run "
-            f"'{command_line('reflag', str(job.id), *_reflag_options(job, order))}', then this command again; "
+            f"job {job.id} was submitted from this file, but has been reflagged since: {'; '.join(differences)}. To go "
+            f"back, run '{reflag}', then this command again; "
             f"'{command_line('export', str(job.id), '-o', 'FILE')}' exports the job as it is; --again makes a new one"
         )
 

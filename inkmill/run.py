@@ -70,7 +70,7 @@ class RunCommand:
             finished = self._follow(job)
         except KeyboardInterrupt:
             messages.print(
-                f"\ndetached: job {job.id} goes on in the background. Follow it with 'inkmill watch {job.id}', "
+                f"\ndetached: job {job.id} continues in the background. Follow it with 'inkmill watch {job.id}', "
                 f"stop it with 'inkmill cancel {job.id}'.",
                 markup=False,
             )
@@ -104,7 +104,9 @@ class RunCommand:
 
     def _resume(self, job: JobRow) -> JobRow:
         check_policy(job, self._order)
-        messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
+        messages.print(
+            f"job {job.id} was submitted from this file with these settings; it is {job.status}", markup=False
+        )
         note_dropped_options(job, self._order)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             if self._order.owner is not None:
@@ -147,7 +149,7 @@ class RunCommand:
             self._shown_note = state.note
         if state.stopped:
             raise InkmillError(
-                f"the stack was stopped; job {job.id} keeps what it has; run the same command to resume it"
+                f"the stack was stopped; job {job.id} keeps its texts; run the same command to resume it"
             )
         if state.runs and state.failed_to_load(wanted):
             self._give_up(job)
@@ -166,9 +168,9 @@ class RunCommand:
         others = served(self._database, now)
         if not others and fail_job(self._database, job.id, error, owner=self._order.owner):
             return
-        reason = "other workers serve it" if others else "it was not submitted from this home"
+        reason = "other workers can run it" if others else "it was not submitted from this home"
         raise ModelUnavailable(
-            f"{error}; job {job.id} is left as it is, because {reason}; follow it with 'inkmill watch {job.id}'"
+            f"{error}; job {job.id} is left alone, because {reason}; follow it with 'inkmill watch {job.id}'"
         )
 
     def _failure_reason(self, job: JobRow) -> str:

@@ -37,7 +37,7 @@ def decide(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if one is not possible."""
+    """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if any is refused."""
     from contract.review import checked_name
     from db.review.decisions.bulk import decide_list
     from inkmill.commands.web import system_user

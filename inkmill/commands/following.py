@@ -73,7 +73,7 @@ def status(job: JobId, json: o.Json = False) -> None:
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
-    """Follow JOB until it finishes, or never can. Ctrl-C stops watching, not the job."""
+    """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
     from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import abandoned

@@ -71,7 +71,7 @@ Form = Annotated[
     str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension]")
 ]
 Only = Annotated[
-    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; several with commas between.")
+    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; separate several with commas.")
 ]
 
 _FLAG_TYPES: dict[str, Any] = {

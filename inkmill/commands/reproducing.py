@@ -44,7 +44,7 @@ def reproduce(
     dtype: Annotated[str, typer.Option("--dtype", help="auto = each output's own, where available.")] = "auto",
     json: o.Json = False,
 ) -> None:
-    """Regenerate stored outputs in this process and compare. Nothing is stored.
+    """Regenerate stored outputs in this process and compare them. Nothing is stored.
 
     Exits with 0 if all are the same, and with 1 if not.
     """

@@ -73,7 +73,7 @@ def refuse_open_redis(url: str, *, insecure: bool) -> None:
     """Refuses a Redis that anyone on the network could write to.
 
     Raises:
-        UsageError: it does, and says what to do.
+        UsageError: anyone could; the message says what to do.
     """
     from ipaddress import ip_address
     from urllib.parse import urlsplit
