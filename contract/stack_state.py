@@ -27,7 +27,7 @@ class WantedWorker:
     failed: bool = False  # its model or classifier could not be loaded
 
     @classmethod
-    def of(cls, job: Any) -> WantedWorker:
+    def for_job(cls, job: Any) -> WantedWorker:
         """The one that a job needs."""
         threads = job.served_threads or 0
         return cls(model=job.model, device=job.device, dtype=job.dtype, threads=threads, safety=(job.safety,))
@@ -60,7 +60,7 @@ class StackState:
         """Whether a worker is there, or coming, that does what `wanted` would."""
         return any(worker.covers(wanted) for worker in self.workers if not worker.failed)
 
-    def refused(self, wanted: WantedWorker) -> bool:
+    def failed_to_load(self, wanted: WantedWorker) -> bool:
         """Whether just that worker could not be loaded."""
         return not self.serves(wanted) and replace(wanted, failed=True) in self.workers
 
@@ -74,11 +74,11 @@ def read_state(home: Path) -> StackState | None:
 
 
 def _state(raw: dict[str, Any]) -> StackState:
-    said = {name: raw[name] for name in ("database", "stopped")}
+    fields = {name: raw[name] for name in ("database", "stopped")}
     # What a version before this one did not write.
-    said |= {name: raw[name] for name in ("address", "redis_down", "note") if name in raw}
+    fields |= {name: raw[name] for name in ("address", "redis_down", "note") if name in raw}
     return StackState(
-        **said,
+        **fields,
         daemon=Process(**raw["daemon"]) if raw["daemon"] else None,
         workers=tuple(WantedWorker(**worker | {"safety": tuple(worker["safety"])}) for worker in raw["workers"]),
         pins=tuple(Process(**pin) for pin in raw["pins"]),

@@ -48,4 +48,4 @@ class Surroundings:
 
     def brings(self, job: Any) -> bool:
         """Whether the stack starts a worker for such a job by itself, and starts it again."""
-        return self._stack is not None and self._stack.serves(WantedWorker.of(job))
+        return self._stack is not None and self._stack.serves(WantedWorker.for_job(job))

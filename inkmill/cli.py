@@ -40,8 +40,8 @@ for group in (submitting, following, steering, serving, exporting, reporting, we
     group.register(app)
 
 
-def _version(said: bool) -> None:
-    if said:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from inkmill.version import own_version
 
         typer.echo(f"inkmill {own_version()}")
@@ -50,7 +50,7 @@ def _version(said: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
 

@@ -23,11 +23,11 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages go to standard error; standard output is for data. Rich handles NO_COLOR and terminals."""
 
 
-RIGHT = ("job", "done", "flagged", "tokens/s")
+RIGHT_ALIGNED = ("job", "done", "flagged", "tokens/s")
 
 
 def status_json(job: JobSnapshot, pace: Pace, waiting: str | None) -> dict[str, Any]:
-    """A job's status as section "Status" of the README promises it."""
+    """A job's status as `--json` prints it: docs/commands.md promises its fields."""
     left = pace.time_left
     return {
         "schema_version": 1,
@@ -105,7 +105,7 @@ def jobs_table(jobs: list[tuple[JobSnapshot, Pace]]) -> Table:
     for name in ("job", "name", "status", "done", "flagged", "tokens/s", "left", "model", "created"):
         # A long name is shortened before anything else wraps.
         fixed = name not in ("name", "model")
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="ellipsis", no_wrap=True,
+        table.add_column(name, justify="right" if name in RIGHT_ALIGNED else "left", overflow="ellipsis", no_wrap=True,
                          min_width=None if fixed else 6)  # fmt: skip
     for job, pace in jobs:
         done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
@@ -117,7 +117,7 @@ def jobs_table(jobs: list[tuple[JobSnapshot, Pace]]) -> Table:
     return table
 
 
-def typed(*words: str) -> str:
+def command_line(*words: str) -> str:
     """A command as it has to be typed here: with this program's path and home where those are not the defaults."""
     program = "inkmill" if shutil.which("inkmill") else sys.argv[0]
     home = os.environ.get("INKMILL_HOME")
@@ -125,7 +125,7 @@ def typed(*words: str) -> str:
     return prefix + shlex.join([program, *words])
 
 
-class Progress:
+class ProgressLine:
     """One line that follows a job: rewritten on a terminal, a new line now and then elsewhere."""
 
     PLAIN_SECONDS = 10.0
@@ -133,9 +133,9 @@ class Progress:
     def __init__(self) -> None:
         self._live = messages.is_terminal
         self._status = messages.status("starting") if self._live else None
-        self._said, self._said_at = "", -self.PLAIN_SECONDS
+        self._last_line, self._last_at = "", -self.PLAIN_SECONDS
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressLine:
         if self._status is not None:
             self._status.start()
         return self
@@ -145,15 +145,15 @@ class Progress:
             self._status.stop()
 
     def show(self, job: JobSnapshot, pace: Pace, waiting: str | None) -> None:
-        self.say(self._line(job, pace, waiting), now=bool(waiting))
+        self.say(self._line(job, pace, waiting), at_once=bool(waiting))
 
-    def say(self, line: str, *, now: bool = True) -> None:
-        """Shows a line; off a terminal only where it is new and, unless `now`, the last one is some seconds old."""
+    def say(self, line: str, *, at_once: bool = True) -> None:
+        """Shows a line; off a terminal only where it is new and, unless `at_once`, the last one is some seconds old."""
         if self._status is not None:
             self._status.update(escape(line))
-        elif line != self._said and (now or time.monotonic() - self._said_at >= self.PLAIN_SECONDS):
+        elif line != self._last_line and (at_once or time.monotonic() - self._last_at >= self.PLAIN_SECONDS):
             messages.print(line, markup=False)
-            self._said, self._said_at = line, time.monotonic()
+            self._last_line, self._last_at = line, time.monotonic()
 
     def _line(self, job: JobSnapshot, pace: Pace, waiting: str | None) -> str:
         if waiting:

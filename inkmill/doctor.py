@@ -25,7 +25,9 @@ SAFE_SQLITE = (3, 51, 3)
 """Older libraries can, in rare cases, corrupt a WAL database when two connections reset the log at once."""
 
 GOOD, NOTE, BAD = "ok", "note", "missing"
-UNTRIED = "this engine's code for CUDA has not been run on a GPU yet; from a checkout, a script checks it in 8 minutes"
+NEVER_RUN_ON_A_GPU = (
+    "this engine's code for CUDA has not been run on a GPU yet; from a checkout, a script checks it in 8 minutes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Finding:
     mend: str | None = None
 
 
-def examine() -> list[Finding]:
+def run_checks() -> list[Finding]:
     """Runs every check; a check that fails is a finding, never a crash."""
     where = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
@@ -80,12 +82,13 @@ def _privacy(where: Settings) -> Iterator[Finding]:
 
 def _packages(where: Settings) -> Iterator[Finding]:
     for name in ("celery", "redis", "sqlalchemy"):
-        found = installed(name)
-        yield Finding(name, GOOD if found else BAD, found or "not installed", None if found else "pip install inkmill")
+        version = installed(name)
+        mend = None if version else "pip install inkmill"
+        yield Finding(name, GOOD if version else BAD, version or "not installed", mend)
     for name in ("torch", "transformers", "detoxify"):
-        found = installed(name)
-        mend = None if found else "pip install 'inkmill[worker]'"
-        yield Finding(name, GOOD if found else NOTE, found or "not installed: no worker can run here", mend)
+        version = installed(name)
+        mend = None if version else "pip install 'inkmill[worker]'"
+        yield Finding(name, GOOD if version else NOTE, version or "not installed: no worker can run here", mend)
 
 
 def _sqlite(where: Settings) -> Iterator[Finding]:
@@ -147,14 +150,14 @@ def _device(where: Settings) -> Iterator[Finding]:
         return
     try:  # in a subprocess, to keep this one small
         run = subprocess.run([*PYTHON, "-c", _PROBE], capture_output=True, timeout=120, check=True)
-        found = orjson.loads(run.stdout.splitlines()[-1])
+        hardware = orjson.loads(run.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
         yield Finding("device", BAD, f"torch cannot be loaded: {error}", "pip install --force-reinstall torch")
         return
-    cpu = f"CPU with {os.cpu_count()} cores, {found['isa']}"
-    yield Finding("device", GOOD, ", ".join([*found["cuda"], cpu]))
-    if found["cuda"] or where.device.startswith("cuda"):
-        yield Finding("gpu", NOTE, UNTRIED, "bench/on_a_gpu.sh")
+    cpu = f"CPU with {os.cpu_count()} cores, {hardware['isa']}"
+    yield Finding("device", GOOD, ", ".join([*hardware["cuda"], cpu]))
+    if hardware["cuda"] or where.device.startswith("cuda"):
+        yield Finding("gpu", NOTE, NEVER_RUN_ON_A_GPU, "bench/on_a_gpu.sh")
 
 
 def _models(where: Settings) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from db.jobs.reflag import half_reflagged
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
-from inkmill.display import messages, typed
+from inkmill.display import command_line, messages
 from producer.export import ExportReport
 from producer.read.prompt_file import PromptFile
 from producer.submit import SubmittedJob
@@ -24,24 +24,26 @@ from producer.submit import SubmittedJob
 SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
 
 
-def say_submitted(file: PromptFile, done: SubmittedJob) -> None:
+def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
     """Prints what was submitted."""
     messages.print(
-        f"job {done.job_id}: {done.prompts:,} prompts of {file.name}, {done.outputs:,} outputs, "
-        f"model {done.model}, seed {done.seed}",
+        f"job {submitted.job_id}: {submitted.prompts:,} prompts of {file.name}, {submitted.outputs:,} outputs, "
+        f"model {submitted.model}, seed {submitted.seed}",
         markup=False,
     )
-    if done.bad_lines:
-        messages.print(f"{done.bad_lines:,} bad lines were skipped and written to {done.bad_path}", markup=False)
+    if submitted.bad_lines:
+        messages.print(
+            f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False
+        )
 
 
-def say_reflag(database: Database, job_id: int) -> None:
+def note_reflag(database: Database, job_id: int) -> None:
     """Says why an export or a report may take longer than usual."""
     if job_id in half_reflagged(database):
         messages.print(f"job {job_id}: finishing an interrupted reflag first")
 
 
-def say_unfinished(job: JobSnapshot) -> None:
+def note_unfinished(job: JobSnapshot) -> None:
     """Says what an export of an unfinished job lacks."""
     if not job.finished:
         messages.print(
@@ -54,7 +56,7 @@ def say_unfinished(job: JobSnapshot) -> None:
 def print_summary(database: Database, report: ExportReport, pace: Pace) -> None:
     """The summary, on standard error: standard output is for data."""
     say, job = messages.print, report.job
-    say_unfinished(job)
+    note_unfinished(job)
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
@@ -74,12 +76,12 @@ def print_summary(database: Database, report: ExportReport, pace: Pace) -> None:
 
 def _print_texts(database: Database, job: JobSnapshot) -> None:
     try:
-        shown = _some_texts(database, job)
+        samples = _some_texts(database, job)
     except DatabaseUnreachable:  # the export is written; these are only samples of it
         return
     say = messages.print
     say("\n  samples")
-    for output in shown:
+    for output in samples:
         text = " ".join(output.text.split())
         short = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
         flag = f" [red]flagged: {escape(', '.join(output.flag_reasons))}[/red]" if output.flagged else ""
@@ -102,4 +104,4 @@ def _print_next(job: JobSnapshot) -> None:
     commands += [("run", "YOUR_PROMPTS.jsonl", "--model", "gpt2", "--safety", "original")]
     messages.print("\n  next", markup=False)
     for words in commands:
-        messages.print(f"    {typed(*words)}", markup=False)
+        messages.print(f"    {command_line(*words)}", markup=False)

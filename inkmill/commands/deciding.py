@@ -37,18 +37,18 @@ def decide(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if one is not possible."""
+    """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if any is refused."""
     from contract.review import checked_name
     from db.review.decisions.bulk import decide_list
     from inkmill.commands.web import system_user
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
     reviewer = checked_name(system_user() if name is None else name)
     if file is not None and (words or reason is not None):
         raise UsageError("decide: --from FILE contains outputs, decisions and reasons; leave out the others")
     instructions = _from_file(file) if file is not None else _from_words(words or [], reason)
-    _, database = opened()
-    _say(decide_list(database, instructions, reviewer), reviewer, json)
+    _, database = settings_and_database()
+    _print_result(decide_list(database, instructions, reviewer), reviewer, json)
 
 
 def _from_file(file: str) -> list[Instruction]:
@@ -62,21 +62,21 @@ def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
 
     *outputs, decision = words or [""]
     if decision not in ("approve", "reject"):
-        said = f"not {decision!r}" if decision else "after the outputs"
-        raise UsageError(f"decide: end with approve or reject, {said}: inkmill decide 17 18 approve --reason 'why'")
+        problem = f"not {decision!r}" if decision else "after the outputs"
+        raise UsageError(f"decide: end with approve or reject, {problem}: inkmill decide 17 18 approve --reason 'why'")
     if not outputs:
         raise UsageError(f"decide: name the outputs to {decision}, by number: inkmill decide 17 18 {decision}")
-    wrong = [word for word in outputs if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**62)]
-    if wrong:
-        raise UsageError(f"decide: {wrong[0]!r} is not an output number; it is the `id` in an export")
-    plain = dict.fromkeys(map(int, outputs))
+    invalid = [word for word in outputs if not (word.isascii() and word.isdigit() and 0 < int(word) < 2**62)]
+    if invalid:
+        raise UsageError(f"decide: {invalid[0]!r} is not an output number; it is the `id` in an export")
+    numbers = dict.fromkeys(map(int, outputs))
     return [
         Instruction(line=place, output_id=output, decision=decision, reason=reason)
-        for place, output in enumerate(plain, 1)
+        for place, output in enumerate(numbers, 1)
     ]
 
 
-def _say(done: list[Decided], reviewer: str, json: bool) -> None:
+def _print_result(decisions: list[Decided], reviewer: str, json: bool) -> None:
     from inkmill.display import messages, print_json
 
     if json:
@@ -84,14 +84,14 @@ def _say(done: list[Decided], reviewer: str, json: bool) -> None:
             [
                 {"id": one.output_id, "decision": one.action.value, "from": one.from_state.value,
                  "to": one.to_state.value, "by": reviewer, "entry": one.id}
-                for one in done
+                for one in decisions
             ]
         )  # fmt: skip
         return
     counts: dict[str, int] = {}
-    for one in done:
+    for one in decisions:
         counts[one.to_state.value] = counts.get(one.to_state.value, 0) + 1
-    said = ", ".join(f"{number:,} {state}" for state, number in counts.items())
-    messages.print(f"{said} by {reviewer}", markup=False)
-    if any(one.request for one in done):
+    totals = ", ".join(f"{number:,} {state}" for state, number in counts.items())
+    messages.print(f"{totals} by {reviewer}", markup=False)
+    if any(one.request for one in decisions):
         messages.print("note: edited texts count as approved once a worker has scored them", markup=False)

@@ -27,20 +27,20 @@ def export(
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
     from inkmill.display import messages, print_json
-    from inkmill.opening import opened
-    from inkmill.summary import say_reflag, say_unfinished
+    from inkmill.startup import settings_and_database
+    from inkmill.summary import note_reflag, note_unfinished
     from producer.export import export_job, parse_only
 
     if out is None:
         raise UsageError("export: name a file with -o FILE (or -o - for standard output)")
     if json and out == "-":
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
-    _, database = opened()
-    chosen = parse_only(only, get_job(database, job).safety)
+    _, database = settings_and_database()
+    selections = parse_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)
-    say_reflag(database, job)
-    report = export_job(database, job, path, format=form, only=chosen, allow_empty=allow_empty, force=force)
-    say_unfinished(report.job)
+    note_reflag(database, job)
+    report = export_job(database, job, path, format=form, only=selections, allow_empty=allow_empty, force=force)
+    note_unfinished(report.job)
     if json:
         print_json(
             {"path": str(report.path), "rows": report.rows, "errors": report.errors, "format": report.format,

@@ -33,20 +33,20 @@ def jobs(
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
     from inkmill.display import jobs_table, messages, print_json, status_json
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
-    _, database = opened()
-    found = snapshots(database, limit=limit)
-    around = Surroundings()
-    waiting = [waiting_for(database, job, around) for job in found]
-    paces = [read_pace(database, job, waiting=bool(why)) for job, why in zip(found, waiting, strict=True)]
+    _, database = settings_and_database()
+    listed = snapshots(database, limit=limit)
+    surroundings = Surroundings()
+    waiting = [waiting_for(database, job, surroundings) for job in listed]
+    paces = [read_pace(database, job, waiting=bool(why)) for job, why in zip(listed, waiting, strict=True)]
     if json:
-        print_json([status_json(*job) for job in zip(found, paces, waiting, strict=True)])
-    elif found:
+        print_json([status_json(*job) for job in zip(listed, paces, waiting, strict=True)])
+    elif listed:
         console = Console(highlight=False)
         # A pipe has no width: nothing is cut there.
         Console(highlight=False, width=None if console.is_terminal else 400).print(
-            jobs_table(list(zip(found, paces, strict=True)))
+            jobs_table(list(zip(listed, paces, strict=True)))
         )
     else:
         messages.print("no jobs yet; submit one: inkmill run FILE")
@@ -60,9 +60,9 @@ def status(job: JobId, json: o.Json = False) -> None:
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
-    _, database = opened()
+    _, database = settings_and_database()
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
@@ -73,19 +73,19 @@ def status(job: JobId, json: o.Json = False) -> None:
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
-    """Follow JOB until it finishes, or never can. Ctrl-C stops watching, not the job."""
+    """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
     from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import abandoned
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.display import Progress, print_json, print_status, status_json
-    from inkmill.opening import opened
+    from inkmill.display import ProgressLine, print_json, print_status, status_json
+    from inkmill.startup import settings_and_database
 
-    _, database = opened()
+    _, database = settings_and_database()
     snapshot(database, job)  # an unknown job fails at once
     followed = FollowedPace(database)
-    with Progress() as progress:
+    with ProgressLine() as progress:
         while True:
             try:
                 now = snapshot(database, job)
@@ -101,10 +101,10 @@ def watch(job: JobId, json: o.Json = False) -> None:
         print_json(status_json(now, pace, waiting))
     else:
         print_status(now, pace, waiting)
-    raise typer.Exit(outcome(now.status.value, now.dead))
+    raise typer.Exit(exit_status(now.status.value, now.dead))
 
 
-def outcome(status: str, dead: int) -> int:
+def exit_status(status: str, dead: int) -> int:
     """The exit status for a finished job."""
     if status == "completed":
         return ExitCode.DEAD_PROMPTS if dead else ExitCode.DONE

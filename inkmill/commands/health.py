@@ -10,7 +10,7 @@ from inkmill.commands import options as o
 
 
 def register(app: typer.Typer) -> None:
-    app.command(name="try")(o.gathering("sampling", o.sampling_flags())(try_prompt))
+    app.command(name="try")(o.gather_options("sampling", o.sampling_flags())(try_prompt))
     app.command()(doctor)
 
 
@@ -27,7 +27,7 @@ def try_prompt(
     from contract.names import model_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
-    from inkmill.trial import samples, show
+    from inkmill.try_prompt import samples, show
 
     where = settings()
     device, dtype = device or where.device, dtype or where.dtype
@@ -37,6 +37,6 @@ def try_prompt(
 
 def doctor(json: o.Json = False) -> None:
     """Check what is installed, reachable and loadable, and show the command that fixes what is missing."""
-    from inkmill.doctor import examine, report
+    from inkmill.doctor import report, run_checks
 
-    raise typer.Exit(report(examine(), json=json))
+    raise typer.Exit(report(run_checks(), json=json))

@@ -73,7 +73,7 @@ Form = Annotated[
     str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension]")
 ]
 Only = Annotated[
-    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; several with commas between.")
+    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; separate several with commas.")
 ]
 
 _FLAG_TYPES: dict[str, Any] = {
@@ -96,37 +96,37 @@ def _flags(name: str) -> list[inspect.Parameter]:
     from contract.sampling import SETTINGS
 
     setting = SETTINGS[name]
-    also = f" (also {', '.join(map(_spelled, setting.aliases))})" if setting.aliases else ""
-    shown = "--do-sample/--no-do-sample" if name == "do_sample" else _spelled(name)
-    option = typer.Option(shown, help=setting.help + also, rich_help_panel=SAMPLING_PANEL, show_default=False)
-    hidden = [(alias, typer.Option(_spelled(alias), hidden=True)) for alias in setting.aliases]
+    aliases = f" (also {', '.join(map(_flag_name, setting.aliases))})" if setting.aliases else ""
+    shown = "--do-sample/--no-do-sample" if name == "do_sample" else _flag_name(name)
+    option = typer.Option(shown, help=setting.help + aliases, rich_help_panel=SAMPLING_PANEL, show_default=False)
+    hidden = [(alias, typer.Option(_flag_name(alias), hidden=True)) for alias in setting.aliases]
     return [
         inspect.Parameter(
-            spelling,
+            name_or_alias,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[_FLAG_TYPES.get(name, int) | None, how],
         )
-        for spelling, how in [(name, option), *hidden]
+        for name_or_alias, how in [(name, option), *hidden]
     ]
 
 
-def _spelled(name: str) -> str:
+def _flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def gathering(name: str, build: Command) -> Callable[[Command], Command]:
+def gather_options(name: str, build: Command) -> Callable[[Command], Command]:
     """Adds all options of `build` to a command, which receives what `build` returns as its argument `name`."""
-    gathered = list(inspect.signature(build, eval_str=True).parameters.values())
+    options = list(inspect.signature(build, eval_str=True).parameters.values())
 
     def decorate(command: Command) -> Command:
-        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
+        remaining = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != name]
 
         def wrapper(**values: Any) -> Any:
-            said = {option.name: values.pop(option.name) for option in gathered}
-            return command(**{name: build(**said)}, **values)
+            built = build(**{option.name: values.pop(option.name) for option in options})
+            return command(**{name: built}, **values)
 
-        return _signed(wrapper, command, [*own, *gathered])
+        return _signed(wrapper, command, [*remaining, *options])
 
     return decorate
 
@@ -144,15 +144,15 @@ def sampling_flags() -> Command:
     """Every sampling setting as a flag, checked. Not a row's `seed`: `--seed` is the job's."""
     from contract.sampling import SETTINGS
 
-    def build(**said: Any) -> dict[str, Any]:
-        return read_flags(said)
+    def build(**values: Any) -> dict[str, Any]:
+        return read_flags(values)
 
     flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name)]
     return _signed(build, build, flags)
 
 
-def read_flags(said: dict[str, Any]) -> dict[str, Any]:
-    """Sampling flags as settings by canonical name; flags not given are left out.
+def read_flags(values: dict[str, Any]) -> dict[str, Any]:
+    """Sampling flags as settings by canonical name; flags that were not set are left out.
 
     Raises:
         UsageError: naming each flag that cannot be used.
@@ -162,14 +162,14 @@ def read_flags(said: dict[str, Any]) -> dict[str, Any]:
     from contract.errors import SettingsError, UsageError
     from contract.sampling import read_settings
 
-    given = {name: value for name, value in said.items() if value not in (None, [])}
-    if "logit_bias" in given:
+    set_flags = {name: value for name, value in values.items() if value not in (None, [])}
+    if "logit_bias" in set_flags:
         try:
-            given["logit_bias"] = orjson.loads(given["logit_bias"])
+            set_flags["logit_bias"] = orjson.loads(set_flags["logit_bias"])
         except orjson.JSONDecodeError:
             raise UsageError("--logit-bias: must be a JSON object, for example '{\"198\": -100}'") from None
     try:
-        return read_settings(given)
+        return read_settings(set_flags)
     except SettingsError as error:
-        flags = "; ".join(f"{_spelled(problem.field)}: {problem.message}" for problem in error.problems)
+        flags = "; ".join(f"{_flag_name(problem.field)}: {problem.message}" for problem in error.problems)
         raise UsageError(flags) from None

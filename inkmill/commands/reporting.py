@@ -29,8 +29,8 @@ def report(
     from db.jobs.jobs import get_job
     from db.jobs.status import snapshot
     from inkmill.display import messages, print_json
-    from inkmill.opening import opened
-    from inkmill.summary import say_reflag
+    from inkmill.startup import settings_and_database
+    from inkmill.summary import note_reflag
     from inkmill.version import own_version
     from producer.export import IF_TAKEN
     from producer.write.new_file import check_target, standard_output
@@ -42,10 +42,10 @@ def report(
     path = None if out == "-" else Path(out or f"report-{job}.html")
     if path is not None:
         check_target(path)
-    _, database = opened()
+    _, database = settings_and_database()
     get_job(database, job)
     target = path and Target(database, path, job, IF_TAKEN, MayReplace.ANY_FILE if force else MayReplace.SAME_JOB)
-    say_reflag(database, job)
+    note_reflag(database, job)
     page = report_page(database, job, show_flagged=show_flagged, version=own_version()).encode()
     with target.file() if target else standard_output() as file:
         file.write(page)

@@ -44,24 +44,23 @@ def reproduce(
     dtype: Annotated[str, typer.Option("--dtype", help="auto = each output's own, where available.")] = "auto",
     json: o.Json = False,
 ) -> None:
-    """Regenerate stored outputs in this process and compare. Nothing is stored.
+    """Regenerate stored outputs in this process and compare them. Nothing is stored.
 
     Exits with 0 if all are the same, and with 1 if not.
     """
     from db.results.reproduction import output_records
     from inkmill.commands.submitting import check_device
-    from inkmill.opening import opened
-    from inkmill.reproduction import Report, show
-    from inkmill.reproduction import reproduce as make_again
+    from inkmill.reproduce import ReproductionReport, regenerate, show
+    from inkmill.startup import settings_and_database
 
     _check_choice(outputs, job, sample, seed)
     check_device(device, dtype)
-    _, database = opened()
+    _, database = settings_and_database()
     seed = secrets.randbelow(2**32) if seed is None else seed
-    drawn = None if job is None else _drawn(database, job, sample or SAMPLE, seed)
+    drawn = None if job is None else _draw(database, job, sample or SAMPLE, seed)
     records = output_records(database, drawn.ids if drawn else outputs or ())
-    report = Report(
-        comparisons=make_again(records, device=device, dtype=dtype),
+    report = ReproductionReport(
+        comparisons=regenerate(records, device=device, dtype=dtype),
         job=job,
         drawn_from=drawn.total if drawn else None,
         seed=seed if drawn else None,
@@ -79,7 +78,7 @@ def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None
         raise UsageError("reproduce: --sample and --seed are for outputs drawn from a job; add --job JOB")
 
 
-def _drawn(database: Database, job: int, sample: int, seed: int) -> Draw:
+def _draw(database: Database, job: int, sample: int, seed: int) -> Draw:
     from db.jobs.jobs import get_job
     from db.results.reproduction import draw_outputs
     from inkmill.display import messages

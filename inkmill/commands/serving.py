@@ -8,7 +8,7 @@ import typer
 
 from inkmill.commands import options as o
 
-MOST_THREADS = 4096
+MAX_THREADS = 4096
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def worker(
     ] = None,
     threads: Annotated[
         int,
-        typer.Option("--threads", min=0, max=MOST_THREADS, help="Compute threads. [default: the cores it may use]"),
+        typer.Option("--threads", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"),
     ] = 0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept a Redis on another host without a password.")
@@ -60,20 +60,20 @@ def worker(
     if find_spec("torch") is None:
         raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
     if not where.embedded:
-        check_redis(where.redis_url, insecure=insecure)
+        refuse_open_redis(where.redis_url, insecure=insecure)
     if not where.embedded or in_stack:
         raise typer.Exit(main(options, where, patient=in_stack))
     stack = Stack(where)
-    stack.ensure(pin=True)
+    stack.ensure_running(pin=True)
     # Repeatedly: the daemon that runs Redis may be killed.
-    raise typer.Exit(main(options, where, keep=lambda: stack.ensure(pin=True)))
+    raise typer.Exit(main(options, where, keep=lambda: stack.ensure_running(pin=True)))
 
 
-def check_redis(url: str, *, insecure: bool) -> None:
+def refuse_open_redis(url: str, *, insecure: bool) -> None:
     """Refuses a Redis that anyone on the network could write to.
 
     Raises:
-        UsageError: it does, and says what to do.
+        UsageError: anyone could; the message says what to do.
     """
     from ipaddress import ip_address
     from urllib.parse import urlsplit
@@ -83,10 +83,10 @@ def check_redis(url: str, *, insecure: bool) -> None:
     parts = urlsplit(url)
     host = parts.hostname or "localhost"
     try:
-        near = ip_address(host).is_loopback
+        local = ip_address(host).is_loopback
     except ValueError:
-        near = host == "localhost"
-    if near or parts.password or insecure or parts.scheme.startswith(("unix", "redis+socket")):
+        local = host == "localhost"
+    if local or parts.password or insecure or parts.scheme.startswith(("unix", "redis+socket")):
         return
     raise UsageError(
         f"INKMILL_REDIS_URL: the Redis on {host} has no password, so anyone who can reach it could send messages; "

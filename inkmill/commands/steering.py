@@ -26,12 +26,12 @@ def cancel(job: JobId, json: o.Json = False) -> None:
     them they end up unscored, and 'retry' gets them scored."""
     from db.jobs.jobs import cancel_job
     from db.work.unscored import leave_unscored
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
-    _, database = opened()
+    _, database = settings_and_database()
     cancel_job(database, job)
     leave_unscored(database, job)
-    _say(database, job, json)
+    _print_status(database, job, json)
 
 
 def retry(
@@ -50,10 +50,10 @@ def retry(
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
     from inkmill.display import messages
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
     from producer.submit import queue_hints
 
-    where, database = opened()
+    where, database = settings_and_database()
     scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(database, job, any_worker=any_worker)
     if any_worker and scored_by:
@@ -66,7 +66,7 @@ def retry(
     error = queue_hints(database, job, get_job(database, job).model)
     if error and not where.embedded:
         messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
-    _say(database, job, json)
+    _print_status(database, job, json)
 
 
 def reflag(
@@ -97,17 +97,17 @@ def reflag(
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
     from inkmill.display import messages
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
     if threshold is None and blocklist is None and not reset_thresholds:
         raise UsageError("reflag: nothing to apply; use --threshold LABEL=X, --reset-thresholds or --blocklist FILE")
-    _, database = opened()
+    _, database = settings_and_database()
     check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
     messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
-    _say(database, job, json)
+    _print_status(database, job, json)
 
 
 def rescore(job: JobId, json: o.Json = False) -> None:
@@ -116,9 +116,9 @@ def rescore(job: JobId, json: o.Json = False) -> None:
     from db.jobs.rescore import rescore_job
     from db.work.workers import list_workers
     from inkmill.display import messages
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
 
-    _, database = opened()
+    _, database = settings_and_database()
     texts = rescore_job(database, job)
     messages.print(
         f"job {job}: {texts:,} texts will be scored again by the next worker with its classifier; until then each "
@@ -133,10 +133,10 @@ def rescore(job: JobId, json: o.Json = False) -> None:
             "stop them (inkmill stop) and start new ones",
             markup=False,
         )
-    _say(database, job, json)
+    _print_status(database, job, json)
 
 
-def _say(database: Database, job: int, json: bool) -> None:
+def _print_status(database: Database, job: int, json: bool) -> None:
     from contract.surroundings import Surroundings
     from db.insights.pace import read_pace
     from db.jobs.status import snapshot

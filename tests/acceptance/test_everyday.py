@@ -43,11 +43,11 @@ def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
     home.until(lambda now: now["outputs"]["generated"] > 0)
     run.send_signal(signal.SIGINT)
     assert run.wait(20) == 130
-    assert "detached: job 1 goes on" in home.logs()
+    assert "detached: job 1 continues" in home.logs()
     before = home.until(lambda now: True)["outputs"]["generated"]
     home.until(lambda now: now["outputs"]["generated"] > before)
     done = home.inkmill("run", "p.jsonl", *DEMO)
-    assert "job 1 is this file with these settings" in done.stderr
+    assert "job 1 was submitted from this file with these settings" in done.stderr
     assert home.status()["outputs"]["scored"] == 3 * LONG
     assert len((home.folder / "p.jsonl.out.jsonl").read_text().splitlines()) == 3 * LONG
     again = home.inkmill("run", "p.jsonl", *DEMO, "--json")

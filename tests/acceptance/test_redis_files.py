@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings
-from inkmill.local.redis_server import MOST_ASIDE, answers, set_aside, start_server
+from inkmill.local.redis_server import MAX_SET_ASIDE, accepts_connections, set_aside, start_server
 from tests.acceptance.conftest import LONG, Home, write_prompts
 from tests.acceptance.test_stack import DEMO, processes
 
@@ -65,9 +65,9 @@ def test_a_redis_that_never_starts_is_tried_seldom_and_run_says_what_it_said(hom
 
 def test_few_of_the_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
     where = Settings(home=tmp_path, redis_url="")
-    for _ in range(MOST_ASIDE + 2):
+    for _ in range(MAX_SET_ASIDE + 2):
         server = start_server(where)
-        assert answers(where, 10)
+        assert accepts_connections(where, 10)
         while not (where.redis_folder / "appendonlydir").is_dir():  # made once it listens
             time.sleep(0.01)
         server.send_signal(signal.SIGKILL)
@@ -76,4 +76,4 @@ def test_few_of_the_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
         assert aside is not None and (aside / "appendonlydir").is_dir()
         assert set_aside(where) is None
     kept = sorted(where.redis_folder.glob("set-aside-*"))
-    assert len(kept) == MOST_ASIDE and aside in kept
+    assert len(kept) == MAX_SET_ASIDE and aside in kept

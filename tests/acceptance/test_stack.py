@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from contract.settings import Settings
 from inkmill.local.stack import Stack
-Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure(pin=True)
+Stack(Settings(home=Path(sys.argv[1]), redis_url="")).ensure_running(pin=True)
 print("pinned", flush=True)
 sys.stdin.read()
 """
@@ -86,7 +86,7 @@ def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
     home.until(lambda now: now["outputs"]["generated"] > 0)
     home.inkmill("stop")
     assert run.wait(20) == 1
-    assert "the stack was stopped; job 1 keeps what it has" in home.logs()
+    assert "the stack was stopped; job 1 keeps its texts" in home.logs()
     assert processes(home, "inkmill.local.daemon") == []
 
 

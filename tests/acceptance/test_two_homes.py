@@ -39,7 +39,7 @@ def test_a_stack_that_cannot_load_a_model_does_not_fail_the_job_that_another_hom
     home.until(lambda now: now["outputs"]["generated"] > 0)
     refused = stranger.inkmill(*words, code=4)
     assert "not in the local cache" in refused.stderr
-    assert "job 1 is left as it is, because other workers serve it" in refused.stderr
+    assert "job 1 is left alone, because other workers can run it" in refused.stderr
     assert home.status()["status"] == "running"
     assert run.wait(240) == 0
     assert home.status()["outputs"]["scored"] == 12 * LONG
@@ -53,7 +53,7 @@ def test_a_job_that_was_submitted_elsewhere_waits_for_a_worker_where_this_stack_
     words = ("p.jsonl", "--model", MODEL, "--safety", "demo")
     home.inkmill("submit", *words)
     refused = stranger.inkmill("run", *words, code=4)
-    assert "job 1 is left as it is, because it was not submitted from this home" in refused.stderr
+    assert "job 1 is left alone, because it was not submitted from this home" in refused.stderr
     assert home.status()["status"] == "queued"
     home.inkmill("run", *words)
     assert home.status()["status"] == "completed"

@@ -25,7 +25,7 @@ from bench.chaos.forger import Forger
 from bench.chaos.messages import envelope, kinds, task
 from contract.queue import GENERATE, SCORE, make_app, request_hint, top_up
 from contract.settings import Settings
-from inkmill.local.redis_server import answers, start_server
+from inkmill.local.redis_server import accepts_connections, start_server
 from worker.supervise import message_filter
 from worker.supervise.consumer import PatientConsumer
 
@@ -40,7 +40,7 @@ def where(tmp_path: Path) -> Settings:
 @pytest.fixture(autouse=True)
 def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
     server = start_server(where)
-    assert answers(where, 10)
+    assert accepts_connections(where, 10)
     yield server
     server.kill()
     server.wait()

@@ -22,7 +22,7 @@ from celery import Celery
 from contract.errors import QueueUnreachable
 from contract.queue import generate_queue, make_app, ping, score_queue, top_up
 from contract.settings import Settings
-from inkmill.local.redis_server import answers, start_server
+from inkmill.local.redis_server import accepts_connections, start_server
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def where(tmp_path: Path) -> Settings:
 @pytest.fixture
 def celery(where: Settings) -> Iterator[Celery]:
     server = start_server(where)
-    assert answers(where, 10)
+    assert accepts_connections(where, 10)
     yield make_app(where)
     server.kill()
     server.wait()
@@ -137,7 +137,7 @@ def test_a_home_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> 
     assert len(str(where.redis_socket)) < 100
     server = start_server(where)
     try:
-        assert answers(where, 10)
+        assert accepts_connections(where, 10)
         assert where.redis_socket.parent.stat().st_mode & 0o077 == 0
     finally:
         server.terminate()

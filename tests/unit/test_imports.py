@@ -52,7 +52,7 @@ def test_the_version_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["inkmill.cli", "inkmill.local.daemon", "inkmill.running", "inkmill.reproduction", "producer.submit",
+    ["inkmill.cli", "inkmill.local.daemon", "inkmill.run", "inkmill.reproduce", "producer.submit",
      "producer.export", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server",
      "worker.supervise.supervisor", "worker.demo"],
 )  # fmt: skip

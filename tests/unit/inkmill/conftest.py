@@ -22,7 +22,7 @@ Told = Callable[..., str]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a prompt file in it."""
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("inkmill.opening.settings", Settings)
+    monkeypatch.setattr("inkmill.startup.settings", Settings)
     monkeypatch.setattr("producer.submit.settings", Settings)
     found = tmp_path / "work"
     found.mkdir()

@@ -15,8 +15,7 @@ from contract.settings import Settings
 from db.insights.pace import read_pace
 from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
-from inkmill import running
-from inkmill.running import Run
+from inkmill.run import RunCommand
 from inkmill.summary import print_summary
 from producer.export import WRITERS, ExportReport, export_job
 from producer.submit import SubmitOptions
@@ -64,7 +63,7 @@ def cutting_writer(cut: Callable[[], None], times: int) -> Any:
 
 
 def finish(database: Database, out: Path) -> int:
-    run = Run(Settings(), database, SubmitOptions(model="demo", default_model="demo", safety="demo"))
+    run = RunCommand(Settings(), database, SubmitOptions(model="demo", default_model="demo", safety="demo"))
     return run._finish(snapshot(database, 1), lambda: export_job(database, 1, out), json=False)
 
 
@@ -73,7 +72,7 @@ def test_a_connection_lost_during_the_last_export_is_made_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 2))
-    monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("inkmill.run.ROUND_SECONDS", 0.01)
     assert finish(mill.database, tmp_path / "o.jsonl") == 5
     assert len((tmp_path / "o.jsonl").read_text().splitlines()) == OUTPUTS - 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.jsonl.errors.jsonl"]
@@ -84,8 +83,8 @@ def test_a_database_that_stays_away_at_the_last_export_ends_the_run_with_what_to
     mill: Mill, cut: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 1000))
-    monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(running, "AWAY_SECONDS", 1.0)
+    monkeypatch.setattr("inkmill.run.ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("inkmill.run.UNREACHABLE_SECONDS", 1.0)
     began = time.monotonic()
     with pytest.raises(
         DatabaseUnreachable, match="nothing was lost: once it does, run the same command to export job 1"
@@ -100,7 +99,7 @@ def test_a_connection_lost_during_the_last_export_leaves_nothing_half_on_standar
     mill: Mill, cut: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     monkeypatch.setitem(WRITERS, "jsonl", cutting_writer(cut, 1))
-    monkeypatch.setattr(running, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr("inkmill.run.ROUND_SECONDS", 0.01)
     assert finish(mill.database, Path("-")) == 5
     assert [line[:6] for line in capfdbinary.readouterr().out.splitlines()] == [b'{"id":'] * (OUTPUTS - 1)
 

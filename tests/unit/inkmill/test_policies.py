@@ -13,8 +13,8 @@ from db.jobs.jobs import JobRow
 from db.jobs.reflag import half_reflagged, reflag_job
 from db.jobs.status import JobSnapshot
 from db.session.engine import open_database
-from inkmill import running
 from inkmill.cli import run
+from inkmill.run import RunCommand
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 
 
@@ -70,7 +70,8 @@ def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, f
     finish(told, "--threshold", "toxicity=0.0512345678")
     told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5")
     said = told(*command, code=2)
-    assert "job 1 is this file, but has been reflagged since: " in said and not (folder / "o.jsonl").exists()
+    assert "job 1 was submitted from this file, but has been reflagged since: " in said
+    assert not (folder / "o.jsonl").exists()
     assert (
         "its threshold for toxicity is 0.99, this command's is 0.0512345678; its threshold for insult is 0.5, this"
         in said
@@ -109,12 +110,12 @@ def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_
     told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish(told)
-    follow = running.Run._follow
+    follow = RunCommand._follow
 
-    def reflag_meanwhile(self: running.Run, job: JobRow) -> JobSnapshot:
+    def reflag_meanwhile(self: RunCommand, job: JobRow) -> JobSnapshot:
         reflag_job(self._database, job.id, thresholds={"toxicity": 0.99}, blocklist=None)
         return follow(self, job)
 
-    monkeypatch.setattr(running.Run, "_follow", reflag_meanwhile)
+    monkeypatch.setattr(RunCommand, "_follow", reflag_meanwhile)
     assert "its threshold for toxicity is 0.99, this command's is 0.7" in told("run", "p.jsonl", *DEMO, code=2)
     assert not (folder / "p.jsonl.out.jsonl").exists()

@@ -19,7 +19,7 @@ from tests.unit.db.desk import Desk
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     where = Settings(home=tmp_path, redis_url="", database_url="")
-    monkeypatch.setattr("inkmill.opening.settings", lambda: where)
+    monkeypatch.setattr("inkmill.startup.settings", lambda: where)
     database = open_database(where.sql_url)
     yield Desk(database)
     database.close()

@@ -11,7 +11,7 @@ import pytest
 
 from contract.errors import UsageError
 from contract.settings import read_settings
-from inkmill.commands.serving import check_redis
+from inkmill.commands.serving import refuse_open_redis
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from inkmill.commands.serving import check_redis
     ],
 )
 def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
-    check_redis(read_settings(redis_url=url).redis_url, insecure=False)
+    refuse_open_redis(read_settings(redis_url=url).redis_url, insecure=False)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
 )
 def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(url: str) -> None:
     with pytest.raises(UsageError, match=r"has no password, so anyone .* or use --insecure"):
-        check_redis(read_settings(redis_url=url).redis_url, insecure=False)
-    check_redis(url, insecure=True)
+        refuse_open_redis(read_settings(redis_url=url).redis_url, insecure=False)
+    refuse_open_redis(url, insecure=True)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from db.session.engine import Database, open_database
 from db.work.claims import claim_generation, release
 from db.work.workers import announce
 from inkmill.cli import run
-from inkmill.local.redis_server import answers, start_server
+from inkmill.local.redis_server import accepts_connections, start_server
 from inkmill.local.stack import Stack, StackState
 from tests.unit.db.mill import SPEC, Mill, rows, worker
 
@@ -65,7 +65,7 @@ def has_worker(database: Database, name: str, state: str, error: str | None = No
 @pytest.fixture
 def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
     server = start_server(where)
-    assert answers(where, 10)
+    assert accepts_connections(where, 10)
     yield server
     server.kill()
     server.wait()
@@ -177,7 +177,7 @@ def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_agai
         "the command that submitted it, which was killed before it had finished; submit the file again, or remove "
         f"what it left: inkmill cancel {ingest.job_id}"
     )
-    monkeypatch.setattr("inkmill.opening.settings", lambda: where)
+    monkeypatch.setattr("inkmill.startup.settings", lambda: where)
     assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED
     assert said in capsys.readouterr().out
     assert run(["cancel", str(ingest.job_id)]) == ExitCode.FAILED  # nothing of it was a job yet

@@ -129,7 +129,7 @@ def test_the_command_writes_a_private_file_and_refuses_what_cannot_be(
     monkeypatch.setenv("INKMILL_DATABASE_URL", one_database.url.render_as_string(hide_password=False))
     monkeypatch.chdir(tmp_path)
     fresh = Settings()  # not those that another test of this process has asked for
-    monkeypatch.setattr("inkmill.opening.settings", lambda: fresh)
+    monkeypatch.setattr("inkmill.startup.settings", lambda: fresh)
     out = tmp_path / "report.html"
     assert run(["report", "1", "-o", str(out)]) == 0
     assert out.stat().st_mode & 0o077 == 0

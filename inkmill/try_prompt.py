@@ -1,4 +1,4 @@
-"""`inkmill try`: a few samples from an engine in this process. Only this and `reproduction` load torch here."""
+"""`inkmill try`: a few samples from an engine in this process. Only this and `reproduce` load torch here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class GeneratedSample:
     """One sample."""
 
     prompt: str
@@ -31,7 +31,7 @@ class Sample:
 
 def samples(
     model: str, prompt: str, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None
-) -> list[Sample]:
+) -> list[GeneratedSample]:
     """A few texts for one prompt: three, unless the settings set n or are greedy.
 
     Raises:
@@ -52,30 +52,30 @@ def samples(
 
 def _generate(
     model: str, prompt: str, settings: SamplingSettings, seeds: list[int], device: str, dtype: str
-) -> list[Sample]:
+) -> list[GeneratedSample]:
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
     engine = load_engine(model, device, dtype, slots=min(len(seeds), 64)).engine
     engine.add(Request(key=index, prompt=prompt, settings=settings, seed=seed) for index, seed in enumerate(seeds))
-    found: dict[int, Sample] = {}
+    generated: dict[int, GeneratedSample] = {}
     while engine.pending:
         for result in engine.step():
             if not isinstance(result, Completion):
                 raise InkmillError(f"the prompt cannot be continued: {result.reason}")
             index = int(str(result.key))
-            found[index] = Sample(
+            generated[index] = GeneratedSample(
                 prompt, result.text, result.finish_reason, result.tokens, seeds[index], result.mean_logprob
             )
-    return [found[index] for index in sorted(found)]
+    return [generated[index] for index in sorted(generated)]
 
 
-def show(found: list[Sample], *, json: bool) -> None:
+def show(generated: list[GeneratedSample], *, json: bool) -> None:
     """Prints samples on standard output."""
     if json:
-        print_json([{name: getattr(sample, name) for name in Sample.__slots__} for sample in found])
+        print_json([{name: getattr(sample, name) for name in GeneratedSample.__slots__} for sample in generated])
         return
     console = Console(highlight=False, soft_wrap=True)
-    for sample in found:
+    for sample in generated:
         console.rule(f"{sample.finish_reason}, {sample.tokens} tokens, mean log-probability {sample.mean_logprob:.2f}")
         console.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")

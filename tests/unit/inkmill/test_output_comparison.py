@@ -9,7 +9,15 @@ import pytest
 
 from contract.spec import Provenance, SamplingSettings
 from db.results.reproduction import OutputRecord
-from inkmill.comparison import BENEATH, CIRCUMSTANCES, Comparison, as_json, as_lines, changed_since, compare
+from inkmill.output_comparison import (
+    NUMERICS_CAUSES,
+    PROVENANCE,
+    OutputComparison,
+    as_json,
+    as_lines,
+    compare,
+    provenance_changes,
+)
 from worker.engine.sequence import Completion, Fault
 
 MADE_BY = Provenance(
@@ -23,7 +31,7 @@ RECORD = OutputRecord(
 AGAIN = Completion(17, RECORD.text, "length", 9, 1, -1.5, None)
 
 
-def compared(here: Provenance = MADE_BY, **changes: Any) -> Comparison:
+def compared(here: Provenance = MADE_BY, **changes: Any) -> OutputComparison:
     return compare(RECORD, replace(AGAIN, **changes), here)
 
 
@@ -47,7 +55,7 @@ def test_the_mean_log_probability_is_told_and_does_not_decide() -> None:
     assert "mean_logprob" in list(as_lines(compared(mean_logprob=-1.25, tokens=8)))[-1]
 
 
-@pytest.mark.parametrize("name", CIRCUMSTANCES)
+@pytest.mark.parametrize("name", PROVENANCE)
 def test_whatever_made_it_is_named_where_it_is_another_and_does_not_decide(name: str) -> None:
     found = compared(replace(MADE_BY, **{name: "other"}))
     assert found.same
@@ -55,7 +63,7 @@ def test_whatever_made_it_is_named_where_it_is_another_and_does_not_decide(name:
     assert said == {"what": name, "stored": getattr(MADE_BY, name), "here": "other"}
 
 
-@pytest.mark.parametrize("name", BENEATH)
+@pytest.mark.parametrize("name", NUMERICS_CAUSES)
 def test_what_may_explain_other_numerics_is_told_with_them_and_only_then(name: str) -> None:
     changed = replace(MADE_BY, **{name: 7 if name == "threads" else "other"})
     assert compared(changed).differs == ()
@@ -117,7 +125,7 @@ def test_an_output_without_a_stored_log_probability_is_compared_too() -> None:
 def test_what_changed_for_many_outputs_is_said_once_with_their_number() -> None:
     elsewhere = replace(MADE_BY, torch="2.14.0", isa="")
     found = [compared(elsewhere), compared(elsewhere, tokens=8), compared()]
-    assert list(changed_since(found)) == [
+    assert list(provenance_changes(found)) == [
         "  torch          stored 2.13.0, here 2.14.0 (2 outputs)",
         "  isa            stored AVX512 avx512_bf16, here nothing (2 outputs)",
     ]

@@ -29,10 +29,10 @@ from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import served, waiting_for
 from db.session.engine import Database
 from db.work.workers import list_workers
-from inkmill.display import Progress, messages, print_json, status_json
+from inkmill.display import ProgressLine, messages, print_json, status_json
 from inkmill.local.stack import Stack
-from inkmill.summary import print_summary, say_reflag, say_submitted
-from inkmill.taking_up import check_policy, say_where_it_runs
+from inkmill.resuming import check_policy, note_dropped_options
+from inkmill.summary import note_reflag, print_submitted, print_summary
 from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_format, parse_only
 from producer.read.prompt_file import PromptFile, open_prompt_file
 from producer.submit import SubmitOptions, fingerprint, queue_hints, submit
@@ -41,11 +41,11 @@ from producer.write.target import NEW_JOB, canonical_path
 
 T = TypeVar("T")
 ROUND_SECONDS = 0.5
-AWAY_SECONDS = 120.0
+UNREACHABLE_SECONDS = 120.0
 """How long the export at the end of a run is retried while the database is unreachable."""
 
 
-class Run:
+class RunCommand:
     """One `inkmill run`."""
 
     def __init__(self, where: Settings, database: Database, order: SubmitOptions) -> None:
@@ -53,61 +53,63 @@ class Run:
         # With a configured Redis, no stack of this home works on the job, or may fail it.
         self._order = replace(order, owner=where.installation) if where.embedded else order
         self._stack = Stack(where)
-        self._noted = self._stack.read().note  # the stack's note before this run, or as last shown
+        self._shown_note = self._stack.read().note  # the stack's note before this run, or as last shown
 
     def run(
         self, file: str, out: Path | None, *, format: str | None, only: str, json: bool, force: bool = False
     ) -> int:
         """Returns the exit status."""
-        chosen = parse_only(only, self._order.safety)
+        selections = parse_only(only, self._order.safety)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
         # Check all this now, not after a night's work.
         if out != STDOUT:
             _check_names(file, out)
         parse_format(format, None if out == STDOUT else out)
-        job = self._job(file, out, force)
+        job = self._find_or_submit(file, out, force)
         if job.status not in (JobStatus.COMPLETED,):
-            self._start(job)
+            self._start_work(job)
         try:
-            done = self._follow(job)
+            finished = self._follow(job)
         except KeyboardInterrupt:
             messages.print(
-                f"\ndetached: job {job.id} goes on in the background. Follow it with 'inkmill watch {job.id}', "
+                f"\ndetached: job {job.id} continues in the background. Follow it with 'inkmill watch {job.id}', "
                 f"stop it with 'inkmill cancel {job.id}'.",
                 markup=False,
             )
             return ExitCode.INTERRUPTED
         export = partial(
-            export_job, self._database, job.id, out, format=format, only=chosen, allow_empty=True, force=force
+            export_job, self._database, job.id, out, format=format, only=selections, allow_empty=True, force=force
         )
-        return self._finish(done, export, json)
+        return self._finish(finished, export, json)
 
-    def _job(self, file: str, out: Path, force: bool) -> JobRow:
+    def _find_or_submit(self, file: str, out: Path, force: bool) -> JobRow:
         """The job of this file with these settings: a new one, or the one submitted before."""
         with open_prompt_file(file) as prompts:
-            known = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
+            earlier = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
             if out != STDOUT:
-                export_targets(self._database, out, known.id if known else NEW_JOB, force=force)
+                export_targets(self._database, out, earlier.id if earlier else NEW_JOB, force=force)
                 self._check_bad_lines(prompts, out)
-            if known is not None:
-                return self._taken_up(known)
+            if earlier is not None:
+                return self._resume(earlier)
             for note in prompts.notes:
                 messages.print(f"note: {note}", markup=False)
             try:
-                done = submit(self._database, prompts, self._order)
-            except DuplicateJob as same:  # another run was faster
-                return self._taken_up(get_job(self._database, same.job_id))
-        say_submitted(prompts, done)
-        return get_job(self._database, done.job_id)
+                submitted = submit(self._database, prompts, self._order)
+            except DuplicateJob as duplicate:  # another run was faster
+                return self._resume(get_job(self._database, duplicate.job_id))
+        print_submitted(prompts, submitted)
+        return get_job(self._database, submitted.job_id)
 
     def _check_bad_lines(self, prompts: PromptFile, out: Path) -> None:
         if self._order.skip_bad and canonical_path(prompts.bad_path) in map(canonical_path, (out, errors_path(out))):
             raise UsageError(f"-o {out}: --skip-bad writes bad lines to {prompts.bad_path}; name another file")
 
-    def _taken_up(self, job: JobRow) -> JobRow:
+    def _resume(self, job: JobRow) -> JobRow:
         check_policy(job, self._order)
-        messages.print(f"job {job.id} is this file with these settings; it is {job.status}", markup=False)
-        say_where_it_runs(job, self._order)
+        messages.print(
+            f"job {job.id} was submitted from this file with these settings; it is {job.status}", markup=False
+        )
+        note_dropped_options(job, self._order)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             if self._order.owner is not None:
                 own_job(self._database, job.id, self._order.owner)
@@ -115,9 +117,9 @@ class Run:
             messages.print(f"job {job.id}: {retried.prompts:,} prompts queued again", markup=False)
         return get_job(self._database, job.id)
 
-    def _start(self, job: JobRow) -> None:
+    def _start_work(self, job: JobRow) -> None:
         if self._where.embedded:
-            self._stack.ensure(WantedWorker.of(job))
+            self._stack.ensure_running(WantedWorker.for_job(job))
         # The queue may be newer than the job.
         error = queue_hints(self._database, job.id, job.model)
         if error and not self._where.embedded:  # an embedded one's worker finds the job within seconds
@@ -128,7 +130,7 @@ class Run:
 
     def _follow(self, job: JobRow) -> JobSnapshot:
         pace = FollowedPace(self._database)
-        with Progress() as progress:
+        with ProgressLine() as progress:
             while True:
                 try:
                     now = snapshot(self._database, job.id)
@@ -143,18 +145,18 @@ class Run:
                 time.sleep(ROUND_SECONDS)
 
     def _check_stack(self, job: JobRow) -> None:
-        state, wanted = self._stack.read(), WantedWorker.of(job)
-        if state.note not in ("", self._noted):
+        state, wanted = self._stack.read(), WantedWorker.for_job(job)
+        if state.note not in ("", self._shown_note):
             messages.print(f"note: {state.note}", markup=False)
-            self._noted = state.note
+            self._shown_note = state.note
         if state.stopped:
             raise InkmillError(
-                f"the stack was stopped; job {job.id} keeps what it has; run the same command to resume it"
+                f"the stack was stopped; job {job.id} keeps its texts; run the same command to resume it"
             )
-        if state.runs and state.refused(wanted):
+        if state.runs and state.failed_to_load(wanted):
             self._give_up(job)
         elif not state.runs or not state.serves(wanted):
-            self._start(job)  # it was killed, or another command's worker in the stack failed to load
+            self._start_work(job)  # it was killed, or another command's worker in the stack failed to load
 
     def _give_up(self, job: JobRow) -> None:
         """This stack cannot load what the job needs: its own job fails, unless other workers can do the work.
@@ -162,21 +164,21 @@ class Run:
         Raises:
             ModelUnavailable: the job goes on without this stack, or is not this home's to fail.
         """
-        why, now = self._why(job), snapshot(self._database, job.id)
+        error, now = self._failure_reason(job), snapshot(self._database, job.id)
         if now.finished:
             return
         others = served(self._database, now)
-        if not others and fail_job(self._database, job.id, why, owner=self._order.owner):
+        if not others and fail_job(self._database, job.id, error, owner=self._order.owner):
             return
-        whose = "other workers serve it" if others else "it was not submitted from this home"
+        reason = "other workers can run it" if others else "it was not submitted from this home"
         raise ModelUnavailable(
-            f"{why}; job {job.id} is left as it is, because {whose}; follow it with 'inkmill watch {job.id}'"
+            f"{error}; job {job.id} is left alone, because {reason}; follow it with 'inkmill watch {job.id}'"
         )
 
-    def _why(self, job: JobRow) -> str:
+    def _failure_reason(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)
-        found = next(failed, None)
-        return found.error or "" if found else f"its worker could not start; see {self._where.home / 'logs'}"
+        worker = next(failed, None)
+        return worker.error or "" if worker else f"its worker could not start; see {self._where.home / 'logs'}"
 
     def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:
@@ -185,8 +187,8 @@ class Run:
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
-        report = _patiently(job.id, lambda: self._exported(job.id, export))
-        pace = _patiently(job.id, lambda: read_pace(self._database, report.job))
+        report = _retry_while_unreachable(job.id, lambda: self._export_checked(job.id, export))
+        pace = _retry_while_unreachable(job.id, lambda: read_pace(self._database, report.job))
         if json:
             print_json(status_json(report.job, pace, None))
         print_summary(self._database, report, pace)
@@ -194,22 +196,22 @@ class Run:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE
 
-    def _exported(self, job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
+    def _export_checked(self, job_id: int, export: Callable[[], ExportReport]) -> ExportReport:
         check_policy(get_job(self._database, job_id), self._order)  # it may have been changed since
-        say_reflag(self._database, job_id)
+        note_reflag(self._database, job_id)
         return export()
 
 
-def _patiently(job_id: int, read: Callable[[], T]) -> T:
-    """What a run reads at its end, such as its export: retried while the database is away for up to `AWAY_SECONDS`."""
+def _retry_while_unreachable(job_id: int, read: Callable[[], T]) -> T:
+    """What a run reads at its end, such as its export: retried while the database is unreachable, but not for ever."""
     since: float | None = None
-    with Progress() as progress:
+    with ProgressLine() as progress:
         while True:
             try:
                 return read()
             except DatabaseUnreachable as error:
                 since = since or time.monotonic()
-                if time.monotonic() - since >= AWAY_SECONDS:
+                if time.monotonic() - since >= UNREACHABLE_SECONDS:
                     raise DatabaseUnreachable(
                         f"{error}; nothing was lost: once it does, run the same command to export job {job_id}"
                     ) from error

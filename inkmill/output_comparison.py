@@ -17,13 +17,13 @@ from worker.engine.sequence import Completion, Fault
 RESULT = ("text", "finish_reason", "tokens")
 """What must be the same."""
 
-CIRCUMSTANCES = ("revision", "engine", "torch", "device", "isa", "dtype", "numerics")
+PROVENANCE = ("revision", "engine", "torch", "device", "isa", "dtype", "numerics")
 """What can explain a difference."""
 
-BENEATH = ("threads", "processor", "onednn", "variables")
+NUMERICS_CAUSES = ("threads", "processor", "onednn", "variables")
 """What can explain different numerics; it has no effect where those are the same."""
 
-AROUND = 20
+EXCERPT_MARGIN = 20
 """Characters shown before and after the point where two texts diverge."""
 
 
@@ -31,14 +31,14 @@ AROUND = 20
 class Difference:
     """One difference."""
 
-    what: str  # of RESULT, CIRCUMSTANCES or BENEATH
+    what: str  # of RESULT, PROVENANCE or NUMERICS_CAUSES
     stored: str | int
     here: str | int
     at: int | None = None  # of texts: the length of their common prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class OutputComparison:
     """One output, stored and reproduced."""
 
     id: int
@@ -54,43 +54,43 @@ class Comparison:
         return self.fault is None and not any(difference.what in RESULT for difference in self.differs)
 
 
-def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) -> Comparison:
+def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) -> OutputComparison:
     """A record compared with an engine's result; `here` is the provenance of that result."""
     fault = result.reason if isinstance(result, Fault) else None
     outcome = () if isinstance(result, Fault) else _differences(RESULT, record, result)
-    return Comparison(
+    return OutputComparison(
         id=record.id,
         job_id=record.job_id,
-        differs=(*outcome, *_circumstances(record.made_by, here)),
+        differs=(*outcome, *_provenance_differences(record.made_by, here)),
         stored_logprob=record.mean_logprob,
         here_logprob=None if isinstance(result, Fault) else result.mean_logprob,
         fault=fault,
     )
 
 
-def _circumstances(stored: Provenance, here: Provenance) -> tuple[Difference, ...]:
+def _provenance_differences(stored: Provenance, here: Provenance) -> tuple[Difference, ...]:
     if not stored.numerics:  # from an earlier version, which recorded less
         here = replace(here, numerics="", isa=here.isa.partition(" ")[0])
-    found = _differences(CIRCUMSTANCES, stored, here)
-    return found + (_differences(BENEATH, stored, here) if stored.numerics != here.numerics else ())
+    differences = _differences(PROVENANCE, stored, here)
+    return differences + (_differences(NUMERICS_CAUSES, stored, here) if stored.numerics != here.numerics else ())
 
 
 def _differences(names: tuple[str, ...], stored: object, here: object) -> tuple[Difference, ...]:
     pairs = ((name, getattr(stored, name), getattr(here, name)) for name in names)
     return tuple(
-        Difference(name, then, now, _alike(then, now) if name == "text" else None)
+        Difference(name, then, now, _common_prefix(then, now) if name == "text" else None)
         for name, then, now in pairs
         if then != now
     )
 
 
-def _alike(stored: str, here: str) -> int:
+def _common_prefix(stored: str, here: str) -> int:
     """The length of the common prefix of two texts."""
-    parting = (place for place, (one, other) in enumerate(zip(stored, here, strict=False)) if one != other)
-    return next(parting, min(len(stored), len(here)))
+    diverging = (place for place, (one, other) in enumerate(zip(stored, here, strict=False)) if one != other)
+    return next(diverging, min(len(stored), len(here)))
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: OutputComparison) -> dict[str, Any]:
     """The comparison as one object of `reproduce --json`."""
     return {
         "id": comparison.id,
@@ -105,7 +105,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def as_lines(comparison: Comparison) -> Iterator[str]:
+def as_lines(comparison: OutputComparison) -> Iterator[str]:
     """The comparison for people."""
     yield f"output {comparison.id}: {'the same' if comparison.same else 'different'}"
     if comparison.fault is not None:
@@ -113,16 +113,16 @@ def as_lines(comparison: Comparison) -> Iterator[str]:
     for difference in comparison.differs:
         yield from _lines(difference)
     if not comparison.same:
-        if not any(difference.what in (*CIRCUMSTANCES, *BENEATH) for difference in comparison.differs):
-            yield f"  the same here: {', '.join(CIRCUMSTANCES)}"
+        if not any(difference.what in (*PROVENANCE, *NUMERICS_CAUSES) for difference in comparison.differs):
+            yield f"  the same here: {', '.join(PROVENANCE)}"
         if comparison.stored_logprob is not None and comparison.here_logprob is not None:
             stored, here = comparison.stored_logprob, comparison.here_logprob
             yield _row("mean_logprob", f"stored {stored:.4f}, here {here:.4f}")
 
 
-def changed_since(comparisons: Iterable[Comparison]) -> Iterator[str]:
+def provenance_changes(comparisons: Iterable[OutputComparison]) -> Iterator[str]:
     """Changes in provenance, for people: a line for each, with the number of outputs affected."""
-    changes = (d for comparison in comparisons for d in comparison.differs if d.what in (*CIRCUMSTANCES, *BENEATH))
+    changes = (d for comparison in comparisons for d in comparison.differs if d.what in (*PROVENANCE, *NUMERICS_CAUSES))
     for change, count in Counter(changes).items():
         for line in _lines(change):
             yield f"{line} ({count:,} outputs)"
@@ -131,23 +131,23 @@ def changed_since(comparisons: Iterable[Comparison]) -> Iterator[str]:
 def _lines(difference: Difference) -> Iterator[str]:
     stored, here = difference.stored, difference.here
     if difference.at is None:
-        yield _row(difference.what, f"stored {_shown(stored)}, here {_shown(here)}")
+        yield _row(difference.what, f"stored {_value(stored)}, here {_value(here)}")
         return
-    parted = f"the same up to character {difference.at:,}" if difference.at else "different from the first character"
-    yield _row(difference.what, parted)
+    agreement = f"the same up to character {difference.at:,}" if difference.at else "different from the first character"
+    yield _row(difference.what, agreement)
     yield _row("", f"stored  {_excerpt(str(stored), difference.at)}")
     yield _row("", f"here    {_excerpt(str(here), difference.at)}")
 
 
-def _row(name: str, said: str) -> str:
-    return f"  {name:<15}{said}"
+def _row(name: str, text: str) -> str:
+    return f"  {name:<15}{text}"
 
 
-def _shown(value: str | int) -> str:
+def _value(value: str | int) -> str:
     return "nothing" if value == "" else str(value)  # a GPU has no instruction set
 
 
 def _excerpt(text: str, at: int) -> str:
     """A text around a position, quoted so that line breaks and control characters have no effect."""
-    first, last = max(0, at - AROUND), at + AROUND
+    first, last = max(0, at - EXCERPT_MARGIN), at + EXCERPT_MARGIN
     return f"{'…' if first else ''}{text[first:last]!r}{'…' if last < len(text) else ''}"

@@ -6,7 +6,7 @@ from contract.settings import Settings, settings
 from db.session.engine import Database, open_database
 
 
-def opened() -> tuple[Settings, Database]:
+def settings_and_database() -> tuple[Settings, Database]:
     """The settings and the database, created or migrated if needed.
 
     Raises:

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from contract.errors import ModelUnavailable
 from db.results.reproduction import OutputRecord
-from inkmill.comparison import Comparison, as_json, as_lines, changed_since, compare
-from inkmill.display import Progress, messages, print_json
+from inkmill.display import ProgressLine, messages, print_json
+from inkmill.output_comparison import OutputComparison, as_json, as_lines, compare, provenance_changes
 
 if TYPE_CHECKING:
     from worker.engine.load.loading import Loaded
@@ -37,10 +37,10 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ReproductionReport:
     """Compared outputs, and where they come from."""
 
-    comparisons: Sequence[Comparison]
+    comparisons: Sequence[OutputComparison]
     job: int | None = None  # None = the outputs were named
     drawn_from: int | None = None  # outputs in the job
     seed: int | None = None  # of the draw
@@ -50,7 +50,7 @@ class Report:
         return sum(comparison.same for comparison in self.comparisons)
 
 
-def reproduce(records: Sequence[OutputRecord], *, device: str = AUTO, dtype: str = AUTO) -> list[Comparison]:
+def regenerate(records: Sequence[OutputRecord], *, device: str = AUTO, dtype: str = AUTO) -> list[OutputComparison]:
     """Regenerates outputs and compares them, in order.
 
     Args:
@@ -65,33 +65,33 @@ def reproduce(records: Sequence[OutputRecord], *, device: str = AUTO, dtype: str
     groups: dict[Setup, list[OutputRecord]] = {}
     for record in records:
         groups.setdefault(_setup(record, device, dtype), []).append(record)
-    found: dict[int, Comparison] = {}
-    with Progress() as progress:
+    compared: dict[int, OutputComparison] = {}
+    with ProgressLine() as progress:
         for setup, group in groups.items():
             progress.say(f"loading {setup.model}")
-            for comparison in _made_again(setup, group):
-                found[comparison.id] = comparison
-                progress.say(f"{len(found):,} of {len(records):,} outputs regenerated", now=False)
-    return [found[record.id] for record in records]
+            for comparison in _regenerate(setup, group):
+                compared[comparison.id] = comparison
+                progress.say(f"{len(compared):,} of {len(records):,} outputs regenerated", at_once=False)
+    return [compared[record.id] for record in records]
 
 
 def _setup(record: OutputRecord, device: str, dtype: str) -> Setup:
     made_by = record.made_by
     kind = made_by.device.partition(":")[0]  # "cuda:NVIDIA H200" -> "cuda"
-    own_devices = (kind,) if kind == "cpu" else (kind, AUTO)  # every machine has a CPU
+    devices = (kind,) if kind == "cpu" else (kind, AUTO)  # every machine has a CPU
     return Setup(
         model=made_by.model,
-        devices=own_devices if device == AUTO else (device,),
+        devices=devices if device == AUTO else (device,),
         dtypes=(made_by.dtype, AUTO) if dtype == AUTO else (dtype,),
         threads=made_by.threads,
     )
 
 
-def _made_again(setup: Setup, records: Sequence[OutputRecord]) -> Iterator[Comparison]:
+def _regenerate(setup: Setup, records: Sequence[OutputRecord]) -> Iterator[OutputComparison]:
     from worker.engine.sequence import Request
 
     loaded = _load(setup, slots=min(len(records), SLOTS))
-    _warn_of_revisions(setup.model, records, loaded.provenance.revision)
+    _warn_of_other_revisions(setup.model, records, loaded.provenance.revision)
     by_key: dict[Hashable, OutputRecord] = {record.id: record for record in records}
     engine = loaded.engine
     engine.add(Request(key=r.id, prompt=r.prompt, settings=r.settings, seed=r.seed) for r in records)
@@ -121,7 +121,7 @@ def _load(setup: Setup, slots: int) -> Loaded:
     raise refusals[-1]  # the last way needs least of the machine, so its error is the one about the model
 
 
-def _warn_of_revisions(model: str, records: Sequence[OutputRecord], here: str) -> None:
+def _warn_of_other_revisions(model: str, records: Sequence[OutputRecord], here: str) -> None:
     for revision, count in Counter(record.made_by.revision for record in records).items():
         if revision != here:
             messages.print(
@@ -131,7 +131,7 @@ def _warn_of_revisions(model: str, records: Sequence[OutputRecord], here: str) -
             )
 
 
-def show(report: Report, *, json: bool) -> None:
+def show(report: ReproductionReport, *, json: bool) -> None:
     """Prints a report on standard output. Of outputs drawn from a job, only those that differ are printed."""
     if json:
         print_json(
@@ -152,5 +152,5 @@ def show(report: Report, *, json: bool) -> None:
                 console.print(line, markup=False)
     console.print(f"{report.same:,} of {len(report.comparisons):,} the same", markup=False)
     if report.job is not None:
-        for line in changed_since(report.comparisons):
+        for line in provenance_changes(report.comparisons):
             console.print(line, markup=False)

@@ -1,6 +1,6 @@
 """Whether a job still matches the command that submitted it: a reflag or a retry may have changed it since.
 
-Only compares and reports; `running` decides what to do with the job.
+Only compares and reports; `run` decides what to do with the job.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from db.jobs.jobs import JobRow
-from inkmill.display import messages, typed
+from inkmill.display import command_line, messages
 from producer.submit import SubmitOptions
 
 
@@ -29,25 +29,26 @@ def check_policy(job: JobRow, order: SubmitOptions) -> None:
     if job.blocklist != order.blocklist:
         differences.append("it has another blocklist")
     if differences:
+        reflag = command_line("reflag", str(job.id), *_reflag_options(job, order))
         raise UsageError(
-            f"job {job.id} is this file, but has been reflagged since: {'; '.join(differences)}. To go back, run "
-            f"'{typed('reflag', str(job.id), *_policy(job, order))}', then this command again; "
-            f"'{typed('export', str(job.id), '-o', 'FILE')}' exports the job as it is; --again makes a new one"
+            f"job {job.id} was submitted from this file, but has been reflagged since: {'; '.join(differences)}. To go "
+            f"back, run '{reflag}', then this command again; "
+            f"'{command_line('export', str(job.id), '-o', 'FILE')}' exports the job as it is; --again makes a new one"
         )
 
 
-def say_where_it_runs(job: JobRow, order: SubmitOptions) -> None:
+def note_dropped_options(job: JobRow, order: SubmitOptions) -> None:
     """Says which of the order's options no longer bind the job, since `retry --any-worker`."""
-    said = (("--device", order.device, job.device), ("--dtype", order.dtype, job.dtype))
-    let_go = [f"{option} {ordered}" for option, ordered, stored in said if ordered != stored]
-    if let_go:
+    options = (("--device", order.device, job.device), ("--dtype", order.dtype, job.dtype))
+    dropped = [f"{option} {ordered}" for option, ordered, stored in options if ordered != stored]
+    if dropped:
         messages.print(
-            f"note: job {job.id} may now run on any worker; it is no longer bound to {' and '.join(let_go)}",
+            f"note: job {job.id} may now run on any worker; it is no longer bound to {' and '.join(dropped)}",
             markup=False,
         )
 
 
-def _policy(job: JobRow, order: SubmitOptions) -> list[str]:
+def _reflag_options(job: JobRow, order: SubmitOptions) -> list[str]:
     """The options of a reflag that restores the order's policy."""
     words = ["--reset-thresholds"]
     words += [word for label, value in order.thresholds.items() for word in ("--threshold", f"{label}={value}")]
