@@ -65,7 +65,7 @@ def received(celery: Celery, queue: str) -> list[Any]:
         message.ack()
 
     with (
-        message_filter.wary(celery.connection_for_read()) as connection,
+        message_filter.filtered(celery.connection_for_read()) as connection,
         connection.channel() as channel,
         Consumer(channel, [Queue(queue)], on_message=take),  # type: ignore[no-untyped-call]
         suppress(TimeoutError),
@@ -79,7 +79,7 @@ def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
     """A connection with two channels, as a worker's, and a message that came on it and is not acknowledged yet."""
     top_up(QUEUE, [41], celery)
     found: list[Any] = []
-    connection = message_filter.wary(celery.connection_for_read())
+    connection = message_filter.filtered(celery.connection_for_read())
     for queue, channel in ((QUEUE, connection.default_channel), ("score.demo", connection.channel())):
         Consumer(channel, [Queue(queue)], on_message=found.append).consume()  # type: ignore[no-untyped-call]
     connection.drain_events(timeout=5)
@@ -146,7 +146,7 @@ def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_
     mailbox = "inkmill-7@here.celery.pidbox"
 
     def sent(**said: Any) -> dict[str, Any] | None:
-        fresh = message_filter.let_in(json.loads(envelope(json.dumps(said).encode(), {"clock": "x"})), mailbox)
+        fresh = message_filter.sanitized(json.loads(envelope(json.dumps(said).encode(), {"clock": "x"})), mailbox)
         return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))
 
     for method in ("shutdown", "pool_restart", "cancel_consumer", "revoke", "hello", "memdump", "objgraph", 7, None):
@@ -158,7 +158,7 @@ def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_
 
 def test_a_hint_is_taken_from_a_message_of_the_queues_own_task_only() -> None:
     def arguments(raw: bytes, queue: str) -> list[Any] | None:
-        fresh = message_filter.let_in(json.loads(raw), queue)
+        fresh = message_filter.sanitized(json.loads(raw), queue)
         return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))[0]
 
     assert arguments(task(GENERATE, 7, eta="2999-01-01", id=None), QUEUE) == [7]

@@ -13,8 +13,8 @@ import torch
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
-from worker.model_files import REVISION_DIGITS, described_by, hashed, unchanged
-from worker.remote_code import refuse_kernels
+from worker.model_files import REVISION_DIGITS, config_and_tokenizer_files, hash_files, refuse_changes
+from worker.remote_code import refuse_remote_kernels
 from worker.safety.batches import Batch, Reader, Window, mini_batches
 from worker.safety.bert import read_bert
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
@@ -113,12 +113,14 @@ def _revision(checkpoint: Checkpoint, configuration: Path) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over the checkpoint's own hash, the configuration and the
     tokenizer's files: each of them changes scores.
     """
-    files = hashed(configuration, described_by(configuration), hashlib.sha256(checkpoint.revision.encode()))
+    files = hash_files(
+        configuration, config_and_tokenizer_files(configuration), hashlib.sha256(checkpoint.revision.encode())
+    )
     return str(files.hexdigest()[:REVISION_DIGITS])
 
 
 def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
-    refuse_kernels(configuration)
+    refuse_remote_kernels(configuration)
     if read := read_bert(checkpoint, configuration):
         return read
     from worker.safety.building import build  # loads transformers
@@ -153,7 +155,7 @@ def load_classifier(
     if threads is not None:
         torch.set_num_threads(threads)
     path = find_checkpoint(name)
-    with unchanged([path]):
+    with refuse_changes([path]):
         checkpoint = read_checkpoint(path)
     asked = Path(configuration).expanduser() if configuration is not None else None
     if name == "demo" and asked is None:
@@ -161,7 +163,7 @@ def load_classifier(
 
         asked = CLASSIFIER_CONFIG_DIR
     folder = find_configuration(checkpoint.path, checkpoint.model_type, asked)
-    with unchanged([folder / file for file in described_by(folder)]):
+    with refuse_changes([folder / file for file in config_and_tokenizer_files(folder)]):
         return Classifier(name, checkpoint, folder, place, dtype)
 
 

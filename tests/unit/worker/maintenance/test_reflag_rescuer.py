@@ -18,7 +18,7 @@ from worker.tasks.celery_tasks import generate_task, score_task
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "CHECK_SECONDS", 0.0)
 
 
 def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(
@@ -27,7 +27,7 @@ def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(
     job = submit("a", "b", "c")
     generate_task(None)
     score_task(None)
-    monkeypatch.setattr(reflag_rescuer, "CHUNKS", 1)
+    monkeypatch.setattr(reflag_rescuer, "CHUNKS_PER_SWEEP", 1)
     monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 2)
     with monkeypatch.context() as patched:
         patched.setattr(reflag, "_advance", _die)

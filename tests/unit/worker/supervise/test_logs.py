@@ -11,7 +11,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, ReadOnlyError
 
-from worker.supervise.consumer import SaidOnce
+from worker.supervise.consumer import RepeatFilter
 from worker.supervise.logs import configure
 
 
@@ -38,7 +38,7 @@ def test_of_the_same_trouble_with_redis_there_is_one_line_with_what_to_do(caplog
         error.__cause__ = AuthenticationError("invalid username-password pair or user is disabled.")
         return error
 
-    logger, once = logging.getLogger("a consumer"), SaidOnce()
+    logger, once = logging.getLogger("a consumer"), RepeatFilter()
     logger.addFilter(once)
     try:
         for _ in range(5):
