@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from bench.load.crew import get_ready, tell
 from bench.load.jobs import LEASE, ability
+from bench.load.process_group import print_report, wait_for_start
 from db.session.engine import open_database
 from db.work.claims import Claim, claim_generation
 
@@ -26,10 +26,10 @@ def main() -> None:
         waits.append(1000 * (time.perf_counter() - start))
         return found
 
-    get_ready()
+    wait_for_start()
     while (found := claim()) is not None:
         claimed.append(found.batch_id)
-    tell(claimed=claimed, milliseconds=waits[:-1])
+    print_report(claimed=claimed, milliseconds=waits[:-1])
 
 
 if __name__ == "__main__":

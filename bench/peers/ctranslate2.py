@@ -12,16 +12,16 @@ from typing import Any
 
 import ctranslate2
 
-from bench.peers.protocol import Engine, Order, Workload, answer, in_batches
+from bench.peers.protocol import Engine, Task, Workload, in_batches, run_task
 
 
-def load(order: Order) -> Engine:
-    options, sampling = order["options"], order["sampling"]
+def load(task: Task) -> Engine:
+    options, sampling = task["options"], task["sampling"]
     workers = options["workers"]
     generator = ctranslate2.Generator(
-        order["model"], device="cpu", inter_threads=workers, intra_threads=order["threads"] // workers
+        task["model"], device="cpu", inter_threads=workers, intra_threads=task["threads"] // workers
     )
-    tokens = json.loads((Path(order["model"]) / "vocabulary.json").read_text(encoding="utf-8"))
+    tokens = json.loads((Path(task["model"]) / "vocabulary.json").read_text(encoding="utf-8"))
     settings = {
         "asynchronous": True,
         "include_prompt_in_result": False,
@@ -69,4 +69,4 @@ def _countdown(lengths: list[int]) -> Callable[[Any], bool]:
 
 
 if __name__ == "__main__":
-    answer(load)
+    run_task(load)
