@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.peers.protocol import Engine, Task, Workload, run_task
-from bench.random_gpt2 import first_word
+from bench.random_gpt2 import first_word, words
 from contract.spec import SamplingSettings
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Fault, Request
