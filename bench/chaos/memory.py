@@ -35,7 +35,7 @@ class MemoryLimit:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def take(self, pid: int) -> None:
+    def add(self, pid: int) -> None:
         (self._folder / "cgroup.procs").write_text(str(pid))
 
     @property

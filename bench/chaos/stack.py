@@ -43,25 +43,26 @@ class Worker:
     log: Path
     faults: FaultInjector
     words: tuple[str, ...] = ()  # of its command, beside model and classifier
-    _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
+    _child: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
     @property
     def child(self) -> psutil.Process | None:
         """The process that holds the model, or is about to load it, where there is one now."""
         if not self.alive:
             return None
-        if self._found is None or not runs(self._found):
-            self._found = None
+        if self._child is None or not is_running(self._child):
+            self._child = None
             with suppress(psutil.NoSuchProcess):
-                self._found = next(filter(runs, psutil.Process(self.parent.pid).children()), None)
-        return self._found
+                self._child = next(filter(is_running, psutil.Process(self.parent.pid).children()), None)
+        return self._child
 
     def worker_id(self, process: psutil.Process) -> str | None:
-        """The id under which SQL knows its child; None for one that has not said it yet, or has ended."""
-        told = self.faults.folder / f"{WORKER}.{process.pid}"
+        """The ID under which SQL knows its child; None if the child has not written it yet, or has ended."""
+        file = self.faults.folder / f"{WORKER}.{process.pid}"
         try:
-            # A process number may come again: what an earlier one has told does not hold for this one.
-            return told.read_text() if runs(process) and told.stat().st_mtime > process.create_time() - 2 else None
+            # The process ID may be reused: what an earlier process wrote is not about this one.
+            current = is_running(process) and file.stat().st_mtime > process.create_time() - 2
+            return file.read_text() if current else None
         except (OSError, psutil.Error):
             return None
 
@@ -70,7 +71,7 @@ class Worker:
         return self.parent.poll() is None
 
 
-def runs(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     """Whether a process lives; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -80,7 +81,7 @@ def runs(process: psutil.Process) -> bool:
 
 @dataclass
 class Stack:
-    """What one run works on. `opened` makes one."""
+    """What one run works on. `running_stack` makes one."""
 
     folder: Path
     redis: RedisServer
@@ -153,13 +154,13 @@ class Stack:
         self.workers.append(worker)
         return worker
 
-    def have_workers(self, count: int) -> None:
+    def ensure_workers(self, count: int) -> None:
         """Sees to it that so many workers' parents live: what a supervisor would do."""
         self.workers = [worker for worker in self.workers if worker.alive]
         for _ in range(count - len(self.workers)):
             self.start_worker()
 
-    def until_ready(self, count: int) -> None:
+    def wait_until_ready(self, count: int) -> None:
         """Waits until so many workers have loaded their model.
 
         Raises:
@@ -233,12 +234,12 @@ class Stack:
                 inside = line.startswith("Traceback") or (inside and not EXCEPTION.match(line))
         return found
 
-    def told(self, secrets: Mapping[str, str]) -> list[str]:
-        """Where a log of the workers or of the servers tells one of these, by what it is called."""
+    def leaked(self, secrets: Mapping[str, str]) -> list[str]:
+        """Where a log of the workers or servers contains one of these secrets, by the name of the secret."""
         logs = [*(self.folder / "logs").glob("*.log"), self.redis.folder / "redis.log"]
         logs += [self.postgres.folder / "postgres.log"] if self.postgres is not None else []
         return [
-            f"{path.name} tells {name}"
+            f"{path.name} contains {name}"
             for path in logs
             for text in (path.read_text(errors="replace"),)
             for name, secret in secrets.items()
@@ -252,7 +253,7 @@ class Stack:
 
 
 @contextmanager
-def opened(database: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running_stack(database: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack whose servers run, with no worker yet; all of it is ended and removed afterwards.
 
     Args:

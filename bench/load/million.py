@@ -15,7 +15,7 @@ from statistics import median
 import orjson
 import psutil
 
-from bench.chaos.stack import ROOT, Stack, opened
+from bench.chaos.stack import ROOT, Stack, running_stack
 from bench.load.status_polls import StatusPoll, polling
 from bench.processes import run_measured
 from bench.prompts import write_prompts
@@ -52,11 +52,11 @@ def run(kind: str, prompts: int, workers: int, *, real_time: bool) -> Result:
     mine = {"PYTHONPATH": inside, "INKMILL_BENCH_STUBS": "1", "INKMILL_LEASE_SECONDS": "60",
             "INKMILL_SWEEP_SECONDS": "5"}  # fmt: skip
     result = Result(prompts)
-    with opened(kind, mine) as stack:
+    with running_stack(kind, mine) as stack:
         file = stack.folder / "prompts.jsonl"
         write_prompts(file, prompts)
-        stack.have_workers(workers)
-        stack.until_ready(workers)
+        stack.ensure_workers(workers)
+        stack.wait_until_ready(workers)
         database = open_database(stack.sql.url)
         try:
             with polling(stack, result.polls, real_time=real_time):

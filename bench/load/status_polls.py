@@ -34,7 +34,7 @@ def polling(stack: Stack, polls: dict[str, list[StatusPoll]], *, real_time: bool
     """Asks how the job and all jobs stand, every second by the functions and every few by the whole commands.
 
     Args:
-        looks: what is found, by what was asked.
+        polls: where the polls are added, by what was asked.
         real_time: ask a second time, before all other processes.
 
     Raises:

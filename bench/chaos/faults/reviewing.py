@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from bench.chaos.faults.killed_workers import kill
 from bench.chaos.faults.steering import LABELS
-from bench.chaos.reviewer import Reviewer, at_the_page
+from bench.chaos.reviewer import Reviewer, signed_in_reviewer
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -32,16 +32,16 @@ WHERE o.job_id = ?
 
 def attack(trial: Trial) -> None:
     stack, steps = trial.stack, trial.size(400, 40)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     job = trial.submit(trial.prompts(trial.size(2000, 200)), "--threshold", str(THRESHOLD), undisturbed=False)
-    trial.until_over(job, workers=WORKERS)
+    trial.wait_until_over(job, workers=WORKERS)
     done: Counter[str] = Counter()
-    with at_the_page(stack) as reviewer, Watch(stack.sql) as watch:
+    with signed_in_reviewer(stack) as reviewer, Watch(stack.sql) as watch:
         outputs, texts = _chosen(trial, job)
         every = trial.size(20, 13)
         for step in range(steps):
-            stack.have_workers(WORKERS)
+            stack.ensure_workers(WORKERS)
             done[_decide(trial, reviewer, trial.random.choice(outputs), texts)] += 1
             if step % every == every - 1:
                 done["kills"] += _kill_a_scorer(trial, watch)
@@ -98,7 +98,7 @@ def _until_scored(trial: Trial) -> None:
     while trial.stack.sql.query("SELECT id FROM score_requests WHERE status IN ('waiting', 'scoring')"):
         if time.monotonic() > deadline:
             raise RuntimeError(f"edits are not scored after {SCORED_SECONDS:.0f} s\n{trial.stack.logs()}")
-        trial.stack.have_workers(WORKERS)
+        trial.stack.ensure_workers(WORKERS)
         time.sleep(0.1)
 
 
