@@ -90,14 +90,14 @@ def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
     return connection, found[0]
 
 
-def test_nothing_is_kept_in_redis_of_a_message_that_was_received(celery: Celery, client: redis.Redis) -> None:
+def test_redis_keeps_no_copy_of_a_received_message(celery: Celery, client: redis.Redis) -> None:
     connection, _ = unacknowledged(celery)
     assert not client.keys("unacked*")
     connection.close()
     assert received(celery, QUEUE) == []
 
 
-def test_connections_that_were_lost_leave_nothing_in_the_event_loop(celery: Celery) -> None:
+def test_lost_connections_leave_nothing_in_the_event_loop(celery: Celery) -> None:
     consumer, hub = object.__new__(PatientConsumer), Hub()
     consumer.app, consumer.hub, consumer.controller = celery, hub, None
     for _ in range(3):
@@ -126,7 +126,7 @@ def is_hint(what: object) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["malformed", "hostile", "forged"])
-def test_only_hints_come_through_and_nothing_ends_the_reader(
+def test_only_hints_get_through_and_nothing_ends_the_reader(
     celery: Celery, client: redis.Redis, tmp_path: Path, kind: str
 ) -> None:
     sign = tmp_path / "executed"
@@ -142,7 +142,7 @@ def test_only_hints_come_through_and_nothing_ends_the_reader(
     assert not sign.exists()
 
 
-def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_else() -> None:
+def test_only_harmless_control_commands_pass_and_without_arguments() -> None:
     mailbox = "inkmill-7@here.celery.pidbox"
 
     def sent(**said: Any) -> dict[str, Any] | None:
@@ -156,7 +156,7 @@ def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_
     assert asked == {"method": "active", "arguments": {}, "destination": None, "reply_to": to, "ticket": "t"}
 
 
-def test_a_hint_is_taken_from_a_message_of_the_queues_own_task_only() -> None:
+def test_a_hint_is_taken_only_from_a_message_of_the_queues_own_task() -> None:
     def arguments(raw: bytes, queue: str) -> list[Any] | None:
         fresh = message_filter.sanitized(json.loads(raw), queue)
         return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))[0]

@@ -18,7 +18,7 @@ from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
 
-def test_what_a_dead_worker_held_waits_again_after_one_sweep(
+def test_a_dead_workers_batches_can_be_claimed_after_one_sweep(
     runtime: Runtime, submit: Callable[..., int], database: Database
 ) -> None:
     job = submit("a", "b", "c")
@@ -31,7 +31,7 @@ def test_what_a_dead_worker_held_waits_again_after_one_sweep(
     assert snapshot(database, job).status == JobStatus.COMPLETED
 
 
-def test_a_sweep_tells_how_fast_this_worker_writes(runtime: Runtime, database: Database) -> None:
+def test_a_sweep_records_how_fast_this_worker_writes(runtime: Runtime, database: Database) -> None:
     announce(database, runtime.worker, host="here", pid=1, state="starting", model="demo", dtype="fp32", device="cpu",
              classifiers=[])  # fmt: skip
     scheduler = Sweeper(duties(runtime), 1.0, runtime.stopping)
@@ -47,7 +47,7 @@ def test_a_sweep_tells_how_fast_this_worker_writes(runtime: Runtime, database: D
     assert found is not None and found.tokens_per_second == 0
 
 
-def test_queues_are_filled_with_what_was_freed_in_the_same_sweep(runtime: Runtime) -> None:
+def test_batches_freed_in_a_sweep_are_queued_in_the_same_sweep(runtime: Runtime) -> None:
     names = [getattr(duty, "func", duty).__qualname__ for duty in duties(runtime)]
     assert names.index("rescue_leases") < names.index("top_up_queues")
     assert names.index("RetryRescuer.run") < names.index("top_up_queues")

@@ -39,7 +39,7 @@ def sent(task: str, hint: object, queue: str) -> dict[str, Any]:
     ("task", "hint", "queue"),
     [(GENERATE, 41, "generate.demo"), (SCORE, 2**63 - 1, "score.demo"), (SCORE, "request-7", "score.demo")],
 )
-def test_a_hint_of_ours_gets_through(task: str, hint: int | str, queue: str) -> None:
+def test_a_genuine_hint_gets_through(task: str, hint: int | str, queue: str) -> None:
     anew = sanitized(sent(task, hint, queue), queue)
     assert anew is not None and anew["headers"]["task"] == task
     assert json.loads(b64decode(anew["body"]))[:2] == [[hint], {}]
@@ -59,7 +59,7 @@ def test_nothing_but_the_id_gets_through() -> None:
 
 @examples(80)
 @given(body=JSON, headers=JSON, kind=JSON, task=st.sampled_from([GENERATE, SCORE]) | JSON)
-def test_a_message_is_made_anew_or_dropped(body: object, headers: object, kind: object, task: object) -> None:
+def test_a_message_is_rebuilt_or_dropped(body: object, headers: object, kind: object, task: object) -> None:
     named = {**headers, "task": task} if isinstance(headers, dict) else headers
     whole = json.loads(envelope(json.dumps(body).encode(), named))
     for message in (body, {"headers": named, "content-type": kind, "body": body}, whole):
@@ -70,5 +70,5 @@ def test_a_message_is_made_anew_or_dropped(body: object, headers: object, kind: 
                 assert type(hint) in (int, str) and anew["headers"]["task"] in (GENERATE, SCORE)
 
 
-def test_no_question_tells_settings() -> None:
+def test_no_harmless_command_reveals_settings() -> None:
     assert not {"stats", "conf", "report", "shutdown"} & HARMLESS_COMMANDS

@@ -102,14 +102,14 @@ def database(tmp_path: Path) -> Iterator[Database]:
     found.close()
 
 
-def test_a_process_that_died_over_work_is_followed_at_once(database: Database, tmp_path: Path) -> None:
+def test_a_process_that_died_holding_work_is_restarted_at_once(database: Database, tmp_path: Path) -> None:
     Mill(database).submit(64, batch_size=64)
     parent = Dying(database, tmp_path, at_work=True)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE] * DEATHS, "the next one runs half of it, and so the culprit is found"
 
 
-def test_processes_that_die_over_nothing_follow_each_other_ever_more_slowly(database: Database, tmp_path: Path) -> None:
+def test_processes_that_die_without_work_are_restarted_ever_more_slowly(database: Database, tmp_path: Path) -> None:
     parent = Dying(database, tmp_path, at_work=False)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
     assert len(parent.starts) == starts
 
 
-def test_a_process_that_cannot_be_started_now_is_started_later(
+def test_a_process_that_cannot_be_started_is_tried_again_later(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures, fork = iter([OSError(12, "Cannot allocate memory")] * 3), os.fork
@@ -173,7 +173,7 @@ def test_a_child_has_its_own_session_and_nothing_of_its_parents_database(
     assert seen.read_text() == "True []"
 
 
-def test_a_child_that_is_told_to_leave_as_it_begins_leaves(
+def test_a_child_that_is_stopped_as_it_begins_stops(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parent's handler would take the signal and tell nobody."""
@@ -214,7 +214,7 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
     assert said_by(database) == ["the process was killed by SIGKILL"] * 2
 
 
-def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_the_next(
+def test_the_next_process_starts_even_if_a_death_cannot_be_recorded(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:
@@ -226,7 +226,7 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     assert len(parent.starts) == DEATHS
 
 
-def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_imported_once(
+def test_only_after_a_ready_process_is_the_next_one_forked_with_imports_made_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloads: list[None]
 ) -> None:
     ways: list[str] = []
@@ -254,7 +254,7 @@ def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_impo
     assert len(preloads) == 1
 
 
-def test_a_program_that_was_changed_on_the_disk_is_started_anew(
+def test_after_a_change_of_the_source_files_a_fresh_interpreter_is_started(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Seen(Exception):
@@ -272,7 +272,7 @@ def test_a_program_that_was_changed_on_the_disk_is_started_anew(
     assert parent.statuses == [7]
 
 
-def test_what_cannot_be_imported_ahead_is_left_to_the_child(
+def test_a_failed_import_before_a_fork_is_left_to_the_child(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(spawn, "CHILD_IMPORTS", ("no_such_module",))
@@ -283,7 +283,7 @@ def test_what_cannot_be_imported_ahead_is_left_to_the_child(
     assert gc.get_threshold() == threshold
 
 
-def test_a_parent_whose_ends_of_children_were_ignored_sees_them(
+def test_a_parent_started_with_sigchld_ignored_still_sees_children_end(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some who start us leave it
@@ -293,7 +293,7 @@ def test_a_parent_whose_ends_of_children_were_ignored_sees_them(
 
 
 @pytest.mark.parametrize("target", ["a pipe that nobody reads", "/dev/full"])
-def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_no_status(target: str) -> None:
+def test_an_unwritable_log_stops_no_child_and_changes_no_exit_status(target: str) -> None:
     program = """
 import os, signal, sys
 import structlog
@@ -330,7 +330,7 @@ def said_by(database: Database) -> list[str]:
 @pytest.mark.parametrize(
     ("state", "status", "again"), [("ready", -9, True), ("ready", 0, True), ("starting", -9, False)]
 )
-def test_only_what_was_ready_once_may_leave_its_classifiers_for_later(
+def test_only_a_worker_that_was_ready_before_loads_its_classifiers_later(
     database: Database, tmp_path: Path, state: str, status: int, again: bool
 ) -> None:
     parent = Dying(database, tmp_path, state=state, status=status)
