@@ -76,7 +76,7 @@ def _measure(kind: str, url: str, server: int | None, options: argparse.Namespac
     jobs = fill(database, outputs)
     print(f"{kind}: {outputs:,} outputs filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     timings = Timings()
-    began, others = time.perf_counter(), _others(server)
+    began, other_seconds = time.perf_counter(), _other_processor_seconds(server)
     with _client(database) as get, real_time_priority(server) if options.real_time else nullcontext():
         for _ in range(rounds):
             _look_at_pages(timings, get, jobs[0])
@@ -85,19 +85,19 @@ def _measure(kind: str, url: str, server: int | None, options: argparse.Namespac
             _decide_many(timings, database, jobs[0])
         for _ in range(max(rounds // 3, 3)):
             _look_at_jobs(timings, get, jobs[0])
-    busy = (_others(server) - others) / (time.perf_counter() - began)
+    busy = (_other_processor_seconds(server) - other_seconds) / (time.perf_counter() - began)
     database.close()
     print(f"\n{kind}, {outputs:,} outputs; other processes kept {max(busy, 0):.1f} cores busy")
     _print(timings)
 
 
-def _others(server: int | None) -> float:
+def _other_processor_seconds(server: int | None) -> float:
     """Seconds of processor time that neither this process nor the database's server used."""
     times = psutil.cpu_times()
-    ours = [psutil.Process()]
+    own_processes = [psutil.Process()]
     if server is not None:
-        ours += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
-    used = [process.cpu_times() for process in ours]
+        own_processes += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    used = [process.cpu_times() for process in own_processes]
     # A server's connections that ended count with it: it waited for them.
     ours_used = sum(each.user + each.system for each in used)
     ours_used += sum(used[1].children_user + used[1].children_system for _ in used[1:2])
@@ -221,11 +221,11 @@ def _look_at_jobs(timings: Timings, get: Get, job: int) -> None:
 
 def _print(timings: Timings) -> None:
     print("\n| | median ms | p95 ms | looks | |\n|---|---|---|---|---|")
-    for name, taken in timings.samples.items():
-        middle, ordered = median(taken), sorted(taken)
+    for name, milliseconds in timings.samples.items():
+        middle, ordered = median(milliseconds), sorted(milliseconds)
         p95 = ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)]
         over = f"over {AIM_MS}" if middle > AIM_MS else ""
-        print(f"| {name} | {middle:.1f} | {p95:.1f} | {len(taken)} | {over} |")
+        print(f"| {name} | {middle:.1f} | {p95:.1f} | {len(milliseconds)} | {over} |")
 
 
 if __name__ == "__main__":

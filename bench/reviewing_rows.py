@@ -145,10 +145,10 @@ class _Chunk:
     ) -> None:
         self._job, self._made_by = job, provenance_id
         self._batch, self._prompt, self._output = batch, prompt, output
-        self._place, self._prompts, self._ended = position, prompts, ended
+        self._position, self._prompts, self._ended = position, prompts, ended
 
     def write(self, connection: Connection, chunk: Sequence[Sequence[DraftOutput]], rng: random.Random) -> None:
-        places = range(self._place, self._place + len(chunk))
+        places = range(self._position, self._position + len(chunk))
         batches = sorted({position // BATCH for position in places if position % BATCH == 0})
         copy_rows(connection, "batches", ("id", "job_id", "status"),
                   [(self._batch + batch, self._job, "done") for batch in batches])  # fmt: skip

@@ -48,10 +48,10 @@ def config_and_tokenizer_files(folder: Path) -> tuple[str, ...]:
         ModelUnavailable: one of them names another file to read.
     """
     known = ("config.json", *TOKENIZER_FILES, *TOKENIZER_EXTRAS)
-    found = tuple(sorted(name for name in known if (folder / name).is_file()))
-    for name in REDIRECTS.keys() & set(found):
+    present = tuple(sorted(name for name in known if (folder / name).is_file()))
+    for name in REDIRECTS.keys() & set(present):
         _refuse_redirects(folder / name)
-    return found
+    return present
 
 
 def _refuse_redirects(path: Path) -> None:
@@ -110,7 +110,7 @@ def refuse_changes(paths: Sequence[Path]) -> Iterator[None]:
 
 def _file_version(path: Path) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)
+        present = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return present.st_dev, present.st_ino, present.st_size, present.st_mtime_ns, present.st_ctime_ns

@@ -96,7 +96,7 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("INKMILL_", "PYTHONPATH"))}
-        mine = {
+        own = {
             "INKMILL_HOME": str(self.folder / "home"),
             "INKMILL_REDIS_URL": self.redis.url,
             "INKMILL_DATABASE_URL": self.sql.url,
@@ -109,7 +109,7 @@ class Stack:
             "OMP_WAIT_POLICY": "passive",  # several workers share the cores
             "NO_COLOR": "1",
         }
-        return clean | mine | self.environment
+        return clean | own | self.environment
 
     def inkmill(self, *words: str, code: int | None = 0, seconds: float = COMMAND_SECONDS) -> str:
         """Runs a command to its end. Returns what it printed.
@@ -135,8 +135,8 @@ class Stack:
 
     def submit(self, file: PromptFile, seed: int, *words: str) -> int:
         """Submits a file, and notes in the ledger what was acknowledged. Returns the job's id."""
-        said = ["--model", MODEL, "--safety", SAFETY, "--seed", str(seed), "--again", *words]
-        job = int(self.inkmill("submit", str(file.path), *said))
+        options = ["--model", MODEL, "--safety", SAFETY, "--seed", str(seed), "--again", *words]
+        job = int(self.inkmill("submit", str(file.path), *options))
         self.ledger.acknowledge(job, file.outputs)
         self.submits += 1
         return job
@@ -188,22 +188,22 @@ class Stack:
 
     def status(self, job: int) -> dict[str, Any]:
         """What the program says of a job."""
-        found: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json"))
-        return found
+        status: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json"))
+        return status
 
     def jobs(self) -> dict[int, dict[str, Any]]:
         """What the program says of each job, as `status` would: one command instead of one for each."""
-        said: list[dict[str, Any]] = json.loads(self.inkmill("jobs", "--json", "--limit", "1000000"))
-        return {job["id"]: job for job in said}
+        jobs: list[dict[str, Any]] = json.loads(self.inkmill("jobs", "--json", "--limit", "1000000"))
+        return {job["id"]: job for job in jobs}
 
     def processes(self) -> list[psutil.Process]:
         """Every process of this home but the servers."""
-        mine, home = [], str(self.folder / "home")
+        processes, home = [], str(self.folder / "home")
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.pid != os.getpid() and process.environ().get("INKMILL_HOME") == home:
-                    mine.append(process)
-        return mine
+                    processes.append(process)
+        return processes
 
     def stop_workers(self) -> None:
         """Ends the workers in order, then whatever is left by force."""
@@ -225,14 +225,14 @@ class Stack:
 
     def errors(self) -> Counter[str]:
         """What the workers' logs say of exceptions: the last line of each traceback, and how often it stands there."""
-        found: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
         for path in (self.folder / "logs").glob("*.log"):
             inside = False
             for line in path.read_text(errors="replace").splitlines():
                 if inside and EXCEPTION.match(line):
-                    found[line[:200]] += 1
+                    errors[line[:200]] += 1
                 inside = line.startswith("Traceback") or (inside and not EXCEPTION.match(line))
-        return found
+        return errors
 
     def leaked(self, secrets: Mapping[str, str]) -> list[str]:
         """Where a log of the workers or servers contains one of these secrets, by the name of the secret."""

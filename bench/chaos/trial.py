@@ -216,10 +216,10 @@ class Trial:
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
             self.check(found.what, found.holds, found.found)
         if self._undisturbed:
-            said = self.stack.jobs()
-            found_wrong = ((job, self._misstated(job, said.get(job))) for job in self._undisturbed)
-            wrong = [f"job {job}: {found}" for job, found in found_wrong if found]
-            self.check("inkmill jobs says what the rows say", not wrong, "; ".join(wrong))
+            reported = self.stack.jobs()
+            found_wrong = ((job, self._misstated(job, reported.get(job))) for job in self._undisturbed)
+            mismatches = [f"job {job}: {found}" for job, found in found_wrong if found]
+            self.check("inkmill jobs says what the rows say", not mismatches, "; ".join(mismatches))
         self._keeps_secrets()
 
     def _keeps_secrets(self) -> None:
@@ -228,9 +228,9 @@ class Trial:
         leaked = self.stack.leaked(secrets | ({"PostgreSQL's password": postgres.password} if postgres else {}))
         self.check("no log tells a password or a prompt", not leaked, ", ".join(leaked))
 
-    def _misstated(self, job: int, said: Mapping[str, Any] | None) -> str:
+    def _misstated(self, job: int, reported: Mapping[str, Any] | None) -> str:
         """What the program says of a job, where its rows say something else."""
-        if said is None:
+        if reported is None:
             return "is not listed"
         query = "SELECT status, count(*), sum(n) FROM prompts WHERE job_id = ? GROUP BY status"
         prompts = {status: (int(count), int(n)) for status, count, n in self.stack.sql.query(query, [job])}
@@ -248,7 +248,7 @@ class Trial:
             "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
             "pending_review": pending,
         }, tokens  # fmt: skip
-        found = said["prompts"], said["outputs"], said["tokens"]["generated"]
+        found = reported["prompts"], reported["outputs"], reported["tokens"]["generated"]
         return "" if found == counted else json.dumps(found)
 
     def measure(self, watch: Watch | None = None) -> None:

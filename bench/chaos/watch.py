@@ -66,9 +66,9 @@ class Watch:
         """A worker's process is dead, since `at` on time.monotonic(). Returns how many batches it had in hand."""
         when = time.monotonic() if at is None else at
         with self._lock:
-            mine = [(batch, seen) for batch, seen in self._batches.items() if seen.worker == worker and seen.token]
-            self._orphans += [_Orphan(batch, seen.token, when) for batch, seen in mine]
-        return len(mine)
+            held = [(batch, seen) for batch, seen in self._batches.items() if seen.worker == worker and seen.token]
+            self._orphans += [_Orphan(batch, seen.token, when) for batch, seen in held]
+        return len(held)
 
     def _run(self) -> None:
         connection: Any = None

@@ -42,8 +42,8 @@ def claimed(url: str, tree: Path, count: int, batches: int, *, hinted: bool) -> 
     database.close()
     hints = [[str(one) for one in ids[number::count]] if hinted else [] for number in range(count)]
     reports, seconds = work_together("bench.load.claimant", [[url, str(i), *hints[i]] for i in range(count)], tree)
-    check(ids, [one for each in reports for one in each["claimed"]])
-    waits = sorted(wait for each in reports for wait in each["milliseconds"])
+    check(ids, [batch for report in reports for batch in report["claimed"]])
+    waits = sorted(wait for report in reports for wait in report["milliseconds"])
     return batches / seconds, median(waits), waits[int(0.99 * (len(waits) - 1))], waits[-1]
 
 

@@ -49,10 +49,10 @@ def run(kind: str, prompts: int, workers: int, *, real_time: bool) -> Result:
     """
     inside = f"{ROOT / 'bench' / 'load' / 'inside'}:{ROOT}"
     # Leases and sweeps as a user has them; the bench of faults shortens them.
-    mine = {"PYTHONPATH": inside, "INKMILL_BENCH_STUBS": "1", "INKMILL_LEASE_SECONDS": "60",
+    environment = {"PYTHONPATH": inside, "INKMILL_BENCH_STUBS": "1", "INKMILL_LEASE_SECONDS": "60",
             "INKMILL_SWEEP_SECONDS": "5"}  # fmt: skip
     result = Result(prompts)
-    with running_stack(kind, mine) as stack:
+    with running_stack(kind, environment) as stack:
         file = stack.folder / "prompts.jsonl"
         write_prompts(file, prompts)
         stack.ensure_workers(workers)
@@ -83,7 +83,7 @@ def _measure(result: Result, stage: str, words: list[str], stack: Stack) -> None
 def _work(stack: Stack, database: Database, result: Result) -> None:
     """Waits until the job is over, and keeps the most memory that each process of a worker took."""
     start = result.started_at["work"] = time.monotonic()
-    own, others = _used(stack), psutil.cpu_times()
+    used_before, others = _used(stack), psutil.cpu_times()
     while not (now := snapshot(database, 1)).finished:
         if time.monotonic() - start > TIMEOUT_SECONDS or not all(worker.alive for worker in stack.workers):
             raise RuntimeError(f"the job is {now.status} with {now.settled:,} outputs settled\n{stack.logs()}")
@@ -92,7 +92,7 @@ def _work(stack: Stack, database: Database, result: Result) -> None:
     result.seconds["work"] = time.monotonic() - start
     after = psutil.cpu_times()
     spent = after.user + after.system + after.nice - others.user - others.system - others.nice
-    result.busy = max(0.0, spent - (_used(stack) - own)) / result.seconds["work"]
+    result.busy = max(0.0, spent - (_used(stack) - used_before)) / result.seconds["work"]
     if (now.status, now.done, now.settled) != ("completed", result.prompts, result.prompts):
         raise RuntimeError(f"the job is {now.status}: {now.done:,} prompts done, {now.settled:,} outputs settled")
 
@@ -123,8 +123,8 @@ def _used(stack: Stack) -> float:
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system
-    mine = psutil.Process().cpu_times()
-    return float(total + mine.children_user + mine.children_system)
+    own = psutil.Process().cpu_times()
+    return float(total + own.children_user + own.children_system)
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -167,18 +167,18 @@ def report(kind: str, results: list[Result]) -> None:
         _row(f"{name}, ms: median, 99th of 100, longest", [_spread(each.polls.get(name, [])) for each in results])
     for result in results:
         for name, polls in result.polls.items():
-            longest = sorted(polls, key=lambda look: look.ms)[: -SHOWN_LONGEST - 1 : -1]
+            longest = sorted(polls, key=lambda poll: poll.ms)[: -SHOWN_LONGEST - 1 : -1]
             print(f"\n{result.prompts:,} prompts, the longest of {name}: "
-                  + "; ".join(_describe(look, result.started_at) for look in longest))  # fmt: skip
+                  + "; ".join(_describe(poll, result.started_at) for poll in longest))  # fmt: skip
     sys.stdout.flush()
 
 
-def _describe(look: StatusPoll, started_at: dict[str, float]) -> str:
+def _describe(poll: StatusPoll, started_at: dict[str, float]) -> str:
     """How long a look took, in which stage, and how much of it was the wait for a core."""
-    stage, start = max(((name, at) for name, at in started_at.items() if at <= look.at), key=lambda one: one[1],
-                       default=("start", look.at))  # fmt: skip
-    queued = "" if look.queued_ms is None else f", {look.queued_ms:.0f} of them waiting for a core,"
-    return f"{look.ms:.0f} ms{queued} {look.at - start:.1f} s into {stage}"
+    stage, start = max(((name, at) for name, at in started_at.items() if at <= poll.at), key=lambda one: one[1],
+                       default=("start", poll.at))  # fmt: skip
+    queued = "" if poll.queued_ms is None else f", {poll.queued_ms:.0f} of them waiting for a core,"
+    return f"{poll.ms:.0f} ms{queued} {poll.at - start:.1f} s into {stage}"
 
 
 def _row(name: str, values: list[str]) -> None:
@@ -188,5 +188,5 @@ def _row(name: str, values: list[str]) -> None:
 def _spread(polls: list[StatusPoll]) -> str:
     if not polls:
         return ""
-    ordered = sorted(look.ms for look in polls)
+    ordered = sorted(poll.ms for poll in polls)
     return f"{median(ordered):.0f}, {ordered[int(0.99 * (len(ordered) - 1))]:.0f}, {ordered[-1]:.0f} of {len(ordered)}"

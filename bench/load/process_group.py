@@ -50,7 +50,7 @@ def work_together(module: str, each: Sequence[Sequence[str]], tree: Path) -> tup
         for process in processes:
             process.kill()
             process.wait()
-    return reports, max(one["ended"] for one in reports) - start
+    return reports, max(report["ended"] for report in reports) - start
 
 
 def _report_of(process: subprocess.Popen[bytes], module: str) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def _report_of(process: subprocess.Popen[bytes], module: str) -> dict[str, Any]:
     output = process.stdout.read()
     if process.wait(TIMEOUT_SECONDS):
         raise RuntimeError(f"a process of {module} ended with exit code {process.returncode}")
-    reports: dict[str, Any] = orjson.loads(output)
-    return reports
+    report: dict[str, Any] = orjson.loads(output)
+    return report
 
 
 def wait_for_start() -> None:
@@ -68,6 +68,6 @@ def wait_for_start() -> None:
     sys.stdin.readline()
 
 
-def print_report(**reports: object) -> None:
+def print_report(**report: object) -> None:
     """In such a process: says what it did. Its end is now; the clock is the machine's, the same for all processes."""
-    print(orjson.dumps({"ended": time.monotonic()} | reports).decode(), flush=True)
+    print(orjson.dumps({"ended": time.monotonic()} | report).decode(), flush=True)

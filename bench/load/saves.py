@@ -49,5 +49,5 @@ def saved(url: str, tree: Path, prompts: int, words: list[str], count: int) -> t
     database.close()
     if (now.status, now.done, now.settled) != ("completed", prompts, prompts):
         raise RuntimeError(f"the job is {now.status}: {now.done:,} prompts done, {now.settled:,} outputs settled")
-    spent = [sum(one["spent"].get(call, 0.0) for one in reports) for call in CALLS]
+    spent = [sum(report["spent"].get(call, 0.0) for report in reports) for call in CALLS]
     return prompts / seconds, *(1000 * each / prompts for each in spent)

@@ -79,4 +79,4 @@ def _poller(stack: Stack, polls: dict[str, list[StatusPoll]], *how: str) -> Iter
             process.stdin.close()
             reports = process.stdout.read()
     for name, found in orjson.loads(reports).items():
-        polls[f"{name}, the function{', before all others' if how else ''}"] = [StatusPoll(**look) for look in found]
+        polls[f"{name}, the function{', before all others' if how else ''}"] = [StatusPoll(**poll) for poll in found]

@@ -58,12 +58,12 @@ def _end(lengths: list[int]) -> dict[str, Any]:
 
 
 def _countdown(lengths: list[int]) -> Callable[[Any], bool]:
-    left = list(lengths)
+    remaining = list(lengths)
 
     def ended(step: Any) -> bool:
         row = int(step.batch_id)
-        left[row] -= 1
-        return left[row] == 0
+        remaining[row] -= 1
+        return remaining[row] == 0
 
     return ended
 

@@ -165,9 +165,9 @@ def source_files() -> list[tuple[str, int, int]]:
     """Our source files that a child would import now: path, modification time and size of each."""
     root = Path(__file__).parents[2]
     files = [path for name in ("common", "contract", "db", "worker") for path in (root / name).rglob("*.py")]
-    found = []
+    stamps = []
     for path in files:
         with suppress(OSError):
             file_status = path.stat()
-            found.append((str(path), file_status.st_mtime_ns, file_status.st_size))
-    return sorted(found)
+            stamps.append((str(path), file_status.st_mtime_ns, file_status.st_size))
+    return sorted(stamps)

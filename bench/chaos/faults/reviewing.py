@@ -108,14 +108,14 @@ def _check_flags(trial: Trial, job: int) -> None:
     rows = {row[0]: row[1:] for row in trial.stack.sql.query(STANDING.format(labels=labels), [job])}
     known = {number: [score for score in row[5:] if score is not None] for number, row in rows.items()}
     fit = {number: bool(scores) and max(scores) < THRESHOLD for number, scores in known.items()}
-    wrong = [number for number, row in rows.items() if bool(row[0]) == fit[number]]
-    trial.check("every flag is that of the text that stands", not wrong, f"outputs {wrong[:5]}" if wrong else "")
+    bad = [number for number, row in rows.items() if bool(row[0]) == fit[number]]
+    trial.check("every flag is that of the text that stands", not bad, f"outputs {bad[:5]}" if bad else "")
     trial.figure("edits that stand", sum(bool(row[2]) for row in rows.values()))
     clean = _exported(trial, job)
-    wrong = [number for number in clean if not fit[number]]
-    trial.check("clean holds no text over the threshold", not wrong, f"outputs {wrong[:5]}" if wrong else "")
-    wrong = [number for number, text in clean.items() if text != (rows[number][4] or rows[number][1])]
-    trial.check("clean holds the texts that stand", not wrong, f"outputs {wrong[:5]}" if wrong else "")
+    bad = [number for number in clean if not fit[number]]
+    trial.check("clean holds no text over the threshold", not bad, f"outputs {bad[:5]}" if bad else "")
+    bad = [number for number, text in clean.items() if text != (rows[number][4] or rows[number][1])]
+    trial.check("clean holds the texts that stand", not bad, f"outputs {bad[:5]}" if bad else "")
     lost = {number for number in fit if fit[number] and rows[number][3] != "rejected"} - clean.keys()
     trial.check("clean lacks nothing that is clean", not lost, f"{len(lost)} lost" if lost else "")
 

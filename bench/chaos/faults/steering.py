@@ -129,13 +129,17 @@ def _check_flags(trial: Trial, job: int) -> None:
         f"SELECT o.id, o.flagged, {', '.join(LABELS)} FROM outputs o JOIN scores s ON s.output_id = o.id "
         "WHERE o.job_id = ? AND s.revision = 0", [job]
     )  # fmt: skip
-    wrong = []
+    bad = []
     for number, flagged, *scores in rows:
         limits = [thresholds.get(label, USUAL_THRESHOLD) for label in LABELS]
         over = any(score is not None and score >= limit for score, limit in zip(scores, limits, strict=True))
         if bool(flagged) != over:
-            wrong.append(number)
-    trial.check("every output is flagged as the last reflag says", not wrong, f"{len(wrong)} wrong" if wrong else "")
+            bad.append(number)
+    trial.check(
+        "every output is flagged as the last reflag says",
+        not bad,
+        f"{len(bad)} wrong" if bad else "",
+    )
 
 
 ROW = Row(

@@ -93,8 +93,8 @@ def _check(trial: Trial, leaving: list[Leaving], thrown: dict[str, int]) -> None
     bad = [f"{status}" for one in leaving if one.parent_told and (status := _status(one.worker)) != 0]
     trial.check("a worker that is told to leave ends with status 0", not bad, ", ".join(bad))
     lost = {one.name: thrown.get(one.name, 0) for one in leaving}
-    wrong = [f"{name}: {texts}" for name, texts in lost.items() if texts > GROUP_TEXTS]
-    trial.check("each threw away at most one group of finished texts", not wrong, ", ".join(wrong))
+    mismatches = [f"{name}: {texts}" for name, texts in lost.items() if texts > GROUP_TEXTS]
+    trial.check("each threw away at most one group of finished texts", not mismatches, ", ".join(mismatches))
     trial.figure("told to leave", len(leaving))
     trial.figure("finished texts thrown away, most", max(lost.values(), default=0))
     trial.figure("left after, s, p50", percentile(took, 50))

@@ -50,11 +50,11 @@ def _strange_stack(trial: Trial, owner: OwnHome, stranger: OwnHome) -> None:
     run, log = owner.start(*words, "-o", f"{file.path}.owner.jsonl")
     with owner.slowed_job(before, run) as job:
         refused = stranger.inkmill(*words, "-o", f"{file.path}.stranger.jsonl")
-        there = trial.job_status(job)
+        status = trial.job_status(job)
     left_alone = refused.returncode == UNREACHABLE and "is left as it is" in refused.stderr
-    said = "" if left_alone else f"{refused.returncode}: {refused.stderr[-300:]}"
-    trial.check("a stack that cannot load the model says so and leaves the job alone", left_alone, said)
-    trial.check("the job went on meanwhile", there == "running", there)
+    message = "" if left_alone else f"{refused.returncode}: {refused.stderr[-300:]}"
+    trial.check("a stack that cannot load the model says so and leaves the job alone", left_alone, message)
+    trial.check("the job went on meanwhile", status == "running", status)
     well = run.wait(COMMAND_SECONDS) == 0
     trial.check("its own run ends well", well, "" if well else log.read_text()[-300:])
     trial.check("the job is completed", trial.job_status(job) == "completed", trial.job_status(job))
@@ -85,11 +85,11 @@ def _cancelled_submit(trial: Trial, unseen: Sequence[str]) -> None:
         [*unseen, *INKMILL, "cancel", str(job)], env=stack.env, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
     refused = cancel.returncode == WRONG_USE and "is still being submitted" in cancel.stderr
-    told = "" if refused else f"{cancel.returncode}: {cancel.stderr[-200:]}"
-    trial.check("a cancel of a live submit is refused", refused, told)
-    out, said = submit.communicate(timeout=COMMAND_SECONDS)
+    output = "" if refused else f"{cancel.returncode}: {cancel.stderr[-200:]}"
+    trial.check("a cancel of a live submit is refused", refused, output)
+    out, message = submit.communicate(timeout=COMMAND_SECONDS)
     well = out.strip() == str(job)
-    trial.check("and the submit ends well", well, "" if well else said[-300:])
+    trial.check("and the submit ends well", well, "" if well else message[-300:])
     stack.ledger.acknowledge(job, file.outputs)
 
 

@@ -134,8 +134,8 @@ class Counters:
 
     def add(self, counter: int, count: int) -> None:
         """Each is counted by one thread at a time."""
-        place = counter * struct.calcsize(FORM)
-        struct.pack_into(FORM, self._memory, place, struct.unpack_from(FORM, self._memory, place)[0] + count)
+        offset = counter * struct.calcsize(FORM)
+        struct.pack_into(FORM, self._memory, offset, struct.unpack_from(FORM, self._memory, offset)[0] + count)
 
 
 class Hooks:
@@ -147,8 +147,8 @@ class Hooks:
         self._counters: Counters | None = None  # of a process that holds a model
 
     def attach(self, module: ModuleType) -> None:
-        for name, (where, path) in FUNCTIONS.items():
-            if where == module.__name__:
+        for name, (module_name, path) in FUNCTIONS.items():
+            if module_name == module.__name__:
                 self._wrap(module, path, lambda call, name=name: self._passing(name, call))  # type: ignore[misc]
         if module.__name__ == "sqlalchemy.engine.base":
             self._wrap(module, "Connection.execute", self._statement)
