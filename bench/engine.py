@@ -10,29 +10,29 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-from bench.engines import CHECKPOINT, ENGINES, Engine, Result, run, started
-from bench.standings import Round, print_standings
+from bench.engine_table import Round, print_table
+from bench.engines import CHECKPOINT, ENGINES, Engine, Result, run_engine, run_for_json
 from bench.workloads import SAMPLING, WORKLOADS, Workload, workload
 
 WARM_UP_TOKENS = 64  # for each prompt: all of w1, so that memory is touched as in the middle of a night
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    asked = _arguments(arguments)
-    if asked.device == "cuda":
+    options = _arguments(arguments)
+    if options.device == "cuda":
         from bench import engine_cuda
 
-        engine_cuda.main(asked)
+        engine_cuda.main(options)
         return
-    engines = list(_there(_asked_for(asked.engines, asked.dtype)))
-    workloads = [workload(name).cut(asked.prompts) for name in asked.workloads]
+    engines = list(_installed(_select(options.engines, options.dtype)))
+    workloads = [workload(name).cut(options.prompts) for name in options.workloads]
     make_checkpoint()
     rounds = []
-    for number in range(asked.rounds):
+    for number in range(options.rounds):
         print(f"round {number + 1}", file=sys.stderr)
-        turn = number % len(engines)
-        rounds.append(_round([*engines[turn:], *engines[:turn]], workloads, asked.threads))
-    print_standings(engines, workloads, rounds)
+        first = number % len(engines)
+        rounds.append(_round([*engines[first:], *engines[:first]], workloads, options.threads))
+    print_table(engines, workloads, rounds)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -42,29 +42,31 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         description="Measure our engine beside others.",
         epilog=f"Engines: {names}. Workloads: {', '.join(WORKLOADS)}.",
     )
-    parser.add_argument("--workloads", type=_listed, metavar="NAME,…", default=["w1", "w2"], help="default: w1,w2")
-    parser.add_argument("--engines", type=_listed, metavar="NAME,…", help="default: all")
+    parser.add_argument(
+        "--workloads", type=_comma_separated, metavar="NAME,…", default=["w1", "w2"], help="default: w1,w2"
+    )
+    parser.add_argument("--engines", type=_comma_separated, metavar="NAME,…", help="default: all")
     parser.add_argument("--dtype", choices=("fp32", "bf16", "int8"), help="only the engines that compute in it")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--prompts", type=int, help="only so many of each workload's prompts, for a first look")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    asked = parser.parse_args(arguments)
-    for option, given, known in (
-        ("--workloads", asked.workloads, WORKLOADS),
-        ("--engines", asked.engines or (), [engine.name for engine in ENGINES]),
+    options = parser.parse_args(arguments)
+    for option, requested, valid in (
+        ("--workloads", options.workloads, WORKLOADS),
+        ("--engines", options.engines or (), [engine.name for engine in ENGINES]),
     ):
-        unknown = [name for name in given if name not in known]
+        unknown = [name for name in requested if name not in valid]
         if unknown:
-            parser.error(f"{option}: there is no {unknown[0]!r}; choose from {', '.join(known)}")
-    return asked
+            parser.error(f"{option}: there is no {unknown[0]!r}; choose from {', '.join(valid)}")
+    return options
 
 
-def _listed(text: str) -> list[str]:
+def _comma_separated(text: str) -> list[str]:
     return text.split(",")
 
 
-def _asked_for(names: list[str] | None, dtype: str | None) -> Iterable[Engine]:
+def _select(names: list[str] | None, dtype: str | None) -> Iterable[Engine]:
     return [
         engine
         for engine in ENGINES
@@ -72,24 +74,24 @@ def _asked_for(names: list[str] | None, dtype: str | None) -> Iterable[Engine]:
     ]
 
 
-def _there(engines: Iterable[Engine]) -> Iterable[Engine]:
+def _installed(engines: Iterable[Engine]) -> Iterable[Engine]:
     for engine in engines:
-        if engine.there or not engine.environment:
+        if engine.installed or not engine.environment:
             yield engine
         else:
             print(f"{engine.name} is left out: it is not installed here; `make bench-peers` does that", file=sys.stderr)
 
 
 def make_checkpoint() -> None:
-    # In a process of its own, as all that loads torch: an engine's peak memory counts what its parent held.
+    # In a process of its own, like everything that loads torch: a child's peak memory includes what its parent held.
     if not (CHECKPOINT / "tokenizer.json").exists():
         subprocess.run([sys.executable, "-m", "bench.random_gpt2", str(CHECKPOINT)], check=True)
 
 
 def _round(engines: Iterable[Engine], workloads: Sequence[Workload], threads: int) -> Round:
-    ceilings, _ = started([sys.executable, "-m", "bench.ceiling", str(threads)])
+    ceilings, _ = run_for_json([sys.executable, "-m", "bench.ceiling", str(threads)])
     print("  ceilings, GFLOP/s: " + ", ".join(f"{n} {f / 1e9:,.0f}" for n, f in ceilings.items()), file=sys.stderr)
-    order = {
+    task = {
         "threads": threads,
         "sampling": SAMPLING,
         "warm_up": workload("w1").cut(length=WARM_UP_TOKENS).to_dict(),
@@ -98,17 +100,17 @@ def _round(engines: Iterable[Engine], workloads: Sequence[Workload], threads: in
     results: dict[str, Result] = {}
     for engine in engines:
         try:
-            results[engine.name] = run(engine, order)
+            results[engine.name] = run_engine(engine, task)
         except RuntimeError as error:
             print(f"  {engine.name} failed: {error}", file=sys.stderr)
         else:
-            print(f"  {engine.name}: {_told(results[engine.name])}", file=sys.stderr)
+            print(f"  {engine.name}: {_summary(results[engine.name])}", file=sys.stderr)
     return Round(results=results, ceilings=ceilings)
 
 
-def _told(result: Result) -> str:
+def _summary(result: Result) -> str:
     speeds = ", ".join(f"{name} {speed:,.0f} tokens/s" for name, speed in result.speed.items())
-    return f"{speeds}, {result.peak_mb:,.0f} MB; others kept {result.others:.1f} cores busy ({result.version})"
+    return f"{speeds}, {result.peak_mb:,.0f} MB; others kept {result.other_cores:.1f} cores busy ({result.version})"
 
 
 if __name__ == "__main__":

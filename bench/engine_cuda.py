@@ -1,7 +1,7 @@
 """Our engine on a GPU, beside the floor that its memory and its matrix units set, and beside transformers.
 
 `python -m bench.engine --device cuda`; bench/on_a_gpu.sh takes some of it. Random weights in GPT-2's four shapes, bf16.
-Nothing of it was run on a GPU yet: none was at hand.
+It has not been run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class Scale:
     new_tokens: int
     steady_steps: int
     batches: tuple[int, ...]  # of transformers' generate
-    copied: int  # bytes, to measure bandwidth
+    copied_bytes: int  # bytes, to measure bandwidth
     product: int  # rows and columns, to measure the matrix units
 
 
 ON_A_GPU = Scale(
     device="cuda", slots=256, prompt_tokens=64, new_tokens=256, steady_steps=100, batches=(64, 256, 512),
-    copied=2**30, product=8192,
+    copied_bytes=2**30, product=8192,
 )  # fmt: skip
 SMALL = Scale(
-    device="cpu", slots=4, prompt_tokens=8, new_tokens=12, steady_steps=4, batches=(4,), copied=2**20, product=64
+    device="cpu", slots=4, prompt_tokens=8, new_tokens=12, steady_steps=4, batches=(4,), copied_bytes=2**20, product=64
 )
-"""For a look at whether it works at all, where there is no GPU."""
+"""For checking that it works at all, without a GPU."""
 
 
-def main(_asked: argparse.Namespace) -> None:
+def main(_options: argparse.Namespace) -> None:
     import torch
 
     if not torch.cuda.is_available():
@@ -109,14 +109,14 @@ def requests(count: int, scale: Scale) -> list[Any]:
     from contract.spec import SamplingSettings
     from worker.engine.sequence import Request
 
-    spelled = words()
-    own = SamplingSettings(max_new_tokens=scale.new_tokens, min_new_tokens=scale.new_tokens, **SAMPLING)
+    vocabulary = words()
+    settings = SamplingSettings(max_new_tokens=scale.new_tokens, min_new_tokens=scale.new_tokens, **SAMPLING)
     # Different from the first token on, so that no beginning is shared.
     texts = (
-        "".join(spelled[(97 * number + i) % len(spelled)] for i in range(scale.prompt_tokens))
+        "".join(vocabulary[(97 * number + i) % len(vocabulary)] for i in range(scale.prompt_tokens))
         for number in range(count)
     )
-    return [Request(number, text, own, number) for number, text in enumerate(texts)]
+    return [Request(number, text, settings, number) for number, text in enumerate(texts)]
 
 
 def steady_decode(network: Any, bandwidth: float, flops: float, scale: Scale) -> tuple[float, float]:
@@ -139,14 +139,14 @@ def steady_decode(network: Any, bandwidth: float, flops: float, scale: Scale) ->
 
 def whole_job(network: Any, scale: Scale) -> float:
     """Tokens a second of twice as many requests as slots, from the first prompt to the last text."""
-    engine, wanted = random_engine(network, scale), requests(2 * scale.slots, scale)
+    engine, all_requests = random_engine(network, scale), requests(2 * scale.slots, scale)
 
     def run() -> None:
-        engine.add(wanted)
+        engine.add(all_requests)
         while engine.pending:
             engine.step()
 
-    return len(wanted) * scale.new_tokens / _seconds(run)
+    return len(all_requests) * scale.new_tokens / _seconds(run)
 
 
 def best_generate(network: Any, scale: Scale) -> tuple[float, int]:
@@ -163,10 +163,10 @@ def _prompts(count: int, scale: Scale) -> Any:
 def _generate(network: Any, batch: int, scale: Scale) -> float:
     prompts, length = _prompts(batch, scale), scale.new_tokens
     mask = prompts.new_ones(prompts.shape)
-    own = {"do_sample": True, "min_new_tokens": length, "max_new_tokens": length, "pad_token_id": 0} | SAMPLING
+    settings = {"do_sample": True, "min_new_tokens": length, "max_new_tokens": length, "pad_token_id": 0} | SAMPLING
 
     def run() -> None:
-        network.generate(prompts, attention_mask=mask, **own)
+        network.generate(prompts, attention_mask=mask, **settings)
 
     run()
     return batch * length / _seconds(run)
@@ -176,11 +176,13 @@ def _continuous(network: Any, scale: Scale) -> float:
     from transformers import GenerationConfig
 
     prompts = _prompts(2 * scale.slots, scale).tolist()
-    own = GenerationConfig(max_new_tokens=scale.new_tokens, do_sample=True, eos_token_id=-1, pad_token_id=0, **SAMPLING)
+    settings = GenerationConfig(
+        max_new_tokens=scale.new_tokens, do_sample=True, eos_token_id=-1, pad_token_id=0, **SAMPLING
+    )
     written: dict[str, Any] = {}
 
     def run() -> None:
-        written.update(network.generate_batch(prompts, generation_config=own, progress_bar=False))
+        written.update(network.generate_batch(prompts, generation_config=settings, progress_bar=False))
 
     seconds = _seconds(run)
     return sum(len(output.generated_tokens) for output in written.values()) / seconds
@@ -189,18 +191,18 @@ def _continuous(network: Any, scale: Scale) -> float:
 def _bandwidth(scale: Scale) -> float:
     import torch
 
-    source = torch.empty(scale.copied, dtype=torch.uint8, device=scale.device)
+    source = torch.empty(scale.copied_bytes, dtype=torch.uint8, device=scale.device)
     target = torch.empty_like(source)
     target.copy_(source)
-    return 2 * scale.copied * 20 / _seconds(lambda: [target.copy_(source) for _ in range(20)])
+    return 2 * scale.copied_bytes * 20 / _seconds(lambda: [target.copy_(source) for _ in range(20)])
 
 
 def _flops(scale: Scale) -> float:
     import torch
 
-    one = torch.randn(scale.product, scale.product, dtype=torch.bfloat16, device=scale.device)
-    one @ one
-    return 2 * scale.product**3 * 20 / _seconds(lambda: [one @ one for _ in range(20)])
+    matrix = torch.randn(scale.product, scale.product, dtype=torch.bfloat16, device=scale.device)
+    matrix @ matrix
+    return 2 * scale.product**3 * 20 / _seconds(lambda: [matrix @ matrix for _ in range(20)])
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -42,7 +42,7 @@ class Engine:
         return str(HOME / self.environment / "bin" / "python") if self.environment else sys.executable
 
     @property
-    def there(self) -> bool:
+    def installed(self) -> bool:
         return Path(self.python).exists() and self.model.exists()
 
 
@@ -53,7 +53,7 @@ class Result:
     version: str
     speed: dict[str, float]  # workload -> tokens a second
     peak_mb: float
-    others: float  # cores that other processes kept busy meanwhile
+    other_cores: float  # cores that other processes kept busy meanwhile
 
 
 def _openvino(dtype: str, model: str, step_tokens: int, sequences: int, **properties: str) -> Engine:
@@ -92,39 +92,39 @@ ENGINES = (
 )
 
 
-def run(engine: Engine, order: Mapping[str, Any]) -> Result:
+def run_engine(engine: Engine, base_task: Mapping[str, Any]) -> Result:
     """Runs one engine in a process of its own.
 
     Raises:
         RuntimeError: it failed; the message ends with what it said.
     """
-    sent = dict(order) | {"model": str(engine.model), "dtype": engine.dtype, "options": engine.options}
-    report, others = started([engine.python, "-m", engine.module], json.dumps(sent))
+    task = dict(base_task) | {"model": str(engine.model), "dtype": engine.dtype, "options": engine.options}
+    report, other_cores = run_for_json([engine.python, "-m", engine.module], json.dumps(task))
     speed = {name: report["tokens"][name] / seconds for name, seconds in report["seconds"].items()}
-    return Result(version=report["engine"], speed=speed, peak_mb=report["peak_mb"], others=others)
+    return Result(version=report["engine"], speed=speed, peak_mb=report["peak_mb"], other_cores=other_cores)
 
 
-def started(command: list[str], sent: str = "") -> tuple[dict[str, Any], float]:
+def run_for_json(command: list[str], task: str = "") -> tuple[dict[str, Any], float]:
     """Runs a command that prints one JSON line, and gives that and the cores that others kept busy meanwhile.
 
     Raises:
         RuntimeError: the command failed; the message ends with what it said.
     """
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    start, busy, own = time.perf_counter(), _busy(), _of_children()
-    done = subprocess.run(command, input=sent, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
-    others = (_busy() - busy - _of_children() + own) / (time.perf_counter() - start)
-    return json.loads(done.stdout.splitlines()[-1]), max(0.0, others)
+    start, busy, own_before = time.perf_counter(), _busy_seconds(), _child_seconds()
+    completed = subprocess.run(command, input=task, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {completed.returncode}: {completed.stderr.strip()[-500:]}")
+    other_cores = (_busy_seconds() - busy - _child_seconds() + own_before) / (time.perf_counter() - start)
+    return json.loads(completed.stdout.splitlines()[-1]), max(0.0, other_cores)
 
 
-def _busy() -> float:
+def _busy_seconds() -> float:
     """Seconds that all cores together have worked so far, for whomever."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system)
 
 
-def _of_children() -> float:
+def _child_seconds() -> float:
     times = psutil.Process().cpu_times()
     return float(times.children_user + times.children_system)

@@ -42,9 +42,9 @@ class Distance:
     largest: float = 0.0
     same_choice: int = 0  # positions where the likeliest token is the same
 
-    def add(self, exact: torch.Tensor, found: torch.Tensor) -> None:
+    def add(self, exact: torch.Tensor, inexact: torch.Tensor) -> None:
         """Takes logits of the same positions, [positions, vocabulary] each."""
-        true, other = (logits.double().log_softmax(dim=-1) for logits in (exact, found))
+        true, other = (logits.double().log_softmax(dim=-1) for logits in (exact, inexact))
         divergences = (true.exp() * (true - other)).sum(dim=-1)  # KL(fp32 || dtype), [positions]
         self.positions += len(divergences)
         self.divergence += float(divergences.sum())
@@ -53,16 +53,16 @@ class Distance:
 
 
 def main() -> None:
-    asked = _arguments()
+    options = _arguments()
     make_checkpoint()
     print("| model | dtype | positions | mean KL, nats | largest | same likeliest token |")
     print("|---|---|---|---|---|---|")
     for name, model in (("GPT-2 124M, random weights", str(CHECKPOINT)), ("demo, trained", "demo")):
-        exact = _load(model, "fp32", asked.threads)
-        prompts = _demo_texts(exact) if model == "demo" else workload("w1").cut(asked.prompts).prompts
+        exact = _load(model, "fp32", options.threads)
+        prompts = _demo_texts(exact) if model == "demo" else workload("w1").cut(options.prompts).prompts
         for dtype in DTYPES:
             try:
-                distance = _distance(exact, _load(model, dtype, asked.threads), prompts)
+                distance = _distance(exact, _load(model, dtype, options.threads), prompts)
             except ModelUnavailable as error:
                 print(f"{name}: {error}", file=sys.stderr)
                 continue

@@ -17,10 +17,10 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 
-from bench.processes import Run, measured, small_writes
+from bench.processes import Run, run_measured, small_writes
 from bench.prompts import write_prompts
 
-PLAIN = "sqlite-utils"
+DEFAULTS = "sqlite-utils"
 FEW_COMMITS = "sqlite-utils, 8192 rows a commit"
 WRITERS = {"sqlite": "SQLite, beside a small writer", "postgresql": "PostgreSQL, beside a small writer"}
 ALONE = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
@@ -46,22 +46,22 @@ class Measurements:
 
 
 def main() -> None:
-    asked = _arguments()
-    kinds = [asked.only] if asked.only else list(ALONE)
-    found = Measurements()
+    options = _arguments()
+    kinds = [options.only] if options.only else list(ALONE)
+    measurements = Measurements()
     with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
         folder = Path(name)
         prompts = folder / "prompts.jsonl"
-        write_prompts(prompts, asked.rows)
-        print(f"{asked.rows:,} prompts, {prompts.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
+        write_prompts(prompts, options.rows)
+        print(f"{options.rows:,} prompts, {prompts.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
         with databases(folder, kinds) as addresses:
-            _idle(found, addresses, folder)
-            for number in range(asked.rounds):
+            _idle(measurements, addresses, folder)
+            for number in range(options.rounds):
                 print(f"round {number + 1}", file=sys.stderr)
-                _round(found, addresses, folder, prompts, asked.rows)
-    _print_speed(found, asked.rows)
-    _print_waits(found)
-    _print_settings(found)
+                _round(measurements, addresses, folder, prompts, options.rows)
+    _print_speed(measurements, options.rows)
+    _print_waits(measurements)
+    _print_settings(measurements)
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,36 +108,36 @@ def _new_postgresql(server: object, name: str) -> str:
     return "postgresql+psycopg://" + address.removeprefix("postgresql://")
 
 
-def _idle(found: Measurements, addresses: Mapping[str, tuple[Address, int | None]], folder: Path) -> None:
+def _idle(measurements: Measurements, addresses: Mapping[str, tuple[Address, int | None]], folder: Path) -> None:
     """What a small write waits with nobody else there: the machine's own share."""
     for kind, (address, _) in addresses.items():
         with small_writes(address(), _environment(folder)) as waits:
             time.sleep(IDLE_SECONDS)
-        found.add_waits(f"{ALONE[kind]}, nobody else", waits)
+        measurements.add_waits(f"{ALONE[kind]}, nobody else", waits)
 
 
 def _round(
-    found: Measurements,
+    measurements: Measurements,
     addresses: Mapping[str, tuple[Address, int | None]],
     folder: Path,
     prompts: Path,
     rows: int,
 ) -> None:
     environment = _environment(folder)
-    for name, options in ((PLAIN, []), (FEW_COMMITS, ["--batch-size", "8192"])):
+    for name, flags in ((DEFAULTS, []), (FEW_COMMITS, ["--batch-size", "8192"])):
         path = folder / "sqlite-utils.db"
-        run = measured(["sqlite_utils", "insert", str(path), "prompts", str(prompts), "--nl", *options], environment)
+        run = run_measured(["sqlite_utils", "insert", str(path), "prompts", str(prompts), "--nl", *flags], environment)
         _check(name, _rows_in(path), rows)
-        found.add(name, run)
+        measurements.add(name, run)
         path.unlink()
     for kind, (address, server) in addresses.items():
-        run = measured(["bench.submission", address(), str(prompts)], environment, server)
-        _check(kind, run.said["stored"], rows)
-        found.add(ALONE[kind], run)
+        run = run_measured(["bench.submission", address(), str(prompts)], environment, server)
+        _check(kind, run.report["stored"], rows)
+        measurements.add(ALONE[kind], run)
         url = address()
         with small_writes(url, environment) as waits:
-            found.add(WRITERS[kind], measured(["bench.submission", url, str(prompts)], environment, server))
-        found.add_waits(WRITERS[kind], waits)
+            measurements.add(WRITERS[kind], run_measured(["bench.submission", url, str(prompts)], environment, server))
+        measurements.add_waits(WRITERS[kind], waits)
 
 
 def _rows_in(path: Path) -> int:
@@ -152,12 +152,13 @@ def _check(name: str, stored: int, rows: int) -> None:
         raise RuntimeError(f"{name} stored {stored:,} rows of {rows:,}")
 
 
-def _print_speed(found: Measurements, rows: int) -> None:
-    print(f"\n{rows:,} rows; median of {len(found.runs[PLAIN])} rounds (min–max); whole processes, start to end\n")
-    print(f"| | rows/s | × {PLAIN}, by wall time | by CPU time | CPU s | server's CPU s | peak memory MB |")
+def _print_speed(measurements: Measurements, rows: int) -> None:
+    rounds = len(measurements.runs[DEFAULTS])
+    print(f"\n{rows:,} rows; median of {rounds} rounds (min–max); whole processes, start to end\n")
+    print(f"| | rows/s | × {DEFAULTS}, by wall time | by CPU time | CPU s | server's CPU s | peak memory MB |")
     print("|---|---|---|---|---|---|---|")
-    for name, runs in found.runs.items():
-        pairs = list(zip(found.runs[PLAIN], runs, strict=True))
+    for name, runs in measurements.runs.items():
+        pairs = list(zip(measurements.runs[DEFAULTS], runs, strict=True))
         columns = (
             _spread([rows / run.wall for run in runs], ",.0f"),
             _spread([plain.wall / run.wall for plain, run in pairs], ".2f"),
@@ -167,15 +168,15 @@ def _print_speed(found: Measurements, rows: int) -> None:
             f"{max(run.peak_mb for run in runs):.0f}",
         )
         print(f"| {name} | {' | '.join(columns)} |")
-    told = [run.said["announce"] for runs in found.runs.values() for run in runs if run.said]
-    print(f"\nTelling a queue that is away cost {_spread(told, '.2f')} s of each submit.")
+    seconds = [run.report["announce"] for runs in measurements.runs.values() for run in runs if run.report]
+    print(f"\nTelling a queue that is away cost {_spread(seconds, '.2f')} s of each submit.")
 
 
-def _print_waits(found: Measurements) -> None:
+def _print_waits(measurements: Measurements) -> None:
     print("\nOne small write every 50 ms by another process waited\n")
     print("| | longest of all, ms | longest of a round, ms | 99 % within, ms | writes |")
     print("|---|---|---|---|---|")
-    for name, waits in found.waits.items():
+    for name, waits in measurements.waits.items():
         longest = [1000 * wait["longest"] for wait in waits]
         print(
             f"| {name} | {max(longest):.0f} | {_spread(longest, '.0f')} "
@@ -183,12 +184,12 @@ def _print_waits(found: Measurements) -> None:
         )
 
 
-def _print_settings(found: Measurements) -> None:
+def _print_settings(measurements: Measurements) -> None:
     print("\nIn force:")
-    for name, runs in found.runs.items():
+    for name, runs in measurements.runs.items():
         if name in ALONE.values():
-            print(f"  {name}: " + ", ".join(f"{key}={value}" for key, value in runs[0].said["in_force"].items()))
-    print(f"  {PLAIN}: SQLite's defaults (journal_mode=delete, synchronous=2), 100 rows a commit")
+            print(f"  {name}: " + ", ".join(f"{key}={value}" for key, value in runs[0].report["in_force"].items()))
+    print(f"  {DEFAULTS}: SQLite's defaults (journal_mode=delete, synchronous=2), 100 rows a commit")
 
 
 def _spread(values: list[float], form: str) -> str:

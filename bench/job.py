@@ -26,21 +26,21 @@ BATCH = 32
 
 
 def main() -> None:
-    asked = _arguments()
+    options = _arguments()
     with tempfile.TemporaryDirectory(prefix="inkmill-job-") as name:
         home = Path(name)
         random_gpt2.write_checkpoint(home / "gpt2")
         classifier = random_bert.write_checkpoint(home / "classifier")
-        ours, parts = whole_job(home, classifier, asked.prompts)
+        ours, parts = whole_job(home, classifier, options.prompts)
         print("\n| | texts | texts/s | tokens/s | inkmill's are so many times |\n|---|---|---|---|---|")
-        print(line("inkmill run", asked.prompts, ours, ours), flush=True)
+        print(line("inkmill run", options.prompts, ours, ours), flush=True)
         for label, count, size in (
-            ("(a) pipeline, predict: one at a time, fp32", asked.tutorial, 1),
-            ("(b) generate, predict: batches of 32, bf16 and fp32", asked.batched, BATCH),
+            ("(a) pipeline, predict: one at a time, fp32", options.tutorial, 1),
+            ("(b) generate, predict: batches of 32, bf16 and fp32", options.batched, BATCH),
         ):
             if count:
                 theirs = loop(home / "gpt2", classifier, count, size)
-                print(line(label, count, theirs, ours * written(asked.prompts) / written(count)), flush=True)
+                print(line(label, count, theirs, ours * mean_tokens(options.prompts) / mean_tokens(count)), flush=True)
         print("\n| where the time goes | s |\n|---|---|")
         for part, seconds in parts.items():
             print(f"| {part} | {seconds:.1f} |")
@@ -54,17 +54,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def written(count: int) -> float:
+def mean_tokens(count: int) -> float:
     """Tokens of a text on average; texts of few prompts are not as long as those of all."""
     return sum(night(count).lengths) / count
 
 
 def line(label: str, texts: int, speed: float, ours: float) -> str:
     """A row of the table; both speeds are in texts a second, of texts that are equally long."""
-    return f"| {label} | {texts} | {speed:.2f} | {speed * written(texts):.0f} | {ours / speed:.1f} |"
+    return f"| {label} | {texts} | {speed:.2f} | {speed * mean_tokens(texts):.0f} | {ours / speed:.1f} |"
 
 
-def spelled(work: Workload) -> list[str]:
+def texts_of(work: Workload) -> list[str]:
     words, first = random_gpt2.words(), random_gpt2.first_word()
     return ["".join(words[token - first] for token in prompt) for prompt in work.prompts]
 
@@ -73,9 +73,9 @@ def whole_job(home: Path, classifier: Path, count: int) -> tuple[float, dict[str
     """Texts a second from submit to the last score, and where the time went."""
     work = night(count)
     with (home / "prompts.jsonl").open("w") as file:
-        for prompt, length in zip(spelled(work), work.lengths, strict=True):
-            own = {"prompt": prompt, "max_new_tokens": length, "min_new_tokens": length}
-            file.write(json.dumps(own | SAMPLING) + "\n")
+        for prompt, length in zip(texts_of(work), work.lengths, strict=True):
+            row = {"prompt": prompt, "max_new_tokens": length, "min_new_tokens": length}
+            file.write(json.dumps(row | SAMPLING) + "\n")
     models = ["--model", str(home / "gpt2"), "--safety", str(classifier), "--dtype", "bf16"]
     started = time.perf_counter()
     _inkmill(home, "run", "prompts.jsonl", *models, "-o", "out.jsonl")
@@ -87,20 +87,20 @@ def whole_job(home: Path, classifier: Path, count: int) -> tuple[float, dict[str
     _inkmill(home, "stop")
     assert status["outputs"]["scored"] == count, status
     times = [datetime.fromisoformat(status[name]) for name in ("created_at", "started_at", "finished_at")]
-    whole, working = ((times[2] - since).total_seconds() for since in times[:2])
-    alone = _alone(home, classifier, spelled(work), work.lengths)
-    rest = working - sum(alone.values())
-    return count / whole, {
+    total, working = ((times[2] - since).total_seconds() for since in times[:2])
+    computing = _compute_alone(home, classifier, texts_of(work), work.lengths)
+    rest = working - sum(computing.values())
+    return count / total, {
         "inkmill run, from the prompt to its return": wall,
-        "from submit to the last score": whole,
-        "of it until the first claim: the worker starts": whole - working,
-        **alone,
+        "from submit to the last score": total,
+        "of it until the first claim: the worker starts": total - working,
+        **computing,
         "the rest: queue, database, threads, waiting": rest,
         "export, a process of its own": export,
     }
 
 
-def _alone(home: Path, classifier: Path, prompts: Sequence[str], lengths: Sequence[int]) -> dict[str, float]:
+def _compute_alone(home: Path, classifier: Path, prompts: Sequence[str], lengths: Sequence[int]) -> dict[str, float]:
     """The same texts by the engine and the classifier in this process, with nothing around them."""
     from contract.spec import SamplingSettings
     from worker.engine.load.loading import load_engine
@@ -147,17 +147,17 @@ def loop(model: Path, classifier: Path, count: int, size: int) -> float:
     network: Any = GPT2LMHeadModel.from_pretrained(model, dtype=dtype).eval()
     network.generation_config.eos_token_id = None
     predict = _predict(classifier)
-    prompts, started = spelled(work), time.perf_counter()
+    prompts, started = texts_of(work), time.perf_counter()
     texts: list[str] = []
     for first in range(0, count, size):
         batch, lengths = prompts[first : first + size], work.lengths[first : first + size]
         inputs = tokenizer(batch, return_tensors="pt", padding=True)
         start = inputs.input_ids.shape[1]
         with torch.inference_mode():
-            made = network.generate(
+            generated = network.generate(
                 **inputs, do_sample=True, max_new_tokens=max(lengths), pad_token_id=tokenizer.pad_token_id, **SAMPLING
             )
-        texts += [tokenizer.decode(row[start : start + length]) for row, length in zip(made, lengths, strict=True)]
+        texts += [tokenizer.decode(row[start : start + length]) for row, length in zip(generated, lengths, strict=True)]
     for first in range(0, count, size):
         predict(texts[first : first + size])
     return count / (time.perf_counter() - started)

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import event, insert, text
 
 from bench.ingest import databases
-from bench.processes import first_of_all
+from bench.processes import real_time_priority
 from bench.reviewing import Timings, client
 from contract.spec import SamplingSettings
 from db.insights.pace import FollowedPace, read_pace
@@ -64,14 +64,14 @@ def _measure(kind: str, database: Database, server: int | None, asked: argparse.
     fill(database, asked.jobs, asked.live, asked.outputs)
     print(f"{kind}: filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     timings = Timings()
-    with client(database) as get, first_of_all(server) if asked.real_time else nullcontext():
+    with client(database) as get, real_time_priority(server) if asked.real_time else nullcontext():
         for _ in range(asked.rounds):
             _look(timings, database, asked.jobs)
             timings.measure("the page's list, a whole answer", lambda: get("/jobs"))
     print(f"\n{kind}: {asked.jobs} jobs, {asked.live} of them live, the largest with {asked.outputs:,} outputs; ms")
     print("| | median | longest |\n|---|---|---|")
-    for name, found in timings.found.items():
-        print(f"| {name} | {median(found):.1f} | {max(found):.1f} |")
+    for name, samples in timings.samples.items():
+        print(f"| {name} | {median(samples):.1f} | {max(samples):.1f} |")
 
 
 def _look(timings: Timings, database: Database, newest: int) -> None:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.peers.protocol import Engine, Order, Workload, answer
+from bench.peers.protocol import Engine, Task, Workload, run_task
 from bench.random_gpt2 import first_word, words
 from contract.spec import SamplingSettings
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Fault, Request
 
 
-def load(order: Order) -> Engine:
-    loaded = load_engine(order["model"], device="cpu", dtype=order["dtype"], threads=order["threads"])
-    engine, spelled, first = loaded.engine, words(), first_word()
+def load(task: Task) -> Engine:
+    loaded = load_engine(task["model"], device="cpu", dtype=task["dtype"], threads=task["threads"])
+    engine, words_by_id, first = loaded.engine, words(), first_word()
 
     def request(index: int, prompt: list[int], length: int) -> Request:
-        text = "".join(spelled[number - first] for number in prompt)
-        return Request(index, text, _settings(length, order["sampling"]), seed=index)
+        text = "".join(words_by_id[number - first] for number in prompt)
+        return Request(index, text, _settings(length, task["sampling"]), seed=index)
 
     def write(workload: Workload) -> list[int]:
         prompts, lengths = workload["prompts"], workload["lengths"]
@@ -44,4 +44,4 @@ def _settings(length: int, sampling: dict[str, Any]) -> SamplingSettings:
 
 
 if __name__ == "__main__":
-    answer(load)
+    run_task(load)

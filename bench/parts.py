@@ -74,17 +74,17 @@ def layers() -> list[Pair]:
             ours.append((packed.activated if gelu else packed, given(rows, dtype, THREADS)))
             plain.append((rows.to(kind), weight.to(kind), bias.to(kind), gelu))
 
-        def theirs(plain: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = plain) -> None:
+        def plain_run(plain: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = plain) -> None:
             for rows, weight, bias, gelu in plain * LAYERS:
                 result = F.linear(rows, weight, bias)
                 F.gelu(result, approximate="tanh") if gelu else None
 
-        def own(ours: list[tuple[Callable[[Given], object], Given]] = ours) -> None:
+        def ours_run(ours: list[tuple[Callable[[Given], object], Given]] = ours) -> None:
             for layer, rows in ours * LAYERS:
                 layer(rows)
 
         name = "bf16 F.linear, F.gelu" if dtype == "int8" else "F.linear, F.gelu"
-        pairs.append(Pair(f"linear layers, {dtype}", name, theirs, own))
+        pairs.append(Pair(f"linear layers, {dtype}", name, plain_run, ours_run))
     return pairs
 
 
@@ -146,17 +146,17 @@ def _filled_cache(positions: npt.NDArray[np.int64], dtype: torch.dtype) -> KVCac
         for slot in range(ROWS):
             cache.reserve(slot, min(position + 16, int(positions[slot]) + 1))
     used = int(cache.tables.max()) + 1
-    whole = dtype == torch.int8
+    is_int8 = dtype == torch.int8
     for store, scales in ((cache.keys, cache.key_scales), (cache.values, cache.value_scales)):
-        store[:, :used] = torch.randn(LAYERS, used, HEADS, 32, HEAD_DIM) * (40 if whole else 1)
-        if whole:
+        store[:, :used] = torch.randn(LAYERS, used, HEADS, 32, HEAD_DIM) * (40 if is_int8 else 1)
+        if is_int8:
             scales[:, :used] = 1 / 40
     return cache
 
 
 def samplings() -> list[Pair]:
-    raw = torch.randn(ROWS, VOCABULARY) * 1.4
-    logits = Logits(raw.bfloat16(), np.zeros(ROWS, np.float32))
+    unscaled = torch.randn(ROWS, VOCABULARY) * 1.4
+    logits = Logits(unscaled.bfloat16(), np.zeros(ROWS, np.float32))
     pairs = []
     for name, settings in (
         ("top_k 50, top_p 0.95", SamplingSettings(temperature=0.9, top_k=50, top_p=0.95)),
@@ -165,12 +165,12 @@ def samplings() -> list[Pair]:
         ("penalties and n-gram ban", SamplingSettings(repetition_penalty=1.2, no_repeat_ngram_size=3)),
     ):
         states = [SamplingState(settings, seed, list(range(100))) for seed in range(ROWS)]
-        plain = warper(raw, settings)
+        plain = warper(unscaled, settings)
         pairs.append(Pair(f"sampling, {name}", "torch, all rows alike", plain, lambda of=states: sample(logits, of)))
     return pairs
 
 
-def warper(raw: torch.Tensor, settings: SamplingSettings) -> Callable[[], object]:
+def warper(unscaled: torch.Tensor, settings: SamplingSettings) -> Callable[[], object]:
     """Sampling as transformers' warpers do it: every row with the same settings."""
     from transformers import (
         LogitsProcessorList,
@@ -192,8 +192,8 @@ def warper(raw: torch.Tensor, settings: SamplingSettings) -> Callable[[], object
     context = torch.arange(100).repeat(ROWS, 1)
 
     def plain() -> object:
-        scores = steps(context, raw.clone())
-        torch.log_softmax(raw, dim=-1)
+        scores = steps(context, unscaled.clone())
+        torch.log_softmax(unscaled, dim=-1)
         return torch.multinomial(torch.softmax(scores, dim=-1), 1)
 
     return plain

@@ -28,11 +28,11 @@ class Run:
     wall: float  # seconds
     cpu: float  # seconds, user and system
     peak_mb: float  # its ru_maxrss
-    said: dict[str, Any]  # its report, where it prints one
+    report: dict[str, Any]  # its report, where it prints one
     server_cpu: float = 0.0  # seconds that PostgreSQL's processes spent for it
 
 
-def measured(arguments: list[str], environment: Mapping[str, str], server: int | None = None) -> Run:
+def run_measured(arguments: list[str], environment: Mapping[str, str], server: int | None = None) -> Run:
     """Runs `python -m arguments…` and waits for it.
 
     Args:
@@ -56,7 +56,7 @@ def measured(arguments: list[str], environment: Mapping[str, str], server: int |
         wall=wall,
         cpu=usage.ru_utime + usage.ru_stime,
         peak_mb=usage.ru_maxrss / 1024,  # Linux counts KiB
-        said=orjson.loads(output) if output.startswith(b"{") else {},
+        report=orjson.loads(output) if output.startswith(b"{") else {},
         server_cpu=_server_cpu(server) - before,
     )
 
@@ -66,8 +66,8 @@ def _server_cpu(server: int | None) -> float:
     if server is None:
         return 0.0
     parent = psutil.Process(server)
-    own = parent.cpu_times()
-    spent: float = own.user + own.system + own.children_user + own.children_system
+    times = parent.cpu_times()
+    spent: float = times.user + times.system + times.children_user + times.children_system
     for child in parent.children():
         try:
             times = child.cpu_times()
@@ -93,20 +93,20 @@ def small_writes(url: str, environment: Mapping[str, str]) -> Iterator[dict[str,
 
 
 @contextmanager
-def first_of_all(server: int | None = None) -> Iterator[None]:
+def real_time_priority(server: int | None = None) -> Iterator[None]:
     """Runs this process, its threads and a server's processes before all others, which wait; Linux, as root.
 
     Raises:
         PermissionError: this user may not.
     """
-    ours = [int(thread) for thread in os.listdir("/proc/self/task")]
+    threads_and_processes = [int(thread) for thread in os.listdir("/proc/self/task")]
     if server is not None:
-        ours += [server, *(child.pid for child in psutil.Process(server).children(recursive=True))]
-    for one in ours:
-        os.sched_setscheduler(one, os.SCHED_RR, os.sched_param(PRIORITY))
+        threads_and_processes += [server, *(child.pid for child in psutil.Process(server).children(recursive=True))]
+    for task_id in threads_and_processes:
+        os.sched_setscheduler(task_id, os.SCHED_RR, os.sched_param(PRIORITY))
     try:
         yield
     finally:
-        for one in ours:
+        for task_id in threads_and_processes:
             with suppress(ProcessLookupError):  # it is over
-                os.sched_setscheduler(one, os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(task_id, os.SCHED_OTHER, os.sched_param(0))

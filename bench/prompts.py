@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-SHORTEST, LONGEST = 40, 200  # characters of a prompt
+MIN_CHARACTERS, MAX_CHARACTERS = 40, 200  # characters of a prompt
 
 OPENINGS = ("Once upon a time", "The night train", "Dear editor,", "In the year 1911", "“Nobody knows”, she said,",
             "A short review:", "Breaking news:", "My grandmother’s café")  # fmt: skip
@@ -42,6 +42,6 @@ def _row(random: Random, story: str, number: int) -> dict[str, Any]:
 
 
 def _prompt(random: Random, story: str) -> str:
-    opening, length = random.choice(OPENINGS), random.randint(SHORTEST, LONGEST)
-    start = random.randrange(len(story) - LONGEST)
+    opening, length = random.choice(OPENINGS), random.randint(MIN_CHARACTERS, MAX_CHARACTERS)
+    start = random.randrange(len(story) - MAX_CHARACTERS)
     return f"{opening} {story[start : start + length - len(opening) - 1]}"

@@ -32,18 +32,20 @@ def main() -> None:
     parser.add_argument("--beside", type=Path, help="the interpreter of another checkout")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--safety", default="demo")
-    said = parser.parse_args()
-    pythons = {"here": Path(sys.executable)} | ({"beside": said.beside} if said.beside else {})
-    after = ["`inkmill worker`", "a first kill -9 of its process", "a later one"]
-    took: dict[tuple[str, str], list[float]] = {(name, what): [] for name in pythons for what in after}
-    for _ in range(said.rounds):
+    options = parser.parse_args()
+    pythons = {"here": Path(sys.executable)} | ({"beside": options.beside} if options.beside else {})
+    events = ["`inkmill worker`", "a first kill -9 of its process", "a later one"]
+    seconds_by_event: dict[tuple[str, str], list[float]] = {(name, what): [] for name in pythons for what in events}
+    for _ in range(options.rounds):
         for name, python in pythons.items():
-            with _worker(python, said.model, said.safety) as (parent, database):
-                took[name, after[0]].append(_timed(lambda: _child(parent), lambda pid: pid in _ready(database)))
-                for number in range(said.kills):
-                    took[name, after[min(number + 1, 2)]].append(_killed(parent, database))
+            with _worker(python, options.model, options.safety) as (parent, database):
+                seconds_by_event[name, events[0]].append(
+                    _seconds_until(lambda: _child(parent), lambda pid: pid in _ready(database))
+                )
+                for number in range(options.kills):
+                    seconds_by_event[name, events[min(number + 1, 2)]].append(_time_restart(parent, database))
     print("seconds until a worker is ready, median (least to most, how often), after …")
-    for (name, what), seconds in took.items():
+    for (name, what), seconds in seconds_by_event.items():
         if seconds:
             least, most = min(seconds), max(seconds)
             print(f"{name}: {what}: {median(seconds):.2f} ({least:.2f} to {most:.2f}, {len(seconds)} times)")
@@ -55,30 +57,30 @@ def _worker(python: Path, model: str, safety: str) -> Iterator[tuple[psutil.Proc
     with tempfile.TemporaryDirectory(prefix="inkmill-restarts-") as home:
         command = [str(python), "-m", "inkmill", "worker", "--model", model, "--safety", safety]
         database = open_database(f"sqlite:///{home}/inkmill.db")
-        mine = {"INKMILL_HOME": home, "HF_HUB_OFFLINE": "1"}
+        own = {"INKMILL_HOME": home, "HF_HUB_OFFLINE": "1"}
         # In no checkout: each interpreter finds its own, which is installed for editing.
-        process = subprocess.Popen(command, env=clean | mine, cwd=home, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env=clean | own, cwd=home, stderr=subprocess.DEVNULL)
         with closing(database):
             try:
                 yield psutil.Process(process.pid), database
             finally:
-                subprocess.run([str(python), "-m", "inkmill", "stop"], env=clean | mine, cwd=home, capture_output=True)
+                subprocess.run([str(python), "-m", "inkmill", "stop"], env=clean | own, cwd=home, capture_output=True)
                 process.wait()
 
 
-def _killed(parent: psutil.Process, database: Database) -> float:
+def _time_restart(parent: psutil.Process, database: Database) -> float:
     victim = _child(parent)
     psutil.Process(victim).kill()
-    return _timed(lambda: _child(parent), lambda pid: pid != victim and pid in _ready(database))
+    return _seconds_until(lambda: _child(parent), lambda pid: pid != victim and pid in _ready(database))
 
 
-def _timed(look: Callable[[], int], ready: Callable[[int], bool]) -> float:
-    begun = time.monotonic()
+def _seconds_until(look: Callable[[], int], ready: Callable[[int], bool]) -> float:
+    start = time.monotonic()
     while not ready(look()):
-        if time.monotonic() - begun > PATIENCE_SECONDS:
+        if time.monotonic() - start > PATIENCE_SECONDS:
             raise TimeoutError("the worker is not ready")
         time.sleep(0.01)
-    return time.monotonic() - begun
+    return time.monotonic() - start
 
 
 def _child(parent: psutil.Process) -> int:

@@ -20,7 +20,7 @@ import psutil
 from fastapi.testclient import TestClient
 
 from bench.ingest import databases
-from bench.processes import first_of_all
+from bench.processes import real_time_priority
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
 from db.review.claims import next_output
@@ -42,23 +42,23 @@ BULK = 5000
 class Timings:
     """Milliseconds of every look, by what was looked at."""
 
-    found: dict[str, list[float]] = field(default_factory=dict)
+    samples: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, name: str, task: Callable[[], object]) -> None:
         start = time.perf_counter()
         task()
-        self.found.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+        self.samples.setdefault(name, []).append(1000 * (time.perf_counter() - start))
 
 
 def main() -> None:
-    asked = _arguments()
-    kinds = [asked.only] if asked.only else ["sqlite", "postgresql"]
+    options = _arguments()
+    kinds = [options.only] if options.only else ["sqlite", "postgresql"]
     with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL's server runs as another user where this one is root
         with databases(folder, kinds) as addresses:
             for kind, (address, server) in addresses.items():
-                _measure(kind, address(), server, asked)
+                _measure(kind, address(), server, options)
 
 
 def _arguments() -> argparse.Namespace:
@@ -70,15 +70,15 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(kind: str, url: str, server: int | None, asked: argparse.Namespace) -> None:
-    outputs, rounds = asked.outputs, asked.rounds
+def _measure(kind: str, url: str, server: int | None, options: argparse.Namespace) -> None:
+    outputs, rounds = options.outputs, options.rounds
     database = open_database(url)
     start = time.perf_counter()
     jobs = fill(database, outputs)
     print(f"{kind}: {outputs:,} outputs filled in {time.perf_counter() - start:.0f} s", file=sys.stderr)
     timings = Timings()
-    began, others = time.perf_counter(), _others(server)
-    with client(database) as get, first_of_all(server) if asked.real_time else nullcontext():
+    began, other_seconds = time.perf_counter(), _other_processor_seconds(server)
+    with client(database) as get, real_time_priority(server) if options.real_time else nullcontext():
         for _ in range(rounds):
             _look_at_pages(timings, get, jobs[0])
         _decide(timings, database, jobs[0], rounds)
@@ -86,23 +86,23 @@ def _measure(kind: str, url: str, server: int | None, asked: argparse.Namespace)
             _decide_many(timings, database, jobs[0])
         for _ in range(max(rounds // 3, 3)):
             _look_at_jobs(timings, database, jobs[0])
-    kept = (_others(server) - others) / (time.perf_counter() - began)
+    busy = (_other_processor_seconds(server) - other_seconds) / (time.perf_counter() - began)
     database.close()
-    print(f"\n{kind}, {outputs:,} outputs; other processes kept {max(kept, 0):.1f} cores busy")
+    print(f"\n{kind}, {outputs:,} outputs; other processes kept {max(busy, 0):.1f} cores busy")
     _print(timings)
 
 
-def _others(server: int | None) -> float:
+def _other_processor_seconds(server: int | None) -> float:
     """Seconds of processor time that neither this process nor the database's server used."""
     times = psutil.cpu_times()
-    ours = [psutil.Process()]
+    own_processes = [psutil.Process()]
     if server is not None:
-        ours += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
-    used = [process.cpu_times() for process in ours]
+        own_processes += [psutil.Process(server), *psutil.Process(server).children(recursive=True)]
+    used = [process.cpu_times() for process in own_processes]
     # A server's connections that ended count with it: it waited for them.
-    own = sum(each.user + each.system for each in used)
-    own += sum(used[1].children_user + used[1].children_system for _ in used[1:2])
-    return float(times.user + times.system + times.nice - own)
+    ours_used = sum(each.user + each.system for each in used)
+    ours_used += sum(used[1].children_user + used[1].children_system for _ in used[1:2])
+    return float(times.user + times.system + times.nice - ours_used)
 
 
 Get = Callable[[str], object]
@@ -167,9 +167,9 @@ def _sit(
     claimed: list[int] = []
 
     def claim() -> None:
-        found = next_output(database, REVIEWER, chosen, after=after)
-        assert found is not None, "nothing is left to review"
-        claimed.append(found)
+        samples = next_output(database, REVIEWER, chosen, after=after)
+        assert samples is not None, "nothing is left to review"
+        claimed.append(samples)
 
     timings.measure("next output, claimed", claim)
     output = claimed[0]
@@ -183,12 +183,12 @@ def _sit(
 
 def _decide_many(timings: Timings, database: Database, job: int) -> None:
     chosen = Filter(job=job, label="toxicity", low=0.7, high=_width(database, job))
-    found: dict[int, int] = {}
+    samples: dict[int, int] = {}
     key = secrets.token_hex(8)
-    timings.measure(f"ids of {BULK:,} that match", lambda: found.update(matching(database, chosen)))
+    timings.measure(f"ids of {BULK:,} that match", lambda: samples.update(matching(database, chosen)))
     timings.measure(
         f"bulk decision of {BULK:,}",
-        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, seen=found, key=key),
+        lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, seen=samples, key=key),
     )
     timings.measure(f"bulk undo of {BULK:,}", lambda: undo_many(database, key, REVIEWER))
 
@@ -217,11 +217,11 @@ def _look_at_jobs(timings: Timings, database: Database, job: int) -> None:
 
 def _print(timings: Timings) -> None:
     print("\n| | median ms | p95 ms | looks | |\n|---|---|---|---|---|")
-    for name, taken in timings.found.items():
-        middle, ordered = median(taken), sorted(taken)
-        late = ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)]
+    for name, milliseconds in timings.samples.items():
+        middle, ordered = median(milliseconds), sorted(milliseconds)
+        p95 = ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)]
         over = f"over {AIM_MS}" if middle > AIM_MS else ""
-        print(f"| {name} | {middle:.1f} | {late:.1f} | {len(taken)} | {over} |")
+        print(f"| {name} | {middle:.1f} | {p95:.1f} | {len(milliseconds)} | {over} |")
 
 
 if __name__ == "__main__":

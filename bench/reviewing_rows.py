@@ -35,7 +35,7 @@ SHARES = (0.9, 0.04, 0.03, 0.02, 0.01)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class DraftOutput:
     """One output before it is stored."""
 
     text: str
@@ -51,14 +51,14 @@ class Made:
 def fill(database: Database, outputs: int) -> list[int]:
     """Writes jobs with so many outputs. Returns the jobs' ids, the large one first."""
     with database.write() as connection:
-        made_by = _provenance(connection)
+        provenance_id = _provenance(connection)
     if database.sqlite:  # nobody minds if the bench's own rows are lost in a power cut
         event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
         database.engine.dispose()
     jobs = []
     for number, share in enumerate(SHARES):
         count = max(int(outputs * share) // N, 1)
-        jobs.append(_fill_job(database, number, count, made_by))
+        jobs.append(_fill_job(database, number, count, provenance_id))
     with database.engine.connect() as connection:  # as the databases do by themselves after a while
         connection.exec_driver_sql("ANALYZE")
         connection.commit()
@@ -66,26 +66,26 @@ def fill(database: Database, outputs: int) -> list[int]:
 
 
 def _provenance(connection: Connection) -> int:
-    made_by = Provenance(model="demo", revision="r1", engine="bench", torch="-", device="cpu", isa="-", dtype="fp32")
-    values = {name: getattr(made_by, name) for name in Provenance.__dataclass_fields__}
+    provenance = Provenance(model="demo", revision="r1", engine="bench", torch="-", device="cpu", isa="-", dtype="fp32")
+    values = {name: getattr(provenance, name) for name in Provenance.__dataclass_fields__}
     return int(connection.execute(insert(ProvenanceTable).values(values).returning(ProvenanceTable.id)).scalar_one())
 
 
-def _fill_job(database: Database, number: int, prompts: int, made_by: int) -> int:
-    dice = random.Random(SEED + number)
+def _fill_job(database: Database, number: int, prompts: int, provenance_id: int) -> int:
+    rng = random.Random(SEED + number)
     spec = JobSpec(name=f"night-{number}.jsonl", fingerprint=f"{number:064}", model="demo", safety="original", seed=1,
                    settings=SamplingSettings(n=N))  # fmt: skip
     ended = time.time() - number * 86400
     with database.write() as connection:
         job = _job(connection, spec, ended)
         first_batch, first_prompt, first_output = (_next(connection, t) for t in ("batches", "prompts", "outputs"))
-    made = ([_made(dice) for _ in range(N)] for _ in range(prompts))
-    place = 0
-    while chunk := list(islice(made, CHUNK // N)):
-        writer = _Chunk(job, made_by, first_batch, first_prompt, first_output, place, prompts, ended)
+    prompts_drafted = ([_draft(rng) for _ in range(N)] for _ in range(prompts))
+    position = 0
+    while chunk := list(islice(prompts_drafted, CHUNK // N)):
+        writer = _Chunk(job, provenance_id, first_batch, first_prompt, first_output, position, prompts, ended)
         with database.write() as connection:
-            writer.write(connection, chunk, dice)
-        place += len(chunk)
+            writer.write(connection, chunk, rng)
+        position += len(chunk)
     with database.write() as connection:
         _count(connection, job)
         _move_sequences(connection)
@@ -108,69 +108,81 @@ def _next(connection: Connection, table: str) -> int:
 
 def _phrases() -> list[str]:
     """Stretches of eight words, each word as frequent as its place in the list says (Zipf)."""
-    dice = random.Random(SEED)
-    weights = list(accumulate(1 / place for place in range(1, len(WORDS) + 1)))
-    return [" ".join(dice.choices(WORDS, cum_weights=weights, k=8)) for _ in range(20_000)]
+    rng = random.Random(SEED)
+    weights = list(accumulate(1 / position for position in range(1, len(WORDS) + 1)))
+    return [" ".join(rng.choices(WORDS, cum_weights=weights, k=8)) for _ in range(20_000)]
 
 
 PHRASES = _phrases()
 
 
-def _made(dice: random.Random) -> Made:
-    length = int(dice.triangular(8, 64, 64))
-    words = " ".join(dice.choices(PHRASES, k=length // 8))
-    bad = dice.random() < 0.1
-    top = dice.uniform(THRESHOLD, 1.0) if bad else min(dice.paretovariate(1.2) * 0.002, 0.699)
-    scores = tuple(min(top * share, 1.0) for share in (1.0, *(dice.random() ** 3 for _ in ORIGINAL_LABELS[1:])))
-    if bad and dice.random() < 0.3:  # another label leads
+def _draft(rng: random.Random) -> DraftOutput:
+    length = int(rng.triangular(8, 64, 64))
+    words = " ".join(rng.choices(PHRASES, k=length // 8))
+    bad = rng.random() < 0.1
+    top = rng.uniform(THRESHOLD, 1.0) if bad else min(rng.paretovariate(1.2) * 0.002, 0.699)
+    scores = tuple(min(top * share, 1.0) for share in (1.0, *(rng.random() ** 3 for _ in ORIGINAL_LABELS[1:])))
+    if bad and rng.random() < 0.3:  # another label leads
         scores = (scores[1], *scores[2:], top)
-    return Made(text=words, tokens=length, finish="length" if length >= 60 else "stop", scores=scores)
+    return DraftOutput(text=words, tokens=length, finish="length" if length >= 60 else "stop", scores=scores)
 
 
 class _Chunk:
     """Some prompts of a job with all that belongs to them."""
 
     def __init__(
-        self, job: int, made_by: int, batch: int, prompt: int, output: int, place: int, prompts: int, ended: float
+        self,
+        job: int,
+        provenance_id: int,
+        batch: int,
+        prompt: int,
+        output: int,
+        position: int,
+        prompts: int,
+        ended: float,
     ) -> None:
-        self._job, self._made_by = job, made_by
+        self._job, self._made_by = job, provenance_id
         self._batch, self._prompt, self._output = batch, prompt, output
-        self._place, self._prompts, self._ended = place, prompts, ended
+        self._position, self._prompts, self._ended = position, prompts, ended
 
-    def write(self, connection: Connection, chunk: Sequence[Sequence[Made]], dice: random.Random) -> None:
-        places = range(self._place, self._place + len(chunk))
-        batches = sorted({place // BATCH for place in places if place % BATCH == 0})
+    def write(self, connection: Connection, chunk: Sequence[Sequence[DraftOutput]], rng: random.Random) -> None:
+        places = range(self._position, self._position + len(chunk))
+        batches = sorted({position // BATCH for position in places if position % BATCH == 0})
         copy_rows(connection, "batches", ("id", "job_id", "status"),
                   [(self._batch + batch, self._job, "done") for batch in batches])  # fmt: skip
-        copy_rows(connection, "prompts", _PROMPT, [self._prompt_row(place) for place in places])
+        copy_rows(connection, "prompts", _PROMPT, [self._prompt_row(position) for position in places])
         outputs = [
-            (self._output + place * N + sample, place, sample, made)
-            for place, samples in zip(places, chunk, strict=True)
-            for sample, made in enumerate(samples)
+            (self._output + position * N + sample, position, sample, draft)
+            for position, samples in zip(places, chunk, strict=True)
+            for sample, draft in enumerate(samples)
         ]
         copy_rows(connection, "outputs", _OUTPUT, [self._output_row(*each) for each in outputs])
-        scores = [(id, 0, "original", "c1", *made.scores, self._at(place)) for id, place, _, made in outputs]
+        scores = [(id, 0, "original", "c1", *draft.scores, self._at(position)) for id, position, _, draft in outputs]
         copy_rows(connection, "scores", _SCORE, scores)
-        flagged = [(id, place, made) for id, place, _, made in outputs if made.reasons]
+        flagged = [(id, position, draft) for id, position, _, draft in outputs if draft.reasons]
         copy_rows(connection, "reviews", ("output_id", "job_id", "state", "flagged", "top_score", "lot", "reasons",
                                           *ORIGINAL_LABELS),
-                  [(id, self._job, "pending", True, max(made.scores), dice.randrange(2**31),
-                    orjson.dumps(made.reasons).decode(), *made.scores) for id, _, made in flagged])  # fmt: skip
-        _index(connection, [(id, indexed(f"Tell of {place}", made.text)) for id, place, made in flagged])
+                  [(id, self._job, "pending", True, max(draft.scores), rng.randrange(2**31),
+                    orjson.dumps(draft.reasons).decode(), *draft.scores) for id, _, draft in flagged])  # fmt: skip
+        _index(connection, [(id, indexed(f"Tell of {position}", draft.text)) for id, position, draft in flagged])
 
-    def _at(self, place: int) -> float:
-        return self._ended - NIGHT_SECONDS * (1 - place / self._prompts)
+    def _at(self, position: int) -> float:
+        return self._ended - NIGHT_SECONDS * (1 - position / self._prompts)
 
-    def _prompt_row(self, place: int) -> tuple[Any, ...]:
-        metadata = {"topic": WORDS[place % 7], "audience": ("children", "adults")[place % 2], "source": place}
-        return (self._prompt + place, self._job, self._batch + place // BATCH, place, N, "done", f"p-{place}",
-                f"Tell of {place}", orjson.dumps(metadata).decode())  # fmt: skip
+    def _prompt_row(self, position: int) -> tuple[Any, ...]:
+        metadata = {"topic": WORDS[position % 7], "audience": ("children", "adults")[position % 2], "source": position}
+        return (
+            self._prompt + position, self._job, self._batch + position // BATCH, position, N, "done", f"p-{position}",
+            f"Tell of {position}", orjson.dumps(metadata).decode(),
+        )  # fmt: skip
 
-    def _output_row(self, id: int, place: int, sample: int, made: Made) -> tuple[Any, ...]:
-        reasons = made.reasons
-        return (id, self._prompt + place, self._job, self._made_by, sample, made.text, made.finish, made.tokens, 4,
-                place * N + sample, -2.5, self._at(place), "scored", bool(reasons),
-                orjson.dumps(reasons).decode() if reasons else None, max(made.scores))  # fmt: skip
+    def _output_row(self, id: int, position: int, sample: int, draft: DraftOutput) -> tuple[Any, ...]:
+        reasons = draft.reasons
+        return (
+            id, self._prompt + position, self._job, self._made_by, sample, draft.text, draft.finish, draft.tokens, 4,
+            position * N + sample, -2.5, self._at(position), "scored", bool(reasons),
+            orjson.dumps(reasons).decode() if reasons else None, max(draft.scores),
+        )  # fmt: skip
 
 
 _PROMPT = ("id", "job_id", "batch_id", "position", "n", "status", "custom_id", "prompt", "metadata")
@@ -185,10 +197,10 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
     names = ", ".join(columns)
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        listed = list(rows)
-        if listed:
+        as_list = list(rows)
+        if as_list:
             connection.exec_driver_sql(
-                f"INSERT INTO {table} ({names}) VALUES ({marks})", [tuple(row) for row in listed]
+                f"INSERT INTO {table} ({names}) VALUES ({marks})", [tuple(row) for row in as_list]
             )
         return
     with connection.connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
@@ -198,12 +210,12 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
 
 def _index(connection: Connection, entries: Iterator[tuple[int, str]] | list[tuple[int, str]]) -> None:
     words = "?, ?" if connection.dialect.name == "sqlite" else "%s, to_tsvector('simple', %s)"
-    listed = list(entries)
-    if listed:
-        connection.exec_driver_sql(f"INSERT INTO review_words (rowid, words) VALUES ({words})", listed)
+    as_list = list(entries)
+    if as_list:
+        connection.exec_driver_sql(f"INSERT INTO review_words (rowid, words) VALUES ({words})", as_list)
 
 
-_COUNTED = """
+_COUNT_BATCHES = """
 UPDATE batches SET prompts = c.prompts, outputs = c.outputs, done = c.prompts, generated = c.outputs,
   scored = c.outputs, flagged = c.flagged, prompt_tokens = 4 * c.prompts, generated_tokens = c.tokens
 FROM (SELECT p.batch_id, count(DISTINCT p.id) AS prompts, count(*) AS outputs, sum(o.tokens) AS tokens,
@@ -214,7 +226,7 @@ WHERE c.batch_id = batches.id
 
 
 def _count(connection: Connection, job: int) -> None:
-    connection.execute(text(_COUNTED), {"job": job})
+    connection.execute(text(_COUNT_BATCHES), {"job": job})
 
 
 def _move_sequences(connection: Connection) -> None:

@@ -20,7 +20,7 @@ import torch
 from bench.random_bert import WORDS, write_checkpoint
 from worker.safety.detoxify import Classifier, load_classifier
 
-SHORTEST, LONGEST = 64, 192  # tokens of a text, two special ones among them
+MIN_TOKENS, MAX_TOKENS = 64, 192  # tokens of a text, two special ones among them
 SENTENCES = 1000
 REFERENCE_BATCH = 32
 
@@ -29,14 +29,14 @@ Scorer = Callable[[list[str]], torch.Tensor]
 
 
 def main() -> None:
-    asked = _arguments()
-    torch.set_num_threads(asked.threads)
+    options = _arguments()
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
         path = write_checkpoint(Path(name))
         exact = load_classifier(str(path), "cpu", dtype="fp32")
         quick = load_classifier(str(path), "cpu", dtype="bf16")
-        texts = _texts(asked.texts)
-        _speed({"Detoxify.predict": _detoxify(path), "fp32": _ours(exact), "bf16": _ours(quick)}, texts, asked.rounds)
+        texts = _texts(options.texts)
+        _speed({"Detoxify.predict": _detoxify(path), "fp32": _ours(exact), "bf16": _ours(quick)}, texts, options.rounds)
         _fidelity("random BERT-base", exact, quick, texts)
     exact, quick = (load_classifier("demo", "cpu", dtype=dtype) for dtype in ("fp32", "bf16"))
     _fidelity("demo, real sentences", exact, quick, list(_sentences(SENTENCES)))
@@ -52,18 +52,18 @@ def _arguments() -> argparse.Namespace:
 
 def _texts(count: int) -> list[str]:
     """Random words, each of which is a token."""
-    chance = random.Random(0)
-    return [" ".join(chance.choices(WORDS, k=chance.randint(SHORTEST, LONGEST) - 2)) for _ in range(count)]
+    rng = random.Random(0)
+    return [" ".join(rng.choices(WORDS, k=rng.randint(MIN_TOKENS, MAX_TOKENS) - 2)) for _ in range(count)]
 
 
 def _sentences(count: int) -> Iterator[str]:
     """Stories of the kind that the demo classifier was trained for, calm and rude, cut at any place."""
     from tools.demo_models.grammar import corpus
 
-    chance = random.Random(1)
+    rng = random.Random(1)
     stories = [story.text for story in corpus(seed=11, count=count)]
     for _ in range(count):
-        yield " ".join(chance.sample(stories, 2))[: chance.randint(10, 1500)]
+        yield " ".join(rng.sample(stories, 2))[: rng.randint(10, 1500)]
 
 
 def _detoxify(path: Path) -> Scorer:
@@ -103,9 +103,9 @@ def _speed(scorers: dict[str, Scorer], texts: list[str], rounds: int) -> None:
             print(f"round {number + 1}: {name} {speeds[name][-1]:.1f} texts/s", file=sys.stderr)
     first, *_ = speeds
     print("\n| | texts/s | × the first |\n|---|---|---|")
-    for name, found in speeds.items():
-        ratios = [ours / theirs for ours, theirs in zip(found, speeds[first], strict=True)]
-        print(f"| {name} | {_spread(found)} | {_spread(ratios)} |")
+    for name, speeds_of_one in speeds.items():
+        ratios = [ours / theirs for ours, theirs in zip(speeds_of_one, speeds[first], strict=True)]
+        print(f"| {name} | {_spread(speeds_of_one)} | {_spread(ratios)} |")
 
 
 def _spread(numbers: list[float]) -> str:
@@ -114,15 +114,15 @@ def _spread(numbers: list[float]) -> str:
 
 def _fidelity(name: str, exact: Classifier, quick: Classifier, texts: list[str]) -> None:
     """How far bfloat16 moves a probability, and how far a text's neighbours do."""
-    right, near = _ours(exact)(texts), _ours(quick)(texts)
+    exact_scores, quick_scores = _ours(exact)(texts), _ours(quick)(texts)
     few = texts[:64]
     alone = torch.cat([_ours(quick)([text]) for text in few])
-    change = (near - right).abs()
+    change = (quick_scores - exact_scores).abs()
     print(
         f"\n{name}, {len(texts)} texts: bf16 moves a probability by {change.max():.4f} at most, "
         f"{change.square().mean().sqrt():.5f} in the root mean square; "
-        f"{int(((near > 0.7) != (right > 0.7)).sum())} of {change.numel()} cross 0.7; "
-        f"neighbours move one by {(alone - near[: len(few)]).abs().max():.1e} at most"
+        f"{int(((quick_scores > 0.7) != (exact_scores > 0.7)).sum())} of {change.numel()} cross 0.7; "
+        f"neighbours move one by {(alone - quick_scores[: len(few)]).abs().max():.1e} at most"
     )
 
 

@@ -23,35 +23,35 @@ SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes",
 def main() -> None:
     url, path = sys.argv[1:]
     database = open_database(url)
-    spent = _timed_announcing()
+    seconds = _time_queue_hints()
     start = time.perf_counter()
     with open_prompt_file(path) as file:
-        order = submitting.SubmitOptions(model="demo", default_model="demo", safety="demo", seed=1)
-        done = submitting.submit(database, file, order)
+        options = submitting.SubmitOptions(model="demo", default_model="demo", safety="demo", seed=1)
+        submitted = submitting.submit(database, file, options)
     report = {
         "submit": time.perf_counter() - start,
-        "announce": spent[0],
-        "queue_error": done.queue_error,
+        "announce": seconds[0],
+        "queue_error": submitted.queue_error,
         "stored": _stored(database),
-        "in_force": _in_force(database),
+        "in_force": _database_settings(database),
     }
     print(orjson.dumps(report).decode())
     database.close()
 
 
-def _timed_announcing() -> list[float]:
+def _time_queue_hints() -> list[float]:
     """Makes submit's telling of the queue note its seconds in the list returned."""
-    queue_hints, spent = submitting.queue_hints, list[float]()
+    queue_hints, seconds = submitting.queue_hints, list[float]()
 
     def timed(database: Database, job_id: int, model: str) -> str | None:
         start = time.perf_counter()
         try:
             return queue_hints(database, job_id, model)
         finally:
-            spent.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
 
     submitting.queue_hints = timed
-    return spent
+    return seconds
 
 
 def _stored(database: Database) -> int:
@@ -60,13 +60,13 @@ def _stored(database: Database) -> int:
     return count
 
 
-def _in_force(database: Database) -> dict[str, Any]:
-    asking = {name: f"PRAGMA {name}" for name in PRAGMAS} if database.sqlite else {n: f"SHOW {n}" for n in SETTINGS}
+def _database_settings(database: Database) -> dict[str, Any]:
+    queries = {name: f"PRAGMA {name}" for name in PRAGMAS} if database.sqlite else {n: f"SHOW {n}" for n in SETTINGS}
     with database.read() as connection:
-        found = {name: connection.exec_driver_sql(question).scalar() for name, question in asking.items()}
+        values = {name: connection.exec_driver_sql(question).scalar() for name, question in queries.items()}
         if database.sqlite:
-            found["library"] = connection.exec_driver_sql("SELECT sqlite_version()").scalar()
-    return found
+            values["library"] = connection.exec_driver_sql("SELECT sqlite_version()").scalar()
+    return values
 
 
 if __name__ == "__main__":

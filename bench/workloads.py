@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-SHORTEST_PROMPT, LONGEST_PROMPT = 16, 128  # tokens
-SHORTEST_TEXT, LONGEST_TEXT = 8, 256  # tokens
+MIN_PROMPT_TOKENS, MAX_PROMPT_TOKENS = 16, 128  # tokens
+MIN_TEXT_TOKENS, MAX_TEXT_TOKENS = 8, 256  # tokens
 SAMPLING = {"temperature": 0.9, "top_k": 50, "top_p": 0.95}
 
 # GPT-2 124M, by its shapes: a generated token passes all blocks and the head, a prompt's only the blocks.
@@ -39,9 +39,9 @@ class Workload:
         """Floating-point operations of the matrix products."""
         return self.tokens * FLOP_PER_TOKEN + self.prompt_tokens * FLOP_PER_PROMPT_TOKEN
 
-    def cut(self, prompts: int | None = None, length: int = LONGEST_TEXT) -> Workload:
+    def cut(self, prompts: int | None = None, length: int = MAX_TEXT_TOKENS) -> Workload:
         """The first `prompts` of it, with no text over `length` tokens."""
-        kept = tuple(min(wanted, length) for wanted in self.lengths[:prompts])
+        kept = tuple(min(asked, length) for asked in self.lengths[:prompts])
         return replace(self, prompts=self.prompts[:prompts], lengths=kept)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _prompts(count: int) -> Iterable[tuple[int, ...]]:
     from bench.random_gpt2 import VOCABULARY, first_word
 
     random, first = np.random.default_rng(0), first_word()
-    for length in random.integers(SHORTEST_PROMPT, LONGEST_PROMPT + 1, count):
+    for length in random.integers(MIN_PROMPT_TOKENS, MAX_PROMPT_TOKENS + 1, count):
         # Of the ids that are words, so that an engine which is given text sees the same ids.
         yield tuple(random.integers(first, VOCABULARY - 1, length).tolist())
 
@@ -79,4 +79,4 @@ def _mixed_lengths(count: int) -> list[int]:
     import numpy as np
 
     lengths = np.round(np.exp(np.random.default_rng(1).normal(4.0, 0.7, count)))
-    return [int(length) for length in np.clip(lengths, SHORTEST_TEXT, LONGEST_TEXT)]
+    return [int(length) for length in np.clip(lengths, MIN_TEXT_TOKENS, MAX_TEXT_TOKENS)]

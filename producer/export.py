@@ -38,9 +38,9 @@ WRITERS: dict[str, Callable[[Iterable[StoredOutput], ExportLines, BinaryIO], int
     "parquet": write_parquet,
     "openai": write_openai,
 }
-FORMATS_BY_EXTENSION = {".csv": "csv", ".parquet": "parquet"}
+EXPORT_EXTENSIONS = {".csv": "csv", ".parquet": "parquet"}
 """With any other extension, including .jsonl and .json, the format is JSONL."""
-COMPRESSIONS_BY_EXTENSION = {".gz": "gz", ".zst": "zst"}
+COMPRESSION_EXTENSIONS = {".gz": "gz", ".zst": "zst"}
 
 IF_TAKEN = "name another file with -o, move this one away, or replace it with --force"
 IF_ERRORS_TAKEN = "dead and cancelled prompts go there: name another file with -o, or move this one away"
@@ -245,8 +245,8 @@ def parse_format(asked_format: str | None, target: Path | None) -> tuple[str, st
         hint = did_you_mean(asked_format, WRITERS, "use one of " + ", ".join(WRITERS))
         raise UsageError(f"--format {asked_format}: is not an export format; {hint}")
     name = target.name.lower() if target else ""
-    compression = COMPRESSIONS_BY_EXTENSION.get(Path(name).suffix, "")
-    format = asked_format or FORMATS_BY_EXTENSION.get(Path(Path(name).stem if compression else name).suffix, "jsonl")
+    compression = COMPRESSION_EXTENSIONS.get(Path(name).suffix, "")
+    format = asked_format or EXPORT_EXTENSIONS.get(Path(Path(name).stem if compression else name).suffix, "jsonl")
     if format == "parquet" and compression:
         raise UsageError(f"-o {target}: Parquet is already compressed; leave out .{compression}")
     if format == "parquet" and target is None and sys.stdout is not None and sys.stdout.isatty():

@@ -23,7 +23,7 @@ from producer.bad_lines import BadLines
 from producer.read.prompt_file import EmptyInput, PromptFile
 from producer.write.target import Target
 
-Progress = Callable[[int], object]
+OnProgress = Callable[[int], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
 
 
 def submit(
-    database: Database, file: PromptFile, options: SubmitOptions, progress: Progress = lambda rows: None
+    database: Database, file: PromptFile, options: SubmitOptions, progress: OnProgress = lambda rows: None
 ) -> SubmittedJob:
     """Writes the job to SQL, makes it claimable, and sends hints to the queue.
 

@@ -1,7 +1,7 @@
-"""The files that a model is read from: their names, the hash that names their revision, and nothing beside them.
+"""The files that a model is read from: their names, and the hash that names their revision.
 
-transformers looks for more files than these, and lets a configuration name others. What is read and not hashed would
-write under a revision that is not its own.
+transformers looks for more files than these, and lets a configuration name others. A model read from a file that was
+not hashed would write texts under the wrong revision, so such files are kept out of its sight.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from contract.errors import ModelUnavailable
 
 REVISION_DIGITS = 16
 
-TOKENIZERS = (
+TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.json",
     "tokenizer.model",
@@ -27,51 +27,51 @@ TOKENIZERS = (
     "sentencepiece.bpe.model",
     "vocab.txt",
 )
-"""One of these is needed; all that are there are used."""
+"""At least one of these is needed; all that exist are used."""
 
-TOKENIZER_PARTS = (
+TOKENIZER_EXTRAS = (
     *("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("bpe.codes", "emoji.json"),
 )
 
-DETOURS = {
+REDIRECTS = {
     "config.json": ("transformers_weights", "configuration_files"),
     "tokenizer_config.json": ("fast_tokenizer_files",),
 }
-"""What makes transformers read another file than the one it is known by, and where that may stand."""
+"""By file: the entries that make transformers read a file of another name."""
 
 
-def described_by(folder: Path) -> tuple[str, ...]:
-    """The configuration and the tokenizer's files that are in a folder, in the order of names.
+def config_and_tokenizer_files(folder: Path) -> tuple[str, ...]:
+    """The names of the configuration and tokenizer files that a folder has, sorted.
 
     Raises:
-        ModelUnavailable: one of them sends its reader to yet another file.
+        ModelUnavailable: one of them names another file to read.
     """
-    known = ("config.json", *TOKENIZERS, *TOKENIZER_PARTS)
-    found = tuple(sorted(name for name in known if (folder / name).is_file()))
-    for name in DETOURS.keys() & set(found):
-        _refuse_detours(folder / name)
-    return found
+    known = ("config.json", *TOKENIZER_FILES, *TOKENIZER_EXTRAS)
+    present = tuple(sorted(name for name in known if (folder / name).is_file()))
+    for name in REDIRECTS.keys() & set(present):
+        _refuse_redirects(folder / name)
+    return present
 
 
-def _refuse_detours(path: Path) -> None:
+def _refuse_redirects(path: Path) -> None:
     try:
-        said = json.loads(path.read_bytes())
+        settings = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return  # whoever reads it says what is wrong with it
-    for entry in DETOURS[path.name]:
-        if isinstance(said, dict) and said.get(entry):
+        return  # the library that reads it will say what is wrong with it
+    for entry in REDIRECTS[path.name]:
+        if isinstance(settings, dict) and settings.get(entry):
             raise ModelUnavailable(
-                f"{path}: {entry} names other files to read ({str(said[entry])[:100]!r}), which the model's revision "
-                "would not cover; give the file that is meant its usual name, and take that entry out"
+                f"{path}: {entry} names other files to read ({str(settings[entry])[:100]!r}), which the model's "
+                "revision would not cover; give that file its usual name, and remove the entry"
             )
 
 
-def hashed(folder: Path, names: Iterable[str], digest: Any = None) -> Any:
-    """A SHA-256 over files: each adds its name, its size and its bytes.
+def hash_files(folder: Path, names: Iterable[str], digest: Any = None) -> Any:
+    """A SHA-256 over files, each by its name, size and bytes.
 
     Args:
-        digest: one to go on with.
+        digest: the one to update; None = a new one.
     """
     digest = hashlib.sha256() if digest is None else digest
     for name in names:
@@ -84,31 +84,33 @@ def hashed(folder: Path, names: Iterable[str], digest: Any = None) -> Any:
 
 
 @contextmanager
-def alone(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A folder of links to these files and nothing else, for a library that looks around where it is sent."""
-    with tempfile.TemporaryDirectory(prefix="inkmill-") as place:
+def isolated_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """A folder with links to these files and nothing else, since the library would also read other files it finds."""
+    with tempfile.TemporaryDirectory(prefix="inkmill-") as temporary:
         for name in names:
-            (Path(place) / name).symlink_to((folder / name).resolve())
-        yield Path(place)
+            (Path(temporary) / name).symlink_to((folder / name).resolve())
+        yield Path(temporary)
 
 
 @contextmanager
-def unchanged(paths: Sequence[Path]) -> Iterator[None]:
-    """Files that are read, and hashed, inside.
+def refuse_changes(paths: Sequence[Path]) -> Iterator[None]:
+    """For a block that reads and hashes these files.
 
     Raises:
-        ModelUnavailable: one was changed meanwhile: what was loaded may not be what was hashed.
+        ModelUnavailable: one was changed meanwhile, so that what was loaded may not be what was hashed.
     """
-    before = [_state(path) for path in paths]
+    before = [_file_version(path) for path in paths]
     yield
-    for path, then in zip(paths, before, strict=True):
-        if _state(path) != then:
-            raise ModelUnavailable(f"{path} was changed while it was loaded; once that is over, start again")
+    for path, version_before in zip(paths, before, strict=True):
+        if _file_version(path) != version_before:
+            raise ModelUnavailable(
+                f"{path} was changed while it was loaded; start again once nothing writes to it any more"
+            )
 
 
-def _state(path: Path) -> tuple[int, ...] | None:
+def _file_version(path: Path) -> tuple[int, ...] | None:
     try:
-        found = os.stat(path)
+        present = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    return present.st_dev, present.st_ino, present.st_size, present.st_mtime_ns, present.st_ctime_ns

@@ -1,4 +1,4 @@
-"""Whether a model's configuration would have code of its own, or of a stranger, fetched and run."""
+"""Refuses models whose configuration would have code downloaded and run."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 from contract.errors import ModelUnavailable
 
 
-def refuse_kernels(folder: Path) -> None:
-    """Refuses a configuration that names kernels of the Hub: transformers fetches and runs those, and asks nobody.
+def refuse_remote_kernels(folder: Path) -> None:
+    """Refuses a configuration that names kernels on the Hub: transformers downloads and runs those without asking.
 
     Raises:
-        ModelUnavailable: it names some.
+        ModelUnavailable: it names such kernels.
     """
-    for path in sorted(folder.glob("config*.json")):  # one may name others, for other versions of the library
-        _refuse(path)
+    for path in sorted(folder.glob("config*.json")):  # one may name another, for other versions of the library
+        _check_file(path)
 
 
-def _refuse(path: Path) -> None:
+def _check_file(path: Path) -> None:
     try:
-        waiting: list[object] = [json.loads(path.read_bytes())]
+        pending: list[object] = [json.loads(path.read_bytes())]
     except (OSError, ValueError, RecursionError):
-        return  # whoever loads it says what is wrong with it
-    while waiting:
-        said = waiting.pop()
-        for name, value in said.items() if isinstance(said, dict) else ():
+        return  # the library that loads it will say what is wrong with it
+    while pending:
+        item = pending.pop()
+        for name, value in item.items() if isinstance(item, dict) else ():
             if "_implementation" in name and "/" in json.dumps(value):
                 raise ModelUnavailable(
                     f"{path}: {name} names code to fetch and run ({str(value)[:100]!r}); "
-                    "take that entry out: the library's own kernels are used then"
+                    "remove that entry, and the library's own kernels are used"
                 )
-            waiting.append(value)
-        if isinstance(said, list):
-            waiting += said
+            pending.append(value)
+        if isinstance(item, list):
+            pending += item

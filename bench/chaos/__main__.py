@@ -13,25 +13,27 @@ import sys
 from datetime import UTC, datetime
 
 from bench.chaos import results
-from bench.chaos.running import all_rows, run_row
+from bench.chaos.row_runner import all_rows, run_row
 from bench.chaos.trial import DATABASES, Row, Trial
 
 
 def main() -> int:
     """Runs what was asked for. Returns 1 where something did not hold."""
-    asked = _arguments()
+    options = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended then too
     rows = all_rows()
-    of, done = results.commit(), results.read()
+    at_commit, done = results.commit(), results.read()
     held = True
     for row in rows:
         for database in row.databases:
-            if (asked.row and row.number not in asked.row) or asked.database not in (None, database):
+            if (options.row and row.number not in options.row) or options.database not in (None, database):
                 continue
-            if not (asked.row or asked.fresh or asked.short) and results.has(done, row.number, database, of):
-                print(f"row {row.number} on {database}: holds already at {of}", flush=True)
+            if not (options.row or options.fresh or options.short) and results.already_holds(
+                done, row.number, database, at_commit
+            ):
+                print(f"row {row.number} on {database}: holds already at {at_commit}", flush=True)
                 continue
-            held &= _run(row, database, asked, of, rows)
+            held &= _run(row, database, options, at_commit, rows)
     return 0 if held else 1
 
 
@@ -45,21 +47,21 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(row: Row, database: str, asked: argparse.Namespace, of: str, rows: list[Row]) -> bool:
-    seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
+def _run(row: Row, database: str, options: argparse.Namespace, at_commit: str, rows: list[Row]) -> bool:
+    seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     print(f"row {row.number} on {database}, seed {seed}: {row.fault}", flush=True)
-    trial = run_row(row, database, seed, short=asked.short, progress=lambda line: print(line, flush=True))
+    trial = run_row(row, database, seed, short=options.short, progress=lambda line: print(line, flush=True))
     print(
         f"row {row.number} on {database}: {'PASS' if trial.passed else 'FAIL'} in {trial.seconds_taken:.0f} s",
         flush=True,
     )
-    if not asked.short:
-        results.append(_result(trial, database, of))
+    if not options.short:
+        results.append(_result(trial, database, at_commit))
         results.write_sections(rows, results.read())
     return trial.passed
 
 
-def _result(trial: Trial, database: str, of: str) -> results.Result:
+def _result(trial: Trial, database: str, at_commit: str) -> results.Result:
     words = ["make", "chaos", f"ROW={trial.row.number}", f"DATABASE={database}", f"SEED={trial.seed}"]
     return results.Result(
         row=trial.row.number,
@@ -69,7 +71,7 @@ def _result(trial: Trial, database: str, of: str) -> results.Result:
         checks=len(trial.checks),
         figures=trial.figures,
         seed=trial.seed,
-        commit=of,
+        commit=at_commit,
         date=datetime.now(UTC).date().isoformat(),
         seconds=round(trial.seconds_taken, 1),
         command=shlex.join(words),

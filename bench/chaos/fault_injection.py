@@ -1,4 +1,4 @@
-"""Faults for the named points inside the program's processes: laid out here, suffered in bench.chaos.inside."""
+"""Faults for the named points inside the program's processes: armed here, triggered in bench.chaos.inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ POINTS = (*(f"{when}-{name}" for name in FUNCTIONS for when in ("before", "insid
 
 
 @dataclass(frozen=True, slots=True)
-class Suffered:
+class Triggered:
     """A fault that happened."""
 
     name: str
@@ -25,7 +25,7 @@ class Suffered:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class ProcessCounts:
     """What one process computed and saved, counted there; kill -9 does not lose it."""
 
     worker: str  # its id
@@ -41,17 +41,17 @@ class FaultInjector:
         self.folder = folder
         folder.mkdir()
 
-    def lay(
+    def arm(
         self,
         point: str,
         action: str = "SIGKILL",
         argument: str = "",
         skip: int = 0,
         *,
-        only: int | None = None,
-        stays: bool = False,
+        only_pid: int | None = None,
+        permanent: bool = False,
     ) -> None:
-        """The next process that passes the point suffers a fault, once.
+        """Makes the next process that passes the point trigger a fault, once.
 
         Args:
             point: one of POINTS.
@@ -59,54 +59,54 @@ class FaultInjector:
                 sleep that lets no other thread run; or `eat-memory`, which goes on until the kernel ends the process.
             argument: the exception's name (a built-in, or torch.OutOfMemoryError), or the seconds to sleep.
             skip: times that a process may pass the point unharmed.
-            only: the number of the process that is meant; None = whichever comes first.
-            stays: whoever is meant suffers it each time, until it is taken back; the first time is noted.
+            only_pid: the process that is meant; None = whichever comes first.
+            permanent: it is triggered each time, until it is disarmed; the first time is recorded.
         """
         if point not in POINTS:
             raise ValueError(f"there is no point {point!r}")
         part = self.folder / f"{point}.part"
-        fault = {"action": action, "argument": argument, "skip": skip, "only": only, "stays": stays}
+        fault = {"action": action, "argument": argument, "skip": skip, "only_pid": only_pid, "permanent": permanent}
         part.write_text(json.dumps(fault))
         part.rename(self.folder / point)
 
-    def waits(self, point: str) -> bool:
-        """Whether nobody has suffered it yet."""
+    def is_armed(self, point: str) -> bool:
+        """Whether no process has triggered it yet."""
         return (self.folder / point).exists()
 
-    def take_back(self, point: str) -> bool:
-        """Takes a fault away. Returns whether it was still there."""
+    def disarm(self, point: str) -> bool:
+        """Removes a fault. Returns whether it was still armed."""
         try:
             (self.folder / point).unlink()
         except FileNotFoundError:
             return False
         return True
 
-    def suffered(self) -> list[Suffered]:
+    def triggered(self) -> list[Triggered]:
         """The faults that happened, the oldest first."""
         found = []
-        for path in self.folder.glob("suffered.*"):
+        for path in self.folder.glob("triggered.*"):
             _, point, pid, at = path.name.split(".")
-            found.append(Suffered(path.name, point, int(pid), int(at) / 1e9))
+            found.append(Triggered(path.name, point, int(pid), int(at) / 1e9))
         return sorted(found, key=lambda one: one.at)
 
-    def until_suffered(self, point: str, seconds: float) -> Suffered | None:
-        """Waits until somebody suffers the fault that was laid at a point; None where nobody does in time."""
+    def wait_for(self, point: str, seconds: float) -> Triggered | None:
+        """Waits until the fault armed at a point is triggered; None if that does not happen in time."""
         deadline = time.monotonic() + seconds
-        while self.waits(point):
-            if time.monotonic() > deadline and self.take_back(point):
+        while self.is_armed(point):
+            if time.monotonic() > deadline and self.disarm(point):
                 return None
             time.sleep(0.02)
-        return next(one for one in reversed(self.suffered()) if one.point == point)
+        return next(one for one in reversed(self.triggered()) if one.point == point)
 
-    def outcome(self, suffered: Suffered) -> str | None:
+    def outcome(self, triggered: Triggered) -> str | None:
         """How the call went on around which a process was stopped: `returned`, or an exception's name."""
-        path = self.folder / f"outcome.{suffered.name}"
+        path = self.folder / f"outcome.{triggered.name}"
         return path.read_text() if path.exists() else None
 
-    def counted(self) -> Iterator[Counted]:
+    def counts(self) -> Iterator[ProcessCounts]:
         """What each process computed."""
         for path in self.folder.glob("counters.*"):
             numbers = [value for (value,) in struct.iter_unpack(FORM, path.read_bytes())]
             if len(numbers) == COUNTERS:
                 worker = path.name.split(".")[2]
-                yield Counted(worker, numbers[TOKENS], numbers[COMPLETIONS], numbers[SAVED])
+                yield ProcessCounts(worker, numbers[TOKENS], numbers[COMPLETIONS], numbers[SAVED])

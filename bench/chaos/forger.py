@@ -15,7 +15,7 @@ from bench.chaos import messages
 
 MAILBOX = "/0.celery.pidbox"
 """The channel that Celery's control messages travel in, in Redis' database 0."""
-THIEVES, PATIENCE_SECONDS = 48, 1
+THIEVES, TIMEOUT_SECONDS = 48, 1
 """How many wait for each message, and how long one waits before it asks anew, as the workers do."""
 Stolen = tuple[bytes, bytes]
 """A queue, and a message that was in it."""
@@ -47,7 +47,7 @@ class Forger:
         def steal() -> None:
             while not over.is_set():
                 with suppress(redis.RedisError):
-                    found = cast("Stolen | None", self._client.brpop(queues, timeout=PATIENCE_SECONDS))
+                    found = cast("Stolen | None", self._client.brpop(queues, timeout=TIMEOUT_SECONDS))
                     stolen.extend([found] if found is not None else [])
 
         threads = [threading.Thread(target=steal, daemon=True) for _ in range(THIEVES)]

@@ -48,17 +48,17 @@ class OwnHome:
         return None
 
     @contextmanager
-    def at_work(self, job_after: int, run: subprocess.Popen[bytes]) -> Iterator[int]:
+    def slowed_job(self, job_after: int, run: subprocess.Popen[bytes]) -> Iterator[int]:
         """Yields the job that a run submits, once some of it is stored; until then and inside, its steps are slow."""
-        self._trial.stack.faults.lay(SLOW_STEP, "sleep", SLOW_SECONDS, stays=True)
+        self._trial.stack.faults.arm(SLOW_STEP, "sleep", SLOW_SECONDS, permanent=True)
         try:
-            job = until_submitted(self._trial, job_after)
+            job = wait_until_submitted(self._trial, job_after)
             deadline = time.monotonic() + COMMAND_SECONDS
             while not self._trial.stored(job) and run.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
             yield job
         finally:
-            self._trial.stack.faults.take_back(SLOW_STEP)
+            self._trial.stack.faults.disarm(SLOW_STEP)
 
     def stop(self) -> None:
         self.inkmill("stop")
@@ -73,7 +73,7 @@ def newest_job(trial: Trial) -> int:
     return int(number or 0)
 
 
-def until_submitted(trial: Trial, after: int) -> int:
+def wait_until_submitted(trial: Trial, after: int) -> int:
     """Waits for a job newer than that one. Returns its number."""
     deadline = time.monotonic() + COMMAND_SECONDS
     while (newest := newest_job(trial)) <= after:

@@ -18,33 +18,33 @@ class Load:
             words: what the command `submit` is told beside the file.
         """
         self._trial, self._workers, self._words = trial, workers, words
-        trial.stack.have_workers(workers)
-        trial.stack.until_ready(workers)
+        trial.stack.ensure_workers(workers)
+        trial.stack.wait_until_ready(workers)
         self.file, self._seed = trial.prompts(prompts), trial.job_seed()
         self._calm = trial.run_undisturbed(self.file, self._seed, *words)
         self.jobs: list[int] = []
-        self.more()
+        self.submit_another()
 
-    def more(self) -> None:
+    def submit_another(self) -> None:
         """One job more."""
         self.jobs.append(self._trial.submit_beside(self._calm, self.file, self._seed, *self._words))
 
-    def keep(self) -> None:
+    def sustain(self) -> None:
         """Sees to it that workers are there, and work for them. The database has to answer now."""
-        self._trial.stack.have_workers(self._workers)
+        self._trial.stack.ensure_workers(self._workers)
         if not self.busy:
-            self.more()
+            self.submit_another()
 
     @property
     def busy(self) -> bool:
         """Whether the newest job is not over yet."""
         return self._trial.job_status(self.jobs[-1]) != "completed"
 
-    def during(self, seconds: float) -> None:
+    def run_for(self, seconds: float) -> None:
         """Lets so much time pass under load."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            self.keep()
+            self.sustain()
             time.sleep(min(0.2, max(0.0, end - time.monotonic())))
 
     def stored(self) -> int:
@@ -77,7 +77,7 @@ class Load:
     def finish(self) -> None:
         """Waits until all of it is over."""
         for job in self.jobs:
-            self._trial.until_over(job, workers=self._workers)
+            self._trial.wait_until_over(job, workers=self._workers)
 
     def judge(self, *, clock: bool = True) -> None:
         """The figures of the disturbed jobs, and the oracle.

@@ -15,7 +15,7 @@ ROOT = Path("/sys/fs/cgroup/memory")
 LEAVE_SECONDS = 20.0
 
 
-def _own() -> Path | None:
+def _own_group() -> Path | None:
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
@@ -25,8 +25,8 @@ def _own() -> Path | None:
 
 def can_limit() -> bool:
     """Whether a control group can be made here."""
-    own = _own()
-    return own is not None and os.access(own, os.W_OK)
+    own_group = _own_group()
+    return own_group is not None and os.access(own_group, os.W_OK)
 
 
 class MemoryLimit:
@@ -35,7 +35,7 @@ class MemoryLimit:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def take(self, pid: int) -> None:
+    def add(self, pid: int) -> None:
         (self._folder / "cgroup.procs").write_text(str(pid))
 
     @property
@@ -55,24 +55,24 @@ class MemoryLimit:
 @contextmanager
 def memory_limit(megabytes: int) -> Iterator[MemoryLimit]:
     """A control group that goes away at the end; whoever is still in it then goes back to where this process is."""
-    own = _own()
-    assert own is not None
-    folder = own / f"inkmill-chaos-{os.getpid()}"
+    own_group = _own_group()
+    assert own_group is not None
+    folder = own_group / f"inkmill-chaos-{os.getpid()}"
     folder.mkdir()
     try:
         (folder / "memory.limit_in_bytes").write_text(str(megabytes * 2**20))
         yield MemoryLimit(folder)
     finally:
-        _leave(folder, own)
+        _leave(folder, own_group)
 
 
-def _leave(folder: Path, own: Path) -> None:
+def _leave(folder: Path, own_group: Path) -> None:
     """Takes a control group away; a process may just be starting or ending in it."""
     deadline = time.monotonic() + LEAVE_SECONDS
     while True:
         for pid in (folder / "cgroup.procs").read_text().split():
             with suppress(OSError):
-                (own / "cgroup.procs").write_text(pid)
+                (own_group / "cgroup.procs").write_text(pid)
         try:
             folder.rmdir()
             return

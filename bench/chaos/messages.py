@@ -61,9 +61,9 @@ def envelope(body: bytes, headers: Any, *, kind: object = "application/json", qu
 def task(name: str, *args: Any, queue: str = "", kwargs: Any = None, **headers: Any) -> bytes:
     """A task's message, well-formed but for what is said."""
     body = json.dumps([list(args), kwargs or {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
-    said = {"lang": "py", "task": name, "id": uuid.uuid4().hex, "argsrepr": repr(args), "kwargsrepr": "{}",
+    fields = {"lang": "py", "task": name, "id": uuid.uuid4().hex, "argsrepr": repr(args), "kwargsrepr": "{}",
             "retries": 0, "timelimit": [None, None], "root_id": None, "parent_id": None, "eta": None}  # fmt: skip
-    return envelope(body.encode(), said | headers, queue=queue)
+    return envelope(body.encode(), fields | headers, queue=queue)
 
 
 def kinds(rng: random.Random, sign: Path) -> dict[str, Iterator[bytes]]:
@@ -104,20 +104,20 @@ def forged(rng: random.Random, sign: Path) -> Iterator[bytes]:
 
 def malformed(rng: random.Random) -> Iterator[bytes]:
     """What is no message at all, or lacks a part of one."""
-    whole = json.loads(task(GENERATE, 1))
+    intact = json.loads(task(GENERATE, 1))
     yield from (b"", b"\x00", b"\xff\xfe", b"{", b"null", b"[]", b"7", b'"text"', b"{}", b'{"a": NaN}')
     yield from (b"[[1], {}, {}]", b'{"__type__": "uuid", "__value__": 7}', b'{"body":')
-    yield json.dumps(whole).encode()[: rng.randrange(1, 300)]
-    wrongs: tuple[Any, ...] = (None, 7, "x", [], {})
-    for part in whole:
-        yield json.dumps({name: value for name, value in whole.items() if name != part}).encode()
-        for wrong in wrongs:
-            yield json.dumps(whole | {part: wrong}).encode()
-    for part in whole["properties"]:
-        properties = {name: value for name, value in whole["properties"].items() if name != part}
-        yield json.dumps(whole | {"properties": properties}).encode()
-        yield json.dumps(whole | {"properties": properties | {part: {"odd": []}}}).encode()
-    yield json.dumps(whole | {"properties": whole["properties"] | {"body_encoding": "rot13"}}).encode()
+    yield json.dumps(intact).encode()[: rng.randrange(1, 300)]
+    odd_values: tuple[Any, ...] = (None, 7, "x", [], {})
+    for part in intact:
+        yield json.dumps({name: value for name, value in intact.items() if name != part}).encode()
+        for odd_value in odd_values:
+            yield json.dumps(intact | {part: odd_value}).encode()
+    for part in intact["properties"]:
+        properties = {name: value for name, value in intact["properties"].items() if name != part}
+        yield json.dumps(intact | {"properties": properties}).encode()
+        yield json.dumps(intact | {"properties": properties | {part: {"odd": []}}}).encode()
+    yield json.dumps(intact | {"properties": intact["properties"] | {"body_encoding": "rot13"}}).encode()
     for body in (b"\xff", b"{", b"null", b"[]", b"[1]", b"[[1]]", b"[1, 2, 3]", b'[[1], {}, "x"]', b"{}"):
         yield envelope(body, {"task": GENERATE, "id": "1"})
     for headers in ({"task": 7}, {"task": None, "id": "1"}, {"task": ["x"], "id": "1"}, {"task": GENERATE}):
@@ -150,9 +150,15 @@ def commands(sign: Path) -> Iterator[bytes]:
     methods: list[Any] = ["shutdown", "pool_shrink", "cancel_consumer", "rate_limit", "revoke", "time_limit", "ping",
                           "autoscale", "pool_restart", "add_consumer", "memdump", "os.system", 7, None]  # fmt: skip
     about = {"queue": "generate.demo", "n": 99, "task_name": GENERATE, "rate_limit": "1/d", "hard": 0.001}
-    said: list[Any] = [{"method": method, "arguments": about, "destination": None} for method in methods]
-    said += [{"method": "ping", "arguments": {"no": 1}}, {"method": "ping", "arguments": [1], "reply_to": 7}, {}, [], 7]
-    for command in said:
+    bodies: list[Any] = [{"method": method, "arguments": about, "destination": None} for method in methods]
+    bodies += [
+        {"method": "ping", "arguments": {"no": 1}},
+        {"method": "ping", "arguments": [1], "reply_to": 7},
+        {},
+        [],
+        7,
+    ]
+    for command in bodies:
         yield envelope(json.dumps(command).encode(), {})
     yield envelope(pickle.dumps(Planted(sign)), {}, kind="application/x-python-serialize")
     yield from (b"{", b"null", b"[" * NESTED, b"{}")

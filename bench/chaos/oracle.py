@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.chaos.ledger import Acknowledged
-from bench.chaos.rawsql import RawSql, lay, run
+from bench.chaos.rawsql import RawSql, create_temporary_table, run
 
 Key = tuple[str, int]
 """An output: custom_id and sample index."""
 Texts = Mapping[Key, str]
-FEW = 5
+MAX_EXAMPLES = 5
 OF_PROMPTS = {
     "prompts": "count(*)",
     "outputs": "sum(p.n)",
@@ -70,7 +70,7 @@ def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[C
         def ask(statement: str, *values: Any) -> list[tuple[Any, ...]]:
             return run(connection, statement, values)
 
-        _lay_out(connection, acknowledged, expected.texts)
+        _load_expectations(connection, acknowledged, expected.texts)
         checks = [
             _nothing_lost(ask),
             _nothing_else(ask),
@@ -95,20 +95,21 @@ def judge(sql: RawSql, acknowledged: Acknowledged, expected: Expected) -> list[C
 Ask = Callable[..., list[tuple[Any, ...]]]
 
 
-def _check(what: str, wrong: Iterable[object]) -> Check:
+def _check(what: str, violations: Iterable[object]) -> Check:
     """Holds where nothing is wrong; else the first few of what is."""
-    found = [str(one) for one in wrong]
-    more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
-    return Check(what, not found, ", ".join(found[:FEW]) + more)
+    found = [str(one) for one in violations]
+    more = f" and {len(found) - MAX_EXAMPLES} more" if len(found) > MAX_EXAMPLES else ""
+    return Check(what, not found, ", ".join(found[:MAX_EXAMPLES]) + more)
 
 
-def _lay_out(connection: Any, acknowledged: Acknowledged, texts: Mapping[int, Texts]) -> None:
+def _load_expectations(connection: Any, acknowledged: Acknowledged, texts: Mapping[int, Texts]) -> None:
     """Lays the ledger and the undisturbed texts beside the program's tables. Jobs of one file share its texts."""
     named = ((job, name, n) for job, names in acknowledged.items() for name, n in names.items())
-    lay(connection, "acknowledged", {"job": "BIGINT", "custom_id": "TEXT"}, {"n": "INTEGER"}, named)
+    create_temporary_table(connection, "acknowledged", {"job": "BIGINT", "custom_id": "TEXT"}, {"n": "INTEGER"}, named)
     runs = {id(one): one for one in texts.values()}
-    lay(connection, "disturbed", {"job": "BIGINT"}, {"run": "BIGINT"}, ((job, id(one)) for job, one in texts.items()))
-    lay(
+    run_of_job = ((job, id(one)) for job, one in texts.items())
+    create_temporary_table(connection, "disturbed", {"job": "BIGINT"}, {"run": "BIGINT"}, run_of_job)
+    create_temporary_table(
         connection,
         "undisturbed",
         {"run": "BIGINT", "custom_id": "TEXT", "sample": "INTEGER"},
@@ -118,23 +119,23 @@ def _lay_out(connection: Any, acknowledged: Acknowledged, texts: Mapping[int, Te
 
 
 def _nothing_lost(ask: Ask) -> Check:
-    wrong = ask("SELECT job, custom_id, n FROM acknowledged EXCEPT SELECT job_id, custom_id, n FROM prompts")
-    return _check("every acknowledged prompt is there", wrong)
+    violations = ask("SELECT job, custom_id, n FROM acknowledged EXCEPT SELECT job_id, custom_id, n FROM prompts")
+    return _check("every acknowledged prompt is there", violations)
 
 
 def _nothing_else(ask: Ask) -> Check:
-    wrong = ask("SELECT p.job_id, p.custom_id, count(*) FROM prompts p "
+    violations = ask("SELECT p.job_id, p.custom_id, count(*) FROM prompts p "
                 "LEFT JOIN acknowledged a ON a.job = p.job_id AND a.custom_id = p.custom_id "
                 "GROUP BY p.job_id, p.custom_id HAVING count(*) <> count(a.job) OR count(*) > 1")  # fmt: skip
-    return _check("no prompt is there twice, or was never acknowledged", wrong)
+    return _check("no prompt is there twice, or was never acknowledged", violations)
 
 
 def _all_ended(ask: Ask) -> Check:
     rows = ask("SELECT a.job, count(*), (SELECT count(*) FROM prompts p "
                "WHERE p.job_id = a.job AND p.status IN ('done', 'dead', 'cancelled')) "
                "FROM acknowledged a GROUP BY a.job")  # fmt: skip
-    wrong = (f"job {job}: {ended} of {wanted}" for job, wanted, ended in rows if ended != wanted)
-    return _check("done + dead + cancelled = submitted", wrong)
+    violations = (f"job {job}: {ended} of {wanted}" for job, wanted, ended in rows if ended != wanted)
+    return _check("done + dead + cancelled = submitted", violations)
 
 
 def _one_output_each(ask: Ask) -> Check:
@@ -144,11 +145,11 @@ def _one_output_each(ask: Ask) -> Check:
                "HAVING count(o.id) <> count(DISTINCT o.sample_index) "
                "OR min(o.sample_index) < 0 OR max(o.sample_index) >= p.n "
                "OR (p.status = 'done' AND count(o.id) <> p.n)")  # fmt: skip
-    wrong = (
+    violations = (
         f"{name} of job {job} ({status}) has {outputs} outputs of {samples} samples, wanted {n}"
         for job, name, status, n, outputs, samples in rows
     )
-    return _check("exactly one output for each prompt and sample", wrong)
+    return _check("exactly one output for each prompt and sample", violations)
 
 
 def _no_orphans(ask: Ask) -> Check:
@@ -157,9 +158,9 @@ def _no_orphans(ask: Ask) -> Check:
     batches = ask("SELECT p.id FROM prompts p LEFT JOIN batches b ON b.id = p.batch_id "
                   "WHERE b.id IS NULL OR b.job_id <> p.job_id")  # fmt: skip
     jobs = ask("SELECT b.id FROM batches b LEFT JOIN jobs j ON j.id = b.job_id WHERE j.id IS NULL")
-    wrong = [f"output {row[0]}" for row in lost] + [f"prompt {row[0]}" for row in batches]
-    wrong += [f"batch {row[0]}" for row in jobs]
-    return _check("every output has its prompt, every prompt its batch, every batch its job", wrong)
+    violations = [f"output {row[0]}" for row in lost] + [f"prompt {row[0]}" for row in batches]
+    violations += [f"batch {row[0]}" for row in jobs]
+    return _check("every output has its prompt, every prompt its batch, every batch its job", violations)
 
 
 def _dead_as_expected(ask: Ask, expected: Mapping[int, Mapping[str, str]]) -> Check:
@@ -178,15 +179,17 @@ def _dead_as_expected(ask: Ask, expected: Mapping[int, Mapping[str, str]]) -> Ch
 
 def _cancelled_as_expected(ask: Ask, allowed: Collection[int]) -> Check:
     rows = ask("SELECT job_id, custom_id FROM prompts WHERE status = 'cancelled'")
-    wrong = (f"{name} of job {job}" for job, name in rows if job not in allowed)
-    return _check("nothing is cancelled that nobody cancelled", wrong)
+    violations = (f"{name} of job {job}" for job, name in rows if job not in allowed)
+    return _check("nothing is cancelled that nobody cancelled", violations)
 
 
 def _job_statuses(ask: Ask, acknowledged: Acknowledged, allowed: Collection[str]) -> Check:
     statuses: dict[int, str] = dict(ask("SELECT id, status FROM jobs"))
-    wrong = [f"job {job} is {statuses.get(job)}" for job in acknowledged if statuses.get(job) not in allowed]
-    wrong += [f"job {job} ({statuses[job]}) was never acknowledged" for job in statuses.keys() - acknowledged.keys()]
-    return _check(f"the jobs are {' or '.join(sorted(allowed))}, and no others are there", wrong)
+    violations = [f"job {job} is {statuses.get(job)}" for job in acknowledged if statuses.get(job) not in allowed]
+    violations += [
+        f"job {job} ({statuses[job]}) was never acknowledged" for job in statuses.keys() - acknowledged.keys()
+    ]
+    return _check(f"the jobs are {' or '.join(sorted(allowed))}, and no others are there", violations)
 
 
 def _batch_counters(ask: Ask) -> Check:
@@ -199,13 +202,13 @@ def _batch_counters(ask: Ask) -> Check:
         for batch, *found in ask(f"SELECT p.batch_id, {columns} FROM {source} GROUP BY p.batch_id"):
             counted.setdefault(batch, {}).update(zip(counts, found, strict=True))
     names = [*OF_PROMPTS, *OF_OUTPUTS]
-    wrong = [
+    violations = [
         f"batch {batch}: {name} {one}, counted {counted[batch][name]}"
-        for batch, *said in ask(f"SELECT id, {', '.join(names)} FROM batches")
-        for name, one in zip(names, said, strict=True)
+        for batch, *counters in ask(f"SELECT id, {', '.join(names)} FROM batches")
+        for name, one in zip(names, counters, strict=True)
         if int(one) != int(counted[batch][name])
     ]
-    return _check("the counters equal the rows", wrong)
+    return _check("the counters equal the rows", violations)
 
 
 def _scores(ask: Ask, unscored: Collection[int]) -> Check:
@@ -214,33 +217,33 @@ def _scores(ask: Ask, unscored: Collection[int]) -> Check:
                "JOIN jobs j ON j.id = o.job_id LEFT JOIN scores s ON s.output_id = o.id AND s.revision = 0 "
                "GROUP BY o.id, o.job_id, o.safety, j.safety "
                "HAVING NOT (o.safety = 'scored' AND j.safety <> 'none' AND count(s.output_id) = 1)")  # fmt: skip
-    wrong = (
+    violations = (
         f"output {number} of job {job}: {safety}, {found} scores"
         for number, job, safety, classifier, found in rows
         if found or not (safety == classifier == "none" or (safety == "unscored" and job in unscored))
     )
-    return _check("one score for each output", wrong)
+    return _check("one score for each output", violations)
 
 
 def _review_queue(ask: Ask) -> Check:
     """Nobody decides anything here: what is flagged waits for a person, and nothing else is in the queue."""
     rows = ask("SELECT o.id, o.job_id, o.flagged, r.state, r.job_id, r.flagged FROM outputs o "
                "LEFT JOIN reviews r ON r.output_id = o.id WHERE o.flagged OR r.output_id IS NOT NULL")  # fmt: skip
-    wrong = [
+    violations = [
         f"output {number} of job {job}: {'flagged' if flagged else 'not flagged'}, {state or 'absent'} in the queue"
         for number, job, flagged, state, theirs, copied in rows
         if not (flagged and copied and state == "pending" and theirs == job)
     ]
     lost = ask("SELECT output_id FROM reviews WHERE output_id NOT IN (SELECT id FROM outputs)")
-    wrong += [f"output {row[0]}, which is not there" for row in lost]
-    return _check("the review queue holds every flagged output, and no other", wrong)
+    violations += [f"output {row[0]}, which is not there" for row in lost]
+    return _check("the review queue holds every flagged output, and no other", violations)
 
 
 def _leases(ask: Ask, sqlite: bool, seconds: float) -> Check:
     clock = "((julianday('now') - 2440587.5) * 86400.0)" if sqlite else "extract(epoch FROM clock_timestamp())"
     rows = ask(f"SELECT id, {clock} - lease_until FROM batches WHERE lease_until IS NOT NULL")
-    wrong = (f"batch {number}: over for {float(late):.1f} s" for number, late in rows if float(late) > seconds)
-    return _check("no lease is older than twice its length", wrong)
+    violations = (f"batch {number}: over for {float(late):.1f} s" for number, late in rows if float(late) > seconds)
+    return _check("no lease is older than twice its length", violations)
 
 
 def _same_texts(ask: Ask) -> Check:
@@ -248,8 +251,8 @@ def _same_texts(ask: Ask) -> Check:
                "JOIN prompts p ON p.job_id = d.job JOIN outputs o ON o.prompt_id = p.id "
                "LEFT JOIN undisturbed u ON u.run = d.run AND u.custom_id = p.custom_id AND u.sample = o.sample_index "
                "WHERE u.text IS NULL OR o.text IS NULL OR u.text <> o.text")  # fmt: skip
-    wrong = (f"sample {sample} of {name} of job {job}" for job, name, sample in rows)
-    return _check("each text equals the undisturbed run's", wrong)
+    violations = (f"sample {sample} of {name} of job {job}" for job, name, sample in rows)
+    return _check("each text equals the undisturbed run's", violations)
 
 
 def texts_of(ask: Ask, job: int) -> dict[Key, str]:

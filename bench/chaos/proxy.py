@@ -31,11 +31,11 @@ class SwallowingProxy:
         """From now on nothing comes through, and nobody is told."""
         self._swallows.set()
 
-    def hurt_all(self) -> None:
+    def break_all(self) -> None:
         """No connection that is open now will ever get an answer again."""
         with self._lock:
             for pair in self._connections:
-                pair.hurt = True
+                pair.broken = True
 
     def let_through(self, *, cut: bool = True) -> None:
         """New connections work again.
@@ -47,8 +47,8 @@ class SwallowingProxy:
         if not cut:
             return
         with self._lock:
-            hurt = [pair for pair in self._connections if pair.hurt]
-        for pair in hurt:
+            broken = [pair for pair in self._connections if pair.broken]
+        for pair in broken:
             pair.cut()
 
     def close(self) -> None:
@@ -84,14 +84,14 @@ class _Pair:
     def __init__(self, client: socket.socket, swallows: threading.Event) -> None:
         self._client, self._swallows = client, swallows
         self._server: socket.socket | None = None
-        self.hurt = False  # bytes were swallowed
+        self.broken = False  # bytes were swallowed
 
     def run(self, target: int | str) -> None:
         with suppress(OSError, ValueError):
             if not self._swallows.is_set():
                 self._server = _connected(target)
             else:
-                self.hurt = True
+                self.broken = True
             ends = [end for end in (self._client, self._server) if end is not None]
             while self._pass_on(ends):
                 pass
@@ -103,8 +103,8 @@ class _Pair:
             data = end.recv(READ_BYTES)
             if not data:
                 return False
-            if self._swallows.is_set() or self.hurt or self._server is None:
-                self.hurt = True
+            if self._swallows.is_set() or self.broken or self._server is None:
+                self.broken = True
             else:
                 (self._server if end is self._client else self._client).sendall(data)
         return True

@@ -85,7 +85,7 @@ def run(connection: Any, statement: str, values: Sequence[Any] = ()) -> list[Row
     return [tuple(row) for row in connection.execute(marks, tuple(values)).fetchall()]
 
 
-def lay(
+def create_temporary_table(
     connection: Any, table: str, key: Mapping[str, str], columns: Mapping[str, str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """Lays a temporary table beside those of the program, seen by this connection alone.

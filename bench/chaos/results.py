@@ -40,8 +40,8 @@ class Result:
 
 def commit() -> str:
     """The last commit that changed the program or this bench, with a + where they were changed since."""
-    said = _git("log", "-1", "--format=%h", "--", *PRODUCT, *BENCH)
-    return said + ("+" if _git("status", "--porcelain", "--", *PRODUCT, *BENCH) else "")
+    revision = _git("log", "-1", "--format=%h", "--", *PRODUCT, *BENCH)
+    return revision + ("+" if _git("status", "--porcelain", "--", *PRODUCT, *BENCH) else "")
 
 
 def _git(*words: str) -> str:
@@ -60,11 +60,11 @@ def append(result: Result) -> None:
         file.write(json.dumps(asdict(result), ensure_ascii=False) + "\n")
 
 
-def has(results: Iterable[Result], row: int, database: str, of: str) -> bool:
+def already_holds(results: Iterable[Result], row: int, database: str, at_commit: str) -> bool:
     """Whether a row held on a database at that commit. Of a tree that was changed since nobody knows what it was."""
-    if of.endswith("+"):
+    if at_commit.endswith("+"):
         return False
-    return any((r.row, r.database, r.commit, r.passed) == (row, database, of, True) for r in results)
+    return any((r.row, r.database, r.commit, r.passed) == (row, database, at_commit, True) for r in results)
 
 
 def write_sections(rows: Sequence[Row], results: Sequence[Result]) -> None:

@@ -48,7 +48,7 @@ class Reviewer:
 
 
 @contextmanager
-def at_the_page(stack: Stack) -> Iterator[Reviewer]:
+def signed_in_reviewer(stack: Stack) -> Iterator[Reviewer]:
     """A page of this stack, and a reviewer at it."""
     with (stack.folder / "logs" / "web.log").open("wb") as log:
         page = subprocess.Popen(

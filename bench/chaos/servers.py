@@ -99,8 +99,8 @@ class PostgresServer:
         secret.write_text(self.password)
         if self._user is not None:
             shutil.chown(secret, self._user)
-        said = ["-D", self._data, "-A", "scram-sha-256", "--pwfile", secret, "--encoding=utf8", "-U", "inkmill"]
-        command = [str(word) for word in (self._binaries / "initdb", *said)]
+        options = ["-D", self._data, "-A", "scram-sha-256", "--pwfile", secret, "--encoding=utf8", "-U", "inkmill"]
+        command = [str(word) for word in (self._binaries / "initdb", *options)]
         subprocess.run(command, user=self._user, cwd="/", capture_output=True, check=True)
 
     def url(self, database: str, port: int | None = None) -> str:

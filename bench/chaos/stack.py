@@ -43,25 +43,26 @@ class Worker:
     log: Path
     faults: FaultInjector
     words: tuple[str, ...] = ()  # of its command, beside model and classifier
-    _found: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
+    _child: psutil.Process | None = None  # its child, the last time it was looked for: to look takes milliseconds
 
     @property
     def child(self) -> psutil.Process | None:
         """The process that holds the model, or is about to load it, where there is one now."""
         if not self.alive:
             return None
-        if self._found is None or not runs(self._found):
-            self._found = None
+        if self._child is None or not is_running(self._child):
+            self._child = None
             with suppress(psutil.NoSuchProcess):
-                self._found = next(filter(runs, psutil.Process(self.parent.pid).children()), None)
-        return self._found
+                self._child = next(filter(is_running, psutil.Process(self.parent.pid).children()), None)
+        return self._child
 
     def worker_id(self, process: psutil.Process) -> str | None:
-        """The id under which SQL knows its child; None for one that has not said it yet, or has ended."""
-        told = self.faults.folder / f"{WORKER}.{process.pid}"
+        """The ID under which SQL knows its child; None if the child has not written it yet, or has ended."""
+        file = self.faults.folder / f"{WORKER}.{process.pid}"
         try:
-            # A process number may come again: what an earlier one has told does not hold for this one.
-            return told.read_text() if runs(process) and told.stat().st_mtime > process.create_time() - 2 else None
+            # The process ID may be reused: what an earlier process wrote is not about this one.
+            current = is_running(process) and file.stat().st_mtime > process.create_time() - 2
+            return file.read_text() if current else None
         except (OSError, psutil.Error):
             return None
 
@@ -70,7 +71,7 @@ class Worker:
         return self.parent.poll() is None
 
 
-def runs(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     """Whether a process lives; a zombie does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -80,7 +81,7 @@ def runs(process: psutil.Process) -> bool:
 
 @dataclass
 class Stack:
-    """What one run works on. `opened` makes one."""
+    """What one run works on. `running_stack` makes one."""
 
     folder: Path
     redis: RedisServer
@@ -95,7 +96,7 @@ class Stack:
     @property
     def env(self) -> dict[str, str]:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("INKMILL_", "PYTHONPATH"))}
-        mine = {
+        own = {
             "INKMILL_HOME": str(self.folder / "home"),
             "INKMILL_REDIS_URL": self.redis.url,
             "INKMILL_DATABASE_URL": self.sql.url,
@@ -108,7 +109,7 @@ class Stack:
             "OMP_WAIT_POLICY": "passive",  # several workers share the cores
             "NO_COLOR": "1",
         }
-        return clean | mine | self.environment
+        return clean | own | self.environment
 
     def inkmill(self, *words: str, code: int | None = 0, seconds: float = COMMAND_SECONDS) -> str:
         """Runs a command to its end. Returns what it printed.
@@ -134,8 +135,8 @@ class Stack:
 
     def submit(self, file: PromptFile, seed: int, *words: str) -> int:
         """Submits a file, and notes in the ledger what was acknowledged. Returns the job's id."""
-        said = ["--model", MODEL, "--safety", SAFETY, "--seed", str(seed), "--again", *words]
-        job = int(self.inkmill("submit", str(file.path), *said))
+        options = ["--model", MODEL, "--safety", SAFETY, "--seed", str(seed), "--again", *words]
+        job = int(self.inkmill("submit", str(file.path), *options))
         self.ledger.acknowledge(job, file.outputs)
         self.submits += 1
         return job
@@ -153,13 +154,13 @@ class Stack:
         self.workers.append(worker)
         return worker
 
-    def have_workers(self, count: int) -> None:
+    def ensure_workers(self, count: int) -> None:
         """Sees to it that so many workers' parents live: what a supervisor would do."""
         self.workers = [worker for worker in self.workers if worker.alive]
         for _ in range(count - len(self.workers)):
             self.start_worker()
 
-    def until_ready(self, count: int) -> None:
+    def wait_until_ready(self, count: int) -> None:
         """Waits until so many workers have loaded their model.
 
         Raises:
@@ -187,22 +188,22 @@ class Stack:
 
     def status(self, job: int) -> dict[str, Any]:
         """What the program says of a job."""
-        found: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json"))
-        return found
+        status: dict[str, Any] = json.loads(self.inkmill("status", str(job), "--json"))
+        return status
 
     def jobs(self) -> dict[int, dict[str, Any]]:
         """What the program says of each job, as `status` would: one command instead of one for each."""
-        said: list[dict[str, Any]] = json.loads(self.inkmill("jobs", "--json", "--limit", "1000000"))
-        return {job["id"]: job for job in said}
+        jobs: list[dict[str, Any]] = json.loads(self.inkmill("jobs", "--json", "--limit", "1000000"))
+        return {job["id"]: job for job in jobs}
 
     def processes(self) -> list[psutil.Process]:
         """Every process of this home but the servers."""
-        mine, home = [], str(self.folder / "home")
+        processes, home = [], str(self.folder / "home")
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.pid != os.getpid() and process.environ().get("INKMILL_HOME") == home:
-                    mine.append(process)
-        return mine
+                    processes.append(process)
+        return processes
 
     def stop_workers(self) -> None:
         """Ends the workers in order, then whatever is left by force."""
@@ -224,21 +225,21 @@ class Stack:
 
     def errors(self) -> Counter[str]:
         """What the workers' logs say of exceptions: the last line of each traceback, and how often it stands there."""
-        found: Counter[str] = Counter()
+        errors: Counter[str] = Counter()
         for path in (self.folder / "logs").glob("*.log"):
             inside = False
             for line in path.read_text(errors="replace").splitlines():
                 if inside and EXCEPTION.match(line):
-                    found[line[:200]] += 1
+                    errors[line[:200]] += 1
                 inside = line.startswith("Traceback") or (inside and not EXCEPTION.match(line))
-        return found
+        return errors
 
-    def told(self, secrets: Mapping[str, str]) -> list[str]:
-        """Where a log of the workers or of the servers tells one of these, by what it is called."""
+    def leaked(self, secrets: Mapping[str, str]) -> list[str]:
+        """Where a log of the workers or servers contains one of these secrets, by the name of the secret."""
         logs = [*(self.folder / "logs").glob("*.log"), self.redis.folder / "redis.log"]
         logs += [self.postgres.folder / "postgres.log"] if self.postgres is not None else []
         return [
-            f"{path.name} tells {name}"
+            f"{path.name} contains {name}"
             for path in logs
             for text in (path.read_text(errors="replace"),)
             for name, secret in secrets.items()
@@ -252,7 +253,7 @@ class Stack:
 
 
 @contextmanager
-def opened(database: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running_stack(database: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack whose servers run, with no worker yet; all of it is ended and removed afterwards.
 
     Args:

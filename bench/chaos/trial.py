@@ -107,7 +107,7 @@ class Trial:
     def run_undisturbed(self, file: PromptFile, seed: int, *words: str) -> Undisturbed:
         """Runs a file to its end on the workers that are there, without a fault."""
         job = self.stack.submit(file, seed, *words)
-        self.until_over(job)
+        self.wait_until_over(job)
         with closing(self.stack.sql.connect()) as connection:
             texts = oracle.texts_of(lambda statement, *values: run(connection, statement, values), job)
         return Undisturbed(texts, self.seconds(job))
@@ -153,7 +153,7 @@ class Trial:
         ((count,),) = self.stack.sql.query("SELECT count(*) FROM batches WHERE status = 'pending'")
         return int(count)
 
-    def progressed(self, job: int) -> float:
+    def progress_of(self, job: int) -> float:
         """How much of a job is generated and scored, 0 to 1, by its own counters; -1 where nobody answers."""
         query = "SELECT sum(generated + scored + unscored), sum(2 * outputs) FROM batches WHERE job_id = ?"
         try:
@@ -176,7 +176,7 @@ class Trial:
         ((count,),) = self.stack.sql.query(query, [job, "cancelled"])
         return int(count)
 
-    def until_over(self, job: int, seconds: float = FINISH_SECONDS, workers: int = 0) -> None:
+    def wait_until_over(self, job: int, seconds: float = FINISH_SECONDS, workers: int = 0) -> None:
         """Waits until a job is over, and keeps so many workers alive meanwhile.
 
         Raises:
@@ -187,7 +187,7 @@ class Trial:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"job {job} is not over after {seconds:.0f} s\n{self.stack.logs()}")
             if workers:
-                self.stack.have_workers(workers)
+                self.stack.ensure_workers(workers)
             time.sleep(0.1)
 
     def judge(
@@ -216,21 +216,21 @@ class Trial:
         for found in oracle.judge(self.stack.sql, self.stack.ledger.read(), expected):
             self.check(found.what, found.holds, found.found)
         if self._undisturbed:
-            said = self.stack.jobs()
-            found_wrong = ((job, self._misstated(job, said.get(job))) for job in self._undisturbed)
-            wrong = [f"job {job}: {found}" for job, found in found_wrong if found]
-            self.check("inkmill jobs says what the rows say", not wrong, "; ".join(wrong))
+            reported = self.stack.jobs()
+            found_wrong = ((job, self._misstated(job, reported.get(job))) for job in self._undisturbed)
+            mismatches = [f"job {job}: {found}" for job, found in found_wrong if found]
+            self.check("inkmill jobs says what the rows say", not mismatches, "; ".join(mismatches))
         self._keeps_secrets()
 
     def _keeps_secrets(self) -> None:
         postgres = self.stack.postgres
         secrets = {"Redis' password": self.stack.redis.password, "a prompt": MARKER}
-        told = self.stack.told(secrets | ({"PostgreSQL's password": postgres.password} if postgres else {}))
-        self.check("no log tells a password or a prompt", not told, ", ".join(told))
+        leaked = self.stack.leaked(secrets | ({"PostgreSQL's password": postgres.password} if postgres else {}))
+        self.check("no log tells a password or a prompt", not leaked, ", ".join(leaked))
 
-    def _misstated(self, job: int, said: Mapping[str, Any] | None) -> str:
+    def _misstated(self, job: int, reported: Mapping[str, Any] | None) -> str:
         """What the program says of a job, where its rows say something else."""
-        if said is None:
+        if reported is None:
             return "is not listed"
         query = "SELECT status, count(*), sum(n) FROM prompts WHERE job_id = ? GROUP BY status"
         prompts = {status: (int(count), int(n)) for status, count, n in self.stack.sql.query(query, [job])}
@@ -248,7 +248,7 @@ class Trial:
             "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
             "pending_review": pending,
         }, tokens  # fmt: skip
-        found = said["prompts"], said["outputs"], said["tokens"]["generated"]
+        found = reported["prompts"], reported["outputs"], reported["tokens"]["generated"]
         return "" if found == counted else json.dumps(found)
 
     def measure(self, watch: Watch | None = None) -> None:
@@ -260,7 +260,7 @@ class Trial:
             times = [self._times(job) for job in jobs]
             seconds = max(end for _, end in times) - min(start for start, _ in times)
             self.figure("texts/s under faults", sum(map(self.stored, jobs)) / seconds)
-        computed = sum(counted.tokens for counted in self.stack.faults.counted())
+        computed = sum(counted.tokens for counted in self.stack.faults.counts())
         stored = {job: self._tokens(job) for job in self.stack.ledger.read()}
         disturbed = sum(stored[job] for job in jobs)
         if computed and disturbed:

@@ -12,11 +12,11 @@ from typing import Any
 
 from bench.chaos.rawsql import RawSql, run
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _BatchState:
     """A batch at one look."""
 
     status: str
@@ -38,7 +38,7 @@ class Watch:
 
     def __init__(self, sql: RawSql) -> None:
         self._sql = sql
-        self._seen: dict[int, _Seen] = {}
+        self._batches: dict[int, _BatchState] = {}
         self._orphans: list[_Orphan] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -57,22 +57,22 @@ class Watch:
         """The batches in hand, by the worker's id."""
         found: dict[str, list[int]] = {}
         with self._lock:
-            for batch, seen in self._seen.items():
+            for batch, seen in self._batches.items():
                 if seen.worker is not None and seen.token is not None:
                     found.setdefault(seen.worker, []).append(batch)
         return found
 
-    def died(self, worker: str, at: float | None = None) -> int:
+    def note_death(self, worker: str, at: float | None = None) -> int:
         """A worker's process is dead, since `at` on time.monotonic(). Returns how many batches it had in hand."""
         when = time.monotonic() if at is None else at
         with self._lock:
-            mine = [(batch, seen) for batch, seen in self._seen.items() if seen.worker == worker and seen.token]
-            self._orphans += [_Orphan(batch, seen.token, when) for batch, seen in mine]
-        return len(mine)
+            held = [(batch, seen) for batch, seen in self._batches.items() if seen.worker == worker and seen.token]
+            self._orphans += [_Orphan(batch, seen.token, when) for batch, seen in held]
+        return len(held)
 
     def _run(self) -> None:
         connection: Any = None
-        while not self._stopping.wait(LOOK_SECONDS):
+        while not self._stopping.wait(POLL_SECONDS):
             try:
                 connection = connection or self._sql.connect()
                 rows = run(connection, "SELECT id, status, worker, lease_token FROM batches")
@@ -81,13 +81,13 @@ class Watch:
                     connection.close()
                 connection = None
                 continue
-            self._look({number: _Seen(*rest) for number, *rest in rows}, time.monotonic())
+            self._update({number: _BatchState(*rest) for number, *rest in rows}, time.monotonic())
         if connection is not None:
             connection.close()
 
-    def _look(self, seen: dict[int, _Seen], at: float) -> None:
+    def _update(self, seen: dict[int, _BatchState], at: float) -> None:
         with self._lock:
-            self._seen = seen
+            self._batches = seen
             waiting = []
             for orphan in self._orphans:
                 now = seen.get(orphan.batch)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 
 
-def asked(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+def parse_arguments(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
     """What the command line of a part says."""
     parser = parser or argparse.ArgumentParser()
     parser.add_argument("--small", action="store_true", help="on a CPU, with small figures")

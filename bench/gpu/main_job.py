@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bench.gpu import asked, row
+from bench.gpu import parse_arguments, row
 from bench.random_gpt2 import write_checkpoint
 from db.jobs.status import snapshot, snapshots
 from db.session.engine import open_database
@@ -31,12 +31,12 @@ MIXED: list[dict[str, Any]] = [
     {"temperature": 1.2, "top_k": 0, "top_p": 0.95}, {"min_new_tokens": 4}, {"do_sample": False, "n": 1},
 ]  # fmt: skip
 STARTS = ("The captain", "At dawn", "On market day", "Dear Aunt", "To make the soup", "We reached", "")
-LOOK_SECONDS, PATIENCE_SECONDS = 0.05, 100.0
+POLL_SECONDS, TIMEOUT_SECONDS = 0.05, 100.0
 Texts = dict[tuple[str, int], str]
 
 
 def main() -> None:
-    small = asked().small
+    small = parse_arguments().small
     with tempfile.TemporaryDirectory(prefix="inkmill-gpu-") as folder:
         home = Home(Path(folder), small=small)
         try:
@@ -87,18 +87,18 @@ class Home:
         log = (self._folder / "run.log").open("wb")
         with log, subprocess.Popen(command, env=self._environment, stdout=log, stderr=log) as process:
             killed = self._kill_after(after, process)
-            process.wait(PATIENCE_SECONDS)
+            process.wait(TIMEOUT_SECONDS)
         if process.returncode:
             raise RuntimeError((self._folder / "run.log").read_text()[-2000:])
         return killed, texts_of(self._folder / out)
 
     def _kill_after(self, texts: int, process: subprocess.Popen[bytes]) -> bool:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         with closing(open_database(f"sqlite:///{self._folder / 'inkmill.db'}")) as database:
             while len(snapshots(database)) < 2 or snapshot(database, 2).generated < texts:
                 if process.poll() is not None or time.monotonic() > deadline:
                     return False
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             victims = [worker.pid for worker in list_workers(database) if worker.alive]
             over = snapshot(database, 2).generated
         for pid in victims:

@@ -15,52 +15,52 @@ from dataclasses import replace
 from typing import Any
 
 from bench.engine_cuda import ON_A_GPU, SHAPES, SMALL, random_engine, random_network, requests
-from bench.gpu import asked, row
+from bench.gpu import parse_arguments, row
 from bench.gpu.speed import TINY
 
 SHARE = 0.3
 """How much of the whole cache fits beside the other process: a quarter of the slots, and not half of them."""
 SPARE_BYTES = 2**29  # what a step takes beside the cache
-HOG = """
+MEMORY_HOG = """
 import sys, torch
 free, _ = torch.cuda.mem_get_info()
 kept = torch.empty(max(0, free - int(sys.argv[1])), dtype=torch.uint8, device="cuda")
 print("ready", flush=True)
 sys.stdin.read()
 """
-PATIENCE_SECONDS = 50.0
+TIMEOUT_SECONDS = 50.0
 
 
 def main() -> None:
-    small = asked().small
+    small = parse_arguments().small
     scale = SMALL if small else replace(ON_A_GPU, new_tokens=64)
     network = random_network(*(TINY if small else SHAPES["gpt2"]), scale)
-    wanted = requests(2 * scale.slots, scale)
-    expected, faults = _written(random_engine(network, scale), wanted)
+    all_requests = requests(2 * scale.slots, scale)
+    expected, faults = _texts_and_faults(random_engine(network, scale), all_requests)
     _empty_cache(small)
     engine = random_engine(network, scale)
     _empty_cache(small)
     cache_bytes = scale.slots * engine.model.cache_shape.slot_bytes
-    with _refusing(engine) if small else _hog(int(SHARE * cache_bytes) + SPARE_BYTES):
-        found, charged = _written(engine, wanted)
+    with _refusing(engine) if small else _memory_taken_by_another_process(int(SHARE * cache_bytes) + SPARE_BYTES):
+        found, charged = _texts_and_faults(engine, all_requests)
     same = sum(found[key] == expected[key] for key in found.keys() & expected.keys())
     row("out of memory: slots, before and with another process in the way", f"{scale.slots}, {engine.slots}")
-    row("out of memory: requests charged with it (0 must be)", f"{len(charged)} of {len(wanted)}")
-    row("out of memory: texts as with all the memory", f"{same} of {len(wanted)}")
-    if faults or charged or same < len(wanted) or engine.slots >= scale.slots:
+    row("out of memory: requests charged with it (0 must be)", f"{len(charged)} of {len(all_requests)}")
+    row("out of memory: texts as with all the memory", f"{same} of {len(all_requests)}")
+    if faults or charged or same < len(all_requests) or engine.slots >= scale.slots:
         print("\n".join([*faults, *charged][:5]))
         sys.exit("DOES NOT HOLD")
 
 
-def _written(engine: Any, wanted: list[Any]) -> tuple[dict[Any, str], list[str]]:
+def _texts_and_faults(engine: Any, all_requests: list[Any]) -> tuple[dict[Any, str], list[str]]:
     """Each request's text, and why others have none."""
     from worker.engine.sequence import Completion
 
-    texts, faults, deadline = {}, [], time.monotonic() + PATIENCE_SECONDS
-    engine.add(wanted)
+    texts, faults, deadline = {}, [], time.monotonic() + TIMEOUT_SECONDS
+    engine.add(all_requests)
     while engine.pending:
         if time.monotonic() > deadline:
-            return texts, [*faults, f"{engine.pending} requests were not done after {PATIENCE_SECONDS:.0f} s"]
+            return texts, [*faults, f"{engine.pending} requests were not done after {TIMEOUT_SECONDS:.0f} s"]
         time.sleep(engine.pause)
         for report in engine.step():
             if isinstance(report, Completion):
@@ -82,9 +82,9 @@ def _empty_cache(small: bool) -> None:
 
 
 @contextmanager
-def _hog(left: int) -> Iterator[None]:
+def _memory_taken_by_another_process(left: int) -> Iterator[None]:
     """Another process holds all memory of the device but so many bytes."""
-    command = [sys.executable, "-c", HOG, str(left)]
+    command = [sys.executable, "-c", MEMORY_HOG, str(left)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -102,10 +102,10 @@ def _refusing(engine: Any) -> Iterator[None]:
     """The cache of more than a quarter of the slots does not fit."""
     import torch
 
-    new_cache, most = engine.model.new_cache, engine.slots // 4
+    new_cache, max_slots = engine.model.new_cache, engine.slots // 4
 
     def scarce(slots: int) -> Any:
-        if slots > most:
+        if slots > max_slots:
             raise torch.OutOfMemoryError(f"no room for {slots} slots")
         return new_cache(slots)
 

@@ -15,7 +15,7 @@ from bench.engine_cuda import (
     steady_decode,
     whole_job,
 )
-from bench.gpu import asked, row
+from bench.gpu import parse_arguments, row
 
 TINY = (2, 2, 128)  # layers, heads, width
 
@@ -23,18 +23,18 @@ TINY = (2, 2, 128)  # layers, heads, width
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=SHAPES)
-    said = asked(parser)
-    scale = SMALL if said.small else replace(ON_A_GPU, batches=(ON_A_GPU.slots,))
-    name = f"{said.model}'s shapes, bf16"
+    options = parse_arguments(parser)
+    scale = SMALL if options.small else replace(ON_A_GPU, batches=(ON_A_GPU.slots,))
+    name = f"{options.model}'s shapes, bf16"
     bandwidth, flops = limits(scale)
     row("the device", f"copies {bandwidth / 1e9:,.0f} GB/s, bf16 products {flops / 1e12:,.1f} TFLOP/s")
-    network = random_network(*(TINY if said.small else SHAPES[said.model]), scale)
+    network = random_network(*(TINY if options.small else SHAPES[options.model]), scale)
     steady, floor = steady_decode(network, bandwidth, flops, scale)
     row(f"{name}: {scale.slots} slots decoding", f"{steady:,.0f} tokens/s, {steady / floor:.0%} of the device's floor")
-    whole = whole_job(network, scale)
-    row(f"{name}: {2 * scale.slots} requests of {scale.new_tokens} tokens from start to end", f"{whole:,.0f} tokens/s")
+    ours = whole_job(network, scale)
+    row(f"{name}: {2 * scale.slots} requests of {scale.new_tokens} tokens from start to end", f"{ours:,.0f} tokens/s")
     theirs, batch = best_generate(network, scale)
-    found = f"{theirs:,.0f} tokens/s; ours is {whole / theirs:.1f} times that"
+    found = f"{theirs:,.0f} tokens/s; ours is {ours / theirs:.1f} times that"
     row(f"{name}: transformers' generate, batch {batch}", found)
 
 

@@ -17,28 +17,28 @@ PARTS = ("saves", "claims", "million")
 
 
 def main() -> None:
-    asked = _arguments()
-    kinds = [asked.only] if asked.only else ["sqlite", "postgresql"]
-    trees = {"this": ROOT} | ({"the other": asked.beside.resolve()} if asked.beside else {})
+    options = _arguments()
+    kinds = [options.only] if options.only else ["sqlite", "postgresql"]
+    trees = {"this": ROOT} | ({"the other": options.beside.resolve()} if options.beside else {})
     with tempfile.TemporaryDirectory(prefix="inkmill-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL's server runs as another user where this one is root
         with databases(folder, kinds) as addresses:
             for kind, (address, _) in addresses.items():
-                if "saves" in asked.parts:
-                    saves.measure(kind, address, trees, asked.savers, asked.saved, asked.rounds)
-                if "claims" in asked.parts:
-                    claims.measure(kind, address, trees, asked.claimants, asked.batches, asked.rounds)
-    for kind in kinds if "million" in asked.parts else []:
+                if "saves" in options.parts:
+                    saves.measure(kind, address, trees, options.savers, options.saved, options.rounds)
+                if "claims" in options.parts:
+                    claims.measure(kind, address, trees, options.claimants, options.batches, options.rounds)
+    for kind in kinds if "million" in options.parts else []:
         million.report(
-            kind, [million.run(kind, count, asked.workers, real_time=asked.real_time) for count in asked.prompts]
+            kind, [million.run(kind, count, options.workers, real_time=options.real_time) for count in options.prompts]
         )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
-    parser.add_argument("--parts", type=lambda said: said.split(","), default=list(PARTS), help=",".join(PARTS))
+    parser.add_argument("--parts", type=lambda reports: reports.split(","), default=list(PARTS), help=",".join(PARTS))
     parser.add_argument("--prompts", type=_numbers, default=[100_000, 1_000_000], help="of the whole jobs")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--real-time", action="store_true", help="look a second time, before all others; needs root")
@@ -51,8 +51,8 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _numbers(said: str) -> list[int]:
-    return [int(word) for word in said.split(",")]
+def _numbers(reports: str) -> list[int]:
+    return [int(word) for word in reports.split(",")]
 
 
 if __name__ == "__main__":

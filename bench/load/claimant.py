@@ -8,28 +8,32 @@ from __future__ import annotations
 import sys
 import time
 
-from bench.load.crew import get_ready, tell
 from bench.load.jobs import LEASE, ability
+from bench.load.process_group import print_report, wait_for_start
 from db.session.engine import open_database
 from db.work.claims import Claim, claim_generation
 
 
 def main() -> None:
     url, number, *words = sys.argv[1:]
-    database, mine, hints = open_database(url), ability(f"claimant-{number}"), [int(word) for word in reversed(words)]
+    database, own_ability, hints = (
+        open_database(url),
+        ability(f"claimant-{number}"),
+        [int(word) for word in reversed(words)],
+    )
     claimed: list[int] = []
     waits: list[float] = []
 
     def claim() -> Claim | None:
         start = time.perf_counter()
-        found = claim_generation(database, mine, LEASE, hint=hints.pop() if hints else None)
+        claim_made = claim_generation(database, own_ability, LEASE, hint=hints.pop() if hints else None)
         waits.append(1000 * (time.perf_counter() - start))
-        return found
+        return claim_made
 
-    get_ready()
-    while (found := claim()) is not None:
-        claimed.append(found.batch_id)
-    tell(claimed=claimed, milliseconds=waits[:-1])
+    wait_for_start()
+    while (claim_made := claim()) is not None:
+        claimed.append(claim_made.batch_id)
+    print_report(claimed=claimed, milliseconds=waits[:-1])
 
 
 if __name__ == "__main__":

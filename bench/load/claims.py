@@ -6,8 +6,8 @@ from pathlib import Path
 from statistics import median
 
 from bench.ingest import Address
-from bench.load.crew import work_together
 from bench.load.jobs import submit
+from bench.load.process_group import work_together
 from bench.load.tables import Table
 from contract.spec import BatchStatus
 from db.session.engine import open_database
@@ -41,9 +41,9 @@ def claimed(url: str, tree: Path, count: int, batches: int, *, hinted: bool) -> 
     ids = waiting_in_job(database, job, BatchStatus.PENDING, batches)
     database.close()
     hints = [[str(one) for one in ids[number::count]] if hinted else [] for number in range(count)]
-    said, seconds = work_together("bench.load.claimant", [[url, str(i), *hints[i]] for i in range(count)], tree)
-    check(ids, [one for each in said for one in each["claimed"]])
-    waits = sorted(wait for each in said for wait in each["milliseconds"])
+    reports, seconds = work_together("bench.load.claimant", [[url, str(i), *hints[i]] for i in range(count)], tree)
+    check(ids, [batch for report in reports for batch in report["claimed"]])
+    waits = sorted(wait for report in reports for wait in report["milliseconds"])
     return batches / seconds, median(waits), waits[int(0.99 * (len(waits) - 1))], waits[-1]
 
 

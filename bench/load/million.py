@@ -15,15 +15,15 @@ from statistics import median
 import orjson
 import psutil
 
-from bench.chaos.stack import ROOT, Stack, opened
-from bench.load.looks import Look, looking
-from bench.processes import measured
+from bench.chaos.stack import ROOT, Stack, running_stack
+from bench.load.status_polls import StatusPoll, polling
+from bench.processes import run_measured
 from bench.prompts import write_prompts
 from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
 
-MOST_SECONDS = 4 * 3600.0
-LONGEST = 5
+TIMEOUT_SECONDS = 4 * 3600.0
+SHOWN_LONGEST = 5
 """So many of the longest answers are told one by one."""
 
 
@@ -32,8 +32,8 @@ class Result:
     """What one job came to."""
 
     prompts: int
-    looks: dict[str, list[Look]] = field(default_factory=dict)  # by what was looked at
-    begun: dict[str, float] = field(default_factory=dict)  # when each stage did, by the monotonic clock
+    polls: dict[str, list[StatusPoll]] = field(default_factory=dict)  # by what was looked at
+    started_at: dict[str, float] = field(default_factory=dict)  # when each stage did, by the monotonic clock
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
     peaks_mb: dict[str, float] = field(default_factory=dict)  # by process, its largest resident set
     database_mb: float = 0.0
@@ -49,17 +49,17 @@ def run(kind: str, prompts: int, workers: int, *, real_time: bool) -> Result:
     """
     inside = f"{ROOT / 'bench' / 'load' / 'inside'}:{ROOT}"
     # Leases and sweeps as a user has them; the bench of faults shortens them.
-    mine = {"PYTHONPATH": inside, "INKMILL_BENCH_STUBS": "1", "INKMILL_LEASE_SECONDS": "60",
+    environment = {"PYTHONPATH": inside, "INKMILL_BENCH_STUBS": "1", "INKMILL_LEASE_SECONDS": "60",
             "INKMILL_SWEEP_SECONDS": "5"}  # fmt: skip
     result = Result(prompts)
-    with opened(kind, mine) as stack:
+    with running_stack(kind, environment) as stack:
         file = stack.folder / "prompts.jsonl"
         write_prompts(file, prompts)
-        stack.have_workers(workers)
-        stack.until_ready(workers)
+        stack.ensure_workers(workers)
+        stack.wait_until_ready(workers)
         database = open_database(stack.sql.url)
         try:
-            with looking(stack, result.looks, real_time=real_time):
+            with polling(stack, result.polls, real_time=real_time):
                 _submit(stack, file, result)
                 _work(stack, database, result)
                 _export(stack, result)
@@ -75,24 +75,24 @@ def _submit(stack: Stack, file: Path, result: Result) -> None:
 
 
 def _measure(result: Result, stage: str, words: list[str], stack: Stack) -> None:
-    result.begun[stage] = time.monotonic()
-    run = measured(words, stack.env)
+    result.started_at[stage] = time.monotonic()
+    run = run_measured(words, stack.env)
     result.seconds[stage], result.peaks_mb[stage] = run.wall, run.peak_mb
 
 
 def _work(stack: Stack, database: Database, result: Result) -> None:
     """Waits until the job is over, and keeps the most memory that each process of a worker took."""
-    start = result.begun["work"] = time.monotonic()
-    own, others = _used(stack), psutil.cpu_times()
+    start = result.started_at["work"] = time.monotonic()
+    used_before, others = _used(stack), psutil.cpu_times()
     while not (now := snapshot(database, 1)).finished:
-        if time.monotonic() - start > MOST_SECONDS or not all(worker.alive for worker in stack.workers):
+        if time.monotonic() - start > TIMEOUT_SECONDS or not all(worker.alive for worker in stack.workers):
             raise RuntimeError(f"the job is {now.status} with {now.settled:,} outputs settled\n{stack.logs()}")
         _keep_peaks(stack, result)
         time.sleep(0.5)
     result.seconds["work"] = time.monotonic() - start
     after = psutil.cpu_times()
     spent = after.user + after.system + after.nice - others.user - others.system - others.nice
-    result.busy = max(0.0, spent - (_used(stack) - own)) / result.seconds["work"]
+    result.busy = max(0.0, spent - (_used(stack) - used_before)) / result.seconds["work"]
     if (now.status, now.done, now.settled) != ("completed", result.prompts, result.prompts):
         raise RuntimeError(f"the job is {now.status}: {now.done:,} prompts done, {now.settled:,} outputs settled")
 
@@ -123,8 +123,8 @@ def _used(stack: Stack) -> float:
         with suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system
-    mine = psutil.Process().cpu_times()
-    return float(total + mine.children_user + mine.children_system)
+    own = psutil.Process().cpu_times()
+    return float(total + own.children_user + own.children_system)
 
 
 def _family(pid: int) -> list[psutil.Process]:
@@ -163,30 +163,30 @@ def report(kind: str, results: list[Result]) -> None:
         _row(f"{name}, peak MB", [f"{result.peaks_mb[name]:.0f}" for result in results])
     _row("database, MB", [f"{result.database_mb:,.0f}" for result in results])
     _row("rows exported, each custom_id once", [f"{result.rows:,}" for result in results])
-    for name in results[-1].looks:
-        _row(f"{name}, ms: median, 99th of 100, longest", [_spread(each.looks.get(name, [])) for each in results])
+    for name in results[-1].polls:
+        _row(f"{name}, ms: median, 99th of 100, longest", [_spread(each.polls.get(name, [])) for each in results])
     for result in results:
-        for name, looks in result.looks.items():
-            longest = sorted(looks, key=lambda look: look.ms)[: -LONGEST - 1 : -1]
+        for name, polls in result.polls.items():
+            longest = sorted(polls, key=lambda poll: poll.ms)[: -SHOWN_LONGEST - 1 : -1]
             print(f"\n{result.prompts:,} prompts, the longest of {name}: "
-                  + "; ".join(_told(look, result.begun) for look in longest))  # fmt: skip
+                  + "; ".join(_describe(poll, result.started_at) for poll in longest))  # fmt: skip
     sys.stdout.flush()
 
 
-def _told(look: Look, begun: dict[str, float]) -> str:
+def _describe(poll: StatusPoll, started_at: dict[str, float]) -> str:
     """How long a look took, in which stage, and how much of it was the wait for a core."""
-    stage, start = max(((name, at) for name, at in begun.items() if at <= look.at), key=lambda one: one[1],
-                       default=("start", look.at))  # fmt: skip
-    queued = "" if look.queued_ms is None else f", {look.queued_ms:.0f} of them waiting for a core,"
-    return f"{look.ms:.0f} ms{queued} {look.at - start:.1f} s into {stage}"
+    stage, start = max(((name, at) for name, at in started_at.items() if at <= poll.at), key=lambda one: one[1],
+                       default=("start", poll.at))  # fmt: skip
+    queued = "" if poll.queued_ms is None else f", {poll.queued_ms:.0f} of them waiting for a core,"
+    return f"{poll.ms:.0f} ms{queued} {poll.at - start:.1f} s into {stage}"
 
 
 def _row(name: str, values: list[str]) -> None:
     print(f"| {name} | " + " | ".join(values) + " |")
 
 
-def _spread(looks: list[Look]) -> str:
-    if not looks:
+def _spread(polls: list[StatusPoll]) -> str:
+    if not polls:
         return ""
-    ordered = sorted(look.ms for look in looks)
+    ordered = sorted(poll.ms for poll in polls)
     return f"{median(ordered):.0f}, {ordered[int(0.99 * (len(ordered) - 1))]:.0f}, {ordered[-1]:.0f} of {len(ordered)}"

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
-from bench.load.crew import get_ready, tell
 from bench.load.inside.stubs import PROMPT_TOKENS, TOKENS, scores_of, text_of
 from bench.load.jobs import LEASE, ability, provenance
+from bench.load.process_group import print_report, wait_for_start
 from db.session.engine import open_database
 from db.work.claims import Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
 from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
@@ -96,9 +96,9 @@ class Saver:
 def main() -> None:
     url, number, scores, group = sys.argv[1:]
     saver = Saver(url, number, scores=scores == "scores", group=int(group))
-    get_ready()
+    wait_for_start()
     saver.work()
-    tell(outputs=saver.outputs, spent=saver.spent)
+    print_report(outputs=saver.outputs, spent=saver.spent)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from itertools import product
 from pathlib import Path
 
 from bench.ingest import Address
-from bench.load.crew import work_together
 from bench.load.jobs import submit
+from bench.load.process_group import work_together
 from bench.load.tables import Table
 from db.jobs.status import snapshot
 from db.session.engine import open_database
@@ -43,11 +43,11 @@ def saved(url: str, tree: Path, prompts: int, words: list[str], count: int) -> t
     database = open_database(url)
     job = submit(database, prompts, BATCH_SIZE, "demo" if words[0] == "scores" else "none")
     database.close()
-    said, seconds = work_together("bench.load.saver", [[url, str(i), *words] for i in range(count)], tree)
+    reports, seconds = work_together("bench.load.saver", [[url, str(i), *words] for i in range(count)], tree)
     database = open_database(url)
     now = snapshot(database, job)
     database.close()
     if (now.status, now.done, now.settled) != ("completed", prompts, prompts):
         raise RuntimeError(f"the job is {now.status}: {now.done:,} prompts done, {now.settled:,} outputs settled")
-    spent = [sum(one["spent"].get(call, 0.0) for one in said) for call in CALLS]
+    spent = [sum(report["spent"].get(call, 0.0) for report in reports) for call in CALLS]
     return prompts / seconds, *(1000 * each / prompts for each in spent)

@@ -8,21 +8,21 @@ from statistics import median
 class Table:
     """Rows of figures. The first figure of each is a rate: its ratio between two trees is taken within a round."""
 
-    def __init__(self, title: str, what: str, *columns: str) -> None:
-        self._title, self._columns = title, (what, *columns)
-        self._found: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+    def __init__(self, title: str, row_heading: str, *columns: str) -> None:
+        self._title, self._columns = title, (row_heading, *columns)
+        self._figures: dict[str, dict[str, list[tuple[float, ...]]]] = {}
 
     def add(self, name: str, tree: str, *figures: float) -> None:
         """One round's figures."""
-        self._found.setdefault(name, {}).setdefault(tree, []).append(figures)
+        self._figures.setdefault(name, {}).setdefault(tree, []).append(figures)
 
     def print(self) -> None:
         """One line for each row and tree."""
-        trees = list(next(iter(self._found.values())))
+        trees = list(next(iter(self._figures.values())))
         ratios = len(trees) > 1
         headings = [*self._columns, *(["code", f"× {trees[-1]}"] if ratios else [])]
         print(f"\n{self._title}\n\n| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
-        for name, by_tree in self._found.items():
+        for name, by_tree in self._figures.items():
             for tree, rounds in by_tree.items():
                 cells = [_shown(median(column)) for column in zip(*rounds, strict=True)]
                 cells[0] += _range([one[0] for one in rounds])
@@ -31,8 +31,8 @@ class Table:
                 print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
-def _ratio(mine: list[float], other: list[float]) -> str:
-    each = [one / two for one, two in zip(mine, other, strict=True)]
+def _ratio(own_rates: list[float], other: list[float]) -> str:
+    each = [one / two for one, two in zip(own_rates, other, strict=True)]
     return f"{median(each):.2f} ({min(each):.2f}–{max(each):.2f})"
 
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import ctranslate2
 
-from bench.peers.protocol import Engine, Order, Workload, answer, in_batches
+from bench.peers.protocol import Engine, Task, Workload, in_batches, run_task
 
 
-def load(order: Order) -> Engine:
-    options, sampling = order["options"], order["sampling"]
+def load(task: Task) -> Engine:
+    options, sampling = task["options"], task["sampling"]
     workers = options["workers"]
     generator = ctranslate2.Generator(
-        order["model"], device="cpu", inter_threads=workers, intra_threads=order["threads"] // workers
+        task["model"], device="cpu", inter_threads=workers, intra_threads=task["threads"] // workers
     )
-    tokens = json.loads((Path(order["model"]) / "vocabulary.json").read_text(encoding="utf-8"))
+    tokens = json.loads((Path(task["model"]) / "vocabulary.json").read_text(encoding="utf-8"))
     settings = {
         "asynchronous": True,
         "include_prompt_in_result": False,
@@ -58,15 +58,15 @@ def _end(lengths: list[int]) -> dict[str, Any]:
 
 
 def _countdown(lengths: list[int]) -> Callable[[Any], bool]:
-    left = list(lengths)
+    remaining = list(lengths)
 
     def ended(step: Any) -> bool:
         row = int(step.batch_id)
-        left[row] -= 1
-        return left[row] == 0
+        remaining[row] -= 1
+        return remaining[row] == 0
 
     return ended
 
 
 if __name__ == "__main__":
-    answer(load)
+    run_task(load)

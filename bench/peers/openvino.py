@@ -11,26 +11,26 @@ import numpy as np
 import openvino
 import openvino_genai
 
-from bench.peers.protocol import Engine, Order, Workload, answer
+from bench.peers.protocol import Engine, Task, Workload, run_task
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """What is computed in. Weights of int8 are for the folder to hold; the products are then the library's to choose."""
 
 
-def load(order: Order) -> Engine:
+def load(task: Task) -> Engine:
     scheduler = openvino_genai.SchedulerConfig()
-    for name, value in order["options"]["scheduler"].items():
+    for name, value in task["options"]["scheduler"].items():
         setattr(scheduler, name, value)
     properties = {
-        "INFERENCE_NUM_THREADS": order["threads"],
-        "INFERENCE_PRECISION_HINT": PRECISIONS[order["dtype"]],
-        **order["options"]["properties"],
+        "INFERENCE_NUM_THREADS": task["threads"],
+        "INFERENCE_PRECISION_HINT": PRECISIONS[task["dtype"]],
+        **task["options"]["properties"],
     }
-    pipeline = openvino_genai.ContinuousBatchingPipeline(order["model"], scheduler, "CPU", properties)
+    pipeline = openvino_genai.ContinuousBatchingPipeline(task["model"], scheduler, "CPU", properties)
 
     def write(workload: Workload) -> list[int]:
         prompts = [openvino.Tensor(np.array([prompt], dtype=np.int64)) for prompt in workload["prompts"]]
-        settings = [_settings(length, order["sampling"]) for length in workload["lengths"]]
+        settings = [_settings(length, task["sampling"]) for length in workload["lengths"]]
         return [len(result.m_generation_ids[0]) for result in pipeline.generate(prompts, settings)]
 
     return Engine(f"OpenVINO GenAI {openvino_genai.__version__}", write)
@@ -44,4 +44,4 @@ def _settings(length: int, sampling: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    answer(load)
+    run_task(load)

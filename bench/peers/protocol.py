@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
 
-class Order(TypedDict):
+class Task(TypedDict):
     """What is asked, as JSON on standard input."""
 
     model: str  # the folder
@@ -41,21 +41,21 @@ class Engine(NamedTuple):
     write: Callable[[Workload], list[int]]  # writes the texts; gives each one's number of tokens
 
 
-def answer(load: Callable[[Order], Engine]) -> None:
+def run_task(load: Callable[[Task], Engine]) -> None:
     """Serves one order. Loading and warming up are not timed; prefill, sampling and all else are.
 
     Raises:
         RuntimeError: a text is shorter or longer than it was to become.
     """
-    order: Order = json.load(sys.stdin)
-    engine = load(order)
-    _timed(engine, order["warm_up"])
-    seconds = {workload["name"]: _timed(engine, workload) for workload in order["workloads"]}
+    task: Task = json.load(sys.stdin)
+    engine = load(task)
+    _timed(engine, task["warm_up"])
+    seconds = {workload["name"]: _timed(engine, workload) for workload in task["workloads"]}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts KiB
-    tokens = {workload["name"]: sum(workload["lengths"]) for workload in order["workloads"]}
+    tokens = {workload["name"]: sum(workload["lengths"]) for workload in task["workloads"]}
     report = {
         "engine": engine.name,
-        "dtype": order["dtype"],
+        "dtype": task["dtype"],
         "seconds": seconds,
         "tokens": tokens,
         "peak_mb": peak,
@@ -74,6 +74,6 @@ def _timed(engine: Engine, workload: Workload) -> float:
     return seconds
 
 
-def in_batches(order: list[int], size: int) -> list[list[int]]:
-    """`order`, a list of indexes, cut into lists of `size`."""
-    return [order[start : start + size] for start in range(0, len(order), size)]
+def in_batches(task: list[int], size: int) -> list[list[int]]:
+    """`task`, a list of indexes, cut into lists of `size`."""
+    return [task[start : start + size] for start in range(0, len(task), size)]

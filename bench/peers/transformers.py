@@ -10,18 +10,18 @@ from typing import Any
 import torch
 import transformers
 
-from bench.peers.protocol import Engine, Order, Workload, answer, in_batches
+from bench.peers.protocol import Engine, Task, Workload, in_batches, run_task
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load(order: Order) -> Engine:
-    torch.set_num_threads(order["threads"])
-    model = transformers.AutoModelForCausalLM.from_pretrained(order["model"], dtype=DTYPES[order["dtype"]]).eval()
+def load(task: Task) -> Engine:
+    torch.set_num_threads(task["threads"])
+    model = transformers.AutoModelForCausalLM.from_pretrained(task["model"], dtype=DTYPES[task["dtype"]]).eval()
     pad = model.generation_config.eos_token_id
     model.generation_config.eos_token_id = None  # no text ends before its length
-    settings = order["sampling"] | {"do_sample": True, "pad_token_id": pad}
-    size, by_length = order["options"]["batch"], order["options"]["by_length"]
+    settings = task["sampling"] | {"do_sample": True, "pad_token_id": pad}
+    size, by_length = task["options"]["batch"], task["options"]["by_length"]
 
     def write(workload: Workload) -> list[int]:
         indexes = list(range(len(workload["prompts"])))
@@ -52,4 +52,4 @@ def _generate(model: Any, prompts: list[list[int]], length: int, settings: dict[
 
 
 if __name__ == "__main__":
-    answer(load)
+    run_task(load)

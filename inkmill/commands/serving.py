@@ -62,11 +62,11 @@ def worker(
     if not where.embedded:
         refuse_open_redis(where.redis_url, insecure=insecure)
     if not where.embedded or in_stack:
-        raise typer.Exit(main(options, where, patient=in_stack))
+        raise typer.Exit(main(options, where, wait_for_database=in_stack))
     stack = Stack(where)
     stack.ensure_running(pin=True)
     # Repeatedly: the daemon that runs Redis may be killed.
-    raise typer.Exit(main(options, where, keep=lambda: stack.ensure_running(pin=True)))
+    raise typer.Exit(main(options, where, ensure_services=lambda: stack.ensure_running(pin=True)))
 
 
 def refuse_open_redis(url: str, *, insecure: bool) -> None:

@@ -16,7 +16,7 @@ from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.columns import Columns
 from producer.read.lines import MAX_LINE, numbered_lines, text_problem
-from producer.read.reader import Reader
+from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow
 from producer.source import Source
 
@@ -40,7 +40,7 @@ class CsvRecord:
     raw: bytes
 
 
-class CsvReader(Reader[CsvRecord]):
+class CsvReader(FormatReader[CsvRecord]):
     """A comma-separated table whose first record names the columns."""
 
     name, extension = "csv", ".csv"

@@ -17,11 +17,11 @@ from producer.read.jsonl import JsonlReader, begins_array
 from producer.read.lines import numbered_lines
 from producer.read.openai import OpenAiReader
 from producer.read.parquet import ParquetReader
-from producer.read.reader import Reader
+from producer.read.reader import FormatReader
 from producer.read.txt import TextReader
 from producer.source import Source
 
-READERS: dict[str, type[Reader[Any]]] = {
+READERS: dict[str, type[FormatReader[Any]]] = {
     reader.name: reader for reader in (JsonlReader, OpenAiReader, CsvReader, ParquetReader, TextReader)
 }
 
@@ -37,7 +37,7 @@ FORMATS_BY_EXTENSION = {
 UNSUPPORTED_EXTENSIONS = (".tsv", ".xlsx", ".xls", ".ods")
 
 
-def find_reader(source: Source, format: str | None) -> type[Reader[Any]]:
+def find_reader(source: Source, format: str | None) -> type[FormatReader[Any]]:
     """The reader for `source`: by the format asked for, else by the file's extension, else by its first line.
 
     JSON lines and OpenAI batch files share their extensions; the first line tells them apart.

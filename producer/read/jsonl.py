@@ -15,7 +15,7 @@ import orjson
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, text_problem
-from producer.read.reader import Reader
+from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
 
@@ -88,7 +88,7 @@ def _syntax_problem(error: orjson.JSONDecodeError) -> Problem:
     return Problem("", f"is not JSON ({error.msg}, column {error.colno}); each line must be one complete object")
 
 
-class LineReader(Reader[bytes]):
+class LineReader(FormatReader[bytes]):
     """A reader whose records are lines."""
 
     def records(self) -> Iterator[tuple[int, bytes]]:

@@ -21,7 +21,7 @@ from producer.dry_run import survives
 from producer.read.columns import Columns
 from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
 from producer.read.parquet_limits import ParquetLimits, expanded_size
-from producer.read.reader import Reader
+from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
 from producer.source import Cursor, Source, spool
 
@@ -36,7 +36,7 @@ most this size is converted at once, a larger one row by row: as Python objects 
 ParquetRecord = dict[str, object] | Problem
 
 
-class ParquetReader(Reader[ParquetRecord]):
+class ParquetReader(FormatReader[ParquetRecord]):
     """A Parquet file, which may itself be compressed with gzip or zstd."""
 
     name, extension = "parquet", ".jsonl"

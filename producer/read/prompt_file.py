@@ -13,7 +13,7 @@ from typing import Any
 from contract.errors import BadLine, UsageError
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.read.format_detection import find_reader, without_compression
-from producer.read.reader import Reader
+from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, RowParser
 from producer.source import STDIN, Source
 
@@ -53,7 +53,7 @@ class PromptFile:
     for each custom_id, to detect duplicates.
     """
 
-    def __init__(self, path: str, source: Source, reader: Reader[Any]) -> None:
+    def __init__(self, path: str, source: Source, reader: FormatReader[Any]) -> None:
         self._path, self._source, self._reader = path, source, reader
         self.name = source.name  # shown to users
         self.format = reader.name

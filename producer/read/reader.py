@@ -15,7 +15,7 @@ from producer.source import Source
 Record = TypeVar("Record")
 
 
-class Reader(ABC, Generic[Record]):
+class FormatReader(ABC, Generic[Record]):
     """Reads one prompt file. Creating it reads no more than the file's first lines.
 
     Raises (from any method):

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.chaos.running import all_rows, attack, run_row
-from bench.chaos.stack import Stack, opened
+from bench.chaos.row_runner import all_rows, run_row, run_row_in
+from bench.chaos.stack import Stack, running_stack
 
 SEED = 5
 ON_ONE_STACK = (7, 8, 1, 13, 2, 9)
@@ -20,7 +20,7 @@ ON_ONE_STACK = (7, 8, 1, 13, 2, 9)
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """A stack on SQLite for the rows that can share one."""
-    with opened("sqlite", {"INKMILL_NICE": "0"}) as found:  # other tests want the cores all the while
+    with running_stack("sqlite", {"INKMILL_NICE": "0"}) as found:  # other tests want the cores all the while
         yield found
 
 
@@ -28,7 +28,7 @@ def stack() -> Iterator[Stack]:
 @pytest.mark.parametrize("number", ON_ONE_STACK)
 def test_nothing_is_lost_or_doubled_whatever_happens(stack: Stack, number: int) -> None:
     row = next(row for row in all_rows() if row.number == number)
-    trial = attack(row, stack, "sqlite", SEED, short=True)
+    trial = run_row_in(row, stack, "sqlite", SEED, short=True)
     assert trial.passed, [str(check) for check in trial.checks if not check.holds]
 
 

@@ -28,7 +28,7 @@ def flagged(home: Home) -> list[int]:
     return [json.loads(line)["id"] for line in (home.folder / "all.jsonl").read_text().splitlines()]
 
 
-def test_a_sitting_from_the_terminal(home: Home, flagged: list[int]) -> None:
+def test_a_reviewer_decides_from_the_terminal(home: Home, flagged: list[int]) -> None:
     first, second, third, fourth, *_ = flagged
     refused = home.inkmill("export", "1", "-o", "none.jsonl", "--only", "approved", code=2)
     assert "none of them is approved" in refused.stderr and "--allow-empty" in refused.stderr
@@ -62,7 +62,7 @@ def test_a_sitting_from_the_terminal(home: Home, flagged: list[int]) -> None:
     assert edited["review"]["original_text"] and edited["review"]["decision"] == "edit"
 
 
-def test_what_cannot_be_decided_is_said_line_by_line_and_nothing_is_stored(home: Home, flagged: list[int]) -> None:
+def test_impossible_decisions_are_reported_line_by_line_and_nothing_is_stored(home: Home, flagged: list[int]) -> None:
     before = exported(home)
     bad = [
         {"id": flagged[0], "decision": "approve"},

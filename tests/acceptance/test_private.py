@@ -23,7 +23,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_with_any_umask_a_home_is_private_and_its_logs_say_no_prompt(tmp_path: Path) -> None:
+def test_with_any_umask_a_home_is_private_and_its_logs_contain_no_prompt(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     home = Home(tmp_path / "work", environment={"INKMILL_HOME": str(tmp_path / "above" / "home")})
     rows = [

@@ -158,7 +158,7 @@ def test_bad_lines_are_named_as_shown(session: Session) -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_the_makefile_has_every_target_that_a_paper_names(paper: str) -> None:
+def test_the_makefile_has_every_target_that_a_document_names(paper: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (?:[A-Z_]+=\S+ )*([a-z-]+)", (ROOT / paper).read_text(), re.MULTILINE))
     assert named <= targets
@@ -166,7 +166,7 @@ def test_the_makefile_has_every_target_that_a_paper_names(paper: str) -> None:
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_link_leads_to_a_file_and_to_a_heading_of_it(paper: str) -> None:
+def test_every_link_leads_to_an_existing_file_and_heading(paper: str) -> None:
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / paper).read_text()):
         if "://" in link:
             continue
@@ -192,7 +192,7 @@ def test_the_chinese_page_has_the_same_first_job() -> None:
     assert RUNNABLE[0][1] in (ROOT / "README.zh-CN.md").read_text()
 
 
-def test_the_architecture_names_every_package_and_only_files_that_are_there() -> None:
+def test_the_architecture_names_every_package_and_only_existing_files() -> None:
     rooms = {f"{path.parent.relative_to(ROOT)}/" for floor in FLOORS for path in (ROOT / floor).rglob("__init__.py")}
     assert {room for room in rooms if f"`{room}`" not in MAP} == set()
     top = "|".join((*FLOORS, "bench", "docs", "tests", "tools", "examples"))
@@ -227,7 +227,7 @@ RANGES = [(code(row[0])[0], row[3]) for row in table("docs/settings.md", "settin
 
 
 @pytest.mark.parametrize(("name", "span"), RANGES, ids=[name for name, _ in RANGES])
-def test_a_settings_range_is_the_one_the_table_shows(name: str, span: str) -> None:
+def test_the_range_of_every_setting_is_the_one_in_the_table(name: str, span: str) -> None:
     taken, refused = edges(span)
     for value in taken:
         read_settings({name: value})
@@ -282,7 +282,7 @@ def test_the_variables_table_has_every_setting_of_the_installation_and_its_defau
             assert rows[f"INKMILL_{name.upper()}"] == str(field.default)
 
 
-def test_max_length_and_several_greedy_outputs_are_the_errors_that_the_settings_page_says() -> None:
+def test_max_length_and_several_greedy_outputs_are_errors_as_the_settings_page_says() -> None:
     with pytest.raises(SettingsError, match="count the prompt"):
         read_settings({"max_length": 5})
     with pytest.raises(SettingsError, match="greedy"):

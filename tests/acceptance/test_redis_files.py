@@ -33,7 +33,7 @@ def of_another_version(files: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damage, empty, of_another_version])
-def test_work_goes_on_with_a_note_where_the_files_of_redis_cannot_be_read(
+def test_work_continues_with_a_note_when_the_files_of_redis_cannot_be_read(
     home: Home, spoil: Callable[[Path], None]
 ) -> None:
     write_prompts(home.folder / "p.jsonl", LONG)
@@ -51,7 +51,9 @@ def test_work_goes_on_with_a_note_where_the_files_of_redis_cannot_be_read(
     assert str(aside) in (home.folder / "run-0.log").read_text()
 
 
-def test_a_redis_that_never_starts_is_tried_seldom_and_run_says_what_it_said(home: Home, tmp_path: Path) -> None:
+def test_a_redis_that_never_starts_is_tried_ever_less_often_and_run_prints_its_error(
+    home: Home, tmp_path: Path
+) -> None:
     server = tmp_path / "bin" / "redis-server"
     server.parent.mkdir()
     server.write_text("#!/bin/sh\necho started >>\"$0.count\"\necho '1:M 1 Jan 2026 # No room at the inn'\nexit 1\n")
@@ -63,7 +65,7 @@ def test_a_redis_that_never_starts_is_tried_seldom_and_run_says_what_it_said(hom
     assert len(server.with_suffix(".count").read_text().split()) <= 8
 
 
-def test_few_of_the_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
     where = Settings(home=tmp_path, redis_url="")
     for _ in range(MAX_SET_ASIDE + 2):
         server = start_server(where)

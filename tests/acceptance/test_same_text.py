@@ -35,9 +35,7 @@ def written_by(engine: SlotEngine, records: Sequence[OutputRecord], together: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
-def test_a_text_is_the_same_alone_in_any_batch_and_over_two_workers_of_which_one_is_killed(
-    home: Home, dtype: str
-) -> None:
+def test_a_text_is_the_same_alone_in_any_batch_and_when_one_of_two_workers_is_killed(home: Home, dtype: str) -> None:
     for name in ("prompts.jsonl", "other.jsonl"):
         write_prompts(home.folder / name, PROMPTS, 1)
     serving = ("--model", "demo", "--safety", "demo", "--dtype", dtype)

@@ -127,7 +127,7 @@ def test_redis_keeps_its_data_drops_nothing_and_wants_its_password(outside: Outs
         client(outside, None).ping()
 
 
-def test_the_redis_password_stands_on_no_command_line(outside: Outside) -> None:
+def test_the_redis_password_is_on_no_command_line(outside: Outside) -> None:
     lines = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     assert any(str(outside.redis_port) in line for line in lines)
     assert not any(PASSWORD in line for line in lines)
@@ -159,7 +159,7 @@ def test_the_postgres_health_check_tells_a_server_from_none(outside: Outside, tm
     assert outside.run("postgres", *(word.replace("127.0.0.1", str(tmp_path)) for word in words), code=None).returncode
 
 
-def test_migrate_makes_the_tables_and_ends(outside: Outside, postgres_server: PostgresServer) -> None:
+def test_migrate_creates_the_tables_and_ends(outside: Outside, postgres_server: PostgresServer) -> None:
     outside.run("migrate", *entrypoint(), *services()["migrate"]["command"])
     postgres_server.execute("SELECT version_num FROM alembic_version", database="inkmill")
 

@@ -65,7 +65,7 @@ def begun(home: Home) -> None:
     assert run.wait(20) == 130
 
 
-def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_goes_on(home: Home) -> None:
+def test_when_the_daemon_is_killed_its_redis_and_workers_end_and_the_next_run_continues(home: Home) -> None:
     begun(home)
     (daemon,) = processes(home, "inkmill.local.daemon")
     daemon.kill()
@@ -79,7 +79,7 @@ def test_a_killed_daemon_takes_its_redis_and_workers_with_it_and_the_next_run_go
     assert len(processes(home, "redis.sock")) == 1
 
 
-def test_stop_ends_a_run_that_follows_too_and_it_says_so(home: Home) -> None:
+def test_stop_also_ends_a_run_that_follows_a_job_which_says_so(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", LONG)
     run = home.start("run", "p.jsonl", *DEMO)
     home.until_submitted()
@@ -110,7 +110,7 @@ def test_stop_ends_a_worker_in_the_foreground(home: Home) -> None:
     assert home.workers() == []
 
 
-def test_a_worker_leaves_the_cores_to_what_people_wait_for(home: Home) -> None:
+def test_a_worker_gives_way_to_what_people_wait_for(home: Home) -> None:
     home.environment["INKMILL_NICE"] = "7"
     home.start("worker", *DEMO)
     deadline = time.monotonic() + 30
@@ -121,7 +121,7 @@ def test_a_worker_leaves_the_cores_to_what_people_wait_for(home: Home) -> None:
     assert sorted(process.nice() for process in home.workers()) == [own, max(7, own)]
 
 
-def test_a_removed_home_takes_its_stack_along_and_a_new_one_there_works(home: Home, tmp_path: Path) -> None:
+def test_when_its_home_is_removed_a_stack_ends_and_a_new_home_there_works(home: Home, tmp_path: Path) -> None:
     inner = Home(tmp_path / "inner", dict(home.environment))
     inner.folder.mkdir()
     begun(inner)
@@ -170,14 +170,14 @@ def test_forged_control_messages_do_not_stop_the_work(home: Home, order: str) ->
     assert home.finished(seconds=40)["outputs"]["scored"] == 30
 
 
-def test_a_worker_that_finds_no_database_leaves_no_stack_behind(home: Home) -> None:
+def test_a_worker_without_a_database_leaves_no_stack_behind(home: Home) -> None:
     home.environment |= {"INKMILL_DATABASE_URL": "postgresql://u@127.0.0.1:1/x", "INKMILL_IDLE_SECONDS": "2"}
     assert "cannot be opened" in home.inkmill("worker", *DEMO, code=4).stderr
     wait_until_none(home, "inkmill.local.daemon")
     wait_until_none(home, "redis.sock")
 
 
-def test_a_home_of_unusual_characters_works_like_any_other(home: Home, tmp_path: Path) -> None:
+def test_a_home_with_unusual_characters_works_like_any_other(home: Home, tmp_path: Path) -> None:
     inner = Home(tmp_path / "a?b%41#c;d e\"f'g\\h", dict(home.environment))
     inner.folder.mkdir()
     write_prompts(inner.folder / "p.jsonl", 5)
@@ -189,7 +189,7 @@ def test_a_home_of_unusual_characters_works_like_any_other(home: Home, tmp_path:
     inner.close()
 
 
-def test_a_relative_database_of_another_folder_is_another_one_and_run_says_so(home: Home) -> None:
+def test_run_reports_that_a_relative_database_of_another_folder_is_a_different_one(home: Home) -> None:
     home.environment |= {"INKMILL_DATABASE_URL": "sqlite:///jobs.db", "INKMILL_IDLE_SECONDS": "60"}
     write_prompts(home.folder / "p.jsonl", 5)
     home.inkmill("run", "p.jsonl", *DEMO)
@@ -212,7 +212,7 @@ def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:
         assert "m[/red]" in shown
 
 
-def test_a_daemon_that_cannot_write_its_state_lives_on_and_tries_again(home: Home) -> None:
+def test_a_daemon_that_cannot_write_its_state_keeps_running_and_tries_again(home: Home) -> None:
     stack = Stack(Settings(home=home.folder, redis_url=""))
     pin = subprocess.Popen([sys.executable, "-c", PIN, str(home.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert pin.stdout is not None and pin.stdout.readline() == b"pinned\n"

@@ -100,7 +100,7 @@ def test_every_module_of_the_checkout_is_in_the_wheel(wheel: Path) -> None:
     assert modules <= names
 
 
-def test_it_is_the_installed_copy_that_runs(installation: Installation) -> None:
+def test_the_installed_copy_is_the_one_that_runs(installation: Installation) -> None:
     packages = ("inkmill", "worker", "db", "common", "contract", "producer", "review")
     program = f"import {', '.join(packages)}; print(*(p.__file__ for p in ({', '.join(packages)})), sep='\\n')"
     files = installation.run("python", "-P", "-c", program).split()

@@ -65,7 +65,7 @@ def received(celery: Celery, queue: str) -> list[Any]:
         message.ack()
 
     with (
-        message_filter.wary(celery.connection_for_read()) as connection,
+        message_filter.filtered(celery.connection_for_read()) as connection,
         connection.channel() as channel,
         Consumer(channel, [Queue(queue)], on_message=take),  # type: ignore[no-untyped-call]
         suppress(TimeoutError),
@@ -79,7 +79,7 @@ def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
     """A connection with two channels, as a worker's, and a message that came on it and is not acknowledged yet."""
     top_up(QUEUE, [41], celery)
     found: list[Any] = []
-    connection = message_filter.wary(celery.connection_for_read())
+    connection = message_filter.filtered(celery.connection_for_read())
     for queue, channel in ((QUEUE, connection.default_channel), ("score.demo", connection.channel())):
         Consumer(channel, [Queue(queue)], on_message=found.append).consume()  # type: ignore[no-untyped-call]
     connection.drain_events(timeout=5)
@@ -90,14 +90,14 @@ def unacknowledged(celery: Celery) -> tuple[Connection, Any]:
     return connection, found[0]
 
 
-def test_nothing_is_kept_in_redis_of_a_message_that_was_received(celery: Celery, client: redis.Redis) -> None:
+def test_redis_keeps_no_copy_of_a_received_message(celery: Celery, client: redis.Redis) -> None:
     connection, _ = unacknowledged(celery)
     assert not client.keys("unacked*")
     connection.close()
     assert received(celery, QUEUE) == []
 
 
-def test_connections_that_were_lost_leave_nothing_in_the_event_loop(celery: Celery) -> None:
+def test_lost_connections_leave_nothing_in_the_event_loop(celery: Celery) -> None:
     consumer, hub = object.__new__(PatientConsumer), Hub()
     consumer.app, consumer.hub, consumer.controller = celery, hub, None
     for _ in range(3):
@@ -126,7 +126,7 @@ def is_hint(what: object) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["malformed", "hostile", "forged"])
-def test_only_hints_come_through_and_nothing_ends_the_reader(
+def test_only_hints_get_through_and_nothing_ends_the_reader(
     celery: Celery, client: redis.Redis, tmp_path: Path, kind: str
 ) -> None:
     sign = tmp_path / "executed"
@@ -142,11 +142,11 @@ def test_only_hints_come_through_and_nothing_ends_the_reader(
     assert not sign.exists()
 
 
-def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_else() -> None:
+def test_only_harmless_control_commands_pass_and_without_arguments() -> None:
     mailbox = "inkmill-7@here.celery.pidbox"
 
     def sent(**said: Any) -> dict[str, Any] | None:
-        fresh = message_filter.let_in(json.loads(envelope(json.dumps(said).encode(), {"clock": "x"})), mailbox)
+        fresh = message_filter.sanitized(json.loads(envelope(json.dumps(said).encode(), {"clock": "x"})), mailbox)
         return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))
 
     for method in ("shutdown", "pool_restart", "cancel_consumer", "revoke", "hello", "memdump", "objgraph", 7, None):
@@ -156,9 +156,9 @@ def test_of_control_messages_questions_pass_without_their_arguments_and_nothing_
     assert asked == {"method": "active", "arguments": {}, "destination": None, "reply_to": to, "ticket": "t"}
 
 
-def test_a_hint_is_taken_from_a_message_of_the_queues_own_task_only() -> None:
+def test_a_hint_is_taken_only_from_a_message_of_the_queues_own_task() -> None:
     def arguments(raw: bytes, queue: str) -> list[Any] | None:
-        fresh = message_filter.let_in(json.loads(raw), queue)
+        fresh = message_filter.sanitized(json.loads(raw), queue)
         return None if fresh is None else json.loads(base64.b64decode(fresh["body"]))[0]
 
     assert arguments(task(GENERATE, 7, eta="2999-01-01", id=None), QUEUE) == [7]

@@ -44,7 +44,7 @@ def messages(where: Settings, queue: str) -> list[Any]:
     return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]  # type: ignore[union-attr]
 
 
-def test_a_queue_is_filled_up_to_what_waits_and_no_further(celery: Celery, where: Settings) -> None:
+def test_a_queue_gets_as_many_messages_as_batches_wait_and_no_more(celery: Celery, where: Settings) -> None:
     assert top_up("generate.demo", range(1, 11), celery) == 10
     assert top_up("generate.demo", range(1, 11), celery) == 0
     assert top_up("generate.demo", range(1, 13), celery) == 2
@@ -66,11 +66,11 @@ def test_a_message_holds_a_batch_id_and_nothing_else(celery: Celery, where: Sett
     assert message["headers"]["eta"] is None
 
 
-def test_with_nothing_waiting_redis_is_not_even_asked(where: Settings) -> None:
+def test_if_nothing_waits_redis_is_not_contacted(where: Settings) -> None:
     assert top_up("generate.demo", [], make_app(where)) == 0
 
 
-def test_a_redis_that_is_away_is_said_quickly_and_without_its_password() -> None:
+def test_an_unreachable_redis_is_reported_quickly_and_without_its_password() -> None:
     app = make_app(Settings(redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2))
     started = time.monotonic()
     with pytest.raises(QueueUnreachable) as refused:
@@ -113,18 +113,18 @@ def heard(certificate: tuple[Path, Path], url: str) -> tuple[str, bytes]:
     return str(refused.value), bytes(sent)
 
 
-def test_a_redis_whose_certificate_nobody_vouches_for_is_sent_no_password(certificate: tuple[Path, Path]) -> None:
+def test_a_redis_with_an_untrusted_certificate_is_sent_no_password(certificate: tuple[Path, Path]) -> None:
     said, sent = heard(certificate, "rediss://:hunter2@127.0.0.1:PORT/0")
     assert "certificate verify failed" in said
     assert sent == b""
 
 
-def test_a_certificate_that_the_address_vouches_for_is_taken(certificate: tuple[Path, Path]) -> None:
+def test_a_certificate_trusted_by_the_url_is_accepted(certificate: tuple[Path, Path]) -> None:
     _, sent = heard(certificate, f"rediss://:hunter2@127.0.0.1:PORT/0?ssl_ca_certs={certificate[0]}")
     assert b"hunter2" in sent
 
 
-def test_redis_is_locked_to_its_owner(celery: Celery, where: Settings) -> None:
+def test_only_the_owner_can_reach_the_embedded_redis(celery: Celery, where: Settings) -> None:
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(unix_socket_path=str(where.redis_socket)).ping()
     assert where.redis_socket.stat().st_mode & 0o077 == 0
@@ -156,7 +156,7 @@ def test_every_model_has_a_queue_of_its_own_with_a_plain_name(name: str) -> None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 32, b"short"])
-def test_a_password_lost_from_its_file_comes_back_from_the_server_that_runs(
+def test_a_password_lost_from_its_file_is_restored_from_the_running_server(
     celery: Celery, where: Settings, content: bytes
 ) -> None:
     file, before = where.redis_folder / "password", where.redis_password
@@ -166,7 +166,7 @@ def test_a_password_lost_from_its_file_comes_back_from_the_server_that_runs(
     assert top_up("generate.demo", range(1, 4), make_app(where)) == 3
 
 
-def test_two_processes_that_ask_first_agree_on_one_password(tmp_path: Path) -> None:
+def test_two_processes_that_start_at_once_agree_on_one_password(tmp_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(16) as pool:

@@ -172,12 +172,12 @@ def test_outputs_of_several_jobs_are_each_made_with_their_own_dtype_and_engine(m
     assert (report["job"], report["drawn_from"], report["seed"]) == (None, None, None)
 
 
-def test_what_the_fallback_engine_wrote_is_made_again_by_it(mill: Mill) -> None:
+def test_a_text_of_the_fallback_engine_is_reproduced_by_it(mill: Mill) -> None:
     status, out, _ = mill.reproduce("--job", str(BY_FALLBACK))
     assert (status, out) == (0, "6 of 6 the same\n")
 
 
-def test_a_changed_text_is_named_with_the_place(mill: Mill) -> None:
+def test_a_changed_text_is_reported_with_the_position(mill: Mill) -> None:
     ((text,),) = mill.sql("SELECT text FROM outputs WHERE id = 3")
     mill.sql("UPDATE outputs SET text = substr(text, 1, 5) || '☃' || substr(text, 7) WHERE id = 3")
     status, out, _ = mill.reproduce("2", "3")
@@ -192,7 +192,7 @@ def test_a_changed_text_is_named_with_the_place(mill: Mill) -> None:
     assert (difference["what"], difference["at"], difference["here"]) == ("text", 5, text)
 
 
-def test_of_a_drawn_sample_people_are_shown_the_different_outputs_and_the_share(mill: Mill) -> None:
+def test_for_a_sample_the_different_outputs_and_their_share_are_shown(mill: Mill) -> None:
     mill.sql("UPDATE outputs SET text = 'x', finish_reason = 'x', tokens = 1000 WHERE id = 4")
     status, out, err = mill.reproduce("--job", str(WRITTEN))
     assert status == 1
@@ -204,7 +204,7 @@ def test_of_a_drawn_sample_people_are_shown_the_different_outputs_and_the_share(
     assert "job 1 has 12 outputs: regenerating all of them" in err
 
 
-def test_another_torch_and_dtype_are_named_and_what_comes_out_the_same_is_the_same(mill: Mill) -> None:
+def test_another_torch_and_dtype_are_named_but_an_equal_text_counts_as_the_same(mill: Mill) -> None:
     mill.made_by(torch="1.0.0", isa="NEON", dtype="bf16")
     status, report = mill.report("1", "--dtype", "fp32")
     assert status == 0
@@ -219,7 +219,7 @@ def test_another_torch_and_dtype_are_named_and_what_comes_out_the_same_is_the_sa
     assert differing(mill.report("1")[1])[1][-3:] == ["torch", "isa", "numerics"]  # in its own dtype, as the row has it
 
 
-def test_a_dtype_and_a_device_that_are_not_there_give_way_with_a_warning(mill: Mill) -> None:
+def test_an_unavailable_stored_dtype_or_device_is_replaced_with_a_warning(mill: Mill) -> None:
     mill.made_by(dtype="fp7", device="tpu:9")
     _, out, err = mill.reproduce("1")
     assert "warning: demo cannot run as it did then" in err
@@ -227,7 +227,7 @@ def test_a_dtype_and_a_device_that_are_not_there_give_way_with_a_warning(mill: M
     assert "stored tpu:9, here " in out
 
 
-def test_a_model_that_is_another_one_now_is_said_plainly_and_still_compared(mill: Mill) -> None:
+def test_a_changed_model_is_reported_and_still_compared(mill: Mill) -> None:
     ((revision,),) = mill.sql("SELECT DISTINCT revision FROM provenances WHERE model = 'demo'")
     mill.made_by(revision="f00d")
     status, out, err = mill.reproduce("1", "2")
@@ -243,7 +243,7 @@ def test_a_model_that_cannot_be_loaded_ends_with_4_and_the_reason(mill: Mill) ->
     assert "there is no folder '/no/such/folder'" in err
 
 
-def test_a_device_that_was_asked_for_does_not_give_way(mill: Mill) -> None:
+def test_an_unavailable_requested_device_is_an_error(mill: Mill) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     status, _, err = mill.reproduce("1", "--device", "cuda")
@@ -251,7 +251,7 @@ def test_a_device_that_was_asked_for_does_not_give_way(mill: Mill) -> None:
     assert "finds no CUDA GPU" in err
 
 
-def test_a_prompt_that_the_model_can_no_longer_write_on_is_different_with_the_reason(mill: Mill) -> None:
+def test_a_prompt_that_the_model_no_longer_accepts_is_different_with_the_reason(mill: Mill) -> None:
     mill.sql("UPDATE prompts SET settings = '{\"max_new_tokens\": 1000}' WHERE position = 0")
     status, report = mill.report("1", "3")
     assert status == 1
@@ -259,7 +259,7 @@ def test_a_prompt_that_the_model_can_no_longer_write_on_is_different_with_the_re
     assert "1000" in report["outputs"][0]["fault"]
 
 
-def test_a_cancelled_job_and_a_rejected_text_are_no_obstacle(mill: Mill) -> None:
+def test_outputs_of_a_cancelled_job_and_rejected_texts_are_reproduced(mill: Mill) -> None:
     mill.sql("UPDATE jobs SET status = 'cancelled'")
     mill.sql("UPDATE prompts SET status = 'cancelled'")
     mill.sql("UPDATE outputs SET flagged = 1, decision = 'reject'")

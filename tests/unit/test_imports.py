@@ -76,10 +76,11 @@ def test_what_is_loaded_before_a_fork_starts_no_thread_and_opens_nothing() -> No
     program = """
 import os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the worker's parent sets it
-from worker.supervise.spawn import NEEDED, preload
+from worker.supervise.spawn import CHILD_IMPORTS, preload
 before = set(os.listdir("/proc/self/fd"))
 preload()
-print(set(NEEDED) <= sys.modules.keys(), len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before)
+loaded = set(CHILD_IMPORTS) <= sys.modules.keys()
+print(loaded, len(os.listdir("/proc/self/task")), set(os.listdir("/proc/self/fd")) - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "1", "set()"]

@@ -1,5 +1,4 @@
-"""What every worker does beside its tasks, so that nothing stays behind: one duty a file, one sweep through them all.
+"""What every worker does besides its tasks: one duty a file, all of them performed in each sweep.
 
-That is what makes work go on by itself after Redis was flushed, or a message or a worker was lost. Knows nothing of
-models.
+This is why work goes on by itself after Redis was flushed, or a message or a worker was lost. Knows nothing of models.
 """

@@ -1,4 +1,4 @@
-"""Tells the others of this worker: that it lives, what it can score, how fast it writes, how much memory it holds."""
+"""Records that this worker lives, what it can score, how fast it writes and how much memory it uses."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from worker.runtime.runtime import Runtime
 
 
 class Heartbeat:
-    """One worker's sign of life."""
+    """One worker's signs of life."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._seen = (time.monotonic(), 0)  # when it last beat, and the tokens until then
+        self._last_beat = (time.monotonic(), 0)  # its time, and how many tokens there were
 
     def beat(self) -> None:
         runtime = self._runtime
@@ -26,11 +26,11 @@ class Heartbeat:
             classifiers=list(runtime.classifiers.offered),
             classifier_revisions=runtime.classifiers.revisions,
             error=runtime.classifiers.error,
-            tokens_per_second=self._pace(),
+            tokens_per_second=self._tokens_per_second(),
             memory_mb=psutil.Process().memory_info().rss / 2**20,
         )
 
-    def _pace(self) -> float:
-        """Tokens a second since the last beat."""
-        (then, before), self._seen = self._seen, (time.monotonic(), self._runtime.feeder.tokens)
-        return (self._seen[1] - before) / max(self._seen[0] - then, 1e-3)
+    def _tokens_per_second(self) -> float:
+        """Since the last beat."""
+        (last_time, last_tokens), self._last_beat = self._last_beat, (time.monotonic(), self._runtime.feeder.tokens)
+        return (self._last_beat[1] - last_tokens) / max(self._last_beat[0] - last_time, 1e-3)

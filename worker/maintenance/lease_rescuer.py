@@ -1,6 +1,6 @@
-"""Takes back what was claimed and whose lease ran out: batches, and requests for scores.
+"""Takes back batches and score requests whose lease ran out.
 
-Whose process was seen to die is marked by its parent at once, in `worker.supervise`.
+If a process dies under its parent's eyes, `worker.supervise` takes its claims back at once.
 """
 
 from __future__ import annotations
@@ -17,6 +17,6 @@ log = structlog.get_logger()
 def rescue_leases(database: Database) -> None:
     expired = sweep(database)
     if expired:
-        log.warning("leases ran out; their batches wait again", batches=expired)
+        log.warning("leases ran out; their batches will be claimed again", batches=expired)
     if sweep_requests(database):
-        log.warning("leases of score requests ran out; they wait again")
+        log.warning("leases of score requests ran out; they will be claimed again")

@@ -1,4 +1,4 @@
-"""Carries on reflags that were killed half way, some chunks a sweep."""
+"""Finishes reflags that were killed half-way, a few chunks in each sweep."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import structlog
 
 from db.jobs.reflag import carry_on, half_reflagged
 from db.session.engine import Database
-from worker.maintenance.stalled_jobs import Standstill
+from worker.maintenance.stalled_jobs import StalledJobs
 
-CHUNKS = 5
-"""How much of a job a sweep carries on: leases and this worker's heartbeat wait meanwhile."""
+CHUNKS_PER_SWEEP = 5
+"""How much of a job one sweep reflags: leases and this worker's heartbeat wait meanwhile."""
 log = structlog.get_logger()
 
 
 class ReflagRescuer:
-    """Applies a job's policy to the end where the command that began it was killed."""
+    """Finishes applying a job's policy if the command that began it was killed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._killed = Standstill(lambda: half_reflagged(database))
-        self._jobs: set[int] = set()  # that it works on
+        self._killed = StalledJobs(lambda: half_reflagged(database))
+        self._jobs: set[int] = set()  # being reflagged by this worker
 
     def run(self) -> None:
         for job_id in self._killed.jobs():
-            log.warning("a reflag was killed half way; it goes on", job=job_id)
+            log.warning("a reflag was killed half-way; finishing it", job=job_id)
             self._jobs.add(job_id)
         for job_id in sorted(self._jobs):
-            if carry_on(self._database, job_id, chunks=CHUNKS):
+            if carry_on(self._database, job_id, chunks=CHUNKS_PER_SWEEP):
                 self._jobs.remove(job_id)

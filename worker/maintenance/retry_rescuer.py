@@ -1,4 +1,4 @@
-"""Carries on retries that were killed half way: what one took up already would wait in a job that is over."""
+"""Finishes retries that were killed half-way: the prompts one had reset would wait in a job that is over."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import structlog
 from db.jobs.retry import requeue_job
 from db.session.engine import Database
 from db.work.recovery import half_retried
-from worker.maintenance.stalled_jobs import Standstill
+from worker.maintenance.stalled_jobs import StalledJobs
 
 log = structlog.get_logger()
 
 
 class RetryRescuer:
-    """Queues the job again that a killed retry left over."""
+    """Queues jobs again whose retry was killed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._killed = Standstill(lambda: half_retried(database))
+        self._killed = StalledJobs(lambda: half_retried(database))
 
     def run(self) -> None:
         for job_id in self._killed.jobs():
-            log.warning("a retry was killed half way; what it took up goes on", job=job_id)
+            log.warning("a retry was killed half-way; queueing its job again", job=job_id)
             requeue_job(self._database, job_id)

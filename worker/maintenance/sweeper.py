@@ -1,7 +1,4 @@
-"""The thread that goes through a worker's duties, every few seconds (INKMILL_SWEEP_SECONDS).
-
-Knows nothing of what they do.
-"""
+"""The thread that performs a worker's duties, every few seconds (INKMILL_SWEEP_SECONDS)."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ log = structlog.get_logger()
 
 
 def duties(runtime: Runtime) -> list[Callable[[], None]]:
-    """In the order of a sweep: what is freed first is handed out in the same one, and what takes long comes last."""
+    """In the order of a sweep: what the first ones free is handed out in the same sweep, and the slowest comes last."""
     database = runtime.database
     return [
         partial(rescue_leases, database),
@@ -36,15 +33,15 @@ def duties(runtime: Runtime) -> list[Callable[[], None]]:
     ]
 
 
-class Scheduler:
-    """A thread of every worker process."""
+class Sweeper:
+    """Performs the duties in a thread of its own, of which every worker process has one."""
 
-    def __init__(self, duties: Sequence[Callable[[], None]], every: float, stopping: threading.Event) -> None:
+    def __init__(self, duties: Sequence[Callable[[], None]], interval: float, stopping: threading.Event) -> None:
         """
         Args:
-            every: seconds between two sweeps.
+            interval: seconds between two sweeps.
         """
-        self._duties, self._every, self._stopping = duties, every, stopping
+        self._duties, self._interval, self._stopping = duties, interval, stopping
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
 
     def start(self) -> None:
@@ -53,10 +50,10 @@ class Scheduler:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.sweep()
-            self._stopping.wait(self._every)
+            self._stopping.wait(self._interval)
 
     def sweep(self) -> None:
-        """Goes through the duties once. Where one fails, it and those after it wait for the next sweep."""
+        """Performs the duties once. If one fails, it and those after it wait for the next sweep."""
         try:
             for duty in self._duties:
                 duty()

@@ -1,4 +1,4 @@
-"""Fills the queues again with what this worker could claim: messages that were lost are made anew."""
+"""Refills the queues with hints at what this worker could claim, in place of messages that were lost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from worker.runtime.runtime import Runtime
 
 
 def top_up_queues(runtime: Runtime) -> None:
-    """Queues that cannot be reached are no error: the next sweep tries again."""
+    """Refills both queues. If Redis cannot be reached, the next sweep tries again."""
     runtime.refill_generation()
     runtime.refill_scoring()

@@ -17,7 +17,7 @@ from detoxify.detoxify import get_model_and_tokenizer
 from torch import nn
 
 from contract.errors import ModelUnavailable
-from worker.model_files import alone, described_by
+from worker.model_files import config_and_tokenizer_files, isolated_folder
 from worker.safety.checkpoint import Checkpoint
 from worker.safety.network import Encoder
 
@@ -84,7 +84,7 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Library
     try:
         # The local folder goes in as `model_type`. As `huggingface_config_path` it would be read a second time
         # without num_classes, and a base configuration, which has two labels, would not fit the weights.
-        with alone(configuration, described_by(configuration)) as place:
+        with isolated_folder(configuration, config_and_tokenizer_files(configuration)) as place:
             model, tokenizer = get_model_and_tokenizer(
                 model_type=str(place),
                 model_name=checkpoint.model_name,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from contract.errors import ModelUnavailable
-from worker.model_files import TOKENIZER_PARTS, TOKENIZERS
+from worker.model_files import TOKENIZER_EXTRAS, TOKENIZER_FILES
 
 HUB_TIMEOUT = 10  # seconds
-_WANTED = ("config.json", *TOKENIZERS, *TOKENIZER_PARTS)
+_WANTED = ("config.json", *TOKENIZER_FILES, *TOKENIZER_EXTRAS)
 
 
 def find_configuration(checkpoint: Path, model_type: str) -> Path:
@@ -38,13 +38,13 @@ def _with_tokenizer(folder: Path) -> Path:
     # transformers 5 makes a tokenizer of five special tokens, without a word, where there is no vocabulary.
     if not _has_vocabulary(folder):
         raise ModelUnavailable(
-            f"{folder}: a config.json but no tokenizer; put one of {', '.join(TOKENIZERS)} beside it"
+            f"{folder}: a config.json but no tokenizer; put one of {', '.join(TOKENIZER_FILES)} beside it"
         )
     return folder
 
 
 def _has_vocabulary(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in TOKENIZERS)
+    return any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _cached(model_type: str) -> Path | None:

@@ -14,8 +14,8 @@ import torch
 from contract.errors import InkmillError, ModelUnavailable
 from contract.policy import LABELS
 from contract.spec import DEVICE_CHOICES
-from worker.model_files import REVISION_DIGITS, described_by, hashed, unchanged
-from worker.remote_code import refuse_kernels
+from worker.model_files import REVISION_DIGITS, config_and_tokenizer_files, hash_files, refuse_changes
+from worker.remote_code import refuse_remote_kernels
 from worker.safety.batches import Batch, Reader, Window, mini_batches
 from worker.safety.bert import read_bert
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
@@ -114,12 +114,14 @@ def _revision(checkpoint: Checkpoint, configuration: Path) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over the checkpoint's own hash, the configuration and the
     tokenizer's files: each of them changes scores.
     """
-    files = hashed(configuration, described_by(configuration), hashlib.sha256(checkpoint.revision.encode()))
+    files = hash_files(
+        configuration, config_and_tokenizer_files(configuration), hashlib.sha256(checkpoint.revision.encode())
+    )
     return str(files.hexdigest()[:REVISION_DIGITS])
 
 
 def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
-    refuse_kernels(configuration)
+    refuse_remote_kernels(configuration)
     if read := read_bert(checkpoint, configuration):
         return read
     from worker.safety.building import build  # loads transformers
@@ -143,10 +145,10 @@ def load_classifier(name: str, device: str = "auto", dtype: str = "auto") -> Cla
     if dtype != "auto" and dtype not in DTYPES:
         raise ModelUnavailable(f"a classifier has no dtype {dtype!r}; use auto, fp32 or bf16")
     path = find_checkpoint(name)
-    with unchanged([path]):
+    with refuse_changes([path]):
         checkpoint = read_checkpoint(path)
     folder = find_configuration(checkpoint.path, checkpoint.model_type)
-    with unchanged([folder / file for file in described_by(folder)]):
+    with refuse_changes([folder / file for file in config_and_tokenizer_files(folder)]):
         return Classifier(name, checkpoint, folder, place, dtype)
 
 

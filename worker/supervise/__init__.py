@@ -1,4 +1,4 @@
-"""The worker's processes: the parent without torch, the child with the model, and what Celery lets in.
+"""The worker's processes: the parent without torch, the child with the model, and the messages it accepts.
 
 Knows nothing of what a task does.
 """

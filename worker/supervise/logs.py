@@ -1,4 +1,4 @@
-"""Logs of the worker's processes: one line an event, on standard error. Prompt texts and passwords never go in."""
+"""Logs of the worker's processes: one line an event, on standard error, never with prompts or passwords."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import structlog
 
 
 class LossyStream:
-    """Standard error, but for one thing: a line that cannot be written is lost, and nobody's work ends over it.
-
-    The disk that the log lies on may be full, or nobody may read the pipe any more.
+    """Standard error, except that a line which cannot be written is dropped: a full disk or a closed pipe under the log
+    must not end the work.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -31,7 +30,7 @@ class LossyStream:
 
 
 def configure() -> None:
-    """INKMILL_LOG_LEVEL says how much. Sends structlog's events and the libraries' own warnings to standard error."""
+    """Sends structlog's events, from INKMILL_LOG_LEVEL up, and the libraries' warnings to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

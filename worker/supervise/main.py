@@ -1,6 +1,6 @@
-"""The worker process proper: loads its model, then lets Celery feed it.
+"""The worker process with the model: loads it, then works off what Celery delivers.
 
-Started and followed by `worker.supervise.supervisor`.
+Started and restarted by `worker.supervise.supervisor`.
 """
 
 from __future__ import annotations
@@ -29,48 +29,52 @@ from db.session.engine import Database, open_database
 from db.work.claims import ALIKE
 from db.work.workers import announce, beat
 from worker.supervise.logs import configure
-from worker.supervise.spawn import Start, WorkerOptions
+from worker.supervise.spawn import Launch, WorkerOptions
 
-MOST_TASKS = 34
-"""Task threads: they only wait for the engine, so there may be many; small batches need several at once."""
-OFTEN = (700, 10, 10)
-"""How often Python looks for garbage by default; a parent that is a command wants it seldom, and hands that on."""
+TASK_THREADS = 34
+"""They only wait for the engine, so there may be many; small batches need several at once."""
+DEFAULT_GC_THRESHOLD = (700, 10, 10)
+"""Python's. The parent, being a command, has raised its own, which a forked child would inherit."""
 T = TypeVar("T")
 log = structlog.get_logger()
 
 
-def told() -> Start:
-    """What the command line of a fresh interpreter says."""
+def parse_arguments() -> Launch:
+    """The launch that the command line of a fresh interpreter describes."""
     parser = argparse.ArgumentParser(prog="python -m worker.supervise.main")
     parser.add_argument("--id", required=True)
-    parser.add_argument("--parent", required=True, type=int, help="its process id")
+    parser.add_argument("--parent", required=True, type=int, help="its process ID")
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--safety", action="append", default=[])
-    parser.add_argument("--again", action="store_true", help="the same was ready before, in a process that died")
-    said = parser.parse_args()
+    parser.add_argument("--again", action="store_true", help="a process with these options was ready before, and died")
+    parsed = parser.parse_args()
     options = WorkerOptions(
-        model=said.model, device=said.device, dtype=said.dtype, threads=said.threads, safety=tuple(said.safety)
+        model=parsed.model,
+        device=parsed.device,
+        dtype=parsed.dtype,
+        threads=parsed.threads,
+        safety=tuple(parsed.safety),
     )
-    return Start(worker=said.id, parent=said.parent, options=options, again=said.again)
+    return Launch(worker=parsed.id, parent=parsed.parent, options=options, again=parsed.again)
 
 
-def main(start: Start) -> int:
+def main(start: Launch) -> int:
     """Runs until told to stop. Returns the exit status."""
-    gc.disable()  # for as long as it starts: imports make a million objects, none of them garbage
-    gc.set_threshold(*OFTEN)
+    gc.disable()  # during the start: imports create a million objects, none of them garbage
+    gc.set_threshold(*DEFAULT_GC_THRESHOLD)
     options, worker = start.options, start.worker
     _end_with_parent(start.parent)
     configure()
     structlog.contextvars.bind_contextvars(worker=worker[:8])
     try:
-        settings.cache_clear()  # as they are now: the parent may have read its own days ago
-        give_way(settings().nice)  # commands, the page and the servers answer people; this can wait
+        settings.cache_clear()  # read them anew: the parent may have read its own days ago
+        give_way(settings().nice)  # people wait for commands, the page and the servers; this can wait
         default_app().conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
-        offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
+        classifier_names = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
         announce(
             database,
             worker,
@@ -80,36 +84,36 @@ def main(start: Start) -> int:
             model=options.model,
             dtype=options.dtype,
             device=options.device,
-            classifiers=offered,
+            classifiers=classifier_names,
         )
     except InkmillError as error:
         log.error("cannot start", error=str(error))
-        return int(ExitCode.FAILED)  # the parent tries again: the database may only be away
-    return _serve(database, start, tuple(offered))
+        return int(ExitCode.FAILED)  # the parent tries again: the database may be back by then
+    return _serve(database, start, tuple(classifier_names))
 
 
 def _end_with_parent(parent: int) -> None:
-    """A worker whose parent is gone would be restarted by nobody and marked by nobody: it ends too."""
+    """Without its parent a worker would not be restarted, nor its death recorded: it ends too."""
     end_with_parent()
-    if os.getppid() != parent:  # it was gone before that call
+    if os.getppid() != parent:  # it died before that call
         sys.exit(1)
 
 
-def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
+def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
     from worker.engine.load.loading import load_engine
-    from worker.maintenance.sweeper import Scheduler, duties
+    from worker.maintenance.sweeper import Sweeper, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
     from worker.tasks.celery_tasks import register, serve
 
     options, worker = start.options, start.worker
     loading = threading.Event()
-    threading.Thread(target=_show_life, args=(database, worker, loading), daemon=True).start()
+    threading.Thread(target=_beat_while_loading, args=(database, worker, loading), daemon=True).start()
     try:
         loaded = load_engine(options.model, options.device, options.dtype, threads=options.threads or None)
-        classifiers = Classifiers(offered, loaded.device)
-        # A restart is for the texts: what scores them is loaded when it is needed.
+        classifiers = Classifiers(classifier_names, loaded.device)
+        # After a restart texts come first: classifiers are loaded when they are needed.
         if options.safety and not start.again:
             classifiers.load_all()
     except ModelUnavailable as error:
@@ -118,35 +122,37 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
         return int(ExitCode.UNREACHABLE)
     finally:
         loading.set()
-    runtime = _patiently(
+    runtime = _retry_while_unreachable(
         lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     )
-    made_by = loaded.provenance
-    there = {name: getattr(made_by, name) for name in (*ALIKE, "threads")}
-    _patiently(lambda: beat(database, worker, state="ready", device=loaded.device, **there))
-    log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
+    provenance = loaded.provenance
+    reported = {name: getattr(provenance, name) for name in (*ALIKE, "threads")}
+    _retry_while_unreachable(lambda: beat(database, worker, state="ready", device=loaded.device, **reported))
+    log.info(
+        "ready", model=provenance.model, revision=provenance.revision, dtype=provenance.dtype, device=provenance.device
+    )
     serve(runtime)
     register(default_app())
     runtime.watchdog.arm()
     runtime.start()
-    Scheduler(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
-    _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, offered)])
+    Sweeper(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
+    _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, classifier_names)])
     beat(database, worker, state="stopped")
     return 0
 
 
-def _patiently(what: Callable[[], T]) -> T:
-    """What is loaded took long to load: a database that is away just then is waited for."""
+def _retry_while_unreachable(action: Callable[[], T]) -> T:
+    """Waits for the database, so that a model which took long to load is not loaded again."""
     while True:
         try:
-            return what()
+            return action()
         except DatabaseUnreachable as error:
             log.warning("waiting for the database", error=str(error))
             time.sleep(1.0)
 
 
-def _show_life(database: Database, worker: str, loaded: threading.Event) -> None:
-    """A large model takes minutes to load; meanwhile this worker is no dead one."""
+def _beat_while_loading(database: Database, worker: str, loaded: threading.Event) -> None:
+    """A large model takes minutes to load; meanwhile this worker must not pass for dead."""
     while not loaded.wait(5):
         with suppress(InkmillError):
             beat(database, worker)
@@ -156,13 +162,13 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
     from celery.platforms import SecurityWarning
     from celery.signals import worker_shutting_down
 
-    from worker.supervise.consumer import LOGGER, SaidOnce
+    from worker.supervise.consumer import LOGGER, RepeatFilter
 
-    # Celery warns root of pickled messages; this app takes JSON alone.
+    # Celery warns root about pickled messages; this app accepts only JSON.
     warnings.simplefilter("ignore", SecurityWarning)
-    # kombu prints a traceback for every control message that is no JSON: somebody else could fill the disk with them.
+    # kombu logs a traceback for every control message that is not JSON, with which an outsider could fill the disk.
     logging.getLogger("kombu.transport.redis").setLevel(logging.ERROR)
-    logging.getLogger(LOGGER).addFilter(SaidOnce())
+    logging.getLogger(LOGGER).addFilter(RepeatFilter())
 
     def stop(**_: object) -> None:
         stopping.set()
@@ -172,7 +178,7 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
     gc.enable()
     worker = default_app().Worker(
         pool="threads",
-        concurrency=MOST_TASKS,
+        concurrency=TASK_THREADS,
         queues=queues,
         hostname=f"inkmill-{os.getpid()}@{socket.gethostname()}",
         consumer_cls="worker.supervise.consumer:PatientConsumer",
@@ -185,4 +191,4 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(told()))
+    sys.exit(main(parse_arguments()))

@@ -1,7 +1,7 @@
-"""What this worker lets in from Redis: of a message nothing but its hint, of a control message nothing but a question.
+"""What this worker accepts from Redis: the hint in a message, and control commands that only ask.
 
-Anyone who reaches Redis may put anything into it. So a message is read here first, and what goes on to Celery is a new
-one, made of a batch's id or a score request's name; everything else is dropped.
+Anyone who reaches Redis can put anything into it. So each message is read here first, and Celery gets a new one, made
+from nothing but a batch's ID or a score request's name; everything else is dropped.
 """
 
 from __future__ import annotations
@@ -19,96 +19,96 @@ from kombu.transport.virtual import Empty
 
 from contract.queue import GENERATE, REQUEST_HINT, SCORE
 
-LONGEST_MESSAGE = 65_536
-"""Characters of a message's body. An honest one has a hundred."""
-QUIET_SECONDS = 60.0
-"""What was dropped is told of at most this often: a log must not be filled from outside."""
-MAILBOX = ".celery.pidbox"
-"""How the queues of control messages end."""
-QUESTIONS = frozenset(("ping", "active", "active_queues", "registered", "reserved", "scheduled"))
-"""Control messages that change nothing and tell no settings: Celery's `stats` says Redis' address, password and all.
-No other may pass, as anyone who reaches Redis can send them."""
+MAX_BODY_CHARACTERS = 65_536
+"""A genuine one has about a hundred."""
+REPORT_SECONDS = 60.0
+"""Dropped messages are logged at most this often, so that an outsider cannot fill the log."""
+CONTROL_QUEUE_SUFFIX = ".celery.pidbox"
+"""How the names of the queues of control messages end."""
+HARMLESS_COMMANDS = frozenset(("ping", "active", "active_queues", "registered", "reserved", "scheduled"))
+"""Control commands that change nothing and reveal no settings, unlike Celery's `stats`, which reveals the password of
+Redis. No other may pass, since anyone who reaches Redis can send them."""
 Message = dict[str, Any]
 log = structlog.get_logger()
 
 
-def wary(connection: Any) -> Any:
-    """A connection to Redis that reads its messages like that.
+def filtered(connection: Any) -> Any:
+    """A connection to Redis that filters what it reads.
 
-    Told to the connection: a scheme's transport is remembered from its first use in a process, so that one put in its
-    place may come too late.
+    The transport is set on the connection because kombu caches the one of each URL scheme at its first use in a
+    process, so replacing it there may come too late.
     """
-    connection.transport_cls = "worker.supervise.message_filter:WaryTransport"
+    connection.transport_cls = "worker.supervise.message_filter:FilteringTransport"
     return connection
 
 
-class _Dropped:
-    """Tells of dropped messages, now and then."""
+class _DropReport:
+    """Logs how many messages were dropped, now and then."""
 
     def __init__(self) -> None:
-        self._count, self._told_at = 0, -QUIET_SECONDS
+        self._count, self._reported_at = 0, -REPORT_SECONDS
 
-    def one(self, why: str) -> None:
+    def count(self, reason: str) -> None:
         self._count += 1
-        if time.monotonic() - self._told_at >= QUIET_SECONDS:
-            log.warning("dropped what is no message of ours", why=why, messages=self._count)
-            self._count, self._told_at = 0, time.monotonic()
+        if time.monotonic() - self._reported_at >= REPORT_SECONDS:
+            log.warning("dropped messages that are not ours", reason=reason, messages=self._count)
+            self._count, self._reported_at = 0, time.monotonic()
 
 
-dropped = _Dropped()
+dropped = _DropReport()
 
 
-def _wary(read: Callable[..., Any]) -> Callable[..., Any]:
-    """What cannot even be parsed is dropped, where kombu would end the process."""
+def _dropping_unreadable(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Drops what cannot even be parsed; kombu would end the process over it."""
 
-    def reading(*args: Any, **kwargs: Any) -> Any:
+    def read_or_drop(*args: Any, **kwargs: Any) -> Any:
         try:
             return read(*args, **kwargs)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            dropped.one(f"{type(error).__name__}: {error}"[:200])
+            dropped.count(f"{type(error).__name__}: {error}"[:200])
             raise Empty from None
 
-    return reading
+    return read_or_drop
 
 
-class WaryChannel(redis.Channel):
+class FilteringChannel(redis.Channel):
     """A channel that survives what it reads, and keeps no copy of it in Redis.
 
-    kombu would write each message to Redis a second time until it is acknowledged. It was a hint only, and the next
-    sweep makes another; nobody may trust what lies there, so that nobody would take it up again; and where Redis dies
-    in between, kombu asks a connection that was given up for its address, over which the process ends.
+    kombu would write each message to Redis a second time until it is acknowledged. A hint is not worth that: the next
+    sweep sends another, and a copy in Redis could not be trusted anyway. And if Redis dies in between, kombu asks a
+    connection that was given up for its address, which ends the process.
     """
 
     ack_emulation = do_restore = False
-    _brpop_read = _wary(redis.Channel._brpop_read)
-    _receive_one = _wary(redis.Channel._receive_one)
+    _brpop_read = _dropping_unreadable(redis.Channel._brpop_read)
+    _receive_one = _dropping_unreadable(redis.Channel._receive_one)
 
 
-class WaryTransport(redis.Transport):
-    """Hands on what this worker lets in."""
+class FilteringTransport(redis.Transport):
+    """Delivers only what this worker accepts."""
 
-    Channel = WaryChannel
+    Channel = FilteringChannel
 
     def _deliver(self, message: object, queue: str) -> None:
         _deliver(super()._deliver, message, queue)
 
 
 def _deliver(deliver: Callable[[Message, str], None], message: object, queue: str) -> None:
-    fresh = let_in(message, queue)
-    if fresh is None:
-        dropped.one("not of the form that this program writes")
+    accepted = sanitized(message, queue)
+    if accepted is None:
+        dropped.count("not as this program writes them")
     else:
-        deliver(fresh, queue)
+        deliver(accepted, queue)
 
 
-def let_in(message: object, queue: str) -> Message | None:
-    """A new message with what may be taken from this one; None where that is nothing."""
+def sanitized(message: object, queue: str) -> Message | None:
+    """A new message made of what is acceptable in this one; None if nothing is."""
     body = _body(message)
-    if queue.endswith(MAILBOX):
-        return _question(body)
+    if queue.endswith(CONTROL_QUEUE_SUFFIX):
+        return _harmless_command(body)
     task = GENERATE if queue.startswith("generate.") else SCORE
     match body:
-        case [[hint], {}, *_] if _named(message, task) and _is_hint(hint):
+        case [[hint], {}, *_] if _is_for_task(message, task) and _is_hint(hint):
             return _message([[hint], {}, None], {"task": task, "id": uuid.uuid4().hex}, queue)
     return None
 
@@ -119,7 +119,7 @@ def _is_hint(hint: object) -> bool:
     return isinstance(hint, int) and not isinstance(hint, bool) and 0 < hint < 2**63
 
 
-def _named(message: object, task: str) -> bool:
+def _is_for_task(message: object, task: str) -> bool:
     match message:
         case {"headers": {"task": str(name)}}:
             return name == task
@@ -127,10 +127,10 @@ def _named(message: object, task: str) -> bool:
 
 
 def _body(message: object) -> object:
-    """The body's JSON; None where it is something else, compressed, or too long."""
+    """The body's JSON; None if it is something else, compressed, or too long."""
     match message:
         case {"body": str(body), "content-type": "application/json", "properties": {"body_encoding": "base64"}}:
-            if len(body) > LONGEST_MESSAGE:
+            if len(body) > MAX_BODY_CHARACTERS:
                 return None
             try:
                 return json.loads(base64.b64decode(body, validate=True))
@@ -139,20 +139,20 @@ def _body(message: object) -> object:
     return None
 
 
-def _question(body: object) -> Message | None:
-    """A control message that only asks, as `celery inspect` sends it, without its arguments."""
+def _harmless_command(body: object) -> Message | None:
+    """A control command that only asks, as `celery inspect` sends it, without its arguments."""
     match body:
-        case {"method": str(method), **rest} if method in QUESTIONS:
-            asking: Message = {"method": method, "arguments": {}, "destination": _names(rest.get("destination"))}
+        case {"method": str(method), **rest} if method in HARMLESS_COMMANDS:
+            command: Message = {"method": method, "arguments": {}, "destination": _strings(rest.get("destination"))}
             match rest:
                 case {"reply_to": {"exchange": str(exchange), "routing_key": str(key)}, "ticket": str(ticket)}:
-                    asking |= {"reply_to": {"exchange": exchange, "routing_key": key}, "ticket": ticket}
-            return _message(asking, {}, "")
+                    command |= {"reply_to": {"exchange": exchange, "routing_key": key}, "ticket": ticket}
+            return _message(command, {}, "")
     return None
 
 
-def _names(said: object) -> list[str] | None:
-    return [name for name in said if isinstance(name, str)] if isinstance(said, list) else None
+def _strings(value: object) -> list[str] | None:
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else None
 
 
 def _message(body: Any, headers: Message, queue: str) -> Message:

@@ -1,9 +1,9 @@
-"""The worker's parent: starts the process that holds the model, restarts it when it dies, and says what it died over.
+"""The worker's parent: starts the process with the model, restarts it when it dies, and records what it died over.
 
-It stays small for as long as nothing dies: torch is loaded in the child alone, a fresh interpreter. When one that was
-ready has died, it imports what a child needs itself, and the next is forked. It computes nothing and has one thread,
-so that it may fork. A child that died before it was ready is followed by a fresh interpreter again, whatever was wrong
-with what the last one was handed; and so is any child where the program was changed on the disk meanwhile.
+The first child is a fresh interpreter, and only the child loads torch, so the parent stays small. When a child that was
+ready dies, the parent itself imports what a child needs and forks the next one; it can, because it computes nothing and
+has one thread. After a child that died before it was ready, or a change of the program's files, the next one is a fresh
+interpreter again.
 """
 
 from __future__ import annotations
@@ -24,113 +24,130 @@ from db.session.engine import Database, open_database
 from db.work.recovery import give_back, mark_death
 from db.work.workers import WorkerRow, beat, get_worker
 from worker.supervise.logs import configure
-from worker.supervise.spawn import TOLD_BY, Child, Forked, Fresh, Start, WorkerOptions, preload, run_here, sources
+from worker.supervise.spawn import (
+    STOP_SIGNALS,
+    Child,
+    ForkedProcess,
+    FreshProcess,
+    Launch,
+    WorkerOptions,
+    preload,
+    run_child,
+    source_files,
+)
 
-KEEP_SECONDS = 5.0
-MOST_STILLBORN = 5
+ENSURE_SECONDS = 5.0
+MAX_FAILED_STARTS = 5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 STEADY_SECONDS = 30.0
-"""A child that lived this long was not failing at start: the next restart is quick again."""
-LOOK_SECONDS = 0.05
+"""A child that lived this long did not fail at its start: the next restart is quick again."""
+POLL_SECONDS = 0.05
 log = structlog.get_logger()
 
 
-class WorkerProcess:
-    """A worker that outlives its own crashes."""
+class Supervisor:
+    """Keeps one worker running through its crashes."""
 
-    def __init__(self, options: WorkerOptions, where: Settings, keep: Callable[[], object], patient: bool) -> None:
+    def __init__(
+        self, options: WorkerOptions, config: Settings, ensure_services: Callable[[], object], wait_for_database: bool
+    ) -> None:
         """
         Args:
-            keep: called every few seconds, to see that what the child needs is still there.
-            patient: wait for a database that is away at the start, where nobody is there to read an error.
+            ensure_services: called every few seconds, to see that what the child needs is still there.
+            wait_for_database: at the start, instead of raising an error that nobody would see.
         """
-        self._options, self._where, self._keep, self._patient = options, where, keep, patient
-        self._kept_at, self._stillborn = 0.0, 0  # children that died in a row before they were ready
-        self._was_ready = False  # one of them: all that it needs can be loaded
+        self._options, self._config, self._ensure, self._waits_for_database = (
+            options,
+            config,
+            ensure_services,
+            wait_for_database,
+        )
+        self._ensured_at, self._failed_starts = 0.0, 0  # in a row: children that died before they were ready
+        self._was_ready = False  # any child so far: all that it needs can be loaded
         self._last_was_ready = self._preloaded = self._stopping = False
-        self._sources = sources()
+        self._sources = source_files()
 
     def run(self) -> int:
-        """Serves until told to stop by SIGTERM or SIGINT, or until it is plain that the model cannot be loaded.
+        """Serves until stopped by SIGTERM or SIGINT, or until it is clear that the model cannot be loaded.
 
-        One that was loaded before can be loaded: what is in its way passes, and is waited for.
+        A model that was loaded before can be loaded again: whatever prevents it now is waited out.
 
         Returns:
-            The exit status: 0 after a stop, 4 where the model or a classifier cannot be loaded.
+            The exit status: 0 after a stop, 4 if the model or a classifier cannot be loaded.
         """
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads: nothing here needs them
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, no child's end can be learnt
-        database = self._opened()
-        for number in TOLD_BY:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's own threads, which nothing here needs
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it were ignored, no child's exit status could be read
+        database = self._open_database()
+        for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         pause, status = FIRST_PAUSE, int(ExitCode.DONE)
         while not self._stopping:
             started = time.monotonic()
             worker = uuid.uuid4().hex
-            database.close()  # it opens anew: what is open while a process is forked, two would use
+            database.close()  # it reopens itself: a connection open during a fork would be shared with the child
             status = self._run_child(worker)
-            died_over_work = self._account_for(database, worker, status)
+            died_holding_work = self._settle_claims(database, worker, status)
             if self._stopping or (status == ExitCode.UNREACHABLE and not self._was_ready):
                 break
-            if self._stillborn >= MOST_STILLBORN and not self._was_ready:
+            if self._failed_starts >= MAX_FAILED_STARTS and not self._was_ready:
                 self._give_up(database, worker, status)
                 status = ExitCode.UNREACHABLE
                 break
-            if died_over_work or time.monotonic() - started > STEADY_SECONDS:
+            if died_holding_work or time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE
-            log.warning("the worker process ended; starting another", how=describe(status), pause=pause)
-            self._rest(pause)
+            log.warning("the worker process ended; starting another", how=describe_exit(status), pause=pause)
+            self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return ExitCode.DONE if self._stopping else status
 
-    def _opened(self) -> Database:
+    def _open_database(self) -> Database:
         while True:
             try:
-                return open_database(self._where.sql_url, timeout=self._where.service_seconds)
+                return open_database(self._config.sql_url, timeout=self._config.service_seconds)
             except DatabaseUnreachable as error:
-                if not self._patient:
+                if not self._waits_for_database:
                     raise
                 log.warning("waiting for the database", error=str(error))
                 time.sleep(2.0)
 
     def _run_child(self, worker: str) -> int:
-        start = self._start(worker)
-        fork = self._last_was_ready and sources() == self._sources
-        self._last_was_ready = False  # until the database says so of this one
+        start = self._launch(worker)
+        fork = self._last_was_ready and source_files() == self._sources
+        self._last_was_ready = False  # until the database says that this one was ready
         try:
-            child: Child = self._forked(start) if fork else Fresh(start)
-        except OSError as error:  # no memory and no process is to be had now, right after the kernel took the last one
+            child: Child = self._fork(start) if fork else FreshProcess(start)
+        except OSError as error:  # no memory for a process, perhaps right after the kernel killed the last one
             log.warning("cannot start a worker process", error=str(error))
             return os.EX_OSERR
-        return self._followed(child)
+        return self._wait_for(child)
 
-    def _forked(self, start: Start) -> Forked:
+    def _fork(self, start: Launch) -> ForkedProcess:
         if not self._preloaded:
             self._preloaded = True
             preload()
-        return Forked(lambda: run_here(start))
+        return ForkedProcess(lambda: run_child(start))
 
-    def _followed(self, child: Child) -> int:
-        asked_at: float | None = None
-        while (status := child.ended()) is None:
-            time.sleep(LOOK_SECONDS)
-            self._look_after()
-            if self._stopping and asked_at is None:
-                asked_at = time.monotonic()
-                child.send(signal.SIGTERM)
-            if asked_at is not None and time.monotonic() - asked_at > self._where.grace_seconds:
-                log.warning("the worker process did not leave in time; killed", grace=self._where.grace_seconds)
-                child.send(signal.SIGKILL)
+    def _wait_for(self, child: Child) -> int:
+        stop_sent_at: float | None = None
+        while (status := child.exit_status()) is None:
+            time.sleep(POLL_SECONDS)
+            self._ensure_services()
+            if self._stopping and stop_sent_at is None:
+                stop_sent_at = time.monotonic()
+                child.send_signal(signal.SIGTERM)
+            if stop_sent_at is not None and time.monotonic() - stop_sent_at > self._config.grace_seconds:
+                log.warning("the worker process did not end in time; killed", grace=self._config.grace_seconds)
+                child.send_signal(signal.SIGKILL)
         return status
 
-    def _start(self, worker: str) -> Start:
-        return Start(worker=worker, parent=os.getpid(), options=self._options, again=self._was_ready)
+    def _launch(self, worker: str) -> Launch:
+        return Launch(worker=worker, parent=os.getpid(), options=self._options, again=self._was_ready)
 
-    def _account_for(self, database: Database, worker: str, status: int) -> bool:
-        """Frees what the child still held: with a mark where it died, without one where it was told to go.
+    def _settle_claims(self, database: Database, worker: str, status: int) -> bool:
+        """Gives back the claims that the child still held, marked as suspects if it died, unmarked if it was stopped.
 
         Returns:
-            Whether it died over work: the next child then runs less of it, and waiting would only keep it waiting.
+            Whether it died holding work. Then the next child runs it in smaller parts, so there is no need to pause.
         """
         in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE)
         held = 0
@@ -139,45 +156,45 @@ class WorkerProcess:
                 if in_order:
                     give_back(database, worker)
                 else:
-                    held += mark_death(database, worker, describe(status))
-                    beat(database, worker, state="stopped", error=f"the process {describe(status)}")
-                # Last: what is done again because an answer was lost must not count again.
-                self._learn_from(get_worker(database, worker), in_order)
+                    held += mark_death(database, worker, describe_exit(status))
+                    beat(database, worker, state="stopped", error=f"the process {describe_exit(status)}")
+                # Last, because it must not count twice if what comes before has to be repeated.
+                self._note_readiness(get_worker(database, worker), in_order)
                 return held > 0
             except DatabaseUnreachable as error:
                 if self._stopping:
-                    return False  # the leases run out by themselves
+                    return False  # the leases will run out
                 log.warning("waiting for the database", error=str(error))
-                self._rest(1.0)
-            except Exception:  # its tables are gone, say: the next child opens it anew
-                log.exception("cannot say what the worker process left behind; leases run out by themselves")
+                self._pause(1.0)
+            except Exception:  # the tables are gone, say: the next child opens the database anew
+                log.exception("cannot give back the claims of the worker process; their leases will run out")
                 return False
 
-    def _learn_from(self, row: WorkerRow | None, in_order: bool) -> None:
-        ready = row is not None and row.revision is not None  # which is told when the model is loaded
+    def _note_readiness(self, row: WorkerRow | None, in_order: bool) -> None:
+        ready = row is not None and row.revision is not None  # stored once the model is loaded
         self._was_ready |= ready
         self._last_was_ready = ready
         if not in_order:
-            self._stillborn = 0 if row is None or ready else self._stillborn + 1
+            self._failed_starts = 0 if row is None or ready else self._failed_starts + 1
 
     def _give_up(self, database: Database, worker: str, status: int) -> None:
         error = (
-            f"the worker process {describe(status)} {self._stillborn} times before its model was loaded; "
-            "is there memory enough for it?"
+            f"the worker process {describe_exit(status)} {self._failed_starts} times before its model was loaded; "
+            "is there enough memory for it?"
         )
         log.error("cannot serve", error=error)
         with suppress(InkmillError):
             beat(database, worker, state="failed", error=error)
 
-    def _look_after(self) -> None:
-        if time.monotonic() - self._kept_at > KEEP_SECONDS and not self._stopping:
-            self._kept_at = time.monotonic()
+    def _ensure_services(self) -> None:
+        if time.monotonic() - self._ensured_at > ENSURE_SECONDS and not self._stopping:
+            self._ensured_at = time.monotonic()
             try:
-                self._keep()
-            except (InkmillError, OSError) as error:  # no room on the disk, say
-                log.warning("what the worker needs is away", error=str(error))
+                self._ensure()
+            except (InkmillError, OSError) as error:  # a full disk, say
+                log.warning("what the worker needs is not running", error=str(error))
 
-    def _rest(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stopping and time.monotonic() < end:
             time.sleep(0.1)
@@ -186,8 +203,8 @@ class WorkerProcess:
         self._stopping = True
 
 
-def describe(status: int) -> str:
-    """A child's end in words: "was killed by signal 9", "exited with status 1"."""
+def describe_exit(status: int) -> str:
+    """A child's end in words: "was killed by SIGKILL", "exited with status 1"."""
     if status >= 0:
         return f"exited with status {status}"
     try:
@@ -198,8 +215,12 @@ def describe(status: int) -> str:
 
 
 def main(
-    options: WorkerOptions, where: Settings, keep: Callable[[], object] = lambda: None, *, patient: bool = False
+    options: WorkerOptions,
+    config: Settings,
+    ensure_services: Callable[[], object] = lambda: None,
+    *,
+    wait_for_database: bool = False,
 ) -> int:
-    """Runs a worker in this process' foreground; `WorkerProcess` says what the arguments are."""
+    """Runs a worker in the foreground of this process; for the arguments see `Supervisor`."""
     configure()
-    return WorkerProcess(options, where, keep, patient).run()
+    return Supervisor(options, config, ensure_services, wait_for_database).run()

@@ -1,4 +1,4 @@
-"""What a message makes a worker do, thin: claim, compute, save.
+"""What a worker does when a message comes: claim, compute, save.
 
-What computes is the business of `worker.engine` and `worker.safety`.
+The computing is left to `worker.engine` and `worker.safety`.
 """

@@ -1,4 +1,4 @@
-"""The two Celery tasks, thin: a message is a hint, a claim in SQL decides, and with nothing to claim they return."""
+"""The two Celery tasks. A message is only a hint: work is claimed in SQL, and a task that can claim nothing returns."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _runtime: Runtime | None = None
 
 
 def serve(runtime: Runtime) -> None:
-    """Makes `runtime` the one that the tasks of this process work in."""
-    global _runtime  # Celery calls tasks by name: they find their process' runtime here
+    """Sets the runtime that the tasks of this process use."""
+    global _runtime  # Celery calls tasks by name, so they find their runtime here
     _runtime = runtime
 
 
 def register(app: Celery) -> None:
-    """Has `app` call the two tasks by the names that messages give them."""
+    """Registers the two tasks under the names that messages use."""
     app.task(generate_task, name=GENERATE)
     app.task(score_task, name=SCORE)
 
@@ -35,23 +35,23 @@ def register(app: Celery) -> None:
 def generate_task(hint: object = None) -> None:
     """Generates the hinted batch, or the oldest waiting one."""
     if _runtime is not None:
-        _work(_runtime, _generate_one, hint, _runtime.refill_generation, _runtime.refill_scoring)
+        _run_task(_runtime, _generate_one, hint, _runtime.refill_generation, _runtime.refill_scoring)
 
 
 def score_task(hint: object = None) -> None:
-    """Scores what a person asked for, else the hinted batch, else the oldest waiting one."""
+    """Serves a score request, for which a person waits; else scores the hinted batch, else the oldest waiting one."""
     if _runtime is not None:
-        _work(_runtime, _score_one, hint, _runtime.refill_scoring)
+        _run_task(_runtime, _score_one, hint, _runtime.refill_scoring)
 
 
-def _work(
-    runtime: Runtime, one: Callable[[Runtime, int | None], bool], hint: object, *refills: Callable[[], None]
+def _run_task(
+    runtime: Runtime, run_one: Callable[[Runtime, int | None], bool], hint: object, *refills: Callable[[], None]
 ) -> None:
     batch_id = hint if isinstance(hint, int) and not isinstance(hint, bool) and 0 < hint < 2**63 else None
     try:
-        claimed = one(runtime, batch_id)
+        claimed = run_one(runtime, batch_id)
     except DatabaseUnreachable as error:
-        log.warning("the database is away; the next sweep hands the work out again", error=str(error))
+        log.warning("the database cannot be reached; the next sweep hands the work out again", error=str(error))
         return
     if claimed and not runtime.stopping.is_set():
         for refill in refills:
@@ -59,7 +59,7 @@ def _work(
 
 
 def _generate_one(runtime: Runtime, hint: int | None) -> bool:
-    if runtime.turns.suspects_due("generation") and _suspect_to_generate(runtime):
+    if runtime.turns.suspects_due("generation") and _generate_suspect(runtime):
         return True
     with runtime.turns.together() as granted:
         if not granted:
@@ -71,7 +71,7 @@ def _generate_one(runtime: Runtime, hint: int | None) -> bool:
         if claim is not None:
             generate(runtime, claim)
             return True
-    return _suspect_to_generate(runtime)
+    return _generate_suspect(runtime)
 
 
 def _score_one(runtime: Runtime, hint: int | None) -> bool:
@@ -79,68 +79,78 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
         if not wanted:
             return False
         with runtime.turns.together() as granted:
-            if granted and _request(runtime):  # first: a person waits for it
+            if granted and _serve_request(runtime):  # first: a person waits for it
                 return True
-        if runtime.turns.suspects_due("scoring") and _suspect_to_score(runtime):
+        if runtime.turns.suspects_due("scoring") and _score_suspect(runtime):
             return True
         with runtime.turns.together() as granted:
             claim = _claim(runtime, claim_scoring, hint=hint) if granted else None
             if claim is not None:
                 score(runtime, claim)
                 return True
-        return granted and _suspect_to_score(runtime)
+        return granted and _score_suspect(runtime)
 
 
-def _request(runtime: Runtime, *, alone: bool = False) -> bool:
-    """Serves the oldest score request: whichever a message names, a person waits for each."""
-    able, lease = runtime.ability, runtime.where.lease_seconds
-    asked = claim_request(
-        runtime.database, runtime.worker, able.classifiers, lease, alone=alone, revisions=able.classifier_revisions
+def _serve_request(runtime: Runtime, *, alone: bool = False) -> bool:
+    """Serves the oldest score request, whichever one the message named: a person waits for each."""
+    ability, lease = runtime.ability, runtime.where.lease_seconds
+    request = claim_request(
+        runtime.database,
+        runtime.worker,
+        ability.classifiers,
+        lease,
+        alone=alone,
+        revisions=ability.classifier_revisions,
     )
-    if asked is not None:
-        serve_request(runtime, asked)
-    return asked is not None
+    if request is not None:
+        serve_request(runtime, request)
+    return request is not None
 
 
-def _tried_request(runtime: Runtime) -> bool:
-    """One that was tried in vain gets its turn alone: it may have taken the process down."""
-    able = runtime.ability
-    if not waiting_requests(runtime.database, able.classifiers, 1, alone=True, revisions=able.classifier_revisions):
+def _serve_suspect_request(runtime: Runtime) -> bool:
+    """Serves a request that was tried in vain with nothing beside it, since it may have killed a process."""
+    ability = runtime.ability
+    if not waiting_requests(
+        runtime.database, ability.classifiers, 1, alone=True, revisions=ability.classifier_revisions
+    ):
         return False
     with runtime.turns.alone(runtime.stopping) as granted:
-        return granted and _request(runtime, alone=True)
+        return granted and _serve_request(runtime, alone=True)
 
 
-def _suspect_to_generate(runtime: Runtime) -> bool:
-    return _suspect(runtime, "generation", claim_generation, waiting_generation, generate)
+def _generate_suspect(runtime: Runtime) -> bool:
+    return _run_suspect(runtime, "generation", claim_generation, waiting_generation, generate)
 
 
-def _suspect_to_score(runtime: Runtime) -> bool:
-    return _tried_request(runtime) or _suspect(runtime, "scoring", claim_scoring, waiting_scoring, score)
+def _score_suspect(runtime: Runtime) -> bool:
+    return _serve_suspect_request(runtime) or _run_suspect(runtime, "scoring", claim_scoring, waiting_scoring, score)
 
 
-def _suspect(
+def _run_suspect(
     runtime: Runtime,
     kind: str,
-    claiming: Callable[..., Claim | None],
-    waiting: Callable[..., list[int]],
-    work: Callable[[Runtime, Claim], bool],
+    claim_function: Callable[..., Claim | None],
+    list_waiting: Callable[..., list[int]],
+    process: Callable[[Runtime, Claim], bool],
 ) -> bool:
-    """A batch that processes died over gets its turn, alone: with nothing unmarked left to claim, or now and then."""
-    if not waiting(runtime.database, runtime.ability, 1, suspects=True):
+    """Runs a batch that processes died over, with nothing beside it.
+
+    Called when nothing unmarked is left to claim, and now and then before that.
+    """
+    if not list_waiting(runtime.database, runtime.ability, 1, suspects=True):
         runtime.turns.suspects_had_their_turn(kind)
         return False
     with runtime.turns.alone(runtime.stopping) as granted:
-        claim = _claim(runtime, claiming, suspects=True) if granted else None
+        claim = _claim(runtime, claim_function, suspects=True) if granted else None
         if claim is None:
             return False
         log.info("a suspect batch runs alone", batch=claim.batch_id)
         try:
-            work(runtime, claim)
+            process(runtime, claim)
         finally:
             runtime.turns.suspects_had_their_turn(kind)
     return True
 
 
-def _claim(runtime: Runtime, claiming: Callable[..., Claim | None], **what: object) -> Claim | None:
-    return claiming(runtime.database, runtime.ability, runtime.where.lease_seconds, **what)
+def _claim(runtime: Runtime, claim_function: Callable[..., Claim | None], **filters: object) -> Claim | None:
+    return claim_function(runtime.database, runtime.ability, runtime.where.lease_seconds, **filters)

@@ -1,4 +1,4 @@
-"""Generating one claimed batch: requests to the engine, its texts into SQL in groups as they finish."""
+"""Generating one claimed batch: hands requests to the engine, and saves finished texts in groups."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from worker.engine.sequence import Completion, Fault, Request
 from worker.runtime.engine_thread import Intake
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
-from worker.tasks.settle import held, retry_when_lease_ends
+from worker.tasks.settle import hold_claim, retry_when_lease_ends
 
-GROUP_TEXTS, MOST_TEXTS = 32, 256
-"""What is saved together: so many texts, and those that came in meanwhile: each save waits for the disk once."""
-GROUP_SECONDS = 1.0
+SAVE_TEXTS, MAX_SAVE_TEXTS = 32, 256
+"""Texts saved together, at least (or after `SAVE_SECONDS`) and at most: each save waits for the disk once."""
+SAVE_SECONDS = 1.0
 READING_SECONDS = 0.1
-"""Prompts that were read for so long are handed to the engine together."""
+"""Prompts are tokenised for this long, then handed to the engine together."""
 log = structlog.get_logger()
 
 
@@ -38,23 +38,23 @@ class Generation:
         self._job: JobRow = runtime.patiently(lambda: get_job(runtime.database, self._claim.job_id))
         self._intake: Intake = runtime.feeder.intake()
         self._requests: dict[tuple[int, int], Request] = {}
-        self._faults: dict[int, int] = {}  # of each prompt, from one claim to the next
-        self._failed: dict[int, int] = {}  # how often each prompt did, for the log
-        self._reading: Reading | None = None  # of the last prompt that could be read
+        self._faults: dict[int, int] = {}  # of each prompt, over all claims
+        self._fault_counts: dict[int, int] = {}  # of each prompt, in this claim, for the log
+        self._reading: Reading | None = None  # of the last prompt that was tokenised
         self._group: list[Text] = []
         self._saved_at = time.monotonic()
 
     def run(self) -> bool:
-        """Generates what is missing. Returns whether the batch was finished; otherwise it was given back or lost."""
+        """Generates the missing texts. Returns whether the batch is finished; otherwise it was given back."""
         try:
             work = self._runtime.patiently(lambda: missing_work(self._runtime.database, self._claim))
             if not self._admit(work):
-                return self._leave()
+                return self._give_back()
             for result in self._intake.results(patience=0.25):
-                self._take(result)
+                self._handle_result(result)
                 self._check_lease()
                 if self._runtime.stopping.is_set():
-                    return self._leave()
+                    return self._give_back()
             self._save()
             if self._requests:
                 raise RuntimeError(f"the engine gave no result for {len(self._requests)} requests")
@@ -63,22 +63,21 @@ class Generation:
         finally:
             if self._intake.open:
                 self._intake.drop()
-            self._tell_of_failures()
+            self._log_failures()
 
-    def _tell_of_failures(self) -> None:
-        """One line a batch: a file may be full of them. Their reasons, which may quote their prompts, are stored."""
-        if self._failed:
-            first, faults = next(iter(self._failed)), sum(self._failed.values())
-            log.warning(
-                "prompts failed", batch=self._claim.batch_id, prompts=len(self._failed), faults=faults, first=first
-            )
+    def _log_failures(self) -> None:
+        """Logs one line a batch, for all may fail. The reasons, which may quote the prompts, are in SQL."""
+        if self._fault_counts:
+            first, faults = next(iter(self._fault_counts)), sum(self._fault_counts.values())
+            prompts = len(self._fault_counts)
+            log.warning("prompts failed", batch=self._claim.batch_id, prompts=prompts, faults=faults, first=first)
 
     def _check_lease(self) -> None:
         if self._lease.lost.is_set():
             raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
 
     def _admit(self, work: Sequence[Work]) -> bool:
-        """Reads prompt by prompt and hands requests over. Returns whether all were; else this process is to end."""
+        """Hands requests for all prompts to the engine. Returns False if the worker was told to stop meanwhile."""
         read: list[Request] = []
         since = time.monotonic()
         with self._intake.filling():
@@ -95,7 +94,7 @@ class Generation:
         return True
 
     def _requests_of(self, work: Work) -> Iterable[Request]:
-        """Requests for what is missing of a prompt; none where it is dead now."""
+        """Requests for the missing texts of a prompt; none if the prompt is now dead."""
         try:
             settings = stored_settings(self._job.settings, work.settings)
             key = work.position if work.custom_id is None else work.custom_id
@@ -115,8 +114,7 @@ class Generation:
         return requests.values()
 
     def _read(self, work: Work, settings: SamplingSettings) -> bool:
-        """Has the engine read a prompt; what its settings say in words is mostly read already. Returns whether it could
-        be read; else it is dead now."""
+        """Tokenises a prompt and its settings, reusing the last reading. Returns False if the prompt is now dead."""
         while True:
             try:
                 self._reading = self._intake.read(work.prompt, settings, self._reading)
@@ -130,39 +128,39 @@ class Generation:
                 if self._fault(work.prompt_id, described(error), certain=False):
                     return False
 
-    def _take(self, result: Completion | Fault | None) -> None:
+    def _handle_result(self, result: Completion | Fault | None) -> None:
         if isinstance(result, Completion):
-            self._keep(result)
+            self._add_to_group(result)
         elif isinstance(result, Fault):
-            self._retry_or_bury(result)
-        enough = len(self._group) >= GROUP_TEXTS or time.monotonic() - self._saved_at > GROUP_SECONDS
-        if len(self._group) >= MOST_TEXTS or (enough and not self._intake.ready):
+            self._retry_or_give_up(result)
+        enough = len(self._group) >= SAVE_TEXTS or time.monotonic() - self._saved_at > SAVE_SECONDS
+        if len(self._group) >= MAX_SAVE_TEXTS or (enough and not self._intake.ready):
             self._save()
 
-    def _keep(self, done: Completion) -> None:
-        request = self._requests.pop(done.key, None)  # type: ignore[call-overload]
+    def _add_to_group(self, completion: Completion) -> None:
+        request = self._requests.pop(completion.key, None)  # type: ignore[call-overload]
         if request is None:
-            return  # another sample's fault buried this prompt meanwhile
+            return  # the prompt died of another sample's fault
         prompt_id, sample_index = request.key
         self._group.append(
             Text(
                 prompt_id=prompt_id,
                 sample_index=sample_index,
-                text=done.text,
-                finish_reason=done.finish_reason,
-                tokens=done.tokens,
-                prompt_tokens=done.prompt_tokens,
+                text=completion.text,
+                finish_reason=completion.finish_reason,
+                tokens=completion.tokens,
+                prompt_tokens=completion.prompt_tokens,
                 seed=request.seed,
-                mean_logprob=done.mean_logprob,
-                logprobs=done.logprobs,
+                mean_logprob=completion.mean_logprob,
+                logprobs=completion.logprobs,
             )
         )
 
-    def _retry_or_bury(self, fault: Fault) -> None:
+    def _retry_or_give_up(self, fault: Fault) -> None:
         prompt_id = fault.key[0]  # type: ignore[index]
         request = self._requests.get(fault.key)  # type: ignore[call-overload]
         if request is None:
-            return  # another sample's fault buried this prompt already
+            return  # the prompt died of another sample's fault
         if not self._fault(prompt_id, fault.reason, certain=fault.certain):
             self._intake.add([request])
             return
@@ -172,7 +170,7 @@ class Generation:
         self._intake.drop(siblings)
 
     def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
-        self._failed[prompt_id] = self._failed.get(prompt_id, 0) + 1
+        self._fault_counts[prompt_id] = self._fault_counts.get(prompt_id, 0) + 1
         self._faults[prompt_id] = number = self._faults[prompt_id] + 1
         return self._runtime.patiently(
             lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, number=number, certain=certain)
@@ -189,14 +187,14 @@ class Generation:
             )
         self._saved_at = time.monotonic()
 
-    def _leave(self) -> bool:
-        """Gives the batch back, with every text that is finished: some may have piled up behind a save."""
+    def _give_back(self) -> bool:
+        """Saves every finished text, some of which may have piled up behind a save, and gives the batch back."""
         self._intake.drop()
         for result in self._intake.results(patience=0):
             if result is None:
-                break  # the engine did not hear of it: it hangs
+                break  # the engine hangs
             if isinstance(result, Completion):
-                self._keep(result)
+                self._add_to_group(result)
         self._save()
         release(self._runtime.database, self._claim)
         return False
@@ -204,12 +202,12 @@ class Generation:
 
 def generate(runtime: Runtime, claim: Claim) -> bool:
     """Generates a claimed batch. Returns whether it was finished."""
-    # A cancelled job's batch is still ours to give back; one that another worker holds is not, and stays.
-    with held(
+    # If the job was cancelled, the batch is still ours to give back; if another worker holds it, this changes nothing.
+    with hold_claim(
         runtime,
         claim,
-        failed=lambda _: retry_when_lease_ends(runtime, claim),
-        lost=lambda: runtime.patiently(lambda: release(runtime.database, claim)),
+        on_failure=lambda _: retry_when_lease_ends(runtime, claim),
+        on_lost=lambda: runtime.patiently(lambda: release(runtime.database, claim)),
     ) as lease:
         return Generation(runtime, lease).run()
     return False

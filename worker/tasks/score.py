@@ -1,4 +1,4 @@
-"""Scoring one claimed batch: its stored texts through the classifier and the blocklist, verdicts into SQL."""
+"""Scoring one claimed batch: runs its stored texts through classifier and blocklist, and saves the verdicts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
-from worker.tasks.settle import held, retry_when_lease_ends
+from worker.tasks.settle import hold_claim, retry_when_lease_ends
 
 GROUP_TEXTS, GROUP_CHARACTERS = 128, 16_384
-"""What is scored together: many short texts, since few would not fill a forward pass, or some long ones."""
-SAVED_TEXTS, SAVED_SECONDS = 256, 1.0
-"""Scores are saved when there are so many of them, or so old ones: each save waits for the disk once."""
+"""The most that is scored together: many short texts, which fill a forward pass, or a few long ones."""
+SAVE_TEXTS, SAVE_SECONDS = 256, 1.0
+"""Scores are saved when there are this many, or after this long: each save waits for the disk once."""
 
 FAULTS_BEFORE_UNSCORED = 3
 log = structlog.get_logger()
 
 
 def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
-    """Groups of texts of like length, the shortest first: a forward pass takes only what is padded alike."""
+    """Groups texts of similar length, shortest first, since all texts in a forward pass are padded to one length."""
     group: list[Unscored] = []
     characters = 0
     for text in sorted(texts, key=lambda text: len(text.text)):
@@ -41,17 +41,17 @@ def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
         yield group
 
 
-class PutOff(Exception):
-    """What was to be scored is for later: there is no memory for a single text, and there was none for long."""
+class ScoringPostponed(Exception):
+    """The texts cannot be scored now: there has long been too little memory for one text, or the worker is stopping."""
 
 
 def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
     """The scores of texts.
 
-    Where memory is out, which is no text's fault, fewer are scored at once; for a single one it is waited for.
+    When memory runs out, which is not a text's fault, fewer texts are scored at once; a single one waits for memory.
 
     Raises:
-        PutOff: in vain, or when this worker is told to leave.
+        ScoringPostponed: memory did not return in time, or this worker was told to stop.
     """
     shortage = Shortage()
     while True:
@@ -66,19 +66,19 @@ def classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list
         given_up = shortage.starved()
         log.warning("no memory to score a single text; waiting for it", seconds=shortage.pause)
         if given_up or runtime.stopping.wait(shortage.pause):
-            raise PutOff
+            raise ScoringPostponed
 
 
 def _classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> list[dict[str, float]]:
-    """Under watch, on the one thread that scores."""
+    """Scores on the scorer's thread, under the watchdog."""
 
-    def alive() -> None:
-        runtime.watchdog.touch("scorer")  # before as well: the engine's turn may be long, and is not the scorer's
+    def touch_watchdog() -> None:
+        runtime.watchdog.touch("scorer")  # the engine's turn may be long, and must not count
         runtime.cores.give_way()
         runtime.watchdog.touch("scorer")
 
     with runtime.cores.held(), runtime.watchdog.step("scorer"):
-        return runtime.scorer.submit(classifier.score, texts, alive).result()
+        return runtime.scorer.submit(classifier.score, texts, touch_watchdog).result()
 
 
 class Scoring:
@@ -87,33 +87,33 @@ class Scoring:
     def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
-        self._scored: list[tuple[Unscored, dict[str, float]]] = []  # and not saved yet
-        self._failed: dict[int, str] = {}  # texts, and the kind of error of each, for the log
+        self._scored: list[tuple[Unscored, dict[str, float]]] = []  # not saved yet
+        self._failed: dict[int, str] = {}  # the type of error by output ID, for the log
         self._saved_at = time.monotonic()
         self._read_job()
 
     def run(self) -> bool:
-        """Scores what is missing. Returns whether the batch was finished; otherwise it was given back."""
+        """Scores the texts that wait for it. Returns whether the batch is finished; otherwise it was given back."""
         texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
         try:
             for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
                 if self._runtime.stopping.is_set():
-                    raise PutOff
+                    raise ScoringPostponed
                 if self._lease.lost.is_set():
                     raise LeaseLost(f"batch {self._claim.batch_id} was lost")
                 self._score_group(group)
-        except PutOff:
+        except ScoringPostponed:
             self._save()
             release(self._runtime.database, self._claim)
             return False
         finally:
-            self._tell_of_failures()
+            self._log_failures()
         self._save()
         self._runtime.patiently(lambda: finish_scoring(self._runtime.database, self._claim))
         return True
 
-    def _tell_of_failures(self) -> None:
-        """One line a batch: every text may be one that the classifier fails at."""
+    def _log_failures(self) -> None:
+        """Logs one line a batch, since the classifier may fail at every text."""
         if self._failed:
             first, error = next(iter(self._failed.items()))
             log.warning(
@@ -130,28 +130,28 @@ class Scoring:
             return
         try:
             scores = self._scores(group)
-        except PutOff:
+        except ScoringPostponed:
             raise
-        except Exception:  # of whichever text: each alone will show
-            log.warning("a group could not be scored; one by one now", batch=self._claim.batch_id)
-            self._save()  # what may come now could take it along
+        except Exception:  # one by one, it will show which text causes it
+            log.warning("a group could not be scored; scoring its texts one by one", batch=self._claim.batch_id)
+            self._save()  # the process may die of what comes next
             for text in group:
                 self._score_alone(text)
         else:
             self._scored += zip(group, scores, strict=True)
-            if len(self._scored) >= SAVED_TEXTS or time.monotonic() - self._saved_at > SAVED_SECONDS:
+            if len(self._scored) >= SAVE_TEXTS or time.monotonic() - self._saved_at > SAVE_SECONDS:
                 self._save()
 
     def _score_alone(self, text: Unscored) -> None:
-        """The attempt is counted before it is made: it may take this process down."""
+        """Scores one text. Each attempt is recorded before it is made, since it may kill this process."""
         faults = text.faults
         while faults < FAULTS_BEFORE_UNSCORED:
             faults += 1
-            self._charge(text, faults)
+            self._record_attempt(text, faults)
             try:
                 scores = self._scores([text])
-            except PutOff:
-                self._charge(text, faults - 1)
+            except ScoringPostponed:
+                self._record_attempt(text, faults - 1)
                 raise
             except Exception as error:
                 self._failed.setdefault(text.output_id, type(error).__name__)
@@ -161,7 +161,7 @@ class Scoring:
                 return
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
-    def _charge(self, text: Unscored, number: int) -> None:
+    def _record_attempt(self, text: Unscored, number: int) -> None:
         self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id, number))
 
     def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
@@ -171,8 +171,8 @@ class Scoring:
         scored, self._scored = self._scored, []
         while scored:
             verdicts = [
-                Verdict(output_id=text.output_id, scores=found, blocked=tuple(self._blocklist.find(text.text)))
-                for text, found in scored
+                Verdict(output_id=text.output_id, scores=scores, blocked=tuple(self._blocklist.find(text.text)))
+                for text, scores in scored
             ]
             try:
                 self._runtime.patiently(lambda verdicts=verdicts: self._store(verdicts))  # type: ignore[misc]
@@ -196,7 +196,7 @@ class Scoring:
         self._blocklist = compiled(self._job.blocklist)
 
 
-def _adopted(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier) -> bool:
+def _adopt_revision(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier) -> bool:
     if job.served_classifier_revision == classifier.revision:
         return True
     return runtime.patiently(lambda: adopt_classifier(runtime.database, claim, classifier.revision))
@@ -204,11 +204,11 @@ def _adopted(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier
 
 def score(runtime: Runtime, claim: Claim) -> bool:
     """Scores a claimed batch. Returns whether it was finished."""
-    with held(runtime, claim, failed=lambda _: retry_when_lease_ends(runtime, claim)) as lease:
+    with hold_claim(runtime, claim, on_failure=lambda _: retry_when_lease_ends(runtime, claim)) as lease:
         job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
         classifier = runtime.classifiers.get(job.safety)
-        if classifier is not None and _adopted(runtime, job, claim, classifier):
+        if classifier is not None and _adopt_revision(runtime, job, claim, classifier):
             return Scoring(runtime, lease, classifier).run()
-        # It could not be loaded, or is not of the revision that scores this job: another process may have that.
+        # Not loaded here, or not the revision that scores this job: another worker may have it.
         runtime.patiently(lambda: release(runtime.database, claim))
     return False

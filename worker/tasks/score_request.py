@@ -1,4 +1,4 @@
-"""Serving one score request: an edited text's scores, or which words of a text carry its scores."""
+"""Serving one score request: the scores of an edited text, or which words of a text carry its scores."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from db.work.score_requests import WORDS
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
 from worker.safety.occlusion import MARKED_CHARACTERS, drops, parts, without
-from worker.tasks.score import PutOff, classify
-from worker.tasks.settle import held
+from worker.tasks.score import ScoringPostponed, classify
+from worker.tasks.settle import hold_claim
 
 log = structlog.get_logger()
 
 
 def serve_request(runtime: Runtime, claim: RequestClaim) -> None:
-    """Serves a claimed request, and counts a failure where that fails."""
-    with held(runtime, claim, failed=lambda error: _count_failure(runtime, claim, error)):
+    """Serves a claimed request; if that fails, records the failure."""
+    with hold_claim(runtime, claim, on_failure=lambda error: _count_failure(runtime, claim, error)):
         try:
             classifier = runtime.classifiers.get(claim.classifier)
-            other = classifier is not None and claim.served_revision not in (None, classifier.revision)
-            if classifier is None or other or runtime.stopping.is_set():
-                raise PutOff  # not loaded here, or not of the revision that scores its job: another process may have it
+            wrong_revision = classifier is not None and claim.served_revision not in (None, classifier.revision)
+            if classifier is None or wrong_revision or runtime.stopping.is_set():
+                raise ScoringPostponed  # another worker may have loaded it, in the revision that scores the job
             _serve(runtime, claim, classifier)
-        except PutOff:
+        except ScoringPostponed:
             runtime.patiently(lambda: return_request(runtime.database, claim))
 
 
 def _count_failure(runtime: Runtime, claim: RequestClaim, error: Exception) -> None:
-    what = type(error).__name__  # what it says may quote the text
-    log.warning("a score request failed", request=claim.request_id, attempt=claim.attempts, error=what)
-    reason = f"the classifier failed: {what}: {error}"
+    error_type = type(error).__name__  # not its message, which may quote the text
+    log.warning("a score request failed", request=claim.request_id, attempt=claim.attempts, error=error_type)
+    reason = f"the classifier failed: {error_type}: {error}"
     runtime.patiently(lambda: fail_request(runtime.database, claim, reason))
 
 
@@ -42,6 +42,6 @@ def _serve(runtime: Runtime, claim: RequestClaim, classifier: Classifier) -> Non
         return
     text = claim.text[:MARKED_CHARACTERS]
     spans = parts(text)
-    whole, *others = classify(runtime, classifier, [text, *(without(text, span) for span in spans)])
-    carried = drops(whole, others)
-    runtime.patiently(lambda: save_words(runtime.database, claim, spans, carried))
+    full_scores, *scores_without = classify(runtime, classifier, [text, *(without(text, span) for span in spans)])
+    score_drops = drops(full_scores, scores_without)
+    runtime.patiently(lambda: save_words(runtime.database, claim, spans, score_drops))

@@ -1,6 +1,6 @@
-"""Holding a claim while it is worked on, and settling it where the work does not end by itself.
+"""Holding a claim while it is worked on, and settling it if the work fails or the claim is lost.
 
-What a claim is of, and how it is given back, is for the tasks to say.
+What was claimed, and how it is given back, is left to the tasks.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def held(
+def hold_claim(
     runtime: Runtime,
     claim: C,
     *,
-    failed: Callable[[Exception], object],
-    lost: Callable[[], object] = lambda: None,
+    on_failure: Callable[[Exception], object],
+    on_lost: Callable[[], object] = lambda: None,
 ) -> Iterator[Lease[C]]:
-    """Renews `claim` for as long as the block runs, and ends the block where its work cannot go on.
+    """Renews `claim` for as long as the block runs, and handles what ends the block early.
 
     Args:
-        failed: called with an error that is nobody's to answer; itself may find that the claim is lost.
-        lost: called where the claim is not this worker's any more.
+        on_failure: called with any exception but those below; it may itself find that the claim is lost.
+        on_lost: called if the claim is no longer this worker's.
 
     Raises:
-        InkmillError: what the block raised, such as a database that is away while this process leaves.
+        InkmillError: the block's own, such as DatabaseUnreachable while this process is stopping.
     """
     with runtime.leases.hold(claim) as lease:
         try:
@@ -45,17 +45,17 @@ def held(
             except (InkmillError, LeaseLost):
                 raise
             except Exception as error:
-                failed(error)
+                on_failure(error)
         except LeaseLost as reason:
-            log.info("stopped", **_name(claim), why=str(reason))
-            lost()
+            log.info("stopped", **_log_fields(claim), why=str(reason))
+            on_lost()
 
 
-def _name(claim: Claim | RequestClaim) -> dict[str, Any]:
+def _log_fields(claim: Claim | RequestClaim) -> dict[str, Any]:
     return {"batch": claim.batch_id} if isinstance(claim, Claim) else {"request": claim.request_id}
 
 
 def retry_when_lease_ends(runtime: Runtime, claim: Claim) -> None:
-    """Given back at once a batch that failed would be claimed at once, and fail again."""
-    log.exception("a batch failed; it is taken up again when its lease has run out", batch=claim.batch_id)
+    """Leaves a failed batch to its lease: given back, it would be claimed at once, and fail again."""
+    log.exception("a batch failed; it will be tried again when its lease has run out", batch=claim.batch_id)
     runtime.patiently(lambda: leave_to_lease(runtime.database, claim))

@@ -15,7 +15,7 @@ from bench.chaos.stack import ROOT
 from bench.chaos.trial import Row, Trial
 
 QUEUES = ("generate.demo", "score.demo")
-DELIVERIES, MOST_ROUNDS = 5, 20
+DELIVERIES, MAX_ROUNDS = 5, 20
 RETURN_SECONDS = 30.0
 
 
@@ -37,15 +37,15 @@ def attack(trial: Trial) -> None:
 def _lose(trial: Trial, load: Load, forger: Forger, seconds: float) -> None:
     """Every message that lies in a queue is lost for so long."""
     with forger.thieves(QUEUES) as stolen:
-        load.during(seconds)
+        load.run_for(seconds)
         claimed = trial.claimed()
-        load.during(seconds)
+        load.run_for(seconds)
         claimed = trial.claimed() - claimed
     trial.figure("messages lost", len(stolen))
     trial.figure("batches that were claimed all the same", claimed)
     trial.check("nearly every message was lost", claimed <= len(stolen) / 10)
-    load.keep()
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
+    load.sustain()
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, trial.claimed)
     trial.figure("goes on after, s", wait)
     trial.check(f"work goes on within {RETURN_SECONDS:.0f} s of the last loss", wait <= RETURN_SECONDS)
 
@@ -53,10 +53,10 @@ def _lose(trial: Trial, load: Load, forger: Forger, seconds: float) -> None:
 def _repeat(trial: Trial, load: Load, forger: Forger, times: int) -> None:
     """Messages are delivered five times each, under load."""
     delivered = rounds = 0
-    while rounds < times or (not delivered and rounds < MOST_ROUNDS):
-        load.keep()
+    while rounds < times or (not delivered and rounds < MAX_ROUNDS):
+        load.sustain()
         delivered += forger.repeat(QUEUES, DELIVERIES, seconds=1)
-        load.during(1)
+        load.run_for(1)
         rounds += 1
     trial.figure("deliveries, five of each message", delivered)
     trial.check("messages were delivered five times", delivered > 0)
@@ -68,7 +68,7 @@ def _plant(trial: Trial, load: Load, forger: Forger, sign: Path) -> None:
     for _ in range(trial.size(3, 1)):
         for queue in QUEUES:
             for messages in kinds(trial.random, sign).values():
-                load.keep()
+                load.sustain()
                 pushed += forger.push(queue, messages)
         forger.command()
     trial.figure("forged, malformed and hostile messages", pushed)
@@ -92,13 +92,13 @@ def _answers(trial: Trial) -> bool:
 def _spoil(trial: Trial, load: Load) -> None:
     """What should be a list is a text for a while: Redis answers every command about it with an error."""
     client = trial.stack.redis.client()
-    load.keep()
-    load.more()
+    load.sustain()
+    load.submit_another()
     for queue in QUEUES:
         client.set(queue, "no list")
     time.sleep(trial.size(10, 3))
     client.delete(*QUEUES)
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, trial.claimed)
     trial.check(
         f"work goes on within {RETURN_SECONDS:.0f} s of a spoilt queue", wait <= RETURN_SECONDS, f"{wait:.1f} s"
     )

@@ -19,7 +19,7 @@ def attack(trial: Trial) -> None:
     waits: list[float] = []
     try:
         for number in range(trial.size(9, 3)):
-            waits.append(_spoilt(trial, home, WAYS[number % len(WAYS)]))
+            waits.append(_spoil_during_job(trial, home, WAYS[number % len(WAYS)]))
     finally:
         home.stop()
     trial.figure("goes on after that, s, longest", max(waits))
@@ -29,36 +29,36 @@ def attack(trial: Trial) -> None:
     trial.judge()
 
 
-def _spoilt(trial: Trial, home: OwnHome, way: str) -> float:
+def _spoil_during_job(trial: Trial, home: OwnHome, way: str) -> float:
     """One job, in the middle of which the files are spoilt. Returns how long it took until Redis was there again."""
     file, before = trial.prompts(trial.size(6200, 800)), newest_job(trial)
     words = ("run", str(file.path), "--model", MODEL, "--safety", SAFETY, "--seed", str(trial.job_seed()))
     run, log = home.start(*words)
-    with home.at_work(before, run) as job:
+    with home.slowed_job(before, run) as job:
         old = home.redis()
         if old is None:
             raise RuntimeError("the stack has no Redis")
-        spoil(trial, home.folder / "redis" / "appendonlydir", way)
+        damage_files(trial, home.folder / "redis" / "appendonlydir", way)
         old.kill()
         started = time.monotonic()
-        while (now := home.redis()) is None or now.pid == old.pid or not _noted(log):
+        while (now := home.redis()) is None or now.pid == old.pid or not _is_noted(log):
             if time.monotonic() - started > 2 * RETURN_SECONDS:
                 break
             time.sleep(0.1)
         waited = time.monotonic() - started
-    said = log.read_text()[-300:]
-    trial.check(f"{way}: the run notes what was set aside", _noted(log), "" if _noted(log) else said)
-    well = run.wait(COMMAND_SECONDS) == 0
-    trial.check(f"{way}: work goes on to its end", well, "" if well else said)
+    log_tail = log.read_text()[-300:]
+    trial.check(f"{way}: the run notes what was set aside", _is_noted(log), "" if _is_noted(log) else log_tail)
+    finished = run.wait(COMMAND_SECONDS) == 0
+    trial.check(f"{way}: work goes on to its end", finished, "" if finished else log_tail)
     trial.stack.ledger.acknowledge(job, file.outputs)
     return waited
 
 
-def _noted(log: Path) -> bool:
+def _is_noted(log: Path) -> bool:
     return "note: the local Redis could not read its files" in log.read_text()
 
 
-def spoil(trial: Trial, files: Path, way: str) -> None:
+def damage_files(trial: Trial, files: Path, way: str) -> None:
     if way == "of another version":
         # Its base file is of a format of a server to come: "REDIS" and four digits.
         for base in files.glob("*.base.rdb"):

@@ -15,7 +15,7 @@ from bench.chaos.trial import Row, Trial
 DISK_MB, REDIS_MB = 400, 200  # an append-only file is written anew from 64 MB on
 FULL_SECONDS, NOTICE_SECONDS = 6.0, 60.0
 RETURN_SECONDS = 30.0
-SAYS = "waiting for the database"
+WAITING_MESSAGE = "waiting for the database"
 PROBE = "chaos-probe"
 """A key of Redis that is nobody's."""
 
@@ -51,15 +51,15 @@ def _small_disks(trial: Trial, disks: ExitStack) -> dict[str, SmallDisk]:
 
 
 def _fill(trial: Trial, load: Load, name: str, disk: SmallDisk) -> None:
-    load.keep()
-    load.more()  # more than the files have room for that they hold already
-    load.during(trial.random.uniform(1, 3))
-    before, said = trial.stack.children(), _said(trial)
+    load.sustain()
+    load.submit_another()  # more than the files have room for that they hold already
+    load.run_for(trial.random.uniform(1, 3))
+    before, count_before = trial.stack.children(), _count_waiting_messages(trial)
     disk.fill()
     end = time.monotonic() + NOTICE_SECONDS
-    while _said(trial) == said and time.monotonic() < end:
+    while _count_waiting_messages(trial) == count_before and time.monotonic() < end:
         time.sleep(0.2)
-    trial.check(f"{name}: full, the workers say so", _said(trial) > said)
+    trial.check(f"{name}: full, the workers say so", _count_waiting_messages(trial) > count_before)
     time.sleep(FULL_SECONDS if not trial.short else 4)
     trial.check(
         f"{name}: full, the workers wait", trial.stack.children() == before, f"{before} {trial.stack.children()}"
@@ -82,8 +82,8 @@ def _redis_disk(trial: Trial, disks: ExitStack) -> SmallDisk:
 
 def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
     """Redis, whose append-only file has no room, answers every change with an error."""
-    load.keep()
-    load.more()
+    load.sustain()
+    load.submit_another()
     before = trial.stack.children()
     disk.fill()
     end = time.monotonic() + (FULL_SECONDS if not trial.short else 4)
@@ -92,8 +92,8 @@ def _fill_redis(trial: Trial, load: Load, disk: SmallDisk) -> None:
     trial.check("Redis: full, it refuses what is written", refuses and _refuses(trial))
     trial.check("Redis: full, no worker ends", trial.stack.children() == before)
     disk.free()
-    load.keep()
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
+    load.sustain()
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, trial.claimed)
     trial.figure("Redis: goes on after, s", wait)
     trial.check(f"Redis: goes on within {RETURN_SECONDS:.0f} s of the room", wait <= RETURN_SECONDS)
     trial.check("Redis: the same processes resume", trial.stack.children() == before)
@@ -121,17 +121,17 @@ def _refuses(trial: Trial) -> bool:
 
 def _fill_log(trial: Trial, load: Load, disk: SmallDisk) -> None:
     """Nothing can be written to the log; that is no reason to stop."""
-    load.keep()
-    load.more()
+    load.sustain()
+    load.submit_another()
     before = trial.stack.children()
     disk.fill()
     with suppress(redis.ResponseError):  # it may not have noticed yet that its own disk has room again
         trial.stack.redis.client().flushall()
-    wait = load.seconds_until_progress(RETURN_SECONDS, load.keep)
+    wait = load.seconds_until_progress(RETURN_SECONDS, load.sustain)
     trial.stack.redis.kill()  # what is said of it has no place
     time.sleep(2)
     trial.stack.redis.start()
-    load.during(2)
+    load.run_for(2)
     found = f"after {wait:.1f} s; {before} {trial.stack.children()}"
     trial.check("the log: its disk was full all the while", disk.full)
     trial.check("the log: full, the work goes on", wait < RETURN_SECONDS and trial.stack.children() == before, found)
@@ -142,13 +142,13 @@ def _supervise(trial: Trial, load: Load) -> None:
     """PostgreSQL ends itself where its WAL has no room, at once or when it tries to recover: it is started again."""
     if trial.stack.postgres is not None and trial.stack.postgres.ended:
         trial.stack.postgres.start()
-    load.keep()
+    load.sustain()
 
 
-def _said(trial: Trial) -> int:
+def _count_waiting_messages(trial: Trial) -> int:
     """How often the workers' logs say that they wait."""
     logs: list[Path] = [worker.log for worker in trial.stack.workers]
-    return sum(log.read_text(errors="replace").count(SAYS) for log in logs)
+    return sum(log.read_text(errors="replace").count(WAITING_MESSAGE) for log in logs)
 
 
 ROW = Row(

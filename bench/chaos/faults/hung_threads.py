@@ -13,7 +13,7 @@ from bench.chaos.trial import Row, Trial
 STEP_SECONDS, SLACK_SECONDS = 4.0, 3.0
 """What a step may take in this row, and what the watchdog's own rhythm and a loaded machine add to it."""
 FOREVER = "3600"
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 WORKERS = 2
 POINTS = ("before-generate-step", "before-score-group")
 LIMITS = {"sleep": STEP_SECONDS, "hold-the-gil": 2 * STEP_SECONDS}
@@ -42,25 +42,25 @@ def attack(trial: Trial) -> None:
 def _hang(trial: Trial, load: Load, point: str, action: str) -> float | None:
     """Has one step hang. Returns how long its process lived on; None where nobody came by."""
     faults = trial.stack.faults
-    load.keep()
-    trial.stack.until_ready(WORKERS)  # a step that a process makes while it loads is not watched
-    faults.lay(point, action=action, argument=FOREVER, skip=trial.random.randint(0, 5))
+    load.sustain()
+    trial.stack.wait_until_ready(WORKERS)  # a step that a process makes while it loads is not watched
+    faults.arm(point, action=action, argument=FOREVER, skip=trial.random.randint(0, 5))
     with ThreadPoolExecutor(1) as pool:
         # Beside the load: to submit a job takes longer than what is measured here.
         measured = pool.submit(_lived_on, trial, point)
         while not measured.done():
-            load.keep()
+            load.sustain()
             time.sleep(0.05)
     return measured.result()
 
 
 def _lived_on(trial: Trial, point: str) -> float | None:
-    suffered = trial.stack.faults.until_suffered(point, PATIENCE_SECONDS)
-    if suffered is None:
+    triggered = trial.stack.faults.wait_for(point, TIMEOUT_SECONDS)
+    if triggered is None:
         return None
-    while psutil.pid_exists(suffered.pid) and time.monotonic() - suffered.at < PATIENCE_SECONDS:
+    while psutil.pid_exists(triggered.pid) and time.monotonic() - triggered.at < TIMEOUT_SECONDS:
         time.sleep(0.05)
-    return time.monotonic() - suffered.at
+    return time.monotonic() - triggered.at
 
 
 ROW = Row(

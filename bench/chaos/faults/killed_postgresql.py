@@ -21,11 +21,11 @@ def attack(trial: Trial) -> None:
     kills = dict.fromkeys(WAYS, 0)
     end = time.monotonic() + (SHORT_SECONDS if trial.short else LONG_SECONDS)
     while time.monotonic() < end:
-        load.during(trial.random.uniform(5, 40) if not trial.short else trial.random.uniform(1, 3))
+        load.run_for(trial.random.uniform(5, 40) if not trial.short else trial.random.uniform(1, 3))
         way = trial.random.choice(WAYS)
         kill(trial, trial.stack.postgres, way)
         kills[way] += 1
-        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.keep))
+        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain))
     load.finish()
     for way, times in kills.items():
         trial.figure(f"killed: {way}", times)

@@ -15,25 +15,25 @@ POINTS = ("after-begin-submit", "before-write-chunk", "inside-write-chunk", "aft
           "before-finish-submit", "inside-finish-submit", "after-finish-submit", "before-publish", "after-publish",
           "inside-discard")  # fmt: skip
 """Where a producer dies in half of the cases; in the other half the clock says when."""
-LONGEST_SECONDS = 1.5
-MOST_KILLS = 3
+MAX_DELAY_SECONDS = 1.5
+MAX_KILLS = 3
 ALREADY = re.compile(r"already submitted with these settings, as job (\d+)")
 """How the command names the job that the same bytes are already."""
 
 
 def attack(trial: Trial) -> None:
-    kills, killed, took = trial.size(25, 4), 0, list[float]()
+    kills, killed, seconds_to_submit = trial.size(25, 4), 0, list[float]()
     while killed < kills:
         file = trial.prompts(trial.size(9000, 2000), samples=(1, 2))
         seed = str(trial.job_seed())
-        for _ in range(min(trial.random.randint(1, MOST_KILLS), kills - killed)):
+        for _ in range(min(trial.random.randint(1, MAX_KILLS), kills - killed)):
             killed += _killed_submit(trial, file, seed)
-        took.append(_submit_to_the_end(trial, file, seed))
+        seconds_to_submit.append(_submit_to_the_end(trial, file, seed))
     trial.figure("producers killed", killed)
-    trial.figure("files", len(took))
-    trial.figure("submitting again, s, longest", max(took))
+    trial.figure("files", len(seconds_to_submit))
+    trial.figure("submitting again, s, longest", max(seconds_to_submit))
     ((jobs,),) = trial.stack.sql.query("SELECT count(*) FROM jobs")
-    trial.check("one job for each file", int(jobs) == len(took), f"{jobs} jobs")
+    trial.check("one job for each file", int(jobs) == len(seconds_to_submit), f"{jobs} jobs")
     trial.judge(statuses=("queued",), ended=False)
 
 
@@ -46,16 +46,16 @@ def _killed_submit(trial: Trial, file: PromptFile, seed: str) -> bool:
     stack, by_clock = trial.stack, trial.random.random() < 0.5
     point = trial.random.choice(POINTS)
     if not by_clock:
-        stack.faults.lay(point, skip=trial.random.randint(0, 1))
+        stack.faults.arm(point, skip=trial.random.randint(0, 1))
     process = subprocess.Popen(
         _command(file, seed), env=stack.env, cwd=stack.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        process.wait(trial.random.uniform(0, LONGEST_SECONDS) if by_clock else COMMAND_SECONDS)
+        process.wait(trial.random.uniform(0, MAX_DELAY_SECONDS) if by_clock else COMMAND_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
     status = process.wait()
-    stack.faults.take_back(point)
+    stack.faults.disarm(point)
     return status == -signal.SIGKILL
 
 

@@ -39,14 +39,14 @@ def _kill(trial: Trial, load: Load, kills: int) -> list[float]:
     """Kills Redis and starts it again a moment later. Returns how long it took until another batch was claimed."""
     waits, written = [], 0
     for _ in range(kills):
-        load.during(trial.random.uniform(0.5, 3))
+        load.run_for(trial.random.uniform(0.5, 3))
         # It dies right after a text was stored, and with some of its job's yet to come.
-        written += load.seconds_until_progress(RETURN_SECONDS, load.keep) <= RETURN_SECONDS and load.busy
+        written += load.seconds_until_progress(RETURN_SECONDS, load.sustain) <= RETURN_SECONDS and load.busy
         trial.stack.redis.kill()
         time.sleep(trial.random.uniform(0, 3))
         trial.stack.redis.start()
-        load.keep()
-        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed))
+        load.sustain()
+        waits.append(load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, trial.claimed))
     # A job may end in that very moment.
     trial.check("Redis was killed while texts were written", written >= 0.8 * kills, f"{written} of {kills} times")
     return waits
@@ -56,11 +56,11 @@ def _flush(trial: Trial, load: Load, times: int, pause: float) -> list[float]:
     """Empties Redis, again and again. Returns the longest time without a claim after each."""
     waits = []
     for _ in range(times):
-        load.more()  # before: to submit is to publish
+        load.submit_another()  # before: to submit is to publish
         end = time.monotonic() + pause
         trial.stack.redis.client().flushall()
         waits.append(_longest_without_a_claim(trial, end))
-        load.during(end - time.monotonic())
+        load.run_for(end - time.monotonic())
     return waits
 
 
@@ -84,10 +84,10 @@ def _longest_without_a_claim(trial: Trial, end: float) -> float:
 
 def _away(trial: Trial, load: Load, seconds: float) -> float:
     """Redis is away; what the workers hold ends, and then nothing happens. Returns how long work needs to go on."""
-    load.more()
+    load.submit_another()
     trial.stack.redis.kill()
     time.sleep(seconds)
-    trial.stack.have_workers(2)
+    trial.stack.ensure_workers(2)
     trial.stack.redis.start()
     return load.seconds_until_progress(2 * RETURN_SECONDS, seen=trial.claimed)
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import psutil
 
-from bench.chaos.stack import Worker, runs
+from bench.chaos.stack import Worker, is_running
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -16,12 +16,12 @@ WORKERS = 2
 
 def attack(trial: Trial) -> None:
     stack, kills = trial.stack, trial.size(100, 3)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     job = trial.submit(trial.prompts(trial.size(10_000, 6000)))
     with Watch(stack.sql) as watch:
         done = kill_at_random(trial, watch, job, kills)
-        trial.until_over(job, workers=WORKERS)
+        trial.wait_until_over(job, workers=WORKERS)
     trial.check(f"{kills} kills while the job ran", done == kills, f"{done}" if done != kills else "")
     trial.measure(watch)
     trial.judge()
@@ -32,9 +32,9 @@ def kill_at_random(trial: Trial, watch: Watch, job: int, kills: int) -> int:
     stack, done = trial.stack, 0
     moments = sorted(trial.random.uniform(0, 0.95) for _ in range(kills))
     while done < kills and trial.job_status(job) not in ("completed", "cancelled"):
-        stack.have_workers(WORKERS)
+        stack.ensure_workers(WORKERS)
         holding = [worker for worker in stack.workers if holds_work(worker, watch)]
-        if holding and trial.progressed(job) >= moments[done]:
+        if holding and trial.progress_of(job) >= moments[done]:
             done += kill(trial, trial.random.choice(holding), watch)
         else:
             time.sleep(0.02)
@@ -53,13 +53,13 @@ def kill(trial: Trial, worker: Worker, watch: Watch) -> bool:
         return False
     parent, name = psutil.Process(worker.parent.pid), worker.worker_id(child) or ""
     victims = {"child": [child], "parent": [parent], "both": [parent, child]}[what]
-    if not all(map(runs, victims)):
+    if not all(map(is_running, victims)):
         return False
     for victim in victims:
         with suppress(psutil.NoSuchProcess):
             victim.kill()
     if child in victims:
-        watch.died(name)
+        watch.note_death(name)
     trial.figures[f"killed: {what}"] = int(trial.figures.get(f"killed: {what}", 0)) + 1
     return True
 

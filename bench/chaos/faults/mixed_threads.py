@@ -18,24 +18,24 @@ FIRST, SECOND = "2", "1"
 def attack(trial: Trial) -> None:
     stack, kills = trial.stack, trial.size(12, 2)
     stack.stop_workers()
-    keep(trial, FIRST)
-    stack.until_ready(1)
+    ensure_thread_workers(trial, FIRST)
+    stack.wait_until_ready(1)
     job = trial.submit(trial.prompts(trial.size(8000, 2500)))
-    while trial.progressed(job) <= 0:  # the first one begins it, as it began the undisturbed run
+    while trial.progress_of(job) <= 0:  # the first one begins it, as it began the undisturbed run
         time.sleep(0.02)
     with Watch(stack.sql) as watch:
         for number in range(kills):
             kill_one(trial, watch, job, (number + 1) / (kills + 1))
         while trial.job_status(job) not in ("completed", "cancelled", "failed"):
-            keep(trial, FIRST, SECOND)
+            ensure_thread_workers(trial, FIRST, SECOND)
             time.sleep(0.05)
-    trial.check("one digest of what was computed", len(told(trial, job, "numerics")) == 1)
-    trial.figure("threads that wrote it", " and ".join(sorted(map(str, told(trial, job, "threads")))))
+    trial.check("one digest of what was computed", len(distinct_values(trial, job, "numerics")) == 1)
+    trial.figure("threads that wrote it", " and ".join(sorted(map(str, distinct_values(trial, job, "threads")))))
     trial.measure(watch)
     trial.judge()
 
 
-def keep(trial: Trial, *kinds: str) -> None:
+def ensure_thread_workers(trial: Trial, *kinds: str) -> None:
     """Sees to it that a worker of each number of threads lives."""
     stack = trial.stack
     stack.workers = [worker for worker in stack.workers if worker.alive]
@@ -47,9 +47,9 @@ def keep(trial: Trial, *kinds: str) -> None:
 def kill_one(trial: Trial, watch: Watch, job: int, moment: float) -> None:
     """kill -9 on the whole of a worker that holds work, once the job has come so far."""
     while trial.job_status(job) in ("queued", "running"):
-        keep(trial, FIRST, SECOND)
+        ensure_thread_workers(trial, FIRST, SECOND)
         holding = [worker for worker in trial.stack.workers if holds_work(worker, watch)]
-        if holding and trial.progressed(job) >= moment:
+        if holding and trial.progress_of(job) >= moment:
             victim = trial.random.choice(holding)
             child, name = victim.child, victim.worker_id(victim.child) if victim.child else None
             with suppress(psutil.NoSuchProcess):
@@ -57,12 +57,12 @@ def kill_one(trial: Trial, watch: Watch, job: int, moment: float) -> None:
                 if child is not None:
                     child.kill()
             if name:
-                watch.died(name)
+                watch.note_death(name)
             return
         time.sleep(0.02)
 
 
-def told(trial: Trial, job: int, column: str) -> set[object]:
+def distinct_values(trial: Trial, job: int, column: str) -> set[object]:
     """The different values of what made a job's outputs."""
     query = f"SELECT DISTINCT p.{column} FROM outputs o JOIN provenances p ON p.id = o.provenance_id WHERE o.job_id = ?"
     return {value for (value,) in trial.stack.sql.query(query, [job])}

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.chaos.fault_injection import Suffered
+from bench.chaos.fault_injection import Triggered
 from bench.chaos.inside.points import MID_SCORE
 from bench.chaos.stack import Worker
 from bench.chaos.trial import Row, Trial
@@ -29,7 +29,7 @@ POINTS = {
     "after-publish": 1,
 }
 """Each point, and how often at most it is passed unharmed first, which is drawn; inside a save it counts statements."""
-LAID_SECONDS = 60.0
+ARMED_SECONDS = 60.0
 """A fault that nobody met for so long is laid anew: work comes when a worker has started."""
 
 
@@ -50,49 +50,51 @@ class Campaign:
         drawn = [point for point in points for _ in range(each)]
         trial.random.shuffle(drawn)
         # Now and then the parent dies with it, and nobody marks what it held: its lease has to run out.
-        self._left = [
+        self._remaining = [
             Kill(point, trial.random.randint(0, POINTS[point]), trial.random.random() < 1 / 6) for point in drawn
         ]
-        self._laid: dict[str, tuple[Kill, float]] = {}
+        self._armed: dict[str, tuple[Kill, float]] = {}
         self._children: dict[int, tuple[Worker, str]] = {}  # pid -> whose child, and its id
-        self._seen = {suffered.name for suffered in trial.stack.faults.suffered()}  # of rows before, on the same stack
+        self._seen = {
+            triggered.name for triggered in trial.stack.faults.triggered()
+        }  # of rows before, on the same stack
         self.killed: Counter[str] = Counter()
 
     def step(self) -> bool:
         """Lays what is next and notes what happened. Returns whether anything is left to do."""
-        self._stack.have_workers(WORKERS)
-        self._know_children()
-        for suffered in self._stack.faults.suffered():
-            if suffered.name not in self._seen:
-                self._seen.add(suffered.name)
-                self._note(suffered)
-        while len(self._laid) < WORKERS and (kill := self._next()):
-            self._lay(kill, kill.skip)
-        for point, (kill, since) in list(self._laid.items()):
-            if time.monotonic() - since > LAID_SECONDS and self._stack.faults.take_back(point):
-                self._lay(kill, 0)
-        return bool(self._left or self._laid)
+        self._stack.ensure_workers(WORKERS)
+        self._remember_children()
+        for triggered in self._stack.faults.triggered():
+            if triggered.name not in self._seen:
+                self._seen.add(triggered.name)
+                self._note(triggered)
+        while len(self._armed) < WORKERS and (kill := self._next()):
+            self._arm(kill, kill.skip)
+        for point, (kill, since) in list(self._armed.items()):
+            if time.monotonic() - since > ARMED_SECONDS and self._stack.faults.disarm(point):
+                self._arm(kill, 0)
+        return bool(self._remaining or self._armed)
 
     def _next(self) -> Kill | None:
         """What is next of the points that nothing lies at; one fault can lie at a point."""
-        kill = next((kill for kill in self._left if kill.point not in self._laid), None)
+        kill = next((kill for kill in self._remaining if kill.point not in self._armed), None)
         if kill is not None:
-            self._left.remove(kill)
+            self._remaining.remove(kill)
         return kill
 
-    def _lay(self, kill: Kill, skip: int) -> None:
-        self._stack.faults.lay(kill.point, skip=skip)
-        self._laid[kill.point] = kill, time.monotonic()
+    def _arm(self, kill: Kill, skip: int) -> None:
+        self._stack.faults.arm(kill.point, skip=skip)
+        self._armed[kill.point] = kill, time.monotonic()
 
-    def _note(self, suffered: Suffered) -> None:
-        self.killed[suffered.point] += 1
-        kill, _ = self._laid.pop(suffered.point)
-        worker, name = self._children.get(suffered.pid, (None, ""))
-        self._watch.died(name, suffered.at)
+    def _note(self, triggered: Triggered) -> None:
+        self.killed[triggered.point] += 1
+        kill, _ = self._armed.pop(triggered.point)
+        worker, name = self._children.get(triggered.pid, (None, ""))
+        self._watch.note_death(name, triggered.at)
         if worker is not None and kill.parent_too:
             worker.parent.kill()
 
-    def _know_children(self) -> None:
+    def _remember_children(self) -> None:
         for worker in self._stack.workers:
             child = worker.child
             if child is not None and child.pid not in self._children and (name := worker.worker_id(child)):
@@ -101,8 +103,8 @@ class Campaign:
 
 def attack(trial: Trial) -> None:
     stack = trial.stack
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     file, seed = trial.prompts(trial.size(2300, 800)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     points = tuple(POINTS) if not trial.short else tuple(trial.random.sample(list(POINTS), 3))
@@ -114,7 +116,7 @@ def attack(trial: Trial) -> None:
             if trial.job_status(job) == "completed":
                 job = trial.submit_beside(calm, file, seed)
             time.sleep(0.1)
-        trial.until_over(job, workers=WORKERS)
+        trial.wait_until_over(job, workers=WORKERS)
     missed = {point: campaign.killed[point] for point in points if campaign.killed[point] != each}
     trial.check(f"{each} kills at each of {len(points)} points", not missed, f"{missed}" if missed else "")
     trial.measure(watch)

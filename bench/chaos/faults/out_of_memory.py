@@ -37,33 +37,33 @@ def _lasting(trial: Trial, load: Load) -> None:
     assert child is not None
     name = worker.worker_id(child)
     for point in (ENGINE, SCORER):
-        faults.lay(point, "raise", OUT, only=child.pid, stays=True)
+        faults.arm(point, "raise", OUT, only_pid=child.pid, permanent=True)
     patience = time.monotonic() + RETURN_SECONDS
-    while _met(trial, child.pid) < {ENGINE, SCORER} and time.monotonic() < patience:
-        load.during(0.2)
-    load.during(LASTS_SECONDS)
+    while _points_triggered(trial, child.pid) < {ENGINE, SCORER} and time.monotonic() < patience:
+        load.run_for(0.2)
+    load.run_for(LASTS_SECONDS)
     for point in (ENGINE, SCORER):
-        faults.take_back(point)
-    met, changes = _met(trial, child.pid), _slots(worker)
-    trial.check("a worker had no memory to write with, nor to score", met == {ENGINE, SCORER}, f"{met}")
+        faults.disarm(point)
+    points, changes = _points_triggered(trial, child.pid), _slots(worker)
+    trial.check("a worker had no memory to write with, nor to score", points == {ENGINE, SCORER}, f"{points}")
     trial.check("it halved its slots", any(slots == had // 2 for had, slots in changes), f"{changes[:7]}")
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, lambda: _completed(trial, name))
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, lambda: _completed(trial, name))
     trial.figure("its next text, s after there was memory", wait)
     trial.check(f"it goes on within {RETURN_SECONDS:.0f} s of the memory", wait <= RETURN_SECONDS)
     trial.check("no process ended over it", trial.stack.children() == children)
     # It would have few slots for long, none of which could be halved any more.
     worker.parent.terminate()
     worker.parent.wait(RETURN_SECONDS)
-    load.keep()
-    trial.stack.until_ready(len(trial.stack.workers))
+    load.sustain()
+    trial.stack.wait_until_ready(len(trial.stack.workers))
 
 
 def _completed(trial: Trial, name: str | None) -> int:
-    return sum(counted.completions for counted in trial.stack.faults.counted() if counted.worker == name)
+    return sum(counted.completions for counted in trial.stack.faults.counts() if counted.worker == name)
 
 
-def _met(trial: Trial, pid: int) -> set[str]:
-    return {suffered.point for suffered in trial.stack.faults.suffered() if suffered.pid == pid}
+def _points_triggered(trial: Trial, pid: int) -> set[str]:
+    return {triggered.point for triggered in trial.stack.faults.triggered() if triggered.pid == pid}
 
 
 def _slots(worker: Worker) -> list[tuple[int, int]]:
@@ -74,15 +74,15 @@ def _slots(worker: Worker) -> list[tuple[int, int]]:
 
 def _torch(trial: Trial, load: Load, times: int) -> None:
     """A step of the engine, or a group of the scorer, says that memory is out."""
-    made, before = 0, {worker.log: len(_slots(worker)) for worker in trial.stack.workers}
+    count, before = 0, {worker.log: len(_slots(worker)) for worker in trial.stack.workers}
     for _ in range(times):
-        load.keep()
+        load.sustain()
         point = trial.random.choice((ENGINE, ENGINE, ENGINE, SCORER))
         skip = trial.random.randint(0, 40 if point == ENGINE else 2)
-        trial.stack.faults.lay(point, "raise", OUT, skip=skip)
-        made += trial.stack.faults.until_suffered(point, 20) is not None
-    trial.figure("times that torch was out of memory", made)
-    trial.check("torch was out of memory while texts were written", made >= 0.8 * times, f"{made} of {times}")
+        trial.stack.faults.arm(point, "raise", OUT, skip=skip)
+        count += trial.stack.faults.wait_for(point, 20) is not None
+    trial.figure("times that torch was out of memory", count)
+    trial.check("torch was out of memory while texts were written", count >= 0.8 * times, f"{count} of {times}")
     changes = [change for worker in trial.stack.workers for change in _slots(worker)[before.get(worker.log, 0) :]]
     halved = [slots for had, slots in changes if slots == had // 2]
     trial.check("the slots were halved", bool(halved), f"{changes}")
@@ -94,19 +94,19 @@ def _kernel(trial: Trial, load: Load, limit: MemoryLimit, times: int) -> None:
     """A process takes more and more until the kernel ends the largest one in its control group."""
     for worker in trial.stack.workers:
         for pid in (worker.parent.pid, *(child.pid for child in (worker.child,) if child is not None)):
-            limit.take(pid)
+            limit.add(pid)
     before = limit.kills
     for number in range(times):
-        load.keep()
+        load.sustain()
         point = trial.random.choice((ENGINE, SCORER))
-        trial.stack.faults.lay(point, "eat-memory", "", skip=trial.random.randint(0, 20))
+        trial.stack.faults.arm(point, "eat-memory", "", skip=trial.random.randint(0, 20))
         deadline = time.monotonic() + 60
         while limit.kills - before <= number and time.monotonic() < deadline:
-            load.keep()
+            load.sustain()
             time.sleep(0.1)
-    made = limit.kills - before
-    trial.figure("kills by the kernel", made)
-    trial.check(f"the kernel killed {times} times", made >= times, f"{made}")
+    count = limit.kills - before
+    trial.figure("kills by the kernel", count)
+    trial.check(f"the kernel killed {times} times", count >= times, f"{count}")
 
 
 ROW = Row(

@@ -17,19 +17,19 @@ KILLED = "the worker process was killed by SIGKILL 3 times while it generated th
 def attack(trial: Trial) -> None:
     stack, count = trial.stack, trial.size(10_000, 300)
     raising, killing = trial.size(20, 2), trial.size(5, 0)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     guilty = trial.random.sample(range(count), raising + killing)
     poison = dict.fromkeys(guilty[:raising], RAISES) | dict.fromkeys(guilty[raising:], KILLS)
-    bytes_of, seed = trial.job_seed(), trial.job_seed()
-    harmless = write_prompts(stack.folder / "harmless.jsonl", count, Random(bytes_of))
-    poisoned = write_prompts(stack.folder / "poisoned.jsonl", count, Random(bytes_of), poison)
+    file_seed, seed = trial.job_seed(), trial.job_seed()
+    harmless = write_prompts(stack.folder / "harmless.jsonl", count, Random(file_seed))
+    poisoned = write_prompts(stack.folder / "poisoned.jsonl", count, Random(file_seed), poison)
     job = trial.submit_beside(trial.run_undisturbed(harmless, seed), poisoned, seed)
     with Watch(stack.sql) as watch:
-        trial.until_over(job, workers=WORKERS)
-    said = trial.stack.status(job)["prompts"]
+        trial.wait_until_over(job, workers=WORKERS)
+    counts = trial.stack.status(job)["prompts"]
     wanted = {"total": count, "done": count - len(guilty), "dead": len(guilty), "cancelled": 0}
-    trial.check(f"exactly {len(guilty)} dead and {count - len(guilty):,} done", said == wanted, f"{said}")
+    trial.check(f"exactly {len(guilty)} dead and {count - len(guilty):,} done", counts == wanted, f"{counts}")
     trial.figure("seconds", trial.seconds(job))
     trial.measure(watch)
     reasons = {number: RAISED if poison[number] == RAISES else KILLED for number in guilty}

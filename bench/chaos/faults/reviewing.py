@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from bench.chaos.faults.killed_workers import kill
 from bench.chaos.faults.steering import LABELS
-from bench.chaos.reviewer import Reviewer, at_the_page
+from bench.chaos.reviewer import Reviewer, signed_in_reviewer
 from bench.chaos.trial import Row, Trial
 from bench.chaos.watch import Watch
 
@@ -32,16 +32,16 @@ WHERE o.job_id = ?
 
 def attack(trial: Trial) -> None:
     stack, steps = trial.stack, trial.size(400, 40)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     job = trial.submit(trial.prompts(trial.size(2000, 200)), "--threshold", str(THRESHOLD), undisturbed=False)
-    trial.until_over(job, workers=WORKERS)
+    trial.wait_until_over(job, workers=WORKERS)
     done: Counter[str] = Counter()
-    with at_the_page(stack) as reviewer, Watch(stack.sql) as watch:
+    with signed_in_reviewer(stack) as reviewer, Watch(stack.sql) as watch:
         outputs, texts = _chosen(trial, job)
         every = trial.size(20, 13)
         for step in range(steps):
-            stack.have_workers(WORKERS)
+            stack.ensure_workers(WORKERS)
             done[_decide(trial, reviewer, trial.random.choice(outputs), texts)] += 1
             if step % every == every - 1:
                 done["kills"] += _kill_a_scorer(trial, watch)
@@ -98,7 +98,7 @@ def _until_scored(trial: Trial) -> None:
     while trial.stack.sql.query("SELECT id FROM score_requests WHERE status IN ('waiting', 'scoring')"):
         if time.monotonic() > deadline:
             raise RuntimeError(f"edits are not scored after {SCORED_SECONDS:.0f} s\n{trial.stack.logs()}")
-        trial.stack.have_workers(WORKERS)
+        trial.stack.ensure_workers(WORKERS)
         time.sleep(0.1)
 
 
@@ -108,14 +108,14 @@ def _check_flags(trial: Trial, job: int) -> None:
     rows = {row[0]: row[1:] for row in trial.stack.sql.query(STANDING.format(labels=labels), [job])}
     known = {number: [score for score in row[5:] if score is not None] for number, row in rows.items()}
     fit = {number: bool(scores) and max(scores) < THRESHOLD for number, scores in known.items()}
-    wrong = [number for number, row in rows.items() if bool(row[0]) == fit[number]]
-    trial.check("every flag is that of the text that stands", not wrong, f"outputs {wrong[:5]}" if wrong else "")
+    bad = [number for number, row in rows.items() if bool(row[0]) == fit[number]]
+    trial.check("every flag is that of the text that stands", not bad, f"outputs {bad[:5]}" if bad else "")
     trial.figure("edits that stand", sum(bool(row[2]) for row in rows.values()))
     clean = _exported(trial, job)
-    wrong = [number for number in clean if not fit[number]]
-    trial.check("clean holds no text over the threshold", not wrong, f"outputs {wrong[:5]}" if wrong else "")
-    wrong = [number for number, text in clean.items() if text != (rows[number][4] or rows[number][1])]
-    trial.check("clean holds the texts that stand", not wrong, f"outputs {wrong[:5]}" if wrong else "")
+    bad = [number for number in clean if not fit[number]]
+    trial.check("clean holds no text over the threshold", not bad, f"outputs {bad[:5]}" if bad else "")
+    bad = [number for number, text in clean.items() if text != (rows[number][4] or rows[number][1])]
+    trial.check("clean holds the texts that stand", not bad, f"outputs {bad[:5]}" if bad else "")
     lost = {number for number in fit if fit[number] and rows[number][3] != "rejected"} - clean.keys()
     trial.check("clean lacks nothing that is clean", not lost, f"{len(lost)} lost" if lost else "")
 

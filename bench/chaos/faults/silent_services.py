@@ -39,32 +39,34 @@ def attack(trial: Trial) -> None:
 
 
 def _redis_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, cut: bool) -> None:
-    load.during(2)
-    asked = {name: words for name, words in _commands(trial, load).items() if name not in ("reflag", "submit")}
+    load.run_for(2)
+    commands = {name: words for name, words in _commands(trial, load).items() if name not in ("reflag", "submit")}
     statuses = {"cancel": 2, "doctor": None}  # a job that is over cannot be cancelled
-    calm = _took(trial, asked, statuses) | {"submit": _timed(load.more)}
+    calm = _time_commands(trial, commands, statuses) | {"submit": _timed(load.submit_another)}
     proxy.swallow()
-    for name, seconds in (_took(trial, asked, statuses) | {"submit": _timed(load.more)}).items():
+    for name, seconds in (_time_commands(trial, commands, statuses) | {"submit": _timed(load.submit_another)}).items():
         _judge(trial, f"{name} with Redis silent", seconds, calm[name])
     time.sleep(trial.size(3, 0))
     proxy.let_through(cut=cut)
-    _goes_on(trial, load, "Redis", trial.claimed, cut=cut)
+    _check_progress(trial, load, "Redis", trial.claimed, cut=cut)
 
 
 def _database_falls_silent(trial: Trial, load: Load, proxy: SwallowingProxy, *, cut: bool) -> None:
-    load.keep()
-    load.more()
-    asked = {name: words for name, words in _commands(trial, load).items() if name != "doctor"}
-    longest = max(_took(trial, {name: asked[name] for name in ("status", "jobs", "report", "export")}, {}).values())
+    load.sustain()
+    load.submit_another()
+    commands = {name: words for name, words in _commands(trial, load).items() if name != "doctor"}
+    longest = max(
+        _time_commands(trial, {name: commands[name] for name in ("status", "jobs", "report", "export")}, {}).values()
+    )
     with _watching(trial, load) as watching:
         time.sleep(3 + longest)
         proxy.swallow()
-        for name, seconds in _took(trial, asked, dict.fromkeys(asked, 4)).items():
+        for name, seconds in _time_commands(trial, commands, dict.fromkeys(commands, 4)).items():
             _judge(trial, f"{name} with the database silent", seconds, longest)
         time.sleep(trial.size(3, 0))
         _still_watches(trial, "while the database is silent", watching)
         proxy.let_through(cut=cut)
-        _goes_on(trial, load, "the database", trial.newest, cut=cut)
+        _check_progress(trial, load, "the database", trial.newest, cut=cut)
         _still_watches(trial, "when it is back", watching)
         watching.kill()
 
@@ -90,22 +92,24 @@ def _commands(trial: Trial, load: Load) -> dict[str, list[str]]:
     }
 
 
-def _took(trial: Trial, asked: Mapping[str, list[str]], statuses: Mapping[str, int | None]) -> dict[str, float]:
+def _time_commands(
+    trial: Trial, commands: Mapping[str, list[str]], statuses: Mapping[str, int | None]
+) -> dict[str, float]:
     """How long each command takes, several at a time; infinite where one does not end with its status.
 
     Args:
         statuses: those that are not 0; None = any.
     """
 
-    def took(name: str) -> float:
+    def seconds_taken(name: str) -> float:
         try:
-            return _timed(lambda: trial.stack.inkmill(*asked[name], code=statuses.get(name, 0), seconds=120))
+            return _timed(lambda: trial.stack.inkmill(*commands[name], code=statuses.get(name, 0), seconds=120))
         except (RuntimeError, subprocess.TimeoutExpired) as error:
             trial.progress(f"  {name}: {str(error)[-300:]}")
             return float("inf")
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        return dict(zip(asked, pool.map(took, asked), strict=True))
+        return dict(zip(commands, pool.map(seconds_taken, commands), strict=True))
 
 
 def _timed(act: Callable[[], object]) -> float:
@@ -116,7 +120,11 @@ def _timed(act: Callable[[], object]) -> float:
 
 def _judge(trial: Trial, what: str, took: float, calm: float) -> None:
     limit = 2 * calm + WAIT_SECONDS
-    trial.check(f"{what} ends in time, with its status", took <= limit, f"{took:.1f} s, a moment before {calm:.1f} s")
+    trial.check(
+        f"{what} ends in time, with its status",
+        took <= limit,
+        f"{took:.1f} s, a moment before {calm:.1f} s",
+    )
 
 
 def _watching(trial: Trial, load: Load) -> subprocess.Popen[bytes]:
@@ -125,8 +133,8 @@ def _watching(trial: Trial, load: Load) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=trial.stack.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _goes_on(trial: Trial, load: Load, silent: str, seen: Callable[[], int], *, cut: bool) -> None:
-    wait = load.seconds_until_progress(3 * RETURN_SECONDS, load.keep, seen)
+def _check_progress(trial: Trial, load: Load, silent: str, seen: Callable[[], int], *, cut: bool) -> None:
+    wait = load.seconds_until_progress(3 * RETURN_SECONDS, load.sustain, seen)
     what = f"work goes on within {RETURN_SECONDS:.0f} s after {silent} was silent"
     what += "" if cut else ", on connections that stay dead"
     trial.check(what, wait <= RETURN_SECONDS, f"{wait:.1f} s")
@@ -134,11 +142,11 @@ def _goes_on(trial: Trial, load: Load, silent: str, seen: Callable[[], int], *, 
 
 def _pause(trial: Trial, load: Load) -> None:
     seconds = trial.size(20, 4)
-    load.keep()
-    load.more()
+    load.sustain()
+    load.submit_another()
     trial.stack.redis.client().client_pause(seconds * 1000, all=True)
     time.sleep(seconds)
-    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.keep, trial.claimed)
+    wait = load.seconds_until_progress(2 * RETURN_SECONDS, load.sustain, trial.claimed)
     trial.check(
         f"work goes on within {RETURN_SECONDS:.0f} s of a CLIENT PAUSE", wait <= RETURN_SECONDS, f"{wait:.1f} s"
     )

@@ -18,7 +18,7 @@ from bench.chaos.trial import Row, Trial
 REDIS_MB = 50.0
 GROWTH_MB, GROWTH_FILES = 40.0, 10
 """What may be more at the end than after the first fifth, nine minutes before: five megabytes a minute are more."""
-LOOK_SECONDS = 5.0
+SAMPLE_SECONDS = 5.0
 
 
 @dataclass
@@ -30,32 +30,32 @@ class Sizes:
     parent: list[float] = field(default_factory=list)  # MB, of its parent
     redis: list[float] = field(default_factory=list)  # MB
 
-    def look(self, trial: Trial, worker: Worker) -> None:
+    def record(self, trial: Trial, worker: Worker) -> None:
         child = worker.child
         if child is not None:
             self.memory.append(child.memory_info().rss / 2**20)
             self.files.append(child.num_fds())
         self.parent.append(psutil.Process(worker.parent.pid).memory_info().rss / 2**20)
-        said = cast("dict[str, Any]", trial.stack.redis.client().info("memory"))
-        self.redis.append(float(said["used_memory"]) / 2**20)
+        memory_info = cast("dict[str, Any]", trial.stack.redis.client().info("memory"))
+        self.redis.append(float(memory_info["used_memory"]) / 2**20)
 
 
 def attack(trial: Trial) -> None:
     minutes = float(os.environ.get("SOAK", "15")) if not trial.short else 0.5
     load = Load(trial, trial.size(11_600, 1200))
-    spared, sizes = trial.stack.workers[0], Sizes()
-    children = {spared.child}
+    untouched, sizes = trial.stack.workers[0], Sizes()
+    children = {untouched.child}
     end = time.monotonic() + 60 * minutes
     faults = {"a worker": 0, "Redis": 0, "FLUSHALL": 0, "PostgreSQL": 0}
     while time.monotonic() < end:
         for _ in range(trial.random.randint(1, 4)):
             if time.monotonic() < end:
-                load.during(LOOK_SECONDS)
-                sizes.look(trial, spared)
+                load.run_for(SAMPLE_SECONDS)
+                sizes.record(trial, untouched)
         what = trial.random.choice(list(faults))
         faults[what] += 1
-        _break(trial, load, what, spared)
-        children.add(spared.child)
+        _break(trial, load, what, untouched)
+        children.add(untouched.child)
     load.finish()
     for what, times in faults.items():
         trial.figure(f"killed: {what}", times)
@@ -68,11 +68,11 @@ def attack(trial: Trial) -> None:
     load.judge()
 
 
-def _break(trial: Trial, load: Load, what: str, spared: Worker) -> None:
+def _break(trial: Trial, load: Load, what: str, untouched: Worker) -> None:
     stack = trial.stack
     assert stack.postgres is not None
     if what == "a worker":
-        victim = next(worker for worker in stack.workers if worker is not spared)
+        victim = next(worker for worker in stack.workers if worker is not untouched)
         child = victim.child
         if child is not None:
             child.kill()

@@ -29,7 +29,7 @@ class Steering:
         self._trial, self._watch, self._submit = trial, watch, submit
         self.jobs = [submit()]
         self.done: Counter[str] = Counter()
-        self.misled: list[str] = []  # commands that ended otherwise than they may
+        self.unexpected_exits: list[str] = []  # commands that ended otherwise than they may
         self._steps: dict[str, Callable[[], None]] = {
             "cancel": lambda: self._command("cancel"),
             "retry": lambda: self._command("retry"),
@@ -52,11 +52,11 @@ class Steering:
     def _command(self, word: str) -> None:
         ended = self._trial.stack.command(word, str(self.jobs[-1]))
         if ended.returncode not in (DONE, REFUSED) or "Traceback" in ended.stderr:
-            self.misled.append(f"{word} ended with {ended.returncode}: {ended.stderr[-200:]}")
+            self.unexpected_exits.append(f"{word} ended with {ended.returncode}: {ended.stderr[-200:]}")
 
     def _reflag(self) -> None:
-        said = f"toxicity={self._trial.random.uniform(0.01, 0.99):.3f}"
-        self._trial.stack.inkmill("reflag", str(self.jobs[-1]), "--threshold", said)
+        stored_thresholds = f"toxicity={self._trial.random.uniform(0.01, 0.99):.3f}"
+        self._trial.stack.inkmill("reflag", str(self.jobs[-1]), "--threshold", stored_thresholds)
 
     def _kill_worker(self) -> None:
         holding = [worker for worker in self._trial.stack.workers if holds_work(worker, self._watch)]
@@ -74,22 +74,26 @@ class Steering:
 
 def attack(trial: Trial) -> None:
     stack, steps = trial.stack, trial.size(16, 6)
-    stack.have_workers(WORKERS)
-    stack.until_ready(WORKERS)
+    stack.ensure_workers(WORKERS)
+    stack.wait_until_ready(WORKERS)
     witness.install(stack.sql)
     file, seed = trial.prompts(trial.size(6200, 2000)), trial.job_seed()
     calm = trial.run_undisturbed(file, seed)
     with Watch(stack.sql) as watch:
         steering = Steering(trial, watch, lambda: trial.submit_beside(calm, file, seed))
-        while _goes_on(trial, steering, steps):
-            stack.have_workers(WORKERS)
+        while _is_unfinished(trial, steering, steps):
+            stack.ensure_workers(WORKERS)
             steering.step()
             time.sleep(trial.random.uniform(0, 1))
         for job in steering.jobs:
-            _to_the_end(trial, job)
+            _retry_until_done(trial, job)
     for name, count in sorted(steering.done.items()):
         trial.figure(name, count)
-    trial.check("every cancel and retry was done, or refused", not steering.misled, "; ".join(steering.misled))
+    trial.check(
+        "every cancel and retry was done, or refused",
+        not steering.unexpected_exits,
+        "; ".join(steering.unexpected_exits),
+    )
     seen = witness.changes(stack.sql)
     kinds = {kind for kind, _, _ in seen}
     trial.check("the witness saw jobs, batches and prompts change", kinds == set(witness.ALLOWED), f"{kinds}")
@@ -102,16 +106,16 @@ def attack(trial: Trial) -> None:
     trial.judge(statuses=OVER)  # a job that was cancelled over its last scores stays so, with nothing to retry
 
 
-def _goes_on(trial: Trial, steering: Steering, steps: int) -> bool:
+def _is_unfinished(trial: Trial, steering: Steering, steps: int) -> bool:
     """Until there were so many steps; a few more where each cancel came when its job was over."""
     made = sum(steering.done.values())
     return made < steps or (made < 2 * steps and CANCELLED not in witness.changes(trial.stack.sql))
 
 
-def _to_the_end(trial: Trial, job: int) -> None:
+def _retry_until_done(trial: Trial, job: int) -> None:
     """Whatever was cancelled is retried, until every prompt is done."""
     while True:
-        trial.until_over(job, workers=WORKERS)
+        trial.wait_until_over(job, workers=WORKERS)
         if not trial.cancelled(job):
             return
         trial.stack.inkmill("retry", str(job))
@@ -119,19 +123,23 @@ def _to_the_end(trial: Trial, job: int) -> None:
 
 def _check_flags(trial: Trial, job: int) -> None:
     """After the last reflag every output is flagged by its scores and the job's thresholds, and by nothing else."""
-    ((said,),) = trial.stack.sql.query("SELECT CAST(thresholds AS TEXT) FROM jobs WHERE id = ?", [job])
-    thresholds = json.loads(said)
+    ((stored_thresholds,),) = trial.stack.sql.query("SELECT CAST(thresholds AS TEXT) FROM jobs WHERE id = ?", [job])
+    thresholds = json.loads(stored_thresholds)
     rows = trial.stack.sql.query(
         f"SELECT o.id, o.flagged, {', '.join(LABELS)} FROM outputs o JOIN scores s ON s.output_id = o.id "
         "WHERE o.job_id = ? AND s.revision = 0", [job]
     )  # fmt: skip
-    wrong = []
+    bad = []
     for number, flagged, *scores in rows:
         limits = [thresholds.get(label, USUAL_THRESHOLD) for label in LABELS]
         over = any(score is not None and score >= limit for score, limit in zip(scores, limits, strict=True))
         if bool(flagged) != over:
-            wrong.append(number)
-    trial.check("every output is flagged as the last reflag says", not wrong, f"{len(wrong)} wrong" if wrong else "")
+            bad.append(number)
+    trial.check(
+        "every output is flagged as the last reflag says",
+        not bad,
+        f"{len(bad)} wrong" if bad else "",
+    )
 
 
 ROW = Row(

@@ -29,12 +29,12 @@ def attack(trial: Trial) -> None:
     load = Load(trial, trial.size(4600, 1200))
     seen = []
     for before, offset in [(0, HOUR), (HOUR, 0), (0, -HOUR), (-HOUR, 0)]:
-        load.during(trial.random.uniform(1, 4))
+        load.run_for(trial.random.uniform(1, 4))
         clock.step(offset)
-        load.during(trial.random.uniform(0, 2))
+        load.run_for(trial.random.uniform(0, 2))
         seen.append(_seen(trial, load, offset))
         _kill_one(trial, both=offset > before)
-        load.during(trial.random.uniform(1, 4))
+        load.run_for(trial.random.uniform(1, 4))
     trial.check("the workers saw each step", all(seen), f"{seen}")
     trial.figure("steps of an hour", len(seen))
     load.finish()
@@ -45,7 +45,7 @@ def _seen(trial: Trial, load: Load, offset: int) -> bool:
     """Whether a worker soon gives a sign of life with a time that is so far off the true one."""
     end = time.monotonic() + SEEN_SECONDS
     while time.monotonic() < end:
-        load.during(0.5)
+        load.run_for(0.5)
         signs = trial.stack.sql.query("SELECT last_seen FROM workers")
         if any(abs(float(seen) - time.time() - offset) < FRESH_SECONDS for (seen,) in signs):
             return True

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.chaos.home import OwnHome, newest_job, until_submitted
+from bench.chaos.home import OwnHome, newest_job, wait_until_submitted
 from bench.chaos.prompts import MODEL, SAFETY
 from bench.chaos.stack import COMMAND_SECONDS, INKMILL, LEASE_SECONDS
 from bench.chaos.trial import Row, Trial
@@ -48,13 +48,13 @@ def _strange_stack(trial: Trial, owner: OwnHome, stranger: OwnHome) -> None:
     file, before = trial.prompts(trial.size(6200, 2000)), newest_job(trial)
     words = ("run", str(file.path), "--model", HUB_ID, "--safety", SAFETY, "--seed", str(trial.job_seed()))
     run, log = owner.start(*words, "-o", f"{file.path}.owner.jsonl")
-    with owner.at_work(before, run) as job:
+    with owner.slowed_job(before, run) as job:
         refused = stranger.inkmill(*words, "-o", f"{file.path}.stranger.jsonl")
-        there = trial.job_status(job)
+        status = trial.job_status(job)
     left_alone = refused.returncode == UNREACHABLE and "is left alone" in refused.stderr
-    said = "" if left_alone else f"{refused.returncode}: {refused.stderr[-300:]}"
-    trial.check("a stack that cannot load the model says so and leaves the job alone", left_alone, said)
-    trial.check("the job went on meanwhile", there == "running", there)
+    message = "" if left_alone else f"{refused.returncode}: {refused.stderr[-300:]}"
+    trial.check("a stack that cannot load the model says so and leaves the job alone", left_alone, message)
+    trial.check("the job went on meanwhile", status == "running", status)
     well = run.wait(COMMAND_SECONDS) == 0
     trial.check("its own run ends well", well, "" if well else log.read_text()[-300:])
     trial.check("the job is completed", trial.job_status(job) == "completed", trial.job_status(job))
@@ -75,21 +75,21 @@ def _cancelled_submit(trial: Trial, unseen: Sequence[str]) -> None:
     stack, before = trial.stack, newest_job(trial)
     file = trial.prompts(trial.size(6200, 1500))
     words = ["submit", str(file.path), "--model", MODEL, "--safety", SAFETY, "--seed", str(trial.job_seed())]
-    stack.faults.lay(HELD_POINT, "sleep", str(LEASE_SECONDS + trial.random.uniform(6, 8)))
+    stack.faults.arm(HELD_POINT, "sleep", str(LEASE_SECONDS + trial.random.uniform(6, 8)))
     submit = subprocess.Popen(
         [*INKMILL, *words], env=stack.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    job = until_submitted(trial, before)
-    stack.faults.until_suffered(HELD_POINT, COMMAND_SECONDS)
+    job = wait_until_submitted(trial, before)
+    stack.faults.wait_for(HELD_POINT, COMMAND_SECONDS)
     cancel = subprocess.run(
         [*unseen, *INKMILL, "cancel", str(job)], env=stack.env, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
     refused = cancel.returncode == WRONG_USE and "is still being submitted" in cancel.stderr
-    told = "" if refused else f"{cancel.returncode}: {cancel.stderr[-200:]}"
-    trial.check("a cancel of a live submit is refused", refused, told)
-    out, said = submit.communicate(timeout=COMMAND_SECONDS)
+    output = "" if refused else f"{cancel.returncode}: {cancel.stderr[-200:]}"
+    trial.check("a cancel of a live submit is refused", refused, output)
+    out, message = submit.communicate(timeout=COMMAND_SECONDS)
     well = out.strip() == str(job)
-    trial.check("and the submit ends well", well, "" if well else said[-300:])
+    trial.check("and the submit ends well", well, "" if well else message[-300:])
     stack.ledger.acknowledge(job, file.outputs)
 
 

@@ -1,8 +1,8 @@
 """The named points inside the program where a fault can be made to happen, and counters that a kill -9 does not lose.
 
 A fault is a file, named after its point, in the folder that INKMILL_CHAOS names; bench.chaos.fault_injection writes it
-and tells what it may hold. Of all the processes that pass the point, the one that takes the file suffers the fault; one
-that stays is left where it is, and suffered at each pass.
+and says what it may contain. Of all the processes that pass the point, the one that takes the file triggers the fault;
+a permanent one stays where it is, and is triggered at each pass.
 """
 
 from __future__ import annotations
@@ -67,38 +67,38 @@ class Faults:
         self._passed: dict[str, tuple[int, int]] = {}  # point -> which file, and how often it was passed since
         self._lock = threading.Lock()
 
-    def here(self, point: str) -> str | None:
-        """A thread passes a point: it suffers what waits there. Returns the fault's name where it lives on."""
+    def pass_point(self, point: str) -> str | None:
+        """Triggers the fault armed at a point, if there is one. Returns its name if the thread survives it."""
         path = self._folder / point
         try:
             number = path.stat().st_ino
         except OSError:
             return None
         with self._lock:
-            which, passed = self._passed.get(point, (0, 0))
-            passed = passed + 1 if which == number else 1
+            counter, passed = self._passed.get(point, (0, 0))
+            passed = passed + 1 if counter == number else 1
             self._passed[point] = number, passed
         try:
             fault = json.loads(path.read_text())
-            if passed <= fault["skip"] or fault["only"] not in (None, os.getpid()):
+            if passed <= fault["skip"] or fault["only_pid"] not in (None, os.getpid()):
                 return None
-            name = f"suffered.{point}.{os.getpid()}.{time.monotonic_ns()}"
-            if not fault["stays"]:
+            name = f"triggered.{point}.{os.getpid()}.{time.monotonic_ns()}"
+            if not fault["permanent"]:
                 path.rename(self._folder / name)
             elif passed == fault["skip"] + 1:
                 (self._folder / name).touch()
         except (OSError, ValueError):
             return None  # another process was faster
-        self._suffer(fault)
+        self._trigger(fault)
         return name
 
     def note(self, name: str, outcome: str) -> None:
-        """Writes down how a call ended whose fault was lived through; who waits for it finds it whole."""
+        """Records, in one step, how a call ended that survived its fault."""
         part = self._folder / f"part.{name}"
         part.write_text(outcome)
         part.rename(self._folder / f"outcome.{name}")
 
-    def _suffer(self, fault: dict[str, Any]) -> None:
+    def _trigger(self, fault: dict[str, Any]) -> None:
         if fault["action"] == "raise":
             raise _exception(fault["argument"])
         if fault["action"] == "sleep":
@@ -132,10 +132,10 @@ class Counters:
         with path.open("r+b") as file:
             self._memory = mmap.mmap(file.fileno(), size)
 
-    def add(self, which: int, count: int) -> None:
+    def add(self, counter: int, count: int) -> None:
         """Each is counted by one thread at a time."""
-        place = which * struct.calcsize(FORM)
-        struct.pack_into(FORM, self._memory, place, struct.unpack_from(FORM, self._memory, place)[0] + count)
+        offset = counter * struct.calcsize(FORM)
+        struct.pack_into(FORM, self._memory, offset, struct.unpack_from(FORM, self._memory, offset)[0] + count)
 
 
 class Hooks:
@@ -143,12 +143,12 @@ class Hooks:
 
     def __init__(self, folder: Path) -> None:
         self._faults, self._folder = Faults(folder), folder
-        self._inside = threading.local()
+        self._current = threading.local()
         self._counters: Counters | None = None  # of a process that holds a model
 
-    def lay(self, module: ModuleType) -> None:
-        for name, (where, path) in FUNCTIONS.items():
-            if where == module.__name__:
+    def attach(self, module: ModuleType) -> None:
+        for name, (module_name, path) in FUNCTIONS.items():
+            if module_name == module.__name__:
                 self._wrap(module, path, lambda call, name=name: self._passing(name, call))  # type: ignore[misc]
         if module.__name__ == "sqlalchemy.engine.base":
             self._wrap(module, "Connection.execute", self._statement)
@@ -163,30 +163,30 @@ class Hooks:
         elif module.__name__ == "worker.engine.engine":
             self._wrap(module, "SlotEngine.step", _deadly_prompts)
 
-    def _wrap(self, module: ModuleType, path: str, around: Callable[[Any], Any]) -> None:
+    def _wrap(self, module: ModuleType, path: str, wrap: Callable[[Any], Any]) -> None:
         owner: Any = module
         *way, name = path.split(".")
         for part in way:
             owner = getattr(owner, part)
-        setattr(owner, name, around(getattr(owner, name)))
+        setattr(owner, name, wrap(getattr(owner, name)))
 
     def _passing(self, name: str, call: Any) -> Any:
         @functools.wraps(call)
         def passing(*args: Any, **kwargs: Any) -> Any:
-            suffered = self._faults.here(f"before-{name}")
-            outer, self._inside.name = getattr(self._inside, "name", None), name
+            triggered = self._faults.pass_point(f"before-{name}")
+            outer, self._current.name = getattr(self._current, "name", None), name
             try:
                 result = call(*args, **kwargs)
             except BaseException as error:
-                if suffered:
-                    self._faults.note(suffered, type(error).__name__)
+                if triggered:
+                    self._faults.note(triggered, type(error).__name__)
                 raise
             finally:
-                self._inside.name = outer
-            if suffered:
-                self._faults.note(suffered, "returned")
+                self._current.name = outer
+            if triggered:
+                self._faults.note(triggered, "returned")
             if result is not None or not name.startswith("claim"):
-                self._faults.here(f"after-{name}")
+                self._faults.pass_point(f"after-{name}")
             if name == "save-texts":
                 self._add(SAVED, len(args[2]))
             return result
@@ -197,9 +197,9 @@ class Hooks:
         @functools.wraps(execute)
         def executing(*args: Any, **kwargs: Any) -> Any:
             result = execute(*args, **kwargs)
-            name = getattr(self._inside, "name", None)
+            name = getattr(self._current, "name", None)
             if name is not None:
-                self._faults.here(f"inside-{name}")
+                self._faults.pass_point(f"inside-{name}")
             return result
 
         return executing
@@ -208,7 +208,7 @@ class Hooks:
         @functools.wraps(score)
         def scoring(classifier: Any, texts: Any, after_batch: Any = None) -> Any:
             def after() -> None:
-                self._faults.here(MID_SCORE)
+                self._faults.pass_point(MID_SCORE)
                 if after_batch is not None:
                     after_batch()
 
@@ -227,9 +227,9 @@ class Hooks:
 
         return announcing
 
-    def _add(self, which: int, count: int) -> None:
+    def _add(self, counter: int, count: int) -> None:
         if self._counters is not None:
-            self._counters.add(which, count)
+            self._counters.add(counter, count)
 
     def _count(self, module: Any) -> None:
         append, completion = module.Sequence.append, module.Sequence.completion
@@ -271,4 +271,4 @@ def install(folder: str) -> None:
         "sqlalchemy.engine.base", "db.work.workers", "worker.engine.sequence", "worker.engine.admission",
         "worker.engine.engine",
     }  # fmt: skip
-    OnImport(modules, Hooks(Path(folder)).lay).install()
+    OnImport(modules, Hooks(Path(folder)).attach).install()

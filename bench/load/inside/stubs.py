@@ -15,9 +15,9 @@ from contract.policy import ORIGINAL_LABELS
 SLOTS = 128
 """As many as the engine has on a CPU: so many texts are handed over at each step."""
 TOKENS, PROMPT_TOKENS = 64, 30
-SHORTEST, LONGEST = 150, 350
+MIN_CHARACTERS, MAX_CHARACTERS = 150, 350
 """Characters of a text: 64 tokens of GPT-2's are about 250."""
-FLAGGED_IN = 20
+FLAGGED_ONE_IN = 20
 """One text in so many is over the threshold."""
 STORY = (
     "and then the old river carried her letter past the harbour, where nobody waited, until morning came slowly; " * 80
@@ -60,7 +60,7 @@ class InstantEngine:
 
 def text_of(seed: int) -> str:
     """The text that a seed stands for."""
-    start, length = seed % 997, SHORTEST + seed % (LONGEST - SHORTEST + 1)
+    start, length = seed % 997, MIN_CHARACTERS + seed % (MAX_CHARACTERS - MIN_CHARACTERS + 1)
     return f" {seed:x} {STORY[start : start + length]}"[:length]
 
 
@@ -75,10 +75,11 @@ class InstantClassifier:
 
 def scores_of(text: str) -> dict[str, float]:
     """The scores of a text: over every threshold, or well below."""
-    drawn = zlib.crc32(text.encode())
-    rude = drawn % FLAGGED_IN == 0
+    checksum = zlib.crc32(text.encode())
+    flagged = checksum % FLAGGED_ONE_IN == 0
     return {
-        label: (0.75 if rude else 0.05) + (drawn >> shift) % 1000 / 5000 for shift, label in enumerate(ORIGINAL_LABELS)
+        label: (0.75 if flagged else 0.05) + (checksum >> shift) % 1000 / 5000
+        for shift, label in enumerate(ORIGINAL_LABELS)
     }
 
 
@@ -97,7 +98,7 @@ def _load_classifier(*_: object, **__: object) -> InstantClassifier:
     return InstantClassifier()
 
 
-PLACES = {
+REPLACED = {
     "worker.engine.load.loading": ("load_engine", _load_engine),
     "worker.safety.detoxify": ("load_classifier", _load_classifier),
 }
@@ -105,4 +106,4 @@ PLACES = {
 
 def install() -> None:
     """Puts the stubs into this process, into each module once it is loaded."""
-    OnImport(PLACES, lambda module: setattr(module, *PLACES[module.__name__])).install()
+    OnImport(REPLACED, lambda module: setattr(module, *REPLACED[module.__name__])).install()

@@ -9,7 +9,7 @@ import pytest
 
 from bench.chaos.stack import ROOT
 from bench.load import claims, saves
-from bench.load.inside.stubs import PLACES, InstantClassifier, InstantEngine, scores_of, text_of
+from bench.load.inside.stubs import REPLACED, InstantClassifier, InstantEngine, scores_of, text_of
 from bench.load.tables import Table
 from contract.policy import flag_reasons
 from contract.spec import SamplingSettings
@@ -50,7 +50,7 @@ def test_the_stub_engine_serves_a_feeder() -> None:
 
 
 def test_the_stubs_stand_in_for_what_is_there() -> None:
-    for module, (name, stub) in PLACES.items():
+    for module, (name, stub) in REPLACED.items():
         assert callable(getattr(import_module(module), name)), f"{module}.{name} is gone"
         assert callable(stub)
     assert list(signature(InstantClassifier.score).parameters) == list(signature(Classifier.score).parameters)

@@ -15,7 +15,7 @@ from db.jobs.status import snapshot
 from db.models import Batch, Job, Output, Score
 from db.session.engine import Database, now, open_database
 from inkmill.cli import run
-from inkmill.display import Progress, status_json
+from inkmill.display import ProgressLine, status_json
 from tests.unit.db.mill import Mill
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 
@@ -98,6 +98,6 @@ def test_rounding_keeps_the_estimate_within_its_range(database: Database) -> Non
 def test_the_line_that_follows_a_job_says_what_is_left_where_it_is_known(
     database: Database, capsys: pytest.CaptureFixture[str], time_left: TimeLeft | None, words: str
 ) -> None:
-    Progress().show(snapshot(database, Mill(database).submit(1)), Pace(1.0, 1.0, time_left), None)
+    ProgressLine().show(snapshot(database, Mill(database).submit(1)), Pace(1.0, 1.0, time_left), None)
     line = capsys.readouterr().err.strip()
     assert line.endswith(words or "tokens/s")

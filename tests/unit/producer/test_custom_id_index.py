@@ -15,7 +15,7 @@ NEIGHBOURS = st.integers(1, 40).map(lambda number: number * MIN_SLOTS - 1)
 
 
 @given(st.lists(st.one_of(ANY, NEIGHBOURS, st.integers(1, 50)), max_size=3 * MIN_SLOTS))
-def test_it_says_what_a_dict_would(keys: list[int]) -> None:
+def test_it_returns_what_a_dict_would(keys: list[int]) -> None:
     table, lines = CustomIdIndex(), dict[int, int]()
     for number, key in enumerate(keys, 1):
         assert table.first_line(key, number) == lines.setdefault(key, number)

@@ -54,12 +54,12 @@ def test_every_bad_line_is_named_with_what_is_wrong(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"), [("", "has no decision"), ("\n\n", "has no decision"), (b"\xff\xfe", "nothing was decided")]
 )
-def test_a_file_that_is_none_is_refused(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_a_file_without_decisions_is_refused(tmp_path: Path, text: str | bytes, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_decisions(written(tmp_path, text))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no\.jsonl: cannot be read"):
         read_decisions(str(tmp_path / "no.jsonl"))
 
@@ -75,7 +75,7 @@ def test_of_a_million_bad_lines_only_the_first_are_kept(tmp_path: Path) -> None:
     assert most < 2_000_000, "0.2 MB are read; what is wrong with each line is not kept"
 
 
-def test_more_decisions_than_are_taken_together_are_not_read(tmp_path: Path) -> None:
+def test_a_file_with_too_many_decisions_is_not_read_to_its_end(tmp_path: Path) -> None:
     text = '{"id": 1, "decision": "approve"}\n' * (MOST_DECISIONS + 2)
     with pytest.raises(UsageError, match=r"has over 5,000 decisions, .* split it"):
         read_decisions(written(tmp_path, text))

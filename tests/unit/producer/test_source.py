@@ -31,7 +31,7 @@ except UsageError as error:
 
 @pytest.mark.parametrize("most", [0, 4096])
 @pytest.mark.parametrize("name", ["-", "p.parquet.gz"])
-def test_where_no_temporary_file_can_be_written_one_line_says_what_to_do(tmp_path: Path, name: str, most: int) -> None:
+def test_if_no_temporary_file_can_be_written_one_line_says_what_to_do(tmp_path: Path, name: str, most: int) -> None:
     (tmp_path / "p.parquet.gz").write_bytes(gzip.compress(b"PAR1" + os.urandom(10_000)))
     done = subprocess.run(
         [sys.executable, "-c", READ, name, str(most)],
@@ -48,7 +48,7 @@ def test_where_no_temporary_file_can_be_written_one_line_says_what_to_do(tmp_pat
     assert "set TMPDIR to a writable folder" in said
 
 
-def test_a_file_that_changes_while_it_comes_in_by_standard_input_is_refused(
+def test_a_file_that_changes_while_it_is_read_from_standard_input_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "p.txt"
@@ -69,7 +69,7 @@ def test_a_file_that_changes_while_it_comes_in_by_standard_input_is_refused(
     Stdin.buffer.close()
 
 
-def test_a_file_whose_name_is_no_text_is_refused_and_can_be_read_as_standard_input(tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_utf_8_is_refused_but_can_be_piped_in(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.txt")
     path.write_text("a\n")
     with pytest.raises(UsageError, match=r"caf\\xe9\.txt: is not UTF-8.* rename it, or .* '-', standard input"):
@@ -81,7 +81,7 @@ def test_a_file_whose_name_is_no_text_is_refused_and_can_be_read_as_standard_inp
     ["submit caf\udce9.txt", "run p.txt -o o\udce9", "export 1 -o o\udce9 --json", "try \udce9", "web --as \udce9",
      "decide 1 reject --reason \udce9", "submit p.txt --model ./\udce9", "submit p.txt --stop \udce9"],
 )  # fmt: skip
-def test_an_argument_that_is_no_text_is_refused_in_one_line(
+def test_an_argument_that_is_not_utf_8_is_refused_in_one_line(
     words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path))
@@ -90,7 +90,9 @@ def test_an_argument_that_is_no_text_is_refused_in_one_line(
     assert r"\xe9" in said and "is not UTF-8" in said
 
 
-def test_a_model_in_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_in_a_folder_whose_name_is_not_utf_8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from contract.names import model_name, safety_name
 
     folder = tmp_path / os.fsdecode(b"d\xe9")

@@ -93,7 +93,7 @@ def test_bad_lines_of_a_file_that_changed_are_not_written(database: Database, tm
     assert counts(database) == [0, 0, 0]
 
 
-def test_a_file_that_is_replaced_while_it_is_submitted_is_the_old_one_throughout(
+def test_if_a_file_is_replaced_while_it_is_submitted_the_old_one_is_submitted(
     database: Database, tmp_path: Path
 ) -> None:
     path = tmp_path / "p.jsonl"

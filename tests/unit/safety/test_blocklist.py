@@ -164,7 +164,7 @@ def test_a_bad_line_is_named(tmp_path: Path, content: bytes, line: int) -> None:
         read_blocklist(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.txt: .*No such file.*--blocklist"):
         read_blocklist(tmp_path / "nowhere.txt")
     with pytest.raises(UsageError, match="directory"):

@@ -14,7 +14,7 @@ from contract.errors import ModelUnavailable
 from contract.names import local_path
 from worker.demo import GPT2_DIR
 from worker.engine.load.weight_files import DEMO, WEIGHTS
-from worker.model_files import REVISION_DIGITS, TOKENIZERS, described_by, hashed
+from worker.model_files import REVISION_DIGITS, TOKENIZER_FILES, config_and_tokenizer_files, hash_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Checkpoint:
 
         Each file adds its name, its size and its bytes, the weights first, each kind in the order of names.
         """
-        return str(hashed(self.folder, self.names).hexdigest()[:REVISION_DIGITS])
+        return str(hash_files(self.folder, self.names).hexdigest()[:REVISION_DIGITS])
 
 
 def find_checkpoint(model: str) -> Checkpoint:
@@ -77,13 +77,13 @@ def in_folder(folder: Path) -> Checkpoint:
     weights = next((name for name in WEIGHTS if name in present), None)
     if weights is None:
         missing.append("model.safetensors (or pytorch_model.bin)")
-    if not present.intersection(TOKENIZERS):
+    if not present.intersection(TOKENIZER_FILES):
         missing.append("the tokenizer (tokenizer.json, or vocab.json and merges.txt)")
     files = _with_shards(folder, weights) if weights else ()
     missing += [name for name in files if name not in present]
     if missing:
         raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {_alternatives()}")
-    return Checkpoint(folder, files, described_by(folder))
+    return Checkpoint(folder, files, config_and_tokenizer_files(folder))
 
 
 def _of_the_hub(model: str) -> Checkpoint:

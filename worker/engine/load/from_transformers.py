@@ -14,7 +14,7 @@ import transformers
 
 from contract.errors import ModelUnavailable
 from worker.engine.load.checkpoint import Checkpoint
-from worker.model_files import alone, described_by
+from worker.model_files import config_and_tokenizer_files, isolated_folder
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 library: Any = transformers  # untyped
@@ -27,7 +27,7 @@ def read_tokenizer(folder: Path) -> Any:
         ModelUnavailable: it cannot be read.
     """
     try:
-        with alone(folder, described_by(folder)) as place:
+        with isolated_folder(folder, config_and_tokenizer_files(folder)) as place:
             return library.AutoTokenizer.from_pretrained(str(place), **LOCAL)
     except ModelUnavailable:
         raise
@@ -43,7 +43,7 @@ def read_network(checkpoint: Checkpoint) -> Any:
     """
     library.utils.logging.disable_progress_bar()
     try:
-        with alone(checkpoint.folder, checkpoint.names) as place:
+        with isolated_folder(checkpoint.folder, checkpoint.names) as place:
             network, report = library.AutoModelForCausalLM.from_pretrained(
                 str(place),
                 config=library.AutoConfig.from_pretrained(str(place), **LOCAL),

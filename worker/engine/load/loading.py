@@ -26,9 +26,9 @@ from worker.engine.load import plain_gpt2
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.numerics import numerics
 from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
-from worker.model_files import unchanged
+from worker.model_files import refuse_changes
 from worker.processor import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
-from worker.remote_code import refuse_kernels
+from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine  # loads transformers
@@ -74,7 +74,7 @@ def load_engine(
     kind = _dtype(dtype, place)
     torch.set_num_threads(threads or cores())
     checkpoint = find_checkpoint(model)
-    with unchanged(checkpoint.paths), ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
+    with refuse_changes(checkpoint.paths), ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
         revision = beside.submit(checkpoint.revision)
         engine = _engine(checkpoint, place, kind, slots)
         engine.warm()
@@ -139,7 +139,7 @@ def _dtype(asked: str, device: torch.device) -> str:
 
 def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
-    refuse_kernels(checkpoint.folder)
+    refuse_remote_kernels(checkpoint.folder)
     read = _plain(checkpoint)
     if read is None:
         from worker.engine.load.from_transformers import read_network, read_tokenizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.model_files import TOKENIZER_PARTS, TOKENIZERS
+from worker.model_files import TOKENIZER_EXTRAS, TOKENIZER_FILES
 
 DEMO = "demo"
 
@@ -20,4 +20,4 @@ def wanted(names: set[str]) -> list[str]:
     weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
     stem, ending = ("model", "safetensors") if "safetensors" in weights else ("pytorch_model", "bin")
     shards = [f"{stem}-*.{ending}"] if weights.endswith(".index.json") else []
-    return ["config.json", weights, *shards, *TOKENIZERS, *TOKENIZER_PARTS]
+    return ["config.json", weights, *shards, *TOKENIZER_FILES, *TOKENIZER_EXTRAS]

@@ -60,7 +60,7 @@ def test_a_statement_that_a_silent_server_swallows_does_not_hang(through: Databa
 def test_a_connection_that_stays_dead_is_given_up_while_others_work(through: Database, proxy: SwallowingProxy) -> None:
     start = time.monotonic()
     with pytest.raises(DatabaseUnreachable):
-        answer_after(through, proxy.hurt_all)
+        answer_after(through, proxy.break_all)
     assert time.monotonic() - start < LIMIT
     assert answer(through) == 1
 

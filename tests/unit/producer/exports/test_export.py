@@ -74,7 +74,7 @@ def test_both_databases_export_the_same_bytes(mill: Any, mixed: int, postgres_mi
             assert (out / f"postgres{ending}").read_bytes() == (out / f"sqlite{ending}").read_bytes() != b""
 
 
-def test_a_line_has_the_settings_that_made_it_whoever_said_them(mill: Any, mixed: int, out: Path) -> None:
+def test_a_line_has_the_settings_in_force_wherever_they_were_set(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "o.jsonl")
     first, _, third, *_, last = (line["settings"] for line in lines(out / "o.jsonl"))
     job = SamplingSettings(n=2, stop=("\n",)).to_dict()
@@ -83,7 +83,7 @@ def test_a_line_has_the_settings_that_made_it_whoever_said_them(mill: Any, mixed
     assert last == job | {"n": 1}
 
 
-def test_rows_with_seeds_of_their_own_keep_them_apart(mill: Any, out: Path) -> None:
+def test_each_row_is_exported_with_its_own_seed(mill: Any, out: Path) -> None:
     job = mill.submit([PromptRow(position=i, prompt="x", n=1, settings={"seed": i, "top_k": i % 2}) for i in range(9)])
     mill.generate()
     export_job(mill.database, job, out / "o.jsonl")
@@ -98,7 +98,7 @@ def test_before_anything_is_scored_scores_are_empty(mill: Any, out: Path) -> Non
     assert lines(out / "o.jsonl")[0]["scores"] == {}
 
 
-def test_logprobs_are_in_the_lines_that_asked_for_them_alone(mill: Any, out: Path) -> None:
+def test_only_lines_whose_settings_asked_for_logprobs_have_them(mill: Any, out: Path) -> None:
     asked = PromptRow(position=1, prompt="b", n=1, settings={"logprobs": 1})
     job = mill.submit([PromptRow(position=0, prompt="a", n=1), asked])
     entries = [{"token": " t", "logprob": -0.5, "top": {" t": -0.5}}]
@@ -109,7 +109,7 @@ def test_logprobs_are_in_the_lines_that_asked_for_them_alone(mill: Any, out: Pat
     assert list(with_them)[-1] == "logprobs" and with_them["logprobs"] == entries
 
 
-def test_hostile_texts_come_back_as_they_were(mill: Any, out: Path) -> None:
+def test_hostile_texts_survive_an_export_unchanged(mill: Any, out: Path) -> None:
     job = mill.submit(HOSTILE)
     mill.generate(lambda work, sample: HOSTILE[work.position])
     export_job(mill.database, job, out / "o.jsonl")
@@ -117,7 +117,7 @@ def test_hostile_texts_come_back_as_they_were(mill: Any, out: Path) -> None:
     assert [line["prompt"] for line in lines(out / "o.jsonl")] == HOSTILE
 
 
-def test_metadata_as_deep_as_a_prompt_file_may_have_it_is_exported(mill: Any, out: Path) -> None:
+def test_metadata_nested_as_deeply_as_a_prompt_file_allows_is_exported(mill: Any, out: Path) -> None:
     metadata: dict[str, Any] = {}
     deepest = 1
     while True:
@@ -147,7 +147,7 @@ def test_metadata_as_deep_as_a_prompt_file_may_have_it_is_exported(mill: Any, ou
         (["clean", "all"], [" good 0", " bad 0", " good 1", " bad 1", " good 3"]),
     ],
 )
-def test_only_takes_what_it_names(mill: Any, mixed: int, out: Path, only: list[str], texts: list[str]) -> None:
+def test_only_selects_what_it_names(mill: Any, mixed: int, out: Path, only: list[str], texts: list[str]) -> None:
     mill.decide("approve", 2)
     mill.decide("reject", 3)  # good 1
     report = export_job(mill.database, mixed, out / "o.jsonl", only=only)
@@ -155,7 +155,7 @@ def test_only_takes_what_it_names(mill: Any, mixed: int, out: Path, only: list[s
     assert report.rows == len(texts)
 
 
-def test_clean_takes_no_text_that_is_not_scored_yet(mill: Any, out: Path) -> None:
+def test_clean_excludes_texts_that_are_not_scored_yet(mill: Any, out: Path) -> None:
     job = mill.submit(["a", "b"], batch_size=1)
     mill.generate(batches=1)
     mill.score()
@@ -164,7 +164,7 @@ def test_clean_takes_no_text_that_is_not_scored_yet(mill: Any, out: Path) -> Non
     assert [line["position"] for line in lines(out / "o.jsonl")] == [0]
 
 
-def test_only_is_read_from_names_with_commas() -> None:
+def test_only_is_parsed_from_names_separated_by_commas() -> None:
     assert parse_only(" clean, approved,clean", "demo") == ("clean", "approved")
     assert parse_only("all", "none") == ("all",)
 
@@ -178,7 +178,7 @@ def test_only_is_read_from_names_with_commas() -> None:
         (",", "demo", "selects no outputs"),
     ],
 )
-def test_a_wrong_only_is_refused_with_what_would_be_right(only: str, safety: str, said: str) -> None:
+def test_an_invalid_only_is_refused_with_the_valid_names(only: str, safety: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         parse_only(only, safety)
 
@@ -216,7 +216,7 @@ def test_an_empty_export_that_was_asked_for_can_be_read(mill: Any, out: Path, na
         assert len(read(out / name)) == 0
 
 
-def test_a_job_whose_prompts_are_all_dead_still_says_which(mill: Any, out: Path) -> None:
+def test_a_job_whose_prompts_are_all_dead_exports_the_list_of_them(mill: Any, out: Path) -> None:
     job = mill.submit(["a", "b"])
     mill.generate(dead={0: "too long", 1: "too odd"})
     report = export_job(mill.database, job, out / "o.jsonl")
@@ -239,7 +239,7 @@ def test_dead_and_cancelled_prompts_go_to_a_file_beside_the_export(mill: Any, ou
     ]  # fmt: skip
 
 
-def test_an_older_file_of_dead_prompts_goes_when_there_are_none(mill: Any, out: Path) -> None:
+def test_an_older_file_of_dead_prompts_is_removed_when_there_are_none(mill: Any, out: Path) -> None:
     job = mill.submit(["a"])
     mill.generate(dead={0: "x"})
     assert export_job(mill.database, job, out / "o.jsonl").errors == 1
@@ -283,7 +283,7 @@ def test_flagged_texts_are_kept_by_default_and_when_the_export_says_so(mill: Any
         export_job(mill.database, job, out / "o.jsonl", on_flag="hide")
 
 
-def test_a_job_that_is_still_submitted_or_unknown_is_refused(mill: Any, out: Path) -> None:
+def test_a_job_that_is_unknown_or_still_being_submitted_is_refused(mill: Any, out: Path) -> None:
     job = mill.submit(["a"], finish=False)
     with pytest.raises(UsageError, match="still being submitted"):
         export_job(mill.database, job, out / "o.jsonl", allow_empty=True)
@@ -306,7 +306,7 @@ def test_the_outputs_of_one_large_prompt_are_exported_without_a_copy_of_it_for_e
     assert peak < 32 << 20, f"{peak / 1e6:.0f} MB"
 
 
-def test_postgresqls_driver_holds_few_rows_at_once(
+def test_the_postgresql_driver_holds_few_rows_at_once(
     postgres_mill: Any, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_rows, "FETCHED_ROWS", 2)
@@ -351,7 +351,7 @@ def test_exporting_50_000_outputs_holds_few_of_them_in_memory(mill: Any, large: 
     assert set(lines(out / "o.jsonl")[-1]["scores"]) <= set(LABELS)
 
 
-def test_what_nobody_scored_names_no_classifier(mill: Any, out: Path) -> None:
+def test_an_unscored_output_names_no_classifier(mill: Any, out: Path) -> None:
     job = mill.submit(["a"])
     mill.generate()
     for format in ("jsonl", "csv", "parquet"):

@@ -91,7 +91,7 @@ def test_exporting_twice_gives_the_same_bytes(mill: Any, job: int, out: Path, na
 
 
 @pytest.mark.parametrize("target", [None, Path("-")])
-def test_standard_output_gets_the_bytes_and_no_file_is_made(
+def test_an_export_to_standard_output_creates_no_file(
     mill: Any, job: int, out: Path, target: Path | None, capsysbinary: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(out)
@@ -102,7 +102,7 @@ def test_standard_output_gets_the_bytes_and_no_file_is_made(
     assert [path.name for path in out.iterdir()] == ["o.jsonl"]
 
 
-def test_dead_prompts_are_counted_where_no_file_can_name_them(mill: Any, capsysbinary: Any) -> None:
+def test_an_export_to_standard_output_counts_dead_prompts(mill: Any, capsysbinary: Any) -> None:
     job = mill.submit(["a", "b", "c"])
     mill.generate(dead={0: "x", 2: "y"})
     report = export_job(mill.database, job, None)
@@ -116,7 +116,7 @@ def test_parquet_goes_through_a_pipe(mill: Any, job: int, out: Path) -> None:
     assert pq.read_table(io.BytesIO(done.stdout))["text"].to_pylist() == [" text 0.0", " text 1.0"]
 
 
-def test_standard_output_that_is_full_is_said(mill: Any, job: int) -> None:
+def test_a_full_disk_behind_standard_output_is_reported(mill: Any, job: int) -> None:
     with open("/dev/full", "wb") as full:
         process = exporting(mill, job, "-", stdout=full)
         _, told = process.communicate(timeout=60)
@@ -124,7 +124,7 @@ def test_standard_output_that_is_full_is_said(mill: Any, job: int) -> None:
     assert b"InkmillError: standard output: could not be written (the disk is full)" in told
 
 
-def test_both_files_are_their_owners_alone(mill: Any, out: Path) -> None:
+def test_only_the_owner_can_read_both_files(mill: Any, out: Path) -> None:
     job = mill.submit(["a", "b"])
     mill.generate(dead={1: "x"})
     (out / "o.jsonl").touch(mode=0o644)
@@ -137,7 +137,7 @@ def test_both_files_are_their_owners_alone(mill: Any, out: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in (report.path, report.errors_path)} == {0o600}
 
 
-def test_a_forced_export_takes_a_links_place_and_none_writes_through_it(mill: Any, out: Path, tmp_path: Path) -> None:
+def test_a_forced_export_replaces_a_link_and_never_writes_through_it(mill: Any, out: Path, tmp_path: Path) -> None:
     job = mill.submit(["a", "b"])
     mill.generate(dead={1: "x"})
     precious = tmp_path / "precious"
@@ -155,7 +155,7 @@ def test_a_forced_export_takes_a_links_place_and_none_writes_through_it(mill: An
     assert precious.read_text() == "mine" and not (tmp_path / "nowhere").exists()
 
 
-def test_what_is_no_file_is_refused_and_left_alone(mill: Any, job: int, out: Path) -> None:
+def test_a_path_that_is_not_a_regular_file_is_refused(mill: Any, job: int, out: Path) -> None:
     os.mkfifo(out / "pipe")
     (out / "null").symlink_to("/dev/null")
     for name in ("pipe", "null"):
@@ -175,7 +175,7 @@ def test_what_is_no_file_is_refused_and_left_alone(mill: Any, job: int, out: Pat
         ("a\0b", "null byte"),
     ],
 )
-def test_a_path_that_cannot_be_written_is_refused_before_the_work(
+def test_a_path_that_cannot_be_written_is_refused_before_the_export_begins(
     mill: Any, job: int, out: Path, name: str, said: str
 ) -> None:
     (out / "file").touch()
@@ -185,7 +185,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.csv", "o.parquet", "o.jsonl.gz", "o.jsonl.zst"])
-def test_a_disk_that_takes_no_more_leaves_the_older_export_whole(mill: Any, out: Path, name: str) -> None:
+def test_an_export_that_fills_the_disk_leaves_the_older_one_intact(mill: Any, out: Path, name: str) -> None:
     job = mill.submit(["a"] * 600)
     mill.generate(lambda work, sample: os.urandom(2000).hex())
     (out / name).write_bytes(b"older")
@@ -204,7 +204,7 @@ def write_half(path: Path, failure: BaseException) -> None:
 
 
 @pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "quota is used up")])
-def test_a_full_disk_is_called_full(out: Path, number: int, said: str) -> None:
+def test_the_error_on_a_full_disk_says_that_it_is_full(out: Path, number: int, said: str) -> None:
     with pytest.raises(InkmillError, match=f"{said}.*nothing was lost"):
         write_half(out / "o", OSError(number, os.strerror(number)))
     assert list(out.iterdir()) == []
@@ -216,7 +216,7 @@ def test_an_interrupted_export_leaves_nothing(out: Path) -> None:
     assert list(out.iterdir()) == []
 
 
-def test_an_export_that_is_killed_leaves_the_older_one_whole(mill: Any, out: Path) -> None:
+def test_a_killed_export_leaves_the_older_one_intact(mill: Any, out: Path) -> None:
     job = mill.submit(["a"] * 20_000, batch_size=4096)
     mill.generate(lambda work, sample: "word " * 100)
     (out / "o.jsonl").write_bytes(b"older")
@@ -233,7 +233,7 @@ def test_an_export_that_is_killed_leaves_the_older_one_whole(mill: Any, out: Pat
     assert {path.name for path in out.iterdir()} == {"o.jsonl", "other.jsonl"}
 
 
-def test_an_export_that_another_one_is_writing_is_not_swept_away(mill: Any, job: int, out: Path) -> None:
+def test_the_unfinished_file_of_another_export_is_not_removed(mill: Any, job: int, out: Path) -> None:
     with new_file(out / "slow") as file:
         (temporary,) = out.glob(".inkmill-*")
         os.utime(temporary, (0, 0))
@@ -242,16 +242,14 @@ def test_an_export_that_another_one_is_writing_is_not_swept_away(mill: Any, job:
     assert (out / "slow").read_bytes() == b"whole"
 
 
-def test_a_file_that_was_only_just_begun_is_not_swept_away(mill: Any, job: int, out: Path) -> None:
+def test_an_unfinished_file_that_is_a_few_seconds_old_is_not_removed(mill: Any, job: int, out: Path) -> None:
     young = out / f".inkmill-{'0' * 32}.tmp"
     young.touch(mode=0o600)
     export_job(mill.database, job, out / "o.jsonl")
     assert young.exists()
 
 
-def test_a_file_of_the_users_that_is_called_like_an_unfinished_one_is_not_swept_away(
-    mill: Any, job: int, out: Path
-) -> None:
+def test_a_file_of_the_user_named_like_an_unfinished_one_is_not_removed(mill: Any, job: int, out: Path) -> None:
     mine = [out / ".inkmill-notes.tmp", out / ".inkmill-1234abcd.tmp", out / f".inkmill-{'0' * 32}.tmp"]
     for path in mine:
         path.write_text("mine")  # open to others, as no file of ours is

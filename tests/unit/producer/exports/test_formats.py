@@ -48,7 +48,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
 
-def test_csv_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> None:
+def test_csv_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "o.jsonl")
     export_job(mill.database, mixed, out / "o.csv")
     with open(out / "o.csv", encoding="utf-8", newline="") as file:
@@ -82,7 +82,7 @@ def test_pandas_reads_a_csv_export_with_its_types(mill: Any, hostile: int, out: 
     assert table["flagged"].dtype == bool
 
 
-def test_no_text_cell_of_a_csv_export_can_be_taken_for_a_formula(mill: Any, hostile: int, out: Path) -> None:
+def test_no_spreadsheet_takes_a_csv_cell_for_a_formula(mill: Any, hostile: int, out: Path) -> None:
     export_job(mill.database, hostile, out / "o.csv")
     with open(out / "o.csv", encoding="utf-8", newline="") as file:
         records = list(csv.DictReader(file))
@@ -95,16 +95,16 @@ def test_no_text_cell_of_a_csv_export_can_be_taken_for_a_formula(mill: Any, host
 
 
 @pytest.mark.parametrize("text", ["plain", "'twas the night", "it's =1", "1+1", "", "{}", "“quoted”", "_=_"])
-def test_a_text_that_no_spreadsheet_runs_stays_as_it_is(text: str) -> None:
+def test_a_text_that_is_no_formula_is_unchanged(text: str) -> None:
     assert guard_formula(text) == text == unguard_formula(text)
 
 
 @given(st.text(st.sampled_from("'=+-@\t\r\n a\u3000＝\ufeff")) | st.text())
-def test_guarding_a_text_is_undone_by_unguarding(text: str) -> None:
+def test_unguarding_restores_a_guarded_text(text: str) -> None:
     assert unguard_formula(guard_formula(text)) == text
 
 
-def test_parquet_says_what_the_json_lines_say(mill: Any, mixed: int, out: Path) -> None:
+def test_parquet_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "o.jsonl")
     export_job(mill.database, mixed, out / "o.parquet")
     table = pq.read_table(out / "o.parquet")
@@ -215,7 +215,7 @@ def test_openai_puts_every_prompt_in_one_of_its_two_files(mill: Any, out: Path) 
     ]
 
 
-def test_openai_says_of_a_withheld_text_that_it_was_filtered(mill: Any, out: Path) -> None:
+def test_openai_marks_a_withheld_text_as_filtered(mill: Any, out: Path) -> None:
     job = mill.submit(["a"], on_flag="redact")
     mill.generate(lambda work, sample: " bad", logprobs=lambda text: [{"token": text, "logprob": -1.0, "top": {}}])
     mill.score()
@@ -229,7 +229,7 @@ def entry(token: str, logprob: float = -1.0) -> dict[str, Any]:
     return {"token": token, "logprob": logprob, "top": {token: logprob, "other": -3.0}}
 
 
-def test_logprobs_have_the_completions_endpoints_form() -> None:
+def test_logprobs_look_as_the_completions_endpoint_returns_them() -> None:
     assert logprobs([entry(" a"), entry("bc", -2.0)], " abc") == {
         "tokens": [" a", "bc"],
         "token_logprobs": [-1.0, -2.0],
@@ -238,7 +238,7 @@ def test_logprobs_have_the_completions_endpoints_form() -> None:
     }
 
 
-def test_text_offsets_count_characters_where_tokens_are_pieces_of_them() -> None:
+def test_text_offsets_count_characters_even_if_a_token_is_part_of_one() -> None:
     pieces = [entry("é"), entry("bytes:\\xf0\\x9f"), entry("bytes:\\x91\\xa9"), entry("x"), entry("<|endoftext|>")]
     assert logprobs(pieces, "é👩x")["text_offset"] == [0, 1, 1, 2, 3]
 

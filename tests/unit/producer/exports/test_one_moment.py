@@ -64,7 +64,7 @@ def test_a_job_retried_during_its_export_has_no_prompt_in_both_files(
     assert (report.job.status, report.job.generated, report.job.cancelled) == ("cancelled", 2, 4)
 
 
-def test_an_export_during_which_a_job_is_cancelled_says_that_it_was_not_over(
+def test_an_export_during_a_cancel_reports_the_job_as_unfinished(
     any_mill: Any, half_done: int, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cancelled = interrupted_writer(lambda: cancel_job(any_mill.database, half_done))
@@ -108,7 +108,7 @@ def test_no_transaction_is_held_while_standard_output_waits_for_its_reader(
     assert b"".join(written).count(b"\n") == 2
 
 
-def test_a_full_disk_of_temporary_files_is_said_before_anything_goes_out(
+def test_a_full_temporary_disk_is_reported_before_anything_is_written_to_standard_output(
     mill: Any, mixed: int, monkeypatch: pytest.MonkeyPatch, capfdbinary: Any
 ) -> None:
     def full() -> None:
@@ -120,7 +120,7 @@ def test_a_full_disk_of_temporary_files_is_said_before_anything_goes_out(
     assert capfdbinary.readouterr().out == b""
 
 
-def test_an_export_is_by_one_policy_however_often_a_reflag_is_killed(
+def test_an_export_applies_one_policy_however_often_a_reflag_is_killed(
     any_mill: Any, half_done: int, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 1)

@@ -64,7 +64,7 @@ def test_an_edited_and_scored_text_is_approved_and_clean(mill: Any, mixed: int, 
     assert " still bad" not in texts(mill, mixed, out, "clean")
 
 
-def test_an_edit_that_was_taken_back_leaves_no_trace_in_an_export(mill: Any, mixed: int, out: Path) -> None:
+def test_an_edit_that_was_undone_leaves_no_trace_in_an_export(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "before.jsonl")
     mill.edit(2, " better")
     undo(mill.database, "anna")
@@ -72,7 +72,7 @@ def test_an_edit_that_was_taken_back_leaves_no_trace_in_an_export(mill: Any, mix
     assert (out / "before.jsonl").read_bytes() == (out / "after.jsonl").read_bytes()
 
 
-def test_an_edit_takes_the_place_of_the_log_probabilities_too(mill: Any, out: Path) -> None:
+def test_an_edited_text_is_exported_without_log_probabilities(mill: Any, out: Path) -> None:
     from contract.spec import SamplingSettings
 
     job = mill.submit(["a"], settings=SamplingSettings(logprobs=1))
@@ -84,7 +84,7 @@ def test_an_edit_takes_the_place_of_the_log_probabilities_too(mill: Any, out: Pa
         assert b'"bad"' not in (out / "o.jsonl").read_bytes().replace(b'"original_text":"bad"', b"")
 
 
-def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, mixed: int, out: Path) -> None:
+def test_a_redacted_export_withholds_the_text_before_an_edit(mill: Any, mixed: int, out: Path) -> None:
     mill.edit(2, " better")
     mill.edit(4, " waits", toxicity=None)
     for format in ("jsonl", "csv", "openai", "parquet"):
@@ -97,7 +97,7 @@ def test_a_redacted_export_withholds_what_was_edited_away(mill: Any, mixed: int,
     assert " better" in table and " bad 0" not in table and " waits" not in table
 
 
-def test_no_spreadsheet_runs_what_a_reviewer_wrote(mill: Any, mixed: int, out: Path) -> None:
+def test_no_spreadsheet_runs_a_reviewers_text(mill: Any, mixed: int, out: Path) -> None:
     from db.review.decisions.acts import decide
 
     for output, attack in ((2, "=HYPERLINK(1)"), (4, "@SUM(1)")):

@@ -37,7 +37,7 @@ def test_a_job_is_exported_again_to_the_same_name(any_mill: Any, out: Path, name
 
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.jsonl.errors.jsonl"])
-def test_a_file_of_the_users_is_refused_and_stays(any_mill: Any, out: Path, name: str) -> None:
+def test_a_file_of_the_user_is_never_replaced(any_mill: Any, out: Path, name: str) -> None:
     job = finished(any_mill)
     (out / name).write_text('{"prompt": "mine"}\n')
     with pytest.raises(UsageError, match=rf"{name}: already exists, and is not as it was written for this job; .* -o"):
@@ -46,7 +46,7 @@ def test_a_file_of_the_users_is_refused_and_stays(any_mill: Any, out: Path, name
 
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.jsonl.errors.jsonl"])
-def test_an_export_that_somebody_changed_since_is_theirs(mill: Any, out: Path, name: str) -> None:
+def test_an_export_changed_by_the_user_is_not_replaced(mill: Any, out: Path, name: str) -> None:
     job = finished(mill, 0)
     export_job(mill.database, job, out / "o.jsonl")
     with (out / name).open("a") as file:
@@ -75,7 +75,7 @@ def test_force_replaces_the_named_file_and_never_the_one_beside_it(mill: Any, ou
     assert (out / "p.jsonl.errors.jsonl").read_text() == "mine" and not (out / "p.jsonl").exists()
 
 
-def test_a_moved_or_linked_export_is_the_users(mill: Any, out: Path) -> None:
+def test_a_moved_or_linked_export_is_not_replaced(mill: Any, out: Path) -> None:
     job = finished(mill)
     export_job(mill.database, job, out / "o.jsonl")
     os.link(out / "o.jsonl", out / "kept.jsonl")
@@ -99,7 +99,7 @@ def test_a_folder_reached_by_another_path_is_the_same_folder(
     export_job(mill.database, job, Path("../out/o.jsonl"))
 
 
-def test_a_file_that_appears_while_an_export_is_written_stays(mill: Any, out: Path) -> None:
+def test_a_file_that_appears_during_an_export_is_not_replaced(mill: Any, out: Path) -> None:
     job = finished(mill)
     target = Target(mill.database, out / "o.jsonl", job, "name another")
     with pytest.raises(UsageError, match=r"o\.jsonl: already exists"), target.file():
@@ -125,14 +125,14 @@ def test_two_exports_of_a_job_to_one_name_at_once_both_end_well(mill: Any, out: 
     export_job(mill.database, job, out / "o.jsonl")
 
 
-def test_an_export_killed_before_its_file_got_its_name_leaves_the_older_one_ours(mill: Any, out: Path) -> None:
+def test_an_export_killed_before_the_rename_leaves_the_older_one_replaceable(mill: Any, out: Path) -> None:
     job = finished(mill)
     export_job(mill.database, job, out / "o.jsonl")
     record_file(mill.database, bytes(out / "o.jsonl"), "0" * 64, job)  # and then it died
     export_job(mill.database, job, out / "o.jsonl")
 
 
-def test_a_name_that_is_no_text_is_remembered_too(database: Database, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_remembered_too(database: Database, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
     for data in (b"first", b"second"):
         with Target(database, path, None, "").file() as file:

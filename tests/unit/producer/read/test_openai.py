@@ -21,7 +21,7 @@ def request(body: dict[str, Any], custom_id: str = "a", /, **envelope: Any) -> s
     )
 
 
-def test_what_a_request_leaves_out_has_the_flag_or_openais_default(tmp_path: Path) -> None:
+def test_a_setting_missing_from_a_request_comes_from_the_flag_or_openais_default(tmp_path: Path) -> None:
     path = tmp_path / "batch.jsonl"
     path.write_text(request({"model": "gpt2", "prompt": "Once", "temperature": 0.2}))
     with open_prompt_file(str(path)) as file:
@@ -39,7 +39,7 @@ def test_a_request_is_checked_against_openais_default_length(read: Reading) -> N
     assert "is 17, more than max_new_tokens 16" in read(request({"prompt": "", "min_tokens": 17})).told
 
 
-def test_the_model_is_what_the_first_readable_request_names(read: Reading) -> None:
+def test_the_model_is_the_one_that_the_first_readable_request_names(read: Reading) -> None:
     found = read('{"custom_id": "x", "url": "/v1/completions", "body": \n' + request({"model": "gpt2", "prompt": ""}))
     assert (found.format, found.model, len(found.rows), found.bad[0].number) == ("openai", "gpt2", 1, 1)
 
@@ -88,7 +88,7 @@ def test_a_second_model_is_a_bad_line(read: Reading) -> None:
         (request({"prompt": ""}, body="x"), 'body: must be an object such as {"prompt": "Once"}, not text'),
     ],
 )
-def test_a_bad_request_is_told_with_its_field_and_what_would_be_right(read: Reading, line: str, told: str) -> None:
+def test_a_bad_request_is_reported_with_its_field_and_a_remedy(read: Reading, line: str, told: str) -> None:
     found = read(request({"prompt": "good"}, "first") + line)
     assert found.told.startswith("line 2: " + told), found.told
     assert len(found.rows) == 1

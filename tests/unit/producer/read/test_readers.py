@@ -144,14 +144,14 @@ def test_line_numbers_count_blank_lines_and_positions_only_good_rows(read: Readi
     assert [(row.position, row.prompt) for row in found.rows] == [(0, "a"), (1, "b")]
 
 
-def test_lines_survive_every_cut_between_blocks(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_are_read_whole_wherever_a_block_ends(read: Reading, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (1, 2, 3, 7, 64):
         monkeypatch.setattr("producer.read.lines.BLOCK_BYTES", max(size, 3))
         assert read(as_jsonl()).rows == EXPECTED
         assert read(as_csv(), "p.csv").rows == EXPECTED
 
 
-def test_a_row_beats_a_flag_and_a_flag_beats_the_default(read: Reading, tmp_path: Path) -> None:
+def test_a_row_wins_over_a_flag_and_a_flag_over_the_default(read: Reading, tmp_path: Path) -> None:
     found = read('{"prompt": "a"}\n{"prompt": "b", "n": 2}', flags={"n": 5, "temperature": 0.7})
     assert [(row.n, row.settings) for row in found.rows] == [(5, None), (2, {"n": 2})]
     with open_prompt_file(str(tmp_path / "p.jsonl")) as file:
@@ -164,7 +164,7 @@ def test_a_row_is_checked_together_with_the_flags(read: Reading) -> None:
     assert "line 2: min_new_tokens: is 65, more than max_new_tokens 64" in found.told
 
 
-def test_settings_that_look_alike_are_not_taken_for_one_another(read: Reading) -> None:
+def test_settings_that_look_alike_are_not_confused(read: Reading) -> None:
     found = read(
         '{"prompt": "a", "n": 1}\n{"prompt": "b", "n": true}\n{"prompt": "c", "stop": "1"}\n{"prompt": "d", "stop": 1}'
     )
@@ -216,7 +216,7 @@ def test_a_named_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_two_passes_at_once_and_a_digest_do_not_disturb_each_other(tmp_path: Path) -> None:
+def test_two_simultaneous_passes_and_a_digest_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(as_jsonl())
     with open_prompt_file(str(path)) as file:
@@ -227,7 +227,7 @@ def test_two_passes_at_once_and_a_digest_do_not_disturb_each_other(tmp_path: Pat
         assert rows + list(first) == EXPECTED
 
 
-def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.jsonl: no such file"):
         open_prompt_file(str(tmp_path / "nowhere.jsonl"))
     with pytest.raises(UsageError, match="is a directory; name a prompt file"):
@@ -241,7 +241,7 @@ def test_what_cannot_be_opened_is_named(tmp_path: Path, read: Reading) -> None:
 @pytest.mark.parametrize(
     "name", ["p.jsonl", "p.csv", "p.txt", "p.parquet", "p.jsonl.gz", "p.csv.zst", "p", "p.parquet.gz"]
 )
-def test_an_empty_file_says_that_it_holds_no_prompts(read: Reading, name: str) -> None:
+def test_an_empty_file_is_reported_to_have_no_prompts(read: Reading, name: str) -> None:
     with pytest.raises(EmptyInput, match="has no prompts; add at least one, or use --allow-empty"):
         read(b"", name)
 
@@ -273,7 +273,7 @@ def test_compressed_data_that_is_damaged_is_an_error(read: Reading, packing: str
         read(bytes(data), "p.jsonl" + packing)
 
 
-def test_a_name_that_promises_compression_is_held_to_it(read: Reading) -> None:
+def test_a_file_named_as_compressed_must_be_compressed(read: Reading) -> None:
     with pytest.raises(UsageError, match=r"is named \.gz but is not gz data; rename it or compress it"):
         read(as_jsonl(), "p.jsonl.gz")
 
@@ -345,14 +345,14 @@ def test_a_line_of_exactly_the_limit_is_read(read: Reading) -> None:
     assert [line.number for line in found.bad] == [2]
 
 
-def test_an_id_that_comes_again_names_the_line_of_the_first(read: Reading) -> None:
+def test_a_duplicate_custom_id_is_reported_with_the_line_of_the_first(read: Reading) -> None:
     lines = [f'{{"custom_id": "r-{number}", "prompt": ""}}\n' for number in range(20_000)]
     found = read("".join(lines) + lines[12_344])
     assert len(found.rows) == 20_000
     assert found.told == "line 20001: custom_id: 'r-12344' is already on line 12,345; give each prompt its own"
 
 
-def test_bad_lines_are_reported_by_the_first_twenty_and_a_count(tmp_path: Path) -> None:
+def test_the_first_twenty_bad_lines_and_their_number_are_reported(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": 1}\n' * 25)
     with open_prompt_file(str(path)) as file, BadLines(file.name) as bad:
@@ -372,7 +372,7 @@ def test_bad_lines_are_reported_by_the_first_twenty_and_a_count(tmp_path: Path) 
     ],
 )
 @pytest.mark.parametrize("packing", PACK)
-def test_skipped_lines_are_written_beside_the_input_as_they_stood(
+def test_skipped_lines_are_written_unchanged_next_to_the_input(
     written: Database, tmp_path: Path, name: str, data: bytes, bad_name: str, bad: bytes, packing: str
 ) -> None:
     path = tmp_path / (name + packing)
@@ -390,7 +390,9 @@ def write_bad(database: Database, path: Path, number: int) -> None:
         bad(BadLine(number, Problem("n", "x")), b"%d" % number)
 
 
-def test_skipped_lines_are_their_owners_alone_and_replace_only_earlier_ones(written: Database, tmp_path: Path) -> None:
+def test_only_the_owner_can_read_skipped_lines_and_they_replace_only_earlier_ones(
+    written: Database, tmp_path: Path
+) -> None:
     path, moved = tmp_path / "p.bad.jsonl", tmp_path / "moved"
     before = os.umask(0)
     try:

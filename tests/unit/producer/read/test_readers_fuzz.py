@@ -148,7 +148,7 @@ def test_damaged_compressed_and_parquet_files_are_read_or_refused(
 @given(
     prompts=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1, max_size=5)
 )
-def test_every_prompt_comes_out_as_it_went_in(folder: Path, prompts: list[str]) -> None:
+def test_every_prompt_is_read_unchanged(folder: Path, prompts: list[str]) -> None:
     lines = b"\n".join(orjson.dumps({"prompt": prompt}) for prompt in prompts)
     assert [row.prompt for row in survives(folder / "fuzz.jsonl", lines, None)] == prompts
     cells = '"' + '"\n"'.join(prompt.replace('"', '""') for prompt in prompts) + '"'
@@ -183,7 +183,7 @@ def test_csv_of_every_kind_is_read_or_refused(folder: Path, rows: list[list[str]
     parts=st.lists(st.sampled_from([*PACK]).flatmap(lambda how: st.binary(max_size=40).map(PACK[how])), max_size=4),
     ending=st.sampled_from([".txt.gz", ".txt.zst", ""]),
 )
-def test_compressed_pieces_in_a_row_are_read_or_refused(folder: Path, parts: list[bytes], ending: str) -> None:
+def test_concatenated_compressed_pieces_are_read_or_refused(folder: Path, parts: list[bytes], ending: str) -> None:
     survives(folder / f"fuzz{ending}", b"".join(parts), None)
 
 

@@ -58,7 +58,7 @@ Reading = Callable[..., Read]
         (b'{"prompt": "caf\xe9"}', "is not UTF-8 (byte 0xE9 at column 16); save the file as UTF-8"),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_told_with_its_field_and_what_would_be_right(read: Reading, line: str | bytes, told: str) -> None:
+def test_a_bad_line_is_reported_with_its_field_and_a_remedy(read: Reading, line: str | bytes, told: str) -> None:
     raw = line if isinstance(line, bytes) else line.encode()
     found = read(b'{"prompt": "good"}\n' + raw + b'\n{"prompt": "good too"}\n')
     assert found.told.startswith("line 2: ") and told in found.told, found.told
@@ -67,7 +67,7 @@ def test_a_bad_line_is_told_with_its_field_and_what_would_be_right(read: Reading
 
 
 @pytest.mark.parametrize("prompt", ['"a": "a": "a":', 'a\\": ":', '{"prompt": "x", "prompt" : "y"}'])
-def test_a_text_that_looks_like_names_is_a_text(read: Reading, prompt: str) -> None:
+def test_a_text_that_looks_like_json_names_is_accepted(read: Reading, prompt: str) -> None:
     line = json.dumps({"prompt": prompt, "metadata": {"prompt": [prompt]}})
     assert read(line).rows[0].prompt == prompt
 
@@ -77,7 +77,7 @@ def test_a_backslash_before_u0000_is_plain_text(read: Reading) -> None:
     assert found.rows[0].prompt == r"\u0000" and found.rows[0].metadata == {"a": r"\u0000"}
 
 
-def test_an_id_that_was_refused_with_its_line_may_come_again(read: Reading) -> None:
+def test_the_custom_id_of_a_refused_line_may_be_used_again(read: Reading) -> None:
     found = read(
         '{"custom_id": "a", "prompt": 1}\n{"custom_id": "a", "prompt": "x"}\n{"custom_id": "a", "prompt": "y"}'
     )
@@ -85,7 +85,7 @@ def test_an_id_that_was_refused_with_its_line_may_come_again(read: Reading) -> N
     assert "'a' is already on line 2" in found.told
 
 
-def test_a_number_and_a_text_of_the_same_digits_are_one_custom_id(read: Reading) -> None:
+def test_a_number_and_a_text_with_the_same_digits_are_the_same_custom_id(read: Reading) -> None:
     assert "is already on line 1" in read('{"custom_id": 1, "prompt": ""}\n{"custom_id": "1", "prompt": ""}').told
 
 
@@ -96,20 +96,20 @@ def test_a_number_and_a_text_of_the_same_digits_are_one_custom_id(read: Reading)
         ('{"prompt": "a"}'.encode("utf-16"), "is UTF-16, not UTF-8; save it as UTF-8"),
     ],
 )
-def test_a_file_of_the_wrong_kind_is_told_once_for_all_its_lines(read: Reading, data: bytes, told: str) -> None:
+def test_a_file_of_the_wrong_kind_is_reported_once_not_line_by_line(read: Reading, data: bytes, told: str) -> None:
     for name in ("p.jsonl", "p"):
         with pytest.raises(UsageError) as error:
             read(data, name)
         assert f"{name}: {told}" in str(error.value)
 
 
-def test_text_lines_say_what_makes_them_unreadable(read: Reading) -> None:
+def test_an_unreadable_line_of_text_is_reported_with_the_reason(read: Reading) -> None:
     found = read(b"good\n\xff\xfe\nbad\0\n", "p.txt")
     assert [row.prompt for row in found.rows] == ["good"]
     assert "line 2: is not UTF-8 (byte 0xFF at column 1)" in found.told
     assert "line 3: has NUL bytes" in found.told
 
 
-def test_the_same_slip_on_every_line_does_not_slow_the_report(read: Reading) -> None:
+def test_the_same_mistake_on_every_line_does_not_slow_the_report(read: Reading) -> None:
     found = read('{"prompt": "a", "temprature": 1}\n' * 50_000)
     assert len(found.bad) == 50_000

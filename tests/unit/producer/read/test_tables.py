@@ -49,7 +49,7 @@ def test_other_columns_become_metadata_with_a_note_that_names_them(read: Reading
         ("prompt," + ",".join(map(str, range(2000))), "has 2,001 columns, but at most 1,000 are read"),
     ],
 )
-def test_a_header_that_cannot_be_right_is_an_error(read: Reading, header: str, told: str) -> None:
+def test_an_invalid_header_is_an_error(read: Reading, header: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         read(header + "\na,b\n", "p.csv")
     assert "p.csv: " in str(error.value) and told in str(error.value)
@@ -93,14 +93,14 @@ def test_a_csv_record_is_numbered_by_the_line_where_it_starts(read: Reading) -> 
         (b"a," + b'"' + b"[" * 999 + b"]" * 999 + b'"', "n: is nested too deep"),
     ],
 )
-def test_a_bad_csv_record_is_told_and_the_next_one_is_read(read: Reading, record: bytes, told: str) -> None:
+def test_a_bad_csv_record_is_reported_and_the_next_one_is_read(read: Reading, record: bytes, told: str) -> None:
     found = read(b"prompt,n\n" + record + b"\ngood,2\n", "p.csv")
     assert found.told.startswith("line 2: " + told), found.told
     assert [(row.prompt, row.n) for row in found.rows] == [("good", 2)]
     assert found.raw == [record]
 
 
-def test_a_quote_left_open_is_told_by_the_line_that_opens_it(read: Reading) -> None:
+def test_an_unclosed_quote_is_reported_with_the_line_that_opens_it(read: Reading) -> None:
     found = read('prompt,n\ngood,1\n"open,1\nlost,1\n', "p.csv")
     assert found.told.startswith("line 3: opens a quote that is never closed")
     assert found.raw == [b'"open,1\nlost,1']
@@ -108,7 +108,7 @@ def test_a_quote_left_open_is_told_by_the_line_that_opens_it(read: Reading) -> N
         read('prompt,n\n"open,1\n' + "lost,1\n" * 200_000, "p.csv")
 
 
-def test_after_a_broken_quote_that_may_run_on_nobody_guesses_where_the_next_prompt_begins(read: Reading) -> None:
+def test_a_broken_quote_that_may_continue_on_the_next_line_refuses_the_file(read: Reading) -> None:
     for tail in ('there" and left",1', 'there\nand left",1', 'there\nand\nleft",1\n"good",2'):
         with pytest.raises(
             UsageError, match=r"p\.csv: line 3: continues after a closing quote, so it is unclear where"
@@ -122,13 +122,13 @@ def test_after_a_broken_quote_that_may_run_on_nobody_guesses_where_the_next_prom
 
 
 @pytest.mark.parametrize("line", [",,", " , ,\t", ",,\r"])
-def test_a_row_of_nothing_but_commas_is_told_and_no_unconditional_prompt(read: Reading, line: str) -> None:
+def test_a_row_of_nothing_but_commas_is_a_bad_line_not_an_empty_prompt(read: Reading, line: str) -> None:
     found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv")
     assert found.told == 'line 3: has nothing but commas; remove it, or write "" for an empty prompt'
     assert [row.prompt for row in found.rows] == ["good", ""]
 
 
-def test_an_infinity_in_parquet_is_told_and_not_taken_for_nothing(read: Reading) -> None:
+def test_an_infinity_in_parquet_is_a_bad_line_not_an_absent_value(read: Reading) -> None:
     infinite = float("inf")
     columns = {"prompt": ["a", "b", "c", "d"], "temperature": [infinite, None, 0.5, float("nan")]}
     found = read(parquet(columns | {"many": [[], [-infinite], [1.0], []]}), "p.parquet")
@@ -154,7 +154,7 @@ def test_a_metadata_column_holds_json_objects_beside_the_other_columns(read: Rea
     assert "line 5: metadata: has 'topic', which is also a column" in found.told
 
 
-def test_a_setting_said_by_two_columns_is_told(read: Reading) -> None:
+def test_a_setting_in_two_columns_is_reported(read: Reading) -> None:
     found = read("prompt,max_tokens,length\na,5,\nb,,6\nc,5,6\n", "p.csv")
     assert [row.settings for row in found.rows] == [{"max_new_tokens": 5}, {"max_new_tokens": 6}]
     assert found.told == "line 4: length: says max_new_tokens a second time"
@@ -202,7 +202,7 @@ def test_bad_parquet_rows_are_counted_from_one_across_batches(read: Reading) -> 
     assert "custom_id" in found.raw[0].decode()
 
 
-def test_what_json_cannot_hold_is_a_bad_parquet_row(read: Reading) -> None:
+def test_a_parquet_value_that_json_cannot_express_is_a_bad_row(read: Reading) -> None:
     binary = read(parquet({"prompt": ["a", "b"], "blob": [b"\xff", None]}), "p.parquet")
     assert (
         binary.told
@@ -218,13 +218,13 @@ def test_what_json_cannot_hold_is_a_bad_parquet_row(read: Reading) -> None:
     )
 
 
-def test_a_prompt_that_is_no_text_in_parquet_is_told(read: Reading) -> None:
+def test_a_parquet_prompt_that_is_not_text_is_reported(read: Reading) -> None:
     assert "line 1: prompt: must be text, not a number" in read(parquet({"prompt": [5]}), "p.parquet").told
     big = read(parquet({"prompt": ["x" * (1 << 20), "b"]}), "p.parquet")
     assert "line 1: is over 1 MB" in big.told and len(big.rows) == 1
 
 
-def test_a_parquet_file_that_is_none_or_damaged_is_an_error(read: Reading) -> None:
+def test_a_damaged_or_pretended_parquet_file_is_an_error(read: Reading) -> None:
     good = parquet({"prompt": [f"p {number}" for number in range(5000)]})
     middle = bytearray(good)
     middle[100:2000] = b"\xff" * 1900

@@ -18,16 +18,16 @@ from worker.tasks.celery_tasks import generate_task, score_task
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "CHECK_SECONDS", 0.0)
 
 
-def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(
+def test_a_reflag_that_was_killed_half_way_is_finished_a_few_chunks_a_sweep(
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit("a", "b", "c")
     generate_task(None)
     score_task(None)
-    monkeypatch.setattr(reflag_rescuer, "CHUNKS", 1)
+    monkeypatch.setattr(reflag_rescuer, "CHUNKS_PER_SWEEP", 1)
     monkeypatch.setattr(reflag, "CHUNK_OUTPUTS", 2)
     with monkeypatch.context() as patched:
         patched.setattr(reflag, "_advance", _die)
@@ -41,7 +41,7 @@ def test_a_reflag_that_was_killed_half_way_is_carried_on_some_chunks_a_sweep(
     assert half_reflagged(database) == {}
 
 
-def test_a_reflag_that_advances_between_two_looks_is_left_to_itself(
+def test_a_reflag_that_makes_progress_is_left_alone(
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = submit("a", "b", "c")

@@ -17,10 +17,10 @@ from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
 
-def test_a_retry_that_was_killed_half_way_is_carried_on(
+def test_a_retry_that_was_killed_half_way_is_finished(
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(stalled_jobs, "CHECK_SECONDS", 0.0)
     rescuer = RetryRescuer(database)
     job = submit("a", "b", "c")
     cancel_job(database, job)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from worker.maintenance import stalled_jobs
-from worker.maintenance.stalled_jobs import Standstill
+from worker.maintenance.stalled_jobs import StalledJobs
 
 
-def test_what_is_the_same_at_two_looks_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stalled_jobs, "LOOK_SECONDS", 0.0)
+def test_a_job_without_progress_between_two_checks_is_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stalled_jobs, "CHECK_SECONDS", 0.0)
     looks = iter([{1: 5, 2: 7}, {1: 5, 2: 8, 3: 1}, {2: 8}])
-    killed = Standstill(lambda: next(looks))
+    killed = StalledJobs(lambda: next(looks))
     assert [killed.jobs() for _ in range(3)] == [[], [1], [2]]
 
 
-def test_nobody_looks_twice_in_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_checked_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, looks = [1000.0], []
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    killed = Standstill(lambda: looks.append(clock[0]) or {1: 5})
+    killed = StalledJobs(lambda: looks.append(clock[0]) or {1: 5})
     found = []
     for clock[0] in (1000.0, 1030.0, 1059.0, 1061.0):
         found.append(killed.jobs())

@@ -13,28 +13,28 @@ from db.jobs.status import snapshot
 from db.session.engine import Database
 from db.work.claims import claim_generation
 from db.work.workers import announce, get_worker
-from worker.maintenance.sweeper import Scheduler, duties
+from worker.maintenance.sweeper import Sweeper, duties
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
 
 
-def test_what_a_dead_worker_held_waits_again_after_one_sweep(
+def test_a_dead_workers_batches_can_be_claimed_after_one_sweep(
     runtime: Runtime, submit: Callable[..., int], database: Database
 ) -> None:
     job = submit("a", "b", "c")
     assert claim_generation(database, runtime.ability, -1.0) is not None  # and was never heard of again
     generate_task(None)
     assert snapshot(database, job).generated == 0
-    Scheduler(duties(runtime), 1.0, runtime.stopping).sweep()
+    Sweeper(duties(runtime), 1.0, runtime.stopping).sweep()
     generate_task(None)
     score_task(None)
     assert snapshot(database, job).status == JobStatus.COMPLETED
 
 
-def test_a_sweep_tells_how_fast_this_worker_writes(runtime: Runtime, database: Database) -> None:
+def test_a_sweep_records_how_fast_this_worker_writes(runtime: Runtime, database: Database) -> None:
     announce(database, runtime.worker, host="here", pid=1, state="starting", model="demo", dtype="fp32", device="cpu",
              classifiers=[])  # fmt: skip
-    scheduler = Scheduler(duties(runtime), 1.0, runtime.stopping)
+    scheduler = Sweeper(duties(runtime), 1.0, runtime.stopping)
     runtime.feeder.tokens += 100
     scheduler.sweep()
     found = get_worker(database, runtime.worker)
@@ -47,7 +47,7 @@ def test_a_sweep_tells_how_fast_this_worker_writes(runtime: Runtime, database: D
     assert found is not None and found.tokens_per_second == 0
 
 
-def test_queues_are_filled_with_what_was_freed_in_the_same_sweep(runtime: Runtime) -> None:
+def test_batches_freed_in_a_sweep_are_queued_in_the_same_sweep(runtime: Runtime) -> None:
     names = [getattr(duty, "func", duty).__qualname__ for duty in duties(runtime)]
     assert names.index("rescue_leases") < names.index("top_up_queues")
     assert names.index("RetryRescuer.run") < names.index("top_up_queues")
@@ -66,7 +66,7 @@ def test_a_duty_that_fails_is_tried_again_at_the_next_sweep(error: Exception) ->
         done.append("last")
         stopping.set()
 
-    scheduler = Scheduler([first, last], 0.01, stopping)
+    scheduler = Sweeper([first, last], 0.01, stopping)
     scheduler.start()
     assert stopping.wait(10)
     assert done == ["first", "first", "last"]

@@ -31,7 +31,7 @@ def test_two_never_hold_the_cores_at_once() -> None:
     assert (most, holders) == (1, 0)
 
 
-def test_one_who_asks_again_at_once_comes_after_those_who_wait() -> None:
+def test_a_thread_that_asks_again_at_once_comes_after_those_waiting() -> None:
     cores, order, started = Cores(shared=True), [], threading.Event()
 
     def greedy() -> None:

@@ -22,7 +22,7 @@ class ShrinkingEngine(StubEngine):
         return super().step()
 
 
-def test_fewer_slots_after_memory_ran_out_are_told_of_once() -> None:
+def test_fewer_slots_after_running_out_of_memory_are_logged_once() -> None:
     feeder = Feeder(ShrinkingEngine(slots=4), Watchdog(60), Cores(shared=False), die=lambda: None)  # type: ignore[arg-type]
     intake = feeder.intake()
     intake.add(Request(key=i, prompt=f"p{i}", settings=SamplingSettings(), seed=i) for i in range(6))
@@ -49,7 +49,7 @@ class StarvedEngine(StubEngine):
         return super().step()
 
 
-def test_memory_is_waited_for_and_commands_are_obeyed_meanwhile() -> None:
+def test_commands_are_obeyed_while_the_engine_waits_for_memory() -> None:
     engine = StarvedEngine()
     feeder = Feeder(engine, Watchdog(60), Cores(shared=False), die=lambda: None)  # type: ignore[arg-type]
     first, second = feeder.intake(), feeder.intake()

@@ -28,7 +28,7 @@ def test_ordinary_batches_run_together() -> None:
         assert second
 
 
-def test_a_suspect_waits_for_the_others_and_keeps_newcomers_out() -> None:
+def test_a_suspect_waits_for_running_batches_and_keeps_new_ones_out() -> None:
     turns, order, stopping = Turns(), [], threading.Event()
 
     def suspect() -> None:
@@ -78,7 +78,7 @@ def test_a_step_that_hangs_ends_the_process_with_its_own_status() -> None:
     assert seen == [HANG_EXIT]
 
 
-def test_a_step_that_lets_no_other_thread_run_ends_the_process_too() -> None:
+def test_a_hung_step_that_blocks_all_threads_ends_the_process_too() -> None:
     hanging = """
 import ctypes
 from worker.runtime.watchdog import Watchdog
@@ -93,7 +93,7 @@ with watchdog.step("engine"):
     assert "Timeout" in done.stderr  # and what every thread was doing
 
 
-def test_a_process_that_was_stopped_in_the_middle_of_a_step_lives_on() -> None:
+def test_a_process_that_was_stopped_in_the_middle_of_a_step_is_not_ended() -> None:
     working = """
 import sys
 from worker.runtime.watchdog import Watchdog
@@ -115,7 +115,7 @@ with watchdog.step("engine"):
         assert process.wait(10) == HANG_EXIT, "a step that hangs after that is still noticed"
 
 
-def test_a_process_whose_standard_error_celery_replaced_lives_on() -> None:
+def test_an_idle_process_is_not_ended_after_celery_replaced_standard_error() -> None:
     living = """
 import io, sys, time
 from worker.runtime.watchdog import Watchdog
@@ -130,7 +130,7 @@ time.sleep(2.0)  # longer than twice the limit, which no step reached
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_steps_that_end_or_give_signs_of_life_are_no_hang() -> None:
+def test_steps_that_end_or_give_signs_of_life_do_not_count_as_hung() -> None:
     watchdog = Watchdog(0.3, lambda status: None)
     with watchdog.step("scorer"):
         for _ in range(5):
@@ -170,7 +170,7 @@ def test_a_worker_that_no_longer_advances_lets_its_lease_run_out(database: Datab
     keeper.stop()
 
 
-def test_a_lost_lease_is_told(database: Database) -> None:
+def test_a_lost_lease_is_reported_to_its_holder(database: Database) -> None:
     claim = claimed(database, 0.4)
     keeper = LeaseKeeper(database, 0.4, lambda: True)
     keeper.start()

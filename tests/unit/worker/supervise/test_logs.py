@@ -11,11 +11,11 @@ import structlog
 from kombu.exceptions import OperationalError
 from redis.exceptions import AuthenticationError, ReadOnlyError
 
-from worker.supervise.consumer import SaidOnce
+from worker.supervise.consumer import RepeatFilter
 from worker.supervise.logs import configure
 
 
-def test_a_line_that_cannot_be_written_ends_nobodys_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_line_that_cannot_be_written_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     reader, writer = os.pipe()
     os.close(reader)  # as hopeless as a full disk
     stream = os.fdopen(writer, "w", buffering=1)
@@ -32,13 +32,13 @@ def test_a_line_that_cannot_be_written_ends_nobodys_work(monkeypatch: pytest.Mon
     os.close(writer)
 
 
-def test_of_the_same_trouble_with_redis_there_is_one_line_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_trouble_with_redis_is_logged_once_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     def wrapped() -> OperationalError:
         error = OperationalError("invalid username-password pair or user is disabled.")
         error.__cause__ = AuthenticationError("invalid username-password pair or user is disabled.")
         return error
 
-    logger, once = logging.getLogger("a consumer"), SaidOnce()
+    logger, once = logging.getLogger("a consumer"), RepeatFilter()
     logger.addFilter(once)
     try:
         for _ in range(5):

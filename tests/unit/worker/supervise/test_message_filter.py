@@ -14,7 +14,7 @@ from bench.chaos.messages import envelope
 from contract.queue import GENERATE, SCORE, make_app
 from contract.settings import Settings
 from tests.examples import examples
-from worker.supervise.message_filter import MAILBOX, QUESTIONS, let_in
+from worker.supervise.message_filter import CONTROL_QUEUE_SUFFIX, HARMLESS_COMMANDS, sanitized
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -39,8 +39,8 @@ def sent(task: str, hint: object, queue: str) -> dict[str, Any]:
     ("task", "hint", "queue"),
     [(GENERATE, 41, "generate.demo"), (SCORE, 2**63 - 1, "score.demo"), (SCORE, "request-7", "score.demo")],
 )
-def test_a_hint_of_ours_gets_through(task: str, hint: int | str, queue: str) -> None:
-    anew = let_in(sent(task, hint, queue), queue)
+def test_a_genuine_hint_gets_through(task: str, hint: int | str, queue: str) -> None:
+    anew = sanitized(sent(task, hint, queue), queue)
     assert anew is not None and anew["headers"]["task"] == task
     assert json.loads(b64decode(anew["body"]))[:2] == [[hint], {}]
 
@@ -51,7 +51,7 @@ def test_nothing_but_the_id_gets_through() -> None:
         {"task": GENERATE, "eta": "2099-01-01", "retries": 9, "id": "forged", "reply_to": "x"},
         properties={"delivery_tag": "forged", "reply_to": "x", "body_encoding": "base64"},
     )
-    anew = let_in(json.loads(strange), "generate.demo")
+    anew = sanitized(json.loads(strange), "generate.demo")
     assert anew is not None and anew["headers"].keys() == {"task", "id"}
     assert json.loads(b64decode(anew["body"])) == [[7], {}, None]
     assert "forged" not in json.dumps(anew)
@@ -59,16 +59,16 @@ def test_nothing_but_the_id_gets_through() -> None:
 
 @examples(80)
 @given(body=JSON, headers=JSON, kind=JSON, task=st.sampled_from([GENERATE, SCORE]) | JSON)
-def test_a_message_is_made_anew_or_dropped(body: object, headers: object, kind: object, task: object) -> None:
+def test_a_message_is_rebuilt_or_dropped(body: object, headers: object, kind: object, task: object) -> None:
     named = {**headers, "task": task} if isinstance(headers, dict) else headers
     whole = json.loads(envelope(json.dumps(body).encode(), named))
     for message in (body, {"headers": named, "content-type": kind, "body": body}, whole):
-        for queue in ("generate.demo", "score.demo", f"x{MAILBOX}"):
-            anew = let_in(message, queue)
-            if anew is not None and not queue.endswith(MAILBOX):
+        for queue in ("generate.demo", "score.demo", f"x{CONTROL_QUEUE_SUFFIX}"):
+            anew = sanitized(message, queue)
+            if anew is not None and not queue.endswith(CONTROL_QUEUE_SUFFIX):
                 ((hint,), _, _) = json.loads(b64decode(anew["body"]))
                 assert type(hint) in (int, str) and anew["headers"]["task"] in (GENERATE, SCORE)
 
 
-def test_no_question_tells_settings() -> None:
-    assert not {"stats", "conf", "report", "shutdown"} & QUESTIONS
+def test_no_harmless_command_reveals_settings() -> None:
+    assert not {"stats", "conf", "report", "shutdown"} & HARMLESS_COMMANDS

@@ -24,27 +24,27 @@ from db.session.engine import Database, open_database
 from db.work.workers import announce, beat
 from tests.unit.db.mill import ABILITY, Mill
 from worker.supervise import spawn, supervisor
-from worker.supervise.spawn import Child, Start, WorkerOptions
-from worker.supervise.supervisor import FIRST_PAUSE, MOST_STILLBORN, WorkerProcess
+from worker.supervise.spawn import Child, Launch, WorkerOptions
+from worker.supervise.supervisor import FIRST_PAUSE, MAX_FAILED_STARTS, Supervisor
 
 DEATHS = 6
 
 
-class Dying(WorkerProcess):
+class Dying(Supervisor):
     """A parent whose children get ready, take up work where they shall, and die at once."""
 
     def __init__(
         self, database: Database, home: Path, *, at_work: bool = False, state: str = "ready", status: int = -9,
         ready_first: bool = False, rests: int = DEATHS,
     ) -> None:  # fmt: skip
-        super().__init__(WorkerOptions(model="demo"), Settings(home=home), lambda: None, patient=False)
+        super().__init__(WorkerOptions(model="demo"), Settings(home=home), lambda: None, wait_for_database=False)
         self._database, self._at_work, self._rests = database, at_work, rests
         self._end, self._first_end = (state, status), ("ready", -9) if ready_first else (state, status)
         self.pauses: list[float] = []
-        self.starts: list[Start] = []
+        self.starts: list[Launch] = []
 
     def _run_child(self, worker: str) -> int:
-        self.starts.append(self._start(worker))
+        self.starts.append(self._launch(worker))
         state, status = self._first_end if len(self.starts) == 1 else self._end
         announce(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
                  revision="r" if state == "ready" else None, classifiers=[])  # fmt: skip
@@ -52,7 +52,7 @@ class Dying(WorkerProcess):
             Mill(self._database).claim(replace(ABILITY, worker=worker), suspects=bool(self.pauses))
         return status
 
-    def _rest(self, seconds: float) -> None:
+    def _pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
         self._stopping = len(self.pauses) == self._rests
 
@@ -61,20 +61,20 @@ class Forking(Dying):
     """A parent that forks for real, children that do something else."""
 
     def __init__(
-        self, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, child: Callable[[Start], int],
+        self, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, child: Callable[[Launch], int],
         rests: int = DEATHS,
     ) -> None:  # fmt: skip
         super().__init__(database, home, rests=rests)
-        self._where = Settings(home=home, database_url=database.engine.url.render_as_string(hide_password=False))
+        self._config = Settings(home=home, database_url=database.engine.url.render_as_string(hide_password=False))
         self.statuses: list[int] = []
         module = ModuleType("another_child")
         module.main = child  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
-        monkeypatch.setattr(spawn, "CHILD", module.__name__)
+        monkeypatch.setattr(spawn, "CHILD_MODULE", module.__name__)
 
     def _run_child(self, worker: str) -> int:
         self._last_was_ready = True
-        self.statuses.append(WorkerProcess._run_child(self, worker))
+        self.statuses.append(Supervisor._run_child(self, worker))
         return self.statuses[-1]
 
 
@@ -102,29 +102,29 @@ def database(tmp_path: Path) -> Iterator[Database]:
     found.close()
 
 
-def test_a_process_that_died_over_work_is_followed_at_once(database: Database, tmp_path: Path) -> None:
+def test_a_process_that_died_holding_work_is_restarted_at_once(database: Database, tmp_path: Path) -> None:
     Mill(database).submit(64, batch_size=64)
     parent = Dying(database, tmp_path, at_work=True)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE] * DEATHS, "the next one runs half of it, and so the culprit is found"
 
 
-def test_processes_that_die_over_nothing_follow_each_other_ever_more_slowly(database: Database, tmp_path: Path) -> None:
+def test_processes_that_die_without_work_are_restarted_ever_more_slowly(database: Database, tmp_path: Path) -> None:
     parent = Dying(database, tmp_path, at_work=False)
     parent.run()
     assert parent.pauses == [FIRST_PAUSE * 2**times for times in range(DEATHS)]
 
 
 def test_a_worker_that_was_ready_once_never_gives_up(database: Database, tmp_path: Path) -> None:
-    parent = Dying(database, tmp_path, state="starting", ready_first=True, rests=2 * MOST_STILLBORN)
+    parent = Dying(database, tmp_path, state="starting", ready_first=True, rests=2 * MAX_FAILED_STARTS)
     assert parent.run() == 0
-    assert len(parent.starts) == 2 * MOST_STILLBORN
+    assert len(parent.starts) == 2 * MAX_FAILED_STARTS
 
 
 def test_a_worker_that_was_never_ready_gives_up_after_five_deaths(database: Database, tmp_path: Path) -> None:
     parent = Dying(database, tmp_path, state="starting")
     assert parent.run() == ExitCode.UNREACHABLE
-    assert len(parent.starts) == MOST_STILLBORN
+    assert len(parent.starts) == MAX_FAILED_STARTS
     assert "before its model was loaded" in said_by(database)[-1]
 
 
@@ -137,7 +137,7 @@ def test_a_model_that_cannot_be_loaded_is_final_unless_it_was_loaded_before(
     assert len(parent.starts) == starts
 
 
-def test_a_process_that_cannot_be_started_now_is_started_later(
+def test_a_process_that_cannot_be_started_is_tried_again_later(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures, fork = iter([OSError(12, "Cannot allocate memory")] * 3), os.fork
@@ -161,7 +161,7 @@ def test_a_child_has_its_own_session_and_nothing_of_its_parents_database(
     """SQLite's locks are lost by a process that closes any descriptor of the file, a forked one's too."""
     seen = tmp_path / "seen"
 
-    def child(start: Start) -> int:
+    def child(start: Launch) -> int:
         files = [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()]
         seen.write_text(f"{os.getsid(0) == os.getpid()} {[file for file in files if str(tmp_path) in file]}")
         return 7
@@ -173,19 +173,19 @@ def test_a_child_has_its_own_session_and_nothing_of_its_parents_database(
     assert seen.read_text() == "True []"
 
 
-def test_a_child_that_is_told_to_leave_as_it_begins_leaves(
+def test_a_child_that_is_stopped_as_it_begins_stops(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its parent's handler would take the signal and tell nobody."""
 
-    def child(start: Start) -> int:
+    def child(start: Launch) -> int:
         time.sleep(60)
         return 0
 
     class Told(Forking):
-        def _followed(self, child: Child) -> int:
-            child.send(signal.SIGTERM)
-            return super()._followed(child)
+        def _wait_for(self, child: Child) -> int:
+            child.send_signal(signal.SIGTERM)
+            return super()._wait_for(child)
 
     begun = time.monotonic()
     parent = Told(database, tmp_path, monkeypatch, child, rests=3)
@@ -214,7 +214,7 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
     assert said_by(database) == ["the process was killed by SIGKILL"] * 2
 
 
-def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_the_next(
+def test_the_next_process_starts_even_if_a_death_cannot_be_recorded(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(*_: object) -> None:
@@ -226,7 +226,7 @@ def test_a_database_that_cannot_be_told_of_a_death_keeps_nobody_from_starting_th
     assert len(parent.starts) == DEATHS
 
 
-def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_imported_once(
+def test_only_after_a_ready_process_is_the_next_one_forked_with_imports_made_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preloads: list[None]
 ) -> None:
     ways: list[str] = []
@@ -235,47 +235,47 @@ def test_only_one_that_was_ready_is_followed_by_a_fork_and_what_it_needs_is_impo
         def __init__(self, *_: object) -> None:
             ways.append(self.__class__.__name__)
 
-        def ended(self) -> int:
+        def exit_status(self) -> int:
             return -9
 
-        def send(self, number: signal.Signals) -> None:
+        def send_signal(self, number: signal.Signals) -> None:
             raise AssertionError("it has ended")
 
     class Parent(Dying):
         def _run_child(self, worker: str) -> int:
             self._end = ("ready" if len(self.starts) in (0, 1, 4, 5) else "starting", -9)
             Dying._run_child(self, worker)
-            return WorkerProcess._run_child(self, worker)
+            return Supervisor._run_child(self, worker)
 
-    monkeypatch.setattr(supervisor, "Fresh", type("Fresh", (Ended,), {}))
-    monkeypatch.setattr(supervisor, "Forked", type("Forked", (Ended,), {}))
+    monkeypatch.setattr(supervisor, "FreshProcess", type("fresh", (Ended,), {}))
+    monkeypatch.setattr(supervisor, "ForkedProcess", type("forked", (Ended,), {}))
     Parent(database, tmp_path, ready_first=True).run()
-    assert ways == ["Fresh", "Forked", "Forked", "Fresh", "Fresh", "Forked"]
+    assert ways == ["fresh", "forked", "forked", "fresh", "fresh", "forked"]
     assert len(preloads) == 1
 
 
-def test_a_program_that_was_changed_on_the_disk_is_started_anew(
+def test_after_a_change_of_the_source_files_a_fresh_interpreter_is_started(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Seen(Exception):
         pass
 
-    def fresh(start: Start) -> None:
+    def fresh(start: Launch) -> None:
         raise Seen
 
-    monkeypatch.setattr(supervisor, "Fresh", fresh)
+    monkeypatch.setattr(supervisor, "FreshProcess", fresh)
     parent = Forking(database, tmp_path, monkeypatch, lambda start: 7, rests=1)
     parent.run()
-    monkeypatch.setattr(supervisor, "sources", list)
+    monkeypatch.setattr(supervisor, "source_files", list)
     with pytest.raises(Seen):
         parent._run_child("w")
     assert parent.statuses == [7]
 
 
-def test_what_cannot_be_imported_ahead_is_left_to_the_child(
+def test_a_failed_import_before_a_fork_is_left_to_the_child(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(spawn, "NEEDED", ("no_such_module",))
+    monkeypatch.setattr(spawn, "CHILD_IMPORTS", ("no_such_module",))
     monkeypatch.setattr(gc, "freeze", lambda: None)
     threshold = gc.get_threshold()
     spawn.preload()
@@ -283,7 +283,7 @@ def test_what_cannot_be_imported_ahead_is_left_to_the_child(
     assert gc.get_threshold() == threshold
 
 
-def test_a_parent_whose_ends_of_children_were_ignored_sees_them(
+def test_a_parent_started_with_sigchld_ignored_still_sees_children_end(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as some who start us leave it
@@ -293,12 +293,12 @@ def test_a_parent_whose_ends_of_children_were_ignored_sees_them(
 
 
 @pytest.mark.parametrize("target", ["a pipe that nobody reads", "/dev/full"])
-def test_a_log_that_cannot_be_written_keeps_no_child_from_starting_and_changes_no_status(target: str) -> None:
+def test_an_unwritable_log_stops_no_child_and_changes_no_exit_status(target: str) -> None:
     program = """
 import os, signal, sys
 import structlog
 from worker.supervise.logs import configure
-from worker.supervise.spawn import Forked
+from worker.supervise.spawn import ForkedProcess
 if sys.argv[1].startswith("/"):
     os.dup2(os.open(sys.argv[1], os.O_WRONLY), 2)
 else:
@@ -311,8 +311,8 @@ for status in (4, 0):
     def run():
         structlog.get_logger().warning("lost too")
         return status
-    child = Forked(run)
-    while (ended := child.ended()) is None:
+    child = ForkedProcess(run)
+    while (ended := child.exit_status()) is None:
         pass
     if ended != status:
         os._exit(1)
@@ -330,7 +330,7 @@ def said_by(database: Database) -> list[str]:
 @pytest.mark.parametrize(
     ("state", "status", "again"), [("ready", -9, True), ("ready", 0, True), ("starting", -9, False)]
 )
-def test_only_what_was_ready_once_may_leave_its_classifiers_for_later(
+def test_only_a_worker_that_was_ready_before_loads_its_classifiers_later(
     database: Database, tmp_path: Path, state: str, status: int, again: bool
 ) -> None:
     parent = Dying(database, tmp_path, state=state, status=status)

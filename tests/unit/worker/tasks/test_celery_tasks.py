@@ -42,7 +42,7 @@ def texts(database: Database) -> dict[tuple[str, int], str]:
         return {(row.prompt, row.sample_index): row.text for row in connection.execute(query)}
 
 
-def test_messages_bring_a_job_from_queued_to_completed(runtime: Runtime, submit: Submit, database: Database) -> None:
+def test_messages_take_a_job_from_queued_to_completed(runtime: Runtime, submit: Submit, database: Database) -> None:
     job = submit(*(f"p{i}" for i in range(10)), n=3)
     drain(runtime)
     done = snapshot(database, job)
@@ -74,7 +74,7 @@ def test_a_prompt_that_faults_is_tried_three_times_and_harms_no_other(
     assert {prompt for prompt, _ in texts(database)} == {"good", "fine"}
 
 
-def test_of_the_prompts_of_a_batch_that_fail_one_line_is_logged(
+def test_one_line_is_logged_for_all_failing_prompts_of_a_batch(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
     job = submit("certain", "raise", "certain", "fine")
@@ -85,7 +85,7 @@ def test_of_the_prompts_of_a_batch_that_fail_one_line_is_logged(
     assert (line["event"], line["prompts"], line["faults"]) == ("prompts failed", 3, 5)
 
 
-def test_a_fault_that_is_certain_to_recur_kills_at_once(
+def test_a_fault_that_is_certain_to_recur_ends_a_prompt_at_once(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
     job = submit("certain")
@@ -137,7 +137,7 @@ def test_a_job_cancelled_in_the_middle_stops_and_keeps_what_is_stored(
     assert done.done + done.cancelled == 8
 
 
-def test_a_worker_told_to_stop_throws_no_finished_text_away(
+def test_a_worker_told_to_stop_discards_no_finished_text(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
 ) -> None:
     submit(*(f"p{i}" for i in range(160)), batch_size=160)
@@ -197,7 +197,7 @@ def test_a_suspect_runs_with_nothing_beside_it(
     assert max(engine.most_beside.values()) > 0
 
 
-def test_a_suspect_gets_a_turn_where_work_never_runs_out(
+def test_a_suspect_gets_its_turn_even_if_work_never_runs_out(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suspect = submit("suspect", batch_size=1)
@@ -227,7 +227,7 @@ def claimable(database: Database, job: int) -> int:
 
 
 @pytest.mark.parametrize(("prompt", "tries"), [("raise", 3), ("unscorable", 3)])
-def test_an_answer_of_the_database_that_is_lost_makes_no_fault_count_twice(
+def test_a_lost_answer_of_the_database_does_not_count_a_fault_twice(
     runtime: Runtime, engine: StubEngine, classifier: StubClassifier, submit: Submit, database: Database,
     monkeypatch: pytest.MonkeyPatch, prompt: str, tries: int,
 ) -> None:  # fmt: skip
@@ -252,7 +252,7 @@ def test_an_answer_of_the_database_that_is_lost_makes_no_fault_count_twice(
     assert max(engine.seen.count("raise"), len(classifier.groups) - 1) == tries
 
 
-def test_whichever_task_scores_one_thread_computes(
+def test_all_scoring_is_computed_by_one_thread(
     runtime: Runtime, classifier: StubClassifier, submit: Submit, database: Database
 ) -> None:
     job = submit(*(f"p{i}" for i in range(12)))
@@ -363,7 +363,7 @@ def test_a_blocklist_that_changes_while_texts_are_scored_flags_all_of_them(
     assert reasons == [["toxicity", "blocklist:turnip"], ["toxicity"]]
 
 
-def test_a_batch_whose_engine_swallowed_a_request_is_not_taken_for_done(
+def test_a_batch_is_not_done_if_the_engine_lost_a_request(
     runtime: Runtime, engine: StubEngine, submit: Submit, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from worker.runtime.engine_thread import Intake

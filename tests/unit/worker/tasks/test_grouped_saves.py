@@ -61,7 +61,7 @@ def test_scores_of_several_groups_are_saved_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     sizes: list[int] = []
-    monkeypatch.setattr(score, "SAVED_SECONDS", 60.0)
+    monkeypatch.setattr(score, "SAVE_SECONDS", 60.0)
     monkeypatch.setattr(score, "save_scores", counted(save_scores, sizes, lambda: None))
     job = submit(*(f"p{i}" for i in range(PROMPTS)), batch_size=PROMPTS)
     generate_task(None)
@@ -75,7 +75,7 @@ def test_a_worker_told_to_stop_saves_the_scores_it_has(
     runtime: Runtime, classifier: StubClassifier, submit: Callable[..., int], database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(score, "SAVED_SECONDS", 60.0)
+    monkeypatch.setattr(score, "SAVE_SECONDS", 60.0)
     job = submit(*(f"p{i}" for i in range(PROMPTS)), batch_size=PROMPTS)
     generate_task(None)
     scoring = classifier.score
@@ -97,7 +97,7 @@ def test_scores_are_saved_before_texts_are_scored_one_by_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Scoring alone is what may take the process down; what was scored before does not go with it."""
-    monkeypatch.setattr(score, "SAVED_SECONDS", 60.0)
+    monkeypatch.setattr(score, "SAVE_SECONDS", 60.0)
     job = submit(*(f"p{i}" for i in range(PROMPTS)), "unscorable, and the longest of them", batch_size=PROMPTS + 1)
     generate_task(None)
     stored: list[int] = []

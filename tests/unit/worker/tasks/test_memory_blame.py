@@ -48,7 +48,7 @@ def starve(classifier: StubClassifier, monkeypatch: pytest.MonkeyPatch) -> Calla
     return make
 
 
-def test_texts_that_find_no_memory_for_a_while_are_scored_and_none_is_charged(
+def test_after_a_lack_of_memory_all_texts_are_scored_and_none_is_charged(
     runtime: Runtime, submit: Submit, database: Database, starve: Callable[..., None], short_pauses: None
 ) -> None:
     job = submit(*(f"p{i}" for i in range(4)))
@@ -61,7 +61,7 @@ def test_texts_that_find_no_memory_for_a_while_are_scored_and_none_is_charged(
         assert set(connection.scalars(select(Output.score_faults))) == {0}
 
 
-def test_what_does_not_fit_at_once_is_scored_in_parts(
+def test_a_group_that_does_not_fit_into_memory_is_scored_in_parts(
     runtime: Runtime, submit: Submit, database: Database, starve: Callable[..., None], classifier: StubClassifier
 ) -> None:
     job = submit(*(f"p{i}" for i in range(8)), batch_size=8)
@@ -91,7 +91,7 @@ def test_a_worker_that_is_told_to_leave_while_it_waits_for_memory_charges_no_tex
         assert connection.scalars(select(Batch.status)).all() == ["generated"]
 
 
-def test_texts_that_find_no_memory_for_long_are_put_off_and_none_is_charged(
+def test_texts_that_find_no_memory_for_long_are_postponed_and_none_is_charged(
     runtime: Runtime, submit: Submit, database: Database, starve: Callable[..., None], short_pauses: None
 ) -> None:
     job = submit("a", "b")
@@ -108,7 +108,7 @@ def test_texts_that_find_no_memory_for_long_are_put_off_and_none_is_charged(
     assert (done.status, done.scored, done.unscored) == (JobStatus.COMPLETED, 2, 0)
 
 
-def test_a_persons_request_is_given_back_uncharged_where_its_worker_leaves(
+def test_a_score_request_is_given_back_uncharged_when_its_worker_stops(
     runtime: Runtime, submit: Submit, database: Database, starve: Callable[..., None]
 ) -> None:
     submit("one")

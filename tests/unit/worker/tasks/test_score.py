@@ -28,12 +28,12 @@ def test_every_text_is_in_one_group_and_no_group_is_larger_than_it_may_be(length
         assert len(group) == 1 or sum(len(text.text) for text in group) <= GROUP_CHARACTERS
 
 
-def test_short_texts_go_together_and_long_ones_in_few() -> None:
+def test_short_texts_form_large_groups_and_long_texts_small_ones() -> None:
     sizes = [len(group) for group in grouped(texts([40] * 130 + [GROUP_CHARACTERS // 2] * 3))]
     assert sizes == [128, 3, 2]
 
 
-def test_a_slow_text_and_the_engines_turn_after_it_are_not_one_step(
+def test_the_wait_for_the_engines_turn_does_not_count_as_a_slow_step(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit, now = runtime.where.step_seconds, [0.0]

@@ -37,7 +37,7 @@ def reviewed(runtime: Runtime, submit: Callable[..., int]) -> Callable[..., int]
     return make
 
 
-def test_an_edit_is_scored_by_whatever_message_comes(
+def test_any_message_gets_a_waiting_edit_scored(
     runtime: Runtime, database: Database, reviewed: Callable[..., int], classifier: Any
 ) -> None:
     output = reviewed()
@@ -52,7 +52,7 @@ def test_an_edit_is_scored_by_whatever_message_comes(
     assert classifier.groups == before
 
 
-def test_a_person_is_served_before_a_batch(
+def test_a_score_request_is_served_before_a_batch(
     runtime: Runtime, database: Database, reviewed: Callable[..., int], submit: Callable[..., int]
 ) -> None:
     output = reviewed()
@@ -67,7 +67,7 @@ def test_a_person_is_served_before_a_batch(
     assert _waiting_to_score(database, runtime.ability) == []
 
 
-def test_a_person_is_served_before_a_suspect_whose_turn_has_come(
+def test_a_score_request_is_served_before_a_suspect_that_is_due(
     runtime: Runtime, database: Database, reviewed: Callable[..., int], submit: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -112,7 +112,7 @@ def test_the_words_that_carry_a_score_are_marked(
     assert marked == {"such": 0.0, "a": 0.0, "rude": pytest.approx(0.8), "remark": 0.0}
 
 
-def test_a_classifier_that_is_not_there_leaves_the_request_to_others(
+def test_a_request_for_a_classifier_not_loaded_here_is_left_to_other_workers(
     runtime: Runtime, database: Database, reviewed: Callable[..., int]
 ) -> None:
     output = reviewed()
@@ -134,7 +134,7 @@ def test_a_worker_that_leaves_gives_the_request_back(
 
 
 @given(st.text(max_size=500) | st.text("a \n", min_size=200, max_size=3000) | st.just("x" * 4000))
-def test_parts_cover_every_character_that_is_no_space_once(text: str) -> None:
+def test_parts_cover_every_character_except_spaces_once(text: str) -> None:
     spans = parts(text)
     assert len(spans) <= MOST_PARTS
     last = 0
@@ -146,5 +146,5 @@ def test_parts_cover_every_character_that_is_no_space_once(text: str) -> None:
     assert not text[last:].strip()
 
 
-def test_drops_are_what_a_score_falls_by() -> None:
+def test_a_drop_is_how_far_a_score_falls_without_a_part() -> None:
     assert drops({"a": 0.9, "b": 0.1}, [{"a": 0.2, "b": 0.3}]) == {"a": [0.7], "b": [-0.2]}

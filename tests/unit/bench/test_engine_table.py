@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bench.engine_table import Round, print_table
 from bench.engines import Engine, Result
-from bench.standings import Round, print_standings
 from bench.workloads import Workload
 
 OURS = Engine(name="ours-bf16", dtype="bf16", module="bench.ours")
@@ -17,14 +17,14 @@ WORK = Workload(name="w1", prompts=((1, 2),), lengths=(4,))  # 1.34 GFLOP
 def a_round(**speeds: float) -> Round:
     names = {"ours": "ours-bf16"}
     results = {
-        names.get(name, name): Result(version="1", speed={"w1": speed}, peak_mb=100, others=0)
+        names.get(name, name): Result(version="1", speed={"w1": speed}, peak_mb=100, other_cores=0)
         for name, speed in speeds.items()
     }
     return Round(results=results, ceilings={"bf16": 134e9, "int8": 268e9})
 
 
 def table(capsys: pytest.CaptureFixture[str], *rounds: Round) -> dict[str, list[str]]:
-    print_standings([OURS, *PEERS], [WORK], rounds)
+    print_table([OURS, *PEERS], [WORK], rounds)
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     return {line[0]: [cell.strip() for cell in line[1:]] for line in lines[2:]}
 

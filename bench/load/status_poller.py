@@ -1,7 +1,7 @@
 """One process that asks every second how a job and all jobs stand, until its standard input ends.
 
-`python -m bench.load.looker URL [first]`; with `first` it, and PostgreSQL's process that serves it, run before all
-others: what is measured then is the database, and not the queue for the processor.
+`python -m bench.load.status_poller URL [first]`; with `first` it and the PostgreSQL process that serves it get
+real-time priority, so that the database is measured and not the queue for the processor.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import orjson
 
-from bench.load.looks import Look
-from bench.processes import first_of_all
+from bench.load.status_polls import StatusPoll
+from bench.processes import real_time_priority
 from db.jobs.status import snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
@@ -26,19 +26,19 @@ SECONDS = 1.0
 
 
 def main() -> None:
-    url, *said = sys.argv[1:]
+    url, *flags = sys.argv[1:]
     database = open_database(url)
     server = _server(database)
-    found: dict[str, list[Look]] = {"jobs": [], "status": []}
+    found: dict[str, list[StatusPoll]] = {"jobs": [], "status": []}
 
     def timed(name: str, look: Callable[[], object]) -> None:
         queued, at = _queued_ms(server), time.monotonic()
         look()
-        found[name].append(Look(at, 1000 * (time.monotonic() - at), _queued_ms(server) - queued))
+        found[name].append(StatusPoll(at, 1000 * (time.monotonic() - at), _queued_ms(server) - queued))
 
     with ExitStack() as stack:
-        if said:
-            stack.enter_context(first_of_all(server))
+        if flags:
+            stack.enter_context(real_time_priority(server))
         print("ready", flush=True)
         while not select.select([sys.stdin], [], [], SECONDS)[0]:
             timed("jobs", lambda: snapshots(database))

@@ -1,6 +1,6 @@
 """How a job and all jobs stand, asked all the while that a run goes on: how long each answer took, when, and why.
 
-Knows nothing of what the run does; `looker` is the process that asks.
+Knows nothing of what the run does; `status_poller` is the process that asks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMAND_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StatusPoll:
     """One answer."""
 
     at: float  # when it was asked for, by the machine's monotonic clock, the same for all processes
@@ -30,11 +30,11 @@ class Look:
 
 
 @contextmanager
-def looking(stack: Stack, looks: dict[str, list[Look]], *, real_time: bool) -> Iterator[None]:
+def polling(stack: Stack, polls: dict[str, list[StatusPoll]], *, real_time: bool) -> Iterator[None]:
     """Asks how the job and all jobs stand, every second by the functions and every few by the whole commands.
 
     Args:
-        looks: what is found, by what was asked.
+        polls: where the polls are added, by what was asked.
         real_time: ask a second time, before all other processes.
 
     Raises:
@@ -49,13 +49,13 @@ def looking(stack: Stack, looks: dict[str, list[Look]], *, real_time: bool) -> I
                     at = time.monotonic()
                     done = subprocess.run([*INKMILL, *words, "--json"], env=stack.env, capture_output=True)
                     if done.returncode == 0:  # before the submission there is no job 1
-                        found = looks.setdefault(f"`inkmill {' '.join(words)}`", [])
-                        found.append(Look(at, 1000 * (time.monotonic() - at)))
+                        found = polls.setdefault(f"`inkmill {' '.join(words)}`", [])
+                        found.append(StatusPoll(at, 1000 * (time.monotonic() - at)))
         except BaseException as error:
             failures.append(error)
 
     thread = threading.Thread(target=by_commands)
-    with _looker(stack, looks), _looker(stack, looks, "first") if real_time else nullcontext():
+    with _poller(stack, polls), _poller(stack, polls, "first") if real_time else nullcontext():
         thread.start()
         try:
             yield
@@ -67,8 +67,8 @@ def looking(stack: Stack, looks: dict[str, list[Look]], *, real_time: bool) -> I
 
 
 @contextmanager
-def _looker(stack: Stack, looks: dict[str, list[Look]], *how: str) -> Iterator[None]:
-    command = [sys.executable, "-m", "bench.load.looker", stack.sql.url, *how]
+def _poller(stack: Stack, polls: dict[str, list[StatusPoll]], *how: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "bench.load.status_poller", stack.sql.url, *how]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         if process.stdout.readline() != b"ready\n":
@@ -77,6 +77,6 @@ def _looker(stack: Stack, looks: dict[str, list[Look]], *how: str) -> Iterator[N
             yield
         finally:
             process.stdin.close()
-            said = process.stdout.read()
-    for name, found in orjson.loads(said).items():
-        looks[f"{name}, the function{', before all others' if how else ''}"] = [Look(**look) for look in found]
+            reports = process.stdout.read()
+    for name, found in orjson.loads(reports).items():
+        polls[f"{name}, the function{', before all others' if how else ''}"] = [StatusPoll(**poll) for poll in found]

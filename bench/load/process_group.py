@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-MOST_SECONDS = 600.0
+TIMEOUT_SECONDS = 600.0
 
 
 def work_together(module: str, each: Sequence[Sequence[str]], tree: Path) -> tuple[list[dict[str, Any]], float]:
@@ -29,45 +29,45 @@ def work_together(module: str, each: Sequence[Sequence[str]], tree: Path) -> tup
     Raises:
         RuntimeError: one of them failed.
     """
-    crew = [
+    processes = [
         subprocess.Popen(
             [sys.executable, "-m", module, *words], cwd=tree, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         for words in each
     ]
     try:
-        for process in crew:
+        for process in processes:
             assert process.stdout is not None
             if process.stdout.readline() != b"ready\n":
                 raise RuntimeError(f"a process of {module} did not get ready")
         start = time.monotonic()
-        for process in crew:
+        for process in processes:
             assert process.stdin is not None
             process.stdin.write(b"go\n")
             process.stdin.close()
-        said = [_said(process, module) for process in crew]
+        reports = [_report_of(process, module) for process in processes]
     finally:
-        for process in crew:
+        for process in processes:
             process.kill()
             process.wait()
-    return said, max(one["ended"] for one in said) - start
+    return reports, max(report["ended"] for report in reports) - start
 
 
-def _said(process: subprocess.Popen[bytes], module: str) -> dict[str, Any]:
+def _report_of(process: subprocess.Popen[bytes], module: str) -> dict[str, Any]:
     assert process.stdout is not None
     output = process.stdout.read()
-    if process.wait(MOST_SECONDS):
+    if process.wait(TIMEOUT_SECONDS):
         raise RuntimeError(f"a process of {module} ended with exit code {process.returncode}")
-    said: dict[str, Any] = orjson.loads(output)
-    return said
+    report: dict[str, Any] = orjson.loads(output)
+    return report
 
 
-def get_ready() -> None:
+def wait_for_start() -> None:
     """In such a process: says that it is ready, and waits for the start."""
     print("ready", flush=True)
     sys.stdin.readline()
 
 
-def tell(**said: object) -> None:
+def print_report(**report: object) -> None:
     """In such a process: says what it did. Its end is now; the clock is the machine's, the same for all processes."""
-    print(orjson.dumps({"ended": time.monotonic()} | said).decode(), flush=True)
+    print(orjson.dumps({"ended": time.monotonic()} | report).decode(), flush=True)

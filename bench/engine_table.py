@@ -21,7 +21,7 @@ class Round:
     ceilings: Mapping[str, float]  # dtype -> floating-point operations a second
 
 
-def print_standings(engines: Sequence[Engine], workloads: Sequence[Workload], rounds: Sequence[Round]) -> None:
+def print_table(engines: Sequence[Engine], workloads: Sequence[Workload], rounds: Sequence[Round]) -> None:
     """Prints the table.
 
     Ratios and shares are taken within a round, so that what else the machine does weighs on both sides.
@@ -39,7 +39,7 @@ def print_standings(engines: Sequence[Engine], workloads: Sequence[Workload], ro
     )
     _line(*["---"] * (4 + 3 * len(names)))
     for engine in engines:
-        if any(engine.name in found.results for found in rounds):
+        if any(engine.name in round_.results for round_ in rounds):
             _line(*_row(engine, engines, workloads, rounds))
     _print_ceilings(workloads, rounds)
 
@@ -47,33 +47,33 @@ def print_standings(engines: Sequence[Engine], workloads: Sequence[Workload], ro
 def _row(
     engine: Engine, engines: Sequence[Engine], workloads: Sequence[Workload], rounds: Sequence[Round]
 ) -> Iterable[str]:
-    kept = [found for found in rounds if engine.name in found.results]
-    own = [found.results[engine.name] for found in kept]
+    with_engine = [round_ for round_ in rounds if engine.name in round_.results]
+    results = [round_.results[engine.name] for round_ in with_engine]
     yield from (engine.name, engine.dtype)
     for work in workloads:
-        yield _spread([result.speed[work.name] for result in own])
-    yield f"{max(result.peak_mb for result in own):,.0f}"
+        yield _spread([result.speed[work.name] for result in results])
+    yield f"{max(result.peak_mb for result in results):,.0f}"
     for work in workloads:
-        ratios = [ratio for found in kept if (ratio := _ratio(engine, engines, work.name, found)) is not None]
+        ratios = [ratio for round_ in with_engine if (ratio := _ratio(engine, engines, work.name, round_)) is not None]
         yield f"{median(ratios):.2f}" if ratios else ""
     for work in workloads:
-        yield f"{median(_share(engine, work, found) for found in kept):.0%}"
-    yield f"{median(result.others for result in own):.1f}"
+        yield f"{median(_share(engine, work, round_) for round_ in with_engine):.0%}"
+    yield f"{median(result.other_cores for result in results):.1f}"
 
 
-def _ratio(engine: Engine, engines: Sequence[Engine], work: str, found: Round) -> float | None:
+def _ratio(engine: Engine, engines: Sequence[Engine], work: str, round_: Round) -> float | None:
     """To the fastest peer that computes in the same dtype; None where no such peer ran."""
     peers = [
-        found.results[peer.name].speed[work]
+        round_.results[peer.name].speed[work]
         for peer in engines
-        if not peer.ours and peer.dtype == engine.dtype and peer.name in found.results
+        if not peer.ours and peer.dtype == engine.dtype and peer.name in round_.results
     ]
-    return found.results[engine.name].speed[work] / max(peers) if peers else None
+    return round_.results[engine.name].speed[work] / max(peers) if peers else None
 
 
-def _share(engine: Engine, work: Workload, found: Round) -> float:
+def _share(engine: Engine, work: Workload, round_: Round) -> float:
     """Of what the machine would write if it did nothing but the matrix products, at its best."""
-    return found.results[engine.name].speed[work.name] / _ceiling(work, found.ceilings[engine.dtype])
+    return round_.results[engine.name].speed[work.name] / _ceiling(work, round_.ceilings[engine.dtype])
 
 
 def _ceiling(work: Workload, flops: float) -> float:
@@ -86,7 +86,7 @@ def _print_ceilings(workloads: Sequence[Workload], rounds: Sequence[Round]) -> N
     _line("dtype", "GFLOP/s", *(f"{work.name.upper()} tok/s" for work in workloads))
     _line(*["---"] * (2 + len(workloads)))
     for dtype in rounds[0].ceilings:
-        flops = [found.ceilings[dtype] for found in rounds]
+        flops = [round_.ceilings[dtype] for round_ in rounds]
         speeds = (f"{_ceiling(work, median(flops)):,.0f}" for work in workloads)
         _line(dtype, _spread([each / 1e9 for each in flops]), *speeds)
 

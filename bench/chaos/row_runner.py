@@ -11,7 +11,7 @@ from random import Random
 
 from bench.chaos import faults
 from bench.chaos.oracle import Check
-from bench.chaos.stack import Stack, opened
+from bench.chaos.stack import Stack, running_stack
 from bench.chaos.trial import Row, Trial
 
 
@@ -26,11 +26,11 @@ def run_row(
     row: Row, database: str, seed: int, *, short: bool = False, progress: Callable[[str], object] = print
 ) -> Trial:
     """Runs a row in a stack of its own. What goes wrong on the way is a check that does not hold."""
-    with opened(database, row.environment) as stack:
-        return attack(row, stack, database, seed, short=short, progress=progress)
+    with running_stack(database, row.environment) as stack:
+        return run_row_in(row, stack, database, seed, short=short, progress=progress)
 
 
-def attack(
+def run_row_in(
     row: Row, stack: Stack, database: str, seed: int, *, short: bool, progress: Callable[[str], object] = print
 ) -> Trial:
     """Runs a row in a stack that is there already."""
