@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,15 @@ class CacheShape:
         return 2 * self.layers * self.heads * self.blocks * BLOCK * (self.head_dim * self.dtype.itemsize + scale)
 
 
+class LayerCache(NamedTuple):
+    """One layer's part of a cache, as compiled code reads and writes it."""
+
+    keys: Any  # [blocks, heads, BLOCK, head_dim], float32, uint16, which stands for bfloat16, or int8
+    key_scales: Any  # [blocks, heads, BLOCK], float32
+    values: Any  # as keys
+    value_scales: Any  # as key_scales
+
+
 class KVCache:
     """`keys` and `values` are [layers, blocks, heads, BLOCK, head_dim]; a slot's row of `tables` says which
     blocks are its own, in order.
@@ -59,11 +68,9 @@ class KVCache:
         self._users = [0] * blocks  # slots of each block
         self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
 
-    def layer(self, index: int) -> tuple[Any, Any, Any, Any]:
-        """One layer's keys, their scales, its values, their scales, for compiled code."""
+    def layer(self, index: int) -> LayerCache:
         parts = (self.keys, self.key_scales, self.values, self.value_scales)
-        keys, key_scales, values, value_scales = (as_array(part[index]) for part in parts)
-        return keys, key_scales, values, value_scales
+        return LayerCache(*(as_array(part[index]) for part in parts))
 
     def reserve(self, slot: int, length: int) -> None:
         """Give a slot the blocks for positions 0 to length - 1."""
