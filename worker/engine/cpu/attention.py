@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from worker.engine.compiled.compiling import OWN_CODE, each_thread, inlined, threaded
+from worker.engine.compiled.compiling import SPECIALISED_HEAD_DIM, each_thread, inlined, threaded
 from worker.engine.compiled.float_bits import exponential, float_of_rank, rank, widen
 from worker.engine.cpu.quantise import dequantise, store_row, store_scale
 from worker.engine.kv_cache import BLOCK
@@ -164,7 +164,7 @@ def attention(head_dim: int) -> Callable[..., None]:
 
     Sums are float32 in any case.
     """
-    return attend_64 if head_dim == OWN_CODE else attend_any
+    return attend_64 if head_dim == SPECIALISED_HEAD_DIM else attend_any
 
 
 def share_out(positions: Any, threads: int) -> Any:

@@ -29,7 +29,7 @@ from worker.engine.cpu.linear import (
 )
 from worker.engine.cpu.norm import add_and_norm, dot_products, embed
 from worker.engine.cpu.row_multiples import row_multiple_of
-from worker.engine.forward import Logits, Numbers, Rows
+from worker.engine.forward import Indices, Logits, Rows
 from worker.engine.gpt2_weights import GPT2Builder, Norm
 from worker.engine.kv_cache import CacheShape, KVCache
 from worker.engine.sampling.sampler import Choice, sample
@@ -125,7 +125,7 @@ class GPT2:
     def _add_and_norm(self, hidden: torch.Tensor, addition: Products, norm: Norm, normed: Activations) -> None:
         add_and_norm(hidden.numpy(), addition.arrays, norm, self._epsilon, self.threads, normed.arrays)
 
-    def _chosen(self, wanted: Numbers) -> torch.Tensor:
+    def _chosen(self, wanted: Indices) -> torch.Tensor:
         """The wanted rows, and row 0 as often as it takes to fill up their number."""
         return torch.from_numpy(np.concatenate([wanted, np.zeros(self._padded(len(wanted)) - len(wanted), np.int64)]))
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from worker.engine.cuda.attention import attention, store
-from worker.engine.cuda.graph import Function, recorded
+from worker.engine.cuda.graph import Function, record
 from worker.engine.cuda.sampler import sample
 from worker.engine.forward import Logits, Rows
 from worker.engine.gpt2_weights import GPT2Builder, Norm
@@ -95,7 +95,7 @@ class CudaGPT2:
         with self._current():
             parts = [
                 self._pass(cache, block)(block).index_select(0, block[:count, WANTED])  # [wanted, width]
-                for block, count in zip(self._sent(torch.from_numpy(blocks)), counts, strict=True)
+                for block, count in zip(self._to_device(torch.from_numpy(blocks)), counts, strict=True)
             ]
             logits = self._logits(torch.cat(parts))
         return Logits(logits, np.zeros(len(rows.wanted), np.float32))
@@ -110,7 +110,7 @@ class CudaGPT2:
         """Triton launches on the current device."""
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
-    def _sent(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _to_device(self, inputs: torch.Tensor) -> torch.Tensor:
         """On the device. The copy is queued: torch uses pinned memory again only when its copy is done."""
         if self._device.type == "cpu":
             return inputs
@@ -122,7 +122,7 @@ class CudaGPT2:
         if function is None:
             function = partial(self._block, keys=cache.keys, values=cache.values)
             if self._device.type == "cuda":
-                function = recorded(function, block)
+                function = record(function, block)
             self._passes[cache] = function
         return function
 
@@ -194,21 +194,21 @@ class _CudaBuilder(GPT2Builder[Affine]):
 
 
 def _blocks(rows: Rows, tables: Table, size: int) -> tuple[Table, list[int]]:
-    """What the device is told: [blocks, size, TABLE + blocks a sequence], and how many rows each block wants.
+    """The device's inputs, [blocks, size, TABLE + blocks a sequence], and how many rows each block wants.
 
-    A block is filled up with its first row: computed again, it writes what is there already.
+    A block is padded with its first row: computed again, it writes what is there already.
     """
     blocks = -(-len(rows.tokens) // size)
-    taken = np.arange(blocks * size)
-    taken[len(rows.tokens) :] = (blocks - 1) * size
-    filled = np.zeros((blocks, size, TABLE + tables.shape[1]), np.int32)
-    filled[:, :, TOKEN] = rows.tokens[taken].reshape(blocks, size)
-    filled[:, :, POSITION] = rows.positions[taken].reshape(blocks, size)
-    filled[:, :, TABLE:] = tables[rows.slots[taken]].reshape(blocks, size, -1)
+    padded = np.arange(blocks * size)
+    padded[len(rows.tokens) :] = (blocks - 1) * size
+    inputs = np.zeros((blocks, size, TABLE + tables.shape[1]), np.int32)
+    inputs[:, :, TOKEN] = rows.tokens[padded].reshape(blocks, size)
+    inputs[:, :, POSITION] = rows.positions[padded].reshape(blocks, size)
+    inputs[:, :, TABLE:] = tables[rows.slots[padded]].reshape(blocks, size, -1)
     wanted = [rows.wanted[rows.wanted // size == number] % size for number in range(blocks)]
     for number, places in enumerate(wanted):
-        filled[number, : len(places), WANTED] = places
-    return filled, [len(places) for places in wanted]
+        inputs[number, : len(places), WANTED] = places
+    return inputs, [len(places) for places in wanted]
 
 
 def _sum_in_float32() -> None:
