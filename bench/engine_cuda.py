@@ -123,11 +123,11 @@ def steady_decode(network: Any, bandwidth: float, flops: float, scale: Scale) ->
     """Tokens a second with all slots decoding, and what the device could do at most."""
     engine = random_engine(network, scale)
     engine.add(requests(scale.slots, scale))
-    while engine.free or any(row.computed < len(row.prompt) for row in engine._rows.values()):
+    while engine.free or any(running.computed < len(running.prompt) for running in engine._running.values()):
         engine.step()
-    before = sum(row.state.length for row in engine._rows.values())
+    before = sum(running.state.length for running in engine._running.values())
     seconds = _seconds(lambda: [engine.step() for _ in range(scale.steady_steps)])
-    after = sum(row.state.length for row in engine._rows.values())
+    after = sum(running.state.length for running in engine._running.values())
     shape, parameters = engine.model.cache_shape, sum(each.numel() for each in network.parameters())
     position_bytes = 2 * shape.layers * shape.heads * shape.head_dim * shape.dtype.itemsize
     products = max(

@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from contract.spec import SamplingSettings
-from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import attention, cut
-from worker.engine.cpu.linear import NONE, Given, given, linear
+from worker.engine.cpu.attention import CacheRows, attention, share_out
+from worker.engine.cpu.linear import Activations, Products, activations, linear
 from worker.engine.forward import Logits
 from worker.engine.kv_cache import CacheShape, KVCache
 from worker.engine.sampling.sampler import sample
@@ -71,7 +70,7 @@ def layers() -> list[Pair]:
         for inputs, outputs, gelu in SHAPES:
             weight, bias = torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
             packed, rows = linear(weight, bias, dtype, THREADS), torch.randn(ROWS, inputs)
-            ours.append((packed.activated if gelu else packed, given(rows, dtype, THREADS)))
+            ours.append((packed.activated if gelu else packed, activations(rows, dtype, THREADS)))
             plain.append((rows.to(kind), weight.to(kind), bias.to(kind), gelu))
 
         def plain_run(plain: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor, bool]] = plain) -> None:
@@ -79,7 +78,7 @@ def layers() -> list[Pair]:
                 result = F.linear(rows, weight, bias)
                 F.gelu(result, approximate="tanh") if gelu else None
 
-        def ours_run(ours: list[tuple[Callable[[Given], object], Given]] = ours) -> None:
+        def ours_run(ours: list[tuple[Callable[[Activations], object], Activations]] = ours) -> None:
             for layer, rows in ours * LAYERS:
                 layer(rows)
 
@@ -91,7 +90,7 @@ def layers() -> list[Pair]:
 def heads() -> list[Pair]:
     """The head: float32 is what keeps GPT-2's logits exact where their mean is not taken out."""
     weight, rows = torch.randn(VOCABULARY, WIDTH) / 20, torch.randn(ROWS, WIDTH)
-    packed, half = linear(weight, None, "bf16", THREADS), Given(rows.bfloat16())
+    packed, half = linear(weight, None, "bf16", THREADS), Activations(rows.bfloat16())
     return [Pair("head, bf16 centred", "F.linear in fp32", lambda: F.linear(rows, weight), lambda: packed(half))]
 
 
@@ -99,18 +98,16 @@ def attentions() -> list[Pair]:
     random = np.random.default_rng(0)
     positions = random.integers(48, 160, ROWS)
     projected = torch.randn(ROWS, 3 * WIDTH).bfloat16()
-    mixed, attend, cuts = torch.empty(ROWS, WIDTH).bfloat16(), attention(HEAD_DIM), cut(positions, THREADS)
+    attended, attend = Activations(torch.empty(ROWS, WIDTH).bfloat16()), attention(HEAD_DIM)
 
     def ours(dtype: torch.dtype) -> Callable[[], None]:
         cache = _filled_cache(positions, dtype)
+        rows = CacheRows(cache.tables, positions, share_out(positions, THREADS))
 
         def run() -> None:
             for layer in range(LAYERS):
-                places = (cache.tables, positions, cuts)
-                attend(
-                    *(as_array(projected), NONE, NONE, cache.layer(layer)),
-                    *(*places, np.float32(0.125), as_array(mixed), NONE),
-                )
+                products = Products(projected).arrays
+                attend(products, cache.layer(layer), rows, np.float32(0.125), attended.arrays)
 
         return run
 

@@ -1,4 +1,4 @@
-"""The processor of this machine: what it can do, and what else decides which kernels compute on it."""
+"""This machine's processor: what it can do, and what else decides which kernels run on it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-CHOOSING = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_")
-"""Environment variables that begin so may have another kernel chosen."""
-CHOSEN_AMONG = ("avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_fp16", "amx_int8")
-"""What torch's own name of an instruction set leaves open: oneDNN multiplies with these where they are there."""
+VARIABLE_PREFIXES = ("ATEN_", "DNNL_", "GOMP_", "KMP_", "MKL_", "OMP_", "ONEDNN_")
+"""Environment variables with these prefixes may make a library choose another kernel."""
+KERNEL_FEATURES = ("avx512_bf16", "avx512_fp16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_fp16", "amx_int8")
+"""What torch's name of an instruction set does not tell: oneDNN multiplies with these where the CPU has them."""
 
 
 def has_bfloat16() -> bool:
@@ -28,19 +28,20 @@ def has_int8() -> bool:
 
 def instruction_set() -> str:
     """What kernels may choose among, such as "AVX512 avx512_bf16 avx512_vnni"."""
-    found = _capabilities()
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *(name for name in CHOSEN_AMONG if found.get(name))])
+    capabilities = _capabilities()
+    features = (name for name in KERNEL_FEATURES if capabilities.get(name))
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *features])
 
 
 def processor() -> str:
     """Its name and kind as Linux tells them, such as "AMD EPYC (family 25, model 17, stepping 1)"; "" elsewhere."""
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             name, _, value = line.partition(":")
-            said.setdefault(name.strip(), value.strip())
-    kind = ", ".join(f"{part} {said[name]}" for name, part in _KIND if name in said)
-    return said.get("model name", "") + (f" ({kind})" if kind else "")
+            fields.setdefault(name.strip(), value.strip())
+    kind = ", ".join(f"{part} {fields[name]}" for name, part in _KIND if name in fields)
+    return fields.get("model name", "") + (f" ({kind})" if kind else "")
 
 
 _KIND = (("cpu family", "family"), ("model", "model"), ("stepping", "stepping"))
@@ -48,18 +49,20 @@ _KIND = (("cpu family", "family"), ("model", "model"), ("stepping", "stepping"))
 
 def onednn_version() -> str:
     """The version of oneDNN in this build of torch; "" where it has none."""
-    found = re.search(r"MKL-DNN v([0-9.]+)", torch.__config__.show())
-    return found[1] if found else ""
+    match = re.search(r"MKL-DNN v([0-9.]+)", torch.__config__.show())
+    return match[1] if match else ""
 
 
-def choosing_variables() -> str:
-    """The environment variables of this process that may have another kernel chosen, as "NAME=VALUE NAME=VALUE"."""
-    return " ".join(f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(CHOOSING))
+def kernel_variables() -> str:
+    """The environment variables of this process that may change the choice of kernels, as "NAME=VALUE NAME=VALUE"."""
+    return " ".join(
+        f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(VARIABLE_PREFIXES)
+    )
 
 
 def _has(*features: str) -> bool:
-    found = _capabilities()
-    return any(found.get(feature) for feature in features)
+    capabilities = _capabilities()
+    return any(capabilities.get(feature) for feature in features)
 
 
 def _capabilities() -> dict[str, Any]:

@@ -33,7 +33,7 @@ def poison(name, module):
     if name == "worker.engine.engine":
         step = module.SlotEngine.step
         def deadly(self):
-            if any("POISON" in row.sequence.request.prompt for row in self._rows.values()):
+            if any("POISON" in running.sequence.request.prompt for running in self._running.values()):
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(self)
         module.SlotEngine.step = deadly

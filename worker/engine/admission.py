@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.engine.encoded_prompt import Bounds, Rejected, read
+from worker.engine.encoded_prompt import ModelLimits, Rejected, read
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
 from worker.engine.sequence import Request, Sequence
@@ -18,7 +18,7 @@ SEEDS = 2**64
 
 
 @dataclass(slots=True)
-class Row:
+class RunningSequence:
     """A sequence that is being written, and what sampling it needs."""
 
     prompt: list[int]  # token ids
@@ -27,26 +27,27 @@ class Row:
     computed: int = 0  # positions whose keys and values are in the cache
 
     def entry(self, choice: Choice, vocabulary: Vocabulary) -> dict[str, Any] | None:
-        """The choice's line of `Completion.logprobs`, where the request asked for those."""
+        """The choice's entry in `Completion.logprobs`, where the request asked for those."""
         if not choice.top:
             return None
         top = {vocabulary.shown(token): logprob for token, logprob in choice.top}
         return {"token": vocabulary.shown(choice.token), "logprob": choice.logprob, "top": top}
 
 
-def admit(request: Request, vocabulary: Vocabulary, model: Bounds) -> Row:
-    """Begin a request's text. One that was not read yet is read now.
+def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> RunningSequence:
+    """Begin a request's text. A prompt that was not read yet is read now.
 
     Raises:
         Rejected: the request can never be served by this model.
     """
     if not 0 <= request.seed < SEEDS:
         raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1")
-    reading = request.reading or read(request.prompt, request.settings, vocabulary, model)
-    sequence = Sequence(request, len(reading.prompt), reading.stops)
-    return Row(reading.prompt, sequence, SamplingState(request.settings, request.seed, reading.prompt, reading.rules))
+    encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
+    sequence = Sequence(request, len(encoded.tokens), encoded.stops)
+    state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
+    return RunningSequence(encoded.tokens, sequence, state)
 
 
-def described(error: Exception) -> str:
+def describe(error: Exception) -> str:
     """An unexpected error as a fault's reason."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

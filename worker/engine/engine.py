@@ -12,25 +12,25 @@ import numpy as np
 import torch
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import Row, admit, described
-from worker.engine.encoded_prompt import Alive, Bounds, Reading, Rejected, read
+from worker.engine.admission import RunningSequence, admit, describe
+from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
 from worker.engine.memory_blame import out_of_memory
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState, TokenRules
-from worker.engine.scheduler import Scheduler
+from worker.engine.scheduler import SlotScheduler
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import ByteVocabulary
 
 Report = Completion | Fault
 
-PROMPT_TOKENS = 256
-"""Prompt tokens that one step takes in beside the sequences it decodes, so that no step lasts long."""
+PREFILL_TOKENS = 256
+"""Prompt tokens that one step computes at most, beside the sequences that it decodes: no step lasts long."""
 
-SHARED_TOKENS = 8
-"""From so many tokens on, a beginning that another prompt has too is taken over instead of computed."""
+MIN_SHARED_TOKENS = 8
+"""A prefix of so many tokens or more that another prompt has too is taken over instead of computed."""
 
 
 class Model(Protocol):
@@ -54,10 +54,10 @@ class SlotEngine:
     def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
         self.model = model
         self._vocabulary = vocabulary
-        self._bounds = Bounds(model.vocabulary, model.positions)
-        self._scheduler = Scheduler(slots)
+        self._limits = ModelLimits(model.vocabulary, model.positions)
+        self._scheduler = SlotScheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
-        self._rows: dict[int, Row] = {}  # slot -> what is written there, in order of admission
+        self._running: dict[int, RunningSequence] = {}  # slot -> what is written there, in order of admission
 
     @property
     def slots(self) -> int:
@@ -83,15 +83,15 @@ class SlotEngine:
         return self._scheduler.pending
 
     def read(
-        self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
-    ) -> Reading:
+        self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None = None, alive: Alive = lambda: None
+    ) -> EncodedPrompt:
         """What a prompt's requests may bring along, so that no step has to work it out; see
         worker.engine.encoded_prompt.
 
         Raises:
             Rejected: this model can never serve them.
         """
-        return read(prompt, settings, self._vocabulary, self._bounds, like, alive)
+        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.
@@ -111,8 +111,8 @@ class SlotEngine:
         cache, rules = self.model.new_cache(1), TokenRules(BadWords([(0, 0)]))
         state = SamplingState(SamplingSettings(), 0, [0], rules)
         cache.reserve(0, 1)
-        first = np.zeros(1, np.int64)
-        self.model.sample(self.model.forward(Rows(first, first, first, first), cache), [state])
+        zero = np.zeros(1, np.int64)
+        self.model.sample(self.model.forward(Rows(zero, zero, zero, zero), cache), [state])
 
     def step(self) -> list[Report]:
         """One turn: refill free slots, compute a token of every sequence, report what ended.
@@ -140,95 +140,95 @@ class SlotEngine:
         while admitted := self._scheduler.admit():
             slot, request = admitted
             try:
-                self._rows[slot] = admit(request, self._vocabulary, self._bounds)
+                self._running[slot] = admit(request, self._vocabulary, self._limits)
             except Rejected as error:
                 self._fail(slot, request.key, str(error), reports, certain=True)
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                self._fail(slot, request.key, described(error), reports)
+                self._fail(slot, request.key, describe(error), reports)
         return self._cache
 
     def _schedule(self, cache: KVCache) -> Rows | None:
-        """The next token of every sequence that is being decoded, and prompt tokens up to PROMPT_TOKENS.
+        """The next token of every sequence that is being decoded, and prompt tokens up to PREFILL_TOKENS.
 
         Where a prompt is cut does not matter: a row's bits do not depend on the rows beside it.
         """
         parts: list[tuple[int, int, int]] = []  # slot, first position, end
-        budget = PROMPT_TOKENS
-        for slot, row in self._rows.items():
+        budget = PREFILL_TOKENS
+        for slot, running in self._running.items():
             count = 1
-            if row.computed < row.state.length - 1:
-                if not budget or (not row.computed and self._borrow(slot, row, cache)):
+            if running.computed < running.state.length - 1:
+                if not budget or (not running.computed and self._share_prefix(slot, running, cache)):
                     continue
-                count = min(row.state.length - row.computed, budget)
+                count = min(running.state.length - running.computed, budget)
                 budget -= count
-            cache.reserve(slot, row.computed + count)
-            parts.append((slot, row.computed, row.computed + count))
-        return self._gathered(parts) if parts else None
+            cache.reserve(slot, running.computed + count)
+            parts.append((slot, running.computed, running.computed + count))
+        return self._gather(parts) if parts else None
 
-    def _borrow(self, slot: int, row: Row, cache: KVCache) -> bool:
-        """Take over what an earlier sequence has computed of the same beginning; True where that is not ready yet."""
-        source, length = self._longest_beginning(row)
-        if length < SHARED_TOKENS:
+    def _share_prefix(self, slot: int, running: RunningSequence, cache: KVCache) -> bool:
+        """Take over what an earlier sequence has computed of the same prefix; True where that is not ready yet."""
+        source, length = self._longest_shared_prefix(running)
+        if length < MIN_SHARED_TOKENS:
             return False
-        if self._rows[source].computed < length:
+        if self._running[source].computed < length:
             return True
         cache.share(source, slot, length)
-        row.computed = length
+        running.computed = length
         return False
 
-    def _longest_beginning(self, row: Row) -> tuple[int, int]:
-        """The slot of the earlier sequence that shares the longest beginning with this prompt, and how long it is.
+    def _longest_shared_prefix(self, running: RunningSequence) -> tuple[int, int]:
+        """The slot of the earlier sequence that shares the longest prefix with this prompt, and how long it is.
 
         The prompt's last token is always computed: it is what the first new one is sampled from.
         """
-        prompt, found = row.state.context[:-1], (-1, 0)
-        for slot, earlier in self._rows.items():
-            if earlier is row:
+        prompt, longest = running.state.context[:-1], (-1, 0)
+        for slot, earlier in self._running.items():
+            if earlier is running:
                 break
-            if earlier.prompt[:SHARED_TOKENS] == row.prompt[:SHARED_TOKENS]:
-                theirs = earlier.state.context[: len(prompt)]
-                differs = np.flatnonzero(theirs != prompt[: len(theirs)])
-                common = int(differs[0]) if len(differs) else len(theirs)
-                found = max(found, (slot, common), key=lambda pair: pair[1])
-        return found
+            if earlier.prompt[:MIN_SHARED_TOKENS] == running.prompt[:MIN_SHARED_TOKENS]:
+                context = earlier.state.context[: len(prompt)]
+                differing = np.flatnonzero(context != prompt[: len(context)])
+                common = int(differing[0]) if len(differing) else len(context)
+                longest = max(longest, (slot, common), key=lambda pair: pair[1])
+        return longest
 
-    def _gathered(self, parts: list[tuple[int, int, int]]) -> Rows:
-        contexts = [self._rows[slot].state.context[start:end] for slot, start, end in parts]
+    def _gather(self, parts: list[tuple[int, int, int]]) -> Rows:
+        contexts = [self._running[slot].state.context[start:end] for slot, start, end in parts]
         lengths = np.array([end - start for _, start, end in parts])
         ends = np.cumsum(lengths)
-        whole = [self._rows[slot].state.length == end for slot, _, end in parts]
+        complete = [self._running[slot].state.length == end for slot, _, end in parts]
         return Rows(
             tokens=np.concatenate(contexts).astype(np.int64),
             positions=np.concatenate([np.arange(start, end) for _, start, end in parts]),
             slots=np.repeat([slot for slot, _, _ in parts], lengths),
-            wanted=ends[whole] - 1,
+            wanted=ends[complete] - 1,
         )
 
     def _finish(self, rows: Rows, logits: Logits, reports: list[Report]) -> None:
         """Note what was computed, and sample a token of every sequence whose last one was."""
         for slot, position in zip(rows.slots.tolist(), rows.positions.tolist(), strict=True):
-            self._rows[slot].computed = position + 1
+            self._running[slot].computed = position + 1
         slots = rows.slots[rows.wanted].tolist()
-        choices = self.model.sample(logits, [self._rows[slot].state for slot in slots]) if slots else []
+        choices = self.model.sample(logits, [self._running[slot].state for slot in slots]) if slots else []
         for slot, choice in zip(slots, choices, strict=True):
             if isinstance(choice, Exception):
-                self._fail(slot, self._rows[slot].sequence.request.key, described(choice), reports)
+                self._fail(slot, self._running[slot].sequence.request.key, describe(choice), reports)
             else:
-                self._take(slot, choice, reports)
+                self._append(slot, choice, reports)
 
-    def _take(self, slot: int, choice: Choice, reports: list[Report]) -> None:
+    def _append(self, slot: int, choice: Choice, reports: list[Report]) -> None:
         """Append a token to its sequence; report the sequence and free its slot where that ends it."""
-        row = self._rows[slot]
-        entry = row.entry(choice, self._vocabulary)
+        running = self._running[slot]
+        entry = running.entry(choice, self._vocabulary)
         if choice.token in self._vocabulary.eos:
-            row.sequence.end(choice.token, choice.logprob, entry)
+            running.sequence.end(choice.token, choice.logprob, entry)
         else:
-            row.sequence.append(choice.token, self._vocabulary.piece(choice.token), choice.logprob, entry)
-        row.state.append(choice.token)
-        if row.sequence.finish_reason is not None:
-            reports.append(row.sequence.completion())
+            running.sequence.append(choice.token, self._vocabulary.piece(choice.token), choice.logprob, entry)
+        running.state.append(choice.token)
+        if running.sequence.finish_reason is not None:
+            reports.append(running.sequence.completion())
             self._release(slot, finished=True)
 
     def _fail(self, slot: int, key: Hashable, reason: str, reports: list[Report], *, certain: bool = False) -> None:
@@ -240,11 +240,11 @@ class SlotEngine:
         self._scheduler.release(slot, finished=finished)
 
     def _clear(self, slot: int) -> None:
-        if self._rows.pop(slot, None) is not None and self._cache is not None:
+        if self._running.pop(slot, None) is not None and self._cache is not None:
             self._cache.release(slot)
 
     def _recover(self, error: Exception, reports: list[Report]) -> None:
-        """Drop the cache and restart what was active: in fewer slots, or in halves to find the guilty one."""
+        """Drop the cache and restart what was active: in fewer slots, or in halves to find the one at fault."""
         memory, idle = out_of_memory(error), not self.active
         if device_lost(error) or (idle and not memory):
             raise error
@@ -253,11 +253,11 @@ class SlotEngine:
         self._restart()
         charged = self._scheduler.shrink() if memory else self._scheduler.split()
         if charged is not None:
-            reports.append(Fault(charged.key, described(error), certain=False))
+            reports.append(Fault(charged.key, describe(error), certain=False))
 
     def _restart(self) -> None:
         """Forget what was computed of active sequences, which the scheduler has put back into a queue."""
-        self._rows.clear()
+        self._running.clear()
         self._cache = None
 
 

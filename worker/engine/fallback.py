@@ -20,9 +20,9 @@ from transformers import (
 )
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import Row, admit, described
+from worker.engine.admission import RunningSequence, admit, describe
 from worker.engine.compiled.compiling import ensure_compiled
-from worker.engine.encoded_prompt import Alive, Bounds, Reading, Rejected, read
+from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits
 from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.engine.sampling.bad_words import BadWords
@@ -44,11 +44,11 @@ class FallbackEngine:
     active = 0  # a step begins and ends a whole request
 
     def __init__(self, model: Any, vocabulary: Vocabulary) -> None:
-        ensure_compiled("fp32", 64)  # sampling's part of it
+        ensure_compiled("fp32", 64)  # of which it needs sampling
         self.model = model
         self._vocabulary = vocabulary
         config = model.config.get_text_config()
-        self._bounds = Bounds(config.vocab_size, getattr(config, "max_position_embeddings", None))
+        self._limits = ModelLimits(config.vocab_size, getattr(config, "max_position_embeddings", None))
         self._waiting: deque[Request] = deque()
         self._shortage = Shortage()
         self.alive: Callable[[], object] = lambda: None  # called for every token: a step is a whole text here
@@ -72,10 +72,10 @@ class FallbackEngine:
         return len(self._waiting)
 
     def read(
-        self, prompt: str, settings: SamplingSettings, like: Reading | None = None, alive: Alive = lambda: None
-    ) -> Reading:
+        self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None = None, alive: Alive = lambda: None
+    ) -> EncodedPrompt:
         """As the slot engine's."""
-        return read(prompt, settings, self._vocabulary, self._bounds, like, alive)
+        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.
@@ -94,10 +94,10 @@ class FallbackEngine:
 
     def cancel(self, keys: Iterable[Hashable]) -> None:
         """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
-        gone = set(keys)
-        for key in gone:
+        cancelled = set(keys)
+        for key in cancelled:
             self._shortage.forget(key)
-        self._waiting = deque(request for request in self._waiting if request.key not in gone)
+        self._waiting = deque(request for request in self._waiting if request.key not in cancelled)
 
     def warm(self) -> None:
         """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
@@ -110,65 +110,65 @@ class FallbackEngine:
             return []
         request = self._waiting.popleft()
         try:
-            written = self._written(request)
+            completion = self._write(request)
         except Rejected as error:
             return [Fault(request.key, str(error), certain=True)]
         except Exception as error:
             if out_of_memory(error) and not self._shortage.charges(request.key):
                 self._waiting.insert(self._shortage.place(self._waiting), request)
                 return []
-            return [Fault(request.key, described(error), certain=False)]
+            return [Fault(request.key, describe(error), certain=False)]
         self._shortage.relieved()
         self._shortage.finished(request.key)
-        return [written]
+        return [completion]
 
-    def _written(self, request: Request) -> Completion:
-        row = admit(request, self._vocabulary, self._bounds)
-        writer = _Writer(row, self._vocabulary, self.alive)
-        prompt = torch.tensor([row.prompt], device=self.model.device)  # [1, length]
+    def _write(self, request: Request) -> Completion:
+        running = admit(request, self._vocabulary, self._limits)
+        processor = _SamplingProcessor(running, self._vocabulary, self.alive)
+        prompt = torch.tensor([running.prompt], device=self.model.device)  # [1, length]
         self.model.generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             generation_config=self._rules,
             max_new_tokens=request.settings.max_new_tokens,
-            logits_processor=LogitsProcessorList([writer]),
-            stopping_criteria=StoppingCriteriaList([_Finished(row)]),
+            logits_processor=LogitsProcessorList([processor]),
+            stopping_criteria=StoppingCriteriaList([_StopWhenFinished(running)]),
         )
-        return row.sequence.completion()
+        return running.sequence.completion()
 
 
-class _Writer(LogitsProcessor):
+class _SamplingProcessor(LogitsProcessor):
     """Draws the next token itself and leaves generate no other; the text grows on the way."""
 
-    def __init__(self, row: Row, vocabulary: Vocabulary, alive: Callable[[], object]) -> None:
-        self._row, self._vocabulary, self._alive = row, vocabulary, alive
-        self._decoder = _StreamDecoder(vocabulary.tokenizer, row.prompt)
+    def __init__(self, running: RunningSequence, vocabulary: Vocabulary, alive: Callable[[], object]) -> None:
+        self._running, self._vocabulary, self._alive = running, vocabulary, alive
+        self._decoder = _StreamDecoder(vocabulary.tokenizer, running.prompt)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
         self._alive()
-        (choice,) = sample(Logits(scores.float().cpu(), np.zeros(1, np.float32)), [self._row.state])
+        (choice,) = sample(Logits(scores.float().cpu(), np.zeros(1, np.float32)), [self._running.state])
         if isinstance(choice, Exception):
             raise choice
-        self._row.state.append(choice.token)
-        sequence, entry = self._row.sequence, self._row.entry(choice, self._vocabulary)
+        self._running.state.append(choice.token)
+        sequence, entry = self._running.sequence, self._running.entry(choice, self._vocabulary)
         if choice.token in self._vocabulary.eos:
             sequence.end(choice.token, choice.logprob, entry)
         else:
             sequence.append(choice.token, self._decoder.push(choice.token), choice.logprob, entry)
         if sequence.finish_reason == "length" or choice.token in self._vocabulary.eos:
             sequence.flush(self._decoder.rest())
-        only = torch.full_like(scores, -torch.inf)
-        only[0, choice.token] = 0
-        return only
+        forced = torch.full_like(scores, -torch.inf)
+        forced[0, choice.token] = 0
+        return forced
 
 
-class _Finished(StoppingCriteria):
-    def __init__(self, row: Row) -> None:
-        self._row = row
+class _StopWhenFinished(StoppingCriteria):
+    def __init__(self, running: RunningSequence) -> None:
+        self._running = running
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        finished = self._row.sequence.finish_reason is not None
+        finished = self._running.sequence.finish_reason is not None
         return torch.full((input_ids.shape[0],), finished, device=input_ids.device)
 
 

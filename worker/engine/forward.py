@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Numbers = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +18,10 @@ class Rows:
     A sequence's rows stand together, in order of position, and all positions before them were computed.
     """
 
-    tokens: Numbers  # [rows]
-    positions: Numbers  # [rows]
-    slots: Numbers  # [rows]: whose they are
-    wanted: Numbers  # [outputs]: the rows after which a token will be sampled
+    tokens: Indices  # [rows]
+    positions: Indices  # [rows]
+    slots: Indices  # [rows]: the sequence of each
+    wanted: Indices  # [outputs]: the rows after which a token will be sampled
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,15 @@ class CacheShape:
         return 2 * self.layers * self.heads * self.blocks * BLOCK * (self.head_dim * self.dtype.itemsize + scale)
 
 
+class LayerCache(NamedTuple):
+    """One layer's part of a cache, as compiled code reads and writes it."""
+
+    keys: Any  # [blocks, heads, BLOCK, head_dim], float32, uint16, which stands for bfloat16, or int8
+    key_scales: Any  # [blocks, heads, BLOCK], float32
+    values: Any  # as keys
+    value_scales: Any  # as key_scales
+
+
 class KVCache:
     """`keys` and `values` are [layers, blocks, heads, BLOCK, head_dim]; a slot's row of `tables` says which
     blocks are its own, in order.
@@ -52,18 +61,16 @@ class KVCache:
     def __init__(self, shape: CacheShape, slots: int, device: torch.device) -> None:
         blocks = slots * shape.blocks
         dimensions = (shape.layers, blocks, shape.heads, BLOCK, shape.head_dim)
-        self.keys, self.values = (_room(dimensions, shape.dtype, device) for _ in range(2))
+        self.keys, self.values = (_allocate(dimensions, shape.dtype, device) for _ in range(2))
         self.key_scales, self.value_scales = (_scales(dimensions[:-1], shape.dtype, device) for _ in range(2))
         self.tables = np.zeros((slots, shape.blocks), dtype=np.int32)
         self._held = [0] * slots  # blocks of each slot
         self._users = [0] * blocks  # slots of each block
         self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
 
-    def layer(self, index: int) -> tuple[Any, Any, Any, Any]:
-        """One layer's keys, their scales, its values, their scales, for compiled code."""
+    def layer(self, index: int) -> LayerCache:
         parts = (self.keys, self.key_scales, self.values, self.value_scales)
-        keys, key_scales, values, value_scales = (as_array(part[index]) for part in parts)
-        return keys, key_scales, values, value_scales
+        return LayerCache(*(as_array(part[index]) for part in parts))
 
     def reserve(self, slot: int, length: int) -> None:
         """Give a slot the blocks for positions 0 to length - 1."""
@@ -73,19 +80,19 @@ class KVCache:
     def share(self, source: int, slot: int, length: int) -> None:
         """Let an empty slot begin with the first positions of another.
 
-        Whole blocks are held by both, and nobody writes to them again; the rest of a block is copied.
+        Full blocks are held by both, and are not written to again; a part of a block is copied.
         """
-        whole = length // BLOCK
-        for block in self.tables[source, :whole].tolist():
+        full = length // BLOCK
+        for block in self.tables[source, :full].tolist():
             self._hold(slot, block)
         if length % BLOCK:
             self.reserve(slot, length)
-            old, new = int(self.tables[source, whole]), int(self.tables[slot, whole])
+            old, new = int(self.tables[source, full]), int(self.tables[slot, full])
             for part in (self.keys, self.key_scales, self.values, self.value_scales):
                 part[:, new] = part[:, old]
 
     def release(self, slot: int) -> None:
-        """Give up a slot's blocks; those that nobody else holds are free."""
+        """Give up a slot's blocks; those that no other slot holds are free."""
         for block in self.tables[slot, : self._held[slot]].tolist():
             self._users[block] -= 1
             if not self._users[block]:
@@ -100,13 +107,13 @@ class KVCache:
 
 def _scales(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     if dtype == torch.int8:
-        return _room(dimensions, torch.float32, device)
+        return _allocate(dimensions, torch.float32, device)
     return torch.ones((), device=device).expand(dimensions)
 
 
-def _room(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+def _allocate(dimensions: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     if device.type != "cpu":
         return torch.empty(dimensions, dtype=dtype, device=device)
-    # numpy asks the system for large pages: with small ones, finding where a page lies costs as much as reading it.
+    # numpy asks the system for large pages: with small ones, looking up an address costs as much as reading it.
     length = math.prod(dimensions) * dtype.itemsize
     return torch.from_numpy(np.empty(length, np.uint8)).view(dtype).view(dimensions)

@@ -1,7 +1,7 @@
 """Whose fault it is that a request finds no memory, though it is alone in the only slot: its own, or nobody's.
 
-Nobody's, as far as one can tell, until another one was finished meanwhile: another process may hold the memory for a
-while. Waits for nothing itself.
+Nobody's, as far as one can tell, until another request was finished meanwhile: another process may hold the memory for
+a while. Waits for nothing itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Shortage:
 
     @property
     def undecided(self) -> bool:
-        """Whether there is one that failed and may yet be finished, or charged."""
+        """Whether a request failed that may yet be finished, or charged."""
         return bool(self._tries)
 
     def charges(self, key: Hashable) -> bool:
@@ -71,5 +71,5 @@ def out_of_memory(error: Exception) -> bool:
     """Whether memory ran out, on whichever device."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, not loaded here
         return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in message or "can't allocate memory" in message)

@@ -12,10 +12,10 @@ from worker.engine.memory_blame import Shortage
 from worker.engine.sequence import Request
 
 QUIET_STEPS = 500
-"""So many steps after memory ran out, twice the slots are tried again; where it then runs out soon, twice as late."""
+"""So many steps after memory ran out, twice the slots are tried; where it then soon runs out again, twice as many."""
 
 
-class Scheduler:
+class SlotScheduler:
     """The waiting queue, the slots, and the quarantine.
 
     After an exception in a step that several sequences shared, they restart in halves (`split`). A half runs
@@ -26,7 +26,7 @@ class Scheduler:
         if slots < 1:
             raise ValueError(f"slots must be at least 1, not {slots}")
         self.slots = slots
-        self._most_slots = slots
+        self._max_slots = slots
         self._quiet_steps, self._patience = 0, QUIET_STEPS
         self._waiting: deque[Request] = deque()
         self._groups: deque[deque[Request]] = deque()  # quarantined; the first one is on trial
@@ -67,14 +67,14 @@ class Scheduler:
 
     def cancel(self, keys: Iterable[Hashable]) -> list[int]:
         """Forget these requests, wherever they are; unknown keys are passed over. Returns the slots freed."""
-        gone = set(keys)
-        for key in gone:
+        cancelled = set(keys)
+        for key in cancelled:
             self._shortage.forget(key)
         for queue in (self._waiting, *self._groups):
-            kept = [request for request in queue if request.key not in gone]
+            kept = [request for request in queue if request.key not in cancelled]
             queue.clear()
             queue.extend(kept)
-        freed = [slot for slot, request in self._active.items() if request.key in gone]
+        freed = [slot for slot, request in self._active.items() if request.key in cancelled]
         for slot in freed:
             del self._active[slot]
         return freed
@@ -114,8 +114,8 @@ class Scheduler:
         """Answer running out of memory: half the slots; every active sequence waits again, first in line.
 
         Returns:
-            The request to charge, with all slots given back: the one in the only slot, where it had its chances
-            (see Shortage); otherwise None.
+            The request to charge, with all slots back: the one in the only slot, after enough tries (see Shortage);
+            otherwise None.
         """
         if self.slots == 1 and self._active:
             return self._judge_alone()
@@ -134,7 +134,7 @@ class Scheduler:
         (request,) = self._active.values()
         self._active.clear()
         if self._shortage.charges(request.key):
-            self.slots = self._most_slots
+            self.slots = self._max_slots
             return request
         self._waiting.insert(self._shortage.place(self._waiting), request)
         return None
@@ -148,9 +148,9 @@ class Scheduler:
         self._shortage.relieved()
         self._quiet_steps += 1
         searching = self._groups or self._shortage.undecided
-        if self.slots == self._most_slots or self._quiet_steps < self._patience or searching:
+        if self.slots == self._max_slots or self._quiet_steps < self._patience or searching:
             return False
-        self._resize(min(self._most_slots, 2 * self.slots))
+        self._resize(min(self._max_slots, 2 * self.slots))
         return True
 
     def _resize(self, slots: int) -> None:

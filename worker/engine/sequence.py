@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from contract.spec import SamplingSettings
 
 if TYPE_CHECKING:
-    from worker.engine.encoded_prompt import Reading
+    from worker.engine.encoded_prompt import EncodedPrompt
 
 FinishReason = Literal["stop", "length"]
 
@@ -25,7 +25,7 @@ class Request:
     prompt: str
     settings: SamplingSettings
     seed: int  # 0 to 2**64 - 1
-    reading: Reading | None = None  # what the engine's `read` gave; None = it is read when it gets a slot
+    encoded: EncodedPrompt | None = None  # from the engine's `read`; None = it is read when it gets a slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,9 @@ class Sequence:
         )
 
     def _cut_at_stop(self, old_length: int) -> bool:
-        # Whatever ended before `old_length` was looked at before.
-        found = [self._text.find(stop, max(0, old_length - len(stop) + 1)) for stop in self._stops]
-        starts = [at for at in found if at >= 0]
+        # What ends before `old_length` was looked for when it came.
+        places = [self._text.find(stop, max(0, old_length - len(stop) + 1)) for stop in self._stops]
+        starts = [place for place in places if place >= 0]
         if starts:
             del self._text[min(starts) :]
         return bool(starts)

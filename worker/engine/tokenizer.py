@@ -23,8 +23,8 @@ class Vocabulary:
         self.eos = _eos(tokenizer, config)
         self._start = self._start_token(config)
         self._special = frozenset(tokenizer.all_special_ids)
-        begun = list(tokenizer("a", verbose=False)["input_ids"])
-        self._opening = begun[:1] if begun[0] == tokenizer.bos_token_id != self._tokens("a")[0] else []
+        example = list(tokenizer("a", verbose=False)["input_ids"])
+        self._prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._tokens("a")[0] else []
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
@@ -32,7 +32,7 @@ class Vocabulary:
         Raises:
             ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
         """
-        tokens = self._opening + self._tokens(prompt)
+        tokens = self._prefix + self._tokens(prompt)
         if tokens:
             return tokens
         if self._start is None:
@@ -41,9 +41,9 @@ class Vocabulary:
 
     def banned(self, word: str) -> list[tuple[int, ...]]:
         """The token sequences that write `word`: at the start of a text and after a space."""
-        found = {tuple(self._tokens(spelling)) for spelling in (word, f" {word}")}
+        spellings = {tuple(self._tokens(text)) for text in (word, f" {word}")}
         ends = {(token,) for token in self.eos}  # as in transformers, the end of text cannot be banned
-        return sorted(tokens for tokens in found - ends if tokens)
+        return sorted(tokens for tokens in spellings - ends if tokens)
 
     def fewest_tokens(self, text: str) -> int:
         """How many tokens `text` has at least, without tokenising it; 0 where its length proves nothing."""
@@ -64,8 +64,8 @@ class Vocabulary:
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def _start_token(self, config: Any) -> int | None:
-        found = self.tokenizer.get_vocab().get(END_OF_TEXT)
-        candidates = (found, config.bos_token_id, self.tokenizer.bos_token_id, *sorted(self.eos))
+        end_of_text = self.tokenizer.get_vocab().get(END_OF_TEXT)
+        candidates = (end_of_text, config.bos_token_id, self.tokenizer.bos_token_id, *sorted(self.eos))
         return next(iter(_within_vocabulary(candidates, config)), None)
 
 
@@ -117,7 +117,7 @@ def is_byte_level(tokenizer: Any) -> bool:
 
 
 def _keeps_every_byte(tokenizer: Any) -> bool:
-    """Whether the tokens of every text together stand for all of its bytes, and none for others."""
+    """Whether the tokens of every text stand for all of its bytes, and for no others."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return (
         backend is not None
@@ -130,7 +130,7 @@ def _keeps_every_byte(tokenizer: Any) -> bool:
 
 
 def _byte_values() -> dict[str, int]:
-    """GPT-2's printable character for each byte, turned round (`bytes_to_unicode` of its encoder.py)."""
+    """The byte that each of GPT-2's printable characters stands for: `bytes_to_unicode` of its encoder.py, inverted."""
     printable = [
         *range(ord("!"), ord("~") + 1),
         *range(ord("¡"), ord("¬") + 1),
@@ -142,14 +142,14 @@ def _byte_values() -> dict[str, int]:
 
 def _eos(tokenizer: Any, config: Any) -> frozenset[int]:
     """The end-of-text tokens: the configuration's, else the tokenizer's."""
-    for stated in (config.eos_token_id, tokenizer.eos_token_id):
-        known = _within_vocabulary(stated, config)
+    for declared in (config.eos_token_id, tokenizer.eos_token_id):
+        known = _within_vocabulary(declared, config)
         if known:
             return frozenset(known)
     return frozenset()
 
 
-def _within_vocabulary(stated: Any, config: Any) -> list[int]:
-    """The stated ids that the model has: GPT2Config's default is 50256 even where the vocabulary is smaller."""
-    ids = stated if isinstance(stated, list | tuple) else [stated]
+def _within_vocabulary(declared: Any, config: Any) -> list[int]:
+    """The declared ids that the model has: GPT2Config's default is 50256 even where the vocabulary is smaller."""
+    ids = declared if isinstance(declared, list | tuple) else [declared]
     return [int(token) for token in ids if token is not None and 0 <= int(token) < config.vocab_size]

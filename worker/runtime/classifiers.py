@@ -1,4 +1,4 @@
-"""The classifiers of this process: each loaded at its first use, off the offer for a while where it cannot be."""
+"""The classifiers of this process: each loaded at its first use, and not offered for a while where that fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from worker.safety.detoxify import Classifier, load_classifier
 log = structlog.get_logger()
 
 
-AGAIN_SECONDS = 300.0
+RETRY_SECONDS = 300.0
 """A classifier that could not be loaded is offered again after this long: a download may have failed."""
 
 
@@ -25,17 +25,17 @@ class Classifiers:
         self._not_before = dict.fromkeys(offered, 0.0)
         self._loaded: dict[str, Classifier] = {}
         self._lock = threading.Lock()
-        self.error: str | None = None  # why one is off the offer
+        self.error: str | None = None  # why one is not offered
 
     @property
     def offered(self) -> tuple[str, ...]:
-        """The classifiers that are loaded, or may be tried."""
+        """Those that are loaded, or may be tried."""
         now = time.monotonic()
         return tuple(name for name in self._all if self._not_before[name] <= now)
 
     @property
     def revisions(self) -> dict[str, str]:
-        """The revisions of those that are loaded: of what was loaded, whatever lies there now."""
+        """The revisions of those that are loaded, whatever their files are now."""
         return {name: classifier.revision for name, classifier in self._loaded.copy().items()}
 
     def load_all(self) -> None:
@@ -48,7 +48,7 @@ class Classifiers:
             self._loaded[name] = load_classifier(name, self._device)
 
     def get(self, name: str) -> Classifier | None:
-        """The classifier, loaded where it was not yet; None, and off the offer for a while, where that fails."""
+        """The classifier, loaded where it was not yet; None, and not offered for a while, where that fails."""
         with self._lock:
             if name not in self._loaded and name in self.offered:
                 try:
@@ -56,6 +56,6 @@ class Classifiers:
                     self.error = None
                 except ModelUnavailable as error:
                     log.error("a classifier cannot be loaded", classifier=name, error=str(error))
-                    self._not_before[name] = time.monotonic() + AGAIN_SECONDS
+                    self._not_before[name] = time.monotonic() + RETRY_SECONDS
                     self.error = str(error)
             return self._loaded.get(name)

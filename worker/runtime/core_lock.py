@@ -17,7 +17,7 @@ class Cores:
     def __init__(self, *, shared: bool) -> None:
         """
         Args:
-            shared: whether engine and scorer compute on the same cores; otherwise nobody ever waits.
+            shared: whether engine and scorer compute on the same cores; otherwise neither ever waits.
         """
         self._shared = shared
         self._lock = threading.Lock()
@@ -26,7 +26,7 @@ class Cores:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """All cores, once those who asked before have had their turn."""
+        """All cores, once those that asked earlier have had their turn."""
         self._acquire()
         try:
             yield
@@ -34,7 +34,7 @@ class Cores:
             self._release()
 
     def give_way(self) -> None:
-        """Let those who wait have their turn in the middle of one's own."""
+        """Let those that wait have their turn in the middle of the caller's."""
         if self._queue:
             self._release()
             self._acquire()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from contract.spec import SamplingSettings
-from worker.engine.encoded_prompt import Reading
+from worker.engine.encoded_prompt import EncodedPrompt
 from worker.engine.engine import SlotEngine
 from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
@@ -36,13 +36,13 @@ class Intake:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.open = 0  # requests without a result
 
-    def read(self, prompt: str, settings: SamplingSettings, like: Reading | None) -> Reading:
+    def read(self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None) -> EncodedPrompt:
         """What the engine makes of a prompt, on the caller's thread, so that no step waits for it.
 
         Raises:
             Rejected: the model can never serve it.
         """
-        return self._feeder.read(f"reading for intake {self._number}", prompt, settings, like)
+        return self._feeder.read(f"reading for intake {self._number}", prompt, settings, earlier)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -55,9 +55,9 @@ class Intake:
 
     def add(self, requests: Iterable[Request]) -> None:
         """Hands requests to the engine. Their keys need to be unique within this intake only."""
-        mine = [replace(request, key=(self._number, request.key)) for request in requests]
-        self.open += len(mine)
-        self._feeder.command(lambda: self._feeder.admit(self, mine))
+        renamed = [replace(request, key=(self._number, request.key)) for request in requests]
+        self.open += len(renamed)
+        self._feeder.command(lambda: self._feeder.admit(self, renamed))
 
     @property
     def ready(self) -> bool:
@@ -65,7 +65,7 @@ class Intake:
         return not self._results.empty()
 
     def results(self, patience: float) -> Iterator[Result | None]:
-        """Results until none is open; None where nothing came for `patience` seconds, to let the caller look up."""
+        """Results until none is open; None after `patience` seconds without one, so that the caller can look around."""
         while self.open:
             try:
                 result = self._results.get(timeout=patience)
@@ -99,9 +99,9 @@ class Feeder:
     ) -> None:
         """
         Args:
-            die: ends the process, where the engine itself breaks.
+            die: ends the process; called where the engine itself breaks.
         """
-        self.engine, self._watchdog, self._cores, self._die = engine, watchdog, cores, die
+        self.engine, self._watchdog, self._cores, self._end_process = engine, watchdog, cores, die
         if not isinstance(engine, SlotEngine):
             engine.alive = self._alive
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
@@ -124,41 +124,41 @@ class Feeder:
         """Whether what is in hand no longer does more than fill the slots: time to claim one batch more."""
         return not self.filling and self.load <= self.engine.slots
 
-    def read(self, name: str, prompt: str, settings: SamplingSettings, like: Reading | None) -> Reading:
+    def read(self, name: str, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None) -> EncodedPrompt:
         """Under watch from text to text: one that hangs the tokenizer hangs this process for good."""
         with self._watchdog.step(name):
-            return self.engine.read(prompt, settings, like, alive=lambda: self._watchdog.touch(name))
+            return self.engine.read(prompt, settings, earlier, alive=lambda: self._watchdog.touch(name))
 
     def intake(self) -> Intake:
         return Intake(self, next(self._numbers))
 
-    def command(self, what: Callable[[], object]) -> None:
-        """Runs `what` on the engine's thread, between two steps."""
-        self._commands.put(what)
+    def command(self, function: Callable[[], object]) -> None:
+        """Runs a function on the engine's thread, between two steps."""
+        self._commands.put(function)
 
     def admit(self, intake: Intake, requests: list[Request]) -> None:
         self._owners.update(dict.fromkeys((request.key for request in requests), intake))
         self.engine.add(requests)
 
     def drop(self, intake: Intake, keys: set[Hashable] | None, dropped: threading.Event) -> None:
-        gone = [key for key, owner in self._owners.items() if owner is intake and (keys is None or key in keys)]
-        self.engine.cancel(gone)
-        for key in gone:
+        cancelled = [key for key, owner in self._owners.items() if owner is intake and (keys is None or key in keys)]
+        self.engine.cancel(cancelled)
+        for key in cancelled:
             del self._owners[key]
-        intake.open -= len(gone)
+        intake.open -= len(cancelled)
         dropped.set()
 
     def _run(self) -> None:
         try:
             while True:
-                self._obey(wait=not self.engine.pending)
+                self._run_commands(wait=not self.engine.pending)
                 if self.engine.pending:
                     self._step()
         except BaseException:
-            log.critical("the engine broke; ending this process", exc_info=True)
-            self._die()
+            log.critical("the engine failed; ending this process", exc_info=True)
+            self._end_process()
 
-    def _obey(self, *, wait: bool) -> None:
+    def _run_commands(self, *, wait: bool) -> None:
         if wait:
             self._commands.get()()
         while not self._commands.empty():
@@ -173,9 +173,9 @@ class Feeder:
     def _step(self) -> None:
         slots = self.engine.slots
         with self._cores.held(), self._watchdog.step("engine"):
-            results = self._stepped()
+            results = self._engine_step()
         if self.engine.slots != slots:
-            log.warning("memory ran out; going on with other slots", slots=self.engine.slots, before=slots)
+            log.warning("memory ran out; continuing with other slots", slots=self.engine.slots, before=slots)
         for result in results:
             if isinstance(result, Completion):
                 self.tokens += result.tokens
@@ -185,16 +185,16 @@ class Feeder:
         if self.engine.pause:
             self._wait_for_memory(self.engine.pause)
 
-    def _stepped(self) -> Sequence[Result]:
+    def _engine_step(self) -> Sequence[Result]:
         try:
             return self.engine.step()
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            return []  # not even an empty slot fits: nobody's fault either, and the engine is as it was
+            return []  # not even an empty slot fits: no request's fault either, and the engine is as it was
 
     def _wait_for_memory(self, seconds: float) -> None:
-        """Waits, and obeys meanwhile; this is no step, so that leases are kept and the watchdog sees nothing."""
+        """Runs commands meanwhile; it is no step, so that leases are kept and the watchdog sees nothing."""
         log.warning("no memory for a single text; waiting for it", seconds=seconds)
         end = time.monotonic() + seconds
         while self.engine.pending and (left := end - time.monotonic()) > 0:

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Lease(Generic[C]):
-    """A claim under renewal. `lost` is set when another worker has it, or nobody wants it done any more."""
+    """A claim under renewal. `lost` is set when another worker has it, or the work is no longer wanted."""
 
     claim: C
     lost: threading.Event = field(default_factory=threading.Event)
@@ -69,9 +69,9 @@ class LeaseKeeper:
         leases = self.held
         try:
             claims = [lease.claim for lease in leases]
-            lost = renew(self._database, [one for one in claims if isinstance(one, Claim)], self._seconds)
-            asked = [one for one in claims if isinstance(one, RequestClaim)]
-            lost |= renew_requests(self._database, asked, self._seconds)
+            lost = renew(self._database, [claim for claim in claims if isinstance(claim, Claim)], self._seconds)
+            requests = [claim for claim in claims if isinstance(claim, RequestClaim)]
+            lost |= renew_requests(self._database, requests, self._seconds)
         except DatabaseUnreachable as error:
             log.warning("leases could not be renewed; trying again", error=str(error))
             return
@@ -79,6 +79,6 @@ class LeaseKeeper:
             log.exception("leases could not be renewed; trying again")
             return
         for lease in leases:
-            # A batch that ended between the two looks has no token any more: nobody waits for its event then.
+            # A batch that ended meanwhile has no token any more: then nothing waits for its event.
             if lease.claim.token in lost:
                 lease.lost.set()

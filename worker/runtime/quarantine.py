@@ -1,4 +1,4 @@
-"""Who may run beside whom in one process: ordinary batches together, a suspect with nothing beside it."""
+"""What may run together in one process: ordinary batches do, a suspect runs alone."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Runtime:
         self.feeder = Feeder(loaded.engine, self.watchdog, self.cores, die=lambda: self.watchdog.end(HANG_EXIT))
         self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
         self.provenance = provenance_id(database, loaded.provenance)
-        self._refused: str | None = None  # why no message could be sent lately
+        self._last_refusal: str | None = None  # why no message could be sent
         self._claimer = threading.Semaphore(1)
         self._scorer = threading.Semaphore(1)
         # Every thread that computes gets threads of its own for the other cores, and keeps them: so there is but one.
@@ -70,12 +70,12 @@ class Runtime:
             classifier_revisions=self.classifiers.revisions,
         )
 
-    def patiently(self, what: Callable[[], T]) -> T:
-        """Runs `what`, waiting for a database that is away for as long as this process is not told to stop."""
+    def patiently(self, function: Callable[[], T]) -> T:
+        """Runs a function, waiting for a database that is away for as long as this process is not told to stop."""
         pause = 0.2
         while True:
             try:
-                return what()
+                return function()
             except DatabaseUnreachable as error:
                 if self.stopping.is_set():
                     raise
@@ -125,15 +125,15 @@ class Runtime:
         try:
             topped_up = top_up(queue, waiting(self.database, ability))
         except (QueueUnreachable, DatabaseUnreachable) as error:
-            if str(error) != self._refused:  # once, not with every sweep for each queue
+            if str(error) != self._last_refusal:  # once, not with every sweep for each queue
                 log.warning("could not top up", queue=queue, error=str(error))
-            self._refused = str(error)
+            self._last_refusal = str(error)
         else:
             if topped_up:
-                self._refused = None
+                self._last_refusal = None
 
 
 def _waiting_to_score(database: Database, ability: Ability) -> list[int | str]:
     """Requests first: a person waits for them."""
-    asked = waiting_requests(database, ability.classifiers, revisions=ability.classifier_revisions)
-    return [*map(request_hint, asked), *waiting_scoring(database, ability)]
+    requests = waiting_requests(database, ability.classifiers, revisions=ability.classifier_revisions)
+    return [*map(request_hint, requests), *waiting_scoring(database, ability)]

@@ -13,8 +13,8 @@ from db.jobs.jobs import JobRow, get_job, stored_settings
 from db.work.claims import Claim, finish_generation, release
 from db.work.lease import LeaseLost
 from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
-from worker.engine.admission import described
-from worker.engine.encoded_prompt import Reading, Rejected
+from worker.engine.admission import describe
+from worker.engine.encoded_prompt import EncodedPrompt, Rejected
 from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
 from worker.runtime.engine_thread import Intake
@@ -40,7 +40,7 @@ class Generation:
         self._requests: dict[tuple[int, int], Request] = {}
         self._faults: dict[int, int] = {}  # of each prompt, over all claims
         self._fault_counts: dict[int, int] = {}  # of each prompt, in this claim, for the log
-        self._reading: Reading | None = None  # of the last prompt that was tokenised
+        self._encoded: EncodedPrompt | None = None  # of the last prompt that was tokenised
         self._group: list[Text] = []
         self._saved_at = time.monotonic()
 
@@ -106,7 +106,7 @@ class Generation:
             return ()
         requests = {
             (work.prompt_id, index): Request(
-                key=(work.prompt_id, index), prompt=work.prompt, settings=settings, seed=seed, reading=self._reading
+                key=(work.prompt_id, index), prompt=work.prompt, settings=settings, seed=seed, encoded=self._encoded
             )
             for index, seed in seeds.items()
         }
@@ -117,7 +117,7 @@ class Generation:
         """Tokenises a prompt and its settings, reusing the last reading. Returns False if the prompt is now dead."""
         while True:
             try:
-                self._reading = self._intake.read(work.prompt, settings, self._reading)
+                self._encoded = self._intake.read(work.prompt, settings, self._encoded)
                 return True
             except Rejected as error:
                 self._fault(work.prompt_id, str(error), certain=True)
@@ -125,7 +125,7 @@ class Generation:
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                if self._fault(work.prompt_id, described(error), certain=False):
+                if self._fault(work.prompt_id, describe(error), certain=False):
                     return False
 
     def _handle_result(self, result: Completion | Fault | None) -> None:

@@ -258,7 +258,7 @@ def _failing_prompts(admit: Any) -> Any:
 def _deadly_prompts(step: Any) -> Any:
     @functools.wraps(step)
     def stepping(engine: Any) -> Any:
-        if any(KILLS in row.sequence.request.prompt for row in engine._rows.values()):
+        if any(KILLS in running.sequence.request.prompt for running in engine._running.values()):
             os.kill(os.getpid(), signal.SIGKILL)
         return step(engine)
 

@@ -29,17 +29,17 @@ def test_no_step_tokenises_what_was_read_before_and_the_texts_are_the_same(
     requests = [Request(index, "Once upon a time", settings(**OWN), index) for index in range(9)]
     expected = run_all(tiny.engine(4), requests)
     engine = tiny.engine(4)
-    reading = engine.read("Once upon a time", settings(**OWN))
+    encoded = engine.read("Once upon a time", settings(**OWN))
     no_tokenizing(tiny, monkeypatch)
-    ahead = [Request(r.key, r.prompt, r.settings, r.seed, reading) for r in requests]
+    ahead = [Request(r.key, r.prompt, r.settings, r.seed, encoded) for r in requests]
     assert run_all(engine, ahead) == expected
 
 
 def test_rules_are_shared_by_prompts_whose_settings_say_the_same(tiny: Tiny) -> None:
     engine = tiny.engine()
     first = engine.read("Once", settings(**OWN))
-    assert engine.read("The", settings(**OWN | {"seed": 4, "n": 3}), like=first).rules is first.rules
-    assert engine.read("The", settings(**OWN | {"bad_words": ("the",)}), like=first).rules is not first.rules
+    assert engine.read("The", settings(**OWN | {"seed": 4, "n": 3}), earlier=first).rules is first.rules
+    assert engine.read("The", settings(**OWN | {"bad_words": ("the",)}), earlier=first).rules is not first.rules
 
 
 def test_a_prompt_whose_length_alone_is_too_much_is_refused_unread(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,8 +101,8 @@ def test_a_step_looks_at_the_number_of_bad_words_and_not_at_their_length(tiny: T
     context = np.array([7, 8, 9], np.int32)
     assert len(words.completed_by(context)) == 0
     engine: SlotEngine = tiny.engine(2)
-    reading = engine.read("Once", settings(bad_words=("\x00" * 100, "miller")))
-    engine.add([Request(0, "Once", settings(), 0, reading)])
+    encoded = engine.read("Once", settings(bad_words=("\x00" * 100, "miller")))
+    engine.add([Request(0, "Once", settings(), 0, encoded)])
     engine.step()
-    (row,) = engine._rows.values()
-    assert len(row.state.banned) <= 4
+    (running,) = engine._running.values()
+    assert len(running.state.banned) <= 4

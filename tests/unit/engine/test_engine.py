@@ -11,7 +11,7 @@ import torch
 from tiny_models import SENTENCES, Tiny, run_all, settings
 
 from contract.spec import SamplingSettings
-from worker.engine.engine import PROMPT_TOKENS, SlotEngine
+from worker.engine.engine import PREFILL_TOKENS, SlotEngine
 from worker.engine.forward import Rows
 from worker.engine.sequence import Completion, Fault, Request
 
@@ -114,7 +114,7 @@ def test_every_text_is_what_its_tokens_decode_to(tiny: Tiny) -> None:
     engine.add(requests)
     written: dict[int, list[int]] = {}
     while engine.pending:
-        rows = {row.sequence.request.key: row.sequence for row in engine._rows.values()}
+        rows = {running.sequence.request.key: running.sequence for running in engine._running.values()}
         written.update({key: sequence.tokens for key, sequence in rows.items()})
         for report in engine.step():
             expected = tiny.tokenizer.decode(
@@ -137,8 +137,8 @@ def test_no_ngram_is_written_twice(tiny: Tiny) -> None:
     engine.add([request])
     tokens: list[int] = []
     while engine.pending:
-        if engine._rows:
-            tokens = engine._rows[0].state.context.tolist()
+        if engine._running:
+            tokens = engine._running[0].state.context.tolist()
         engine.step()
     pairs = list(pairwise(tokens))
     assert len(pairs) > 30
@@ -162,13 +162,13 @@ def test_mean_logprob_is_that_of_the_raw_model(tiny: Tiny) -> None:
     engine = tiny.engine(1)
     engine.add([Request(0, "Once", own, 1)])
     engine.step()
-    row = engine._rows[0]
+    running = engine._running[0]
     (report,) = run_all(engine).values()
     assert isinstance(report, Completion)
     with torch.inference_mode():
-        logits = tiny.reference(torch.tensor([[*row.prompt, *row.sequence.tokens]])).logits[0]
-    logprobs = torch.log_softmax(logits, dim=-1)[len(row.prompt) - 1 :]
-    expected = [float(logprobs[i, token]) for i, token in enumerate(row.sequence.tokens)]
+        logits = tiny.reference(torch.tensor([[*running.prompt, *running.sequence.tokens]])).logits[0]
+    logprobs = torch.log_softmax(logits, dim=-1)[len(running.prompt) - 1 :]
+    expected = [float(logprobs[i, token]) for i, token in enumerate(running.sequence.tokens)]
     assert report.mean_logprob == pytest.approx(sum(expected) / 9, abs=1e-4)
     assert report.logprobs is not None
     assert [line["logprob"] for line in report.logprobs] == pytest.approx(expected, abs=1e-4)
@@ -297,7 +297,7 @@ def test_long_prompts_are_taken_in_over_several_steps_that_decode_too(tiny: Tiny
     own = settings(max_new_tokens=20, min_new_tokens=20)
     engine.add(Request(i, f"{i} x y z w " + "x y z w " * 12, own, i) for i in range(64))
     assert len(run_all(engine)) == 64
-    assert max(len(rows.tokens) for rows in seen) <= PROMPT_TOKENS + 64
+    assert max(len(rows.tokens) for rows in seen) <= PREFILL_TOKENS + 64
     assert any(len(rows.tokens) > len(set(rows.slots)) and len(rows.wanted) > 8 for rows in seen)
 
 

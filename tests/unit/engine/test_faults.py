@@ -83,8 +83,8 @@ def test_an_error_in_a_rows_own_sampling_belongs_to_that_request(tiny: Tiny) -> 
     engine = tiny.engine(5)
     engine.add([*requests(4), Request("own", "x", own, 1)])
     engine.step()
-    row = next(row for row in engine._rows.values() if row.sequence.request.key == "own")
-    row.state.eos = np.array([10**9], np.int32)  # spoil its sampling state: there is no such token to ban
+    (bad,) = (running for running in engine._running.values() if running.sequence.request.key == "own")
+    bad.state._eos = np.array([10**9], np.int32)  # spoil its sampling state: there is no such token to ban
     reports = run_all(engine)
     assert list(faults_of(reports)) == ["own"]
     assert "IndexError" in reports["own"].reason

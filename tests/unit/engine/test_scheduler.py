@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from contract.spec import SamplingSettings
-from worker.engine.scheduler import QUIET_STEPS, Scheduler
+from worker.engine.scheduler import QUIET_STEPS, SlotScheduler
 from worker.engine.sequence import Request
 
 
@@ -14,13 +14,13 @@ def request(key: int) -> Request:
     return Request(key, "", SamplingSettings(), 0)
 
 
-def scheduler_of(count: int, slots: int) -> Scheduler:
-    scheduler = Scheduler(slots)
+def scheduler_of(count: int, slots: int) -> SlotScheduler:
+    scheduler = SlotScheduler(slots)
     scheduler.add(request(key) for key in range(count))
     return scheduler
 
 
-def admit_all(scheduler: Scheduler) -> dict[int, int]:
+def admit_all(scheduler: SlotScheduler) -> dict[int, int]:
     """The slots given and the keys they went to."""
     given = {}
     while admitted := scheduler.admit():
@@ -65,7 +65,7 @@ def test_cancel_reaches_waiting_active_and_quarantined_requests() -> None:
 
 def test_one_slot_is_the_fewest() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Scheduler(0)
+        SlotScheduler(0)
 
 
 def test_after_a_shared_failure_each_half_runs_with_nobody_else() -> None:
@@ -107,7 +107,7 @@ def test_out_of_memory_halves_the_slots_and_the_interrupted_wait_first_in_line()
     assert admit_all(scheduler) == {0: 0, 1: 1}
 
 
-def shrunk_to_one() -> Scheduler:
+def shrunk_to_one() -> SlotScheduler:
     scheduler = scheduler_of(3, slots=2)
     admit_all(scheduler)
     assert scheduler.shrink() is None
@@ -165,7 +165,7 @@ def test_another_that_failed_itself_shows_no_memory() -> None:
     assert scheduler.shrink() is None
 
 
-def grown_after(scheduler: Scheduler) -> int:
+def grown_after(scheduler: SlotScheduler) -> int:
     """How many steps that go well it takes until there are more slots."""
     return next(steps for steps in range(1, 100_000) if scheduler.grow())
 

@@ -35,7 +35,7 @@ FAST = {"reassoc", "contract", "nsz"}
 Not "arcp": with it vectors divide by an estimate of the reciprocal and single numbers do not, and which of the two
 runs a loop also depends on how close to each other its arrays lie in memory."""
 
-OWN_CODE = 64  # the one size of heads that attention has code of its own for
+SPECIALISED_HEAD_DIM = 64  # attention has code for this one, and code for any other
 COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
 ENGINE = Path(__file__).parents[1]  # the room whose loops these are
 
@@ -56,16 +56,16 @@ def _folder() -> Path:
         try:
             _make(folder)
             os.utime(folder)
-            if _is_ours_alone(folder):
+            if _is_private(folder):
                 return folder
         except OSError:
             pass  # the next one
-    return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))  # somebody lies in wait there: for this process only
+    return Path(tempfile.mkdtemp(prefix="inkmill-compiled-"))  # both are unsafe: one for this process only
 
 
 def _name() -> str:
-    """numba notices a changed file, but not a changed function of another file that was compiled into it: the folder
-    is named after all that may have gone in."""
+    """numba notices a changed file, but not a changed function of another file that was compiled into it: the folder's
+    name is a hash of all that may have gone in."""
     digest = hashlib.blake2b(digest_size=8)
     for source in sorted(ENGINE.rglob("*.py")):
         digest.update(source.read_bytes())
@@ -75,19 +75,19 @@ def _name() -> str:
 
 
 def _make(folder: Path) -> None:
-    """Makes what is missing of a path, for nobody but us."""
+    """Makes what is missing of a path, for us alone."""
     for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def _is_ours_alone(folder: Path) -> bool:
+def _is_private(folder: Path) -> bool:
     """Whether nobody else can write there: numba unpickles what it finds, and runs it."""
-    found = folder.lstat()  # a link among temporary files may be anybody's
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    status = folder.lstat()  # a link among temporary files may be anybody's
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 class ByContent(UserProvidedCacheLocator):  # type: ignore[misc]
-    """Finds our compiled code by what its sources say, where numba goes by where they lie: installations share it."""
+    """Finds our compiled code by its sources' content, where numba goes by their path: installations share it."""
 
     def get_cache_path(self) -> str:
         return str(code_folder())
@@ -97,7 +97,7 @@ class ByContent(UserProvidedCacheLocator):  # type: ignore[misc]
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> ByContent | None:
-        # Nothing is written to see whether that can be done, as numba does: what is there can be read from a full disk.
+        # Unlike numba, no file is written to see whether that works: code can be read from a full disk.
         return cls(py_func, py_file) if Path(py_file).is_relative_to(ENGINE) else None
 
 
@@ -108,7 +108,7 @@ class CacheAtFirstUse(NullCache):  # type: ignore[misc]
         self._dispatcher = dispatcher
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What numba asks before it compiles. From then on its own cache is asked."""
+        """Called by numba before it compiles; from then on it asks its own cache."""
         numba.config.CACHE_DIR = str(code_folder())
         numba.config.CACHE_LOCATOR_CLASSES = f"{__name__}.{ByContent.__name__},{UserProvidedCacheLocator.__name__}"
         self._dispatcher.enable_caching()
@@ -125,9 +125,9 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
     """
     folder = code_folder()
     _make(folder)  # it may have been tidied away since this process began
-    if not _is_ours_alone(folder):
-        raise ModelUnavailable(f"{folder} may be written by others, who could put code there: remove it")
-    done = folder / f"{dtype}-{head_dim if head_dim == OWN_CODE else 'any'}.done"
+    if not _is_private(folder):
+        raise ModelUnavailable(f"others can write to {folder}, and could put code there: remove it")
+    done = folder / f"{dtype}-{head_dim if head_dim == SPECIALISED_HEAD_DIM else 'any'}.done"
     if COMPILING in os.environ or done.exists():
         return
     with (folder / "lock").open("w") as lock:
@@ -137,9 +137,9 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
         log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
         command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", dtype, str(head_dim)]
         environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(folder)}
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            log.warning("could not compile the engine ahead; texts may differ in rare last bits", error=ended.stderr)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode:
+            log.warning("could not compile the engine ahead; texts may differ in rare last bits", error=result.stderr)
         else:
             done.touch()
 
@@ -156,15 +156,15 @@ def called(function: Function) -> Function:
 
 def compiled(function: Function) -> Function:
     """A function of one thread that Python calls."""
-    return cast("Function", _kept(numba.njit(nogil=True, fastmath=FAST)(function)))
+    return cast("Function", _cached(numba.njit(nogil=True, fastmath=FAST)(function)))
 
 
 def threaded(function: Function) -> Function:
     """A function that Python calls, and whose loops over `each_thread` run on torch's own OpenMP threads."""
-    return cast("Function", _kept(numba.njit(parallel=True, nogil=True, fastmath=FAST)(function)))
+    return cast("Function", _cached(numba.njit(parallel=True, nogil=True, fastmath=FAST)(function)))
 
 
-def _kept(dispatcher: Any) -> Any:
+def _cached(dispatcher: Any) -> Any:
     """What `cache=True` would do, from its first call on."""
     dispatcher._cache = CacheAtFirstUse(dispatcher)
     return dispatcher

@@ -54,22 +54,22 @@ def bits_of_float(_context: Any, _number: Any) -> tuple[Any, Callable[..., Any]]
 
 
 def widen(number: Any) -> Any:
-    """A float32 from a float32, from a bfloat16's 16 bits, or from an 8-bit whole number."""
+    """A float32 from a float32, from a bfloat16's 16 bits, or from an 8-bit integer."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(widen, inline="always")  # type: ignore[untyped-decorator]
 def _widen(number: Any) -> Callable[[Any], Any]:
-    def half(number: Any) -> Any:
+    def from_bfloat16(number: Any) -> Any:
         return float_of_bits(np.uint32(number) << np.uint32(16))
 
-    def whole(number: Any) -> Any:
+    def from_int8(number: Any) -> Any:
         return np.float32(number)
 
-    def same(number: Any) -> Any:
+    def from_float32(number: Any) -> Any:
         return number
 
-    return {types.uint16: half, types.int8: whole}.get(number, same)
+    return {types.uint16: from_bfloat16, types.int8: from_int8}.get(number, from_float32)
 
 
 def narrow(number: Any, like: Any) -> Any:
@@ -79,28 +79,28 @@ def narrow(number: Any, like: Any) -> Any:
 
 @overload(narrow, inline="always")  # type: ignore[untyped-decorator]
 def _narrow(number: Any, like: Any) -> Callable[[Any, Any], Any]:
-    def rounded(number: Any, like: Any) -> Any:
+    def to_bfloat16(number: Any, like: Any) -> Any:
         bits = bits_of_float(number)
-        even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-        return np.uint16((bits + even) >> np.uint32(16))
+        to_even = np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16((bits + to_even) >> np.uint32(16))
 
-    def whole(number: Any, like: Any) -> Any:
+    def to_float32(number: Any, like: Any) -> Any:
         return number
 
-    return rounded if like == types.uint16 else whole
+    return to_bfloat16 if like == types.uint16 else to_float32
 
 
 @inlined
 def rank(number: Any) -> Any:
-    """An int32 that is ordered as float32 numbers are: compiled code compares many integers at once."""
+    """An int32 that is ordered as float32 numbers are: compiled code compares many integers at once, not floats."""
     bits = np.int32(bits_of_float(number))
     return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
 
 
 @inlined
-def float_of_rank(place: Any) -> Any:
+def float_of_rank(number: Any) -> Any:
     """The float32 that has this rank."""
-    return float_of_bits(np.uint32(place ^ ((place >> np.int32(31)) & np.int32(0x7FFFFFFF))))
+    return float_of_bits(np.uint32(number ^ ((number >> np.int32(31)) & np.int32(0x7FFFFFFF))))
 
 
 @inlined
@@ -109,15 +109,15 @@ def exponential(number: Any) -> Any:
 
     Cephes' expf (Moshier 1992): reduction by ln 2, then a polynomial of degree 7.
     """
-    held = max(number, EXP_LEAST)
-    power = np.floor(held * LOG2_E + ONE_HALF)
-    rest = held - power * LN2_HIGH - power * LN2_LOW
+    clamped = max(number, EXP_LEAST)
+    power = np.floor(clamped * LOG2_E + ONE_HALF)
+    remainder = clamped - power * LN2_HIGH - power * LN2_LOW
     series = P0
-    series = series * rest + P1
-    series = series * rest + P2
-    series = series * rest + P3
-    series = series * rest + P4
-    series = series * rest + P5
-    series = series * rest * rest + rest + np.float32(1.0)
+    series = series * remainder + P1
+    series = series * remainder + P2
+    series = series * remainder + P3
+    series = series * remainder + P4
+    series = series * remainder + P5
+    series = series * remainder * remainder + remainder + np.float32(1.0)
     scale = float_of_bits(np.uint32((np.int32(power) + np.int32(127)) << np.int32(23)))
     return series * scale if number > EXP_LEAST else np.float32(0.0)

@@ -8,32 +8,41 @@ in the order in which they lie, and the int8 engine keeps them in 8 bits.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from worker.engine.compiled.compiling import OWN_CODE, each_thread, inlined, threaded
+from worker.engine.compiled.compiling import SPECIALISED_HEAD_DIM, each_thread, inlined, threaded
 from worker.engine.compiled.float_bits import exponential, float_of_rank, rank, widen
-from worker.engine.cpu.quantise import finish, note, put
+from worker.engine.cpu.quantise import dequantise, store_row, store_scale
 from worker.engine.kv_cache import BLOCK
 
 UNROLLED = 4  # keys at once
 
 
+class CacheRows(NamedTuple):
+    """Where rows lie in a cache, and which thread computes them."""
+
+    tables: Any  # [rows, blocks a sequence], int32: the blocks of each row's sequence
+    positions: Any  # [rows], int64: a row sees positions 0 to its own
+    cuts: Any  # [threads + 1], int64: where each thread's rows start, and the last one's end
+
+
 @inlined
-def store(row: Any, projected: Any, cache: Any, tables: Any, positions: Any) -> None:
+def store(row: Any, projected: Any, cache: Any, rows: Any) -> None:
     """Write a row's key and value, the second and third part of projected, into the cache."""
     keys, key_scales, values, value_scales = cache
     heads, head_dim = keys.shape[1], keys.shape[3]
-    page, place = tables[row, positions[row] // BLOCK], positions[row] % BLOCK
+    position = rows.positions[row]
+    page, place = rows.tables[row, position // BLOCK], position % BLOCK
     numbers = np.empty(head_dim, np.float32)
     for head in range(heads):
         for i in range(head_dim):
             numbers[i] = widen(projected[row, (heads + head) * head_dim + i])
-        key_scales[page, head, place] = put(numbers, keys[page, head, place])
+        key_scales[page, head, place] = store_row(numbers, keys[page, head, place])
         for i in range(head_dim):
             numbers[i] = widen(projected[row, (2 * heads + head) * head_dim + i])
-        value_scales[page, head, place] = put(numbers, values[page, head, place])
+        value_scales[page, head, place] = store_row(numbers, values[page, head, place])
 
 
 @inlined
@@ -53,7 +62,7 @@ def score(query: Any, keys: Any, scales: Any, scores: Any, head_dim: int) -> Non
 
 @inlined
 def softmax(scores: Any, length: int) -> None:
-    """Scores to weights, in place, [length]. What lies beyond belongs to nobody, or to a sequence that is gone."""
+    """Scores to weights, in place, [length]. What lies beyond is unused, or left from a sequence that is gone."""
     highest = rank(scores[0])
     for at in range(length):
         highest = max(highest, rank(scores[at]))
@@ -69,12 +78,12 @@ def softmax(scores: Any, length: int) -> None:
 
 
 @inlined
-def mix(weights: Any, values: Any, scales: Any, length: int, sums: Any, head_dim: int) -> None:
+def add_weighted(weights: Any, values: Any, scales: Any, length: int, sums: Any, head_dim: int) -> None:
     """Add the first values [BLOCK, head_dim], by their weights and scales [BLOCK], to sums [head_dim]."""
-    whole = length - length % UNROLLED
+    unrolled = length - length % UNROLLED
     for at in range(length):
         weights[at] *= scales[at]
-    for at in range(0, whole, UNROLLED):
+    for at in range(0, unrolled, UNROLLED):
         first, second, third, fourth = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
         for i in range(head_dim):
             sums[i] += (
@@ -83,114 +92,83 @@ def mix(weights: Any, values: Any, scales: Any, length: int, sums: Any, head_dim
                 + third * widen(values[at + 2, i])
                 + fourth * widen(values[at + 3, i])
             )
-    for at in range(whole, length):
+    for at in range(unrolled, length):
         for i in range(head_dim):
             sums[i] += weights[at] * widen(values[at, i])
 
 
 @inlined
 def attend_rows(
-    rows: Any,
-    projected: Any,
-    cache: Any,
-    tables: Any,
-    positions: Any,
-    scale: Any,
-    mixed: Any,
-    scales: Any,
-    head_dim: int,
+    thread: Any, projected: Any, cache: Any, rows: Any, scale: Any, attended: Any, scales: Any, head_dim: int
 ) -> None:
+    """A thread's rows; see `attention`. `attended` and `scales` come apart, since inlined code writes to them."""
     keys, key_scales, values, value_scales = cache
-    heads, longest = keys.shape[1], tables.shape[1] * BLOCK
+    heads, longest = keys.shape[1], rows.tables.shape[1] * BLOCK
     query = np.empty((heads, head_dim), np.float32)
     scores = np.empty((heads, longest), np.float32)
     sums = np.empty((heads, head_dim), np.float32)
-    for row in range(rows[0], rows[1]):
-        length = positions[row] + 1
+    for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
+        length = rows.positions[row] + 1
         pages = (length + BLOCK - 1) // BLOCK
         for head in range(heads):
             for i in range(head_dim):
                 query[head, i] = scale * widen(projected[row, head * head_dim + i])
                 sums[head, i] = np.float32(0)
         for page in range(pages):
-            block = tables[row, page]
+            block = rows.tables[row, page]
             for head in range(heads):
                 score(query[head], keys[block, head], key_scales[block, head], scores[head, page * BLOCK :], head_dim)
         for head in range(heads):
             softmax(scores[head], length)
         for page in range(pages):
-            block, used = tables[row, page], min(BLOCK, length - page * BLOCK)
+            block, used = rows.tables[row, page], min(BLOCK, length - page * BLOCK)
             for head in range(heads):
                 weights = scores[head, page * BLOCK :]
-                mix(weights, values[block, head], value_scales[block, head], used, sums[head], head_dim)
-        note(scales, row, put(sums.reshape(-1), mixed[row]))
+                add_weighted(weights, values[block, head], value_scales[block, head], used, sums[head], head_dim)
+        store_scale(scales, row, store_row(sums.reshape(-1), attended[row]))
 
 
 @threaded
-def attend_64(
-    projected: Any,
-    factors: Any,
-    shift: Any,
-    cache: Any,
-    tables: Any,
-    positions: Any,
-    cuts: Any,
-    scale: Any,
-    mixed: Any,
-    scales: Any,
-) -> None:
-    for thread in each_thread(cuts.shape[0] - 1):
-        for row in range(cuts[thread], cuts[thread + 1]):
-            finish(projected[row], factors, shift, row)
-            store(row, projected, cache, tables, positions)
-    for thread in each_thread(cuts.shape[0] - 1):
-        attend_rows(cuts[thread : thread + 2], projected, cache, tables, positions, scale, mixed, scales, 64)
+def attend_64(products: Any, cache: Any, rows: Any, scale: Any, attended: Any) -> None:
+    projected, factors, shift = products.values, products.scales, products.shift
+    values, scales = attended.values, attended.scales
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
+            dequantise(projected[row], factors, shift, row)
+            store(row, projected, cache, rows)
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        attend_rows(thread, projected, cache, rows, scale, values, scales, 64)
 
 
 @threaded
-def attend_any(
-    projected: Any,
-    factors: Any,
-    shift: Any,
-    cache: Any,
-    tables: Any,
-    positions: Any,
-    cuts: Any,
-    scale: Any,
-    mixed: Any,
-    scales: Any,
-) -> None:
-    for thread in each_thread(cuts.shape[0] - 1):
-        for row in range(cuts[thread], cuts[thread + 1]):
-            finish(projected[row], factors, shift, row)
-            store(row, projected, cache, tables, positions)
-    for thread in each_thread(cuts.shape[0] - 1):
-        rows = cuts[thread : thread + 2]
-        attend_rows(rows, projected, cache, tables, positions, scale, mixed, scales, cache[0].shape[3])
+def attend_any(products: Any, cache: Any, rows: Any, scale: Any, attended: Any) -> None:
+    projected, factors, shift = products.values, products.scales, products.shift
+    values, scales = attended.values, attended.scales
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
+            dequantise(projected[row], factors, shift, row)
+            store(row, projected, cache, rows)
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        attend_rows(thread, projected, cache, rows, scale, values, scales, cache.keys.shape[3])
 
 
 def attention(head_dim: int) -> Callable[..., None]:
     """The compiled function for heads of that many numbers; every published GPT-2 has 64.
 
     Its arguments:
-        projected: [rows, 3 * heads * head_dim]: queries, keys and values; changed where they have factors.
-        factors, shift: those of projected; see worker.engine.cpu.quantise.
-        cache: one layer's keys, their scales, its values, their scales: [blocks, heads, BLOCK, head_dim] and
-            [blocks, heads, BLOCK], float32; the rows' own are written first.
-        tables: [rows, blocks a sequence], int32: where each row's sequence lies in the cache.
-        positions: [rows], int64: a row sees positions 0 to its own.
-        cuts: [threads + 1], int64: the rows of each thread.
+        products: ProductArrays, [rows, 3 * heads * head_dim]: queries, keys and values; dequantised in place.
+        cache: LayerCache; the rows' own keys and values are written first.
+        rows: CacheRows.
         scale: what queries are multiplied by, float32.
-        mixed: [rows, heads * head_dim]: the result; scales: [rows] where that is of whole numbers.
+        attended: ActivationArrays, [rows, heads * head_dim]: the result.
 
-    Numbers are float32, or uint16, which stands for bfloat16; keys and values may be int8, and mixed uint8. Sums are
-    float32 in any case.
+    Sums are float32 in any case.
     """
-    return attend_64 if head_dim == OWN_CODE else attend_any
+    return attend_64 if head_dim == SPECIALISED_HEAD_DIM else attend_any
 
 
-def cut(positions: Any, threads: int) -> Any:
-    """Cut rows among threads so that each reads about as many positions. Returns [threads + 1], int64."""
+def share_out(positions: Any, threads: int) -> Any:
+    """Rows among threads, so that each reads about as many positions. Returns `cuts` of CacheRows."""
     read = np.cumsum(positions + 1)
     shares = np.arange(1, threads) * (read[-1] / threads)
     return np.concatenate([[0], np.searchsorted(read, shares, side="right"), [len(positions)]]).astype(np.int64)

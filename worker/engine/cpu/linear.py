@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from worker.engine.compiled.compiling import each_thread, inlined, threaded
 from worker.engine.compiled.float_bits import as_array, exponential
-from worker.engine.cpu.quantise import ZERO, finish, put
+from worker.engine.cpu.quantise import ZERO, ActivationArrays, ProductArrays, dequantise, store_row
 
 MULTIPLES = (2, 8)
 """On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads; with few
@@ -26,56 +26,59 @@ left to a thread.) Fewer rows are padding where multiples are small: the first t
 BLOCK = 64
 """Where that does not hold, every product has exactly this many rows, so that no number can matter."""
 
-TRIED = 448  # rows that a trial has: more than a step has on a CPU
+TRIAL_ROWS = 448  # more than a step has on a CPU
 EXPECTED_ROWS = 64  # what weights are packed for
 LEAST_SCALE = 1e-12
-PART = 4096
-NONE: Any = np.empty(0, np.float32)  # in the place of scales, where numbers have none
+CHUNK = 4096  # outputs of a large weight that are converted at once
+NO_SCALES: Any = np.empty(0, np.float32)
 
 
-def _none() -> Any:
-    return NONE
+def _no_scales() -> Any:
+    return NO_SCALES
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a product is given: numbers as they are, or whole numbers around ZERO and a scale for each row."""
+class Activations:
+    """What a product reads: numbers as they are, or integers around ZERO and a scale for each row."""
 
     values: torch.Tensor  # [rows, in]: float32, bfloat16 or uint8
-    scales: Any = field(default_factory=_none)  # [rows], float32, with uint8; else [0]
+    scales: Any = field(default_factory=_no_scales)  # [rows], float32, with uint8; else [0]
 
-    def chosen(self, rows: torch.Tensor) -> Given:
-        return Given(self.values[rows], self.scales[rows.numpy()] if len(self.scales) else NONE)
+    def chosen(self, rows: torch.Tensor) -> Activations:
+        return Activations(self.values[rows], self.scales[rows.numpy()] if len(self.scales) else NO_SCALES)
 
-    def first(self, count: int) -> Given:
-        return Given(self.values[:count], self.scales[:count])
+    def first(self, count: int) -> Activations:
+        return Activations(self.values[:count], self.scales[:count])
+
+    @property
+    def arrays(self) -> ActivationArrays:
+        return ActivationArrays(as_array(self.values), self.scales)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a product makes: numbers as they are, or ones that are still to be multiplied by the scale of their row,
+class Products:
+    """What a product returns: numbers as they are, or ones that are still to be multiplied by the scale of their row,
     before the shift is added. Whoever reads them does that in passing."""
 
     values: torch.Tensor  # [rows, out], float32 or bfloat16
-    scales: Any = field(default_factory=_none)  # [rows], float32, or [0]
-    shift: Any = field(default_factory=_none)  # [out], float32, or [0]
+    scales: Any = field(default_factory=_no_scales)  # [rows], float32, or [0]
+    shift: Any = field(default_factory=_no_scales)  # [out], float32, or [0]
 
-    def first(self, count: int) -> Made:
-        return Made(self.values[:count], self.scales[:count], self.shift)
+    def first(self, count: int) -> Products:
+        return Products(self.values[:count], self.scales[:count], self.shift)
 
     @property
-    def parts(self) -> tuple[Any, Any, Any]:
-        """For compiled code."""
-        return as_array(self.values), self.scales, self.shift
+    def arrays(self) -> ProductArrays:
+        return ProductArrays(as_array(self.values), self.scales, self.shift)
 
 
 class Linear(Protocol):
     """[rows, in] to [rows, out]."""
 
-    def __call__(self, rows: Given) -> Made: ...
+    def __call__(self, rows: Activations) -> Products: ...
 
-    def activated(self, rows: Given) -> Given:
-        """The same with GPT-2's activation after it, as the next product is given it."""
+    def activated(self, rows: Activations) -> Activations:
+        """The same with GPT-2's activation after it, as the next product reads it."""
         ...
 
 
@@ -89,13 +92,13 @@ def linear(weight: torch.Tensor, bias: torch.Tensor | None, dtype: str, threads:
         threads: how many share the work between products.
     """
     if dtype == "int8":
-        return Int8(weight, bias, threads)
+        return Int8Linear(weight, bias, threads)
     onednn: Any = torch.backends.mkldnn
-    kind = Packed if onednn.is_available() else Plain
+    kind = PackedLinear if onednn.is_available() else UnpackedLinear
     return kind(weight, bias, torch.bfloat16 if dtype == "bf16" else torch.float32)
 
 
-class Packed:
+class PackedLinear:
     """oneDNN's product with the weight in the layout that its kernel reads, and GELU fused where wanted."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
@@ -105,129 +108,134 @@ class Packed:
         self._bias = None if bias is None else bias.to(dtype)
         self._product = ops._linear_pointwise
 
-    def __call__(self, rows: Given) -> Made:
-        return Made(self._product(rows.values, self._weight, self._bias, "none", [], ""))
+    def __call__(self, rows: Activations) -> Products:
+        return Products(self._product(rows.values, self._weight, self._bias, "none", [], ""))
 
-    def activated(self, rows: Given) -> Given:
-        return Given(self._product(rows.values, self._weight, self._bias, "gelu", [], "tanh"))
+    def activated(self, rows: Activations) -> Activations:
+        return Activations(self._product(rows.values, self._weight, self._bias, "gelu", [], "tanh"))
 
 
-class Plain:
+class UnpackedLinear:
     """torch's own product, for builds of torch without oneDNN."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         self._weight, self._bias = weight.to(dtype), None if bias is None else bias.to(dtype)
 
-    def __call__(self, rows: Given) -> Made:
-        return Made(F.linear(rows.values, self._weight, self._bias))
+    def __call__(self, rows: Activations) -> Products:
+        return Products(F.linear(rows.values, self._weight, self._bias))
 
-    def activated(self, rows: Given) -> Given:
-        return Given(F.gelu(self(rows).values, approximate="tanh"))
+    def activated(self, rows: Activations) -> Activations:
+        return Activations(F.gelu(self(rows).values, approximate="tanh"))
 
 
-class Int8:
+class Int8Linear:
     """8-bit weights, one scale for each output, and 8-bit activations, one scale for each row.
 
-    Sums of products are whole numbers, which do not round: a row cannot depend on its neighbours. A scale
+    Sums of products are integers, which do not round: a row cannot depend on its neighbours. A scale
     for the whole tensor, as dynamic quantisation usually has, would let them leak into each other.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, threads: int) -> None:
         ops: Any = torch.ops.onednn
         scales = (weight.abs().amax(dim=1) / 127).clamp_min(LEAST_SCALE)  # [out]
-        whole = torch.empty(weight.shape, dtype=torch.int8)
-        for start in range(0, len(weight), PART):  # the head's float32 copies would double the memory of loading
-            part = slice(start, start + PART)
-            whole[part] = torch.round(weight[part] / scales[part, None]).to(torch.int8)
-        self._weight = ops.qlinear_prepack(whole, None)
+        quantised = torch.empty(weight.shape, dtype=torch.int8)
+        for start in range(0, len(weight), CHUNK):  # the head's float32 copies would double the memory of loading
+            part = slice(start, start + CHUNK)
+            quantised[part] = torch.round(weight[part] / scales[part, None]).to(torch.int8)
+        self._weight = ops.qlinear_prepack(quantised, None)
         self._scales, self._zeros = scales.float(), torch.zeros(len(scales), dtype=torch.int32)
         self._shift = (torch.zeros(len(scales)) if bias is None else bias.float()).numpy()
         self._product, self._threads = ops.qlinear_pointwise, threads
 
-    def __call__(self, rows: Given) -> Made:
+    def __call__(self, rows: Activations) -> Products:
         sums = self._product(
             rows.values, 1.0, ZERO, self._weight, self._scales, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        return Made(sums, rows.scales, self._shift)
+        return Products(sums, rows.scales, self._shift)
 
-    def activated(self, rows: Given) -> Given:
-        made = self(rows)
-        result = room(made.values.shape, "int8")
-        activate(*made.parts, self._threads, result.values.numpy(), result.scales)
+    def activated(self, rows: Activations) -> Activations:
+        products = self(rows)
+        result = empty_activations(products.values.shape, "int8")
+        activate(products.arrays, self._threads, result.arrays)
         return result
 
 
-class Blocked:
+class BlockedLinear:
     """A layer whose products all have BLOCK rows."""
 
     def __init__(self, layer: Linear) -> None:
         self._layer = layer
 
-    def __call__(self, rows: Given) -> Made:
-        made = [self._layer(block) for block in _blocks(rows)]
-        scales = np.concatenate([part.scales for part in made])
-        return Made(torch.cat([part.values for part in made]), scales, made[0].shift)
+    def __call__(self, rows: Activations) -> Products:
+        blocks = [self._layer(block) for block in _blocks(rows)]
+        scales = np.concatenate([block.scales for block in blocks])
+        return Products(torch.cat([block.values for block in blocks]), scales, blocks[0].shift)
 
-    def activated(self, rows: Given) -> Given:
-        made = [self._layer.activated(block) for block in _blocks(rows)]
-        return Given(torch.cat([part.values for part in made]), np.concatenate([part.scales for part in made]))
+    def activated(self, rows: Activations) -> Activations:
+        blocks = [self._layer.activated(block) for block in _blocks(rows)]
+        return Activations(
+            torch.cat([block.values for block in blocks]), np.concatenate([block.scales for block in blocks])
+        )
 
 
-def _blocks(rows: Given) -> list[Given]:
+def _blocks(rows: Activations) -> list[Activations]:
     starts = range(0, max(len(rows.values), 1), BLOCK)  # one block without rows where there are none
-    return [Given(rows.values[at : at + BLOCK], rows.scales[at : at + BLOCK]) for at in starts]
+    return [Activations(rows.values[at : at + BLOCK], rows.scales[at : at + BLOCK]) for at in starts]
 
 
-def room(shape: Sequence[int], dtype: str) -> Given:
-    """Room for what a product of that dtype is given; shape: [rows, in]."""
+def empty_activations(shape: Sequence[int], dtype: str) -> Activations:
+    """What a product of that dtype reads, yet to be filled; shape: [rows, in]."""
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.uint8}[dtype]
-    return Given(torch.zeros(*shape, dtype=kind), np.zeros(shape[0], np.float32) if dtype == "int8" else NONE)
+    return Activations(
+        torch.zeros(*shape, dtype=kind), np.zeros(shape[0], np.float32) if dtype == "int8" else NO_SCALES
+    )
 
 
-def given(rows: torch.Tensor, dtype: str, threads: int) -> Given:
-    """Rows [rows, in], float32, as a product of that dtype is given them."""
+def activations(rows: torch.Tensor, dtype: str, threads: int) -> Activations:
+    """Rows [rows, in], float32, as a product of that dtype reads them."""
     if dtype != "int8":
-        return Given(rows.to(torch.bfloat16) if dtype == "bf16" else rows)
-    result = room(rows.shape, dtype)
-    quantise(rows.numpy(), threads, result.values.numpy(), result.scales)
+        return Activations(rows.to(torch.bfloat16) if dtype == "bf16" else rows)
+    result = empty_activations(rows.shape, dtype)
+    quantise(rows.numpy(), threads, result.arrays)
     return result
 
 
-def row_multiple(product: Callable[[Given], Made | Given], rows: Given) -> int | None:
+def row_multiple(product: Callable[[Activations], Products | Activations], rows: Activations) -> int | None:
     """The least of MULTIPLES in which rows come out alike, however many they are; None where none does.
 
-    It is tried: products of few of these rows against the same rows among all of them.
+    Found by trying: products of few of these rows against the same rows among all of them.
     """
     many = product(rows).values
 
     def alike(count: int) -> bool:
-        few = Given(rows.values[-count:].clone(), rows.scales[-count:])
+        few = Activations(rows.values[-count:].clone(), rows.scales[-count:])
         return torch.equal(product(few).values, many[-count:])
 
     for multiple in MULTIPLES:
-        if all(alike(count) for count in _counts(multiple)):
+        if all(alike(count) for count in _row_counts(multiple)):
             return multiple
     return None
 
 
-def trial(width: int, dtype: str, threads: int) -> Given:
+def trial_rows(width: int, dtype: str, threads: int) -> Activations:
     """Rows to try a product with."""
-    return given(torch.randn(TRIED, width, generator=torch.Generator().manual_seed(0)), dtype, threads)
+    return activations(torch.randn(TRIAL_ROWS, width, generator=torch.Generator().manual_seed(0)), dtype, threads)
 
 
-def _counts(multiple: int) -> Sequence[int]:
-    """Numbers of rows, the small ones all, since a thread gets fewer still."""
+def _row_counts(multiple: int) -> Sequence[int]:
+    """Numbers of rows to try: all small ones, since a thread gets fewer still."""
     few = [multiple * times for times in (*range(1, 17), 21, 29)]
-    return [*few, BLOCK + multiple, 2 * BLOCK - multiple, 4 * BLOCK + multiple, TRIED - multiple]
+    return [*few, BLOCK + multiple, 2 * BLOCK - multiple, 4 * BLOCK + multiple, TRIAL_ROWS - multiple]
 
 
 @threaded
-def quantise(rows: Any, threads: int, whole: Any, scales: Any) -> None:
-    """Rows [rows, in], float32, to 8 bits: whole [rows, in], uint8 around ZERO, and scales [rows], float32."""
+def quantise(rows: Any, threads: int, quantised: Any) -> None:
+    """Rows [rows, in], float32, to 8-bit ActivationArrays."""
+    values, scales = quantised.values, quantised.scales
     count = rows.shape[0]
     for thread in each_thread(threads):
         for row in range(count * thread // threads, count * (thread + 1) // threads):
-            scales[row] = put(rows[row], whole[row])
+            scales[row] = store_row(rows[row], values[row])
 
 
 @inlined
@@ -240,13 +248,15 @@ def gelu_new(number: Any) -> Any:
 
 
 @threaded
-def activate(products: Any, factors: Any, shift: Any, threads: int, whole: Any, scales: Any) -> None:
-    """Finish products [rows, width], apply GELU, and quantise what comes out; products are changed."""
-    count, width = products.shape
+def activate(products: Any, threads: int, activated: Any) -> None:
+    """Dequantise ProductArrays, in place, apply GELU, and quantise the result to ActivationArrays."""
+    sums, factors, shift = products.values, products.scales, products.shift
+    values, scales = activated.values, activated.scales
+    count, width = sums.shape
     for thread in each_thread(threads):
         for row in range(count * thread // threads, count * (thread + 1) // threads):
-            numbers = products[row]
-            finish(numbers, factors, shift, row)
+            numbers = sums[row]
+            dequantise(numbers, factors, shift, row)
             for i in range(width):
                 numbers[i] = gelu_new(numbers[i])
-            scales[row] = put(numbers, whole[row])
+            scales[row] = store_row(numbers, values[row])

@@ -53,9 +53,9 @@ def attend_row(
         start = (tl.load(tables + row * table_stride + page).to(tl.int64) * heads + head) * block * head_dim
         at = start + places[:, None] * head_dim + numbers[None, :]  # [block, padded_dim]
         seen = page * block + places < length
-        there = seen[:, None] & real[None, :]
-        key = tl.load(keys + at, mask=there, other=0.0).to(tl.float32)
-        value = tl.load(values + at, mask=there, other=0.0).to(tl.float32)
+        mask = seen[:, None] & real[None, :]
+        key = tl.load(keys + at, mask=mask, other=0.0).to(tl.float32)
+        value = tl.load(values + at, mask=mask, other=0.0).to(tl.float32)
         scores = tl.where(seen, tl.sum(key * query[None, :], 1), -float("inf"))  # [block]
         largest = tl.maximum(highest, tl.max(scores, 0))
         shrink, weights = tl.exp(highest - largest), tl.exp(scores - largest)

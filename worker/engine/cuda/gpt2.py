@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 
 from worker.engine.cuda.attention import attention, store
-from worker.engine.cuda.graph import Function, recorded
+from worker.engine.cuda.graph import Function, record
 from worker.engine.cuda.sampler import sample
 from worker.engine.forward import Logits, Rows
+from worker.engine.gpt2_weights import GPT2Builder, Norm
 from worker.engine.kv_cache import BLOCK, CacheShape, KVCache
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
@@ -41,23 +42,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Affine:
-    """A linear layer, or a norm: both have these two."""
+    """A linear layer."""
 
-    weight: torch.Tensor  # [out, in], or [width]
-    bias: torch.Tensor  # [out], or [width]
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One transformer block."""
-
-    attention_norm: Affine
-    qkv: Affine  # width to 3 * width
-    attention_out: Affine  # width to width
-    mlp_norm: Affine
-    mlp_in: Affine  # width to inner
-    mlp_out: Affine  # inner to width
-    attention_scale: float
+    weight: torch.Tensor  # [out, in]
+    bias: torch.Tensor  # [out]
 
 
 class CudaGPT2:
@@ -83,12 +71,12 @@ class CudaGPT2:
         self.cache_shape = CacheShape(config.n_layer, config.n_head, self.positions, head_dim, self._dtype)
         self._attend = attention(device)
         self._passes: WeakKeyDictionary[KVCache, Function] = WeakKeyDictionary()
-        builder = _Builder(config, weights, self._dtype, device)
-        self._tokens = builder.moved("transformer.wte.weight", self._dtype)  # [vocabulary, width]
-        self._places = builder.moved("transformer.wpe.weight", self._dtype)  # [positions, width]
-        self._layers = [builder.layer(index) for index in range(config.n_layer)]
+        builder = _CudaBuilder(config, weights, device, self._dtype)
+        self._token_embedding = builder.token_embedding(self._dtype)
+        self._position_embedding = builder.position_embedding(self._dtype)
+        self._layers = builder.layers()
         self._norm = builder.norm("transformer.ln_f")
-        self._head = builder.head(self.vocabulary)  # [width, columns]
+        self._head = builder.head()  # [width, columns]
         if device.type == "cuda":
             _sum_in_float32()
             self._check_products()
@@ -107,7 +95,7 @@ class CudaGPT2:
         with self._current():
             parts = [
                 self._pass(cache, block)(block).index_select(0, block[:count, WANTED])  # [wanted, width]
-                for block, count in zip(self._sent(torch.from_numpy(blocks)), counts, strict=True)
+                for block, count in zip(self._to_device(torch.from_numpy(blocks)), counts, strict=True)
             ]
             logits = self._logits(torch.cat(parts))
         return Logits(logits, np.zeros(len(rows.wanted), np.float32))
@@ -122,7 +110,7 @@ class CudaGPT2:
         """Triton launches on the current device."""
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
-    def _sent(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _to_device(self, inputs: torch.Tensor) -> torch.Tensor:
         """On the device. The copy is queued: torch uses pinned memory again only when its copy is done."""
         if self._device.type == "cpu":
             return inputs
@@ -134,7 +122,7 @@ class CudaGPT2:
         if function is None:
             function = partial(self._block, keys=cache.keys, values=cache.values)
             if self._device.type == "cuda":
-                function = recorded(function, block)
+                function = record(function, block)
             self._passes[cache] = function
         return function
 
@@ -148,8 +136,8 @@ class CudaGPT2:
         positions, tables = block[:, POSITION], block[:, TABLE:]
         pages = tables.gather(1, (positions // BLOCK).long()[:, None])[:, 0].long()  # [rows]
         places = (positions % BLOCK).long()  # [rows]
-        hidden = F.embedding(block[:, TOKEN], self._tokens).float()
-        hidden += F.embedding(positions, self._places)
+        hidden = F.embedding(block[:, TOKEN], self._token_embedding).float()
+        hidden += F.embedding(positions, self._position_embedding)
         for index, layer in enumerate(self._layers):
             projected = self._product(self._normed(hidden, layer.attention_norm), layer.qkv)  # [rows, 3 * width]
             store(projected, keys[index], values[index], pages, places)
@@ -159,7 +147,7 @@ class CudaGPT2:
             hidden += self._product(F.gelu(inner, approximate="tanh"), layer.mlp_out)
         return hidden
 
-    def _normed(self, hidden: torch.Tensor, norm: Affine) -> torch.Tensor:
+    def _normed(self, hidden: torch.Tensor, norm: Norm) -> torch.Tensor:
         return F.layer_norm(hidden, hidden.shape[-1:], norm.weight, norm.bias, self._epsilon).to(self._dtype)
 
     def _product(self, rows: torch.Tensor, layer: Affine) -> torch.Tensor:
@@ -189,59 +177,38 @@ class CudaGPT2:
                 log.warning("texts may depend on what is generated beside them on this GPU", layer=name)
 
 
-class _Builder:
-    """Makes layers from weights by their names."""
+class _CudaBuilder(GPT2Builder[Affine]):
+    def __init__(self, config: Any, weights: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(config, weights, device)
+        self._dtype = dtype
 
-    def __init__(self, config: Any, weights: dict[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> None:
-        self._config, self._weights, self._dtype, self._device = config, weights, dtype, device
-
-    def layer(self, index: int) -> Layer:
-        prefix, config = f"transformer.h.{index}", self._config
-        scale = (config.n_embd // config.n_head) ** -0.5 if config.scale_attn_weights else 1.0
-        return Layer(
-            attention_norm=self.norm(f"{prefix}.ln_1"),
-            qkv=self._affine(f"{prefix}.attn.c_attn"),
-            attention_out=self._affine(f"{prefix}.attn.c_proj"),
-            mlp_norm=self.norm(f"{prefix}.ln_2"),
-            mlp_in=self._affine(f"{prefix}.mlp.c_fc"),
-            mlp_out=self._affine(f"{prefix}.mlp.c_proj"),
-            attention_scale=scale / (index + 1) if config.scale_attn_by_inverse_layer_idx else scale,
-        )
-
-    def norm(self, name: str) -> Affine:
-        return Affine(*(self.moved(f"{name}.{part}", torch.float32) for part in ("weight", "bias")))
-
-    def head(self, vocabulary: int) -> torch.Tensor:
-        """[width, columns], columns a multiple of GROUP: aligned rows of logits, and a product that fits the tiles."""
-        name = "lm_head.weight" if "lm_head.weight" in self._weights else "transformer.wte.weight"
-        return F.pad(self.moved(name, self._dtype), (0, 0, 0, -vocabulary % GROUP)).t()
-
-    def moved(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        """A copy: a tensor that is only looked at would keep the whole checkpoint in memory."""
-        return self._weights[name].to(self._device, dtype, copy=True)
-
-    def _affine(self, name: str) -> Affine:
+    def linear(self, name: str, *, gelu: bool = False) -> Affine:
         # transformers keeps GPT-2's linear layers as [in, out].
-        weight = self.moved(f"{name}.weight", self._dtype).t().contiguous()
-        return Affine(weight, self.moved(f"{name}.bias", self._dtype))
+        weight = self.copied(f"{name}.weight", self._dtype).t().contiguous()
+        return Affine(weight, self.copied(f"{name}.bias", self._dtype))
+
+    def head(self) -> torch.Tensor:
+        """[width, columns], columns a multiple of GROUP: aligned rows of logits, and a product that fits the tiles."""
+        head = self.copied(self.head_name, self._dtype)
+        return F.pad(head, (0, 0, 0, -len(head) % GROUP)).t()
 
 
 def _blocks(rows: Rows, tables: Table, size: int) -> tuple[Table, list[int]]:
-    """What the device is told: [blocks, size, TABLE + blocks a sequence], and how many rows each block wants.
+    """The device's inputs, [blocks, size, TABLE + blocks a sequence], and how many rows each block wants.
 
-    A block is filled up with its first row: computed again, it writes what is there already.
+    A block is padded with its first row: computed again, it writes what is there already.
     """
     blocks = -(-len(rows.tokens) // size)
-    taken = np.arange(blocks * size)
-    taken[len(rows.tokens) :] = (blocks - 1) * size
-    filled = np.zeros((blocks, size, TABLE + tables.shape[1]), np.int32)
-    filled[:, :, TOKEN] = rows.tokens[taken].reshape(blocks, size)
-    filled[:, :, POSITION] = rows.positions[taken].reshape(blocks, size)
-    filled[:, :, TABLE:] = tables[rows.slots[taken]].reshape(blocks, size, -1)
+    padded = np.arange(blocks * size)
+    padded[len(rows.tokens) :] = (blocks - 1) * size
+    inputs = np.zeros((blocks, size, TABLE + tables.shape[1]), np.int32)
+    inputs[:, :, TOKEN] = rows.tokens[padded].reshape(blocks, size)
+    inputs[:, :, POSITION] = rows.positions[padded].reshape(blocks, size)
+    inputs[:, :, TABLE:] = tables[rows.slots[padded]].reshape(blocks, size, -1)
     wanted = [rows.wanted[rows.wanted // size == number] % size for number in range(blocks)]
     for number, places in enumerate(wanted):
-        filled[number, : len(places), WANTED] = places
-    return filled, [len(places) for places in wanted]
+        inputs[number, : len(places), WANTED] = places
+    return inputs, [len(places) for places in wanted]
 
 
 def _sum_in_float32() -> None:

@@ -27,17 +27,17 @@ class Graph:
         self._input = example.clone()
         function(self._input)
         self._graph = torch.cuda.CUDAGraph()
-        # The scorer's thread may allocate memory meanwhile, which "global" would take for an error of ours.
+        # The scorer's thread may allocate memory meanwhile, which "global" would report as an error.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._result = function(self._input)
 
-    def __call__(self, given: torch.Tensor) -> torch.Tensor:
-        self._input.copy_(given)
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        self._input.copy_(inputs)
         self._graph.replay()
         return self._result
 
 
-def recorded(function: Function, example: torch.Tensor) -> Function:
+def record(function: Function, example: torch.Tensor) -> Function:
     """The function as a graph; where that fails, as it is, with a warning.
 
     Raises:

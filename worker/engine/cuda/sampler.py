@@ -1,7 +1,7 @@
 """From logits to tokens on a GPU, by the rule of worker.engine.sampling.sampler and with the same random numbers.
 
-The host says what is wanted in a few small copies, and waits once: for the tokens. Every sum runs over one shape,
-whatever is asked for, or over whole numbers, which do not round: a row cannot depend on its neighbours.
+The host sends the settings in a few small copies, and waits once: for the tokens. Every sum runs over one shape,
+whatever is asked for, or over integers, which do not round: a row cannot depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from worker.engine.sampling.state import RECORD, SamplingState
 from worker.engine.sampling.truncation import GROUP, STEEPEST
 
 UNIT = 2.0**40
-"""What weight 1 is as a whole number; a vocabulary's sum stays far below 2**63."""
+"""What weight 1 is as an integer; a vocabulary's sum stays far below 2**63."""
 
 ID = 2**31  # more than there are ids
 
@@ -69,9 +69,9 @@ class _Draw:
             settings["greedy"],
             unknown,
         )
-        table = np.zeros((len(logits), len(columns)))  # float64: whole numbers of this size are exact in it
+        table = np.zeros((len(logits), len(columns)))  # float64 is exact for integers of this size
         table[: len(states)] = np.stack(columns, axis=1)
-        sent = self._sent(table).unsqueeze(2).unbind(1)  # each [rows, 1]
+        sent = self._to_device(table).unsqueeze(2).unbind(1)  # each [rows, 1]
         self._numbers, self._steepness, self._top_k, self._top_p, self._min_p, self._greedy, self._unknown = sent
 
     def choices(self, results: torch.Tensor) -> list[Choice | Exception]:
@@ -105,9 +105,9 @@ class _Draw:
         if not len(self._edited_rows):
             return self._raw
         tokens, *changes = self._edits
-        places = self._sent(self._edited_rows * self._raw.shape[1] + tokens)  # [edits]
+        places = self._to_device(self._edited_rows * self._raw.shape[1] + tokens)  # [edits]
         processed = self._raw.clone()
-        processed.view(-1)[places] = edited(self._raw.view(-1)[places], self._sent(np.stack(changes)))
+        processed.view(-1)[places] = edited(self._raw.view(-1)[places], self._to_device(np.stack(changes)))
         return processed
 
     def _chosen(self, processed: torch.Tensor) -> torch.Tensor:
@@ -144,7 +144,7 @@ class _Draw:
         edge, ties = torch.full_like(processed[:, :1], -torch.inf), torch.zeros_like(goal)
         for chosen, limited in ((self._nucleus & self._limited, True), (self._nucleus & ~self._limited, False)):
             if chosen.any():
-                rows = self._sent(np.flatnonzero(chosen))
+                rows = self._to_device(np.flatnonzero(chosen))
                 logits = falling[rows] if limited else processed[rows].sort(-1, descending=True).values
                 edge[rows], ties[rows] = _edge(logits, self._steepness[rows], goal[rows])
         tied = (processed == edge) & (weights > 0)
@@ -166,7 +166,7 @@ class _Draw:
         logprobs = self._raw.gather(1, tokens).double() - level
         return [F.pad(each.double(), (0, self._top_logprobs - count)) for each in (tokens, logprobs)]
 
-    def _sent(self, array: Any) -> torch.Tensor:
+    def _to_device(self, array: Any) -> torch.Tensor:
         """On the device. The copy is queued: torch uses pinned memory again only when its copy is done."""
         tensor, device = torch.from_numpy(array), self._raw.device
         return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
@@ -176,16 +176,16 @@ def _edge(falling: torch.Tensor, steepness: torch.Tensor, goal: torch.Tensor) ->
     """The smallest logit of a nucleus, and how many of those that are equal to it stay; each [rows, 1].
 
     Args:
-        falling: [rows, taken], the largest logits in falling order.
+        falling: [rows, k], the largest logits in falling order.
         steepness: [rows, 1].
         goal: [rows, 1]: the weight that the nucleus must have, float64.
     """
     weights = torch.exp((falling - falling[:, :1]) * steepness.float())
-    whole, goal = (weights.double() * UNIT).long(), goal * UNIT
-    at = (whole.cumsum(-1) < goal).sum(-1, keepdim=True).clamp_max(falling.shape[1] - 1)
+    units, goal = (weights.double() * UNIT).long(), goal * UNIT
+    at = (units.cumsum(-1) < goal).sum(-1, keepdim=True).clamp_max(falling.shape[1] - 1)
     edge = falling.gather(1, at)
-    above = torch.where(falling > edge, whole, 0).sum(-1, keepdim=True)
-    return edge, ((goal - above) / whole.gather(1, at).clamp_min(1)).ceil().clamp_min(1)
+    above = torch.where(falling > edge, units, 0).sum(-1, keepdim=True)
+    return edge, ((goal - above) / units.gather(1, at).clamp_min(1)).ceil().clamp_min(1)
 
 
 def _sums(weights: torch.Tensor) -> torch.Tensor:
@@ -194,7 +194,7 @@ def _sums(weights: torch.Tensor) -> torch.Tensor:
 
 
 def _first_beyond(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The first id at which the cumulative weight exceeds number times the whole weight, [rows, 1], int64.
+    """The first id at which the cumulative weight exceeds number times the sum, [rows, 1], int64.
 
     Args:
         weights: [rows, columns].
@@ -210,11 +210,11 @@ def _first_beyond(weights: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     return group * GROUP + _first((reached > goal) & (inside > 0), _last(inside > 0))
 
 
-def _first(found: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
-    """The first place in each row of found [rows, places], [rows, 1]; `otherwise` where there is none."""
-    return torch.where(found.any(-1, keepdim=True), found.byte().argmax(-1, keepdim=True), otherwise)
+def _first(hits: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+    """The first true place in each row of hits [rows, places], [rows, 1]; `otherwise` where there is none."""
+    return torch.where(hits.any(-1, keepdim=True), hits.byte().argmax(-1, keepdim=True), otherwise)
 
 
-def _last(found: torch.Tensor) -> torch.Tensor:
-    """The last place in each row, [rows, 1]."""
-    return found.shape[1] - 1 - found.flip(-1).byte().argmax(-1, keepdim=True)
+def _last(hits: torch.Tensor) -> torch.Tensor:
+    """The last true place in each row, [rows, 1]."""
+    return hits.shape[1] - 1 - hits.flip(-1).byte().argmax(-1, keepdim=True)

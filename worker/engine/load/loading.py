@@ -27,7 +27,7 @@ from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.numerics import numerics
 from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
 from worker.model_files import refuse_changes
-from worker.processor import choosing_variables, has_bfloat16, has_int8, instruction_set, onednn_version, processor
+from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_variables, onednn_version, processor
 from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def load_engine(
         threads=torch.get_num_threads(),
         processor=processor(),
         onednn=onednn_version(),
-        variables=choosing_variables(),
+        variables=kernel_variables(),
         numerics=bits,
     )
     return Loaded(engine, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")

@@ -19,7 +19,7 @@ NO_TOKENS: Tokens = np.zeros(0, np.int32)
 
 
 class BadWords:
-    """Any number of samples may share them."""
+    """Token sequences that samples of the same settings share."""
 
     def __init__(self, words: Sequence[tuple[int, ...]] = ()) -> None:
         self._tokens: Tokens = np.array(list(chain.from_iterable(words)), np.int32)  # one word after the other
@@ -32,13 +32,13 @@ class BadWords:
         """The last token of each word whose other tokens the context [length] ends with."""
         if not len(self):
             return NO_TOKENS
-        found = np.empty(len(self), np.int32)
-        return found[: completing(context, self._tokens, self._ends, found)]
+        last_tokens = np.empty(len(self), np.int32)
+        return last_tokens[: find_completed(context, self._tokens, self._ends, last_tokens)]
 
 
 @compiled
-def completing(context: Any, words: Any, ends: Any, found: Any) -> int:
-    """See `BadWords.completed_by`: to found [words], and how many. Backwards, since words mostly differ at once."""
+def find_completed(context: Any, words: Any, ends: Any, last_tokens: Any) -> int:
+    """See `BadWords.completed_by`: to last_tokens [words], and how many. Backwards: most words differ at once."""
     count, start, length = 0, 0, len(context)
     for end in ends:
         before = end - start - 1
@@ -46,7 +46,7 @@ def completing(context: Any, words: Any, ends: Any, found: Any) -> int:
         while same < before <= length and context[length - 1 - same] == words[end - 2 - same]:
             same += 1
         if same == before:
-            found[count] = words[end - 1]
+            last_tokens[count] = words[end - 1]
             count += 1
         start = end
     return count

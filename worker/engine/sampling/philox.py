@@ -26,8 +26,8 @@ def philox4x32(counters: Words, keys: Words) -> Words:
         [n, 4] random words.
     """
     words, keys = counters.copy(), keys.copy()
-    for turn in range(ROUNDS):
-        if turn:
+    for number in range(ROUNDS):
+        if number:
             keys = keys + WEYL
         products = words[:, ::2].astype(np.uint64) * MULTIPLIERS  # [n, 2]
         high, low = (products >> np.uint64(32)).astype(np.uint32), products.astype(np.uint32)
@@ -60,5 +60,5 @@ def uniform(seeds: npt.ArrayLike, steps: npt.ArrayLike) -> npt.NDArray[np.float6
 
 
 def _halves(numbers: npt.ArrayLike) -> Words:
-    whole = np.asarray(numbers, dtype=np.uint64)
-    return np.stack([whole.astype(np.uint32), (whole >> np.uint64(32)).astype(np.uint32)], axis=1)
+    wide = np.asarray(numbers, dtype=np.uint64)
+    return np.stack([wide.astype(np.uint32), (wide >> np.uint64(32)).astype(np.uint32)], axis=1)

@@ -12,7 +12,7 @@ import numpy as np
 from contract.spec import SamplingSettings
 from worker.engine.sampling.bad_words import NO_TOKENS, BadWords, Tokens
 
-RECORD = np.dtype(
+RECORD = np.dtype(  # one sequence's settings
     [
         ("temperature", np.float64),
         ("top_p", np.float64),

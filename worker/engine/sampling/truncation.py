@@ -1,8 +1,8 @@
-"""Which tokens of a row may come, and the one that a random number picks. Compiled with numba.
+"""Which tokens of a row may be drawn, and the one that a random number picks. Compiled with numba.
 
 A vocabulary of 50,257 is never sorted: the largest logit of every 64 tokens tells where a top_k lies, and a
-search for the smallest weight tells where a nucleus ends. Nothing of other rows is seen. Logits lie in whole
-groups of 64, filled up with minus infinity, and weights with 0: compiled loops of fixed length are fast.
+search for the smallest weight tells where a nucleus ends. Nothing of other rows is seen. Logits lie in full
+groups of 64, padded with minus infinity, and weights with 0: compiled loops of fixed length are fast.
 """
 
 from __future__ import annotations
@@ -73,24 +73,24 @@ def select_top_k(logits: Any, maxima: Any, top_k: int, tokens: Any) -> int:
     """
     # A group's largest is a logit: the k-th largest of those bounds the k-th largest of all from below.
     bound = kth_largest(maxima, top_k) if top_k < len(maxima) else LEAST_RANK
-    found = 0
+    candidates = 0
     for group in range(len(maxima)):
         if maxima[group] >= bound:
             for i in range(GROUP):
                 if rank(logits[group, i]) >= bound:
-                    tokens[found] = group * GROUP + i
-                    found += 1
+                    tokens[candidates] = group * GROUP + i
+                    candidates += 1
     flat = logits.reshape(-1)
-    ranks = np.empty(found, np.int32)
-    for i in range(found):
+    ranks = np.empty(candidates, np.int32)
+    for i in range(candidates):
         ranks[i] = rank(flat[tokens[i]])
     bound = kth_largest(ranks, top_k)
-    kept = 0
-    for i in range(found):
+    count = 0
+    for i in range(candidates):
         if ranks[i] >= bound:
-            tokens[kept] = tokens[i]
-            kept += 1
-    return kept
+            tokens[count] = tokens[i]
+            count += 1
+    return count
 
 
 @called
@@ -112,10 +112,10 @@ def kth_largest(ranks: Any, k: int) -> Any:
 @called
 def likeliest(logits: Any, maxima: Any, count: int, tokens: Any, best: Any) -> None:
     """The `count` likeliest tokens, by falling logit and then by id, to best [count]."""
-    found, flat = select_top_k(logits, maxima, count, tokens), logits.reshape(-1)
+    candidates, flat = select_top_k(logits, maxima, count, tokens), logits.reshape(-1)
     for place in range(count):
         first = 0
-        for i in range(found):
+        for i in range(candidates):
             if tokens[first] < 0 or (tokens[i] >= 0 and flat[tokens[i]] > flat[tokens[first]]):
                 first = i
         best[place] = tokens[first]
@@ -123,15 +123,15 @@ def likeliest(logits: Any, maxima: Any, count: int, tokens: Any, best: Any) -> N
 
 
 @called
-def masses(weights: Any, first: Any, second: Any, third: Any) -> tuple[float, float, float]:
-    """The sums of the weights that are at least so large."""
-    a, b, c = np.float32(0), np.float32(0), np.float32(0)
+def masses_from(weights: Any, first: Any, second: Any, third: Any) -> tuple[float, float, float]:
+    """For each of three weights, the sum of those that are at least as large."""
+    from_first, from_second, from_third = np.float32(0), np.float32(0), np.float32(0)
     for i in range(len(weights)):
         weight = weights[i]
-        a += weight if weight >= first else np.float32(0)
-        b += weight if weight >= second else np.float32(0)
-        c += weight if weight >= third else np.float32(0)
-    return float(a), float(b), float(c)
+        from_first += weight if weight >= first else np.float32(0)
+        from_second += weight if weight >= second else np.float32(0)
+        from_third += weight if weight >= third else np.float32(0)
+    return float(from_first), float(from_second), float(from_third)
 
 
 @called
@@ -141,7 +141,7 @@ def drop_beyond_nucleus(weights: Any, top_p: float) -> None:
     The smallest weight that stays is searched for among the bits of float32, four times closer at each
     look at the weights [tokens], of which the largest is 1: no sort.
     """
-    total = masses(weights, np.float32(0), ONE, ONE)[0]
+    total = masses_from(weights, np.float32(0), ONE, ONE)[0]
     goal = top_p * total
     # What has to go weighs no more than (1 - top_p) of all, so that its largest is no smaller than that share.
     low = np.int64(bits_of_float(np.float32((1 - top_p) * total / len(weights) * 0.99)))
@@ -149,17 +149,17 @@ def drop_beyond_nucleus(weights: Any, top_p: float) -> None:
     while high - low > 1:  # the weights from low on reach the goal, those from high on do not
         step: Any = max(1, (high - low) // 4)
         first, second, third = low + step, min(low + 2 * step, high), min(low + 3 * step, high)
-        a, b, c = masses(weights, float_at(first), float_at(second), float_at(third))
-        if a < goal:
+        from_first, from_second, from_third = masses_from(weights, float_at(first), float_at(second), float_at(third))
+        if from_first < goal:
             high = first
-        elif b < goal:
+        elif from_second < goal:
             low, high = first, second
-        elif c < goal:
+        elif from_third < goal:
             low, high = second, third
         else:
             low = third
     last = float_at(low)
-    above = masses(weights, float_at(low + 1), ONE, ONE)[0]
+    above = masses_from(weights, float_at(low + 1), ONE, ONE)[0]
     drop_below(weights, last)
     ties = np.int64(np.ceil((goal - above) / last)) if last > 0 else 0
     for i in range(len(weights)):
@@ -182,7 +182,7 @@ def drop_below(weights: Any, least: Any) -> None:
 
 @called
 def pick(weights: Any, number: float) -> int:
-    """The first index at which the cumulative weight exceeds number, in [0, 1), times the whole weight.
+    """The first index at which the cumulative weight exceeds number, in [0, 1), times the sum.
 
     `weights`: [groups, GROUP].
     """

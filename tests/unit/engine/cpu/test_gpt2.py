@@ -13,7 +13,16 @@ from tiny_models import Tiny, load_tiny, make_gpt2
 
 from contract.spec import DTYPES
 from worker.engine.cpu.gpt2 import GPT2, unsupported
-from worker.engine.cpu.linear import BLOCK, Blocked, Given, Made, given, linear, row_multiple, trial
+from worker.engine.cpu.linear import (
+    BLOCK,
+    Activations,
+    BlockedLinear,
+    Products,
+    activations,
+    linear,
+    row_multiple,
+    trial_rows,
+)
 from worker.engine.cpu.quantise import ZERO
 from worker.engine.forward import Rows
 
@@ -144,28 +153,28 @@ def test_linear_layers_are_bit_identical_for_every_padded_number_of_rows(
 ) -> None:
     torch.manual_seed(0)
     layer = linear(torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs), dtype, 2)
-    rows = trial(inputs, dtype, 2)
+    rows = trial_rows(inputs, dtype, 2)
     multiple = row_multiple(layer.activated if gelu else layer, rows)
     variants = set()
     for count in range(multiple, 257, multiple * 3) if multiple else range(BLOCK, 257, BLOCK):
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            used = layer if multiple else Blocked(layer)
-            few = Given(rows.values[-count:].clone(), rows.scales[-count:])
-            made = used.activated(few) if gelu else used(few)
-            variants.add(made.values[-1].float().numpy().tobytes() + made.scales[-1:].tobytes())
+            used = layer if multiple else BlockedLinear(layer)
+            few = Activations(rows.values[-count:].clone(), rows.scales[-count:])
+            result = used.activated(few) if gelu else used(few)
+            variants.add(result.values[-1].float().numpy().tobytes() + result.scales[-1:].tobytes())
     torch.set_num_threads(2)
     assert len(variants) == 1
 
 
-def as_float(made: Made | Given) -> torch.Tensor:
+def as_float(result: Products | Activations) -> torch.Tensor:
     """The numbers that these stand for."""
-    if not len(made.scales):
-        return made.values.float()
-    scales = torch.from_numpy(made.scales)[:, None]
-    if isinstance(made, Given):
-        return (made.values.float() - ZERO) * scales
-    return made.values * scales + torch.from_numpy(made.shift)
+    if not len(result.scales):
+        return result.values.float()
+    scales = torch.from_numpy(result.scales)[:, None]
+    if isinstance(result, Activations):
+        return (result.values.float() - ZERO) * scales
+    return result.values * scales + torch.from_numpy(result.shift)
 
 
 @pytest.mark.parametrize(("dtype", "close"), [("fp32", 1e-5), ("bf16", 2e-2), ("int8", 3e-2)])
@@ -175,7 +184,7 @@ def test_linear_layers_compute_torchs_product(dtype: str, close: float, gelu: bo
     weight, bias, rows = torch.randn(96, 64) / 8, torch.randn(96), torch.randn(16, 64)
     expected = torch.nn.functional.linear(rows, weight, bias)
     expected = torch.nn.functional.gelu(expected, approximate="tanh") if gelu else expected
-    layer, small = linear(weight, bias, dtype, 2), given(rows, dtype, 2)
+    layer, small = linear(weight, bias, dtype, 2), activations(rows, dtype, 2)
     result = as_float(layer.activated(small) if gelu else layer(small))
     assert float((result - expected).abs().max()) < close * float(expected.abs().max())
 
@@ -185,7 +194,7 @@ def test_8_bit_activations_have_a_scale_of_their_own_for_each_row() -> None:
     layer, row = linear(torch.randn(32, 64), None, "int8", 2), torch.randn(1, 64)
     loud = torch.cat([row, torch.full((7, 64), 1e4)])
     assert torch.equal(
-        as_float(layer(given(row.repeat(8, 1), "int8", 2)))[0], as_float(layer(given(loud, "int8", 2)))[0]
+        as_float(layer(activations(row.repeat(8, 1), "int8", 2)))[0], as_float(layer(activations(loud, "int8", 2)))[0]
     )
 
 
@@ -196,27 +205,27 @@ class Counting:
         self.counts: list[int] = []
         self._error = error
 
-    def __call__(self, rows: Given) -> Made:
+    def __call__(self, rows: Activations) -> Products:
         self.counts.append(len(rows.values))
-        return Made(rows.values * self._error(len(rows.values)))
+        return Products(rows.values * self._error(len(rows.values)))
 
-    def activated(self, rows: Given) -> Given:
-        return Given(self(rows).values)
+    def activated(self, rows: Activations) -> Activations:
+        return Activations(self(rows).values)
 
 
 def test_where_row_counts_matter_every_product_has_the_same_number_of_rows() -> None:
     layer = Counting(float)
-    assert row_multiple(layer, trial(4, "fp32", 2)) is None
+    assert row_multiple(layer, trial_rows(4, "fp32", 2)) is None
     layer.counts.clear()
-    three = Given(torch.ones(3 * BLOCK, 4))
-    assert torch.equal(Blocked(layer)(three).values, torch.full((3 * BLOCK, 4), float(BLOCK)))
+    three = Activations(torch.ones(3 * BLOCK, 4))
+    assert torch.equal(BlockedLinear(layer)(three).values, torch.full((3 * BLOCK, 4), float(BLOCK)))
     assert layer.counts == [BLOCK] * 3
-    nothing = Given(torch.ones(0, 4))  # a step that only reads the beginning of a prompt
-    assert len(Blocked(layer)(nothing).values) == len(Blocked(layer).activated(nothing).values) == 0
+    nothing = Activations(torch.ones(0, 4))  # a step that only reads the beginning of a prompt
+    assert len(BlockedLinear(layer)(nothing).values) == len(BlockedLinear(layer).activated(nothing).values) == 0
 
 
 def test_rows_are_padded_to_no_more_than_it_takes() -> None:
-    rows = trial(4, "fp32", 2)
+    rows = trial_rows(4, "fp32", 2)
     assert row_multiple(Counting(lambda count: count % 8 + 1), rows) == 8
     assert row_multiple(Counting(lambda count: 1), rows) == 2
 

@@ -10,6 +10,8 @@ import pytest
 
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.cpu.norm import add_and_norm
+from worker.engine.cpu.quantise import ActivationArrays, ProductArrays
+from worker.engine.gpt2_weights import Norm
 
 NOTHING: Any = np.empty(0, np.float32)
 CALLS = 10_000
@@ -28,7 +30,8 @@ def test_where_arrays_lie_changes_no_bit(width: int) -> None:
     for _ in range(CALLS):
         hidden, normed = row.copy(), np.empty_like(row)
         weights = weight.copy() if chance.random() < 0.5 else weight
-        add_and_norm(hidden, addition, NOTHING, NOTHING, weights, bias, np.float32(1e-5), 1, normed, NOTHING)
+        added, norm = ProductArrays(addition, NOTHING, NOTHING), Norm(weights, bias)
+        add_and_norm(hidden, added, norm, np.float32(1e-5), 1, ActivationArrays(normed, NOTHING))
         results.add(normed.tobytes())
         between.append(np.empty(chance.choice([8, 36, 40, 64, 100]), np.float32))
         if len(between) > 50:
