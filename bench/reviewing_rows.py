@@ -19,7 +19,7 @@ from contract.policy import ORIGINAL_LABELS
 from contract.spec import JobSpec, Provenance, SamplingSettings
 from db.models import Job
 from db.models import Provenance as ProvenanceTable
-from db.search import indexed
+from db.search import search_words
 from db.session.engine import Database
 
 SEED = 8123
@@ -156,7 +156,7 @@ class _Chunk:
                                           *ORIGINAL_LABELS),
                   [(id, self._job, "pending", True, max(made.scores), dice.randrange(2**31),
                     orjson.dumps(made.reasons).decode(), *made.scores) for id, _, made in flagged])  # fmt: skip
-        _index(connection, [(id, indexed(f"Tell of {place}", made.text)) for id, place, made in flagged])
+        _index(connection, [(id, search_words(f"Tell of {place}", made.text)) for id, place, made in flagged])
 
     def _at(self, place: int) -> float:
         return self._ended - NIGHT_SECONDS * (1 - place / self._prompts)

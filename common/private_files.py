@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file that is there and cannot be read; says which, why and what to do."""
 
 
@@ -33,7 +33,9 @@ def read_secret(file: Path, size: int) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Unreadable(f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it") from None
+        raise UnreadableFile(
+            f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it"
+        ) from None
     return found if is_secret(found, size) else None
 
 

@@ -58,12 +58,12 @@ class Blocklist:
 
 
 @lru_cache(maxsize=1)
-def compiled(words: tuple[str, ...]) -> Blocklist:
+def compiled_blocklist(words: tuple[str, ...]) -> Blocklist:
     """The list, ready to find its entries; the one asked for last is kept: a million words take a dozen seconds."""
     return Blocklist(words)
 
 
-def digest(words: Sequence[str]) -> str:
+def blocklist_digest(words: Sequence[str]) -> str:
     """What tells one list from another without reading either; empty for a list without an entry."""
     return hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest() if words else ""
 

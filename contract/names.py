@@ -60,11 +60,11 @@ def safety_name(said: str) -> str:
     return str(path)
 
 
-def local_path(said: str) -> Path | None:
+def local_path(name: str) -> Path | None:
     """The path that a name stands for: one that begins like a path, or holds a separator and is there."""
-    path = Path(said).expanduser()
-    marked = said.startswith((".", "~", os.sep))
-    return _stored(path.absolute().resolve()) if marked or (os.sep in said and path.exists()) else None
+    path = Path(name).expanduser()
+    marked = name.startswith((".", "~", os.sep))
+    return _stored(path.absolute().resolve()) if marked or (os.sep in name and path.exists()) else None
 
 
 def _stored(path: Path) -> Path:

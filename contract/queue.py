@@ -19,15 +19,15 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from contract.errors import QueueUnreachable
-from contract.redis_refusals import refusal
+from contract.redis_refusals import describe_refusal
 from contract.settings import Settings, settings
 
-MOST_MESSAGES = 64
+MAX_MESSAGES = 64
 """A queue is topped up to at most this many messages, so that Redis stays small however large a job is."""
 
 GENERATE = "inkmill.generate"
 SCORE = "inkmill.score"
-REFUSALS = (BrokerError, RedisError, OSError)
+BROKER_ERRORS = (BrokerError, RedisError, OSError)
 
 if TYPE_CHECKING:
     app: Celery  # see __getattr__
@@ -104,7 +104,7 @@ def request_hint(request_id: int) -> str:
 
 
 def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = None) -> int:
-    """Fills `queue` up to a message for each waiting batch or request, `MOST_MESSAGES` at most. Returns how many went.
+    """Fills `queue` up to a message for each waiting batch or request, `MAX_MESSAGES` at most. Returns how many went.
 
     Args:
         waiting: ids of batches, and hints of score requests, that could be claimed now, the oldest first.
@@ -113,7 +113,7 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
         QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
     """
     celery = celery or default_app()
-    wanted = list(waiting)[:MOST_MESSAGES]
+    wanted = list(waiting)[:MAX_MESSAGES]
     if not wanted:
         return 0
     task = GENERATE if queue.startswith("generate.") else SCORE
@@ -127,7 +127,7 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     return len(missing)
 
 
-def ping(celery: Celery | None = None) -> dict[str, Any]:
+def redis_info(celery: Celery | None = None) -> dict[str, Any]:
     """What Redis says of itself.
 
     Raises:
@@ -139,15 +139,15 @@ def ping(celery: Celery | None = None) -> dict[str, Any]:
     return found
 
 
-def trouble(celery: Celery | None = None) -> str | None:
+def redis_trouble(celery: Celery | None = None) -> str | None:
     """What is waited for where Redis would take no message of ours now; None where it would."""
     celery = celery or default_app()
     try:
         with _connected(celery) as connection:
             # A write of the kind that a message is, which is refused as one is, and without that list changes nothing.
             connection.default_channel.client.rpushx("generate.nothing-there", "")
-    except REFUSALS as error:
-        return f"Redis at {_address(celery)}, which {refusal(error)}"
+    except BROKER_ERRORS as error:
+        return f"Redis at {_address(celery)}, which {describe_refusal(error)}"
     return None
 
 
@@ -162,8 +162,8 @@ def _connected(celery: Celery) -> Iterator[Any]:
 def _translated(celery: Celery) -> Iterator[None]:
     try:
         yield
-    except REFUSALS as error:
-        raise QueueUnreachable(f"Redis at {_address(celery)} {refusal(error)}") from error
+    except BROKER_ERRORS as error:
+        raise QueueUnreachable(f"Redis at {_address(celery)} {describe_refusal(error)}") from error
 
 
 def _address(celery: Celery) -> str:

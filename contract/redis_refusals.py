@@ -13,7 +13,7 @@ from redis.exceptions import (
     ReadOnlyError,
 )
 
-KNOWN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+BY_TYPE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         (AuthenticationError, AuthorizationError),
         "refuses the password; put the right one into INKMILL_REDIS_URL (redis://:PASSWORD@HOST:6379/0), or, where the "
@@ -24,7 +24,7 @@ KNOWN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((ReadOnlyError,), "is a read-only replica; name its primary in INKMILL_REDIS_URL"),
     ((BusyLoadingError,), "is still loading its data; nothing is to be done but to wait"),
 )
-WORDED = (
+BY_CODE = (
     ("MISCONF", "cannot write to its disk, and takes no messages until it can; make room there"),
     ("NOREPLICAS", "takes no messages for as long as its replicas are away; start them"),
     ("MOVED", "is a part of a cluster; INKMILL_REDIS_URL has to name a server of its own"),
@@ -32,13 +32,13 @@ WORDED = (
 )
 
 
-def refusal(error: BaseException) -> str:
+def describe_refusal(error: BaseException) -> str:
     """What Redis does instead, as the end of a sentence about it."""
     for one in _chain(error):
-        for kinds, words in KNOWN:
+        for kinds, words in BY_TYPE:
             if isinstance(one, kinds):
                 return words
-        for code, words in WORDED:
+        for code, words in BY_CODE:
             if str(one).startswith(code):
                 return words
     said = str(error).strip()

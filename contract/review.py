@@ -29,7 +29,7 @@ class Action(StrEnum):
 
 
 class State(StrEnum):
-    """Where an output stands with people; a filter names one of these, or one of `Wanted`'s others."""
+    """Where an output stands with people; a filter names one of these, or one of `StateFilter`'s others."""
 
     UNFLAGGED = "unflagged"  # nobody has to look at it, and nobody decided
     PENDING = "pending"  # flagged, undecided
@@ -43,7 +43,7 @@ APPROVED_STATES = (State.APPROVED, State.EDITED)
 DECIDED_STATES = (State.APPROVED, State.REJECTED, State.EDITED, State.WAITING)
 
 
-class Wanted(StrEnum):
+class StateFilter(StrEnum):
     """Which outputs a view shows, by their state."""
 
     PENDING = "pending"
@@ -76,7 +76,7 @@ class Filter:
     low: float | None = None  # the label's score is at least this
     high: float | None = None  # and below this; 1 takes 1 in
     reason: str | None = None  # a flag reason; "blocklist" = any word of a blocklist
-    wanted: Wanted = Wanted.PENDING
+    state: StateFilter = StateFilter.PENDING
     reviewer: str | None = None  # whose decision stands
     query: str | None = None  # words in prompt or text; "a phrase", a beginn*
     order: Order = Order.SCORE

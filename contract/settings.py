@@ -26,7 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from common.private_files import Unreadable, is_secret, make_secret, read_secret
+from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
 from contract.errors import UsageError
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
@@ -40,7 +40,7 @@ REDIS_PARAMETERS = {
 """What may follow the question mark of a Redis URL."""
 PASSWORD_BYTES = 24
 RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)(.+)", re.DOTALL)
-UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """What breaks a line of redis.conf, or stands for bytes that are no text."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
@@ -58,11 +58,11 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @contextmanager
-def readable() -> Iterator[None]:
+def reporting_unreadable() -> Iterator[None]:
     """A private file that cannot be read is told as an error of the user's."""
     try:
         yield
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise UsageError(str(error)) from None
 
 
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _anchored(cls, url: str) -> str:
-        return anchored(url, Path())
+        return with_absolute_path(url, Path())
 
     @field_validator("home", mode="before")
     @classmethod
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        if UNUSABLE.search(str(home)):
+        if UNPRINTABLE.search(str(home)):
             raise ValueError(
                 "holds a line break or another character that no file of settings can; choose another folder"
             )
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     def redis_password(self) -> str:
         """The embedded Redis' password: drawn by whoever asks first, so that every process knows the same."""
         file = self.redis_folder / "password"
-        with readable():
+        with reporting_unreadable():
             known = read_secret(file, PASSWORD_BYTES)
             if known is None:
                 private_folder(self.home)
@@ -192,7 +192,7 @@ class Settings(BaseSettings):
     def installation(self) -> str:
         """What tells this home from every other one on the same database."""
         file = self.home / "installation"
-        with readable():
+        with reporting_unreadable():
             known = read_secret(file, PASSWORD_BYTES)
             return known or make_secret(private_folder(self.home) / file.name, PASSWORD_BYTES)
 
@@ -210,16 +210,18 @@ class _Toml(TomlConfigSettingsSource):
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         said = super()._read_file(file_path)
         url = said.get("database_url")
-        return said | {"database_url": anchored(url, Path(file_path).parent)} if isinstance(url, str) else said
+        return (
+            said | {"database_url": with_absolute_path(url, Path(file_path).parent)} if isinstance(url, str) else said
+        )
 
 
-def anchored(url: str, folder: Path) -> str:
+def with_absolute_path(url: str, folder: Path) -> str:
     """An SQLite URL whose path does not depend on the folder that a process works in; others as they are."""
     found = RELATIVE_SQLITE.fullmatch(url)
     return f"{found[1]}{quote(str(folder.absolute()))}/{found[2]}" if found else url
 
 
-def read_settings(**overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """The settings as they stand now.
 
     Raises:
@@ -237,7 +239,7 @@ def read_settings(**overrides: Any) -> Settings:
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once."""
-    return read_settings()
+    return load_settings()
 
 
 def _is_redis(url: str) -> bool:
@@ -271,7 +273,7 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def own_folder(path: Path) -> Path:
+def verified_private_folder(path: Path) -> Path:
     """`path` as a private folder, even where others may write around it, as in /tmp.
 
     Raises:

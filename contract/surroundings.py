@@ -9,9 +9,9 @@ from typing import Any
 from contract.settings import Settings, settings
 from contract.stack_state import StackState, WantedWorker, read_state
 
-KEPT_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
 """How long an answer about Redis holds: pages and `watch` ask twice a second."""
-LOOK_SECONDS = 1.0
+REDIS_SECONDS = 1.0
 """How long a Redis that says nothing is waited for: whoever asks what a job waits for shall not wait himself."""
 _known: dict[str, tuple[float, str | None]] = {}  # by address: when it was asked, and what was found
 
@@ -37,15 +37,15 @@ class Surroundings:
         if self._stack is not None and self._stack.redis_down:
             return f"the local Redis, which does not run: {self._stack.redis_down}"
         # Celery takes a while to import: only for a job that waits.
-        from contract.queue import make_app, trouble
+        from contract.queue import make_app, redis_trouble
 
         url, now = self._where.broker_url, time.monotonic()
-        asked, found = _known.get(url, (-KEPT_SECONDS, None))
-        if now - asked >= KEPT_SECONDS:
-            found = trouble(make_app(self._where.model_copy(update={"service_seconds": LOOK_SECONDS})))
+        asked, found = _known.get(url, (-ANSWER_SECONDS, None))
+        if now - asked >= ANSWER_SECONDS:
+            found = redis_trouble(make_app(self._where.model_copy(update={"service_seconds": REDIS_SECONDS})))
             _known[url] = now, found
         return found
 
-    def brings(self, job: Any) -> bool:
+    def starts_worker_for(self, job: Any) -> bool:
         """Whether the stack starts a worker for such a job by itself, and starts it again."""
         return self._stack is not None and self._stack.serves(WantedWorker.of(job))

@@ -13,16 +13,16 @@ from urllib.parse import urlencode
 from fastapi import Depends, Path, Request
 
 from contract.errors import UsageError
-from contract.review import Filter, Order, Wanted
+from contract.review import Filter, Order, StateFilter
 from review.security.form import LONGEST_QUERY, Form, fields, whole
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
 """The number of an output in an address, up to what a database can hold."""
 
-T = TypeVar("T", Wanted, Order)
+T = TypeVar("T", StateFilter, Order)
 
 NAMES = ("state", "job", "model", "label", "low", "high", "reason", "reviewer", "q", "order")
-DEFAULTS = {"state": Wanted.PENDING.value, "order": Order.SCORE.value}
+DEFAULTS = {"state": StateFilter.PENDING.value, "order": Order.SCORE.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _filter(given: Mapping[str, str]) -> Filter:
         low=_number(given, "low"),
         high=_number(given, "high"),
         reason=given.get("reason"),
-        wanted=_choice(given, "state", Wanted, Wanted.PENDING),
+        state=_choice(given, "state", StateFilter, StateFilter.PENDING),
         reviewer=given.get("reviewer"),
         query=given.get("q"),
         order=_choice(given, "order", Order, Order.SCORE),

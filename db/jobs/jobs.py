@@ -14,7 +14,7 @@ from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSett
 from db.jobs.ingest import discard_if_dead
 from db.models import Job
 from db.session.engine import Database, now
-from db.work.batches import wind_up
+from db.work.batches import cancel_free_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +114,11 @@ def cancel_job(database: Database, job_id: int) -> None:
     with database.write() as connection:
         found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
     if not found:
-        _look_why_not(database, job_id)
-    wind_up(database, job_id)
+        _cancel_or_explain(database, job_id)
+    cancel_free_batches(database, job_id)
 
 
-def _look_why_not(database: Database, job_id: int) -> None:
+def _cancel_or_explain(database: Database, job_id: int) -> None:
     """Why a job could not be cancelled; where it was completed just now, it is cancelled after all."""
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
@@ -149,7 +149,7 @@ def fail_job(database: Database, job_id: int, error: str, *, owner: str | None =
         return connection.execute(failed).rowcount == 1
 
 
-def own_job(database: Database, job_id: int, owner: str) -> None:
+def assign_owner(database: Database, job_id: int, owner: str) -> None:
     """Hands a job that is over, and is to be tried again, to the installation that tries."""
     over = update(Job).where(Job.id == job_id, Job.status.in_(FINISHED_JOBS))
     with database.write() as connection:

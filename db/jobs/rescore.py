@@ -19,7 +19,7 @@ from db.jobs.requeue import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
 from db.review_models import ScoreRequest
 from db.session.engine import Database
-from db.work.batches import finish_job_if_over, take_back
+from db.work.batches import finish_job_if_over, release_batches
 from db.work.lease import NO_LEASE
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
@@ -67,7 +67,7 @@ def _open_batches(connection: Connection, job_id: int) -> None:
         select(Batch.id, Batch.status).where(Batch.job_id == job_id).order_by(Batch.id).with_for_update(key_share=True)
     ).all()
     # By the revision of before: whoever has them in hand stores no more.
-    take_back(connection, [row.id for row in rows if row.status == BatchStatus.SCORING])
+    release_batches(connection, [row.id for row in rows if row.status == BatchStatus.SCORING])
     done = and_(Batch.job_id == job_id, Batch.status == BatchStatus.DONE, Batch.scored > 0)
     connection.execute(update(Batch).where(done).values(status=BatchStatus.GENERATED.value))
 

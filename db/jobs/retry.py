@@ -13,7 +13,7 @@ from db.jobs.requeue import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
 from db.session.engine import Database
 from db.work.batches import OPEN_BATCHES, finish_job_if_over
-from db.work.claims import ALIKE
+from db.work.claims import MUST_MATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
 
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*ALIKE, "threads", "classifier_revision")}
+    nothing = {f"served_{name}": None for name in (*MUST_MATCH, "threads", "classifier_revision")}
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 

@@ -17,7 +17,7 @@ from db.models import Batch, Job, Prompt
 from db.review_models import Review
 from db.session.engine import Database, now
 
-MOST_REASONS = 20
+MAX_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +175,6 @@ def _failures(connection: Connection, job_id: int) -> dict[str, int]:
         .where(Prompt.batch_id.in_(batches), Prompt.status == PromptStatus.DEAD)
         .group_by(Prompt.reason)
         .order_by(count.desc())
-        .limit(MOST_REASONS)
+        .limit(MAX_REASONS)
     ).all()
     return {reason or UNKNOWN_REASON: number for reason, number in rows}

@@ -23,7 +23,7 @@ SESSION = {
 """Settings of each of our sessions, whatever those of the role, the database or the server are."""
 
 
-def settle_in(connection: Any) -> None:
+def apply_session_settings(connection: Any) -> None:
     """Applies `SESSION` to a connection of the driver's. Older servers do not know all of it."""
     for name, value in SESSION.items():
         setting = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND setting <> %s"
@@ -60,7 +60,7 @@ def check_server(connection: Connection, address: str) -> None:
         )
 
 
-_LACKING = """
+_MISSING_RIGHTS = """
 SELECT quote_ident(current_user) AS role, quote_ident(n.nspname) AS schema, count(*) AS tables
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('jobs'))
@@ -83,7 +83,7 @@ def check_rights(connection: Connection, address: str) -> None:
 
     tables = [*Base.metadata.tables, "review_words"]
     names = {"tables": tables, "sequences": [f"{table}_id_seq" for table in tables]}
-    found = connection.execute(text(_LACKING), names).first()
+    found = connection.execute(text(_MISSING_RIGHTS), names).first()
     if found is not None:
         raise UsageError(
             f"the database {address}: the role {found.role} may not write its tables; as their owner: "

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 
 from db.session.options import json_options
-from db.session.postgres_probe import settle_in
+from db.session.postgres_probe import apply_session_settings
 
 
 def postgresql_engine(url: str, timeout: float) -> Engine:
@@ -34,7 +34,7 @@ def postgresql_engine(url: str, timeout: float) -> Engine:
         return AttentiveConnection.to(timeout / 2, *words, **options)
 
     def set_up(connection: Any, record: Any) -> None:
-        settle_in(connection)
+        apply_session_settings(connection)
         # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
         # could take its batch over. No write of ours pauses for a second.
         connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")

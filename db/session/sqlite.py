@@ -48,13 +48,13 @@ def sqlite_engine(path: str, url: str) -> Engine:
     return engine
 
 
-_creating = threading.Lock()
+_creation_lock = threading.Lock()
 
 
 def _create_private(path: str) -> None:
     """Texts are private: the file belongs to its owner alone before anything is in it."""
     # A file that exists is never opened here: closing it would drop the locks that this process holds on it.
-    with _creating:
+    with _creation_lock:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:

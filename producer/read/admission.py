@@ -14,7 +14,7 @@ import orjson
 from common.bounded_memo import BoundedMemo
 from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
-from contract.sampling import CANONICAL, read_settings, unknown
+from contract.sampling import CANONICAL, read_settings, unknown_setting
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.first_lines import FirstLines
 from producer.read.lines import NUL_CHARACTER
@@ -55,7 +55,7 @@ def unknown_name(name: str) -> Problem:
 def _near(name: str) -> Problem | None:
     """The problem with a near miss of a field name. Cached: it is usually on every line."""
     if name == "max_length" or nearest(name, NAMES):
-        return Problem(shown(name), unknown(name, NAMES).message)
+        return Problem(shown(name), unknown_setting(name, NAMES).message)
     return None
 
 

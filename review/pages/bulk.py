@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from contract.errors import UsageError
 from contract.review import Action
-from db.review.decisions.acts import Bulk, decide_many, decide_matching, undo_many
-from db.review.progress import progress
-from db.review.queue import matching, read_page
+from db.review.decisions.bulk import BulkResult, decide_many, decide_matching, undo_many
+from db.review.progress import review_progress
+from db.review.queue import matching_versions, read_page
 from review.card import covers
 from review.context import CurrentPage, Page
 from review.pages.queue import filter_choices, tidied
@@ -65,7 +65,7 @@ def table(page: CurrentPage, view: CurrentView) -> Response:
         return clean
     cursor = page.request.query_params.get("cursor") or None
     rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
-    now = progress(page.database, view.filter, page.reviewer)
+    now = review_progress(page.database, view.filter, page.reviewer)
     return page.render(
         "bulk.html",
         current="bulk",
@@ -112,7 +112,7 @@ def _drawn_key() -> str:
 
 
 def _confirm(page: Page, view: View, choice: Choice) -> Response:
-    versions = dict(matching(page.database, view.filter)) if choice.versions is None else choice.versions
+    versions = dict(matching_versions(page.database, view.filter)) if choice.versions is None else choice.versions
     return page.render(
         "confirm.html",
         current="bulk",
@@ -124,7 +124,7 @@ def _confirm(page: Page, view: View, choice: Choice) -> Response:
     )
 
 
-def _result(page: Page, view: View, action: Action, done: Bulk, key: str) -> Response:
+def _result(page: Page, view: View, action: Action, done: BulkResult, key: str) -> Response:
     why = Counter(skipped.why for skipped in done.skipped)
     values: dict[str, Any] = {
         "action": action,

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Action
 from db.review.decisions.acts import decide, undo
-from db.review.decisions.rules import Decided
+from db.review.decisions.rules import StoredDecision
 from db.review.detail import read_output
 from review.context import CurrentPage, Page
 from review.live.announcing import announce
@@ -60,7 +60,7 @@ def _action(said: str) -> Action:
     return Action(said)
 
 
-def _taken(page: Page, onwards: str, decided: Decided) -> Response:
+def _taken(page: Page, onwards: str, decided: StoredDecision) -> Response:
     said = SAID[decided.to_state]
     if page.wants_json:
         return JSONResponse({

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from common.times import duration
-from db.review.progress import Progress, progress
+from db.review.progress import ReviewProgress, review_progress
 from review.context import CurrentPage
 from review.live.stream import events
 from review.show import words
@@ -21,7 +21,7 @@ router = APIRouter()
 @router.get("/progress", response_model=None)
 def show(page: CurrentPage, view: CurrentView) -> Response:
     """The progress page."""
-    now = progress(page.database, view.filter, page.reviewer)
+    now = review_progress(page.database, view.filter, page.reviewer)
     return page.render("progress.html", current="progress", progress=now, view=view)
 
 
@@ -30,13 +30,13 @@ def follow(request: Request, page: CurrentPage, view: CurrentView) -> Response:
     """The figures, live."""
     return events(
         request,
-        lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
+        lambda: orjson.dumps(figures(review_progress(page.database, view.filter, page.reviewer))).decode(),
         seconds=LOOK_SECONDS,
         event="progress",
     )
 
 
-def figures(now: Progress) -> dict[str, str]:
+def figures(now: ReviewProgress) -> dict[str, str]:
     """Each figure as text, by the name a page knows it by."""
     return {
         "mine": words.number(now.mine),

@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 
 from common.private_files import make_secret, read_secret
 from contract.errors import UsageError
-from contract.settings import private_folder, readable
+from contract.settings import private_folder, reporting_unreadable
 from review.security.access import Access, same
 
 COOKIE_SECONDS = 7 * 86400
@@ -95,7 +95,7 @@ def read_cookies(headers: Headers) -> dict[str, str]:
 def stored_key(home: Path) -> bytes:
     """The signing key of this installation, made at first use. Deleting its file signs everyone out."""
     file = home / KEY_FILE
-    with readable():
+    with reporting_unreadable():
         known = read_secret(file, KEY_BYTES)
         if known is None:
             if file.exists():

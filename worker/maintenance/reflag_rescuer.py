@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from db.jobs.reflag import carry_on, half_reflagged
+from db.jobs.reflag import continue_reflag, unfinished_reflags
 from db.session.engine import Database
 from worker.maintenance.standstill import Standstill
 
@@ -18,7 +18,7 @@ class ReflagRescuer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._killed = Standstill(lambda: half_reflagged(database))
+        self._killed = Standstill(lambda: unfinished_reflags(database))
         self._jobs: set[int] = set()  # that it works on
 
     def run(self) -> None:
@@ -26,5 +26,5 @@ class ReflagRescuer:
             log.warning("a reflag was killed half way; it goes on", job=job_id)
             self._jobs.add(job_id)
         for job_id in sorted(self._jobs):
-            if carry_on(self._database, job_id, chunks=CHUNKS):
+            if continue_reflag(self._database, job_id, chunks=CHUNKS):
                 self._jobs.remove(job_id)

@@ -12,7 +12,7 @@ import structlog
 
 from contract.errors import DatabaseUnreachable
 from db.session.engine import Database
-from db.work.claims import Claim, renew
+from db.work.claims import Claim, renew_claims
 from db.work.request_claims import RequestClaim, renew_requests
 
 C = TypeVar("C", Claim, RequestClaim)
@@ -69,7 +69,7 @@ class LeaseKeeper:
         leases = self.held
         try:
             claims = [lease.claim for lease in leases]
-            lost = renew(self._database, [one for one in claims if isinstance(one, Claim)], self._seconds)
+            lost = renew_claims(self._database, [one for one in claims if isinstance(one, Claim)], self._seconds)
             asked = [one for one in claims if isinstance(one, RequestClaim)]
             lost |= renew_requests(self._database, asked, self._seconds)
         except DatabaseUnreachable as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-from contract.redis_refusals import refusal
+from contract.redis_refusals import describe_refusal
 from worker.supervise.message_filter import wary
 
 LOOK_SECONDS = 3
@@ -31,7 +31,7 @@ class SaidOnce(logging.Filter):
         error = next((value for value in values if isinstance(value, BaseException)), None)
         if error is None:
             return True
-        said = refusal(error)
+        said = describe_refusal(error)
         if said == self._said and time.monotonic() - self._said_at < QUIET_SECONDS:
             return False
         self._said, self._said_at = said, time.monotonic()

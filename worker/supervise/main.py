@@ -26,8 +26,8 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue
 from contract.settings import settings
 from db.session.engine import Database, open_database
-from db.work.claims import ALIKE
-from db.work.workers import announce, beat
+from db.work.claims import MUST_MATCH
+from db.work.workers import record_heartbeat, register_worker
 from worker.supervise.logs import configure
 from worker.supervise.spawn import Start, WorkerOptions
 
@@ -71,7 +71,7 @@ def main(start: Start) -> int:
         default_app().conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
         offered = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
-        announce(
+        register_worker(
             database,
             worker,
             host=socket.gethostname(),
@@ -114,7 +114,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
             classifiers.load_all()
     except ModelUnavailable as error:
         log.error("cannot serve", error=str(error))
-        beat(database, worker, state="failed", error=str(error))
+        record_heartbeat(database, worker, state="failed", error=str(error))
         return int(ExitCode.UNREACHABLE)
     finally:
         loading.set()
@@ -122,8 +122,8 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
         lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     )
     made_by = loaded.provenance
-    there = {name: getattr(made_by, name) for name in (*ALIKE, "threads")}
-    _patiently(lambda: beat(database, worker, state="ready", device=loaded.device, **there))
+    there = {name: getattr(made_by, name) for name in (*MUST_MATCH, "threads")}
+    _patiently(lambda: record_heartbeat(database, worker, state="ready", device=loaded.device, **there))
     log.info("ready", model=made_by.model, revision=made_by.revision, dtype=made_by.dtype, device=made_by.device)
     serve(runtime)
     register(default_app())
@@ -131,7 +131,7 @@ def _serve(database: Database, start: Start, offered: tuple[str, ...]) -> int:
     runtime.start()
     Scheduler(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
     _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, offered)])
-    beat(database, worker, state="stopped")
+    record_heartbeat(database, worker, state="stopped")
     return 0
 
 
@@ -149,7 +149,7 @@ def _show_life(database: Database, worker: str, loaded: threading.Event) -> None
     """A large model takes minutes to load; meanwhile this worker is no dead one."""
     while not loaded.wait(5):
         with suppress(InkmillError):
-            beat(database, worker)
+            record_heartbeat(database, worker)
 
 
 def _consume(stopping: threading.Event, queues: list[str]) -> None:

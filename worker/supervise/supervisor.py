@@ -21,8 +21,8 @@ import structlog
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.session.engine import Database, open_database
-from db.work.recovery import give_back, mark_death
-from db.work.workers import WorkerRow, beat, get_worker
+from db.work.recovery import mark_death, release_worker_claims
+from db.work.workers import WorkerRow, get_worker, record_heartbeat
 from worker.supervise.logs import configure
 from worker.supervise.spawn import TOLD_BY, Child, Forked, Fresh, Start, WorkerOptions, preload, run_here, sources
 
@@ -137,10 +137,10 @@ class WorkerProcess:
         while True:
             try:
                 if in_order:
-                    give_back(database, worker)
+                    release_worker_claims(database, worker)
                 else:
                     held += mark_death(database, worker, describe(status))
-                    beat(database, worker, state="stopped", error=f"the process {describe(status)}")
+                    record_heartbeat(database, worker, state="stopped", error=f"the process {describe(status)}")
                 # Last: what is done again because an answer was lost must not count again.
                 self._learn_from(get_worker(database, worker), in_order)
                 return held > 0
@@ -167,7 +167,7 @@ class WorkerProcess:
         )
         log.error("cannot serve", error=error)
         with suppress(InkmillError):
-            beat(database, worker, state="failed", error=error)
+            record_heartbeat(database, worker, state="failed", error=error)
 
     def _look_after(self) -> None:
         if time.monotonic() - self._kept_at > KEEP_SECONDS and not self._stopping:

@@ -10,9 +10,9 @@ import structlog
 from contract.errors import SettingsError
 from contract.spec import SamplingSettings, output_seed
 from db.jobs.jobs import JobRow, get_job, stored_settings
-from db.work.claims import Claim, finish_generation, release
+from db.work.claims import Claim, finish_generation, release_claim
 from db.work.lease import LeaseLost
-from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
+from db.work.outputs import GeneratedText, IncompletePrompt, incomplete_prompts, record_fault, save_texts
 from worker.engine.admission import described
 from worker.engine.encoded_prompt import Reading, Rejected
 from worker.engine.memory_blame import out_of_memory
@@ -41,13 +41,13 @@ class Generation:
         self._faults: dict[int, int] = {}  # of each prompt, from one claim to the next
         self._failed: dict[int, int] = {}  # how often each prompt did, for the log
         self._reading: Reading | None = None  # of the last prompt that could be read
-        self._group: list[Text] = []
+        self._group: list[GeneratedText] = []
         self._saved_at = time.monotonic()
 
     def run(self) -> bool:
         """Generates what is missing. Returns whether the batch was finished; otherwise it was given back or lost."""
         try:
-            work = self._runtime.patiently(lambda: missing_work(self._runtime.database, self._claim))
+            work = self._runtime.patiently(lambda: incomplete_prompts(self._runtime.database, self._claim))
             if not self._admit(work):
                 return self._leave()
             for result in self._intake.results(patience=0.25):
@@ -77,7 +77,7 @@ class Generation:
         if self._lease.lost.is_set():
             raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
 
-    def _admit(self, work: Sequence[Work]) -> bool:
+    def _admit(self, work: Sequence[IncompletePrompt]) -> bool:
         """Reads prompt by prompt and hands requests over. Returns whether all were; else this process is to end."""
         read: list[Request] = []
         since = time.monotonic()
@@ -94,7 +94,7 @@ class Generation:
             self._intake.add(read)
         return True
 
-    def _requests_of(self, work: Work) -> Iterable[Request]:
+    def _requests_of(self, work: IncompletePrompt) -> Iterable[Request]:
         """Requests for what is missing of a prompt; none where it is dead now."""
         try:
             settings = stored_settings(self._job.settings, work.settings)
@@ -114,7 +114,7 @@ class Generation:
         self._requests |= requests
         return requests.values()
 
-    def _read(self, work: Work, settings: SamplingSettings) -> bool:
+    def _read(self, work: IncompletePrompt, settings: SamplingSettings) -> bool:
         """Has the engine read a prompt; what its settings say in words is mostly read already. Returns whether it could
         be read; else it is dead now."""
         while True:
@@ -145,7 +145,7 @@ class Generation:
             return  # another sample's fault buried this prompt meanwhile
         prompt_id, sample_index = request.key
         self._group.append(
-            Text(
+            GeneratedText(
                 prompt_id=prompt_id,
                 sample_index=sample_index,
                 text=done.text,
@@ -198,7 +198,7 @@ class Generation:
             if isinstance(result, Completion):
                 self._keep(result)
         self._save()
-        release(self._runtime.database, self._claim)
+        release_claim(self._runtime.database, self._claim)
         return False
 
 
@@ -209,7 +209,7 @@ def generate(runtime: Runtime, claim: Claim) -> bool:
         runtime,
         claim,
         failed=lambda _: retry_when_lease_ends(runtime, claim),
-        lost=lambda: runtime.patiently(lambda: release(runtime.database, claim)),
+        lost=lambda: runtime.patiently(lambda: release_claim(runtime.database, claim)),
     ) as lease:
         return Generation(runtime, lease).run()
     return False

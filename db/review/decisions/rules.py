@@ -26,7 +26,7 @@ LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class StoredDecision:
     """A decision that is stored."""
 
     id: int
@@ -42,7 +42,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LockedOutput:
     """How an output stands, in a transaction that has locked it."""
 
     id: int
@@ -73,7 +73,7 @@ class Standing:
 class Step:
     """One entry about to be made."""
 
-    output: Standing
+    output: LockedOutput
     action: Action
     to_state: State
     revision: int
@@ -85,7 +85,7 @@ class Step:
     key: str | None = None
 
 
-def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
+def lock_outputs(connection: Connection, ids: Sequence[int]) -> dict[int, LockedOutput]:
     """The outputs as they stand, by id, locked in order. Read after the lock: what others stored is seen."""
     lock_rows(connection, Output, Output.id.in_(ids))
     last, edit = Decision.__table__.alias("last"), Decision.__table__.alias("edit")
@@ -111,7 +111,7 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
         .where(Output.id.in_(ids))
         .order_by(Output.id)
     )  # fmt: skip
-    return {row.id: Standing(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
+    return {row.id: LockedOutput(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
 
 
 def read_action(said: str, text: str | None) -> Action:
@@ -137,13 +137,13 @@ def check_key(key: str | None) -> None:
         raise UsageError(f"key: must be 1 to {LONGEST_KEY} printable characters")
 
 
-def check_version(connection: Connection, output: Standing, expected: int | None) -> None:
+def check_version(connection: Connection, output: LockedOutput, expected: int | None) -> None:
     """Raises Stale where somebody decided since the expected version."""
     if expected is not None and output.version != expected:
-        raise stale(connection, output)
+        raise stale_error(connection, output)
 
 
-def stale(connection: Connection, output: Standing) -> Stale:
+def stale_error(connection: Connection, output: LockedOutput) -> Stale:
     """What the others made of an output."""
     last = connection.execute(select(Decision.__table__).where(Decision.id == output.version)).first()
     return Stale(
@@ -156,20 +156,20 @@ def stale(connection: Connection, output: Standing) -> Stale:
     )
 
 
-def check_claim(output: Standing, reviewer: str) -> None:
+def check_claim(output: LockedOutput, reviewer: str) -> None:
     """Raises ClaimedByOther where another reviewer has the output in hand."""
     if output.claim_lives and output.claimed_by != reviewer:
         raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claim_left or 0)
 
 
-def repeated(
+def earlier_decision(
     connection: Connection,
     key: str | None,
     reviewer: str,
     output_id: int | None,
     action: Action,
     text: str | None = None,
-) -> Decided | None:
+) -> StoredDecision | None:
     """What was decided under this key before; None where nothing was.
 
     Raises:
@@ -184,7 +184,7 @@ def repeated(
     same = (row.reviewer, row.action, row.text) == (reviewer, action, text)
     if not same or output_id not in (None, row.output_id):
         raise UsageError(f"key: stands for another decision already ({row.action} of output {row.output_id})")
-    return Decided(
+    return StoredDecision(
         id=row.id,
         output_id=row.output_id,
         action=action,
@@ -197,7 +197,7 @@ def repeated(
 
 
 def next_step(
-    output: Standing,
+    output: LockedOutput,
     action: Action,
     *,
     reason: str | None,
@@ -233,7 +233,7 @@ def next_step(
                 words=words, key=key)  # fmt: skip
 
 
-def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:
+def newest_own_decision(connection: Connection, reviewer: str) -> tuple[int, int]:
     """The output and the number of the reviewer's newest decision that was not undone.
 
     Raises:
@@ -253,7 +253,7 @@ def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:
     return row.output_id, row.id
 
 
-def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
+def undo_step(connection: Connection, output: LockedOutput, key: str | None) -> Step:
     """The step that takes back the decision that stands.
 
     Raises:
@@ -277,5 +277,5 @@ def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
     )
 
 
-def _is_scored(connection: Connection, output: Standing, revision: int) -> bool:
+def _is_scored(connection: Connection, output: LockedOutput, revision: int) -> bool:
     return bool(connection.scalar(select(exists().where(scores_of(revision, output.safety, output.id)))))

@@ -22,8 +22,8 @@ from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Job
 from db.session.engine import Database, open_database
-from db.work.claims import claim_generation, release
-from db.work.workers import announce
+from db.work.claims import claim_generation, release_claim
+from db.work.workers import register_worker
 from inkmill.cli import run
 from inkmill.local.redis_server import answers, start_server
 from inkmill.local.stack import Stack, StackState
@@ -35,7 +35,7 @@ STARTS = "a worker that serves model demo; start one: inkmill worker --model dem
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contract.surroundings.KEPT_SECONDS", 1e-6)
+    monkeypatch.setattr("contract.surroundings.ANSWER_SECONDS", 1e-6)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def has_stack(where: Settings, **more: Any) -> None:
 
 def has_worker(database: Database, name: str, state: str, error: str | None = None, **more: Any) -> None:
     there = {"host": "h", "pid": 1, "model": SPEC.model, "revision": "r", "dtype": "fp32", "device": "cpu"}
-    announce(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
+    register_worker(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_stack_whose_worker_has_another_revision_by_now_does_not_hide_that(
     mill = Mill(opened)
     job = mill.submit(4)
     has_stack(where)
-    release(opened, mill.claim(worker("before", revision="old")))
+    release_claim(opened, mill.claim(worker("before", revision="old")))
     has_worker(opened, "now", "ready", revision="new")
     said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
     assert said is not None and "revision old" in said and f"inkmill retry {job} --any-worker" in said
@@ -192,7 +192,7 @@ def test_nothing_is_asked_for_a_job_that_goes_on(where: Settings, opened: Databa
     class Unasked:
         redis = property(lambda self: pytest.fail("asked"))
 
-        def brings(self, job: object) -> bool:
+        def starts_worker_for(self, job: object) -> bool:
             pytest.fail("asked")
 
     assert waiting_for(opened, snapshot(opened, job), Unasked()) is None

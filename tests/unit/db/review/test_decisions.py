@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from contract.errors import ClaimedByOther, Stale, UsageError
-from contract.review import Filter, State, Wanted
+from contract.review import Filter, State, StateFilter
 from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
 from db.models import Output
-from db.review.claims import claim
-from db.review.decisions.acts import decide, decide_many, decide_matching, undo, undo_many
-from db.review.queue import matching
+from db.review.claims import claim_output
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.bulk import decide_many, decide_matching, undo_many
+from db.review.queue import matching_versions
 from db.session.engine import open_database
 from db.work.claims import finish_scoring
 from tests.examples import examples
@@ -67,7 +68,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(desk: Desk)
 
 def test_what_another_one_has_in_hand_cannot_be_decided_until_the_claim_runs_out(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
-    claim(desk.database, output, "anna")
+    claim_output(desk.database, output, "anna")
     with pytest.raises(ClaimedByOther, match="anna is reviewing it") as refused:
         decide(desk.database, output, "ben", "approve")
     assert 0 < refused.value.seconds <= 120
@@ -290,7 +291,7 @@ def test_what_was_decided_without_scores_stands_among_the_others_when_it_gets_so
 
 def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     outputs = desk.outputs_of([0.9] * 30 + [0.1])
-    claim(desk.database, outputs[0], "ben")
+    claim_output(desk.database, outputs[0], "ben")
     decide(desk.database, outputs[1], "ben", "approve")
     done = decide_many(desk.database, outputs, "anna", "approve", reason="a good batch", key="bulk-1")
     assert done.decided == 29
@@ -328,12 +329,12 @@ def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None
 
 def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.9] * 6)
-    monkeypatch.setattr("db.review.decisions.acts.CHUNK_DECISIONS", 2)
+    monkeypatch.setattr("db.review.decisions.bulk.CHUNK_DECISIONS", 2)
 
     def cut_off(through: int) -> None:
         raise KeyboardInterrupt
 
-    seen = dict(matching(desk.database, PENDING))
+    seen = dict(matching_versions(desk.database, PENDING))
     with pytest.raises(KeyboardInterrupt):
         decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1", on_progress=cut_off)
     assert sorted(desk.state(output).value for output in outputs) == ["pending"] * 4 + ["rejected"] * 2
@@ -345,7 +346,7 @@ def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monk
 
 def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
     first = desk.outputs_of([0.9, 0.8, 0.7, 0.1])
-    seen = dict(matching(desk.database, PENDING))
+    seen = dict(matching_versions(desk.database, PENDING))
     assert list(seen) == first[:3]
     decide(desk.database, first[0], "ben", "reject")
     reflag_job(desk.database, desk.look(first[2]).job_id, thresholds={"toxicity": 0.75}, blocklist=None)
@@ -355,8 +356,8 @@ def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
     assert [skip.output_id for skip in done.skipped] == [first[0], first[2]]
     assert done.skipped[1].why == "matches no more"
     assert {desk.state(output) for output in others} == {State.PENDING}
-    unflagged = Filter(wanted=Wanted.UNFLAGGED)
-    seen = dict(matching(desk.database, unflagged))
+    unflagged = Filter(state=StateFilter.UNFLAGGED)
+    seen = dict(matching_versions(desk.database, unflagged))
     assert decide_matching(desk.database, unflagged, "anna", "approve", seen=seen).ids == (first[2], first[3])
 
 

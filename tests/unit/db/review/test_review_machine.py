@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contract.errors import UsageError
 from contract.review import Action, State
 from db.jobs.reflag import reflag_job
-from db.review.decisions.acts import decide, decide_many, undo, undo_many
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.bulk import decide_many, undo_many
 from db.session.engine import Database
 from db.work.lease import LeaseLost
 from db.work.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores

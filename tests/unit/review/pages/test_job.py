@@ -17,7 +17,7 @@ from db.review.claims import next_output
 from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from db.work.outputs import record_fault
-from db.work.workers import announce
+from db.work.workers import register_worker
 from review import reflagging
 from review.live.watching import Watched
 from review.pages import advice
@@ -123,8 +123,8 @@ def _first_event(site: Site, path: str) -> str:
 
 def test_a_stream_sends_the_parts_of_its_page(mill: Mill) -> None:
     job = mill.submit(4)
-    announce(mill.database, "w1", host="quill", pid=7, state="ready", model="demo", revision="r" * 40, dtype="fp32",
-             device="cuda:0", classifiers=["demo"])  # fmt: skip
+    register_worker(mill.database, "w1", host="quill", pid=7, state="ready", model="demo", revision="r" * 40,
+                    dtype="fp32", device="cuda:0", classifiers=["demo"])  # fmt: skip
     site = Site(mill.database, closing=lambda: True).sign_in()
     for page, path in (
         (f"/jobs/{job}", f"/jobs/{job}/events"),
@@ -150,7 +150,7 @@ def test_many_who_follow_a_job_cost_one_look(mill: Mill, monkeypatch: pytest.Mon
 
 def test_workers_show_their_state_device_and_error(mill: Mill) -> None:
     for name, state, error in (("w1", "ready", None), ("w2", "failed", "no <such> model")):
-        announce(mill.database, name, host=f"host-{name}", pid=7, state=state, model="gpt2", revision=None,
+        register_worker(mill.database, name, host=f"host-{name}", pid=7, state=state, model="gpt2", revision=None,
                  dtype="bf16", device="cuda:1", classifiers=["original"], error=error)  # fmt: skip
     page = Site(mill.database).sign_in().get("/workers").text
     said = words_of(page)
