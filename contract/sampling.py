@@ -20,18 +20,18 @@ from contract.spec import SEED_LIMIT
 Reader = Callable[[object], Any]
 
 QUOTED_CHARACTERS = 40
-"""Characters of a wrong value that its error quotes."""
+"""How much of a bad value its error quotes."""
 QUOTED_BITS = 1024
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
 """A token id as JSON keys spell it: one spelling for each number, so that no two keys mean the same token."""
 
 
 class _BadValue(ValueError):
-    """A value that does not fit; its text completes the sentence 'FIELD …'."""
+    """A value that cannot be used; the message completes the sentence 'FIELD …'."""
 
 
 class _ShortRepr(reprlib.Repr):
-    """However long or deep a value is, quoting it costs little."""
+    """Quotes any value cheaply, however long or deep it is."""
 
     def repr_int(self, number: int, level: int) -> str:
         if number.bit_length() > QUOTED_BITS:  # Python itself spells out no number of over 4,300 digits
@@ -74,7 +74,7 @@ def _number(low: float, high: float, *, above: bool = False) -> Reader:
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be stored: half a surrogate pair, as undecodable arguments of a command hold, cannot."""
+    """Whether it can be stored: half a surrogate pair, as in a command's undecodable arguments, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -94,7 +94,7 @@ def _strings(most: int) -> Reader:
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
             raise _BadValue(f"must be a text or a list of texts, none of them empty, not {_quoted(value)}")
         if not all(_is_text(text) for text in texts):
-            raise _BadValue(f"holds half a character, which no text can hold: {_quoted(value)}")
+            raise _BadValue(f"contains half a character (a lone surrogate), which is not valid text: {_quoted(value)}")
         if len(texts) > most:
             raise _BadValue(f"may hold at most {most} texts, not {len(texts)}")
         return tuple(texts)
@@ -108,7 +108,7 @@ def _bias(value: object) -> tuple[tuple[int, float], ...]:
     read_bias = _number(-100, 100)
     for token in value:
         if not isinstance(token, str) or not TOKEN_ID.fullmatch(token):
-            raise _BadValue(f'has a key that is no token id: {_quoted(token)}; write it as digits, such as "50256"')
+            raise _BadValue(f'has a key that is not a token id: {_quoted(token)}; write it as digits, such as "50256"')
     return tuple(sorted((int(token), read_bias(bias)) for token, bias in value.items()))
 
 
@@ -150,11 +150,11 @@ CANONICAL: dict[str, str] = {
 }
 """Every accepted spelling and the canonical name it stands for."""
 
-MAX_LENGTH = "is not used here because it would count the prompt too; say max_new_tokens instead"
+MAX_LENGTH = "is not used here because it would count the prompt too; use max_new_tokens instead"
 
 
 def unknown_setting(name: str, valid: Iterable[str]) -> Problem:
-    """The problem of a name that nobody knows, with the nearest valid one."""
+    """The problem of an unknown name, with the nearest valid one."""
     if name == "max_length":
         return Problem(name, MAX_LENGTH)
     hint = did_you_mean(name, valid, "valid names: " + ", ".join(SETTINGS))
@@ -165,7 +165,7 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
     """The settings a user wrote, by canonical name, checked one by one. A value of None counts as absent.
 
     Raises:
-        SettingsError: every field that is unknown, said twice, of a wrong type or out of range.
+        SettingsError: naming every field that is unknown, set twice, of a wrong type or out of range.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -176,12 +176,12 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
         if name is None:
             problems.append(unknown_setting(spelling, CANONICAL))
         elif name in values:
-            problems.append(Problem(spelling, f"says {name} a second time"))
+            problems.append(Problem(spelling, f"sets {name} a second time"))
         else:
             try:
                 values[name] = SETTINGS[name].read(value)
-            except _BadValue as wrong:
-                problems.append(Problem(spelling, str(wrong)))
+            except _BadValue as error:
+                problems.append(Problem(spelling, str(error)))
     if problems:
         raise SettingsError(problems)
     return values

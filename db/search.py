@@ -95,19 +95,19 @@ def _fits(phrase: Phrase, words: Sequence[str]) -> bool:
     return same and tuple(before) == phrase.words[:-1]
 
 
-def read_query(said: str) -> Query:
+def read_query(typed: str) -> Query:
     """A query as a person types it: words that must all be there, "phrases in quotes", beginnings of word*.
 
     Raises:
         UsageError: where there is no word in it.
     """
     phrases = []
-    for quoted, bare in _QUERY.findall(said):
+    for quoted, bare in _QUERY.findall(typed):
         words = tuple(map(_folded, _WORD.findall(quoted or bare)))
         if words:
             phrases.append(Phrase(words, prefix=bare.endswith("*")))
     if not phrases:
-        raise UsageError('query: has no word in it; type words, a "phrase in quotes", or the beginning of a word*')
+        raise UsageError('query: contains no word; type words, a "phrase in quotes", or the beginning of a word*')
     return Query(tuple(phrases))
 
 

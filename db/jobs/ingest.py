@@ -160,17 +160,18 @@ def _insert_job(connection: Connection, spec: JobSpec, producer: str, lease: flo
 
 def _clear_duplicate(database: Database, fingerprint: str, producer: str) -> None:
     """The same job stands in the way: take it away where a dead producer left it half written, else say so."""
-    found = next(iter(find_ingests(database, Job.once == fingerprint)), None)
-    if found is None:
+    duplicate = next(iter(find_ingests(database, Job.once == fingerprint)), None)
+    if duplicate is None:
         return
-    if found.status != JobStatus.INGESTING:
-        raise DuplicateJob(found.id)
-    if not wait_for_expiry(database, found):
+    if duplicate.status != JobStatus.INGESTING:
+        raise DuplicateJob(duplicate.id)
+    if not wait_for_expiry(database, duplicate):
+        producer_name = producer_in_words(duplicate.producer)
         raise UsageError(
-            f"this file is being submitted right now, as job {found.id}, by {producer_in_words(found.producer)}; "
-            "wait for it, or end that process and submit again"
+            f"this file is being submitted right now, as job {duplicate.id}, by {producer_name}; "
+            "wait for it, or stop that process and submit again"
         )
-    _remove_dead(database, found, producer)
+    _remove_dead(database, duplicate, producer)
 
 
 def _discard_dead(database: Database, fingerprint: str, producer: str) -> None:
@@ -183,19 +184,19 @@ def _discard_dead(database: Database, fingerprint: str, producer: str) -> None:
 
 def discard_if_dead(database: Database, job_id: int) -> bool:
     """Removes an ingesting job whose producer is dead, once its lease has run out. Returns whether it did."""
-    found = next(iter(find_ingests(database, Job.id == job_id, Job.status == JobStatus.INGESTING)), None)
-    return found is not None and wait_for_expiry(database, found) and _remove_dead(database, found, new_producer())
+    ingest = next(iter(find_ingests(database, Job.id == job_id, Job.status == JobStatus.INGESTING)), None)
+    return ingest is not None and wait_for_expiry(database, ingest) and _remove_dead(database, ingest, new_producer())
 
 
 def _remove_dead(database: Database, dead: IngestState, producer: str) -> bool:
     """Removes a dead producer's job; where several come to do that, the first one does. Returns whether it did."""
     # It may have been renewed since somebody looked: a chunk that is committed just now does that.
-    mine = update_if_owned(dead.id, dead.producer).where(lease_ran_out())
+    taking = update_if_owned(dead.id, dead.producer).where(lease_ran_out())
     with database.write() as connection:
-        taken = connection.execute(mine.values(producer=producer, ingest_until=now() + LEASE_SECONDS)).rowcount
-    if taken:
+        removed = connection.execute(taking.values(producer=producer, ingest_until=now() + LEASE_SECONDS)).rowcount
+    if removed:
         discard(database, dead.id, producer)
-    return bool(taken)
+    return bool(removed)
 
 
 def discard(database: Database, job_id: int, producer: str) -> None:

@@ -73,15 +73,15 @@ def is_abandoned(database: Database, job_id: int) -> bool:
     return bool(find_ingests(database, Job.id == job_id, Job.status == JobStatus.INGESTING, lease_ran_out()))
 
 
-def wait_for_expiry(database: Database, found: IngestState) -> bool:
+def wait_for_expiry(database: Database, ingest: IngestState) -> bool:
     """Waits for a lease to run out. False as soon as it was renewed: its producer lives."""
-    still = (Job.id == found.id, Job.status == JobStatus.INGESTING, Job.producer == found.producer)
-    while seen := find_ingests(database, *still):
-        if seen[0].until > found.until:
+    unchanged = (Job.id == ingest.id, Job.status == JobStatus.INGESTING, Job.producer == ingest.producer)
+    while now_found := find_ingests(database, *unchanged):
+        if now_found[0].until > ingest.until:
             return False
-        if seen[0].left < 0:
+        if now_found[0].left < 0:
             return True
-        time.sleep(min(seen[0].left + 0.01, POLL_SECONDS))
+        time.sleep(min(now_found[0].left + 0.01, POLL_SECONDS))
     return True  # it is complete, or another took it away: nothing is left to wait for
 
 

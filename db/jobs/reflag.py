@@ -53,7 +53,7 @@ def reflag_job(
         reset: all others get the default instead.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     get_job(database, job_id)
     policy: dict[str, Any] = {}
@@ -74,14 +74,19 @@ def reflag_job(
 
 
 def check_scored(database: Database, job_id: int) -> None:
-    """Raises UsageError where there is no such job, or nothing of it is scored: who flags that anew errs."""
+    """Checks that there is something to reflag.
+
+    Raises:
+        NoSuchJob: there is none with that id.
+        UsageError: none of its texts is scored.
+    """
     if get_job(database, job_id).safety == NO_SAFETY:
         raise UsageError(f"job {job_id} was submitted with --safety none: it has no scores, so nothing can be flagged")
     with database.read() as connection:
         if connection.scalar(select(exists().where(_flaggable(job_id)))):
             return
     raise UsageError(
-        f"job {job_id} has no scored text yet, so there is nothing to flag anew; "
+        f"job {job_id} has no scored text yet, so there is nothing to reflag; "
         f"'inkmill status {job_id}' says what it waits for"
     )
 

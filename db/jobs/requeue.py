@@ -41,7 +41,7 @@ def check_not_cancelled(connection: Connection, job: JobRow) -> None:
     row = connection.execute(query.with_for_update(key_share=True)).one()
     anew = row.status == JobStatus.CANCELLED and row.finished_at != job.finished_at
     if row.status == JobStatus.CANCELLING or anew:
-        raise UsageError(f"job {job.id} was cancelled meanwhile; inkmill retry {job.id} takes it up again")
+        raise UsageError(f"job {job.id} was cancelled in the meantime; take it up again with: inkmill retry {job.id}")
 
 
 def requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
@@ -80,9 +80,9 @@ def _look(database: Database, job: JobRow, wanted: ColumnElement[bool]) -> Itera
     while after < last:
         with database.read() as connection:
             batches = connection.scalars(some.where(mine, Batch.id > after, Batch.id <= last)).all()
-            found = connection.execute(prompts.where(Prompt.batch_id.in_(batches), wanted)).all()
+            rows = connection.execute(prompts.where(Prompt.batch_id.in_(batches), wanted)).all()
         after = batches[-1] if batches else last
-        yield from found
+        yield from rows
 
 
 def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any]]]:
@@ -140,12 +140,12 @@ def requeue_texts(database: Database, job: JobRow) -> int:
     total = after = 0
     while True:
         with database.read() as connection:
-            found = connection.scalars(some.where(Output.id > after)).all()
-        if not found:
+            outputs = connection.scalars(some.where(Output.id > after)).all()
+        if not outputs:
             return total
-        after = found[-1]
+        after = outputs[-1]
         with database.write() as connection:
-            total += _put_back(connection, job, found)
+            total += _put_back(connection, job, outputs)
 
 
 def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> int:

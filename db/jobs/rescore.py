@@ -31,14 +31,14 @@ def rescore_job(database: Database, job_id: int) -> int:
     all of them, as for a new job; texts that have the scores of that revision already keep them.
 
     Raises:
-        UsageError: where there is no such job, nothing scores it, or it is being submitted or cancelled, or
-            is cancelled while this works.
+        NoSuchJob: there is none with that id.
+        UsageError: it has no classifier, is being submitted or cancelled, or is cancelled while this runs.
     """
     job = get_job(database, job_id)
     if job.safety == NO_SAFETY:
-        raise UsageError(f"job {job_id} has safety none: there is no classifier to score its texts again with")
+        raise UsageError(f"job {job_id} has safety none: there is no classifier to rescore its texts with")
     if job.status in (JobStatus.INGESTING, JobStatus.CANCELLING):
-        raise UsageError(f"job {job_id} is {job.status}; its texts can be scored again when that is over")
+        raise UsageError(f"job {job_id} is {job.status}; rescore it once that is over")
     requeue_texts(database, job)
     with database.write() as connection:
         # In the order in which everybody locks them.

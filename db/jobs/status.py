@@ -91,7 +91,7 @@ def snapshot(database: Database, job_id: int) -> JobSnapshot:
     """How one job stands.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     with database.read() as connection:
         return snapshot_in(connection, job_id)
@@ -101,7 +101,7 @@ def snapshot_in(connection: Connection, job_id: int) -> JobSnapshot:
     """How one job stands in a transaction that sees one state.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     job = connection.execute(select(Job.__table__, now().label("now")).where(Job.id == job_id)).first()
     if job is None:

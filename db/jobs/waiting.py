@@ -111,10 +111,10 @@ def _unlike(job: JobSnapshot, worker: WorkerRow) -> list[str]:
 
 
 def _began_with(job: JobSnapshot) -> str:
-    said = [f"revision {job.served_revision}", f"dtype {job.served_dtype}"]
-    said += [f"engine {job.served_engine}"] if job.served_engine else []
-    said += [f"{job.served_threads} threads"] if job.served_threads else []
-    return ", ".join(said + ([f"numerics {job.served_numerics}"] if job.served_numerics else []))
+    parts = [f"revision {job.served_revision}", f"dtype {job.served_dtype}"]
+    parts += [f"engine {job.served_engine}"] if job.served_engine else []
+    parts += [f"{job.served_threads} threads"] if job.served_threads else []
+    return ", ".join(parts + ([f"numerics {job.served_numerics}"] if job.served_numerics else []))
 
 
 def _in_what(job: JobSnapshot, workers: list[WorkerRow]) -> str:

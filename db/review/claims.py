@@ -46,7 +46,7 @@ def next_output(
             Each draw is kept with its chance, so that what it finds can be counted for all of them.
 
     Raises:
-        UsageError: the share is none, or the query has no word in it.
+        UsageError: the share is out of range, or the query contains no word.
     """
     reviewer = checked_name(reviewer)
     if not 0 <= audit_share < 1:
@@ -109,7 +109,8 @@ def claim_output(database: Database, output_id: int, reviewer: str) -> None:
 
     Raises:
         ClaimedByOther: another reviewer has it.
-        UsageError: there is no such output.
+        NoSuchOutput: there is none with that id.
+        UsageError: the reviewer's name cannot be used.
     """
     reviewer = checked_name(reviewer)
     with database.write() as connection:

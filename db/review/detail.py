@@ -108,7 +108,7 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
     """One output.
 
     Raises:
-        UsageError: there is none of that number.
+        NoSuchOutput: there is none with that id.
     """
     with database.read() as connection:
         row = connection.execute(_query(output_id)).first()
@@ -148,11 +148,11 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
 
 
 def _query(output_id: int) -> Any:
-    own = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
-           "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
+    columns = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob",
+               "created_at", "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
     return (
         select(
-            *(Output.__table__.c[name] for name in own), Output.text.label("original_text"),
+            *(Output.__table__.c[name] for name in columns), Output.text.label("original_text"),
             standing_text().label("text"), Job.name.label("job_name"), Job.safety.label("job_safety"),
             Job.served_classifier_revision,
             ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,

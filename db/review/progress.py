@@ -95,5 +95,5 @@ def known_reasons(database: Database, job: int | None = None) -> list[str]:
     query = select(Review.reasons).where(Review.reasons.is_not(None)).distinct()
     query = query if job is None else query.where(Review.job_id == job)
     with database.read() as connection:
-        found = {reason for reasons in connection.scalars(query) for reason in orjson.loads(reasons or "[]")}
-    return sorted(found, key=lambda reason: (reason.startswith(BLOCKLIST), reason))
+        reasons_found = {reason for reasons in connection.scalars(query) for reason in orjson.loads(reasons or "[]")}
+    return sorted(reasons_found, key=lambda reason: (reason.startswith(BLOCKLIST), reason))

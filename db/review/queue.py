@@ -109,8 +109,8 @@ def _cursor(
 
 def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: str) -> list[QueueRow]:
     query = search.read_query(wanted.query) if wanted.query else None
-    found = {row.output_id: row for row in connection.execute(_rows_query(ids))}
-    return [_row(found[output], query, reviewer) for output in ids if output in found]
+    by_id = {row.output_id: row for row in connection.execute(_rows_query(ids))}
+    return [_row(by_id[output], query, reviewer) for output in ids if output in by_id]
 
 
 def _rows_query(ids: Sequence[int]) -> Any:

@@ -130,9 +130,11 @@ class ViewOfReviews:
     def _distance(self, score: Any) -> Any:
         label = str(self.filter.label)
         jobs = select(Job.id, Job.thresholds).where(self._jobs.matches(Job.id))
-        own = {row.id: row.thresholds[label] for row in self._connection.execute(jobs) if label in row.thresholds}
+        thresholds = {
+            row.id: row.thresholds[label] for row in self._connection.execute(jobs) if label in row.thresholds
+        }
         by_threshold: dict[float, list[int]] = {}
-        for job, threshold in own.items():
+        for job, threshold in thresholds.items():
             by_threshold.setdefault(threshold, []).append(job)
         limit: Any = literal(DEFAULT_THRESHOLD)
         if by_threshold:

@@ -83,9 +83,9 @@ def read_cursor(view: FilteredView, cursor: str) -> tuple[Place, bool]:
         if not (-1e12 < place.key < 1e12 and 0 <= place.output_id < 2**62):
             raise ValueError(cursor)
     except (ValueError, KeyError, OverflowError):
-        raise UsageError("this page's address is damaged; begin at the first page") from None
+        raise UsageError("this page's address is damaged; start at the first page") from None
     if order != view.order:
-        raise UsageError("this page's address is of another order; begin at the first page")
+        raise UsageError("this page's address belongs to another order; start at the first page")
     return place, forwards
 
 

@@ -11,12 +11,17 @@ from db.session.postgres_probe import apply_session_settings
 
 
 def postgresql_engine(url: str, timeout: float) -> Engine:
+    """An engine for that server; it connects when it is first used.
+
+    Args:
+        timeout: seconds that connecting may take; a server that is silent for about as long is given up.
+    """
     engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        # A server that accepts and then never answers must not hold a command for ever.
+        # A server that accepts a connection and never answers must not block a command for ever.
         connect_args={
             "client_encoding": "UTF8",
             "connect_timeout": max(2, int(timeout)),

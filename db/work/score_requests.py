@@ -120,7 +120,7 @@ def score_again(database: Database, output_id: int) -> int:
     """Puts the standing edit's request back, where scoring it was given up. Returns the request.
 
     Raises:
-        UsageError: where no edit of this output waits for scores.
+        UsageError: no edit of this output is waiting for scores.
     """
     with database.write() as connection:
         # The lock of decisions: no other edit comes to stand meanwhile.
@@ -128,7 +128,7 @@ def score_again(database: Database, output_id: int) -> int:
         standing = select(Review.revision, Job.safety).join(Job, Job.id == Review.job_id)
         row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
         if row is None:
-            raise UsageError(f"output {output_id} has no edit that waits for its scores")
+            raise UsageError(f"output {output_id} has no edit waiting for scores")
         return make_requests(connection, EDIT, [(output_id, row.revision, row.safety)])[output_id]
 
 
@@ -136,7 +136,8 @@ def mark_words(database: Database, output_id: int) -> MarkedWords:
     """Asks for the words that carry the scores of the text that stands, once; called again it says how that stands.
 
     Raises:
-        UsageError: where there is no such output, or its text is not scored.
+        NoSuchOutput: there is none with that id.
+        UsageError: its text is not scored.
     """
     found = read_words(database, output_id)
     if found is not None and found.status not in (FAILED, WITHDRAWN):
@@ -160,7 +161,7 @@ def read_words(database: Database, output_id: int) -> MarkedWords | None:
     """How the marking of the standing text's words stands; None where nobody asked for it.
 
     Raises:
-        UsageError: where there is no such output.
+        NoSuchOutput: there is none with that id.
     """
     with database.read() as connection:
         output = _standing(connection, output_id)

@@ -48,9 +48,10 @@ def decide(
             whoever did not hear the answer may ask again.
 
     Raises:
+        NoSuchOutput: there is none with that id.
         Stale: somebody decided since the expected version; nothing was stored.
         ClaimedByOther: another reviewer has it in hand; nothing was stored.
-        UsageError: there is no such output, or this cannot be done to it as it stands.
+        UsageError: this cannot be done to the output in its present state.
     """
     wanted = read_action(action, text)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
@@ -88,6 +89,7 @@ def undo(
     Raises:
         Stale: somebody decided since the expected version, or since the reviewer's own decision; so also where the
             decision is another reviewer's and no version is expected.
+        NoSuchOutput: there is none with that id.
         ClaimedByOther: another reviewer has it in hand.
         UsageError: there is nothing to undo.
     """
@@ -97,17 +99,17 @@ def undo(
         known = earlier_decision(connection, key, reviewer, output_id, Action.UNDO)
         if known is not None:
             return known
-        number, own = (output_id, None) if output_id is not None else newest_own_decision(connection, reviewer)
-        output = lock_outputs(connection, [number]).get(number)
+        target, own_decision = (output_id, None) if output_id is not None else newest_own_decision(connection, reviewer)
+        output = lock_outputs(connection, [target]).get(target)
         if output is None:
-            raise NoSuchOutput(number)
-        known = earlier_decision(connection, key, reviewer, number, Action.UNDO)
+            raise NoSuchOutput(target)
+        known = earlier_decision(connection, key, reviewer, target, Action.UNDO)
         if known is not None:
             return known
         check_version(connection, output, expected)
         # Who does not say what they have seen can only mean a decision of their own.
-        others = expected is None and output.decided_by not in (None, reviewer)
-        if others or (own is not None and output.decision_id != own):
+        of_another = expected is None and output.decided_by not in (None, reviewer)
+        if of_another or (own_decision is not None and output.decision_id != own_decision):
             raise stale_error(connection, output)
         check_claim(output, reviewer)
         return store_decisions(connection, reviewer, [undo_step(connection, output, key)], matches)[0]

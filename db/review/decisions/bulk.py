@@ -40,7 +40,7 @@ MakeStep = Callable[[Connection, LockedOutput, str | None], Step]
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An output that a decision of many passed over, and why."""
+    """An output that a decision of many skipped, and why."""
 
     output_id: int
     why: str
@@ -73,32 +73,33 @@ def decide_many(
     """Approves or rejects many outputs, some hundreds in a transaction; killed half way, the same again completes it.
 
     Outputs that another reviewer has in hand, that are so already, or that changed since the expected version are
-    passed over, and said.
+    skipped, and reported.
 
     Args:
         expected: versions by output, where the caller saw them.
-        among: what of them may still be decided, where the caller knows.
+        among: the outputs that may still be decided, where the caller knows.
         key: as in `decide`, one for all.
         on_progress: called with the number of outputs that are through.
 
     Raises:
-        UsageError: the action is not for many, or an output does not exist; nothing was stored.
+        NoSuchOutput: some of them do not exist; nothing was stored.
+        UsageError: the action is not for many; nothing was stored.
     """
     wanted = read_action(action, None)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
     check_key(key)
-    plain = list(dict.fromkeys(ids))
-    _check_all_there(database, plain)
+    unique_ids = list(dict.fromkeys(ids))
+    _check_all_there(database, unique_ids)
 
-    def steps(connection: Connection, output: LockedOutput, own: str | None) -> Step:
+    def steps(connection: Connection, output: LockedOutput, own_key: str | None) -> Step:
         check_version(connection, output, (expected or {}).get(output.id))
         if among is not None and output.id not in among:
-            raise UsageError("matches no more")
+            raise UsageError("no longer matches")
         if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
-            raise UsageError(f"{output.state} already, by {output.decided_by}")
-        return next_step(output, wanted, reason=reason, key=own)
+            raise UsageError(f"already {output.state}, by {output.decided_by}")
+        return next_step(output, wanted, reason=reason, key=own_key)
 
-    return _in_chunks(database, plain, reviewer, key, steps, on_progress)
+    return _in_chunks(database, unique_ids, reviewer, key, steps, on_progress)
 
 
 def decide_matching(
@@ -112,12 +113,15 @@ def decide_matching(
     key: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> BulkResult:
-    """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what matches since is left alone, and
-    what matches no more is passed over, and said.
+    """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what has come to match since is left
+    alone, and what no longer matches is skipped, and reported.
 
     Args:
         seen: versions by output, as `matching_versions` told them when they were counted.
         key: as in `decide_many`; what was decided under it before the call was cut off counts in the answer.
+
+    Raises:
+        NoSuchOutput, UsageError: as `decide_many`.
     """
     now = {output for output, _ in matching_versions(database, wanted)}
     return decide_many(
@@ -141,7 +145,7 @@ def undo_many(
     key: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> BulkResult:
-    """Takes back what the reviewer's own decision of many has decided; what was decided since is passed over, and said.
+    """Undoes what the reviewer's own decision of many decided; what was decided again since is skipped, and reported.
 
     Args:
         of: that decision's key.
@@ -154,12 +158,12 @@ def undo_many(
     check_key(key)
     entries = _entries(database, of, reviewer)
     if not entries:
-        raise UsageError(f"{reviewer} has decided nothing under the key {of[:40]!r}")
+        raise UsageError(f"{reviewer} has no decisions under the key {of[:40]!r}")
 
-    def steps(connection: Connection, output: LockedOutput, own: str | None) -> Step:
+    def steps(connection: Connection, output: LockedOutput, own_key: str | None) -> Step:
         if output.decision_id not in (None, entries[output.id]):
             raise UsageError(f"decided again since, by {output.decided_by}")
-        return undo_step(connection, output, own)
+        return undo_step(connection, output, own_key)
 
     return _in_chunks(database, list(entries), reviewer, key, steps, on_progress)
 
@@ -169,8 +173,8 @@ def _entries(database: Database, key: str | None, reviewer: str) -> dict[int, in
     check_key(key)
     if key is None:
         return {}
-    own = (Decision.reviewer == reviewer, Decision.key.startswith(f"{key}:", autoescape=True))
-    query = select(Decision.output_id, Decision.id).where(*own).order_by(Decision.output_id)
+    of_this_bulk = (Decision.reviewer == reviewer, Decision.key.startswith(f"{key}:", autoescape=True))
+    query = select(Decision.output_id, Decision.id).where(*of_this_bulk).order_by(Decision.output_id)
     with database.read() as connection:
         return {row.output_id: row.id for row in connection.execute(query)}
 
@@ -203,7 +207,7 @@ def _decide_chunk(
     connection: Connection,
     matches: BlocklistMatches,
 ) -> list[Skipped]:
-    """Those that were passed over."""
+    """Returns those that were skipped."""
     keys = {output: f"{key}:{output}" for output in chunk} if key else {}
     there = lock_outputs(connection, chunk)  # first, so that what the same call has done meanwhile is seen
     decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))

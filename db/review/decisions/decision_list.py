@@ -91,21 +91,23 @@ def _checked(
     problems: list[tuple[int, str]] = []
     steps: list[Step] = []
     seen: dict[int, int] = {}
-    for one in instructions:
+    for instruction in instructions:
         try:
-            if one.output_id in seen:
-                raise UsageError(f"output {one.output_id} is decided on line {seen[one.output_id]} already")
-            seen[one.output_id] = one.line
-            output = outputs.get(one.output_id)
+            if instruction.output_id in seen:
+                raise UsageError(
+                    f"output {instruction.output_id} is already decided on line {seen[instruction.output_id]}"
+                )
+            seen[instruction.output_id] = instruction.line
+            output = outputs.get(instruction.output_id)
             if output is None:
-                raise NoSuchOutput(one.output_id)
-            action = read_action(one.decision, one.text)
-            reason = checked_text("reason", one.reason, LONGEST_REASON)
+                raise NoSuchOutput(instruction.output_id)
+            action = read_action(instruction.decision, instruction.text)
+            reason = checked_text("reason", instruction.reason, LONGEST_REASON)
             check_claim(output, reviewer)
-            said = words.get(one.line)
-            steps.append(next_step(output, action, reason=reason, text=one.text, words=said, key=None))
+            searchable = words.get(instruction.line)
+            steps.append(next_step(output, action, reason=reason, text=instruction.text, words=searchable, key=None))
         except InkmillError as error:
-            problems.append((one.line, str(error)))
+            problems.append((instruction.line, str(error)))
     if problems:
         raise BadDecisions(problems, len(problems))
     return steps

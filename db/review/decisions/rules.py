@@ -114,17 +114,17 @@ def lock_outputs(connection: Connection, ids: Sequence[int]) -> dict[int, Locked
     return {row.id: LockedOutput(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
 
 
-def read_action(said: str, text: str | None) -> Action:
+def read_action(name: str, text: str | None) -> Action:
     """What a decision says: approve, reject, or edit with a text.
 
     Raises:
         UsageError: where it says something else.
     """
-    if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
-        raise UsageError(f"{said}: is not a decision; use approve, reject or edit")
-    action = Action(said)
+    if name not in (Action.APPROVE, Action.REJECT, Action.EDIT):
+        raise UsageError(f"{name}: is not a decision; use approve, reject or edit")
+    action = Action(name)
     if (action is Action.EDIT) != (text is not None):
-        raise UsageError("edit: needs the new text" if action is Action.EDIT else f"text: belongs to edit, not {said}")
+        raise UsageError("edit: needs the new text" if action is Action.EDIT else f"text: belongs to edit, not {name}")
     if text is not None and not text.strip():
         raise UsageError("text: is empty; reject the output instead")
     checked_text("text", text, LONGEST_TEXT)
@@ -183,7 +183,7 @@ def earlier_decision(
         return None
     same = (row.reviewer, row.action, row.text) == (reviewer, action, text)
     if not same or output_id not in (None, row.output_id):
-        raise UsageError(f"key: stands for another decision already ({row.action} of output {row.output_id})")
+        raise UsageError(f"key: was already used for another decision ({row.action} of output {row.output_id})")
     return StoredDecision(
         id=row.id,
         output_id=row.output_id,
@@ -219,14 +219,14 @@ def next_step(
     edited = bool(output.revision) and output.safety != NO_SAFETY
     if action is Action.APPROVE and edited and not output.scored:
         raise UsageError(
-            f"output {output.id}: its edited text waits for its scores and counts as approved when it has them; "
-            "undo the edit to approve the text before it"
+            f"output {output.id}: its edited text is waiting for scores and counts as approved once it has them; "
+            "undo the edit to approve the earlier text"
         )
     to_state = {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED, Action.EDIT: State.WAITING}[action]
     revision = output.revision
     if action is Action.EDIT:
         if text == output.text:
-            raise UsageError(f"output {output.id}: the text is the same as before; approve it instead")
+            raise UsageError(f"output {output.id}: the text is unchanged; approve it instead")
         to_state = State.EDITED if output.safety == NO_SAFETY else State.WAITING
         revision = output.newest_edit + 1
     return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text,
@@ -249,7 +249,7 @@ def newest_own_decision(connection: Connection, reviewer: str) -> tuple[int, int
     )
     row = connection.execute(query).first()
     if row is None:
-        raise UsageError(f"{reviewer} has decided nothing that could be undone")
+        raise UsageError(f"{reviewer} has no decision to undo")
     return row.output_id, row.id
 
 
@@ -260,7 +260,7 @@ def undo_step(connection: Connection, output: LockedOutput, key: str | None) -> 
         UsageError: where none does.
     """
     if output.decision_id is None:
-        raise UsageError(f"output {output.id}: nothing is decided of it, so there is nothing to undo")
+        raise UsageError(f"output {output.id}: it has no decision to undo")
     to_state, revision = State(output.back_state or State.PENDING), output.back_revision or 0
     if to_state is State.WAITING and _is_scored(connection, output, revision):
         to_state = State.EDITED

@@ -137,9 +137,9 @@ def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(where: Settings
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (("CONFIG", "SET", "requirepass", "another"), "refuses the password"),
+        (("CONFIG", "SET", "requirepass", "another"), "rejects the password"),
         (("CONFIG", "SET", "maxmemory", "1"), "has no memory left for messages"),
-        (("ACL", "SETUSER", "default", "-@write"), "does not let its user write messages"),
+        (("ACL", "SETUSER", "default", "-@write"), "does not allow this user to write messages"),
         (("REPLICAOF", "127.0.0.1", "1"), "is a read-only replica"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_agai
     assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED
     assert said in capsys.readouterr().out
     assert run(["cancel", str(ingest.job_id)]) == ExitCode.FAILED  # nothing of it was a job yet
-    assert "the command that submitted it died. What it left is removed" in capsys.readouterr().err
+    assert "its command died. What it left has been removed" in capsys.readouterr().err
     assert list_jobs(opened) == []
 
 

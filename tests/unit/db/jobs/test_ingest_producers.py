@@ -92,7 +92,7 @@ def test_what_a_producer_killed_under_again_left_is_removed_too(mill: Mill) -> N
 
 def test_what_a_killed_producer_left_can_be_cancelled(mill: Mill) -> None:
     job = left_by_a_killed_producer(mill.database)
-    with pytest.raises(InkmillError, match="never complete"):
+    with pytest.raises(InkmillError, match="never fully submitted"):
         cancel_job(mill.database, job)
     assert list_jobs(mill.database) == []
 

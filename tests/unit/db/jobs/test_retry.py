@@ -108,7 +108,7 @@ def test_a_cancel_is_not_undone_by_a_retry_that_began_before_it(
         cancel_job(other, job)
 
     before_write(monkeypatch, mill.database, number, faster)
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLED
     assert mill.prompt_states(job) == ["cancelled"] * 4
@@ -130,7 +130,7 @@ def test_a_cancel_is_not_undone_by_a_retry_of_texts_that_began_before_it(
         cancel_job(other, job)
 
     before_write(monkeypatch, mill.database, 1, faster)
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLING  # its texts are before the classifier
     mill.work_off()
@@ -143,7 +143,7 @@ def test_a_cancel_is_not_undone_by_a_rescore_that_began_before_it(mill: Mill, mo
     mill.finish_texts(mill.claim_texts())
     other = another(mill.database)
     before_write(monkeypatch, mill.database, 1, lambda: cancel_job(other, job))
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         rescore_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLED
 

@@ -127,7 +127,7 @@ def test_a_job_that_is_over_cannot_be_cancelled(mill: Mill, state: str) -> None:
         cancel_job(mill.database, job)
     else:
         fail_job(mill.database, job, "no model")
-    with pytest.raises(UsageError, match=f"is {state} already"):
+    with pytest.raises(UsageError, match=f"is already {state}"):
         cancel_job(mill.database, job)
     assert mill.status(job) == state
 
@@ -349,7 +349,7 @@ def test_a_job_that_is_over_cannot_fail(mill: Mill, state: str) -> None:
 
 def test_a_job_under_way_is_not_retried(mill: Mill) -> None:
     job = mill.submit(4)
-    with pytest.raises(UsageError, match="queued; retry works on jobs that are over"):
+    with pytest.raises(UsageError, match="queued; only a job that is over can be retried"):
         retry_job(mill.database, job)
     claim = mill.claim()
     with pytest.raises(UsageError, match="running"):

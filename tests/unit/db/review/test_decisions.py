@@ -48,7 +48,7 @@ def test_decisions_are_appended_and_an_undo_is_an_entry_of_its_own(desk: Desk) -
         ("undo", "carl", False),
     ]
     assert undo(desk.database, "carl", output, expected=desk.look(output).version).to_state is State.PENDING
-    with pytest.raises(UsageError, match="nothing to undo"):
+    with pytest.raises(UsageError, match="has no decision to undo"):
         undo(desk.database, "carl", output)
 
 
@@ -98,7 +98,7 @@ def test_undo_without_an_output_takes_back_my_own_last_decision(desk: Desk) -> N
     decide(desk.database, third, "ben", "reject")
     assert undo(desk.database, "anna").output_id == second
     assert undo(desk.database, "anna").output_id == first
-    with pytest.raises(UsageError, match="anna has decided nothing"):
+    with pytest.raises(UsageError, match="anna has no decision to undo"):
         undo(desk.database, "anna")
 
 
@@ -117,9 +117,9 @@ def test_undo_of_what_somebody_decided_since_is_stale(desk: Desk, named: bool) -
         ("approve", "x", "belongs to edit"),
         ("edit", None, "needs the new text"),
         ("edit", " \n", "is empty"),
-        ("edit", "x" * 200_001, "200,000 at most"),
+        ("edit", "x" * 200_001, "at most 200,000 are allowed"),
         ("edit", "half \ud83d", "half a character"),
-        ("edit", "text 0.0", "the same as before"),
+        ("edit", "text 0.0", "the text is unchanged"),
         ("undo", None, "is not a decision"),
         ("aprove", None, "is not a decision"),
     ],
@@ -135,11 +135,11 @@ def test_no_output_no_name_no_key_no_decision(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
     with pytest.raises(UsageError, match="there is no output 999"):
         decide(desk.database, 999, "anna", "approve")
-    with pytest.raises(UsageError, match="no reviewer's name"):
+    with pytest.raises(UsageError, match="is not a reviewer's name"):
         decide(desk.database, output, " ", "approve")
     with pytest.raises(UsageError, match="key"):
         decide(desk.database, output, "anna", "approve", key="")
-    with pytest.raises(UsageError, match="2,000 at most"):
+    with pytest.raises(UsageError, match="at most 2,000 are allowed"):
         decide(desk.database, output, "anna", "approve", reason="x" * 2001)
 
 
@@ -159,7 +159,7 @@ def test_an_edit_waits_for_its_scores_and_counts_when_it_has_them(desk: Desk) ->
     shown = desk.look(output)
     assert (shown.text, shown.original_text, shown.scores) == ("a kind text", "text 0.0", {})
     assert shown.edit is not None and (shown.edit.status, shown.edit.served) == ("waiting", False)
-    with pytest.raises(UsageError, match="waits for its scores"):
+    with pytest.raises(UsageError, match="is waiting for scores"):
         decide(desk.database, output, "anna", "approve")
     assert desk.score_edits(toxicity=0.2) == 1
     shown = desk.look(output)
@@ -226,7 +226,7 @@ def test_an_edit_that_was_rejected_while_it_waited_cannot_be_approved_before_it_
     (output,) = desk.outputs_of([0.9])
     decide(desk.database, output, "anna", "edit", text="one")
     decide(desk.database, output, "anna", "reject")
-    with pytest.raises(UsageError, match="waits for its scores"):
+    with pytest.raises(UsageError, match="is waiting for scores"):
         decide(desk.database, output, "anna", "approve")
     desk.score_edits()
     assert decide(desk.database, output, "anna", "approve").to_state is State.APPROVED
@@ -297,7 +297,7 @@ def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     assert done.decided == 29
     assert {(skip.output_id, skip.why.split(";")[0]) for skip in done.skipped} == {
         (outputs[0], "ben is reviewing it"),
-        (outputs[1], "approved already, by ben"),
+        (outputs[1], "already approved, by ben"),
     }
     assert decide_many(desk.database, outputs, "anna", "approve", key="bulk-1").ids == done.ids
     assert len(desk.record()) == 30
@@ -323,7 +323,7 @@ def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None
     assert [desk.state(output).value for output in outputs] == ["approved", "pending", "rejected", "rejected"]
     assert undo_many(desk.database, "bulk-1", "anna", key="back-1").ids == back.ids
     for reviewer, key in (("ben", "bulk-1"), ("anna", "bulk-2")):
-        with pytest.raises(UsageError, match="has decided nothing under the key"):
+        with pytest.raises(UsageError, match="has no decisions under the key"):
             undo_many(desk.database, key, reviewer)
 
 
@@ -354,7 +354,7 @@ def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
     done = decide_matching(desk.database, PENDING, "anna", "approve", seen=seen)
     assert done.ids == (first[1],)
     assert [skip.output_id for skip in done.skipped] == [first[0], first[2]]
-    assert done.skipped[1].why == "matches no more"
+    assert done.skipped[1].why == "no longer matches"
     assert {desk.state(output) for output in others} == {State.PENDING}
     unflagged = Filter(state=StateFilter.UNFLAGGED)
     seen = dict(matching_versions(desk.database, unflagged))

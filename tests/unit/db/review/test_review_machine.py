@@ -98,7 +98,7 @@ class Reviewing(RuleBasedStateMachine):
     def judge(self, which: int, action: Action) -> None:
         output = self.outputs[which]
         if action is Action.APPROVE and not self.may_approve(output):
-            with pytest.raises(UsageError, match="waits for its scores"):
+            with pytest.raises(UsageError, match="is waiting for scores"):
                 decide(self.database, output.id, REVIEWER, action)
             return
         decide(self.database, output.id, REVIEWER, action)

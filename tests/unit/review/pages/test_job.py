@@ -111,7 +111,7 @@ def test_a_retry_needs_a_job_that_is_over_and_a_form_of_ours(mill: Mill) -> None
     assert site.post(f"/jobs/{job}/retry").status_code == 303
     assert snapshot(mill.database, job).dead == 0
     refused = site.post(f"/jobs/{job}/retry")
-    assert refused.status_code == 400 and "retry works on jobs that are over" in refused.text
+    assert refused.status_code == 400 and "only a job that is over can be retried" in refused.text
 
 
 def _first_event(site: Site, path: str) -> str:
