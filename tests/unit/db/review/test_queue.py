@@ -180,10 +180,10 @@ def test_a_damaged_cursor_is_refused_in_words(desk: Desk, cursor: str) -> None:
     ("values", "said"),
     [
         ({"label": "toxicty"}, "did you mean toxicity"),
-        ({"low": 0.5}, "needs the label"),
-        ({"order": Order.LABEL}, "needs the label"),
+        ({"low": 0.5}, "needs a label"),
+        ({"order": Order.LABEL}, "needs a label"),
         ({"label": "insult", "low": 2.0}, "from 0 to 1"),
-        ({"query": "x" * 501}, "501 characters; 500 at most"),
+        ({"query": "x" * 501}, "501 characters; at most 500 are allowed"),
     ],
 )
 def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: str) -> None:

@@ -119,7 +119,7 @@ class Reviewing(RuleBasedStateMachine):
     def undo(self, which: int) -> None:
         output = self.outputs[which]
         if not output.decisions:
-            with pytest.raises(UsageError, match="nothing to undo"):
+            with pytest.raises(UsageError, match="has no decision to undo"):
                 undo(self.database, REVIEWER, output.id)
             return
         undo(self.database, REVIEWER, output.id)

@@ -108,7 +108,7 @@ def test_a_request_that_fails_three_times_is_given_up_with_its_reason(desk: Desk
     score_again(desk.database, output)
     assert status(desk, output) == ("waiting", None)
     assert desk.score_edits() == 1
-    with pytest.raises(UsageError, match="no edit that waits"):
+    with pytest.raises(UsageError, match="no edit waiting"):
         score_again(desk.database, output)
 
 
