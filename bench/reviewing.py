@@ -24,8 +24,9 @@ from bench.processes import real_time_priority
 from bench.reviewing_rows import WORDS, fill
 from contract.review import Action, Filter
 from db.review.claims import next_output
-from db.review.decisions.acts import decide, decide_matching, undo, undo_many
-from db.review.queue import matching
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.bulk import decide_matching, undo_many
+from db.review.queue import matching_versions
 from db.session.engine import Database, open_database
 from review.app import create_app
 from review.security.access import OneTimeToken
@@ -185,7 +186,7 @@ def _decide_many(timings: Timings, database: Database, job: int) -> None:
     chosen = Filter(job=job, label="toxicity", low=0.7, high=_width(database, job))
     samples: dict[int, int] = {}
     key = secrets.token_hex(8)
-    timings.measure(f"ids of {BULK:,} that match", lambda: samples.update(matching(database, chosen)))
+    timings.measure(f"ids of {BULK:,} that match", lambda: samples.update(matching_versions(database, chosen)))
     timings.measure(
         f"bulk decision of {BULK:,}",
         lambda: decide_matching(database, chosen, REVIEWER, Action.APPROVE, seen=samples, key=key),
@@ -197,7 +198,7 @@ def _width(database: Database, job: int) -> float:
     """The upper end of a score range that holds about as many as a bulk decision is to take."""
     for step in range(1, 31):
         high = 0.7 + step / 100
-        if len(matching(database, Filter(job=job, label="toxicity", low=0.7, high=high))) >= BULK:
+        if len(matching_versions(database, Filter(job=job, label="toxicity", low=0.7, high=high))) >= BULK:
             return high
     return 1.0
 

@@ -19,7 +19,7 @@ from contract.policy import ORIGINAL_LABELS
 from contract.spec import JobSpec, Provenance, SamplingSettings
 from db.models import Job
 from db.models import Provenance as ProvenanceTable
-from db.search import indexed
+from db.search import search_words
 from db.session.engine import Database
 
 SEED = 8123
@@ -164,7 +164,7 @@ class _Chunk:
                                           *ORIGINAL_LABELS),
                   [(id, self._job, "pending", True, max(draft.scores), rng.randrange(2**31),
                     orjson.dumps(draft.reasons).decode(), *draft.scores) for id, _, draft in flagged])  # fmt: skip
-        _index(connection, [(id, indexed(f"Tell of {position}", draft.text)) for id, position, draft in flagged])
+        _index(connection, [(id, search_words(f"Tell of {position}", draft.text)) for id, position, draft in flagged])
 
     def _at(self, position: int) -> float:
         return self._ended - NIGHT_SECONDS * (1 - position / self._prompts)

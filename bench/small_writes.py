@@ -15,7 +15,7 @@ from threading import Event, Thread
 import orjson
 
 from db.session.engine import Database, open_database
-from db.work.workers import announce, beat
+from db.work.workers import record_heartbeat, register_worker
 
 PERIOD = 0.05  # seconds
 NAME = "bench"
@@ -23,8 +23,8 @@ NAME = "bench"
 
 def main() -> None:
     database = open_database(sys.argv[1])
-    announce(database, NAME, host=socket.gethostname(), pid=os.getpid(), state="ready", model="demo", dtype="fp32",
-             device="cpu", classifiers=[])  # fmt: skip
+    register_worker(database, NAME, host=socket.gethostname(), pid=os.getpid(), state="ready", model="demo",
+                    dtype="fp32", device="cpu", classifiers=[])  # fmt: skip
     print("ready", flush=True)
     ended = Event()
     Thread(target=_await_end, args=(ended,), daemon=True).start()
@@ -41,7 +41,7 @@ def _waits(database: Database, ended: Event) -> list[float]:
     waits = []
     while not ended.is_set():
         start = time.perf_counter()
-        beat(database, NAME)
+        record_heartbeat(database, NAME)
         waits.append(time.perf_counter() - start)
         ended.wait(max(0.0, PERIOD - waits[-1]))
     return waits

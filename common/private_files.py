@@ -12,14 +12,14 @@ import secrets
 from pathlib import Path
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file that is there and cannot be read; says which, why and what to do."""
 
 
 def is_secret(text: str, size: int) -> bool:
     """Whether a text can be a secret of at least `size` bytes, as `secrets.token_urlsafe` writes them down."""
-    whole = re.fullmatch(r"[A-Za-z0-9_-]+", text) and len(text) % 4 != 1
-    return bool(whole) and len(text) * 3 // 4 >= size
+    well_formed = re.fullmatch(r"[A-Za-z0-9_-]+", text) and len(text) % 4 != 1
+    return bool(well_formed) and len(text) * 3 // 4 >= size
 
 
 def read_secret(file: Path, size: int) -> str | None:
@@ -29,15 +29,17 @@ def read_secret(file: Path, size: int) -> str | None:
         Unreadable: it is there and cannot be read.
     """
     try:
-        found = file.read_bytes().decode("ascii", "replace").strip()
+        secret = file.read_bytes().decode("ascii", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Unreadable(f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it") from None
-    return found if is_secret(found, size) else None
+        raise UnreadableFile(
+            f"{file}: cannot be read ({error.strerror}); let its owner read it, or remove it"
+        ) from None
+    return secret if is_secret(secret, size) else None
 
 
-def make_secret(file: Path, size: int, before: str | None = None) -> str:
+def make_secret(file: Path, size: int, known: str | None = None) -> str:
     """Puts a whole secret where there is none. Of processes that ask at once all get the same.
 
     Args:
@@ -46,11 +48,11 @@ def make_secret(file: Path, size: int, before: str | None = None) -> str:
     """
     with os.fdopen(os.open(file.with_name(f"{file.name}.lock"), os.O_CREAT | os.O_RDWR, 0o600)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = read_secret(file, size)
-        if found is None:
-            found = before or secrets.token_urlsafe(size)
-            _replace(file, found)
-        return found
+        secret = read_secret(file, size)
+        if secret is None:
+            secret = known or secrets.token_urlsafe(size)
+            _replace(file, secret)
+        return secret
 
 
 def _replace(file: Path, text: str) -> None:

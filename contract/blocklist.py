@@ -36,13 +36,13 @@ class Blocklist:
     def __init__(self, words: Iterable[str]) -> None:
         """Take the entries in the user's order; those that `is_searchable` refuses are passed over."""
         self._words = [word for word in dict.fromkeys(words) if is_searchable(word)]
-        places: dict[str, list[int]] = {}
-        for place, word in enumerate(self._words):
-            places.setdefault(fold(word), []).append(place)
+        by_folded: dict[str, list[int]] = {}
+        for index, word in enumerate(self._words):
+            by_folded.setdefault(fold(word), []).append(index)
         self._automaton = ahocorasick.Automaton()
-        for folded, indices in places.items():
+        for folded, indices in by_folded.items():
             self._automaton.add_word(folded, (len(folded), indices))
-        if places:
+        if by_folded:
             self._automaton.make_automaton()
 
     def find(self, text: str) -> list[str]:
@@ -50,21 +50,21 @@ class Blocklist:
         if not self._words:
             return []
         folded = fold(text)
-        found: set[int] = set()
-        for last, (length, places) in self._automaton.iter(folded):
+        indices: set[int] = set()
+        for last, (length, word_indices) in self._automaton.iter(folded):
             if _is_boundary(folded, last + 1 - length) and _is_boundary(folded, last + 1):
-                found.update(places)
-        return [self._words[place] for place in sorted(found)]
+                indices.update(word_indices)
+        return [self._words[index] for index in sorted(indices)]
 
 
 @lru_cache(maxsize=1)
-def compiled(words: tuple[str, ...]) -> Blocklist:
-    """The list, ready to find its entries; the one asked for last is kept: a million words take a dozen seconds."""
+def compiled_blocklist(words: tuple[str, ...]) -> Blocklist:
+    """The list, ready to search with. The last one is kept: a million words take a dozen seconds."""
     return Blocklist(words)
 
 
-def digest(words: Sequence[str]) -> str:
-    """What tells one list from another without reading either; empty for a list without an entry."""
+def blocklist_digest(words: Sequence[str]) -> str:
+    """Tells one list from another; empty for an empty list."""
     return hashlib.sha256("\0".join(words).encode(errors="surrogatepass")).hexdigest() if words else ""
 
 
@@ -83,7 +83,7 @@ def read_blocklist(path: str | Path) -> tuple[str, ...]:
             continue
         if not is_searchable(entry):
             raise UsageError(
-                f"{path}, line {number}: {entry!r} holds nothing but punctuation; write a word, a phrase or a symbol, "
+                f"{path}, line {number}: {entry!r} contains only punctuation; write a word, a phrase or a symbol, "
                 "or begin the line with # to skip it"
             )
         entries.setdefault(fold(entry), entry)

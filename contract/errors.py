@@ -118,7 +118,7 @@ class NoSuchOutput(NotFound):
     def __init__(self, *ids: int) -> None:
         shown = ", ".join(map(str, ids[:10])) + (" …" if len(ids) > 10 else "")
         what = f"there is no output {shown}" if len(ids) == 1 else f"there are no outputs {shown}"
-        super().__init__(f"{what}; the lines of an export say their outputs' numbers, as `id`")
+        super().__init__(f"{what}; an export gives each output's number as `id`")
 
 
 class Unreachable(InkmillError):

@@ -11,60 +11,60 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 
 
 def check_utf8(name: str) -> None:
-    """Refuses a name of the system's that is no text: databases and JSON take none.
+    """Refuses a file name that is not text: neither a database nor JSON can hold it.
 
     Raises:
-        UsageError: with its odd bytes spelled out.
+        UsageError: with its undecodable bytes spelled out.
     """
     try:
         name.encode()
     except UnicodeEncodeError:
         shown = os.fsencode(name).decode("utf-8", "backslashreplace")
         raise UsageError(
-            f"{shown}: is not UTF-8, and could be neither stored nor shown; rename it, or give a prompt file as '-', "
+            f"{shown}: this name is not UTF-8 and cannot be stored; rename it, or give a prompt file as '-', "
             "standard input"
         ) from None
 
 
-def model_name(said: str) -> str:
-    """The name under which a model is stored and served: an absolute path where a path was said, else as it is.
+def model_name(name: str) -> str:
+    """The name under which a model is stored and served: a path made absolute, any other name as it is.
 
     A bare name is never a path, so that a folder called gpt2 does not stand in for the Hub's gpt2.
 
     Raises:
-        UsageError: where a path was said and nothing lies there.
+        UsageError: it is a path, and there is no folder.
     """
-    path = local_path(said)
+    path = local_path(name)
     if path is None:
-        return said
+        return name
     if not path.is_dir():
-        raise UsageError(f"--model {said}: there is no folder {path}; give a model's folder, a Hub id, or demo")
+        raise UsageError(f"--model {name}: there is no folder {path}; give a model's folder, a Hub id, or demo")
     return str(path)
 
 
-def safety_name(said: str) -> str:
+def safety_name(name: str) -> str:
     """The name under which a classifier is stored and served.
 
     Raises:
-        UsageError: where it is neither a built-in name nor a path that exists.
+        UsageError: it is neither a built-in name nor an existing path.
     """
     names = (*BUILT_IN_CLASSIFIERS, NO_SAFETY)
-    if said in names:
-        return said
-    path = local_path(said) or (_stored(Path(said).absolute()) if Path(said).exists() else None)
+    if name in names:
+        return name
+    path = local_path(name) or (_stored(Path(name).absolute()) if Path(name).exists() else None)
     if path is None:
-        hint = did_you_mean(said, names, f"use one of {', '.join(names)}, or a checkpoint's path")
-        raise UsageError(f"--safety {said}: is not a classifier; {hint}")
+        hint = did_you_mean(name, names, f"use one of {', '.join(names)}, or a checkpoint's path")
+        raise UsageError(f"--safety {name}: is not a classifier; {hint}")
     if not path.exists():
-        raise UsageError(f"--safety {said}: there is no file {path}; give a checkpoint in Detoxify's layout")
+        raise UsageError(f"--safety {name}: there is no file {path}; give a checkpoint in Detoxify's layout")
     return str(path)
 
 
-def local_path(said: str) -> Path | None:
-    """The path that a name stands for: one that begins like a path, or holds a separator and is there."""
-    path = Path(said).expanduser()
-    marked = said.startswith((".", "~", os.sep))
-    return _stored(path.absolute().resolve()) if marked or (os.sep in said and path.exists()) else None
+def local_path(name: str) -> Path | None:
+    """The path that a name stands for: one that begins like a path, or contains a separator and exists."""
+    path = Path(name).expanduser()
+    marked = name.startswith((".", "~", os.sep))
+    return _stored(path.absolute().resolve()) if marked or (os.sep in name and path.exists()) else None
 
 
 def _stored(path: Path) -> Path:

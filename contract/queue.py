@@ -1,8 +1,7 @@
 """The Celery app, the queues and the hint messages that travel in them.
 
 SQL is the truth. A message holds a batch id, or names a score request, and even that is only a hint: losing, doubling
-or forging one is harmless.
-Run stock tools on it: `celery -A contract.queue inspect active`.
+or forging one is harmless. Celery's own tools work on it: `celery -A contract.queue inspect active`.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
 from contract.errors import QueueUnreachable
-from contract.redis_refusals import refusal
+from contract.redis_refusals import describe_refusal
 from contract.settings import Settings, settings
 
-MOST_MESSAGES = 64
+MAX_MESSAGES = 64
 """A queue is topped up to at most this many messages, so that Redis stays small however large a job is."""
 
 GENERATE = "inkmill.generate"
 SCORE = "inkmill.score"
-REFUSALS = (BrokerError, RedisError, OSError)
+BROKER_ERRORS = (BrokerError, RedisError, OSError)
 
 if TYPE_CHECKING:
     app: Celery  # see __getattr__
@@ -44,7 +43,7 @@ def score_queue(classifier: str) -> str:
 
 
 def _slug(name: str) -> str:
-    """A name as part of a queue's name; what had to be changed is told apart by a hash."""
+    """A name as part of a queue's name; a hash tells apart those that had to be changed."""
     plain = re.sub(r"[^A-Za-z0-9.-]+", "_", name)[-60:]
     return plain if plain == name else f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
@@ -64,7 +63,7 @@ def make_app(where: Settings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # An answer such as "no room on my disk" or "that is no list" passes, like a Redis that is away.
+        # An error such as "disk full" or "not a list" passes, like a Redis that is down.
         broker_channel_error_retry=True,
         broker_connection_timeout=timeout,
         broker_transport_options={
@@ -82,14 +81,14 @@ def make_app(where: Settings) -> Celery:
 
 @lru_cache(maxsize=1)
 def default_app() -> Celery:
-    """The app on this installation's Redis, made for whoever asks first: that may write a password into the home."""
+    """The app on this installation's Redis, made when first asked for: that may write a password into the home."""
     return make_app(settings())
 
 
-if not TYPE_CHECKING:  # a checker would take every name for one of this module's
+if not TYPE_CHECKING:  # a type checker would accept every name
 
     def __getattr__(name: str) -> Celery:
-        """`app` is where Celery's commands look for it; to import this module makes none."""
+        """`app`, where Celery's commands look for it; importing this module makes none."""
         if name == "app":
             return default_app()
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -104,7 +103,7 @@ def request_hint(request_id: int) -> str:
 
 
 def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = None) -> int:
-    """Fills `queue` up to a message for each waiting batch or request, `MOST_MESSAGES` at most. Returns how many went.
+    """Fills `queue` up to a message for each waiting batch or request, `MAX_MESSAGES` at most. Returns how many went.
 
     Args:
         waiting: ids of batches, and hints of score requests, that could be claimed now, the oldest first.
@@ -113,13 +112,13 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
         QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
     """
     celery = celery or default_app()
-    wanted = list(waiting)[:MOST_MESSAGES]
+    wanted = list(waiting)[:MAX_MESSAGES]
     if not wanted:
         return 0
     task = GENERATE if queue.startswith("generate.") else SCORE
     with _translated(celery), _connected(celery) as connection:
         there = connection.default_channel.client.llen(queue)
-        # The oldest batches have their messages already; those that are missing are the newest of the wanted.
+        # The oldest have their messages already; those without one are the newest of the wanted.
         missing = wanted[there:]
         with celery.amqp.Producer(connection) as producer:
             for hint in missing:
@@ -127,27 +126,27 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     return len(missing)
 
 
-def ping(celery: Celery | None = None) -> dict[str, Any]:
-    """What Redis says of itself.
+def redis_info(celery: Celery | None = None) -> dict[str, Any]:
+    """Redis' own description of the server.
 
     Raises:
-        QueueUnreachable: where it does not answer.
+        QueueUnreachable: it does not answer.
     """
     celery = celery or default_app()
     with _translated(celery), _connected(celery) as connection:
-        found: dict[str, Any] = connection.default_channel.client.info("server")
-    return found
+        info: dict[str, Any] = connection.default_channel.client.info("server")
+    return info
 
 
-def trouble(celery: Celery | None = None) -> str | None:
-    """What is waited for where Redis would take no message of ours now; None where it would."""
+def redis_trouble(celery: Celery | None = None) -> str | None:
+    """Redis and why it would accept no message now; None if it would."""
     celery = celery or default_app()
     try:
         with _connected(celery) as connection:
-            # A write of the kind that a message is, which is refused as one is, and without that list changes nothing.
+            # Refused just as a message would be, and changes nothing: there is no such list.
             connection.default_channel.client.rpushx("generate.nothing-there", "")
-    except REFUSALS as error:
-        return f"Redis at {_address(celery)}, which {refusal(error)}"
+    except BROKER_ERRORS as error:
+        return f"Redis at {_address(celery)}, which {describe_refusal(error)}"
     return None
 
 
@@ -162,8 +161,8 @@ def _connected(celery: Celery) -> Iterator[Any]:
 def _translated(celery: Celery) -> Iterator[None]:
     try:
         yield
-    except REFUSALS as error:
-        raise QueueUnreachable(f"Redis at {_address(celery)} {refusal(error)}") from error
+    except BROKER_ERRORS as error:
+        raise QueueUnreachable(f"Redis at {_address(celery)} {describe_refusal(error)}") from error
 
 
 def _address(celery: Celery) -> str:

@@ -1,4 +1,4 @@
-"""What Redis says where it does not do as it is told, in words that end with what to do."""
+"""Errors of Redis as ends of a sentence about it, with what to do."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from redis.exceptions import (
     ReadOnlyError,
 )
 
-KNOWN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+BY_TYPE: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     (
         (AuthenticationError, AuthorizationError),
-        "refuses the password; put the right one into INKMILL_REDIS_URL (redis://:PASSWORD@HOST:6379/0), or, where the "
-        "local stack started it, end that with 'inkmill stop'",
+        "rejects the password; set the right one in INKMILL_REDIS_URL (redis://:PASSWORD@HOST:6379/0), or, if the "
+        "local stack started it, run 'inkmill stop'",
     ),
-    ((NoPermissionError,), "does not let its user write messages; let it: ACL SETUSER NAME ~* &* +@all"),
+    ((NoPermissionError,), "does not allow this user to write messages; allow it: ACL SETUSER NAME ~* &* +@all"),
     ((OutOfMemoryError,), "has no memory left for messages; raise its limit: CONFIG SET maxmemory 256mb"),
-    ((ReadOnlyError,), "is a read-only replica; name its primary in INKMILL_REDIS_URL"),
-    ((BusyLoadingError,), "is still loading its data; nothing is to be done but to wait"),
+    ((ReadOnlyError,), "is a read-only replica; point INKMILL_REDIS_URL at its primary"),
+    ((BusyLoadingError,), "is still loading its data; wait until it has finished"),
 )
-WORDED = (
-    ("MISCONF", "cannot write to its disk, and takes no messages until it can; make room there"),
-    ("NOREPLICAS", "takes no messages for as long as its replicas are away; start them"),
-    ("MOVED", "is a part of a cluster; INKMILL_REDIS_URL has to name a server of its own"),
-    ("CLUSTERDOWN", "is a part of a cluster; INKMILL_REDIS_URL has to name a server of its own"),
+BY_CODE = (
+    ("MISCONF", "cannot write to its disk, and accepts no messages until it can; free some space there"),
+    ("NOREPLICAS", "accepts no messages while its replicas are down; start them"),
+    ("MOVED", "is part of a cluster; point INKMILL_REDIS_URL at a standalone server"),
+    ("CLUSTERDOWN", "is part of a cluster; point INKMILL_REDIS_URL at a standalone server"),
 )
 
 
-def refusal(error: BaseException) -> str:
-    """What Redis does instead, as the end of a sentence about it."""
-    for one in _chain(error):
-        for kinds, words in KNOWN:
-            if isinstance(one, kinds):
+def describe_refusal(error: BaseException) -> str:
+    """How Redis refused, as the end of a sentence that begins with its address."""
+    for cause in _chain(error):
+        for kinds, words in BY_TYPE:
+            if isinstance(cause, kinds):
                 return words
-        for code, words in WORDED:
-            if str(one).startswith(code):
+        for code, words in BY_CODE:
+            if str(cause).startswith(code):
                 return words
-    said = str(error).strip()
-    return f"does not answer: {said.splitlines()[0] if said else type(error).__name__}"
+    message = str(error).strip()
+    return f"does not answer: {message.splitlines()[0] if message else type(error).__name__}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it: kombu wraps those of Redis."""
+    """An error and its causes: kombu wraps those of Redis."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

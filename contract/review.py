@@ -29,7 +29,7 @@ class Action(StrEnum):
 
 
 class State(StrEnum):
-    """Where an output stands with people; a filter names one of these, or one of `Wanted`'s others."""
+    """Where an output stands with people; a filter names one of these, or one of `StateFilter`'s others."""
 
     UNFLAGGED = "unflagged"  # nobody has to look at it, and nobody decided
     PENDING = "pending"  # flagged, undecided
@@ -43,7 +43,7 @@ APPROVED_STATES = (State.APPROVED, State.EDITED)
 DECIDED_STATES = (State.APPROVED, State.REJECTED, State.EDITED, State.WAITING)
 
 
-class Wanted(StrEnum):
+class StateFilter(StrEnum):
     """Which outputs a view shows, by their state."""
 
     PENDING = "pending"
@@ -76,7 +76,7 @@ class Filter:
     low: float | None = None  # the label's score is at least this
     high: float | None = None  # and below this; 1 takes 1 in
     reason: str | None = None  # a flag reason; "blocklist" = any word of a blocklist
-    wanted: Wanted = Wanted.PENDING
+    state: StateFilter = StateFilter.PENDING
     reviewer: str | None = None  # whose decision stands
     query: str | None = None  # words in prompt or text; "a phrase", a beginn*
     order: Order = Order.SCORE
@@ -87,7 +87,7 @@ class Filter:
         if self.label is not None and self.label not in LABELS:
             raise UsageError(f"label: {unknown_label(self.label)}")
         if self.label is None and (self.low is not None or self.high is not None or self.order is Order.LABEL):
-            raise UsageError("label: a score range, or the order by label, needs the label that is meant")
+            raise UsageError("label: a score range or the order by label needs a label")
         for name, value in (("low", self.low), ("high", self.high)):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name}: must be from 0 to 1, not {value:g}")
@@ -97,7 +97,7 @@ def _check_value(name: str, value: str | None) -> None:
     """Raises UsageError where no database can be asked for it."""
     checked_text(name, value, LONGEST_QUERY if name == "query" else LONGEST_VALUE)
     if "\0" in (value or ""):
-        raise UsageError(f"{name}: has a character in it that no stored text has (U+0000)")
+        raise UsageError(f"{name}: contains U+0000, which no stored text contains")
 
 
 def checked_text(field: str, text: str | None, longest: int) -> str | None:
@@ -109,11 +109,11 @@ def checked_text(field: str, text: str | None, longest: int) -> str | None:
     if not text:
         return None
     if len(text) > longest:
-        raise UsageError(f"{field}: has {len(text):,} characters; {longest:,} at most can be taken")
+        raise UsageError(f"{field}: has {len(text):,} characters; at most {longest:,} are allowed")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{field}: has half a character in it (a lone surrogate), which is no text") from None
+        raise UsageError(f"{field}: contains half a character (a lone surrogate), which is not valid text") from None
     return text
 
 
@@ -125,5 +125,7 @@ def checked_name(name: str) -> str:
     """
     name = name.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
-        raise UsageError(f"{name[:LONGEST_NAME]!r} is no reviewer's name: 1 to {LONGEST_NAME} printable characters")
+        raise UsageError(
+            f"{name[:LONGEST_NAME]!r} is not a reviewer's name; use 1 to {LONGEST_NAME} printable characters"
+        )
     return name

@@ -19,43 +19,43 @@ from contract.spec import SEED_LIMIT
 
 Reader = Callable[[object], Any]
 
-LONGEST_SHOWN = 40
-"""Characters of a wrong value that its error quotes."""
-LONGEST_NUMBER = 1024
+QUOTED_CHARACTERS = 40
+"""How much of a bad value its error quotes."""
+QUOTED_BITS = 1024
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
 """A token id as JSON keys spell it: one spelling for each number, so that no two keys mean the same token."""
 
 
-class _Wrong(ValueError):
-    """A value that does not fit; its text completes the sentence 'FIELD …'."""
+class _BadValue(ValueError):
+    """A value that cannot be used; the message completes the sentence 'FIELD …'."""
 
 
-class _Short(reprlib.Repr):
-    """However long or deep a value is, quoting it costs little."""
+class _ShortRepr(reprlib.Repr):
+    """Quotes any value cheaply, however long or deep it is."""
 
     def repr_int(self, number: int, level: int) -> str:
-        if number.bit_length() > LONGEST_NUMBER:  # Python itself spells out no number of over 4,300 digits
-            return f"a number of over {LONGEST_NUMBER} bits"
+        if number.bit_length() > QUOTED_BITS:  # Python itself spells out no number of over 4,300 digits
+            return f"a number of over {QUOTED_BITS} bits"
         return super().repr_int(number, level)
 
 
-_short = _Short()
-_short.maxstring = _short.maxother = _short.maxlong = LONGEST_SHOWN
+_short_repr = _ShortRepr()
+_short_repr.maxstring = _short_repr.maxother = _short_repr.maxlong = QUOTED_CHARACTERS
 
 
-def _shown(value: object) -> str:
-    text = _short.repr(value)
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "…"
+def _quoted(value: object) -> str:
+    text = _short_repr.repr(value)
+    return text if len(text) <= QUOTED_CHARACTERS else text[: QUOTED_CHARACTERS - 3] + "…"
 
 
-def _whole(low: int, high: int) -> Reader:
+def _integer(low: int, high: int) -> Reader:
     def read(value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _Wrong(f"must be a whole number, not {_shown(value)}")
+            raise _BadValue(f"must be a whole number, not {_quoted(value)}")
         if not low <= value <= high:
-            raise _Wrong(f"must be from {low} to {high}, not {_shown(value)}")
+            raise _BadValue(f"must be from {low} to {high}, not {_quoted(value)}")
         return value
 
     return read
@@ -64,17 +64,17 @@ def _whole(low: int, high: int) -> Reader:
 def _number(low: float, high: float, *, above: bool = False) -> Reader:
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise _Wrong(f"must be a number, not {_shown(value)}")
+            raise _BadValue(f"must be a number, not {_quoted(value)}")
         if value < low or value > high or (above and value == low):
             span = f"above {low:g} and at most {high:g}" if above else f"from {low:g} to {high:g}"
-            raise _Wrong(f"must be {span}, not {_shown(value)}")
+            raise _BadValue(f"must be {span}, not {_quoted(value)}")
         return float(value)
 
     return read
 
 
 def _is_text(text: str) -> bool:
-    """Whether it can be stored: half a surrogate pair, as undecodable arguments of a command hold, cannot."""
+    """Whether it can be stored: half a surrogate pair, as in a command's undecodable arguments, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -84,19 +84,19 @@ def _is_text(text: str) -> bool:
 
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise _Wrong(f"must be true or false, not {_shown(value)}")
+        raise _BadValue(f"must be true or false, not {_quoted(value)}")
     return value
 
 
-def _texts(most: int) -> Reader:
+def _strings(most: int) -> Reader:
     def read(value: object) -> tuple[str, ...]:
         texts = (value,) if isinstance(value, str) else value
         if not isinstance(texts, list | tuple) or not all(isinstance(text, str) and text for text in texts):
-            raise _Wrong(f"must be a text or a list of texts, none of them empty, not {_shown(value)}")
+            raise _BadValue(f"must be a text or a list of texts, none of them empty, not {_quoted(value)}")
         if not all(_is_text(text) for text in texts):
-            raise _Wrong(f"holds half a character, which no text can hold: {_shown(value)}")
+            raise _BadValue(f"contains half a character (a lone surrogate), which is not valid text: {_quoted(value)}")
         if len(texts) > most:
-            raise _Wrong(f"may hold at most {most} texts, not {len(texts)}")
+            raise _BadValue(f"may hold at most {most} texts, not {len(texts)}")
         return tuple(texts)
 
     return read
@@ -104,11 +104,11 @@ def _texts(most: int) -> Reader:
 
 def _bias(value: object) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, Mapping):
-        raise _Wrong(f"must be an object of token ids and numbers, not {_shown(value)}")
+        raise _BadValue(f"must be an object of token ids and numbers, not {_quoted(value)}")
     read_bias = _number(-100, 100)
     for token in value:
         if not isinstance(token, str) or not TOKEN_ID.fullmatch(token):
-            raise _Wrong(f'has a key that is no token id: {_shown(token)}; write it as digits, such as "50256"')
+            raise _BadValue(f'has a key that is not a token id: {_quoted(token)}; write it as digits, such as "50256"')
     return tuple(sorted((int(token), read_bias(bias)) for token, bias in value.items()))
 
 
@@ -125,23 +125,23 @@ class Setting:
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("n", _whole(1, 1000), "outputs for each prompt", ("num_return_sequences", "nsamples")),
-        Setting("max_new_tokens", _whole(1, 1024), "most tokens to write", ("max_tokens", "length")),
-        Setting("min_new_tokens", _whole(0, 1024), "fewest tokens to write", ("min_tokens",)),
+        Setting("n", _integer(1, 1000), "outputs for each prompt", ("num_return_sequences", "nsamples")),
+        Setting("max_new_tokens", _integer(1, 1024), "most tokens to write", ("max_tokens", "length")),
+        Setting("min_new_tokens", _integer(0, 1024), "fewest tokens to write", ("min_tokens",)),
         Setting("do_sample", _flag, "sample (true) or decode greedily (false)"),
         Setting("temperature", _number(0, 100), "0 = greedy"),
-        Setting("top_k", _whole(0, 1_000_000), "sample among the k likeliest tokens; 0 = off"),
+        Setting("top_k", _integer(0, 1_000_000), "sample among the k likeliest tokens; 0 = off"),
         Setting("top_p", _number(0, 1, above=True), "nucleus sampling; 1 = off"),
         Setting("min_p", _number(0, 1), "drop tokens below this share of the likeliest; 0 = off"),
         Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off"),
         Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
         Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
-        Setting("no_repeat_ngram_size", _whole(0, 1024), "never write an n-gram twice; 0 = off"),
-        Setting("bad_words", _texts(1000), "texts never to write"),
+        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram twice; 0 = off"),
+        Setting("bad_words", _strings(1000), "texts never to write"),
         Setting("logit_bias", _bias, "token id to number, added to its logit"),
-        Setting("stop", _texts(16), "texts to stop at; cut from the output"),
-        Setting("seed", _whole(0, SEED_LIMIT - 1), "the row's own seed"),
-        Setting("logprobs", _whole(0, 20), "alternatives to keep for each token; 0 = off"),
+        Setting("stop", _strings(16), "texts to stop at; cut from the output"),
+        Setting("seed", _integer(0, SEED_LIMIT - 1), "the row's own seed"),
+        Setting("logprobs", _integer(0, 20), "alternatives to keep for each token; 0 = off"),
     )
 }
 
@@ -150,11 +150,11 @@ CANONICAL: dict[str, str] = {
 }
 """Every accepted spelling and the canonical name it stands for."""
 
-MAX_LENGTH = "is not used here because it would count the prompt too; say max_new_tokens instead"
+MAX_LENGTH = "is not used here because it would count the prompt too; use max_new_tokens instead"
 
 
-def unknown(name: str, valid: Iterable[str]) -> Problem:
-    """The problem of a name that nobody knows, with the nearest valid one."""
+def unknown_setting(name: str, valid: Iterable[str]) -> Problem:
+    """The problem of an unknown name, with the nearest valid one."""
     if name == "max_length":
         return Problem(name, MAX_LENGTH)
     hint = did_you_mean(name, valid, "valid names: " + ", ".join(SETTINGS))
@@ -165,7 +165,7 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
     """The settings a user wrote, by canonical name, checked one by one. A value of None counts as absent.
 
     Raises:
-        SettingsError: every field that is unknown, said twice, of a wrong type or out of range.
+        SettingsError: naming every field that is unknown, set twice, of a wrong type or out of range.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -174,20 +174,20 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
         if value is None and name is not None:
             continue
         if name is None:
-            problems.append(unknown(spelling, CANONICAL))
+            problems.append(unknown_setting(spelling, CANONICAL))
         elif name in values:
-            problems.append(Problem(spelling, f"says {name} a second time"))
+            problems.append(Problem(spelling, f"sets {name} a second time"))
         else:
             try:
                 values[name] = SETTINGS[name].read(value)
-            except _Wrong as wrong:
-                problems.append(Problem(spelling, str(wrong)))
+            except _BadValue as error:
+                problems.append(Problem(spelling, str(error)))
     if problems:
         raise SettingsError(problems)
     return values
 
 
-def from_cell(name: str, cell: str) -> object:
+def parse_cell(name: str, cell: str) -> object:
     """A CSV cell as the value that `read_settings` expects for `name`; what cannot be parsed stays text."""
     if name in ("stop", "bad_words") and not cell.lstrip().startswith("["):
         return cell

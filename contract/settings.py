@@ -26,7 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from common.private_files import Unreadable, is_secret, make_secret, read_secret
+from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
 from contract.errors import UsageError
 
 REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
@@ -40,8 +40,8 @@ REDIS_PARAMETERS = {
 """What may follow the question mark of a Redis URL."""
 PASSWORD_BYTES = 24
 RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)(.+)", re.DOTALL)
-UNUSABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-"""What breaks a line of redis.conf, or stands for bytes that are no text."""
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""What breaks a line of redis.conf, or stands for bytes that are not text."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
 
@@ -49,7 +49,7 @@ UNIX_PATH_LIMIT = 100
 def default_home() -> Path:
     """The user's data folder, as the XDG base directory specification places it."""
     data = Path(os.environ.get("XDG_DATA_HOME") or ".")
-    # A relative one is to be ignored, says that specification.
+    # The specification says to ignore a relative one.
     return (data if data.is_absolute() else Path.home() / ".local" / "share") / "inkmill"
 
 
@@ -58,11 +58,11 @@ Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @contextmanager
-def readable() -> Iterator[None]:
-    """A private file that cannot be read is told as an error of the user's."""
+def reporting_unreadable() -> Iterator[None]:
+    """Reports a private file that cannot be read as a user's error."""
     try:
         yield
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise UsageError(str(error)) from None
 
 
@@ -97,25 +97,23 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _anchored(cls, url: str) -> str:
-        return anchored(url, Path())
+        return with_absolute_path(url, Path())
 
     @field_validator("home", mode="before")
     @classmethod
     def _named(cls, home: Any) -> Any:
-        """An empty one is no home: it would be the working folder."""
+        """An empty one would be the working folder."""
         return home if str(home).strip() else default_home()
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        if UNUSABLE.search(str(home)):
-            raise ValueError(
-                "holds a line break or another character that no file of settings can; choose another folder"
-            )
+        if UNPRINTABLE.search(str(home)):
+            raise ValueError("contains a line break or another unprintable character; choose another folder")
         try:
             return home.expanduser().absolute()
         except RuntimeError:
-            raise ValueError(f"{home}: there is no user of that name here") from None
+            raise ValueError(f"{home}: there is no such user") from None
 
     @classmethod
     def settings_customise_sources(
@@ -126,8 +124,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        said = os.environ.get("INKMILL_HOME", "").strip()
-        home = Path(os.path.expanduser(said) or default_home()).absolute()
+        named = os.environ.get("INKMILL_HOME", "").strip()
+        home = Path(os.path.expanduser(named) or default_home()).absolute()
         files = [home / "inkmill.toml", Path("inkmill.toml")]  # the later one wins
         return init_settings, env_settings, _Toml(settings_cls, toml_file=files)
 
@@ -147,7 +145,7 @@ class Settings(BaseSettings):
 
     @property
     def sql_address(self) -> str:
-        """The database for people: without its user, its password and whatever else the driver is told."""
+        """The database for people: without its user, its password and the driver's parameters."""
         kind, _, rest = self.sql_url.partition("://")
         rest = rest.partition("?")[0]
         if kind.startswith("sqlite"):
@@ -169,9 +167,9 @@ class Settings(BaseSettings):
 
     @property
     def redis_password(self) -> str:
-        """The embedded Redis' password: drawn by whoever asks first, so that every process knows the same."""
+        """The embedded Redis' password: drawn when first asked for, the same for every process."""
         file = self.redis_folder / "password"
-        with readable():
+        with reporting_unreadable():
             known = read_secret(file, PASSWORD_BYTES)
             if known is None:
                 private_folder(self.home)
@@ -180,7 +178,7 @@ class Settings(BaseSettings):
             return known
 
     def _served_password(self) -> str | None:
-        """What the server was last started with: one that runs still asks for it, whatever became of the file."""
+        """The password in the server's configuration: one that runs still asks for it, whatever became of the file."""
         try:
             lines = (self.redis_folder / "redis.conf").read_text(errors="replace").splitlines()
         except OSError:
@@ -190,36 +188,38 @@ class Settings(BaseSettings):
 
     @property
     def installation(self) -> str:
-        """What tells this home from every other one on the same database."""
+        """Tells this home from every other one on the same database."""
         file = self.home / "installation"
-        with readable():
+        with reporting_unreadable():
             known = read_secret(file, PASSWORD_BYTES)
             return known or make_secret(private_folder(self.home) / file.name, PASSWORD_BYTES)
 
     @property
     def broker_url(self) -> str:
-        """Redis as Celery is told of it."""
+        """The URL of Redis that Celery gets."""
         if not self.embedded:
             return _with_certificate(self.redis_url)
         return f"redis+socket://:{self.redis_password}@{quote(str(self.redis_socket))}"
 
 
 class _Toml(TomlConfigSettingsSource):
-    """The files of settings. A database's file that one of them names lies where the file itself lies."""
+    """The settings files. A relative path to a database in one is relative to that file's folder."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
-        said = super()._read_file(file_path)
-        url = said.get("database_url")
-        return said | {"database_url": anchored(url, Path(file_path).parent)} if isinstance(url, str) else said
+        values = super()._read_file(file_path)
+        url = values.get("database_url")
+        if isinstance(url, str):
+            values["database_url"] = with_absolute_path(url, Path(file_path).parent)
+        return values
 
 
-def anchored(url: str, folder: Path) -> str:
+def with_absolute_path(url: str, folder: Path) -> str:
     """An SQLite URL whose path does not depend on the folder that a process works in; others as they are."""
-    found = RELATIVE_SQLITE.fullmatch(url)
-    return f"{found[1]}{quote(str(folder.absolute()))}/{found[2]}" if found else url
+    match = RELATIVE_SQLITE.fullmatch(url)
+    return f"{match[1]}{quote(str(folder.absolute()))}/{match[2]}" if match else url
 
 
-def read_settings(**overrides: Any) -> Settings:
+def load_settings(**overrides: Any) -> Settings:
     """The settings as they stand now.
 
     Raises:
@@ -228,8 +228,8 @@ def read_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"INKMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
-        raise UsageError(f"settings cannot be used: {wrong or error}") from None
+        problems = "; ".join(f"INKMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
+        raise UsageError(f"invalid settings: {problems or error}") from None
     except ValueError as error:  # a toml file that does not parse
         raise UsageError(f"inkmill.toml cannot be read: {error}") from None
 
@@ -237,48 +237,48 @@ def read_settings(**overrides: Any) -> Settings:
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once."""
-    return read_settings()
+    return load_settings()
 
 
 def _is_redis(url: str) -> bool:
-    """Whether kombu would know what to do with it: what it does not know, it quotes in its errors."""
+    """Whether kombu understands the URL: it quotes what it does not understand in its errors."""
     try:
         parts = urlsplit(url)
-        said = parse_qsl(parts.query, strict_parsing=bool(parts.query))
-        known = all(re.fullmatch(REDIS_PARAMETERS[name], value) for name, value in said)
-        named = parts.scheme == "redis+socket" or re.fullmatch(r"/?[0-9]{0,4}", parts.path)
-        # kombu takes what follows a semicolon for one more server, which nobody would have looked at.
-        plain = "://" in url and ";" not in url and parts.scheme in REDIS_SCHEMES and parts.port != 0
+        parameters = parse_qsl(parts.query, strict_parsing=bool(parts.query))
+        known_parameters = all(re.fullmatch(REDIS_PARAMETERS[name], value) for name, value in parameters)
+        valid_path = parts.scheme == "redis+socket" or re.fullmatch(r"/?[0-9]{0,4}", parts.path)
+        # kombu takes what follows a semicolon for another server, which nothing here would have checked.
+        one_server = "://" in url and ";" not in url and parts.scheme in REDIS_SCHEMES and parts.port != 0
     except (ValueError, LookupError):
         return False
-    return bool(plain and named and known)
+    return bool(one_server and valid_path and known_parameters)
 
 
 def _with_certificate(url: str) -> str:
-    """kombu asks for no certificate, and so anyone could answer, unless the URL says that it shall."""
+    """kombu requires a certificate, without which anyone could answer, only if the URL says so."""
     parts = urlsplit(url)
     if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
         return url
-    said = [part for part in (parts.query, "ssl_cert_reqs=required") if part]
-    return urlunsplit(parts._replace(query="&".join(said)))
+    query = [part for part in (parts.query, "ssl_cert_reqs=required") if part]
+    return urlunsplit(parts._replace(query="&".join(query)))
 
 
 def private_folder(path: Path) -> Path:
     """`path` as a folder that only its owner can enter, made where it is missing, as are those above it."""
-    # Path.mkdir would make those above it as the umask says, and who may write there could put another folder here.
+    # Path.mkdir would leave the folders above to the umask, and whoever may write there could swap this one.
     for missing in [folder for folder in (path, *path.parents) if not folder.exists()][::-1]:
         missing.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
-def own_folder(path: Path) -> Path:
+def verified_private_folder(path: Path) -> Path:
     """`path` as a private folder, even where others may write around it, as in /tmp.
 
     Raises:
         UsageError: it is somebody else's, or open to others.
     """
-    found = private_folder(path).lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = private_folder(path).lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise UsageError(f"{path}: is not private to you; remove it, or choose an INKMILL_HOME with a shorter path")
     return path
 

@@ -117,13 +117,13 @@ def merge(base: SamplingSettings, row: Mapping[str, Any]) -> SamplingSettings:
 
 def contradictions(settings: SamplingSettings) -> list[Problem]:
     """What in `settings` cannot hold together."""
-    found = []
+    problems = []
     if settings.n > 1 and settings.greedy:
-        found.append(Problem("n", f"is {settings.n}, but greedy decoding makes the same text every time; use n 1"))
+        problems.append(Problem("n", f"is {settings.n}, but greedy decoding makes the same text every time; use n 1"))
     if settings.min_new_tokens > settings.max_new_tokens:
         low, high = settings.min_new_tokens, settings.max_new_tokens
-        found.append(Problem("min_new_tokens", f"is {low}, more than max_new_tokens {high}"))
-    return found
+        problems.append(Problem("min_new_tokens", f"is {low}, more than max_new_tokens {high}"))
+    return problems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

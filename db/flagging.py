@@ -1,8 +1,8 @@
 """Flags: what the scores of the text that stands, and its job's policy, make of an output.
 
-To make a long blocklist ready, and to match texts against it, takes seconds: it is done between transactions, and
-`judge` only looks up what was found. Functions that take a connection work inside the transaction that changed the
-outputs; who decides what is the business of `reviews`.
+Compiling a long blocklist, and matching texts against it, takes seconds: that is done between transactions, and
+`flag_outputs` only looks the matches up. Functions that take a connection work inside the transaction that changed
+the outputs; what is decided, and by whom, is not known here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, literal, select, union_all, update
 
-from contract.blocklist import compiled, digest
+from contract.blocklist import blocklist_digest, compiled_blocklist
 from contract.policy import NO_SAFETY, UNSCORED, flag_reasons, top_score
 from contract.review import Action
 from db.models import Batch, Job, Output, Prompt, Score
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Matches:
+class BlocklistMatches:
     """The blocklists' words in the texts of some outputs."""
 
     digests: Mapping[int, str] = field(default_factory=dict)  # by job: of the list that was matched against
@@ -52,22 +52,22 @@ class Unmatched(Exception):
         self.outputs = outputs
 
 
-def judging(database: Database, act: Callable[[Connection, Matches], T]) -> T:
-    """What `act` returns from a write transaction in which it may `judge`.
+def with_matches(database: Database, act: Callable[[Connection, BlocklistMatches], T]) -> T:
+    """What `act` returns from a write transaction in which it may call `flag_outputs`.
 
     Where it has to judge texts that were not matched yet, or not against the list of now, it is taken back, and made
     again once they are.
     """
-    matches = Matches()
+    matches = BlocklistMatches()
     while True:
         try:
             with database.write() as connection:
                 return act(connection, matches)
         except Unmatched as missing:
-            matches = match(database, Output.id.in_(missing.outputs))
+            matches = match_blocklists(database, Output.id.in_(missing.outputs))
 
 
-def match(database: Database, wanted: ColumnElement[bool]) -> Matches:
+def match_blocklists(database: Database, wanted: ColumnElement[bool]) -> BlocklistMatches:
     """Matches every text that these outputs have had, as generated or edited, against their jobs' lists."""
     outputs = select(Output.id, Output.job_id).join(Job, Job.id == Output.job_id)
     outputs = outputs.where(wanted, Job.blocklist_digest != "")
@@ -80,15 +80,18 @@ def match(database: Database, wanted: ColumnElement[bool]) -> Matches:
         rows = connection.execute(texts).all()
         jobs = select(Job.id, Job.blocklist).where(Job.id.in_({row.job_id for row in rows}))
         lists = {job.id: tuple(job.blocklist) for job in connection.execute(jobs)}
-    matchers = {job: compiled(words) for job, words in lists.items()}
-    return Matches(
-        {job: digest(words) for job, words in lists.items()},
+    matchers = {job: compiled_blocklist(words) for job, words in lists.items()}
+    return BlocklistMatches(
+        {job: blocklist_digest(words) for job, words in lists.items()},
         {(row.id, row.revision): matchers[row.job_id].find(row.text) for row in rows},
     )
 
 
-def judge(
-    connection: Connection, outputs: Collection[int], matches: Matches, found_by: ColumnElement[bool] | None = None
+def flag_outputs(
+    connection: Connection,
+    outputs: Collection[int],
+    matches: BlocklistMatches,
+    found_by: ColumnElement[bool] | None = None,
 ) -> list[int]:
     """Flags outputs by the scores of the text that stands and by their jobs' policies; their batches' counters follow.
 
@@ -141,7 +144,7 @@ def _standing(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[A
     return connection.execute(query).all()
 
 
-def _verdict(row: Any, matches: Matches) -> dict[str, Any] | None:
+def _verdict(row: Any, matches: BlocklistMatches) -> dict[str, Any] | None:
     """What an output's columns are to be; None where they are so, or its job scores nothing."""
     if row.safety == NO_SAFETY:
         return None

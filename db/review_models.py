@@ -11,12 +11,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models import AnyText, Base, Id, Json
 
-LAST = -1.0
+NO_SCORE = -1.0
 """The top score in the queue of a text without scores: it comes after all that have some."""
 
 
 class Review(Base):
-    """An output that people look at: it was flagged, or decided. `review_rows` keeps it in step with `outputs`.
+    """An output that people look at: it was flagged, or decided. `review_sync` keeps it in step with `outputs`.
 
     A narrow copy of what filters and orders need: a combination for which there is no index reads some megabytes of
     these rows and not the texts.

@@ -17,12 +17,12 @@ from sqlalchemy import Connection, TextClause, text
 from contract.errors import UsageError
 from db.session.dialect import is_sqlite
 
-MOST_CHARACTERS = 50_000
+SEARCHED_CHARACTERS = 50_000
 """Of a prompt, and of a text, that are searched: PostgreSQL ends a row's words at a megabyte."""
 LONGEST_WORD = 100
 """Characters of a word that count; PostgreSQL leaves out words over 2 KB."""
 
-BETWEEN = "z" * (LONGEST_WORD + 1)
+SEPARATOR = "z" * (LONGEST_WORD + 1)
 """Stands between a prompt and its text, so that a phrase is found only inside one of them. No query has this word."""
 
 CHUNK_EDITS = 1000
@@ -36,18 +36,18 @@ def _folded(word: str) -> str:
     return word.lower()[:LONGEST_WORD]
 
 
-def indexed(*parts: str) -> str:
+def search_words(*parts: str) -> str:
     """What the index is given of a prompt and a text: their words, small, with spaces between."""
-    return f" {BETWEEN} ".join(" ".join(map(_folded, _WORD.findall(part[:MOST_CHARACTERS]))) for part in parts)
+    return f" {SEPARATOR} ".join(" ".join(map(_folded, _WORD.findall(part[:SEARCHED_CHARACTERS]))) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class EditedText:
     """A text that a decision put in an output's place."""
 
     output_id: int
     decision_id: int
-    words: str  # as `indexed` makes them
+    words: str  # as `search_words` gives them
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,23 +95,23 @@ def _fits(phrase: Phrase, words: Sequence[str]) -> bool:
     return same and tuple(before) == phrase.words[:-1]
 
 
-def read_query(said: str) -> Query:
+def read_query(typed: str) -> Query:
     """A query as a person types it: words that must all be there, "phrases in quotes", beginnings of word*.
 
     Raises:
         UsageError: where there is no word in it.
     """
     phrases = []
-    for quoted, bare in _QUERY.findall(said):
+    for quoted, bare in _QUERY.findall(typed):
         words = tuple(map(_folded, _WORD.findall(quoted or bare)))
         if words:
             phrases.append(Phrase(words, prefix=bare.endswith("*")))
     if not phrases:
-        raise UsageError('query: has no word in it; type words, a "phrase in quotes", or the beginning of a word*')
+        raise UsageError('query: contains no word; type words, a "phrase in quotes", or the beginning of a word*')
     return Query(tuple(phrases))
 
 
-def found(query: Query, *, sqlite: bool) -> TextClause:
+def matches_query(query: Query, *, sqlite: bool) -> TextClause:
     """A condition on `reviews`: the output is among those found, as generated or in an edit."""
     if sqlite:
         return text(
@@ -126,8 +126,8 @@ def found(query: Query, *, sqlite: bool) -> TextClause:
     ).bindparams(words=query.postgresql)
 
 
-def enter(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
-    """Puts outputs into the index that are not in it: (number, `indexed` words)."""
+def index_texts(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
+    """Puts outputs into the index that are not in it: (number, words as `search_words` gives them)."""
     rows = [{"number": number, "words": words} for number, words in texts]
     if not rows:
         return
@@ -141,10 +141,10 @@ def enter(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
     connection.execute(text(statement), rows)
 
 
-def enter_edits(connection: Connection, edits: Sequence[Edit]) -> None:
+def index_edits(connection: Connection, edits: Sequence[EditedText]) -> None:
     """Lets outputs be found by the words of their newest edits too."""
     if is_sqlite(connection):  # its index keeps no texts, so a row cannot be changed: another is added
-        enter(connection, [(-edit.decision_id, edit.words) for edit in edits])
+        index_texts(connection, [(-edit.decision_id, edit.words) for edit in edits])
         return
     for first in range(0, len(edits), CHUNK_EDITS):
         _add_words(connection, {edit.output_id: edit.words for edit in edits[first : first + CHUNK_EDITS]})
@@ -154,7 +154,7 @@ def _add_words(connection: Connection, edited: Mapping[int, str]) -> None:
     parts = text("SELECT o.id, p.prompt, o.text FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
                  "WHERE o.id = ANY(:outputs)")  # fmt: skip
     rows = [
-        {"output": row.id, "words": f"{indexed(row.prompt, row.text)} {BETWEEN} {edited[row.id]}"}
+        {"output": row.id, "words": f"{search_words(row.prompt, row.text)} {SEPARATOR} {edited[row.id]}"}
         for row in connection.execute(parts, {"outputs": list(edited)})
     ]
     if rows:
@@ -162,6 +162,6 @@ def _add_words(connection: Connection, edited: Mapping[int, str]) -> None:
         connection.execute(text(add), rows)
 
 
-def quoted(reason: str) -> str:
+def reason_as_json(reason: str) -> str:
     """A flag reason as it stands in the JSON list of `reviews.reasons`."""
     return orjson.dumps(reason).decode()

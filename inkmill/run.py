@@ -23,10 +23,10 @@ from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
 from db.insights.pace import FollowedPace, read_pace
-from db.jobs.jobs import JobRow, fail_job, find_job, get_job, own_job
+from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job
 from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshot
-from db.jobs.waiting import served, waiting_for
+from db.jobs.waiting import ready_workers_suffice, waiting_for
 from db.session.engine import Database
 from db.work.workers import list_workers
 from inkmill.display import ProgressLine, messages, print_json, status_json
@@ -112,7 +112,7 @@ class RunCommand:
         note_dropped_options(job, self._order)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
             if self._order.owner is not None:
-                own_job(self._database, job.id, self._order.owner)
+                assign_owner(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
             messages.print(f"job {job.id}: {retried.prompts:,} prompts queued again", markup=False)
         return get_job(self._database, job.id)
@@ -167,7 +167,7 @@ class RunCommand:
         error, now = self._failure_reason(job), snapshot(self._database, job.id)
         if now.finished:
             return
-        others = served(self._database, now)
+        others = ready_workers_suffice(self._database, now)
         if not others and fail_job(self._database, job.id, error, owner=self._order.owner):
             return
         reason = "other workers can run it" if others else "it was not submitted from this home"

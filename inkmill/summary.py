@@ -12,7 +12,7 @@ from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
 from db.insights.pace import Pace
 from db.jobs.jobs import get_job
-from db.jobs.reflag import half_reflagged
+from db.jobs.reflag import unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
@@ -39,7 +39,7 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
 
 def note_reflag(database: Database, job_id: int) -> None:
     """Says why an export or a report may take longer than usual."""
-    if job_id in half_reflagged(database):
+    if job_id in unfinished_reflags(database):
         messages.print(f"job {job_id}: finishing an interrupted reflag first")
 
 

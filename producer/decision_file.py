@@ -13,7 +13,7 @@ from typing import Any
 from common.near_misses import did_you_mean
 from contract.errors import Problem, UsageError
 from contract.review import Action
-from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
+from db.review.decisions.decision_list import MAX_DECISIONS, BadDecisions, Instruction
 from producer.read.jsonl import read_object
 from producer.read.row_parser import BadRow, printable, type_name
 
@@ -41,9 +41,9 @@ def read_decisions(name: str) -> list[Instruction]:
             bad_lines += 1
             if len(problems) < BadDecisions.SHOWN:
                 problems.append((number, str(bad)))
-        if len(instructions) > MOST_DECISIONS:
+        if len(instructions) > MAX_DECISIONS:
             raise UsageError(
-                f"{name}: has over {MOST_DECISIONS:,} decisions, the most that are accepted at once; split it"
+                f"{name}: has over {MAX_DECISIONS:,} decisions, the most that are accepted at once; split it"
             )
     if problems:
         raise BadDecisions(problems, bad_lines)

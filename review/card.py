@@ -12,9 +12,9 @@ from markupsafe import Markup
 from contract.policy import DEFAULT_THRESHOLD
 from contract.review import DECIDED_STATES
 from contract.spec import Safety, SamplingSettings
-from db.review.detail import OutputView, read_output
+from db.review.detail import OutputDetail, read_output
 from db.search import read_query
-from db.work.score_requests import Words, read_words
+from db.work.score_requests import MarkedWords, read_words
 from review.context import Page
 from review.queue_view import QueueView
 from review.show.text_markup import SHOWN_CHARACTERS, marked
@@ -77,7 +77,7 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fingerprint(output: OutputView, words: Words | None) -> str:
+def fingerprint(output: OutputDetail, words: MarkedWords | None) -> str:
     """The parts of an output that may change while its card is open, as one string to compare."""
     edit = output.edit and (output.edit.status, output.edit.served)
     marks = words and (words.status, words.served)
@@ -90,7 +90,7 @@ def covers(page: Page, top_score: float | None, safety: str) -> bool:
     return page.preferences.covers(top_score, scored=safety == Safety.NONE)
 
 
-def _text(output: OutputView, view: QueueView, words: Words | None, full: bool) -> Markup:
+def _text(output: OutputDetail, view: QueueView, words: MarkedWords | None, full: bool) -> Markup:
     if words is not None and words.status == "done" and words.spans:
         shown = output.text if full else output.text[:SHOWN_CHARACTERS]
         spans, kinds = _kinds(words)
@@ -104,18 +104,18 @@ def _highlighted(text: str, view: QueueView, full: bool) -> Markup:
     return marked(shown, spans)
 
 
-def _drops(words: Words) -> list[float]:
+def _drops(words: MarkedWords) -> list[float]:
     """For each span, the drop in the label that depends most on single words."""
     return list((words.drops or {}).get(strongest_label(words), ()))
 
 
-def strongest_label(words: Words) -> str:
+def strongest_label(words: MarkedWords) -> str:
     """The label whose score depends most on single words."""
     drops = words.drops or {}
     return max(drops, key=lambda label: max(drops[label], default=0.0), default="")
 
 
-def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
+def _kinds(words: MarkedWords) -> tuple[list[tuple[int, int]], list[str]]:
     """The spans worth highlighting, and how strongly."""
     drops = _drops(words)
     most = max(drops, default=0.0)
@@ -125,7 +125,7 @@ def _kinds(words: Words) -> tuple[list[tuple[int, int]], list[str]]:
     return [span for span, _ in chosen], ["strong" if drop >= STRONG_SHARE * most else "weak" for _, drop in chosen]
 
 
-def top_words(words: Words, text: str) -> list[tuple[str, float]]:
+def top_words(words: MarkedWords, text: str) -> list[tuple[str, float]]:
     """The words behind the score, with how much it drops without each."""
     if words.status != "done":
         return []

@@ -13,16 +13,16 @@ from urllib.parse import urlencode
 from fastapi import Depends, Path, Request
 
 from contract.errors import UsageError
-from contract.review import Filter, Order, Wanted
+from contract.review import Filter, Order, StateFilter
 from review.security.form import LONGEST_QUERY, Form, fields, whole_number
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
 """The number of an output in an address, up to what a database can hold."""
 
-T = TypeVar("T", Wanted, Order)
+T = TypeVar("T", StateFilter, Order)
 
 PARAMETERS = ("state", "job", "model", "label", "low", "high", "reason", "reviewer", "q", "order")
-DEFAULTS = {"state": Wanted.PENDING.value, "order": Order.SCORE.value}
+DEFAULTS = {"state": StateFilter.PENDING.value, "order": Order.SCORE.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _filter(values: Mapping[str, str]) -> Filter:
         low=_number(values, "low"),
         high=_number(values, "high"),
         reason=values.get("reason"),
-        wanted=_choice(values, "state", Wanted, Wanted.PENDING),
+        state=_choice(values, "state", StateFilter, StateFilter.PENDING),
         reviewer=values.get("reviewer"),
         query=values.get("q"),
         order=_choice(values, "order", Order, Order.SCORE),

@@ -14,7 +14,7 @@ from contract.review import APPROVED_STATES, State
 from db.insights.figures import insights
 from db.insights.report import report_facts
 from db.jobs.jobs import get_job
-from db.jobs.reflag import finish_reflag, half_reflagged
+from db.jobs.reflag import finish_reflag, unfinished_reflags
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from review.context import STATIC, environment
@@ -37,7 +37,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         UsageError: there is no such job.
     """
     job = get_job(database, job_id)
-    if job_id in half_reflagged(database):
+    if job_id in unfinished_reflags(database):
         finish_reflag(database, job_id)
     overview = overview_of(database, snapshot(database, job_id))
     report = report_facts(database, job_id, EXAMPLES)

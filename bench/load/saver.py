@@ -17,7 +17,16 @@ from bench.load.jobs import LEASE, ability, provenance
 from bench.load.process_group import print_report, wait_for_start
 from db.session.engine import open_database
 from db.work.claims import Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
+from db.work.outputs import (
+    GeneratedText,
+    IncompletePrompt,
+    ScoredText,
+    incomplete_prompts,
+    provenance_id,
+    save_scores,
+    save_texts,
+    texts_to_score,
+)
 
 T = TypeVar("T")
 
@@ -46,7 +55,7 @@ class Saver:
             self._score(claim)
 
     def _generate(self, claim: Claim) -> None:
-        work = self._timed("read the prompts", lambda: missing_work(self._database, claim))
+        work = self._timed("read the prompts", lambda: incomplete_prompts(self._database, claim))
         for first in range(0, len(work), self._group):
             texts = [self._text(one) for one in work[first : first + self._group]]
             self._timed("save texts", lambda texts=texts: self._save(claim, texts))  # type: ignore[misc]
@@ -59,11 +68,11 @@ class Saver:
             if mine is not None:
                 self._score(mine)
 
-    def _save(self, claim: Claim, texts: list[Text]) -> None:
+    def _save(self, claim: Claim, texts: list[GeneratedText]) -> None:
         save_texts(self._database, claim, texts, self._made_by, scored_later=self._scored_later)
 
-    def _text(self, work: Work) -> Text:
-        return Text(
+    def _text(self, work: IncompletePrompt) -> GeneratedText:
+        return GeneratedText(
             prompt_id=work.prompt_id,
             sample_index=0,
             text=self._texts[work.position % len(self._texts)],
@@ -75,14 +84,14 @@ class Saver:
         )
 
     def _score(self, claim: Claim) -> None:
-        texts = self._timed("read the texts", lambda: waiting_texts(self._database, claim))
+        texts = self._timed("read the texts", lambda: texts_to_score(self._database, claim))
         for first in range(0, len(texts), self._group):
             group = texts[first : first + self._group]
-            verdicts = [Verdict(output_id=text.output_id, scores=self._scores[text.text]) for text in group]
+            verdicts = [ScoredText(output_id=text.output_id, scores=self._scores[text.text]) for text in group]
             self._timed("save scores", lambda verdicts=verdicts: self._save_scores(claim, verdicts))  # type: ignore[misc]
         self._timed("end", lambda: finish_scoring(self._database, claim))
 
-    def _save_scores(self, claim: Claim, verdicts: list[Verdict]) -> None:
+    def _save_scores(self, claim: Claim, verdicts: list[ScoredText]) -> None:
         save_scores(self._database, claim, verdicts, (), classifier="demo", classifier_revision="stub 1")
 
     def _timed(self, what: str, task: Callable[[], T]) -> T:

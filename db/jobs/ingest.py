@@ -9,27 +9,27 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from contract.blocklist import digest
+from contract.blocklist import blocklist_digest
 from contract.errors import DatabaseUnreachable, DuplicateJob, InkmillError, UsageError
 from contract.spec import BatchStatus, JobSpec, JobStatus, PromptRow
 from db.jobs.ingest_lease import (
     LEASE_SECONDS,
-    Found,
     IngestLease,
-    find,
-    named,
+    IngestState,
+    find_ingests,
+    lease_ran_out,
     new_producer,
-    owned,
-    ran_out,
-    waited_out,
+    producer_in_words,
+    update_if_owned,
+    wait_for_expiry,
 )
-from db.jobs.prompt_rows import CHUNK_ROWS, NewBatch, chunks, insert_prompts
+from db.jobs.prompt_rows import CHUNK_ROWS, NewBatch, insert_prompts, transaction_chunks
 from db.models import Batch, Job, Prompt
 from db.session.engine import Database, now
 from db.work.batches import finish_job_if_over
 
 DISCARD_BATCHES = 32
-MOST_IN_A_BATCH = 10_000
+MAX_BATCH_PROMPTS = 10_000
 """A batch's prompts are named in one statement, and PostgreSQL's protocol ends at 65,535 parameters."""
 
 
@@ -46,8 +46,8 @@ class Ingest:
             DuplicateJob: where the same fingerprint is a job already, and `again` is not said.
             UsageError: where a live producer is writing the same job right now, or the batch size cannot be used.
         """
-        if not 1 <= spec.batch_size <= MOST_IN_A_BATCH:
-            raise UsageError(f"batch_size: must be from 1 to {MOST_IN_A_BATCH:,}, not {spec.batch_size:,}")
+        if not 1 <= spec.batch_size <= MAX_BATCH_PROMPTS:
+            raise UsageError(f"batch_size: must be from 1 to {MAX_BATCH_PROMPTS:,}, not {spec.batch_size:,}")
         self._database, self._batch_size, self._producer = database, spec.batch_size, new_producer()
         self._seconds = lease
         _discard_dead(database, spec.fingerprint, self._producer)
@@ -61,14 +61,14 @@ class Ingest:
         Raises:
             InkmillError: where another producer took this one for dead and replaced its job.
         """
-        for chunk in chunks(rows, self._batch_size):
+        for chunk in transaction_chunks(rows, self._batch_size):
             with self._database.write() as connection:
                 self._write_chunk(connection, chunk)
             self.prompts += sum(len(batch.rows) for batch in chunk)
             self.outputs += sum(batch.outputs for batch in chunk)
 
     def _write_chunk(self, connection: Connection, chunk: Sequence[NewBatch]) -> None:
-        self._keep(connection, ingest_until=now() + self._seconds)
+        self._update_own_job(connection, ingest_until=now() + self._seconds)
         batches = [
             {
                 "job_id": self.job_id,
@@ -92,11 +92,11 @@ class Ingest:
             InkmillError: where another producer took this one for dead and replaced its job.
         """
         with self._database.write() as connection:
-            self._keep(connection, status=JobStatus.QUEUED.value, producer=None, ingest_until=None)
+            self._update_own_job(connection, status=JobStatus.QUEUED.value, producer=None, ingest_until=None)
             finish_job_if_over(connection, self.job_id)
         self._lease.end()
         if self.prompts >= CHUNK_ROWS:
-            _know_the_rows(self._database)
+            _analyze_tables(self._database)
         return self.job_id
 
     def abandon(self) -> None:
@@ -104,16 +104,16 @@ class Ingest:
         self._lease.end()
         discard(self._database, self.job_id, self._producer)
 
-    def _keep(self, connection: Connection, **values: Any) -> None:
+    def _update_own_job(self, connection: Connection, **values: Any) -> None:
         """Changes the job while it is this producer's. SQLite gives a removed job's id to the next one."""
-        if connection.execute(owned(self.job_id, self._producer).values(values)).rowcount != 1:
+        if connection.execute(update_if_owned(self.job_id, self._producer).values(values)).rowcount != 1:
             raise InkmillError(
                 f"job {self.job_id} was replaced while it was being submitted: "
                 "the same file was submitted again after a long silence; follow that job, or submit with --again"
             )
 
 
-def _know_the_rows(database: Database) -> None:
+def _analyze_tables(database: Database) -> None:
     """PostgreSQL counts new rows some time within the next minute; until then it would read a whole table per batch."""
     if not database.sqlite:
         with suppress(DatabaseUnreachable), database.write() as connection:
@@ -130,7 +130,7 @@ def _begin(database: Database, spec: JobSpec, producer: str, lease: float, *, on
         except IntegrityError:
             if not once:
                 raise
-            _make_way(database, spec.fingerprint, producer)
+            _clear_duplicate(database, spec.fingerprint, producer)
 
 
 def _insert_job(connection: Connection, spec: JobSpec, producer: str, lease: float, once: str | None) -> int:
@@ -145,7 +145,7 @@ def _insert_job(connection: Connection, spec: JobSpec, producer: str, lease: flo
         "settings": spec.settings.to_dict(),
         "thresholds": spec.thresholds,
         "blocklist": list(spec.blocklist),
-        "blocklist_digest": digest(spec.blocklist),
+        "blocklist_digest": blocklist_digest(spec.blocklist),
         "on_flag": spec.on_flag,
         "batch_size": spec.batch_size,
         "device": spec.device,
@@ -158,49 +158,52 @@ def _insert_job(connection: Connection, spec: JobSpec, producer: str, lease: flo
     return connection.execute(insert(Job).values(values).returning(Job.id)).scalar_one()
 
 
-def _make_way(database: Database, fingerprint: str, producer: str) -> None:
+def _clear_duplicate(database: Database, fingerprint: str, producer: str) -> None:
     """The same job stands in the way: take it away where a dead producer left it half written, else say so."""
-    found = next(iter(find(database, Job.once == fingerprint)), None)
-    if found is None:
+    duplicate = next(iter(find_ingests(database, Job.once == fingerprint)), None)
+    if duplicate is None:
         return
-    if found.status != JobStatus.INGESTING:
-        raise DuplicateJob(found.id)
-    if not waited_out(database, found):
+    if duplicate.status != JobStatus.INGESTING:
+        raise DuplicateJob(duplicate.id)
+    if not wait_for_expiry(database, duplicate):
+        producer_name = producer_in_words(duplicate.producer)
         raise UsageError(
-            f"this file is being submitted right now, as job {found.id}, by {named(found.producer)}; "
-            "wait for it, or end that process and submit again"
+            f"this file is being submitted right now, as job {duplicate.id}, by {producer_name}; "
+            "wait for it, or stop that process and submit again"
         )
-    _take_away(database, found, producer)
+    _remove_dead(database, duplicate, producer)
 
 
 def _discard_dead(database: Database, fingerprint: str, producer: str) -> None:
     """Takes away what dead producers of the same file left half written, those with --again too."""
-    for left in find(database, Job.fingerprint == fingerprint, Job.status == JobStatus.INGESTING, ran_out()):
-        _take_away(database, left, producer)
+    for left in find_ingests(
+        database, Job.fingerprint == fingerprint, Job.status == JobStatus.INGESTING, lease_ran_out()
+    ):
+        _remove_dead(database, left, producer)
 
 
 def discard_if_dead(database: Database, job_id: int) -> bool:
     """Removes an ingesting job whose producer is dead, once its lease has run out. Returns whether it did."""
-    found = next(iter(find(database, Job.id == job_id, Job.status == JobStatus.INGESTING)), None)
-    return found is not None and waited_out(database, found) and _take_away(database, found, new_producer())
+    ingest = next(iter(find_ingests(database, Job.id == job_id, Job.status == JobStatus.INGESTING)), None)
+    return ingest is not None and wait_for_expiry(database, ingest) and _remove_dead(database, ingest, new_producer())
 
 
-def _take_away(database: Database, dead: Found, producer: str) -> bool:
+def _remove_dead(database: Database, dead: IngestState, producer: str) -> bool:
     """Removes a dead producer's job; where several come to do that, the first one does. Returns whether it did."""
     # It may have been renewed since somebody looked: a chunk that is committed just now does that.
-    mine = owned(dead.id, dead.producer).where(ran_out())
+    taking = update_if_owned(dead.id, dead.producer).where(lease_ran_out())
     with database.write() as connection:
-        taken = connection.execute(mine.values(producer=producer, ingest_until=now() + LEASE_SECONDS)).rowcount
-    if taken:
+        removed = connection.execute(taking.values(producer=producer, ingest_until=now() + LEASE_SECONDS)).rowcount
+    if removed:
         discard(database, dead.id, producer)
-    return bool(taken)
+    return bool(removed)
 
 
 def discard(database: Database, job_id: int, producer: str) -> None:
     """Removes the producer's ingesting job, a chunk at a time. A job that is complete in SQL is never touched."""
     while True:
         with database.write() as connection:
-            renewal = owned(job_id, producer).values(ingest_until=now() + LEASE_SECONDS)
+            renewal = update_if_owned(job_id, producer).values(ingest_until=now() + LEASE_SECONDS)
             if not connection.execute(renewal).rowcount:
                 return
             some = select(Batch.id).where(Batch.job_id == job_id).order_by(Batch.id).limit(DISCARD_BATCHES)

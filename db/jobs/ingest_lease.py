@@ -25,11 +25,11 @@ LEASE_SECONDS = 15.0
 """What a file that was being submitted by a killed command has to wait for at most, before it is submitted again."""
 RENEWALS = 4
 """How often a lease is renewed before it would run out."""
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class IngestState:
     """A job that is there already, and how its producer's lease stands."""
 
     id: int
@@ -44,44 +44,44 @@ def new_producer() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
 
 
-def named(producer: str | None) -> str:
+def producer_in_words(producer: str | None) -> str:
     """A producer as people know it."""
     host, pid, _ = (producer or "::").rsplit(":", 2)
     return f"process {pid} on {host}"
 
 
-def owned(job_id: int, producer: str | None) -> Update:
+def update_if_owned(job_id: int, producer: str | None) -> Update:
     """An update of an ingesting job that changes nothing where another producer has it now."""
     return update(Job).where(Job.id == job_id, Job.status == JobStatus.INGESTING, Job.producer == producer)
 
 
-def ran_out() -> ColumnElement[bool]:
+def lease_ran_out() -> ColumnElement[bool]:
     """Whether a job's lease ended without a renewal; one without any has."""
     return func.coalesce(Job.ingest_until, 0.0) < now()
 
 
-def find(database: Database, *wanted: ColumnElement[bool]) -> list[Found]:
+def find_ingests(database: Database, *wanted: ColumnElement[bool]) -> list[IngestState]:
     """The jobs that meet the conditions."""
     until = func.coalesce(Job.ingest_until, 0.0)
     query = select(Job.id, Job.status, Job.producer, until.label("until"), (until - now()).label("left"))
     with database.read() as connection:
-        return [Found(**row._mapping) for row in connection.execute(query.where(*wanted))]
+        return [IngestState(**row._mapping) for row in connection.execute(query.where(*wanted))]
 
 
-def abandoned(database: Database, job_id: int) -> bool:
+def is_abandoned(database: Database, job_id: int) -> bool:
     """Whether a job is half written, and the command that wrote it was killed."""
-    return bool(find(database, Job.id == job_id, Job.status == JobStatus.INGESTING, ran_out()))
+    return bool(find_ingests(database, Job.id == job_id, Job.status == JobStatus.INGESTING, lease_ran_out()))
 
 
-def waited_out(database: Database, found: Found) -> bool:
+def wait_for_expiry(database: Database, ingest: IngestState) -> bool:
     """Waits for a lease to run out. False as soon as it was renewed: its producer lives."""
-    still = (Job.id == found.id, Job.status == JobStatus.INGESTING, Job.producer == found.producer)
-    while seen := find(database, *still):
-        if seen[0].until > found.until:
+    unchanged = (Job.id == ingest.id, Job.status == JobStatus.INGESTING, Job.producer == ingest.producer)
+    while now_found := find_ingests(database, *unchanged):
+        if now_found[0].until > ingest.until:
             return False
-        if seen[0].left < 0:
+        if now_found[0].left < 0:
             return True
-        time.sleep(min(seen[0].left + 0.01, LOOK_SECONDS))
+        time.sleep(min(now_found[0].left + 0.01, POLL_SECONDS))
     return True  # it is complete, or another took it away: nothing is left to wait for
 
 
@@ -102,7 +102,7 @@ class IngestLease:
 
 def _renew(database: Database, job_id: int, producer: str, seconds: float, ended: threading.Event) -> None:
     """Until it is told to end, or the job is another's."""
-    renewal = owned(job_id, producer).values(ingest_until=now() + seconds)
+    renewal = update_if_owned(job_id, producer).values(ingest_until=now() + seconds)
     while not ended.wait(seconds / RENEWALS):
         with suppress(DatabaseUnreachable), database.write() as connection:
             if connection.execute(renewal).rowcount != 1:

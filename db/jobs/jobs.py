@@ -1,4 +1,4 @@
-"""Jobs as a whole: finding, following, cancelling, retrying and ending them."""
+"""Jobs as a whole: finding, cancelling and failing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSett
 from db.jobs.ingest import discard_if_dead
 from db.models import Job
 from db.session.engine import Database, now
-from db.work.batches import wind_up
+from db.work.batches import cancel_free_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,11 @@ class JobRow:
 
 
 def stored_settings(base: SamplingSettings, stored: Mapping[str, Any] | None) -> SamplingSettings:
-    """`base` with settings laid over it as SQL keeps them."""
+    """`base`, overridden by settings as SQL keeps them.
+
+    Raises:
+        SettingsError: they cannot be used; none that this version stored.
+    """
     return merge(base, read_settings(stored)) if stored else base
 
 
@@ -64,10 +68,10 @@ _COLUMNS = [Job.__table__.c[name] for name in JobRow.__dataclass_fields__]
 
 
 def get_job(database: Database, job_id: int) -> JobRow:
-    """The job of that id.
+    """The job with that id.
 
     Raises:
-        UsageError: where there is none.
+        NoSuchJob: there is none.
     """
     with database.read() as connection:
         row = connection.execute(select(*_COLUMNS).where(Job.id == job_id)).first()
@@ -104,32 +108,33 @@ def unfinished_jobs(database: Database) -> list[JobRow]:
 
 
 def cancel_job(database: Database, job_id: int) -> None:
-    """Cancels at once what no live lease holds; workers see it when they renew, and stop the rest.
+    """Cancels at once what no live lease holds; workers notice when they renew, and stop the rest.
 
     Raises:
-        UsageError: where the job is unknown or over already, or still being submitted.
-        InkmillError: where its producer died; what it left is removed.
+        NoSuchJob: there is none with that id.
+        UsageError: it is over already, or still being submitted.
+        InkmillError: its producer died; what it left is removed.
     """
     cancelling = update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY))
     with database.write() as connection:
-        found = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
-    if not found:
-        _look_why_not(database, job_id)
-    wind_up(database, job_id)
+        cancelled = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
+    if not cancelled:
+        _cancel_or_explain(database, job_id)
+    cancel_free_batches(database, job_id)
 
 
-def _look_why_not(database: Database, job_id: int) -> None:
-    """Why a job could not be cancelled; where it was completed just now, it is cancelled after all."""
+def _cancel_or_explain(database: Database, job_id: int) -> None:
+    """Says why a job could not be cancelled; one whose submission has just finished is cancelled after all."""
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
-        raise UsageError(f"job {job_id} is {job.status} already; there is nothing to cancel")
+        raise UsageError(f"job {job_id} is already {job.status}; there is nothing to cancel")
     if discard_if_dead(database, job_id):
         raise InkmillError(
-            f"job {job_id} was never complete: the command that submitted it died. What it left is removed; "
+            f"job {job_id} was never fully submitted: its command died. What it left has been removed; "
             "submit the file again"
         )
     if get_job(database, job_id).status == JobStatus.INGESTING:
-        raise UsageError(f"job {job_id} is still being submitted; end the submitting command instead")
+        raise UsageError(f"job {job_id} is still being submitted; stop the submitting command instead")
     cancel_job(database, job_id)
 
 
@@ -149,8 +154,8 @@ def fail_job(database: Database, job_id: int, error: str, *, owner: str | None =
         return connection.execute(failed).rowcount == 1
 
 
-def own_job(database: Database, job_id: int, owner: str) -> None:
-    """Hands a job that is over, and is to be tried again, to the installation that tries."""
+def assign_owner(database: Database, job_id: int, owner: str) -> None:
+    """Hands a job that is over to the installation that retries it."""
     over = update(Job).where(Job.id == job_id, Job.status.in_(FINISHED_JOBS))
     with database.write() as connection:
         connection.execute(over.values(owner=owner))

@@ -66,7 +66,7 @@ def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 
-def chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[NewBatch]]:
+def transaction_chunks(rows: Iterable[PromptRow], batch_size: int) -> Iterator[list[NewBatch]]:
     """Whole batches, as many together as one transaction may write."""
     chunk: list[NewBatch] = []
     count = size = 0

@@ -12,17 +12,17 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select, update
 
-from contract.blocklist import digest
+from contract.blocklist import blocklist_digest
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import Safety
-from db.flagging import Matches, Unmatched, judge, match
+from db.flagging import BlocklistMatches, Unmatched, flag_outputs, match_blocklists
 from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.engine import Database
 from db.session.row_locks import lock_rows
-from db.standing import EDITED
+from db.standing import HAS_EDIT
 
 CHUNK_OUTPUTS = 2000
 
@@ -53,12 +53,12 @@ def reflag_job(
         reset: all others get the default instead.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     get_job(database, job_id)
     policy: dict[str, Any] = {}
     if blocklist is not None:
-        policy = {"blocklist": list(blocklist), "blocklist_digest": digest(blocklist)}
+        policy = {"blocklist": list(blocklist), "blocklist_digest": blocklist_digest(blocklist)}
     with database.write() as connection:
         # Locked: of two that name other labels at once, the second keeps the first one's.
         mine = select(Job.thresholds).where(Job.id == job_id).with_for_update(key_share=True)
@@ -74,14 +74,19 @@ def reflag_job(
 
 
 def check_scored(database: Database, job_id: int) -> None:
-    """Raises UsageError where there is no such job, or nothing of it is scored: who flags that anew errs."""
+    """Checks that there is something to reflag.
+
+    Raises:
+        NoSuchJob: there is none with that id.
+        UsageError: none of its texts is scored.
+    """
     if get_job(database, job_id).safety == NO_SAFETY:
         raise UsageError(f"job {job_id} was submitted with --safety none: it has no scores, so nothing can be flagged")
     with database.read() as connection:
-        if connection.scalar(select(exists().where(_to_judge(job_id)))):
+        if connection.scalar(select(exists().where(_flaggable(job_id)))):
             return
     raise UsageError(
-        f"job {job_id} has no scored text yet, so there is nothing to flag anew; "
+        f"job {job_id} has no scored text yet, so there is nothing to reflag; "
         f"'inkmill status {job_id}' says what it waits for"
     )
 
@@ -95,14 +100,14 @@ def finish_reflag(database: Database, job_id: int) -> int:
     return changed
 
 
-def half_reflagged(database: Database) -> dict[int, int]:
+def unfinished_reflags(database: Database) -> dict[int, int]:
     """Jobs whose policy is not applied to the end, and how far: a reflag works on them now, or was killed half way."""
     query = select(Job.id, Job.reflagged_to).where(Job.reflagged_to.is_not(None))
     with database.read() as connection:
         return {row.id: row.reflagged_to for row in connection.execute(query)}
 
 
-def carry_on(database: Database, job_id: int, *, chunks: int) -> bool:
+def continue_reflag(database: Database, job_id: int, *, chunks: int) -> bool:
     """Applies a job's policy from where a reflag stopped, to so many chunks at most. Returns whether all is done."""
     return any(_advance(database, job_id) is None for _ in range(chunks))
 
@@ -116,7 +121,7 @@ def _advance(database: Database, job_id: int) -> int | None:
             return None
         outputs = _next(connection, job_id, before.reflagged_to)
     matched = outputs and before.blocklist_digest
-    matches = match(database, _span(job_id, outputs)) if matched else Matches()
+    matches = match_blocklists(database, _span(job_id, outputs)) if matched else BlocklistMatches()
     try:
         with database.write() as connection:
             _lock(connection, job_id, outputs)
@@ -128,20 +133,20 @@ def _advance(database: Database, job_id: int) -> int | None:
             connection.execute(update(Job).where(Job.id == job_id).values(reflagged_to=reached))
             if not outputs:
                 return None
-            changed = judge(connection, set(outputs), matches, _span(job_id, outputs))
-            refresh(connection, changed)
+            changed = flag_outputs(connection, set(outputs), matches, _span(job_id, outputs))
+            sync_reviews(connection, changed)
             return len(changed)
     except Unmatched:  # somebody edited one of them meanwhile
         return 0
 
 
-def _to_judge(job_id: int) -> ColumnElement[bool]:
+def _flaggable(job_id: int) -> ColumnElement[bool]:
     """A job's outputs whose flags its policy says: those with scores, or with an edit in their place."""
-    return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, EDITED))
+    return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, HAS_EDIT))
 
 
 def _next(connection: Connection, job_id: int, after: int) -> Sequence[int]:
-    some = select(Output.id).where(_to_judge(job_id), Output.id > after).order_by(Output.id).limit(CHUNK_OUTPUTS)
+    some = select(Output.id).where(_flaggable(job_id), Output.id > after).order_by(Output.id).limit(CHUNK_OUTPUTS)
     return connection.scalars(some).all()
 
 
@@ -151,7 +156,7 @@ def _lock(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
     Under these locks no edit comes to stand: which text is judged is read afterwards.
     """
     if outputs:
-        lock_rows(connection, Output, _span(job_id, outputs), _to_judge(job_id))
+        lock_rows(connection, Output, _span(job_id, outputs), _flaggable(job_id))
         batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, outputs))
         lock_rows(connection, Batch, Batch.id.in_(batches))
 

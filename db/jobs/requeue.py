@@ -17,10 +17,10 @@ from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 from db.jobs.jobs import JobRow
 from db.jobs.prompt_rows import fills_batch
 from db.models import Batch, Job, Output, Prompt
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.engine import Database
 from db.session.row_locks import lock_rows
-from db.standing import EDITED
+from db.standing import HAS_EDIT
 from db.work.batches import HELD, recount
 
 CHUNK_TEXTS = 2000
@@ -41,7 +41,7 @@ def check_not_cancelled(connection: Connection, job: JobRow) -> None:
     row = connection.execute(query.with_for_update(key_share=True)).one()
     anew = row.status == JobStatus.CANCELLED and row.finished_at != job.finished_at
     if row.status == JobStatus.CANCELLING or anew:
-        raise UsageError(f"job {job.id} was cancelled meanwhile; inkmill retry {job.id} takes it up again")
+        raise UsageError(f"job {job.id} was cancelled in the meantime; take it up again with: inkmill retry {job.id}")
 
 
 def requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
@@ -80,9 +80,9 @@ def _look(database: Database, job: JobRow, wanted: ColumnElement[bool]) -> Itera
     while after < last:
         with database.read() as connection:
             batches = connection.scalars(some.where(mine, Batch.id > after, Batch.id <= last)).all()
-            found = connection.execute(prompts.where(Prompt.batch_id.in_(batches), wanted)).all()
+            rows = connection.execute(prompts.where(Prompt.batch_id.in_(batches), wanted)).all()
         after = batches[-1] if batches else last
-        yield from found
+        yield from rows
 
 
 def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any]]]:
@@ -133,19 +133,19 @@ def requeue_texts(database: Database, job: JobRow) -> int:
         select(Output.id)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Batch, Batch.id == Prompt.batch_id)
-        .where(Output.job_id == job.id, Output.safety == Safety.UNSCORED, ~EDITED, ~HELD)
+        .where(Output.job_id == job.id, Output.safety == Safety.UNSCORED, ~HAS_EDIT, ~HELD)
         .order_by(Output.id)
         .limit(CHUNK_TEXTS)
     )
     total = after = 0
     while True:
         with database.read() as connection:
-            found = connection.scalars(some.where(Output.id > after)).all()
-        if not found:
+            outputs = connection.scalars(some.where(Output.id > after)).all()
+        if not outputs:
             return total
-        after = found[-1]
+        after = outputs[-1]
         with database.write() as connection:
-            total += _put_back(connection, job, found)
+            total += _put_back(connection, job, outputs)
 
 
 def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> int:
@@ -164,7 +164,7 @@ def _put_back(connection: Connection, job: JobRow, outputs: Sequence[int]) -> in
         select(Output.id, Output.prompt_id, Prompt.batch_id)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Batch, Batch.id == Prompt.batch_id)
-        .where(these, Output.safety == Safety.UNSCORED, ~EDITED, Batch.id.in_(batches), ~HELD)
+        .where(these, Output.safety == Safety.UNSCORED, ~HAS_EDIT, Batch.id.in_(batches), ~HELD)
     )
     rows = connection.execute(query).all()
     _wait_for_scores(connection, rows)
@@ -175,7 +175,7 @@ def _wait_for_scores(connection: Connection, rows: Sequence[Any]) -> None:
     batches, ids = {row.batch_id for row in rows}, [row.id for row in rows]
     waiting = {"safety": Safety.WAITING.value, "score_faults": 0, "flagged": False, "flag_reasons": None}
     connection.execute(update(Output).where(Output.id.in_(ids)).values(waiting))
-    refresh(connection, ids)
+    sync_reviews(connection, ids)
     # Done means settled, and these are not any more.
     unsettled = Prompt.id.in_({row.prompt_id for row in rows}) & (Prompt.status == PromptStatus.DONE)
     connection.execute(update(Prompt).where(unsettled).values(status=PromptStatus.PENDING.value))

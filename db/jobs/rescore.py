@@ -19,7 +19,7 @@ from db.jobs.requeue import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
 from db.review_models import ScoreRequest
 from db.session.engine import Database
-from db.work.batches import finish_job_if_over, take_back
+from db.work.batches import finish_job_if_over, release_batches
 from db.work.lease import NO_LEASE
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
@@ -31,14 +31,14 @@ def rescore_job(database: Database, job_id: int) -> int:
     all of them, as for a new job; texts that have the scores of that revision already keep them.
 
     Raises:
-        UsageError: where there is no such job, nothing scores it, or it is being submitted or cancelled, or
-            is cancelled while this works.
+        NoSuchJob: there is none with that id.
+        UsageError: it has no classifier, is being submitted or cancelled, or is cancelled while this runs.
     """
     job = get_job(database, job_id)
     if job.safety == NO_SAFETY:
-        raise UsageError(f"job {job_id} has safety none: there is no classifier to score its texts again with")
+        raise UsageError(f"job {job_id} has safety none: there is no classifier to rescore its texts with")
     if job.status in (JobStatus.INGESTING, JobStatus.CANCELLING):
-        raise UsageError(f"job {job_id} is {job.status}; its texts can be scored again when that is over")
+        raise UsageError(f"job {job_id} is {job.status}; rescore it once that is over")
     requeue_texts(database, job)
     with database.write() as connection:
         # In the order in which everybody locks them.
@@ -67,7 +67,7 @@ def _open_batches(connection: Connection, job_id: int) -> None:
         select(Batch.id, Batch.status).where(Batch.job_id == job_id).order_by(Batch.id).with_for_update(key_share=True)
     ).all()
     # By the revision of before: whoever has them in hand stores no more.
-    take_back(connection, [row.id for row in rows if row.status == BatchStatus.SCORING])
+    release_batches(connection, [row.id for row in rows if row.status == BatchStatus.SCORING])
     done = and_(Batch.job_id == job_id, Batch.status == BatchStatus.DONE, Batch.scored > 0)
     connection.execute(update(Batch).where(done).values(status=BatchStatus.GENERATED.value))
 

@@ -13,7 +13,7 @@ from db.jobs.requeue import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
 from db.session.engine import Database
 from db.work.batches import OPEN_BATCHES, finish_job_if_over
-from db.work.claims import ALIKE
+from db.work.claims import MUST_MATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,8 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
 
     Raises:
-        UsageError: where the job is unknown or not over yet, or is cancelled while this works.
+        NoSuchJob: there is none with that id.
+        UsageError: it is not over yet, or is cancelled while this runs.
     """
     job = get_job(database, job_id)
     if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
@@ -41,7 +42,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
         if job.status not in FINISHED_JOBS:
             return Retried(0, 0)
     if job.status not in FINISHED_JOBS:
-        raise UsageError(f"job {job_id} is {job.status}; retry works on jobs that are over")
+        raise UsageError(f"job {job_id} is {job.status}; only a job that is over can be retried")
     texts = requeue_texts(database, job) if reason is None else 0
     retried = Retried(requeue_prompts(database, job, reason), texts)
     requeue_job(database, job_id, job)
@@ -49,7 +50,7 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
 
 
 def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*ALIKE, "threads", "classifier_revision")}
+    nothing = {f"served_{name}": None for name in (*MUST_MATCH, "threads", "classifier_revision")}
     with database.write() as connection:
         connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
 

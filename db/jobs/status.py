@@ -17,7 +17,7 @@ from db.models import Batch, Job, Prompt
 from db.review_models import Review
 from db.session.engine import Database, now
 
-MOST_REASONS = 20
+MAX_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def snapshot(database: Database, job_id: int) -> JobSnapshot:
     """How one job stands.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     with database.read() as connection:
         return snapshot_in(connection, job_id)
@@ -101,7 +101,7 @@ def snapshot_in(connection: Connection, job_id: int) -> JobSnapshot:
     """How one job stands in a transaction that sees one state.
 
     Raises:
-        UsageError: where there is no such job.
+        NoSuchJob: there is none with that id.
     """
     job = connection.execute(select(Job.__table__, now().label("now")).where(Job.id == job_id)).first()
     if job is None:
@@ -175,6 +175,6 @@ def _failures(connection: Connection, job_id: int) -> dict[str, int]:
         .where(Prompt.batch_id.in_(batches), Prompt.status == PromptStatus.DEAD)
         .group_by(Prompt.reason)
         .order_by(count.desc())
-        .limit(MOST_REASONS)
+        .limit(MAX_REASONS)
     ).all()
     return {reason or UNKNOWN_REASON: number for reason, number in rows}

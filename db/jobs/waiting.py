@@ -7,10 +7,10 @@ from typing import Protocol
 
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
-from db.jobs.ingest_lease import abandoned
+from db.jobs.ingest_lease import is_abandoned
 from db.jobs.status import JobSnapshot
 from db.session.engine import Database
-from db.work.claims import ALIKE
+from db.work.claims import MUST_MATCH
 from db.work.workers import WorkerRow, list_workers
 
 
@@ -21,7 +21,7 @@ class Around(Protocol):
     def redis(self) -> str | None:
         """Redis and why it takes no messages; None if it does."""
 
-    def brings(self, job: JobSnapshot) -> bool:
+    def starts_worker_for(self, job: JobSnapshot) -> bool:
         """Whether a worker for it is started automatically."""
 
 
@@ -38,14 +38,14 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     if not (job.to_generate or job.to_score):
         return None
     workers = list_workers(database)
-    brought = around is not None and around.brings(job)
+    brought = around is not None and around.starts_worker_for(job)
     worker = _for_model(job, workers, brought) if job.to_generate else _for_classifier(job, workers, brought)
     redis = None if around is None else around.redis
     return "; and for ".join(reason for reason in (redis, worker) if reason) or None
 
 
 def _for_producer(database: Database, job: JobSnapshot) -> str:
-    if abandoned(database, job.id):
+    if is_abandoned(database, job.id):
         return (
             "the command that submitted it, which was killed before it had finished; submit the file again, "
             f"or remove what it left: inkmill cancel {job.id}"
@@ -53,7 +53,7 @@ def _for_producer(database: Database, job: JobSnapshot) -> str:
     return "the command that submits it; the work starts when that has finished"
 
 
-def served(database: Database, job: JobSnapshot) -> bool:
+def ready_workers_suffice(database: Database, job: JobSnapshot) -> bool:
     """Whether the ready workers can do all that is left of a job."""
     ready = [worker for worker in list_workers(database) if worker.alive and worker.state == "ready"]
     generates = not job.to_generate or any(worker.model == job.model and _fits(job, worker) for worker in ready)
@@ -107,18 +107,18 @@ def _fits(job: JobSnapshot, worker: WorkerRow) -> bool:
 
 def _unlike(job: JobSnapshot, worker: WorkerRow) -> list[str]:
     """How a worker differs from the one that began a job."""
-    return [name for name in ALIKE if getattr(job, f"served_{name}") not in (None, getattr(worker, name))]
+    return [name for name in MUST_MATCH if getattr(job, f"served_{name}") not in (None, getattr(worker, name))]
 
 
 def _began_with(job: JobSnapshot) -> str:
-    said = [f"revision {job.served_revision}", f"dtype {job.served_dtype}"]
-    said += [f"engine {job.served_engine}"] if job.served_engine else []
-    said += [f"{job.served_threads} threads"] if job.served_threads else []
-    return ", ".join(said + ([f"numerics {job.served_numerics}"] if job.served_numerics else []))
+    parts = [f"revision {job.served_revision}", f"dtype {job.served_dtype}"]
+    parts += [f"engine {job.served_engine}"] if job.served_engine else []
+    parts += [f"{job.served_threads} threads"] if job.served_threads else []
+    return ", ".join(parts + ([f"numerics {job.served_numerics}"] if job.served_numerics else []))
 
 
 def _in_what(job: JobSnapshot, workers: list[WorkerRow]) -> str:
-    names = [name for name in ALIKE if any(name in _unlike(job, worker) for worker in workers)]
+    names = [name for name in MUST_MATCH if any(name in _unlike(job, worker) for worker in workers)]
     return f" in {' and '.join(names)}" if names else ""
 
 

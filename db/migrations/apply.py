@@ -29,12 +29,12 @@ def upgrade(connection: Connection) -> None:
         UsageError: where a newer version of the program made these tables.
     """
     configuration = config()
-    found = MigrationContext.configure(connection).get_current_revision()
+    current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in ScriptDirectory.from_config(configuration).walk_revisions()}
-    if found is not None and found not in known:
+    if current is not None and current not in known:
         raise UsageError(
-            f"the database is at revision {found}, made by a newer Inkmill; upgrade this one, "
-            "or say another database with INKMILL_DATABASE_URL"
+            f"the database is at revision {current}, made by a newer Inkmill; upgrade this one, "
+            "or name another database in INKMILL_DATABASE_URL"
         )
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, "head")

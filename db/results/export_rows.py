@@ -119,7 +119,7 @@ class Results:
         """How the job stood."""
         return snapshot_in(self._connection, self._job.id)
 
-    def flagged_to_the_end(self) -> bool:
+    def is_fully_reflagged(self) -> bool:
         """Whether every flag is by the policy that the job states: a reflag may be half way."""
         reflagged_to = select(Job.reflagged_to).where(Job.id == self._job.id)
         return self._connection.scalar(reflagged_to) is None
@@ -131,7 +131,7 @@ class Results:
             only: names of `SELECTIONS`; an output that any of them takes is given.
         """
         query = _query(self._job.id, self._job.safety, or_(*(SELECTIONS[name] for name in only)))
-        made, settings = _Rows(), _Settings(self._job.settings)
+        made, settings = _RowReader(), _RowSettings(self._job.settings)
         for row in self._by_position(query):
             yield made.output(row, settings)
 
@@ -167,7 +167,7 @@ def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]
     killed half way, comes to its end first."""
     while True:
         with reading_results(database, job) as results:
-            if results.flagged_to_the_end():
+            if results.is_fully_reflagged():
                 yield results
                 return
         finish_reflag(database, job.id)
@@ -215,14 +215,14 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
     )
 
 
-class _Rows:
+class _RowReader:
     """Makes outputs of rows. Those of one prompt share its text and its metadata."""
 
     def __init__(self) -> None:
         self._position = -1
         self._prompt: dict[str, Any] = {}
 
-    def output(self, row: Sequence[Any], settings: _Settings) -> StoredOutput:
+    def output(self, row: Sequence[Any], settings: _RowSettings) -> StoredOutput:
         *_, action, by, at, reason, original, logprobs, flag_reasons, metadata, own = row
         scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
         plain = dict(zip(_PLAIN, row, strict=False))
@@ -246,7 +246,7 @@ def _parsed(stored: str | None) -> Any:
     return None if stored is None else orjson.loads(stored)
 
 
-class _Settings:
+class _RowSettings:
     """The effective settings of rows, each distinct combination read once; a row's own seed is laid over it."""
 
     def __init__(self, base: SamplingSettings) -> None:

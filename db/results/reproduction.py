@@ -49,7 +49,7 @@ def draw_outputs(database: Database, job_id: int, count: int, seed: int) -> Draw
     """`count` of a job's outputs, or all where it has fewer. The same outputs and seed give the same draw.
 
     Raises:
-        UsageError: there is no such job.
+        NoSuchJob: there is none with that id.
     """
     get_job(database, job_id)
     mine = Output.job_id == job_id
@@ -66,29 +66,29 @@ def _lot(seed: int, output: int) -> bytes:
 
 
 def output_records(database: Database, ids: Sequence[int]) -> list[OutputRecord]:
-    """The outputs of those ids, each once, in that order.
+    """The outputs with those ids, each once, in that order.
 
     Raises:
-        UsageError: naming the ids that no output has.
+        NoSuchOutput: naming the ids that no output has.
     """
     wanted = list(dict.fromkeys(ids))
-    found: dict[int, OutputRecord] = {}
+    records: dict[int, OutputRecord] = {}
     bases: dict[int, SamplingSettings] = {}
     for chunk in id_chunks(wanted):
         for record in _read(database, chunk, bases):
-            found[record.id] = record
-    missing = [number for number in wanted if number not in found]
+            records[record.id] = record
+    missing = [number for number in wanted if number not in records]
     if missing:
         raise NoSuchOutput(*missing)
-    return [found[number] for number in wanted]
+    return [records[number] for number in wanted]
 
 
 def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSettings]) -> list[OutputRecord]:
     """Those of the outputs that are there. `bases` gathers the settings of the jobs that are met on the way."""
-    own = ("id", "job_id", "seed", "text", "finish_reason", "tokens", "mean_logprob")
+    columns = ("id", "job_id", "seed", "text", "finish_reason", "tokens", "mean_logprob")
     query = (
         select(
-            *(Output.__table__.c[name] for name in own),
+            *(Output.__table__.c[name] for name in columns),
             *(Prompt.prompt, Prompt.settings),
             *(ProvenanceTable.__table__.c[name] for name in PROVENANCE_FIELDS),
         )
@@ -102,7 +102,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
         bases[job_id] = get_job(database, job_id).settings
     return [
         OutputRecord(
-            **{name: getattr(row, name) for name in own},
+            **{name: getattr(row, name) for name in columns},
             prompt=row.prompt,
             settings=stored_settings(bases[row.job_id], row.settings),
             made_by=Provenance(**{name: getattr(row, name) for name in PROVENANCE_FIELDS}),

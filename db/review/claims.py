@@ -14,8 +14,8 @@ from contract.errors import ClaimedByOther, NoSuchOutput, UsageError
 from contract.review import Filter, checked_name
 from contract.spec import Safety
 from db.models import Batch, Output
-from db.review.places import Jobs
-from db.review.views import view
+from db.review.paging import JobFilter
+from db.review.views import view_of
 from db.review_models import ReviewClaim
 from db.session.dialect import insert_or
 from db.session.engine import Database, now
@@ -46,7 +46,7 @@ def next_output(
             Each draw is kept with its chance, so that what it finds can be counted for all of them.
 
     Raises:
-        UsageError: the share is none, or the query has no word in it.
+        UsageError: the share is out of range, or the query contains no word.
     """
     reviewer = checked_name(reviewer)
     if not 0 <= audit_share < 1:
@@ -60,16 +60,16 @@ def next_output(
         if output is None:
             return None
         with database.write() as connection:
-            if _take(connection, output, reviewer):
-                if view(connection, wanted).shows(output):
+            if _try_to_claim(connection, output, reviewer):
+                if view_of(connection, wanted).shows(output):
                     return output
-                _let_go(connection, output, reviewer)  # it was decided this very moment
+                _delete_claim(connection, output, reviewer)  # it was decided this very moment
     return None
 
 
 def _candidate(database: Database, reviewer: str, wanted: Filter, after: int | None) -> int | None:
     with database.read() as connection:
-        seen = view(connection, wanted)
+        seen = view_of(connection, wanted)
         free = [~_held_by_others(seen.number, reviewer)]
         place = None if after is None else seen.place_of(after)
         found = seen.find(place, 1, extra=free, seconds=None)
@@ -83,7 +83,7 @@ def _held_by_others(number: Any, reviewer: str) -> Any:
     return exists().where(*theirs, CLAIM_LIVES)
 
 
-def _take(connection: Connection, output_id: int, reviewer: str, drawn: float | None = None) -> bool:
+def _try_to_claim(connection: Connection, output_id: int, reviewer: str, drawn: float | None = None) -> bool:
     """Claims an output that nobody else has. Returns whether it did."""
     values = {"output_id": output_id, "reviewer": reviewer, "drawn": drawn}
     taking = insert_or(connection, ReviewClaim).values(**values, since=now(), until=now() + CLAIM_SECONDS)
@@ -104,31 +104,32 @@ def _kept(keep: Any, old: Any, new: Any) -> Any:
     return case((keep, old), else_=new)
 
 
-def claim(database: Database, output_id: int, reviewer: str) -> None:
+def claim_output(database: Database, output_id: int, reviewer: str) -> None:
     """Claims one output, or renews the reviewer's own claim of it.
 
     Raises:
         ClaimedByOther: another reviewer has it.
-        UsageError: there is no such output.
+        NoSuchOutput: there is none with that id.
+        UsageError: the reviewer's name cannot be used.
     """
     reviewer = checked_name(reviewer)
     with database.write() as connection:
         if not connection.scalar(select(exists().where(Output.id == output_id))):
             raise NoSuchOutput(output_id)
-        if _take(connection, output_id, reviewer):
+        if _try_to_claim(connection, output_id, reviewer):
             return
         held = select(ReviewClaim.reviewer, SECONDS_LEFT).where(ReviewClaim.output_id == output_id)
         by, seconds = connection.execute(held).one()
         raise ClaimedByOther(output_id, by=by, seconds=seconds)
 
 
-def release(database: Database, output_id: int, reviewer: str) -> None:
+def release_output(database: Database, output_id: int, reviewer: str) -> None:
     """Lets go of an output; what is not the reviewer's stays as it is."""
     with database.write() as connection:
-        _let_go(connection, output_id, reviewer)
+        _delete_claim(connection, output_id, reviewer)
 
 
-def _let_go(connection: Connection, output_id: int, reviewer: str) -> None:
+def _delete_claim(connection: Connection, output_id: int, reviewer: str) -> None:
     mine = and_(ReviewClaim.output_id == output_id, ReviewClaim.reviewer == reviewer)
     connection.execute(delete(ReviewClaim).where(mine))
 
@@ -144,19 +145,19 @@ def _draw(database: Database, reviewer: str, wanted: Filter, after: int | None) 
     if output is None:
         return None
     with database.write() as connection:
-        if not _take(connection, output, reviewer, 1 / jobs[job]):
+        if not _try_to_claim(connection, output, reviewer, 1 / jobs[job]):
             return None
         if connection.scalar(select(exists().where(Output.id == output, AUDITABLE))):
             return output
-        _let_go(connection, output, reviewer)
+        _delete_claim(connection, output, reviewer)
     return None
 
 
 def _unflagged(connection: Connection, wanted: Filter) -> dict[int, int]:
     """How many unflagged outputs each job of the view has, where it has any."""
     number = (func.sum(Batch.scored + Batch.unscored) - func.sum(Batch.flagged)).label("number")
-    jobs = Jobs(connection, wanted)
-    query = select(Batch.job_id, number).where(jobs.holds(Batch.job_id)).group_by(Batch.job_id)
+    jobs = JobFilter(connection, wanted)
+    query = select(Batch.job_id, number).where(jobs.matches(Batch.job_id)).group_by(Batch.job_id)
     return {row.job_id: int(row.number) for row in connection.execute(query) if row.number > 0}
 
 

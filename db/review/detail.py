@@ -15,17 +15,17 @@ from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review.claims import CLAIM_LIVES, SECONDS_LEFT
-from db.review.queue import EXCERPT
+from db.review.queue import EXCERPT_CHARACTERS
 from db.review_models import Decision, Review, ReviewClaim
 from db.session.engine import Database
 from db.standing import REVISION, SCORES, STATE, VERSION, scores_in, scores_of, standing_edit, standing_text
-from db.work.score_requests import Request, edit_request, is_served
+from db.work.score_requests import RequestStatus, edit_request, is_served
 
-MOST_SIBLINGS = 50
+MAX_SIBLINGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class RecordEntry:
     """One entry of the record."""
 
     id: int
@@ -54,7 +54,7 @@ class Sibling:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimView:
+class CurrentClaim:
     """Who has an output in hand."""
 
     reviewer: str
@@ -62,7 +62,7 @@ class ClaimView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputView:
+class OutputDetail:
     """One output in full."""
 
     id: int
@@ -94,21 +94,21 @@ class OutputView:
     thresholds: dict[str, float]  # of every label
     version: int
     revision: int
-    history: tuple[Entry, ...]  # oldest first
+    history: tuple[RecordEntry, ...]  # oldest first
     siblings: tuple[Sibling, ...]
-    edit: Request | None  # where the standing text is an edit: how its scoring stands
-    claim: ClaimView | None
+    edit: RequestStatus | None  # where the standing text is an edit: how its scoring stands
+    claim: CurrentClaim | None
 
     @property
     def edited(self) -> bool:
         return self.revision > 0
 
 
-def read_output(database: Database, output_id: int) -> OutputView:
+def read_output(database: Database, output_id: int) -> OutputDetail:
     """One output.
 
     Raises:
-        UsageError: there is none of that number.
+        NoSuchOutput: there is none with that id.
     """
     with database.read() as connection:
         row = connection.execute(_query(output_id)).first()
@@ -121,7 +121,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
     plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
              "prompt", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
              "top_score", "version", "revision")  # fmt: skip
-    return OutputView(
+    return OutputDetail(
         **{name: getattr(row, name) for name in plain},
         metadata=row.extra or {},
         safety=Safety(row.safety),
@@ -136,7 +136,7 @@ def read_output(database: Database, output_id: int) -> OutputView:
         siblings=siblings,
         edit=None
         if request is None
-        else Request(
+        else RequestStatus(
             id=request.id,
             classifier=request.classifier,
             status=request.status,
@@ -148,11 +148,11 @@ def read_output(database: Database, output_id: int) -> OutputView:
 
 
 def _query(output_id: int) -> Any:
-    own = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
-           "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
+    columns = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob",
+               "created_at", "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
     return (
         select(
-            *(Output.__table__.c[name] for name in own), Output.text.label("original_text"),
+            *(Output.__table__.c[name] for name in columns), Output.text.label("original_text"),
             standing_text().label("text"), Job.name.label("job_name"), Job.safety.label("job_safety"),
             Job.served_classifier_revision,
             ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,
@@ -172,13 +172,13 @@ def _query(output_id: int) -> Any:
     )  # fmt: skip
 
 
-def _history(connection: Connection, output_id: int) -> tuple[Entry, ...]:
+def _history(connection: Connection, output_id: int) -> tuple[RecordEntry, ...]:
     rows = connection.execute(
         select(Decision.__table__).where(Decision.output_id == output_id).order_by(Decision.id)
     ).all()
     undone = {row.undoes for row in rows}
     return tuple(
-        Entry(
+        RecordEntry(
             id=row.id,
             reviewer=row.reviewer,
             action=Action(row.action),
@@ -197,14 +197,14 @@ def _history(connection: Connection, output_id: int) -> tuple[Entry, ...]:
 def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[Sibling, ...]:
     query = (
         select(
-            Output.id, Output.sample_index, func.substr(standing_text(), 1, EXCERPT).label("text"),
+            Output.id, Output.sample_index, func.substr(standing_text(), 1, EXCERPT_CHARACTERS).label("text"),
             STATE.label("state"), Output.flagged, Output.top_score, Output.safety,
         )
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Decision, standing_edit())
         .where(Output.prompt_id == prompt_id, Output.id != output_id)
         .order_by(Output.sample_index)
-        .limit(MOST_SIBLINGS)
+        .limit(MAX_SIBLINGS)
     )  # fmt: skip
     return tuple(
         Sibling(
@@ -220,7 +220,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
     )
 
 
-def _claim(connection: Connection, output_id: int) -> ClaimView | None:
+def _claim(connection: Connection, output_id: int) -> CurrentClaim | None:
     held = select(ReviewClaim.reviewer, SECONDS_LEFT).where(ReviewClaim.output_id == output_id, CLAIM_LIVES)
     row = connection.execute(held).first()
-    return None if row is None else ClaimView(*row)
+    return None if row is None else CurrentClaim(*row)

@@ -10,43 +10,43 @@ from sqlalchemy import Connection, case, func, select
 
 from contract.policy import BLOCKLIST
 from contract.review import Action, Filter
-from db.review.places import Count
-from db.review.queue import count
+from db.review.paging import CappedCount
+from db.review.queue import count_matching
 from db.review_models import Decision, Review
 from db.session.engine import Database, now
 
-RECENT, LOOKED_THROUGH = 200, 2000
+PACE_DECISIONS, PACE_WINDOW = 200, 2000
 """Decisions that the pace is taken from, and the newest ones among which they are sought."""
 LEFT_CAP = 10_000
 DAY_SECONDS = 86_400.0
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class ReviewProgress:
     """The figures of one reviewer's sitting; what was undone, or decided anew by another, counts for nobody else."""
 
     mine: int
     everyone: int
     mine_today: int  # in the last 24 hours
     everyone_today: int
-    left: Count  # of the filter
+    left: CappedCount  # of the filter
     median_seconds: float | None  # a decision of mine, from the claim on; of everyone where I made none
     seconds_left: float | None  # at that pace, for one reviewer; None where nothing is left
 
 
-def progress(database: Database, wanted: Filter, reviewer: str) -> Progress:
+def review_progress(database: Database, wanted: Filter, reviewer: str) -> ReviewProgress:
     """How a reviewer gets on with a view.
 
     Raises:
         UsageError: the filter's query has no word in it.
     """
-    left = count(database, wanted, LEFT_CAP)
+    left = count_matching(database, wanted, LEFT_CAP)
     with database.read() as connection:
-        mine, mine_today = _made(connection, reviewer)
-        everyone, everyone_today = _made(connection, None)
+        mine, mine_today = _decided_counts(connection, reviewer)
+        everyone, everyone_today = _decided_counts(connection, None)
         seconds = _pace(connection, reviewer) or _pace(connection, None)
-    return Progress(
+    return ReviewProgress(
         mine=mine,
         everyone=everyone,
         mine_today=mine_today,
@@ -57,7 +57,7 @@ def progress(database: Database, wanted: Filter, reviewer: str) -> Progress:
     )
 
 
-def _made(connection: Connection, reviewer: str | None) -> tuple[int, int]:
+def _decided_counts(connection: Connection, reviewer: str | None) -> tuple[int, int]:
     """Outputs whose decision stands; and decisions of the last day, less those taken back then."""
     stands = select(func.count()).where(Review.decided_by.is_not(None))
     worth = case((Decision.action == Action.UNDO, -1), else_=1)
@@ -69,9 +69,9 @@ def _made(connection: Connection, reviewer: str | None) -> tuple[int, int]:
 
 def _pace(connection: Connection, reviewer: str | None) -> float | None:
     # Those of a bulk took nobody's time; only so many of them are looked through.
-    recent = select(Decision.seconds).order_by(Decision.id.desc()).limit(LOOKED_THROUGH)
+    recent = select(Decision.seconds).order_by(Decision.id.desc()).limit(PACE_WINDOW)
     recent = recent if reviewer is None else recent.where(Decision.reviewer == reviewer)
-    seconds = [float(one) for one in connection.scalars(recent) if one is not None][:RECENT]
+    seconds = [float(one) for one in connection.scalars(recent) if one is not None][:PACE_DECISIONS]
     return median(seconds) if seconds else None
 
 
@@ -80,7 +80,7 @@ def reviewers(database: Database) -> list[str]:
     with database.read() as connection:
         # One look into the index for each name, and not one for each decision.
         names: list[str] = []
-        while len(names) < MOST_NAMES:
+        while len(names) < MAX_NAMES:
             after = select(func.min(Decision.reviewer))
             after = after.where(Decision.reviewer > names[-1]) if names else after
             name = connection.scalar(after)
@@ -90,10 +90,10 @@ def reviewers(database: Database) -> list[str]:
     return names
 
 
-def reasons(database: Database, job: int | None = None) -> list[str]:
+def known_reasons(database: Database, job: int | None = None) -> list[str]:
     """The flag reasons there are: labels first, then blocklist words."""
     query = select(Review.reasons).where(Review.reasons.is_not(None)).distinct()
     query = query if job is None else query.where(Review.job_id == job)
     with database.read() as connection:
-        found = {reason for reasons in connection.scalars(query) for reason in orjson.loads(reasons or "[]")}
-    return sorted(found, key=lambda reason: (reason.startswith(BLOCKLIST), reason))
+        reasons_found = {reason for reasons in connection.scalars(query) for reason in orjson.loads(reasons or "[]")}
+    return sorted(reasons_found, key=lambda reason: (reason.startswith(BLOCKLIST), reason))

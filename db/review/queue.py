@@ -17,18 +17,18 @@ from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
 from db.review.claims import CLAIM_LIVES
-from db.review.places import Count, Found, Place
-from db.review.views import View, read_cursor, view, write_cursor
+from db.review.paging import CappedCount, FoundOutputs, Place
+from db.review.views import FilteredView, read_cursor, view_of, write_cursor
 from db.review_models import Decision, Review, ReviewClaim
 from db.session.engine import Database
 from db.standing import REVISION, SCORES, STATE, VERSION, scores_in, scores_of, standing_edit, standing_text
 
-EXCERPT = 400
+EXCERPT_CHARACTERS = 400
 """Characters of a prompt and of a text that a page of many shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class QueueRow:
     """One output on a page of many."""
 
     output_id: int
@@ -54,10 +54,10 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class QueuePage:
     """Some of what matches, in the view's order."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[QueueRow, ...]
     next: str | None  # cursors
     previous: str | None
     order: Order  # that was used: a view of everything knows only the oldest first
@@ -66,7 +66,7 @@ class Page:
 
 def read_page(
     database: Database, wanted: Filter, *, cursor: str | None = None, limit: int = 50, reviewer: str = ""
-) -> Page:
+) -> QueuePage:
     """One page of a view.
 
     Args:
@@ -77,13 +77,13 @@ def read_page(
         UsageError: the cursor is damaged or of another order, or the query has no word in it.
     """
     with database.read() as connection:
-        seen = view(connection, wanted)
+        seen = view_of(connection, wanted)
         place, forwards = read_cursor(seen, cursor) if cursor else (None, True)
         found = seen.find(place, limit, forwards=forwards)
         ids = found.ids if forwards else found.ids[::-1]
         rows = _rows(connection, ids, wanted, reviewer)
         before, after = (place is not None, found.more) if forwards else (found.more, True)
-        return Page(
+        return QueuePage(
             rows=tuple(rows),
             next=_cursor(seen, found, ids, place, towards_next=True) if after else None,
             previous=_cursor(seen, found, ids, place, towards_next=False) if before else None,
@@ -92,7 +92,9 @@ def read_page(
         )
 
 
-def _cursor(seen: View, found: Found, ids: Sequence[int], place: Place | None, *, towards_next: bool) -> str | None:
+def _cursor(
+    seen: FilteredView, found: FoundOutputs, ids: Sequence[int], place: Place | None, *, towards_next: bool
+) -> str | None:
     searched = not found.complete and found.behind is not None
     if searched and found.behind is not None and (towards_next == (not ids or found.behind >= ids[-1])):
         here: Place | None = Place(0, found.behind)
@@ -103,22 +105,23 @@ def _cursor(seen: View, found: Found, ids: Sequence[int], place: Place | None, *
     return None if here is None else write_cursor(seen, here, forwards=towards_next)
 
 
-def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: str) -> list[Row]:
+def _rows(connection: Connection, ids: Sequence[int], wanted: Filter, reviewer: str) -> list[QueueRow]:
     query = search.read_query(wanted.query) if wanted.query else None
-    found = {row.output_id: row for row in connection.execute(_many(ids))}
-    return [_row(found[output], query, reviewer) for output in ids if output in found]
+    by_id = {row.output_id: row for row in connection.execute(_rows_query(ids))}
+    return [_row(by_id[output], query, reviewer) for output in ids if output in by_id]
 
 
-def _many(ids: Sequence[int]) -> Any:
+def _rows_query(ids: Sequence[int]) -> Any:
     edit = Decision.__table__.alias("edit")
     text = standing_text(edit.c)
     return (
         select(
             Output.id.label("output_id"), Output.job_id, Job.name.label("job_name"), Job.model, Prompt.custom_id,
             Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
-            func.substr(Prompt.prompt, 1, EXCERPT + 1).label("prompt"), func.substr(text, 1, EXCERPT + 1).label("text"),
-            STATE.label("state"), VERSION.label("version"), ReviewClaim.reviewer.label("claimed_by"),
-            CLAIM_LIVES.label("claimed"),
+            func.substr(Prompt.prompt, 1, EXCERPT_CHARACTERS + 1).label("prompt"),
+            func.substr(text, 1, EXCERPT_CHARACTERS + 1).label("text"),
+            STATE.label("state"), VERSION.label("version"),
+            ReviewClaim.reviewer.label("claimed_by"), CLAIM_LIVES.label("claimed"),
             *SCORES,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
@@ -131,16 +134,16 @@ def _many(ids: Sequence[int]) -> Any:
     )  # fmt: skip
 
 
-def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
-    prompt, text = row.prompt[:EXCERPT], row.text[:EXCERPT]
+def _row(row: Any, query: search.Query | None, reviewer: str) -> QueueRow:
+    prompt, text = row.prompt[:EXCERPT_CHARACTERS], row.text[:EXCERPT_CHARACTERS]
     plain = ("output_id", "job_id", "job_name", "model", "custom_id", "position", "sample_index", "top_score",
              "version")  # fmt: skip
-    return Row(
+    return QueueRow(
         **{name: getattr(row, name) for name in plain},
         prompt=prompt,
-        prompt_cut=len(row.prompt) > EXCERPT,
+        prompt_cut=len(row.prompt) > EXCERPT_CHARACTERS,
         text=text,
-        text_cut=len(row.text) > EXCERPT,
+        text_cut=len(row.text) > EXCERPT_CHARACTERS,
         state=State(row.state),
         safety=Safety(row.safety),
         flagged=bool(row.flagged),
@@ -151,22 +154,22 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> Row:
     )
 
 
-def count(database: Database, wanted: Filter, cap: int | None = 1000) -> Count:
+def count_matching(database: Database, wanted: Filter, cap: int | None = 1000) -> CappedCount:
     """How many outputs match, counted up to `cap`; None counts to the end."""
     with database.read() as connection:
-        return view(connection, wanted).count(cap)
+        return view_of(connection, wanted).count(cap)
 
 
 def neighbour(database: Database, wanted: Filter, output_id: int) -> int | None:
     """The next output of a view after this one; nobody claims it."""
     with database.read() as connection:
-        seen = view(connection, wanted)
+        seen = view_of(connection, wanted)
         place = seen.place_of(output_id)
-        found = seen.find(place, 1, seconds=None) if place else Found((), more=False)
+        found = seen.find(place, 1, seconds=None) if place else FoundOutputs((), more=False)
     return found.ids[0] if found.ids else None
 
 
-def matching(database: Database, wanted: Filter) -> list[tuple[int, int]]:
+def matching_versions(database: Database, wanted: Filter) -> list[tuple[int, int]]:
     """Every output that matches, with its version, in the view's order."""
     with database.read() as connection:
-        return view(connection, wanted).versions()
+        return view_of(connection, wanted).versions()

@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, or_, select
 
-from contract.review import Filter, Order, Wanted
+from contract.review import Filter, Order, StateFilter
 from db.models import Job, Output, Score
-from db.review.places import LOOK_SECONDS, Count, Found, Jobs, Place, in_range
+from db.review.paging import SEARCH_SECONDS, CappedCount, FoundOutputs, JobFilter, Place, score_in_range
 from db.review_models import Decision
 from db.standing import UNFLAGGED, scores_of
 
@@ -27,7 +27,7 @@ class ViewOfEverything:
     def __init__(self, connection: Connection, wanted: Filter) -> None:
         self._connection, self.filter = connection, wanted
         self.number: Any = Output.id
-        self._jobs = Jobs(connection, wanted)
+        self._jobs = JobFilter(connection, wanted)
 
     def find(
         self,
@@ -36,8 +36,8 @@ class ViewOfEverything:
         *,
         forwards: bool = True,
         extra: Sequence[Any] = (),
-        seconds: float | None = LOOK_SECONDS,
-    ) -> Found:
+        seconds: float | None = SEARCH_SECONDS,
+    ) -> FoundOutputs:
         behind = place.output_id if place else 0 if forwards else 2**62
         deadline = None if seconds is None else time.monotonic() + seconds
         ids: list[int] = []
@@ -45,10 +45,12 @@ class ViewOfEverything:
             query = self._outputs(stretch, forwards=forwards, extra=extra).limit(limit + 1 - len(ids))
             ids += self._connection.scalars(query)
             if len(ids) > limit:
-                return Found(tuple(ids[:limit]), more=True)
+                return FoundOutputs(tuple(ids[:limit]), more=True)
             if deadline is not None and time.monotonic() > deadline:
-                return Found(tuple(ids), more=True, complete=False, behind=stretch[1] if forwards else stretch[0])
-        return Found(tuple(ids), more=False)
+                return FoundOutputs(
+                    tuple(ids), more=True, complete=False, behind=stretch[1] if forwards else stretch[0]
+                )
+        return FoundOutputs(tuple(ids), more=False)
 
     def shows(self, output_id: int) -> bool:
         return bool(self.find(Place(0, output_id - 1), 1, extra=[Output.id == output_id], seconds=0).ids)
@@ -56,9 +58,9 @@ class ViewOfEverything:
     def place_of(self, output_id: int) -> Place | None:
         return Place(0, output_id)
 
-    def count(self, cap: int | None) -> Count:
-        found = self.find(None, cap or ALL, seconds=LOOK_SECONDS if cap else None)
-        return Count(len(found.ids), capped=found.more)
+    def count(self, cap: int | None) -> CappedCount:
+        found = self.find(None, cap or ALL, seconds=SEARCH_SECONDS if cap else None)
+        return CappedCount(len(found.ids), capped=found.more)
 
     def versions(self) -> list[tuple[int, int]]:
         ids = self.find(None, ALL, seconds=None).ids
@@ -82,13 +84,13 @@ class ViewOfEverything:
 
     def _outputs(self, stretch: tuple[int, int], *, forwards: bool, extra: Sequence[Any] = ()) -> Select[Any]:
         """Ids of the matching outputs of a stretch of numbers."""
-        query = select(Output.id).where(Output.id.between(*stretch), self._jobs.holds(Output.job_id), *extra)
-        if self.filter.wanted is Wanted.UNFLAGGED:
+        query = select(Output.id).where(Output.id.between(*stretch), self._jobs.matches(Output.job_id), *extra)
+        if self.filter.state is StateFilter.UNFLAGGED:
             query = query.where(UNFLAGGED)
         if self.filter.label is not None:
             # The scores of the text that was generated: an edit's are looked for among the flagged and decided ones.
             query = query.join(Job, Job.id == Output.job_id).join(Score, scores_of(0))
-            query = query.where(*in_range(self.filter, Score.__table__.c[self.filter.label]))
+            query = query.where(*score_in_range(self.filter, Score.__table__.c[self.filter.label]))
             # No score is over the highest one: most outputs are passed over without a look at their scores.
             decided = Output.decision.is_not(None)
             query = query.where(or_(Output.top_score >= (self.filter.low or 0.0), decided))

@@ -22,10 +22,10 @@ from sqlalchemy import (
 )
 
 from contract.policy import DEFAULT_THRESHOLD
-from contract.review import DECIDED_STATES, Filter, Order, Wanted
+from contract.review import DECIDED_STATES, Filter, Order, StateFilter
 from db import search
 from db.models import Job
-from db.review.places import LOOK_SECONDS, Count, Found, Jobs, Place, in_range
+from db.review.paging import SEARCH_SECONDS, CappedCount, FoundOutputs, JobFilter, Place, score_in_range
 from db.review_models import Review
 from db.session.dialect import is_sqlite
 
@@ -42,7 +42,7 @@ class ViewOfReviews:
         """
         self._connection, self.filter, self.order = connection, wanted, wanted.order
         self.number: Any = Review.output_id
-        self._jobs = Jobs(connection, wanted)
+        self._jobs = JobFilter(connection, wanted)
 
     def find(
         self,
@@ -51,11 +51,11 @@ class ViewOfReviews:
         *,
         forwards: bool = True,
         extra: Sequence[Any] = (),
-        seconds: float | None = LOOK_SECONDS,
-    ) -> Found:
+        seconds: float | None = SEARCH_SECONDS,
+    ) -> FoundOutputs:
         query = self.reviews(place, forwards=forwards, extra=extra).limit(limit + 1)
         ids = self._connection.scalars(query).all()
-        return Found(tuple(ids[:limit]), more=len(ids) > limit)
+        return FoundOutputs(tuple(ids[:limit]), more=len(ids) > limit)
 
     def shows(self, output_id: int) -> bool:
         return bool(self.find(None, 1, extra=[Review.output_id == output_id]).ids)
@@ -66,12 +66,12 @@ class ViewOfReviews:
         key = self._connection.scalar(select(self.key()).where(Review.output_id == output_id))
         return None if key is None else Place(float(key), output_id)
 
-    def count(self, cap: int | None) -> Count:
+    def count(self, cap: int | None) -> CappedCount:
         matches = select(literal(1).label("one")).select_from(Review).where(*self.conditions())
         if cap is not None:
             matches = matches.limit(cap + 1)
         number = self._connection.execute(select(func.count()).select_from(matches.subquery())).scalar_one()
-        return Count(min(number, cap), number > cap) if cap is not None else Count(number)
+        return CappedCount(min(number, cap), number > cap) if cap is not None else CappedCount(number)
 
     def versions(self) -> list[tuple[int, int]]:
         query = self.reviews(None, forwards=True).add_columns(Review.version)
@@ -95,25 +95,25 @@ class ViewOfReviews:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         wanted = self.filter
-        parts = [self._in_state(), self._jobs.holds(self._column(Review.job_id))]
+        parts = [self._in_state(), self._jobs.matches(self._column(Review.job_id))]
         if wanted.label is not None:
-            parts += in_range(wanted, Review.__table__.c[wanted.label])
+            parts += score_in_range(wanted, Review.__table__.c[wanted.label])
         if wanted.reason is not None:
-            quoted = '"blocklist:' if wanted.reason == "blocklist" else search.quoted(wanted.reason)
+            quoted = '"blocklist:' if wanted.reason == "blocklist" else search.reason_as_json(wanted.reason)
             parts.append(Review.reasons.contains(quoted, autoescape=True))
         if wanted.reviewer is not None:
             parts.append(Review.decided_by == wanted.reviewer)
         if wanted.query:
-            parts.append(search.found(search.read_query(wanted.query), sqlite=is_sqlite(self._connection)))
+            parts.append(search.matches_query(search.read_query(wanted.query), sqlite=is_sqlite(self._connection)))
         return parts
 
     def _in_state(self) -> Any:
-        wanted = self.filter.wanted
-        if wanted is Wanted.ALL:
+        wanted = self.filter.state
+        if wanted is StateFilter.ALL:
             return true()
-        if wanted is Wanted.FLAGGED:
+        if wanted is StateFilter.FLAGGED:
             return Review.flagged == true()
-        if wanted is Wanted.DECIDED:
+        if wanted is StateFilter.DECIDED:
             return self._column(Review.state).in_([state.value for state in DECIDED_STATES])
         return self._column(Review.state) == wanted.value
 
@@ -129,10 +129,12 @@ class ViewOfReviews:
 
     def _distance(self, score: Any) -> Any:
         label = str(self.filter.label)
-        jobs = select(Job.id, Job.thresholds).where(self._jobs.holds(Job.id))
-        own = {row.id: row.thresholds[label] for row in self._connection.execute(jobs) if label in row.thresholds}
+        jobs = select(Job.id, Job.thresholds).where(self._jobs.matches(Job.id))
+        thresholds = {
+            row.id: row.thresholds[label] for row in self._connection.execute(jobs) if label in row.thresholds
+        }
         by_threshold: dict[float, list[int]] = {}
-        for job, threshold in own.items():
+        for job, threshold in thresholds.items():
             by_threshold.setdefault(threshold, []).append(job)
         limit: Any = literal(DEFAULT_THRESHOLD)
         if by_threshold:

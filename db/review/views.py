@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from contract.errors import UsageError
-from contract.review import Filter, Order, Wanted
-from db.review.places import LOOK_SECONDS, Count, Found, Place
+from contract.review import Filter, Order, StateFilter
+from db.review.paging import SEARCH_SECONDS, CappedCount, FoundOutputs, Place
 from db.review.view_of_everything import ViewOfEverything
 from db.review.view_of_reviews import ViewOfReviews
 
 
-class View(Protocol):
+class FilteredView(Protocol):
     """A filter, read against a database as it is now."""
 
     number: Any  # the column that holds an output's number, for further conditions
@@ -32,8 +32,8 @@ class View(Protocol):
         *,
         forwards: bool = True,
         extra: Sequence[Any] = (),
-        seconds: float | None = LOOK_SECONDS,
-    ) -> Found:
+        seconds: float | None = SEARCH_SECONDS,
+    ) -> FoundOutputs:
         """The next `limit` outputs behind a place, or the nearest before it, in the order they were met.
 
         Args:
@@ -50,7 +50,7 @@ class View(Protocol):
         """Where an output lies in this order; None where it is not in the view's table."""
         ...
 
-    def count(self, cap: int | None) -> Count:
+    def count(self, cap: int | None) -> CappedCount:
         """How many match, counted up to `cap`; None counts to the end."""
         ...
 
@@ -59,19 +59,19 @@ class View(Protocol):
         ...
 
 
-def view(connection: Connection, wanted: Filter) -> View:
+def view_of(connection: Connection, wanted: Filter) -> FilteredView:
     """The view of a filter.
 
     Raises:
         UsageError: where the query has no word in it.
     """
-    everything = wanted.wanted in (Wanted.ALL, Wanted.UNFLAGGED)
+    everything = wanted.state in (StateFilter.ALL, StateFilter.UNFLAGGED)
     if everything and not (wanted.query or wanted.reviewer or wanted.reason):
         return ViewOfEverything(connection, wanted)
     return ViewOfReviews(connection, wanted)
 
 
-def read_cursor(view: View, cursor: str) -> tuple[Place, bool]:
+def read_cursor(view: FilteredView, cursor: str) -> tuple[Place, bool]:
     """A page's `next` or `previous` as a place and a direction.
 
     Raises:
@@ -83,12 +83,12 @@ def read_cursor(view: View, cursor: str) -> tuple[Place, bool]:
         if not (-1e12 < place.key < 1e12 and 0 <= place.output_id < 2**62):
             raise ValueError(cursor)
     except (ValueError, KeyError, OverflowError):
-        raise UsageError("this page's address is damaged; begin at the first page") from None
+        raise UsageError("this page's address is damaged; start at the first page") from None
     if order != view.order:
-        raise UsageError("this page's address is of another order; begin at the first page")
+        raise UsageError("this page's address belongs to another order; start at the first page")
     return place, forwards
 
 
-def write_cursor(view: View, place: Place, *, forwards: bool) -> str:
+def write_cursor(view: FilteredView, place: Place, *, forwards: bool) -> str:
     """A place and a direction as text for an address."""
     return f"{view.order.value}_{'n' if forwards else 'p'}_{float(place.key).hex()}_{place.output_id}"

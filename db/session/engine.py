@@ -24,15 +24,15 @@ from db.session.postgresql import postgresql_engine
 from db.session.sqlite import sqlite_engine
 
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
-SHOWN = ("host", "port", "dbname", "sslmode")
-"""Parameters of a URL that are no secret, whatever else the driver may know."""
+SHOWN_PARAMETERS = ("host", "port", "dbname", "sslmode")
+"""The parameters of a URL that are known to hold no secret."""
 NO_SUCH_TABLE = "42P01"
 READ_ONLY = "25006"
 FORBIDDEN = "42501"
-"""PostgreSQL's codes for these (Appendix A of its manual). A server is read-only while another is to take its place."""
+"""PostgreSQL's codes for these (Appendix A of its manual). A server is read-only while another is taking over."""
 
-_WAITABLE = re.compile(r"locked|locking|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
-"""What SQLite says of a database that is away for now; the same exception stands for errors in a statement."""
+_OUTAGE = re.compile(r"locked|locking|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
+"""What SQLite says of a database that is unreachable for now; it raises the same class for errors in a statement."""
 
 
 class now(FunctionElement[float]):
@@ -68,7 +68,7 @@ class Database:
         """Where it is, for people: a file's path, or a URL without its password."""
         if self.sqlite:
             return self.url.database or ""
-        shown = {name: value for name, value in self.url.query.items() if name in SHOWN}
+        shown = {name: value for name, value in self.url.query.items() if name in SHOWN_PARAMETERS}
         return self.url.set(query=shown).render_as_string(hide_password=True)
 
     @property
@@ -85,13 +85,13 @@ class Database:
         return self.engine.execution_options(writes=True)
 
     @cached_property
-    def _away(self) -> tuple[type[Exception], ...]:
+    def _outage_errors(self) -> tuple[type[Exception], ...]:
         # The driver's own errors too: a COPY speaks to the driver directly.
         driver: Any = self.engine.dialect.loaded_dbapi
         return (OperationalError, InterfaceError, PoolTimeout, driver.OperationalError, driver.InterfaceError)
 
     @cached_property
-    def _foreign(self) -> tuple[type[Exception], ...]:
+    def _driver_errors(self) -> tuple[type[Exception], ...]:
         driver: Any = self.engine.dialect.loaded_dbapi
         return (DBAPIError, PoolTimeout, driver.Error)
 
@@ -105,7 +105,7 @@ class Database:
         Raises:
             DatabaseUnreachable: where the database does not answer.
         """
-        with self._translated(), self._reader.begin() as connection:
+        with self._translating_errors(), self._reader.begin() as connection:
             if unhurried and not self.sqlite:
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
@@ -117,14 +117,18 @@ class Database:
         Raises:
             DatabaseUnreachable: where the database does not answer.
         """
-        with self._translated(), self._writer.begin() as connection:
+        with self._translating_errors(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def migrate(self) -> Iterator[Connection]:
         """A transaction that may replace whole tables. SQLite enforces no foreign keys in it, only in connections that
-        are made afterwards."""
-        with self._translated():
+        are made afterwards.
+
+        Raises:
+            DatabaseUnreachable: where the database does not answer.
+        """
+        with self._translating_errors():
             try:
                 with self.engine.execution_options(writes=True, migrates=True).begin() as connection:
                     yield connection
@@ -132,23 +136,23 @@ class Database:
                 self.engine.dispose()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         try:
             yield
-        except self._foreign as error:
-            _cut(error)
+        except self._driver_errors as error:
+            _keep_first_line(error)
             if _read_only(error):
-                self.engine.dispose()  # what made it so may hold for as long as a connection lasts: others are made
-            if not self._is_away(error):
-                raise  # a fault of ours, which no waiting mends
+                self.engine.dispose()  # a connection may stay read-only for as long as it lasts: new ones are made
+            if not self._is_outage(error):
+                raise  # our own bug: waiting would not help
             raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
 
-    def _is_away(self, error: Exception) -> bool:
+    def _is_outage(self, error: Exception) -> bool:
         if _read_only(error):
             return True
-        if not isinstance(error, self._away):
+        if not isinstance(error, self._outage_errors):
             return isinstance(error, DBAPIError) and error.connection_invalidated  # the server ended the connection
-        return not self.sqlite or _WAITABLE.search(_cause(error)) is not None
+        return not self.sqlite or _OUTAGE.search(_cause(error)) is not None
 
     def close(self) -> None:
         self.engine.dispose()
@@ -194,8 +198,8 @@ def _remedy(database: Database, error: Exception) -> str:
         return "is it running, and is INKMILL_DATABASE_URL right?"
     role = database.url.username or "ROLE"
     return (
-        f"the role that opens it first makes its tables: GRANT USAGE, CREATE ON SCHEMA public TO {role}; "
-        "or open it once as another role, and let that one grant this one what it needs"
+        f"the role that first opens it creates its tables: GRANT USAGE, CREATE ON SCHEMA public TO {role}; "
+        "or open it once as another role, and have that role grant this one access"
     )
 
 
@@ -208,7 +212,7 @@ def _read_url(url: str) -> URL:
         raise UsageError("INKMILL_DATABASE_URL: an SQLite database is a file; use sqlite:///PATH, with three slashes")
     if parsed.drivername not in DRIVERS:
         raise UsageError(
-            f"INKMILL_DATABASE_URL: {parsed.drivername} is not served here; use sqlite:///PATH or postgresql://…"
+            f"INKMILL_DATABASE_URL: {parsed.drivername} is not supported; use sqlite:///PATH or postgresql://…"
         )
     return parsed
 
@@ -216,13 +220,13 @@ def _read_url(url: str) -> URL:
 def _migrate(database: Database) -> None:
     if _version(database) == HEAD:
         return
-    # Alembic takes a while to import: only where there is work for it.
+    # Alembic takes a while to import: only if there is work for it.
     from db.migrations.apply import upgrade
 
     with database.migrate() as connection:
         if not database.sqlite:  # SQLite's write lock is held already
             connection.execute(text("SELECT pg_advisory_xact_lock(4994651)"))
-            # Whoever reads a table for long, a large export say, would hold up this, and this everybody else.
+            # A long reader, such as a large export, would hold this up, and this would hold up everybody else.
             connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         upgrade(connection)
 
@@ -242,15 +246,15 @@ def _read_only(error: Exception) -> bool:
     return getattr(getattr(error, "orig", error), "sqlstate", None) == READ_ONLY
 
 
-def _cut(error: Exception) -> None:
-    """Leaves the first line of an error: PostgreSQL's others quote the row, and with it texts that belong in no log."""
-    for one in (error, getattr(error, "orig", None)):
-        if one is not None and one.args:
-            said = str(one.args[0]).strip().splitlines()
-            one.args = (said[0] if said else type(one).__name__, *one.args[1:])
+def _keep_first_line(error: Exception) -> None:
+    """Keeps the first line of an error: PostgreSQL's others quote the row, and its texts do not belong in a log."""
+    for each in (error, getattr(error, "orig", None)):
+        if each is not None and each.args:
+            lines = str(each.args[0]).strip().splitlines()
+            each.args = (lines[0] if lines else type(each).__name__, *each.args[1:])
 
 
 def _cause(error: Exception) -> str:
-    """The first line of what the driver said."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    """The first line of the driver's message."""
+    message = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    return message.splitlines()[0] if message else type(error).__name__

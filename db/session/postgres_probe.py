@@ -23,7 +23,7 @@ SESSION = {
 """Settings of each of our sessions, whatever those of the role, the database or the server are."""
 
 
-def settle_in(connection: Any) -> None:
+def apply_session_settings(connection: Any) -> None:
     """Applies `SESSION` to a connection of the driver's. Older servers do not know all of it."""
     for name, value in SESSION.items():
         setting = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND setting <> %s"
@@ -42,25 +42,25 @@ def check_server(connection: Connection, address: str) -> None:
         "current_setting('default_transaction_read_only') AS read_only, "
         "quote_ident(current_database()) AS name, quote_ident(current_user) AS role"
     )
-    found = connection.execute(text(query)).one()
-    if found.encoding != "UTF8":
+    server = connection.execute(text(query)).one()
+    if server.encoding != "UTF8":
         raise UsageError(
-            f"the database {address} is in {found.encoding}, which cannot hold every text; make one in UTF-8 and "
+            f"the database {address} is in {server.encoding}, which cannot hold every text; make one in UTF-8 and "
             "name it in INKMILL_DATABASE_URL: CREATE DATABASE inkmill ENCODING 'UTF8' TEMPLATE template0;"
         )
-    if found.standby:
+    if server.standby:
         raise DatabaseUnreachable(
             f"the database {address} is a standby, which is read-only; name its primary in INKMILL_DATABASE_URL"
         )
-    if found.read_only == "on":
+    if server.read_only == "on":
         raise DatabaseUnreachable(
-            f"the database {address} is read-only for {found.role} (default_transaction_read_only is on); allow "
-            f"writes: ALTER DATABASE {found.name} RESET default_transaction_read_only; "
-            f"ALTER ROLE {found.role} RESET default_transaction_read_only;"
+            f"the database {address} is read-only for {server.role} (default_transaction_read_only is on); allow "
+            f"writes: ALTER DATABASE {server.name} RESET default_transaction_read_only; "
+            f"ALTER ROLE {server.role} RESET default_transaction_read_only;"
         )
 
 
-_LACKING = """
+_MISSING_RIGHTS = """
 SELECT quote_ident(current_user) AS role, quote_ident(n.nspname) AS schema, count(*) AS tables
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('jobs'))
@@ -83,10 +83,10 @@ def check_rights(connection: Connection, address: str) -> None:
 
     tables = [*Base.metadata.tables, "review_words"]
     names = {"tables": tables, "sequences": [f"{table}_id_seq" for table in tables]}
-    found = connection.execute(text(_LACKING), names).first()
-    if found is not None:
+    lacking = connection.execute(text(_MISSING_RIGHTS), names).first()
+    if lacking is not None:
         raise UsageError(
-            f"the database {address}: the role {found.role} may not write its tables; as their owner: "
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {found.schema} TO {found.role}; "
-            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {found.schema} TO {found.role};"
+            f"the database {address}: the role {lacking.role} may not write its tables; run as their owner: "
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {lacking.schema} TO {lacking.role}; "
+            f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {lacking.schema} TO {lacking.role};"
         )

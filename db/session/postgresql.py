@@ -7,16 +7,21 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 
 from db.session.options import json_options
-from db.session.postgres_probe import settle_in
+from db.session.postgres_probe import apply_session_settings
 
 
 def postgresql_engine(url: str, timeout: float) -> Engine:
+    """An engine for that server; it connects when it is first used.
+
+    Args:
+        timeout: seconds that connecting may take; a server that is silent for about as long is given up.
+    """
     engine = create_engine(
         url,
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=20,
-        # A server that accepts and then never answers must not hold a command for ever.
+        # A server that accepts a connection and never answers must not block a command for ever.
         connect_args={
             "client_encoding": "UTF8",
             "connect_timeout": max(2, int(timeout)),
@@ -34,7 +39,7 @@ def postgresql_engine(url: str, timeout: float) -> Engine:
         return AttentiveConnection.to(timeout / 2, *words, **options)
 
     def set_up(connection: Any, record: Any) -> None:
-        settle_in(connection)
+        apply_session_settings(connection)
         # A process that was stopped inside a transaction, or whose machine froze, may not keep its rows locked: nobody
         # could take its batch over. No write of ours pauses for a second.
         connection.execute(f"SET idle_in_transaction_session_timeout = {int(3000 * timeout)}")

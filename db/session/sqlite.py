@@ -28,8 +28,14 @@ def sqlite_module() -> Any:
 
 
 def sqlite_engine(path: str, url: str) -> Engine:
+    """An engine for the database in that file, which is created if it is missing.
+
+    Raises:
+        UsageError: the path is not that of a file.
+        DatabaseUnreachable: the file cannot be opened or written.
+    """
     if not path or path == ":memory:" or path.startswith("file:"):
-        raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, several processes share it; "
+        raise UsageError("INKMILL_DATABASE_URL: an SQLite database must be a file, because several processes share it; "
                          "use sqlite:///PATH")  # fmt: skip
     try:
         private_folder(Path(path).absolute().parent)
@@ -39,8 +45,8 @@ def sqlite_engine(path: str, url: str) -> Engine:
     for needed in (Path(path), Path(path).absolute().parent):  # SQLite keeps two more files beside it
         if not os.access(needed, os.W_OK):
             raise DatabaseUnreachable(
-                f"the database {path} cannot be opened: this user may not write {needed}; "
-                f"let them (chown {os.getuid()} {needed}), or say another database with INKMILL_DATABASE_URL"
+                f"the database {path} cannot be opened: you may not write to {needed}; "
+                f"become its owner (chown {os.getuid()} {needed}), or name another database in INKMILL_DATABASE_URL"
             )
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **json_options())
     event.listen(engine, "connect", _configure_sqlite)
@@ -48,13 +54,13 @@ def sqlite_engine(path: str, url: str) -> Engine:
     return engine
 
 
-_creating = threading.Lock()
+_creation_lock = threading.Lock()
 
 
 def _create_private(path: str) -> None:
     """Texts are private: the file belongs to its owner alone before anything is in it."""
     # A file that exists is never opened here: closing it would drop the locks that this process holds on it.
-    with _creating:
+    with _creation_lock:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except FileExistsError:
@@ -82,7 +88,7 @@ def _enter_wal(connection: Any) -> None:
             continue
         if mode != "wal":
             raise DatabaseUnreachable(
-                "the SQLite database lies on a file system that cannot keep its WAL, as network file systems; "
+                "the SQLite database is on a file system that cannot hold its WAL, such as a network file system; "
                 "move it to a local disk, or use postgresql://…"
             )
         return

@@ -26,14 +26,14 @@ def begin_writing(connection: Any) -> None:
     deadline, pause = time.monotonic() + BUSY_SECONDS, FIRST_PAUSE
     connection.execute("PRAGMA busy_timeout=0")
     try:
-        while not _began(connection, last=time.monotonic() > deadline):
+        while not _try_to_begin(connection, last=time.monotonic() > deadline):
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311, so that they do not all ask at once
             pause = min(1.5 * pause, LONGEST_PAUSE)
     finally:
         connection.execute(f"PRAGMA busy_timeout={int(1000 * BUSY_SECONDS)}")
 
 
-def _began(connection: Any, *, last: bool) -> bool:
+def _try_to_begin(connection: Any, *, last: bool) -> bool:
     try:
         connection.execute("BEGIN IMMEDIATE")
     except Exception as error:

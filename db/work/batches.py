@@ -1,6 +1,6 @@
 """Batches as rows: how they settle, are cancelled, are taken back, and how their counters stay true.
 
-Functions here work inside the caller's transaction, but for `wind_up`; leases are the business of `claims`.
+Functions here work inside the caller's transaction, but for `cancel_free_batches`; leases are the business of `claims`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ LACKS_OUTPUTS = and_(
 
 CHUNK_BATCHES = 64
 
-UNHELD = or_(
+CANCELLABLE = or_(
     Batch.status == BatchStatus.PENDING,
     (Batch.status == BatchStatus.GENERATING) & (Batch.lease_until < now()),
 )
 """The batches of a cancelling job that no live lease holds."""
 
 
-def settle(connection: Connection, batch_id: int, job_id: int) -> None:
+def end_batch(connection: Connection, batch_id: int, job_id: int) -> None:
     """Ends a batch whose texts are all settled, and its job with the last one."""
     pending = and_(Prompt.batch_id == batch_id, Prompt.status == PromptStatus.PENDING)
     done = connection.execute(update(Prompt).where(pending).values(status=PromptStatus.DONE.value)).rowcount
@@ -64,7 +64,7 @@ def finish_job_if_over(connection: Connection, job_id: int) -> None:
     connection.execute(update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY), ~still_open).values(ended))
 
 
-def take_back(connection: Connection, ids: Sequence[int], **values: Any) -> None:
+def release_batches(connection: Connection, ids: Sequence[int], **values: Any) -> None:
     """Frees batches that somebody held, back to where the next claim finds them."""
     back = case((Batch.status == BatchStatus.GENERATING, BatchStatus.PENDING.value), else_=BatchStatus.GENERATED.value)
     connection.execute(update(Batch).where(Batch.id.in_(ids)).values(status=back, **FREE, **values))
@@ -142,9 +142,9 @@ def recount(connection: Connection, ids: Iterable[int]) -> None:
     )
 
 
-def wind_up(database: Database, job_id: int) -> None:
+def cancel_free_batches(database: Database, job_id: int) -> None:
     """Cancels the batches of a cancelling job that nobody holds, a chunk at a time; ends the job when all are over."""
-    mine = and_(Batch.job_id == job_id, UNHELD, Job.status == JobStatus.CANCELLING)
+    mine = and_(Batch.job_id == job_id, CANCELLABLE, Job.status == JobStatus.CANCELLING)
     some = select(Batch.id).join(Job, Job.id == Batch.job_id).where(mine).limit(CHUNK_BATCHES)
     free = some.with_for_update(of=Batch, skip_locked=True)
     # Those that others had locked for a moment: nobody else would look at them again.

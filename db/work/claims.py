@@ -16,7 +16,7 @@ from contract.spec import BatchStatus, JobStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
-from db.work.batches import FREE, LACKS_OUTPUTS, cancel_where_job_is_cancelling, settle, take_back
+from db.work.batches import FREE, LACKS_OUTPUTS, cancel_where_job_is_cancelling, end_batch, release_batches
 from db.work.lease import LeaseLost
 from db.work.to_score import TO_SCORE
 
@@ -37,7 +37,7 @@ class Ability:
     classifier_revisions: Mapping[str, str] = field(default_factory=dict)  # of those that are loaded
 
 
-ALIKE = ("revision", "dtype", "engine", "numerics")
+MUST_MATCH = ("revision", "dtype", "engine", "numerics")
 """What the first claim of a job settles, and whoever claims from it later must have alike: then its texts come out the
 same. Each is a field of `Ability`, and with "served_" before it a column of jobs."""
 
@@ -59,12 +59,12 @@ def _for_generation(ability: Ability) -> ColumnElement[bool]:
         Job.model == ability.model,
         Job.dtype.in_(("auto", ability.dtype)),
         Job.device.in_(("auto", ability.device, ability.device.partition(":")[0])),
-        *_alike(ability),
+        *_matches_served(ability),
     )
 
 
-def _alike(ability: Ability) -> Iterator[ColumnElement[bool]]:
-    for name in ALIKE:
+def _matches_served(ability: Ability) -> Iterator[ColumnElement[bool]]:
+    for name in MUST_MATCH:
         served = Job.__table__.c[f"served_{name}"]
         yield or_(served.is_(None), served == getattr(ability, name))
 
@@ -133,7 +133,7 @@ def _claim(
 
 
 def _pick(connection: Connection, wanted: ColumnElement[bool]) -> Any:
-    served = (Job.__table__.c[f"served_{name}"] for name in ALIKE)
+    served = (Job.__table__.c[f"served_{name}"] for name in MUST_MATCH)
     query = select(Batch.id, Batch.job_id, Job.status, *served).join(Job, Job.id == Batch.job_id).where(wanted)
     first = query.order_by(Batch.deaths, Batch.id).limit(1)
     return connection.execute(first.with_for_update(of=Batch, skip_locked=True)).first()
@@ -141,12 +141,12 @@ def _pick(connection: Connection, wanted: ColumnElement[bool]) -> Any:
 
 def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
     """The first claim starts the job and settles what serves all of it."""
-    served = {name: getattr(ability, name) for name in ALIKE}
+    served = {name: getattr(ability, name) for name in MUST_MATCH}
     if tuple(found[2:]) == (JobStatus.RUNNING, *served.values()):
         return True
     adopting = (
         update(Job)
-        .where(Job.id == found.job_id, *_alike(ability), Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+        .where(Job.id == found.job_id, *_matches_served(ability), Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
         .values(
             status=JobStatus.RUNNING.value,
             started_at=func.coalesce(Job.started_at, now()),
@@ -196,7 +196,7 @@ def _waiting(database: Database, wanted: ColumnElement[bool], limit: int, suspec
         return list(connection.scalars(query.order_by(Batch.deaths, Batch.id).limit(limit)))
 
 
-def renew(database: Database, claims: Sequence[Claim], lease: float) -> set[str]:
+def renew_claims(database: Database, claims: Sequence[Claim], lease: float) -> set[str]:
     """Prolongs the claims that still hold. Returns the tokens of those that do not: lost, or their job is cancelled."""
     if not claims:
         return set()
@@ -227,7 +227,7 @@ def fence(connection: Connection, claim: Claim, expected: BatchStatus, /, **valu
         raise LeaseLost(f"batch {claim.batch_id} was taken over by another worker")
 
 
-def release(database: Database, claim: Claim) -> None:
+def release_claim(database: Database, claim: Claim) -> None:
     """Gives a batch back unfinished: another claim takes up what is missing. Stale claims change nothing."""
     with database.write() as connection:
         connection.execute(fenced(claim, BatchStatus.SCORING).values(status=BatchStatus.GENERATED.value, **FREE))
@@ -265,7 +265,7 @@ def finish_generation(database: Database, claim: Claim) -> bool:
             # The generator's deaths are not the scorer's.
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(deaths=0))
         else:
-            settle(connection, claim.batch_id, claim.job_id)
+            end_batch(connection, claim.batch_id, claim.job_id)
     return scoring
 
 
@@ -288,6 +288,6 @@ def finish_scoring(database: Database, claim: Claim) -> None:
     with database.write() as connection:
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         if _texts_wait(connection, claim):
-            take_back(connection, [claim.batch_id], deaths=0)
+            release_batches(connection, [claim.batch_id], deaths=0)
         else:
-            settle(connection, claim.batch_id, claim.job_id)
+            end_batch(connection, claim.batch_id, claim.job_id)

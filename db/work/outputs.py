@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from contract.blocklist import digest
+from contract.blocklist import blocklist_digest
 from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
-from db.flagging import Matches, judge, judging
+from db.flagging import BlocklistMatches, flag_outputs, with_matches
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_models import Review
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.dialect import insert_or
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
@@ -29,7 +29,7 @@ FAULTS_BEFORE_DEAD = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class IncompletePrompt:
     """A prompt of a claimed batch with the samples that are not stored yet."""
 
     prompt_id: int
@@ -42,7 +42,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class GeneratedText:
     """One generated text, ready to be stored."""
 
     prompt_id: int
@@ -56,7 +56,7 @@ class Text:
     logprobs: list[Any] | None = None
 
 
-def missing_work(database: Database, claim: Claim) -> list[Work]:
+def incomplete_prompts(database: Database, claim: Claim) -> list[IncompletePrompt]:
     """The prompts of a claimed batch that lack outputs, in the file's order."""
     here = (Prompt.batch_id == claim.batch_id) & (Prompt.status == PromptStatus.PENDING)
     with database.read() as connection:
@@ -76,7 +76,7 @@ def missing_work(database: Database, claim: Claim) -> list[Work]:
         missing = tuple(index for index in range(row.n) if (row.id, index) not in have)
         if missing:
             work.append(
-                Work(
+                IncompletePrompt(
                     prompt_id=row.id,
                     position=row.position,
                     custom_id=row.custom_id,
@@ -98,7 +98,9 @@ def provenance_id(database: Database, provenance: Provenance) -> int:
         return connection.execute(select(ProvenanceTable.id).where(*same)).scalar_one()
 
 
-def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenance: int, *, scored_later: bool) -> None:
+def save_texts(
+    database: Database, claim: Claim, texts: Sequence[GeneratedText], provenance: int, *, scored_later: bool
+) -> None:
     """Stores generated texts of a claimed batch, all of them or none.
 
     Raises:
@@ -126,7 +128,7 @@ def save_texts(database: Database, claim: Claim, texts: Sequence[Text], provenan
             connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))
 
 
-def _counted(texts: Sequence[Text], sign: int = 1) -> dict[str, Any]:
+def _counted(texts: Sequence[GeneratedText], sign: int = 1) -> dict[str, Any]:
     """What a batch's counters are to become for these texts: `sign` 1 = with them, -1 = without."""
     return {
         "generated": Batch.generated + sign * len(texts),
@@ -159,7 +161,7 @@ def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, 
 
 
 @dataclass(frozen=True, slots=True)
-class Unscored:
+class UnscoredText:
     """A stored text that waits for its scores."""
 
     output_id: int
@@ -167,7 +169,7 @@ class Unscored:
     faults: int  # how often scoring it alone failed
 
 
-def waiting_texts(database: Database, claim: Claim) -> list[Unscored]:
+def texts_to_score(database: Database, claim: Claim) -> list[UnscoredText]:
     """The texts of a claimed batch that have no scores yet, and those that are scored again."""
     query = (
         select(Output.id, Output.text, Output.score_faults)
@@ -176,11 +178,11 @@ def waiting_texts(database: Database, claim: Claim) -> list[Unscored]:
         .order_by(Output.id)
     )
     with database.read() as connection:
-        return [Unscored(row.id, row.text, row.score_faults) for row in connection.execute(query)]
+        return [UnscoredText(row.id, row.text, row.score_faults) for row in connection.execute(query)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ScoredText:
     """One text's scores and the blocklist's words found in it."""
 
     output_id: int
@@ -191,7 +193,7 @@ class Verdict:
 def save_scores(
     database: Database,
     claim: Claim,
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[ScoredText],
     blocklist: Sequence[str],
     *,
     classifier: str,
@@ -214,9 +216,9 @@ def save_scores(
     """
     if not verdicts:
         return
-    matched_against = digest(blocklist)
+    matched_against = blocklist_digest(blocklist)
 
-    def store(connection: Connection, matches: Matches) -> None:
+    def store(connection: Connection, matches: BlocklistMatches) -> None:
         there = _to_be_scored(connection, claim, [verdict.output_id for verdict in verdicts])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
         job = select(Job.thresholds, Job.blocklist_digest, Job.served_classifier_revision).where(Job.id == claim.job_id)
@@ -235,17 +237,17 @@ def save_scores(
             _flag(connection, plain)
         if edited:
             connection.execute(update(Output).where(Output.id.in_(edited)).values(safety=Safety.SCORED.value))
-            judge(connection, edited, matches)
+            flag_outputs(connection, edited, matches)
         counted = _newly_counted(there, plain)
         connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(counted))
         listed = {row.id for row in there.values() if row.listed}
-        refresh(connection, listed | {verdict.output_id for verdict, why in plain if why})
+        sync_reviews(connection, listed | {verdict.output_id for verdict, why in plain if why})
 
-    judging(database, store)
+    with_matches(database, store)
 
 
-def _newly_counted(there: Mapping[int, Any], plain: Sequence[tuple[Verdict, list[str]]]) -> dict[str, Any]:
-    """What a batch's counters are to become; of texts in whose place an edit stands, `judge` counts the flags."""
+def _newly_counted(there: Mapping[int, Any], plain: Sequence[tuple[ScoredText, list[str]]]) -> dict[str, Any]:
+    """A batch's new counters, but for the flags of edited texts, which `flag_outputs` counts."""
     fresh = sum(row.safety == Safety.WAITING for row in there.values())
     flagged = sum(bool(why) - bool(there[verdict.output_id].flagged) for verdict, why in plain)
     return {"scored": Batch.scored + fresh, "flagged": Batch.flagged + flagged}
@@ -271,7 +273,7 @@ def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) 
     return {row.id: row for row in connection.execute(query)}
 
 
-def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifier: str, revision: str) -> None:
+def _store_scores(connection: Connection, verdicts: Sequence[ScoredText], classifier: str, revision: str) -> None:
     made_by = {"classifier": classifier, "classifier_revision": revision}
     storing = insert_or(connection, Score).values(created_at=now(), revision=0)
     new = {name: storing.excluded[name] for name in (*LABELS, "classifier_revision", "created_at")}
@@ -281,7 +283,7 @@ def _store_scores(connection: Connection, verdicts: Sequence[Verdict], classifie
     )
 
 
-def _flag(connection: Connection, judged: Sequence[tuple[Verdict, list[str]]]) -> None:
+def _flag(connection: Connection, judged: Sequence[tuple[ScoredText, list[str]]]) -> None:
     connection.execute(
         update(Output).where(Output.id == bindparam("output")),
         [
@@ -297,7 +299,7 @@ def _flag(connection: Connection, judged: Sequence[tuple[Verdict, list[str]]]) -
     )
 
 
-def charge_text(database: Database, claim: Claim, output_id: int, number: int) -> None:
+def count_scoring_attempt(database: Database, claim: Claim, output_id: int, number: int) -> None:
     """Counts an attempt to score a text alone, before it is made: the attempt may take the process down.
 
     Args:
@@ -327,5 +329,5 @@ def give_up_scoring(database: Database, claim: Claim, output_id: int) -> None:
                 given_up |= {"flagged": True, "flag_reasons": [UNSCORED], "top_score": None}
             connection.execute(update(Output).where(Output.id == output_id).values(given_up))
             connection.execute(delete(Score).where(Score.output_id == output_id, Score.revision == 0))
-        refresh(connection, [output_id])
+        sync_reviews(connection, [output_id])
         recount(connection, [claim.batch_id])

@@ -16,15 +16,15 @@ from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
 from db.work.batches import (
+    CANCELLABLE,
     HELD,
     LACKS_OUTPUTS,
     OPEN_BATCHES,
-    UNHELD,
+    cancel_free_batches,
     cancel_where_job_is_cancelling,
     finish_job_if_over,
     recount,
-    take_back,
-    wind_up,
+    release_batches,
 )
 from db.work.request_claims import NO_SIGN_OF_LIFE, take_back_requests
 from db.work.to_score import TO_SCORE
@@ -52,7 +52,7 @@ def sweep(database: Database) -> int:
         ).all()
         ids = [row.id for row in rows]
         too_often = Batch.expiries + 1 >= EXPIRIES_BEFORE_SUSPECT
-        take_back(
+        release_batches(
             connection,
             ids,
             expiries=case((too_often, 0), else_=Batch.expiries + 1),
@@ -72,7 +72,7 @@ def finish_jobs(database: Database) -> None:
     The last batch and the cancelling command do that themselves; this mends what a crash left.
     """
     still_open = exists().where(Batch.job_id == Job.id, Batch.status.in_(OPEN_BATCHES))
-    unheld = exists().where(Batch.job_id == Job.id, UNHELD)
+    unheld = exists().where(Batch.job_id == Job.id, CANCELLABLE)
     cancelling = Job.status == JobStatus.CANCELLING
     with database.read() as connection:
         over = connection.scalars(select(Job.id).where(Job.status.in_(JOBS_UNDER_WAY), ~still_open)).all()
@@ -81,10 +81,10 @@ def finish_jobs(database: Database) -> None:
         with database.write() as connection:
             finish_job_if_over(connection, job_id)
     for job_id in stuck:
-        wind_up(database, job_id)
+        cancel_free_batches(database, job_id)
 
 
-def half_retried(database: Database) -> dict[int, int]:
+def unfinished_retries(database: Database) -> dict[int, int]:
     """Jobs that are over and have open batches, and how many: a retry works on them now, or was killed half way."""
     over = Job.status.in_((JobStatus.COMPLETED, JobStatus.CANCELLED))
     query = (
@@ -113,7 +113,7 @@ def mark_death(database: Database, worker: str, how: str) -> int:
             .with_for_update(key_share=True)
         ).all()
         ids = [row.id for row in rows]
-        take_back(connection, ids, deaths=Batch.deaths + 1)
+        release_batches(connection, ids, deaths=Batch.deaths + 1)
         cancel_where_job_is_cancelling(connection, ids)
         for row in rows:
             # A text whose scoring kills is charged before it is scored, one by one: nothing to halve there.
@@ -122,7 +122,7 @@ def mark_death(database: Database, worker: str, how: str) -> int:
     return len(rows)
 
 
-def give_back(database: Database, worker: str) -> int:
+def release_worker_claims(database: Database, worker: str) -> int:
     """Frees what a worker that left in order still held; nothing is marked. Returns how many batches."""
     with database.write() as connection:
         theirs = and_(HELD, Batch.worker == worker)
@@ -131,7 +131,7 @@ def give_back(database: Database, worker: str) -> int:
         outputs = lock_rows(connection, Output, charged, _in_batches(select(Batch.id).where(theirs)))
         take_back_requests(connection, worker=worker, charged=False)
         ids = lock_rows(connection, Batch, theirs)
-        take_back(connection, ids)
+        release_batches(connection, ids)
         # What was killed in its last attempt to score was charged for that before it was made. A text that was charged
         # with a death as well gets that back, too: if it is guilty, it will show once more.
         mine = and_(Output.id.in_(outputs), charged, _in_batches(ids))

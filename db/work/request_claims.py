@@ -16,19 +16,19 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, in
 
 from contract.policy import LABELS
 from contract.review import Action, State
-from db.flagging import Matches, judge, judging
+from db.flagging import BlocklistMatches, flag_outputs, with_matches
 from db.models import Job, Output, Score
 from db.review_models import Decision, Review, ScoreRequest
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
 from db.standing import STORED_DECISIONS
 from db.work.lease import NO_LEASE, LeaseLost, shortened
 from db.work.score_requests import DONE, FAILED, SCORING, WAITING
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 NO_SIGN_OF_LIFE = "gave no sign of life"
-ANY: Mapping[str, str] = MappingProxyType({})
+ANY_REVISION: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def waiting_requests(
     limit: int = 64,
     *,
     alone: bool | None = None,
-    revisions: Mapping[str, str] = ANY,
+    revisions: Mapping[str, str] = ANY_REVISION,
 ) -> list[int]:
     """The oldest requests that a worker with these classifiers could claim now; `alone`: of those that run alone.
 
@@ -85,7 +85,7 @@ def claim_request(
     lease: float,
     *,
     alone: bool = False,
-    revisions: Mapping[str, str] = ANY,
+    revisions: Mapping[str, str] = ANY_REVISION,
 ) -> RequestClaim | None:
     """Takes the oldest waiting request; those that were tried before only where nothing else runs (`alone`)."""
     first = select(ScoreRequest).where(_claimable(classifiers, revisions, alone)).order_by(ScoreRequest.id).limit(1)
@@ -151,7 +151,7 @@ def save_edit_scores(
             by now; nothing is stored then.
     """
 
-    def store(connection: Connection, matches: Matches) -> None:
+    def store(connection: Connection, matches: BlocklistMatches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
         lock_rows(connection, Output, Output.id == claim.output_id)
         _fence(connection, claim, status=DONE)
@@ -164,10 +164,10 @@ def save_edit_scores(
             edited = {"decision": STORED_DECISIONS[State.EDITED]}
             connection.execute(update(Output).where(Output.id == claim.output_id).values(edited))
         if connection.scalar(select(exists().where(standing))):
-            judge(connection, [claim.output_id], matches)
-            refresh(connection, [claim.output_id])
+            flag_outputs(connection, [claim.output_id], matches)
+            sync_reviews(connection, [claim.output_id])
 
-    judging(database, store)
+    with_matches(database, store)
 
 
 def _store_scores(
@@ -206,7 +206,7 @@ def fail_request(database: Database, claim: RequestClaim, reason: str) -> bool:
     Raises:
         LeaseLost: where the claim is not this worker's any more.
     """
-    over = claim.attempts >= MOST_ATTEMPTS
+    over = claim.attempts >= MAX_ATTEMPTS
     with database.write() as connection:
         _fence(connection, claim, status=FAILED if over else WAITING, reason=shortened(reason) if over else None)
     return over
@@ -246,8 +246,8 @@ def take_back_requests(
         charged: the attempt counts; not where the worker left in order.
     """
     ran_out = ScoreRequest.lease_until < now() if worker is None else ScoreRequest.worker == worker
-    over = and_(ScoreRequest.attempts >= MOST_ATTEMPTS, true() if charged else ScoreRequest.attempts < 0)
-    reason = f"the worker process {how} {MOST_ATTEMPTS} times while it scored this text"
+    over = and_(ScoreRequest.attempts >= MAX_ATTEMPTS, true() if charged else ScoreRequest.attempts < 0)
+    reason = f"the worker process {how} {MAX_ATTEMPTS} times while it scored this text"
     back = {
         "status": case((over, FAILED), else_=WAITING),
         "reason": case((over, reason), else_=None),

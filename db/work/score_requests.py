@@ -29,7 +29,7 @@ WAITING, SCORING, DONE, FAILED, WITHDRAWN = "waiting", "scoring", "done", "faile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class RequestStatus:
     """How a score request stands, for the person who waits for it."""
 
     id: int
@@ -40,7 +40,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Words:
+class MarkedWords:
     """Which words of the standing text carry its scores: by how much a label's score falls without them.
 
     Approximate: each part of the text was left out alone, and words that matter together hide each other.
@@ -91,7 +91,7 @@ _LOST = or_(ScoreRequest.status == FAILED, ScoreRequest.status == WITHDRAWN)
 _OPEN = or_(ScoreRequest.status == WAITING, ScoreRequest.status == SCORING)
 
 
-def withdraw(connection: Connection, edits: Sequence[tuple[int, int]]) -> None:
+def withdraw_requests(connection: Connection, edits: Sequence[tuple[int, int]]) -> None:
     """Nobody waits for the scores of these edits any more: a worker that has one in hand saves nothing.
 
     Args:
@@ -120,7 +120,7 @@ def score_again(database: Database, output_id: int) -> int:
     """Puts the standing edit's request back, where scoring it was given up. Returns the request.
 
     Raises:
-        UsageError: where no edit of this output waits for scores.
+        UsageError: no edit of this output is waiting for scores.
     """
     with database.write() as connection:
         # The lock of decisions: no other edit comes to stand meanwhile.
@@ -128,15 +128,16 @@ def score_again(database: Database, output_id: int) -> int:
         standing = select(Review.revision, Job.safety).join(Job, Job.id == Review.job_id)
         row = connection.execute(standing.where(Review.output_id == output_id, Review.state == State.WAITING)).first()
         if row is None:
-            raise UsageError(f"output {output_id} has no edit that waits for its scores")
+            raise UsageError(f"output {output_id} has no edit waiting for scores")
         return make_requests(connection, EDIT, [(output_id, row.revision, row.safety)])[output_id]
 
 
-def mark_words(database: Database, output_id: int) -> Words:
+def mark_words(database: Database, output_id: int) -> MarkedWords:
     """Asks for the words that carry the scores of the text that stands, once; called again it says how that stands.
 
     Raises:
-        UsageError: where there is no such output, or its text is not scored.
+        NoSuchOutput: there is none with that id.
+        UsageError: its text is not scored.
     """
     found = read_words(database, output_id)
     if found is not None and found.status not in (FAILED, WITHDRAWN):
@@ -146,7 +147,7 @@ def mark_words(database: Database, output_id: int) -> Words:
         lock_rows(connection, Output, Output.id == output_id)
         output = _standing(connection, output_id)
         if output.safety == NO_SAFETY:
-            return Words(status=Safety.NONE.value, request=None, classifier=NO_SAFETY, reason=None, served=False)
+            return MarkedWords(status=Safety.NONE.value, request=None, classifier=NO_SAFETY, reason=None, served=False)
         if not output.scored:
             raise UsageError(f"output {output_id}: its text is not scored yet; its words can be marked once it is")
         make_requests(connection, WORDS, [(output_id, output.revision, output.safety)])
@@ -156,11 +157,11 @@ def mark_words(database: Database, output_id: int) -> Words:
     return words
 
 
-def read_words(database: Database, output_id: int) -> Words | None:
+def read_words(database: Database, output_id: int) -> MarkedWords | None:
     """How the marking of the standing text's words stands; None where nobody asked for it.
 
     Raises:
-        UsageError: where there is no such output.
+        NoSuchOutput: there is none with that id.
     """
     with database.read() as connection:
         output = _standing(connection, output_id)
@@ -170,7 +171,7 @@ def read_words(database: Database, output_id: int) -> Words | None:
     if row is None:
         return None
     result = row.result or {"spans": [], "drops": {}}
-    return Words(
+    return MarkedWords(
         status=row.status,
         request=row.id,
         classifier=row.classifier,

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, select, update
 from contract.policy import UNSCORED
 from contract.spec import BatchStatus, JobStatus, Safety
 from db.models import Batch, Job, Output, Prompt
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.engine import Database
-from db.work.batches import settle
+from db.work.batches import end_batch
 from db.work.workers import SILENT_SECONDS, list_workers
 
 CHUNK_TEXTS = 2000
@@ -64,7 +64,7 @@ def _leave_some(database: Database, job_id: int) -> bool:
         if connection.scalar(unclaimed.with_for_update()) is not None:
             _give_up(connection, batch, ids)
             if len(ids) < CHUNK_TEXTS:
-                settle(connection, batch, job_id)
+                end_batch(connection, batch, job_id)
         return True
 
 
@@ -77,6 +77,6 @@ def _lock_texts(connection: Connection, batch: int) -> Sequence[int]:
 def _give_up(connection: Connection, batch: int, ids: Sequence[int]) -> None:
     values = {"safety": Safety.UNSCORED.value, "flagged": True, "flag_reasons": [UNSCORED]}
     connection.execute(update(Output).where(Output.id.in_(ids)).values(values))
-    refresh(connection, ids)
+    sync_reviews(connection, ids)
     counted = {"unscored": Batch.unscored + len(ids), "flagged": Batch.flagged + len(ids)}
     connection.execute(update(Batch).where(Batch.id == batch).values(counted))

@@ -54,14 +54,14 @@ class WorkerRow:
         return classifier in self.classifiers and (theirs is None or revision in (None, theirs))
 
 
-def announce(database: Database, worker: str, **values: Any) -> None:
+def register_worker(database: Database, worker: str, **values: Any) -> None:
     """A worker process says that it is there, and forgets those that have been gone for a week."""
     with database.write() as connection:
         connection.execute(delete(Worker).where(Worker.last_seen < now() - FORGOTTEN_SECONDS))
         connection.execute(insert(Worker).values(id=worker, started_at=now(), last_seen=now(), **values))
 
 
-def beat(database: Database, worker: str, **values: Any) -> None:
+def record_heartbeat(database: Database, worker: str, **values: Any) -> None:
     """A sign of life, with what changed."""
     with database.write() as connection:
         connection.execute(update(Worker).where(Worker.id == worker).values(last_seen=now(), **values))

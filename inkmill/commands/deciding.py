@@ -10,8 +10,8 @@ from contract.errors import UsageError
 from inkmill.commands import options as o
 
 if TYPE_CHECKING:
-    from db.review.decisions.bulk import Instruction
-    from db.review.decisions.rules import Decided
+    from db.review.decisions.decision_list import Instruction
+    from db.review.decisions.rules import StoredDecision
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def decide(
 ) -> None:
     """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if any is refused."""
     from contract.review import checked_name
-    from db.review.decisions.bulk import decide_list
+    from db.review.decisions.decision_list import decide_list
     from inkmill.commands.web import system_user
     from inkmill.startup import settings_and_database
 
@@ -58,7 +58,7 @@ def _from_file(file: str) -> list[Instruction]:
 
 
 def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
-    from db.review.decisions.bulk import Instruction
+    from db.review.decisions.decision_list import Instruction
 
     *outputs, decision = words or [""]
     if decision not in ("approve", "reject"):
@@ -76,7 +76,7 @@ def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
     ]
 
 
-def _print_result(decisions: list[Decided], reviewer: str, json: bool) -> None:
+def _print_result(decisions: list[StoredDecision], reviewer: str, json: bool) -> None:
     from inkmill.display import messages, print_json
 
     if json:

@@ -56,7 +56,7 @@ def status(job: JobId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
     from contract.surroundings import Surroundings
     from db.insights.pace import read_pace
-    from db.jobs.reflag import half_reflagged
+    from db.jobs.reflag import unfinished_reflags
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import print_json, print_status, status_json
@@ -69,14 +69,14 @@ def status(job: JobId, json: o.Json = False) -> None:
     if json:
         print_json(status_json(now, pace, waiting))
     else:
-        print_status(now, pace, waiting, reflagging=job in half_reflagged(database))
+        print_status(now, pace, waiting, reflagging=job in unfinished_reflags(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
     from db.insights.pace import FollowedPace, read_pace
-    from db.jobs.ingest_lease import abandoned
+    from db.jobs.ingest_lease import is_abandoned
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import ProgressLine, print_json, print_status, status_json
@@ -90,7 +90,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
             try:
                 now = snapshot(database, job)
                 waiting = waiting_for(database, now, Surroundings())
-                if now.finished or abandoned(database, job):
+                if now.finished or is_abandoned(database, job):
                     break
                 progress.show(now, followed.look(now, waiting=bool(waiting)), waiting)
             except DatabaseUnreachable as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from common.processes import end_with_parent
 from contract.errors import QueueUnreachable
-from contract.settings import Settings, own_folder, private_folder, write_private
+from contract.settings import Settings, private_folder, verified_private_folder, write_private
 
 DATA_FILES = ("appendonlydir", "appendonly.aof", "dump.rdb")
 ASIDE, MAX_SET_ASIDE = "set-aside-", 3
@@ -72,7 +72,7 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
 
 def _write_config(where: Settings) -> Path:
     folder = private_folder(where.redis_folder)
-    own_folder(where.redis_socket.parent)
+    verified_private_folder(where.redis_socket.parent)
     lines = {
         "port": "0",
         "unixsocket": _quoted(where.redis_socket),

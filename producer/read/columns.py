@@ -12,7 +12,7 @@ import orjson
 
 from common.near_misses import nearest
 from contract.errors import Problem, UsageError
-from contract.sampling import CANONICAL, MAX_LENGTH, from_cell
+from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
 from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 
 MAX_COLUMNS = 1000
@@ -83,7 +83,7 @@ class Columns:
             if cell is None or (cell == "" and name != "prompt"):
                 continue
             if name in CANONICAL:
-                fields[name] = from_cell(CANONICAL[name], cell) if isinstance(cell, str) else cell
+                fields[name] = parse_cell(CANONICAL[name], cell) if isinstance(cell, str) else cell
             elif name == "metadata":
                 fields[name] = _metadata_object(cell)
             elif name in FIELD_NAMES:

@@ -14,7 +14,7 @@ import orjson
 from common.bounded_memo import BoundedMemo
 from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
-from contract.sampling import CANONICAL, read_settings, unknown
+from contract.sampling import CANONICAL, read_settings, unknown_setting
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
@@ -46,7 +46,7 @@ def printable(name: str) -> str:
 
 
 def unknown_name(name: str) -> Problem:
-    """The problem with an unknown field name."""
+    """The problem with an unknown_setting field name."""
     near = _near_miss(name) if len(name) <= MAX_NAME else None
     return near or Problem(printable(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
 
@@ -55,7 +55,7 @@ def unknown_name(name: str) -> Problem:
 def _near_miss(name: str) -> Problem | None:
     """The problem with a near miss of a field name. Cached, since the same mistake is usually on every line."""
     if name == "max_length" or nearest(name, FIELD_NAMES):
-        return Problem(printable(name), unknown(name, FIELD_NAMES).message)
+        return Problem(printable(name), unknown_setting(name, FIELD_NAMES).message)
     return None
 
 
@@ -75,7 +75,7 @@ class RowSettings:
         The mapping may be shared between rows with the same settings: do not change it.
 
         Raises:
-            BadRow: a name is unknown, or a value cannot be used.
+            BadRow: a name is unknown_setting, or a value cannot be used.
         """
         unknown_names = [name for name in raw if name not in CANONICAL]
         if unknown_names:

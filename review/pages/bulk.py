@@ -12,9 +12,9 @@ from starlette.responses import Response
 
 from contract.errors import UsageError
 from contract.review import Action
-from db.review.decisions.acts import Bulk, decide_many, decide_matching, undo_many
-from db.review.progress import progress
-from db.review.queue import matching, read_page
+from db.review.decisions.bulk import BulkResult, decide_many, decide_matching, undo_many
+from db.review.progress import review_progress
+from db.review.queue import matching_versions, read_page
 from review.card import covers
 from review.context import CurrentPage, Page
 from review.pages.queue import filter_choices, short_address
@@ -65,7 +65,7 @@ def table(page: CurrentPage, view: CurrentView) -> Response:
         return short
     cursor = page.request.query_params.get("cursor") or None
     rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
-    current = progress(page.database, view.filter, page.reviewer)
+    current = review_progress(page.database, view.filter, page.reviewer)
     return page.render(
         "bulk.html",
         current="bulk",
@@ -114,7 +114,7 @@ def _random_key() -> str:
 
 
 def _confirm(page: Page, view: QueueView, decision: BulkDecision) -> Response:
-    versions = dict(matching(page.database, view.filter)) if decision.versions is None else decision.versions
+    versions = dict(matching_versions(page.database, view.filter)) if decision.versions is None else decision.versions
     return page.render(
         "confirm.html",
         current="bulk",
@@ -126,7 +126,7 @@ def _confirm(page: Page, view: QueueView, decision: BulkDecision) -> Response:
     )
 
 
-def _result(page: Page, view: QueueView, action: Action, done: Bulk, key: str) -> Response:
+def _result(page: Page, view: QueueView, action: Action, done: BulkResult, key: str) -> Response:
     reasons = Counter(skipped.why for skipped in done.skipped)
     values: dict[str, Any] = {
         "action": action,

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from contract.errors import ClaimedByOther, UsageError
-from db.review.claims import claim, release
+from db.review.claims import claim_output, release_output
 from db.review.detail import read_output
 from db.work.score_requests import read_words
 from review.card import fingerprint
@@ -27,7 +27,7 @@ def hold_outputs(page: CurrentPage, form: CurrentForm) -> Response:
     lost = {}
     for output in _outputs(form):
         try:
-            claim(page.database, output, page.reviewer)
+            claim_output(page.database, output, page.reviewer)
         except ClaimedByOther as error:
             lost[output] = error.by
     return JSONResponse({"lost": lost})
@@ -37,7 +37,7 @@ def hold_outputs(page: CurrentPage, form: CurrentForm) -> Response:
 def release_outputs(page: CurrentPage, form: CurrentForm) -> Response:
     """Releases claims: the page was closed, or moved on."""
     for output in _outputs(form):
-        release(page.database, output, page.reviewer)
+        release_output(page.database, output, page.reviewer)
     return JSONResponse({})
 
 

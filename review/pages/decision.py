@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.review import Action
 from db.review.decisions.acts import decide, undo
-from db.review.decisions.rules import Decided
+from db.review.decisions.rules import StoredDecision
 from db.review.detail import read_output
 from review.context import CurrentPage, Page
 from review.live.hints import send_hint
@@ -60,7 +60,7 @@ def _action(value: str) -> Action:
     return Action(value)
 
 
-def _stored(page: Page, next_address: str, decided: Decided) -> Response:
+def _stored(page: Page, next_address: str, decided: StoredDecision) -> Response:
     outcome = OUTCOMES[decided.to_state]
     if page.wants_json:
         return JSONResponse({

@@ -1,4 +1,4 @@
-"""Review progress: mine, everyone's, and what is left."""
+"""Review review_progress: mine, everyone's, and what is left."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from common.times import duration
-from db.review.progress import Progress, progress
+from db.review.progress import ReviewProgress, review_progress
 from review.context import CurrentPage
 from review.live.stream import events
 from review.queue_view import CurrentView
@@ -18,25 +18,25 @@ PROGRESS_SECONDS = 2.0
 router = APIRouter()
 
 
-@router.get("/progress", response_model=None)
+@router.get("/review_progress", response_model=None)
 def show(page: CurrentPage, view: CurrentView) -> Response:
-    """The progress page."""
-    now = progress(page.database, view.filter, page.reviewer)
-    return page.render("progress.html", current="progress", progress=now, view=view)
+    """The review_progress page."""
+    now = review_progress(page.database, view.filter, page.reviewer)
+    return page.render("review_progress.html", current="review_progress", progress=now, view=view)
 
 
-@router.get("/progress/events", response_model=None)
+@router.get("/review_progress/events", response_model=None)
 def follow(page: CurrentPage, view: CurrentView) -> Response:
     """The figures, live."""
     return events(
         page,
-        lambda: orjson.dumps(figures(progress(page.database, view.filter, page.reviewer))).decode(),
+        lambda: orjson.dumps(figures(review_progress(page.database, view.filter, page.reviewer))).decode(),
         seconds=PROGRESS_SECONDS,
-        event="progress",
+        event="review_progress",
     )
 
 
-def figures(now: Progress) -> dict[str, str]:
+def figures(now: ReviewProgress) -> dict[str, str]:
     """Each figure as text, by the name a page knows it by."""
     return {
         "mine": formatting.number(now.mine),

@@ -8,11 +8,11 @@ from fastapi import APIRouter
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from contract.policy import LABELS
-from contract.review import Order, Wanted
+from contract.review import Order, StateFilter
 from db.jobs.jobs import list_jobs
 from db.review.claims import next_output
-from db.review.progress import progress, reasons, reviewers
-from db.review.queue import Page as Rows
+from db.review.progress import known_reasons, review_progress, reviewers
+from db.review.queue import QueuePage as Rows
 from db.review.queue import neighbour, read_page
 from review.card import card
 from review.context import CurrentPage, Page
@@ -85,9 +85,9 @@ def filter_choices(page: Page, view: QueueView) -> dict[str, Any]:
         "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
         "models": sorted({job.model for job in jobs}),
         "labels": LABELS,
-        "reasons": shared.get(("reasons", job), lambda: reasons(database, job), CHOICES_SECONDS),
+        "known_reasons": shared.get(("known_reasons", job), lambda: known_reasons(database, job), CHOICES_SECONDS),
         "reviewers": shared.get("reviewers", lambda: reviewers(database), CHOICES_SECONDS),
-        "states": list(Wanted),
+        "states": list(StateFilter),
         "orders": list(Order),
     }
 
@@ -105,6 +105,6 @@ def _focus(page: Page, view: QueueView, rows: Rows, chosen: int | None) -> Respo
         rows=rows,
         chosen=chosen,
         card=page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen),
-        progress=progress(page.database, view.filter, page.reviewer),
+        progress=review_progress(page.database, view.filter, page.reviewer),
         choices=filter_choices(page, view),
     )

@@ -19,7 +19,7 @@ from starlette.datastructures import Headers
 
 from common.private_files import make_secret, read_secret
 from contract.errors import UsageError
-from contract.settings import private_folder, readable
+from contract.settings import private_folder, reporting_unreadable
 from review.security.access import Access
 
 COOKIE_SECONDS = 7 * 86400
@@ -90,7 +90,7 @@ def read_cookies(headers: Headers) -> dict[str, str]:
 def stored_key(home: Path) -> bytes:
     """The signing key of this installation, made at first use. Deleting its file signs everyone out."""
     file = home / KEY_FILE
-    with readable():
+    with reporting_unreadable():
         key = read_secret(file, KEY_BYTES)
         if key is None:
             if file.exists():

@@ -73,14 +73,17 @@ def test_impossible_decisions_are_reported_line_by_line_and_nothing_is_stored(ho
     path.write_text("\n".join(map(json.dumps, bad)))
     said = home.inkmill("decide", "--from", "d.jsonl", code=2).stderr
     assert "2 problems; nothing was decided" in said
-    assert "line 2: there is no output 99999" in said and f"line 3: output {flagged[0]} is decided on line 1" in said
+    assert (
+        "line 2: there is no output 99999" in said
+        and f"line 3: output {flagged[0]} is already decided on line 1" in said
+    )
     for words, why in (
         (["decide", "1", "2"], "end with approve or reject"),
         (["decide", "approve"], "name the outputs"),
         (["decide", "x", "approve"], "'x' is not an output number"),
         (["decide"], "end with approve or reject"),
         (["decide", "1", "approve", "--from", "d.jsonl"], "contains outputs"),
-        (["decide", "1", "approve", "--as", " "], "no reviewer's name"),
+        (["decide", "1", "approve", "--as", " "], "is not a reviewer's name"),
         (["decide", "--from", "missing.jsonl"], "cannot be read"),
     ):
         assert why in home.inkmill(*words, code=2).stderr

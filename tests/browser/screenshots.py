@@ -18,11 +18,11 @@ from sqlalchemy import func, select, update
 from contract.review import Filter
 from db.models import Job, Output
 from db.review.decisions.acts import decide
-from db.review.queue import matching
+from db.review.queue import matching_versions
 from db.session.engine import Database, open_database
 from db.work.request_claims import claim_request, save_words
 from db.work.score_requests import mark_words
-from db.work.workers import announce, beat
+from db.work.workers import record_heartbeat, register_worker
 from tests.browser.conftest import Sitting, Web, chromium
 from tests.browser.stock import Piece, stock
 
@@ -69,7 +69,7 @@ def set_up(database: Database) -> list[int]:
     stock(database, pieces(240), name="market-day.jsonl", samples=3)
     outputs = stock(database, pieces(600), name="night-of-november.jsonl", samples=3)
     spread(database, 37.0)
-    announce(database, "worker-1", host="mill", pid=4711, state="ready", model="gpt2", revision="607a30d783",
+    register_worker(database, "worker-1", host="mill", pid=4711, state="ready", model="gpt2", revision="607a30d783",
              dtype="bf16", device="cpu", classifiers=["original"])  # fmt: skip
     keep_alive(database)
     return outputs
@@ -77,7 +77,7 @@ def set_up(database: Database) -> list[int]:
 
 def keep_alive(database: Database) -> None:
     """Lets the worker be seen just now."""
-    beat(database, "worker-1", tokens_per_second=1480.2, memory_mb=1212.0)
+    record_heartbeat(database, "worker-1", tokens_per_second=1480.2, memory_mb=1212.0)
 
 
 def spread(database: Database, seconds: float) -> None:
@@ -94,7 +94,7 @@ def spread(database: Database, seconds: float) -> None:
 
 def decide_some(sitting: Sitting, page: Page) -> None:
     """Some of the queue as a sitting leaves it: noor's decisions from elsewhere, mara's by keyboard."""
-    for output, _ in matching(sitting.database, Filter())[30:40]:  # mara holds the first
+    for output, _ in matching_versions(sitting.database, Filter())[30:40]:  # mara holds the first
         decide(sitting.database, output, "noor", "reject", reason="threatens somebody" if output % 3 == 0 else None)
     page.goto(f"{sitting.web.base}/queue")
     for key in "xxaxxxaxxaxx":

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from contract.spec import PromptRow, SamplingSettings
 from db.session.engine import Database
-from db.work.outputs import Text, Verdict, Work, waiting_texts
+from db.work.outputs import GeneratedText, IncompletePrompt, ScoredText, texts_to_score
 from tests.unit.db.mill import Mill
 
 SHARES = {"toxicity": 1, "severe_toxicity": 0.2, "obscene": 0.5, "threat": 0.1, "insult": 0.7, "identity_attack": 0.15}
@@ -40,16 +40,16 @@ def stock(database: Database, pieces: Sequence[Piece], *, name: str = "prompts.j
     mill.save(claim, [_text(pieces, samples, work, index) for work, index in mill.missing(claim)])
     mill.finish(claim)
     scoring = mill.claim_texts()
-    by_text = {output.output_id: output for output in waiting_texts(database, scoring)}
+    by_text = {output.output_id: output for output in texts_to_score(database, scoring)}
     places = {row.id: row.position * samples + row.sample_index for row in mill.outputs(job)}
-    mill.save_verdicts(scoring, [Verdict(output_id=o, scores=pieces[places[o]].scores) for o in by_text])
+    mill.save_verdicts(scoring, [ScoredText(output_id=o, scores=pieces[places[o]].scores) for o in by_text])
     mill.finish_texts(scoring)
     return sorted(places, key=lambda output: places[output])
 
 
-def _text(pieces: Sequence[Piece], samples: int, work: Work, index: int) -> Text:
+def _text(pieces: Sequence[Piece], samples: int, work: IncompletePrompt, index: int) -> GeneratedText:
     piece = pieces[work.position * samples + index]
-    return Text(
+    return GeneratedText(
         prompt_id=work.prompt_id,
         sample_index=index,
         text=piece.text,

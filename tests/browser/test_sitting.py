@@ -166,7 +166,7 @@ def test_two_reviewers_at_once_never_get_the_same_output(seat: Seat, tmp_path: P
 
 
 def test_a_stale_decision_shows_what_the_other_one_decided(seat: Seat, tmp_path: Path) -> None:
-    from db.review.claims import release
+    from db.review.claims import release_output
     from db.review.decisions.acts import decide
 
     sitting = seat(flagged(3))
@@ -174,7 +174,7 @@ def test_a_stale_decision_shows_what_the_other_one_decided(seat: Seat, tmp_path:
     first, second, _ = sitting.outputs
     on_screen(page, first)
     page.wait_for_timeout(300)
-    release(sitting.database, first, "mara")  # as if mara had been away for long
+    release_output(sitting.database, first, "mara")  # as if mara had been away for long
     decide(sitting.database, first, "noor", "approve")
     page.keyboard.press("x")
     on_screen(page, second)

@@ -20,7 +20,7 @@ import redis
 from celery import Celery
 
 from contract.errors import QueueUnreachable
-from contract.queue import generate_queue, make_app, ping, score_queue, top_up
+from contract.queue import generate_queue, make_app, redis_info, score_queue, top_up
 from contract.settings import Settings
 from inkmill.local.redis_server import accepts_connections, start_server
 
@@ -109,7 +109,7 @@ def heard(certificate: tuple[Path, Path], url: str) -> tuple[str, bytes]:
         threading.Thread(target=answer, daemon=True).start()
         where = Settings(redis_url=url.replace("PORT", str(server.getsockname()[1])), service_seconds=2)
         with pytest.raises(QueueUnreachable) as refused:
-            ping(make_app(where))
+            redis_info(make_app(where))
     return str(refused.value), bytes(sent)
 
 
@@ -129,7 +129,7 @@ def test_only_the_owner_can_reach_the_embedded_redis(celery: Celery, where: Sett
         redis.Redis(unix_socket_path=str(where.redis_socket)).ping()
     assert where.redis_socket.stat().st_mode & 0o077 == 0
     assert (where.redis_folder / "redis.conf").stat().st_mode & 0o077 == 0
-    assert ping(celery)["redis_version"]
+    assert redis_info(celery)["redis_version"]
 
 
 def test_a_home_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_password_lost_from_its_file_is_restored_from_the_running_server(
 ) -> None:
     file, before = where.redis_folder / "password", where.redis_password
     file.write_bytes(content)
-    ping(make_app(where))  # a new process reaches the old server
+    redis_info(make_app(where))  # a new process reaches the old server
     assert file.read_text() == before
     assert top_up("generate.demo", range(1, 4), make_app(where)) == 3
 

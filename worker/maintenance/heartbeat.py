@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-from db.work.workers import beat
+from db.work.workers import record_heartbeat
 from worker.runtime.runtime import Runtime
 
 
@@ -19,7 +19,7 @@ class Heartbeat:
 
     def beat(self) -> None:
         runtime = self._runtime
-        beat(
+        record_heartbeat(
             runtime.database,
             runtime.worker,
             state="ready",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from db.jobs.reflag import carry_on, half_reflagged
+from db.jobs.reflag import continue_reflag, unfinished_reflags
 from db.session.engine import Database
 from worker.maintenance.stalled_jobs import StalledJobs
 
@@ -18,7 +18,7 @@ class ReflagRescuer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._killed = StalledJobs(lambda: half_reflagged(database))
+        self._killed = StalledJobs(lambda: unfinished_reflags(database))
         self._jobs: set[int] = set()  # being reflagged by this worker
 
     def run(self) -> None:
@@ -26,5 +26,5 @@ class ReflagRescuer:
             log.warning("a reflag was killed half-way; finishing it", job=job_id)
             self._jobs.add(job_id)
         for job_id in sorted(self._jobs):
-            if carry_on(self._database, job_id, chunks=CHUNKS_PER_SWEEP):
+            if continue_reflag(self._database, job_id, chunks=CHUNKS_PER_SWEEP):
                 self._jobs.remove(job_id)

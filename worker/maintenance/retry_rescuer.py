@@ -6,7 +6,7 @@ import structlog
 
 from db.jobs.retry import requeue_job
 from db.session.engine import Database
-from db.work.recovery import half_retried
+from db.work.recovery import unfinished_retries
 from worker.maintenance.stalled_jobs import StalledJobs
 
 log = structlog.get_logger()
@@ -17,7 +17,7 @@ class RetryRescuer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._killed = StalledJobs(lambda: half_retried(database))
+        self._killed = StalledJobs(lambda: unfinished_retries(database))
 
     def run(self) -> None:
         for job_id in self._killed.jobs():

@@ -12,7 +12,7 @@ import structlog
 
 from contract.errors import DatabaseUnreachable
 from db.session.engine import Database
-from db.work.claims import Claim, renew
+from db.work.claims import Claim, renew_claims
 from db.work.request_claims import RequestClaim, renew_requests
 
 C = TypeVar("C", Claim, RequestClaim)
@@ -69,7 +69,7 @@ class LeaseKeeper:
         leases = self.held
         try:
             claims = [lease.claim for lease in leases]
-            lost = renew(self._database, [claim for claim in claims if isinstance(claim, Claim)], self._seconds)
+            lost = renew_claims(self._database, [claim for claim in claims if isinstance(claim, Claim)], self._seconds)
             requests = [claim for claim in claims if isinstance(claim, RequestClaim)]
             lost |= renew_requests(self._database, requests, self._seconds)
         except DatabaseUnreachable as error:

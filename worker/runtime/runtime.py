@@ -16,7 +16,7 @@ from contract.errors import DatabaseUnreachable, QueueUnreachable
 from contract.queue import generate_queue, request_hint, score_queue, top_up
 from contract.settings import Settings
 from db.session.engine import Database
-from db.work.claims import ALIKE, Ability, waiting_generation, waiting_scoring
+from db.work.claims import MUST_MATCH, Ability, waiting_generation, waiting_scoring
 from db.work.outputs import provenance_id
 from db.work.request_claims import waiting_requests
 from worker.engine.load.loading import Loaded
@@ -65,7 +65,7 @@ class Runtime:
             model=self._made_by.model,
             device=self.device,
             threads=self._made_by.threads,
-            **{name: getattr(self._made_by, name) for name in ALIKE},
+            **{name: getattr(self._made_by, name) for name in MUST_MATCH},
             classifiers=self.classifiers.offered,
             classifier_revisions=self.classifiers.revisions,
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-from contract.redis_refusals import refusal
+from contract.redis_refusals import describe_refusal
 from worker.supervise.message_filter import filtered
 
 RECONNECT_SECONDS = 3
@@ -31,7 +31,7 @@ class RepeatFilter(logging.Filter):
         error = next((value for value in values if isinstance(value, BaseException)), None)
         if error is None:
             return True
-        message = refusal(error)
+        message = describe_refusal(error)
         if message == self._last and time.monotonic() - self._logged_at < REPEAT_SECONDS:
             return False
         self._last, self._logged_at = message, time.monotonic()

@@ -26,8 +26,8 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue
 from contract.settings import settings
 from db.session.engine import Database, open_database
-from db.work.claims import ALIKE
-from db.work.workers import announce, beat
+from db.work.claims import MUST_MATCH
+from db.work.workers import record_heartbeat, register_worker
 from worker.supervise.logs import configure
 from worker.supervise.spawn import Launch, WorkerOptions
 
@@ -75,7 +75,7 @@ def main(start: Launch) -> int:
         default_app().conf.update(broker_url=settings().broker_url)
         database = open_database(settings().sql_url, timeout=settings().service_seconds)
         classifier_names = [name for name in options.safety or BUILT_IN_CLASSIFIERS if name != NO_SAFETY]
-        announce(
+        register_worker(
             database,
             worker,
             host=socket.gethostname(),
@@ -118,7 +118,7 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
             classifiers.load_all()
     except ModelUnavailable as error:
         log.error("cannot serve", error=str(error))
-        beat(database, worker, state="failed", error=str(error))
+        record_heartbeat(database, worker, state="failed", error=str(error))
         return int(ExitCode.UNREACHABLE)
     finally:
         loading.set()
@@ -126,8 +126,10 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
         lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
     )
     provenance = loaded.provenance
-    reported = {name: getattr(provenance, name) for name in (*ALIKE, "threads")}
-    _retry_while_unreachable(lambda: beat(database, worker, state="ready", device=loaded.device, **reported))
+    reported = {name: getattr(provenance, name) for name in (*MUST_MATCH, "threads")}
+    _retry_while_unreachable(
+        lambda: record_heartbeat(database, worker, state="ready", device=loaded.device, **reported)
+    )
     log.info(
         "ready", model=provenance.model, revision=provenance.revision, dtype=provenance.dtype, device=provenance.device
     )
@@ -137,7 +139,7 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     runtime.start()
     Sweeper(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
     _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, classifier_names)])
-    beat(database, worker, state="stopped")
+    record_heartbeat(database, worker, state="stopped")
     return 0
 
 
@@ -155,7 +157,7 @@ def _beat_while_loading(database: Database, worker: str, loaded: threading.Event
     """A large model takes minutes to load; meanwhile this worker must not pass for dead."""
     while not loaded.wait(5):
         with suppress(InkmillError):
-            beat(database, worker)
+            record_heartbeat(database, worker)
 
 
 def _consume(stopping: threading.Event, queues: list[str]) -> None:

@@ -21,8 +21,8 @@ import structlog
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.session.engine import Database, open_database
-from db.work.recovery import give_back, mark_death
-from db.work.workers import WorkerRow, beat, get_worker
+from db.work.recovery import mark_death, release_worker_claims
+from db.work.workers import WorkerRow, get_worker, record_heartbeat
 from worker.supervise.logs import configure
 from worker.supervise.spawn import (
     STOP_SIGNALS,
@@ -154,10 +154,10 @@ class Supervisor:
         while True:
             try:
                 if in_order:
-                    give_back(database, worker)
+                    release_worker_claims(database, worker)
                 else:
                     held += mark_death(database, worker, describe_exit(status))
-                    beat(database, worker, state="stopped", error=f"the process {describe_exit(status)}")
+                    record_heartbeat(database, worker, state="stopped", error=f"the process {describe_exit(status)}")
                 # Last, because it must not count twice if what comes before has to be repeated.
                 self._note_readiness(get_worker(database, worker), in_order)
                 return held > 0
@@ -184,7 +184,7 @@ class Supervisor:
         )
         log.error("cannot serve", error=error)
         with suppress(InkmillError):
-            beat(database, worker, state="failed", error=error)
+            record_heartbeat(database, worker, state="failed", error=error)
 
     def _ensure_services(self) -> None:
         if time.monotonic() - self._ensured_at > ENSURE_SECONDS and not self._stopping:

@@ -10,9 +10,9 @@ import structlog
 from contract.errors import SettingsError
 from contract.spec import SamplingSettings, output_seed
 from db.jobs.jobs import JobRow, get_job, stored_settings
-from db.work.claims import Claim, finish_generation, release
+from db.work.claims import Claim, finish_generation, release_claim
 from db.work.lease import LeaseLost
-from db.work.outputs import Text, Work, missing_work, record_fault, save_texts
+from db.work.outputs import GeneratedText, IncompletePrompt, incomplete_prompts, record_fault, save_texts
 from worker.engine.admission import describe
 from worker.engine.encoded_prompt import EncodedPrompt, Rejected
 from worker.engine.memory_blame import out_of_memory
@@ -41,13 +41,13 @@ class Generation:
         self._faults: dict[int, int] = {}  # of each prompt, over all claims
         self._fault_counts: dict[int, int] = {}  # of each prompt, in this claim, for the log
         self._encoded: EncodedPrompt | None = None  # of the last prompt that was tokenised
-        self._group: list[Text] = []
+        self._group: list[GeneratedText] = []
         self._saved_at = time.monotonic()
 
     def run(self) -> bool:
         """Generates the missing texts. Returns whether the batch is finished; otherwise it was given back."""
         try:
-            work = self._runtime.patiently(lambda: missing_work(self._runtime.database, self._claim))
+            work = self._runtime.patiently(lambda: incomplete_prompts(self._runtime.database, self._claim))
             if not self._admit(work):
                 return self._give_back()
             for result in self._intake.results(patience=0.25):
@@ -76,7 +76,7 @@ class Generation:
         if self._lease.lost.is_set():
             raise LeaseLost(f"batch {self._claim.batch_id} was lost or cancelled")
 
-    def _admit(self, work: Sequence[Work]) -> bool:
+    def _admit(self, work: Sequence[IncompletePrompt]) -> bool:
         """Hands requests for all prompts to the engine. Returns False if the worker was told to stop meanwhile."""
         read: list[Request] = []
         since = time.monotonic()
@@ -93,7 +93,7 @@ class Generation:
             self._intake.add(read)
         return True
 
-    def _requests_of(self, work: Work) -> Iterable[Request]:
+    def _requests_of(self, work: IncompletePrompt) -> Iterable[Request]:
         """Requests for the missing texts of a prompt; none if the prompt is now dead."""
         try:
             settings = stored_settings(self._job.settings, work.settings)
@@ -113,7 +113,7 @@ class Generation:
         self._requests |= requests
         return requests.values()
 
-    def _read(self, work: Work, settings: SamplingSettings) -> bool:
+    def _read(self, work: IncompletePrompt, settings: SamplingSettings) -> bool:
         """Tokenises a prompt and its settings, reusing the last reading. Returns False if the prompt is now dead."""
         while True:
             try:
@@ -143,7 +143,7 @@ class Generation:
             return  # the prompt died of another sample's fault
         prompt_id, sample_index = request.key
         self._group.append(
-            Text(
+            GeneratedText(
                 prompt_id=prompt_id,
                 sample_index=sample_index,
                 text=completion.text,
@@ -196,7 +196,7 @@ class Generation:
             if isinstance(result, Completion):
                 self._add_to_group(result)
         self._save()
-        release(self._runtime.database, self._claim)
+        release_claim(self._runtime.database, self._claim)
         return False
 
 
@@ -207,7 +207,7 @@ def generate(runtime: Runtime, claim: Claim) -> bool:
         runtime,
         claim,
         on_failure=lambda _: retry_when_lease_ends(runtime, claim),
-        on_lost=lambda: runtime.patiently(lambda: release(runtime.database, claim)),
+        on_lost=lambda: runtime.patiently(lambda: release_claim(runtime.database, claim)),
     ) as lease:
         return Generation(runtime, lease).run()
     return False

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import structlog
 
-from contract.blocklist import compiled
+from contract.blocklist import compiled_blocklist
 from db.jobs.jobs import JobRow, get_job
-from db.work.claims import Claim, adopt_classifier, finish_scoring, release
+from db.work.claims import Claim, adopt_classifier, finish_scoring, release_claim
 from db.work.lease import LeaseLost, PolicyChanged
-from db.work.outputs import Unscored, Verdict, charge_text, give_up_scoring, save_scores, waiting_texts
+from db.work.outputs import (
+    ScoredText,
+    UnscoredText,
+    count_scoring_attempt,
+    give_up_scoring,
+    save_scores,
+    texts_to_score,
+)
 from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
@@ -27,9 +34,9 @@ FAULTS_BEFORE_UNSCORED = 3
 log = structlog.get_logger()
 
 
-def grouped(texts: Iterable[Unscored]) -> Iterator[list[Unscored]]:
+def grouped(texts: Iterable[UnscoredText]) -> Iterator[list[UnscoredText]]:
     """Groups texts of similar length, shortest first, since all texts in a forward pass are padded to one length."""
-    group: list[Unscored] = []
+    group: list[UnscoredText] = []
     characters = 0
     for text in sorted(texts, key=lambda text: len(text.text)):
         if group and (len(group) == GROUP_TEXTS or characters + len(text.text) > GROUP_CHARACTERS):
@@ -87,14 +94,14 @@ class Scoring:
     def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
-        self._scored: list[tuple[Unscored, dict[str, float]]] = []  # not saved yet
+        self._scored: list[tuple[UnscoredText, dict[str, float]]] = []  # not saved yet
         self._failed: dict[int, str] = {}  # the type of error by output ID, for the log
         self._saved_at = time.monotonic()
         self._read_job()
 
     def run(self) -> bool:
         """Scores the texts that wait for it. Returns whether the batch is finished; otherwise it was given back."""
-        texts = self._runtime.patiently(lambda: waiting_texts(self._runtime.database, self._claim))
+        texts = self._runtime.patiently(lambda: texts_to_score(self._runtime.database, self._claim))
         try:
             for group in [[text] for text in texts] if self._claim.alone else grouped(texts):
                 if self._runtime.stopping.is_set():
@@ -104,7 +111,7 @@ class Scoring:
                 self._score_group(group)
         except ScoringPostponed:
             self._save()
-            release(self._runtime.database, self._claim)
+            release_claim(self._runtime.database, self._claim)
             return False
         finally:
             self._log_failures()
@@ -124,7 +131,7 @@ class Scoring:
                 error=error,
             )
 
-    def _score_group(self, group: Sequence[Unscored]) -> None:
+    def _score_group(self, group: Sequence[UnscoredText]) -> None:
         if self._claim.alone:
             self._score_alone(group[0])
             return
@@ -142,7 +149,7 @@ class Scoring:
             if len(self._scored) >= SAVE_TEXTS or time.monotonic() - self._saved_at > SAVE_SECONDS:
                 self._save()
 
-    def _score_alone(self, text: Unscored) -> None:
+    def _score_alone(self, text: UnscoredText) -> None:
         """Scores one text. Each attempt is recorded before it is made, since it may kill this process."""
         faults = text.faults
         while faults < FAULTS_BEFORE_UNSCORED:
@@ -161,17 +168,19 @@ class Scoring:
                 return
         self._runtime.patiently(lambda: give_up_scoring(self._runtime.database, self._claim, text.output_id))
 
-    def _record_attempt(self, text: Unscored, number: int) -> None:
-        self._runtime.patiently(lambda: charge_text(self._runtime.database, self._claim, text.output_id, number))
+    def _record_attempt(self, text: UnscoredText, number: int) -> None:
+        self._runtime.patiently(
+            lambda: count_scoring_attempt(self._runtime.database, self._claim, text.output_id, number)
+        )
 
-    def _scores(self, group: Sequence[Unscored]) -> list[dict[str, float]]:
+    def _scores(self, group: Sequence[UnscoredText]) -> list[dict[str, float]]:
         return classify(self._runtime, self._classifier, [text.text for text in group])
 
     def _save(self) -> None:
         scored, self._scored = self._scored, []
         while scored:
             verdicts = [
-                Verdict(output_id=text.output_id, scores=scores, blocked=tuple(self._blocklist.find(text.text)))
+                ScoredText(output_id=text.output_id, scores=scores, blocked=tuple(self._blocklist.find(text.text)))
                 for text, scores in scored
             ]
             try:
@@ -181,7 +190,7 @@ class Scoring:
                 self._read_job()
         self._saved_at = time.monotonic()
 
-    def _store(self, verdicts: Sequence[Verdict]) -> None:
+    def _store(self, verdicts: Sequence[ScoredText]) -> None:
         save_scores(
             self._runtime.database,
             self._claim,
@@ -193,7 +202,7 @@ class Scoring:
 
     def _read_job(self) -> None:
         self._job = self._runtime.patiently(lambda: get_job(self._runtime.database, self._claim.job_id))
-        self._blocklist = compiled(self._job.blocklist)
+        self._blocklist = compiled_blocklist(self._job.blocklist)
 
 
 def _adopt_revision(runtime: Runtime, job: JobRow, claim: Claim, classifier: Classifier) -> bool:
@@ -210,5 +219,5 @@ def score(runtime: Runtime, claim: Claim) -> bool:
         if classifier is not None and _adopt_revision(runtime, job, claim, classifier):
             return Scoring(runtime, lease, classifier).run()
         # Not loaded here, or not the revision that scores this job: another worker may have it.
-        runtime.patiently(lambda: release(runtime.database, claim))
+        runtime.patiently(lambda: release_claim(runtime.database, claim))
     return False

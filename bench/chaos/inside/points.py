@@ -30,8 +30,8 @@ FUNCTIONS = {
     "finish-generation": ("db.work.claims", "finish_generation"),
     "save-scores": ("db.work.outputs", "save_scores"),
     "finish-scoring": ("db.work.claims", "finish_scoring"),
-    "renew": ("db.work.claims", "renew"),
-    "release": ("db.work.claims", "release"),
+    "renew": ("db.work.claims", "renew_claims"),
+    "release": ("db.work.claims", "release_claim"),
     "sweep": ("db.work.recovery", "sweep"),
     "mark-death": ("db.work.recovery", "mark_death"),
     "publish": ("celery.app.base", "Celery.send_task"),
@@ -153,7 +153,7 @@ class Hooks:
         if module.__name__ == "sqlalchemy.engine.base":
             self._wrap(module, "Connection.execute", self._statement)
         elif module.__name__ == "db.work.workers":
-            self._wrap(module, "announce", self._announcing)
+            self._wrap(module, "register_worker", self._announcing)
         elif module.__name__ == "worker.engine.sequence":
             self._count(module)
         elif module.__name__ == "worker.safety.detoxify":
@@ -216,14 +216,14 @@ class Hooks:
 
         return scoring
 
-    def _announcing(self, announce: Any) -> Any:
+    def _announcing(self, register_worker: Any) -> Any:
         """The first that a process with a model does, forked as it is: from here on it is known, and counts anew."""
 
-        @functools.wraps(announce)
+        @functools.wraps(register_worker)
         def announcing(database: Any, worker: str, **kwargs: Any) -> Any:
             self._counters = Counters(self._folder / f"counters.{os.getpid()}.{worker}")
             (self._folder / f"{WORKER}.{os.getpid()}").write_text(worker)
-            return announce(database, worker, **kwargs)
+            return register_worker(database, worker, **kwargs)
 
         return announcing
 

@@ -127,7 +127,7 @@ def _create_requests() -> None:
 
 def _fill(sqlite: bool) -> None:
     """The outputs that are flagged already come into the queue, and their words into the index."""
-    from db.search import indexed
+    from db.search import search_words
 
     connection = op.get_bind()
     lot = "abs(random() % 2147483648)" if sqlite else "CAST(floor(random() * 2147483648) AS INTEGER)"
@@ -152,5 +152,5 @@ def _fill(sqlite: bool) -> None:
         last = rows[-1].id
         connection.execute(
             sa.text("INSERT INTO review_words (rowid, words) VALUES " + words),
-            [{"number": row.id, "words": indexed(row.prompt, row.text)} for row in rows],
+            [{"number": row.id, "words": search_words(row.prompt, row.text)} for row in rows],
         )

@@ -1,4 +1,4 @@
-"""Decisions: approving, rejecting, editing and undoing, one output or many. Every one is a new row of the record.
+"""Approving, rejecting, editing and undoing one output. Every decision is a new row of the record.
 
 A decision locks its output first, so that of two that come at once the second sees the first, and is refused where it
 was made without knowing of it.
@@ -6,64 +6,26 @@ was made without knowing of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from sqlalchemy import Connection
 
-from sqlalchemy import Connection, select
-
-from contract.errors import InkmillError, NoSuchOutput, UsageError
-from contract.review import LONGEST_REASON, Action, Filter, State, checked_name, checked_text
-from db.flagging import Matches, judging
-from db.models import Output
-from db.review.decisions.record import enter
+from contract.errors import NoSuchOutput
+from contract.review import LONGEST_REASON, Action, checked_name, checked_text
+from db.flagging import BlocklistMatches, with_matches
+from db.review.decisions.record import store_decisions
 from db.review.decisions.rules import (
-    Decided,
-    Standing,
-    Step,
+    StoredDecision,
     check_claim,
-    check_key,
     check_version,
-    locked,
+    earlier_decision,
+    lock_outputs,
+    newest_own_decision,
     next_step,
-    own_last,
     read_action,
-    repeated,
-    stale,
-    undoing,
+    stale_error,
+    undo_step,
 )
-from db.review.queue import matching
-from db.review_models import Decision
-from db.search import indexed
-from db.session.dialect import id_chunks
+from db.search import search_words
 from db.session.engine import Database
-
-__all__ = ["Bulk", "Decided", "Skipped", "decide", "decide_many", "decide_matching", "undo", "undo_many"]
-
-CHUNK_DECISIONS = 250
-"""What one transaction decides of many: other writers wait for less than a second."""
-MakeStep = Callable[[Connection, Standing, str | None], Step]
-"""The step of one output of many, under a key of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An output that a decision of many passed over, and why."""
-
-    output_id: int
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bulk:
-    """What became of a decision of many outputs."""
-
-    ids: tuple[int, ...]  # decided
-    skipped: tuple[Skipped, ...]
-
-    @property
-    def decided(self) -> int:
-        return len(self.ids)
 
 
 def decide(
@@ -76,7 +38,7 @@ def decide(
     text: str | None = None,
     expected: int | None = None,
     key: str | None = None,
-) -> Decided:
+) -> StoredDecision:
     """Approves, rejects or edits an output.
 
     Args:
@@ -86,27 +48,28 @@ def decide(
             whoever did not hear the answer may ask again.
 
     Raises:
+        NoSuchOutput: there is none with that id.
         Stale: somebody decided since the expected version; nothing was stored.
         ClaimedByOther: another reviewer has it in hand; nothing was stored.
-        UsageError: there is no such output, or this cannot be done to it as it stands.
+        UsageError: this cannot be done to the output in its present state.
     """
     wanted = read_action(action, text)
     reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
-    words = None if text is None else indexed(text)
+    words = None if text is None else search_words(text)
 
-    def store(connection: Connection, matches: Matches) -> Decided:
-        output = locked(connection, [output_id]).get(output_id)
+    def store(connection: Connection, matches: BlocklistMatches) -> StoredDecision:
+        output = lock_outputs(connection, [output_id]).get(output_id)
         if output is None:
             raise NoSuchOutput(output_id)
-        known = repeated(connection, key, reviewer, output_id, wanted, text)
+        known = earlier_decision(connection, key, reviewer, output_id, wanted, text)
         if known is not None:
             return known
         check_version(connection, output, expected)
         check_claim(output, reviewer)
         step = next_step(output, wanted, reason=reason, text=text, words=words, key=key)
-        return enter(connection, reviewer, [step], matches)[0]
+        return store_decisions(connection, reviewer, [step], matches)[0]
 
-    return judging(database, store)
+    return with_matches(database, store)
 
 
 def undo(
@@ -116,7 +79,7 @@ def undo(
     *,
     expected: int | None = None,
     key: str | None = None,
-) -> Decided:
+) -> StoredDecision:
     """Takes back the decision that stands: a new entry, after which the output is what it was before that one.
 
     Args:
@@ -126,187 +89,29 @@ def undo(
     Raises:
         Stale: somebody decided since the expected version, or since the reviewer's own decision; so also where the
             decision is another reviewer's and no version is expected.
+        NoSuchOutput: there is none with that id.
         ClaimedByOther: another reviewer has it in hand.
         UsageError: there is nothing to undo.
     """
     reviewer = checked_name(reviewer)
 
-    def store(connection: Connection, matches: Matches) -> Decided:
-        known = repeated(connection, key, reviewer, output_id, Action.UNDO)
+    def store(connection: Connection, matches: BlocklistMatches) -> StoredDecision:
+        known = earlier_decision(connection, key, reviewer, output_id, Action.UNDO)
         if known is not None:
             return known
-        number, own = (output_id, None) if output_id is not None else own_last(connection, reviewer)
-        output = locked(connection, [number]).get(number)
+        target, own_decision = (output_id, None) if output_id is not None else newest_own_decision(connection, reviewer)
+        output = lock_outputs(connection, [target]).get(target)
         if output is None:
-            raise NoSuchOutput(number)
-        known = repeated(connection, key, reviewer, number, Action.UNDO)
+            raise NoSuchOutput(target)
+        known = earlier_decision(connection, key, reviewer, target, Action.UNDO)
         if known is not None:
             return known
         check_version(connection, output, expected)
         # Who does not say what they have seen can only mean a decision of their own.
-        others = expected is None and output.decided_by not in (None, reviewer)
-        if others or (own is not None and output.decision_id != own):
-            raise stale(connection, output)
+        of_another = expected is None and output.decided_by not in (None, reviewer)
+        if of_another or (own_decision is not None and output.decision_id != own_decision):
+            raise stale_error(connection, output)
         check_claim(output, reviewer)
-        return enter(connection, reviewer, [undoing(connection, output, key)], matches)[0]
+        return store_decisions(connection, reviewer, [undo_step(connection, output, key)], matches)[0]
 
-    return judging(database, store)
-
-
-def decide_many(
-    database: Database,
-    ids: Sequence[int],
-    reviewer: str,
-    action: str,
-    *,
-    reason: str | None = None,
-    expected: Mapping[int, int] | None = None,
-    among: Container[int] | None = None,
-    key: str | None = None,
-) -> Bulk:
-    """Approves or rejects many outputs, some hundreds in a transaction; killed half way, the same again completes it.
-
-    Outputs that another reviewer has in hand, that are so already, or that changed since the expected version are
-    passed over, and said.
-
-    Args:
-        expected: versions by output, where the caller saw them.
-        among: what of them may still be decided, where the caller knows.
-        key: as in `decide`, one for all.
-
-    Raises:
-        UsageError: the action is not for many, or an output does not exist; nothing was stored.
-    """
-    wanted = read_action(action, None)
-    reviewer, reason = checked_name(reviewer), checked_text("reason", reason, LONGEST_REASON)
-    check_key(key)
-    plain = list(dict.fromkeys(ids))
-    _check_all_there(database, plain)
-
-    def steps(connection: Connection, output: Standing, own: str | None) -> Step:
-        check_version(connection, output, (expected or {}).get(output.id))
-        if among is not None and output.id not in among:
-            raise UsageError("matches no more")
-        if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
-            raise UsageError(f"{output.state} already, by {output.decided_by}")
-        return next_step(output, wanted, reason=reason, key=own)
-
-    return _in_chunks(database, plain, reviewer, key, steps)
-
-
-def decide_matching(
-    database: Database,
-    wanted: Filter,
-    reviewer: str,
-    action: str,
-    *,
-    seen: Mapping[int, int],
-    reason: str | None = None,
-    key: str | None = None,
-) -> Bulk:
-    """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what matches since is left alone, and
-    what matches no more is passed over, and said.
-
-    Args:
-        seen: versions by output, as `matching` told them when they were counted.
-        key: as in `decide_many`; what was decided under it before the call was cut off counts in the answer.
-    """
-    now = {output for output, _ in matching(database, wanted)}
-    return decide_many(
-        database,
-        list(seen),
-        reviewer,
-        action,
-        reason=reason,
-        expected=seen,
-        among=now,
-        key=key,
-    )
-
-
-def undo_many(
-    database: Database,
-    of: str,
-    reviewer: str,
-    *,
-    key: str | None = None,
-) -> Bulk:
-    """Takes back what the reviewer's own decision of many has decided; what was decided since is passed over, and said.
-
-    Args:
-        of: that decision's key.
-        key: as in `decide_many`.
-
-    Raises:
-        UsageError: nothing was decided under that key.
-    """
-    reviewer = checked_name(reviewer)
-    check_key(key)
-    entries = _entries(database, of, reviewer)
-    if not entries:
-        raise UsageError(f"{reviewer} has decided nothing under the key {of[:40]!r}")
-
-    def steps(connection: Connection, output: Standing, own: str | None) -> Step:
-        if output.decision_id not in (None, entries[output.id]):
-            raise UsageError(f"decided again since, by {output.decided_by}")
-        return undoing(connection, output, own)
-
-    return _in_chunks(database, list(entries), reviewer, key, steps)
-
-
-def _entries(database: Database, key: str | None, reviewer: str) -> dict[int, int]:
-    """What a decision of many has decided so far: its entries' numbers by output, in the order of outputs."""
-    check_key(key)
-    if key is None:
-        return {}
-    own = (Decision.reviewer == reviewer, Decision.key.startswith(f"{key}:", autoescape=True))
-    query = select(Decision.output_id, Decision.id).where(*own).order_by(Decision.output_id)
-    with database.read() as connection:
-        return {row.output_id: row.id for row in connection.execute(query)}
-
-
-def _in_chunks(
-    database: Database,
-    ids: Sequence[int],
-    reviewer: str,
-    key: str | None,
-    make: MakeStep,
-) -> Bulk:
-    done: list[int] = []
-    skipped: list[Skipped] = []
-    for first in range(0, len(ids), CHUNK_DECISIONS):
-        chunk = ids[first : first + CHUNK_DECISIONS]
-        passed = judging(database, partial(_decide_chunk, chunk, reviewer, key, make))
-        done += [output for output in chunk if output not in {skip.output_id for skip in passed}]
-        skipped += passed
-    return Bulk(ids=tuple(done), skipped=tuple(skipped))
-
-
-def _decide_chunk(
-    chunk: Sequence[int], reviewer: str, key: str | None, make: MakeStep, connection: Connection, matches: Matches
-) -> list[Skipped]:
-    """Those that were passed over."""
-    keys = {output: f"{key}:{output}" for output in chunk} if key else {}
-    there = locked(connection, chunk)  # first, so that what the same call has done meanwhile is seen
-    decided = set(connection.scalars(select(Decision.output_id).where(Decision.key.in_(keys.values()))))
-    steps, passed = [], []
-    for output_id, output in there.items():
-        if output_id in decided:  # by this very call, before it was cut off
-            continue
-        try:
-            check_claim(output, reviewer)
-            steps.append(make(connection, output, keys.get(output_id)))
-        except InkmillError as error:
-            passed.append(Skipped(output_id, str(error).removeprefix(f"output {output_id}: ")))
-    enter(connection, reviewer, steps, matches)
-    return passed
-
-
-def _check_all_there(database: Database, ids: Sequence[int]) -> None:
-    missing: list[int] = []
-    with database.read() as connection:
-        for chunk in id_chunks(ids):
-            there = set(connection.scalars(select(Output.id).where(Output.id.in_(chunk))))
-            missing += [output for output in chunk if output not in there]
-    if missing:
-        raise NoSuchOutput(*missing)
+    return with_matches(database, store)

@@ -11,18 +11,20 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from contract.review import Action, State
 from db import search
-from db.flagging import Matches, judge
+from db.flagging import BlocklistMatches, flag_outputs
 from db.models import Output
-from db.review.decisions.rules import Decided, Standing, Step
+from db.review.decisions.rules import LockedOutput, Step, StoredDecision
 from db.review_models import Decision, Review, ReviewClaim
-from db.review_rows import refresh
+from db.review_sync import sync_reviews
 from db.session.dialect import id_chunks
 from db.session.engine import now
 from db.standing import STORED_DECISIONS
-from db.work.score_requests import EDIT, make_requests, withdraw
+from db.work.score_requests import EDIT, make_requests, withdraw_requests
 
 
-def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches: Matches) -> list[Decided]:
+def store_decisions(
+    connection: Connection, reviewer: str, steps: Sequence[Step], matches: BlocklistMatches
+) -> list[StoredDecision]:
     """Stores the steps, each of another output, with all that hangs on them.
 
     Raises:
@@ -32,16 +34,16 @@ def enter(connection: Connection, reviewer: str, steps: Sequence[Step], matches:
         return []
     ids = [step.output.id for step in steps]
     numbers = _append(connection, reviewer, steps)
-    refresh(connection, [step.output.id for step in steps if not step.output.listed], keep=True)
-    _let_stand(connection, reviewer, steps, numbers)
+    sync_reviews(connection, [step.output.id for step in steps if not step.output.listed], keep=True)
+    _update_standing(connection, reviewer, steps, numbers)
     connection.execute(delete(ReviewClaim).where(ReviewClaim.output_id.in_(ids)))
-    requests = _look_after_texts(connection, steps, numbers)
+    requests = _update_scoring(connection, steps, numbers)
     another_text = [step.output.id for step in steps if step.revision != step.output.revision]
     for chunk in id_chunks(another_text):
-        judge(connection, chunk, matches)
-    refresh(connection, another_text)
+        flag_outputs(connection, chunk, matches)
+    sync_reviews(connection, another_text)
     return [
-        Decided(
+        StoredDecision(
             id=numbers[step.output.id],
             output_id=step.output.id,
             action=step.action,
@@ -81,7 +83,7 @@ def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dic
     return {row.output_id: row.id for row in connection.execute(stored, rows)}
 
 
-def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
+def _of_claim(output: LockedOutput, reviewer: str) -> dict[str, float | None]:
     # A claim that ran out and was taken over by nobody is still the reviewer's own.
     mine = output.claimed_by == reviewer
     # After a step back of the clock a claim may lie in the future.
@@ -89,7 +91,7 @@ def _of_claim(output: Standing, reviewer: str) -> dict[str, float | None]:
     return {"drawn": output.drawn if mine else None, "seconds": seconds if mine else None}
 
 
-def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:
+def _update_standing(connection: Connection, reviewer: str, steps: Sequence[Step], numbers: dict[int, int]) -> None:
     standing = [step.standing if step.undoes else numbers[step.output.id] for step in steps]
     undone = [number for step, number in zip(steps, standing, strict=True) if step.undoes and number]
     by: dict[int, str] = dict(
@@ -114,15 +116,15 @@ def _let_stand(connection: Connection, reviewer: str, steps: Sequence[Step], num
         connection.execute(update(Output).where(Output.id.in_(ids)).values(decision=STORED_DECISIONS.get(state)))
 
 
-def _look_after_texts(connection: Connection, steps: Sequence[Step], numbers: dict[int, int]) -> dict[int, int]:
+def _update_scoring(connection: Connection, steps: Sequence[Step], numbers: dict[int, int]) -> dict[int, int]:
     """Asks for the scores of texts that wait for them, and no more for those of edits that were taken back.
 
     Returns:
         The requests by output.
     """
-    withdraw(connection, [(step.output.id, step.output.revision) for step in steps if _is_replaced(step)])
-    edits = [search.Edit(step.output.id, numbers[step.output.id], step.words) for step in steps if step.words]
-    search.enter_edits(connection, edits)
+    withdraw_requests(connection, [(step.output.id, step.output.revision) for step in steps if _is_replaced(step)])
+    edits = [search.EditedText(step.output.id, numbers[step.output.id], step.words) for step in steps if step.words]
+    search.index_edits(connection, edits)
     waiting = [step for step in steps if step.to_state is State.WAITING]
     return make_requests(connection, EDIT, [(step.output.id, step.revision, step.output.safety) for step in waiting])
 

@@ -26,7 +26,7 @@ LONGEST_KEY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
+class StoredDecision:
     """A decision that is stored."""
 
     id: int
@@ -41,7 +41,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class LockedOutput:
     """How an output stands, in a transaction that has locked it."""
 
     id: int
@@ -72,7 +72,7 @@ class Standing:
 class Step:
     """One entry about to be made."""
 
-    output: Standing
+    output: LockedOutput
     action: Action
     to_state: State
     revision: int
@@ -84,7 +84,7 @@ class Step:
     key: str | None = None
 
 
-def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
+def lock_outputs(connection: Connection, ids: Sequence[int]) -> dict[int, LockedOutput]:
     """The outputs as they stand, by id, locked in order. Read after the lock: what others stored is seen."""
     lock_rows(connection, Output, Output.id.in_(ids))
     last, edit = Decision.__table__.alias("last"), Decision.__table__.alias("edit")
@@ -110,20 +110,20 @@ def locked(connection: Connection, ids: Sequence[int]) -> dict[int, Standing]:
         .where(Output.id.in_(ids))
         .order_by(Output.id)
     )  # fmt: skip
-    return {row.id: Standing(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
+    return {row.id: LockedOutput(**{**row._mapping, "state": State(row.state)}) for row in connection.execute(query)}
 
 
-def read_action(said: str, text: str | None) -> Action:
+def read_action(name: str, text: str | None) -> Action:
     """What a decision says: approve, reject, or edit with a text.
 
     Raises:
         UsageError: where it says something else.
     """
-    if said not in (Action.APPROVE, Action.REJECT, Action.EDIT):
-        raise UsageError(f"{said}: is not a decision; use approve, reject or edit")
-    action = Action(said)
+    if name not in (Action.APPROVE, Action.REJECT, Action.EDIT):
+        raise UsageError(f"{name}: is not a decision; use approve, reject or edit")
+    action = Action(name)
     if (action is Action.EDIT) != (text is not None):
-        raise UsageError("edit: needs the new text" if action is Action.EDIT else f"text: belongs to edit, not {said}")
+        raise UsageError("edit: needs the new text" if action is Action.EDIT else f"text: belongs to edit, not {name}")
     if text is not None and not text.strip():
         raise UsageError("text: is empty; reject the output instead")
     checked_text("text", text, LONGEST_TEXT)
@@ -136,13 +136,13 @@ def check_key(key: str | None) -> None:
         raise UsageError(f"key: must be 1 to {LONGEST_KEY} printable characters")
 
 
-def check_version(connection: Connection, output: Standing, expected: int | None) -> None:
+def check_version(connection: Connection, output: LockedOutput, expected: int | None) -> None:
     """Raises Stale where somebody decided since the expected version."""
     if expected is not None and output.version != expected:
-        raise stale(connection, output)
+        raise stale_error(connection, output)
 
 
-def stale(connection: Connection, output: Standing) -> Stale:
+def stale_error(connection: Connection, output: LockedOutput) -> Stale:
     """What the others made of an output."""
     last = connection.execute(select(Decision.__table__).where(Decision.id == output.version)).first()
     return Stale(
@@ -155,20 +155,20 @@ def stale(connection: Connection, output: Standing) -> Stale:
     )
 
 
-def check_claim(output: Standing, reviewer: str) -> None:
+def check_claim(output: LockedOutput, reviewer: str) -> None:
     """Raises ClaimedByOther where another reviewer has the output in hand."""
     if output.claim_lives and output.claimed_by != reviewer:
         raise ClaimedByOther(output.id, by=output.claimed_by or "", seconds=output.claim_left or 0)
 
 
-def repeated(
+def earlier_decision(
     connection: Connection,
     key: str | None,
     reviewer: str,
     output_id: int | None,
     action: Action,
     text: str | None = None,
-) -> Decided | None:
+) -> StoredDecision | None:
     """What was decided under this key before; None where nothing was.
 
     Raises:
@@ -182,8 +182,8 @@ def repeated(
         return None
     same = (row.reviewer, row.action, row.text) == (reviewer, action, text)
     if not same or output_id not in (None, row.output_id):
-        raise UsageError(f"key: stands for another decision already ({row.action} of output {row.output_id})")
-    return Decided(
+        raise UsageError(f"key: was already used for another decision ({row.action} of output {row.output_id})")
+    return StoredDecision(
         id=row.id,
         output_id=row.output_id,
         action=action,
@@ -195,7 +195,7 @@ def repeated(
 
 
 def next_step(
-    output: Standing,
+    output: LockedOutput,
     action: Action,
     *,
     reason: str | None,
@@ -217,21 +217,21 @@ def next_step(
     edited = bool(output.revision) and output.safety != NO_SAFETY
     if action is Action.APPROVE and edited and not output.scored:
         raise UsageError(
-            f"output {output.id}: its edited text waits for its scores and counts as approved when it has them; "
-            "undo the edit to approve the text before it"
+            f"output {output.id}: its edited text is waiting for scores and counts as approved once it has them; "
+            "undo the edit to approve the earlier text"
         )
     to_state = {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED, Action.EDIT: State.WAITING}[action]
     revision = output.revision
     if action is Action.EDIT:
         if text == output.text:
-            raise UsageError(f"output {output.id}: the text is the same as before; approve it instead")
+            raise UsageError(f"output {output.id}: the text is unchanged; approve it instead")
         to_state = State.EDITED if output.safety == NO_SAFETY else State.WAITING
         revision = output.newest_edit + 1
     return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text,
                 words=words, key=key)  # fmt: skip
 
 
-def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:
+def newest_own_decision(connection: Connection, reviewer: str) -> tuple[int, int]:
     """The output and the number of the reviewer's newest decision that was not undone.
 
     Raises:
@@ -247,18 +247,18 @@ def own_last(connection: Connection, reviewer: str) -> tuple[int, int]:
     )
     row = connection.execute(query).first()
     if row is None:
-        raise UsageError(f"{reviewer} has decided nothing that could be undone")
+        raise UsageError(f"{reviewer} has no decision to undo")
     return row.output_id, row.id
 
 
-def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
+def undo_step(connection: Connection, output: LockedOutput, key: str | None) -> Step:
     """The step that takes back the decision that stands.
 
     Raises:
         UsageError: where none does.
     """
     if output.decision_id is None:
-        raise UsageError(f"output {output.id}: nothing is decided of it, so there is nothing to undo")
+        raise UsageError(f"output {output.id}: it has no decision to undo")
     to_state, revision = State(output.back_state or State.PENDING), output.back_revision or 0
     if to_state is State.WAITING and _is_scored(connection, output, revision):
         to_state = State.EDITED
@@ -275,5 +275,5 @@ def undoing(connection: Connection, output: Standing, key: str | None) -> Step:
     )
 
 
-def _is_scored(connection: Connection, output: Standing, revision: int) -> bool:
+def _is_scored(connection: Connection, output: LockedOutput, revision: int) -> bool:
     return bool(connection.scalar(select(exists().where(scores_of(revision, output.safety, output.id)))))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.private_files import Unreadable, is_secret, make_secret, read_secret
+from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
 from contract.settings import Settings
 
 SIZE = 24
@@ -53,7 +53,7 @@ def test_a_part_that_was_left_open_to_others_opens_nothing(tmp_path: Path) -> No
 
 def test_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "key").mkdir()
-    with pytest.raises(Unreadable, match="key: cannot be read"):
+    with pytest.raises(UnreadableFile, match="key: cannot be read"):
         read_secret(tmp_path / "key", SIZE)
 
 

@@ -13,10 +13,10 @@ from contract.spec import PromptRow
 from db.jobs.jobs import get_job, list_jobs
 from db.models import Output
 from db.results.export_rows import reading_judged_results
-from db.review.detail import OutputView, read_output
-from db.review_models import LAST, Decision, Review, ReviewClaim
+from db.review.detail import OutputDetail, read_output
+from db.review_models import NO_SCORE, Decision, Review, ReviewClaim
 from db.work.claims import finish_scoring
-from db.work.outputs import Verdict, give_up_scoring, waiting_texts
+from db.work.outputs import ScoredText, give_up_scoring, texts_to_score
 from db.work.request_claims import claim_request, save_edit_scores
 from tests.unit.db.mill import LEASE, Mill, text_of
 
@@ -39,10 +39,10 @@ class Desk(Mill):
         if self.finish(claim):
             scoring = self.claim_texts()
             said = [one if isinstance(one, Mapping) else {"toxicity": one} for one in scores]
-            waiting = waiting_texts(self.database, scoring)
+            waiting = texts_to_score(self.database, scoring)
             blocklist = Blocklist(get_job(self.database, job).blocklist)
             verdicts = [
-                Verdict(output_id=text.output_id, scores=some, blocked=tuple(blocklist.find(text.text)))
+                ScoredText(output_id=text.output_id, scores=some, blocked=tuple(blocklist.find(text.text)))
                 for text, some in zip(waiting, said, strict=True)
             ]
             self.save_verdicts(scoring, verdicts)
@@ -54,7 +54,7 @@ class Desk(Mill):
         self.submit(1)
         self.finish(self.claim())
         scoring = self.claim_texts()
-        (lost,) = waiting_texts(self.database, scoring)
+        (lost,) = texts_to_score(self.database, scoring)
         give_up_scoring(self.database, scoring, lost.output_id)
         finish_scoring(self.database, scoring)
         return lost.output_id
@@ -67,7 +67,7 @@ class Desk(Mill):
             done += 1
         return done
 
-    def look(self, output_id: int) -> OutputView:
+    def look(self, output_id: int) -> OutputDetail:
         return read_output(self.database, output_id)
 
     def state(self, output_id: int) -> State:
@@ -109,7 +109,7 @@ class Desk(Mill):
                     continue
                 assert bool(row.flagged) == bool(output.flagged), output.id
                 if output.top_score is not None or not row.revision:  # else an edit keeps the place that its text had
-                    assert row.top_score == (LAST if output.top_score is None else output.top_score), output.id
+                    assert row.top_score == (NO_SCORE if output.top_score is None else output.top_score), output.id
                 assert row.version == newest.get(output.id, 0), output.id
                 said = {"approved": "approve", "rejected": "reject", "edited": "edit", "waiting": "waiting"}
                 assert output.decision == said.get(row.state), (output.id, row.state, output.decision)

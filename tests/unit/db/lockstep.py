@@ -20,7 +20,7 @@ from db.jobs.status import snapshot
 from db.models import Job
 from db.session.engine import Database
 from db.work.claims import Claim
-from db.work.recovery import finish_jobs, give_back, mark_death, sweep
+from db.work.recovery import finish_jobs, mark_death, release_worker_claims, sweep
 from db.work.unscored import leave_unscored
 from tests.unit.db.mill import Mill
 from tests.unit.db.model import LEASES, Model
@@ -148,5 +148,5 @@ class Lockstep:
 
     def give_back(self, worker: str) -> None:
         held = self.model.held_by(worker)
-        assert give_back(self.database, worker) == len(held)
+        assert release_worker_claims(self.database, worker) == len(held)
         self.model.give_back(held)

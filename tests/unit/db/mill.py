@@ -19,7 +19,16 @@ from db.models import Batch, Output, Prompt, Score
 from db.session.engine import Database
 from db.work.batches import recount
 from db.work.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, save_scores, save_texts, waiting_texts
+from db.work.outputs import (
+    GeneratedText,
+    IncompletePrompt,
+    ScoredText,
+    incomplete_prompts,
+    provenance_id,
+    save_scores,
+    save_texts,
+    texts_to_score,
+)
 
 T = TypeVar("T")
 LEASE = 60.0
@@ -48,9 +57,9 @@ def worker(name: str, **other: Any) -> Ability:
     return replace(ABILITY, worker=name, **other)
 
 
-def text_of(work: Work, index: int, text: str | None = None) -> Text:
+def text_of(work: IncompletePrompt, index: int, text: str | None = None) -> GeneratedText:
     """A text for one missing sample of a prompt: 3 prompt tokens, as many tokens as its place says."""
-    return Text(
+    return GeneratedText(
         prompt_id=work.prompt_id,
         sample_index=index,
         text=f"text {work.position}.{index}" if text is None else text,
@@ -125,11 +134,11 @@ class Mill:
         assert found is not None, "there is nothing to score"
         return found
 
-    def missing(self, claim: Claim) -> list[tuple[Work, int]]:
+    def missing(self, claim: Claim) -> list[tuple[IncompletePrompt, int]]:
         """Prompt and sample index of every output that a claimed batch lacks."""
-        return [(work, index) for work in missing_work(self.database, claim) for index in work.missing]
+        return [(work, index) for work in incomplete_prompts(self.database, claim) for index in work.missing]
 
-    def save(self, claim: Claim, texts: Sequence[Text]) -> None:
+    def save(self, claim: Claim, texts: Sequence[GeneratedText]) -> None:
         made_by = provenance_id(self.database, MADE_BY)
         scored_later = get_job(self.database, claim.job_id).safety != "none"
         save_texts(self.database, claim, texts, made_by, scored_later=scored_later)
@@ -144,14 +153,14 @@ class Mill:
             self.generate(claim)
         return finish_generation(self.database, claim)
 
-    def save_verdicts(self, claim: Claim, verdicts: Sequence[Verdict]) -> None:
+    def save_verdicts(self, claim: Claim, verdicts: Sequence[ScoredText]) -> None:
         words = get_job(self.database, claim.job_id).blocklist
         save_scores(self.database, claim, verdicts, words, classifier="demo", classifier_revision="rev-c")
 
     def score(self, claim: Claim, toxicity: float = 0.1) -> None:
         """Scores every waiting text of a claimed batch alike."""
-        waiting = waiting_texts(self.database, claim)
-        self.save_verdicts(claim, [Verdict(output_id=t.output_id, scores={"toxicity": toxicity}) for t in waiting])
+        waiting = texts_to_score(self.database, claim)
+        self.save_verdicts(claim, [ScoredText(output_id=t.output_id, scores={"toxicity": toxicity}) for t in waiting])
 
     def finish_texts(self, claim: Claim, toxicity: float = 0.1) -> None:
         """Scores what is waiting and ends the batch."""

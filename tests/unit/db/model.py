@@ -14,7 +14,7 @@ from db.jobs.reflag import Reflagged
 from db.jobs.retry import Retried
 from db.work.claims import Ability, Claim
 from db.work.lease import PolicyChanged
-from db.work.outputs import Text
+from db.work.outputs import GeneratedText
 from tests.unit.db.picture import (
     HELD,
     OPEN,
@@ -151,7 +151,7 @@ class Model(Picture):
 
     # Texts and scores: all of these under a claim that holds.
 
-    def save_texts(self, batch: BatchPicture, texts: Iterable[Text], *, alone: bool) -> None:
+    def save_texts(self, batch: BatchPicture, texts: Iterable[GeneratedText], *, alone: bool) -> None:
         batch.expiries = 0
         safety = Safety.NONE if batch.job.safety == "none" else Safety.WAITING
         for text in texts:

@@ -22,22 +22,22 @@ from db.work.claims import (
     finish_generation,
     finish_scoring,
     leave_to_lease,
-    release,
-    renew,
+    release_claim,
+    renew_claims,
     waiting_generation,
     waiting_scoring,
 )
 from db.work.lease import LeaseLost, PolicyChanged
 from db.work.outputs import (
-    Text,
-    Verdict,
-    charge_text,
+    GeneratedText,
+    ScoredText,
+    count_scoring_attempt,
     give_up_scoring,
-    missing_work,
+    incomplete_prompts,
     record_fault,
     save_scores,
     save_texts,
-    waiting_texts,
+    texts_to_score,
 )
 from tests.unit.db.lockstep import LEASE, Lockstep
 from tests.unit.db.picture import PROMPT_TOKENS, BatchPicture, OutputPicture
@@ -100,19 +100,19 @@ class Workers(Lockstep):
 
     def _look_at_work(self, task: Task) -> None:
         if task.scoring:
-            told = [(t.output_id, t.faults) for t in waiting_texts(self.database, task.claim)]
+            told = [(t.output_id, t.faults) for t in texts_to_score(self.database, task.claim)]
             assert told == sorted((output.id, output.score_faults) for output in task.outputs)
         else:
-            work = missing_work(self.database, task.claim)
+            work = incomplete_prompts(self.database, task.claim)
             assert [(w.prompt_id, index) for w in work for index in w.missing] == task.samples
             assert all(w.faults == self.model.prompts[w.prompt_id].faults for w in work)
 
     def renew(self, tasks: Iterable[Task]) -> None:
         claims = [task.claim for task in tasks]
-        assert renew(self.database, claims, LEASE) == self.model.renew(claims)
+        assert renew_claims(self.database, claims, LEASE) == self.model.renew(claims)
 
     def release(self, task: Task) -> None:
-        release(self.database, task.claim)
+        release_claim(self.database, task.claim)
         batch = self.model.holding(task.claim)
         self.model.release([batch] if batch else [])
 
@@ -147,10 +147,10 @@ class Workers(Lockstep):
             stored = [(text.prompt_id, text.sample_index, text.text) for text in texts]
             self.ledger.save(batch.job.id, task.claim.token, stored)
 
-    def _text(self, prompt: int, index: int) -> Text:
+    def _text(self, prompt: int, index: int) -> GeneratedText:
         self._saves += 1
         position = self.model.prompts[prompt].position
-        return Text(
+        return GeneratedText(
             prompt_id=prompt,
             sample_index=index,
             text=f"text {position} {index} save {self._saves} {('even', 'odd')[(position + index) % 2]}",
@@ -186,7 +186,7 @@ class Workers(Lockstep):
     def save_scores(self, task: Task, scores: Sequence[tuple[OutputPicture, float]]) -> None:
         blocked = Blocklist(task.words)
         verdicts = [
-            Verdict(output_id=text.id, scores={"toxicity": toxicity}, blocked=tuple(blocked.find(text.text)))
+            ScoredText(output_id=text.id, scores={"toxicity": toxicity}, blocked=tuple(blocked.find(text.text)))
             for text, toxicity in scores
         ]
 
@@ -210,7 +210,7 @@ class Workers(Lockstep):
         number = output.score_faults + 1
 
         def act() -> None:
-            charge_text(self.database, task.claim, output.id, number)
+            count_scoring_attempt(self.database, task.claim, output.id, number)
 
         if self.fenced(task, act) is not None:
             act()

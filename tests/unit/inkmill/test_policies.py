@@ -10,7 +10,7 @@ import pytest
 from contract.settings import Settings
 from db.jobs import reflag
 from db.jobs.jobs import JobRow
-from db.jobs.reflag import half_reflagged, reflag_job
+from db.jobs.reflag import reflag_job, unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.session.engine import open_database
 from inkmill.cli import run
@@ -29,7 +29,7 @@ def kill_a_reflag(monkeypatch: pytest.MonkeyPatch, **thresholds: float) -> None:
         patched.setattr(reflag, "_advance", die)
         with pytest.raises(KeyboardInterrupt):
             reflag_job(database, 1, thresholds=thresholds, blocklist=None)
-    assert half_reflagged(database)
+    assert unfinished_reflags(database)
     database.close()
 
 

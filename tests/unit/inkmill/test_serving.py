@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import UsageError
-from contract.settings import read_settings
+from contract.settings import load_settings
 from inkmill.commands.serving import refuse_open_redis
 
 
@@ -27,7 +27,7 @@ from inkmill.commands.serving import refuse_open_redis
     ],
 )
 def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
-    refuse_open_redis(read_settings(redis_url=url).redis_url, insecure=False)
+    refuse_open_redis(load_settings(redis_url=url).redis_url, insecure=False)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_redis_here_or_with_a_password_is_served(url: str) -> None:
 )
 def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(url: str) -> None:
     with pytest.raises(UsageError, match=r"has no password, so anyone .* or use --insecure"):
-        refuse_open_redis(read_settings(redis_url=url).redis_url, insecure=False)
+        refuse_open_redis(load_settings(redis_url=url).redis_url, insecure=False)
     refuse_open_redis(url, insecure=True)
 
 
@@ -65,7 +65,7 @@ def test_a_redis_elsewhere_without_a_password_is_refused_until_insecure_is_said(
 )
 def test_what_is_no_address_of_one_redis_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(UsageError, match=r"INKMILL_REDIS_URL: .*is not a Redis URL") as refused:
-        read_settings(redis_url=url)
+        load_settings(redis_url=url)
     assert "hunter2" not in str(refused.value)
 
 

@@ -22,8 +22,8 @@ from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Job
 from db.session.engine import Database, open_database
-from db.work.claims import claim_generation, release
-from db.work.workers import announce
+from db.work.claims import claim_generation, release_claim
+from db.work.workers import register_worker
 from inkmill.cli import run
 from inkmill.local.redis_server import accepts_connections, start_server
 from inkmill.local.stack import Stack, StackState
@@ -35,7 +35,7 @@ STARTS = "a worker that serves model demo; start one: inkmill worker --model dem
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contract.surroundings.KEPT_SECONDS", 1e-6)
+    monkeypatch.setattr("contract.surroundings.ANSWER_SECONDS", 1e-6)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def has_stack(where: Settings, **more: Any) -> None:
 
 def has_worker(database: Database, name: str, state: str, error: str | None = None, **more: Any) -> None:
     there = {"host": "h", "pid": 1, "model": SPEC.model, "revision": "r", "dtype": "fp32", "device": "cpu"}
-    announce(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
+    register_worker(database, name, state=state, error=error, **there | {"classifiers": ["demo"]} | more)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_stack_whose_worker_has_another_revision_by_now_does_not_hide_that(
     mill = Mill(opened)
     job = mill.submit(4)
     has_stack(where)
-    release(opened, mill.claim(worker("before", revision="old")))
+    release_claim(opened, mill.claim(worker("before", revision="old")))
     has_worker(opened, "now", "ready", revision="new")
     said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
     assert said is not None and "revision old" in said and f"inkmill retry {job} --any-worker" in said
@@ -137,9 +137,9 @@ def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(where: Settings
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (("CONFIG", "SET", "requirepass", "another"), "refuses the password"),
+        (("CONFIG", "SET", "requirepass", "another"), "rejects the password"),
         (("CONFIG", "SET", "maxmemory", "1"), "has no memory left for messages"),
-        (("ACL", "SETUSER", "default", "-@write"), "does not let its user write messages"),
+        (("ACL", "SETUSER", "default", "-@write"), "does not allow this user to write messages"),
         (("REPLICAOF", "127.0.0.1", "1"), "is a read-only replica"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_agai
     assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED
     assert said in capsys.readouterr().out
     assert run(["cancel", str(ingest.job_id)]) == ExitCode.FAILED  # nothing of it was a job yet
-    assert "the command that submitted it died. What it left is removed" in capsys.readouterr().err
+    assert "its command died. What it left has been removed" in capsys.readouterr().err
     assert list_jobs(opened) == []
 
 
@@ -192,7 +192,7 @@ def test_nothing_is_asked_for_a_job_that_goes_on(where: Settings, opened: Databa
     class Unasked:
         redis = property(lambda self: pytest.fail("asked"))
 
-        def brings(self, job: object) -> bool:
+        def starts_worker_for(self, job: object) -> bool:
             pytest.fail("asked")
 
     assert waiting_for(opened, snapshot(opened, job), Unasked()) is None

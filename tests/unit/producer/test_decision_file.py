@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import UsageError
-from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction
+from db.review.decisions.decision_list import MAX_DECISIONS, BadDecisions, Instruction
 from producer.decision_file import read_decisions
 
 
@@ -76,6 +76,6 @@ def test_of_a_million_bad_lines_only_the_first_are_kept(tmp_path: Path) -> None:
 
 
 def test_a_file_with_too_many_decisions_is_not_read_to_its_end(tmp_path: Path) -> None:
-    text = '{"id": 1, "decision": "approve"}\n' * (MOST_DECISIONS + 2)
+    text = '{"id": 1, "decision": "approve"}\n' * (MAX_DECISIONS + 2)
     with pytest.raises(UsageError, match=r"has over 5,000 decisions, .* split it"):
         read_decisions(written(tmp_path, text))

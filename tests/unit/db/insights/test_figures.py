@@ -13,7 +13,7 @@ from db.insights import sample as insight_sample
 from db.insights.figures import SCORE_BINS, insights
 from db.insights.sample import Sample, draw_sample
 from db.models import Output
-from db.work.outputs import Verdict, waiting_texts
+from db.work.outputs import ScoredText, texts_to_score
 from tests.unit.db.mill import Mill
 
 
@@ -27,8 +27,8 @@ def _job(mill: Mill, count: int, scores: Callable[[int], dict[str, float]], **ro
     claim = mill.claim()
     mill.finish(claim)
     claim = mill.claim_texts()
-    waiting = waiting_texts(mill.database, claim)
-    mill.save_verdicts(claim, [Verdict(output_id=t.output_id, scores=scores(i)) for i, t in enumerate(waiting)])
+    waiting = texts_to_score(mill.database, claim)
+    mill.save_verdicts(claim, [ScoredText(output_id=t.output_id, scores=scores(i)) for i, t in enumerate(waiting)])
     return job
 
 

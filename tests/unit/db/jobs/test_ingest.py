@@ -18,7 +18,7 @@ from db.jobs.retry import retry_job
 from db.models import Batch, Job, Prompt
 from db.session.engine import Database
 from db.work.claims import claim_generation, waiting_generation
-from db.work.outputs import missing_work
+from db.work.outputs import incomplete_prompts
 from db.work.recovery import finish_jobs
 from tests.unit.db.mill import ABILITY, LEASE, SPEC, Mill, rows
 
@@ -50,7 +50,7 @@ def test_rows_arrive_exactly_and_in_order(mill: Mill) -> None:
 
 def test_what_a_worker_reads_is_what_was_submitted(mill: Mill) -> None:
     mill.submit(ODD_ROWS, batch_size=256)
-    work = missing_work(mill.database, mill.claim())
+    work = incomplete_prompts(mill.database, mill.claim())
     assert [(w.position, w.prompt, w.custom_id, w.settings) for w in work] == [
         (r.position, r.prompt, r.custom_id, r.settings) for r in ODD_ROWS
     ]

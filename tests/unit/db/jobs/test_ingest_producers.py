@@ -17,11 +17,11 @@ from sqlalchemy import update
 from contract.errors import DuplicateJob, InkmillError, UsageError
 from contract.spec import JobStatus
 from db.jobs.ingest import Ingest
-from db.jobs.ingest_lease import find, ran_out
+from db.jobs.ingest_lease import find_ingests, lease_ran_out
 from db.jobs.jobs import cancel_job, list_jobs
 from db.models import Job
 from db.session.engine import Database, now, open_database
-from db.work.workers import announce, beat
+from db.work.workers import record_heartbeat, register_worker
 from tests.unit.db.mill import SPEC, Mill, rows, together
 
 ROOT = Path(__file__).parents[4]
@@ -29,7 +29,7 @@ PRODUCER = """
 import sys, time
 from dataclasses import replace
 from db.jobs.ingest import Ingest
-from db.jobs.ingest_lease import find, ran_out
+from db.jobs.ingest_lease import find_ingests, lease_ran_out
 from db.session.engine import open_database
 from tests.unit.db.mill import SPEC, rows
 spec, again = replace(SPEC, batch_size=256), sys.argv[3] == "again"
@@ -60,7 +60,7 @@ def left_by_a_killed_producer(database: Database, prompts: int = 50, again: bool
 
 
 def until_run_out(database: Database, job: int) -> None:
-    while not find(database, Job.id == job, ran_out()):
+    while not find_ingests(database, Job.id == job, lease_ran_out()):
         time.sleep(0.05)
 
 
@@ -92,7 +92,7 @@ def test_what_a_producer_killed_under_again_left_is_removed_too(mill: Mill) -> N
 
 def test_what_a_killed_producer_left_can_be_cancelled(mill: Mill) -> None:
     job = left_by_a_killed_producer(mill.database)
-    with pytest.raises(InkmillError, match="never complete"):
+    with pytest.raises(InkmillError, match="never fully submitted"):
         cancel_job(mill.database, job)
     assert list_jobs(mill.database) == []
 
@@ -207,7 +207,7 @@ def test_many_submissions_that_find_a_dead_producers_job_make_one_job(mill: Mill
 
 
 def test_small_writes_go_on_while_a_large_job_is_written(mill: Mill, capsys: pytest.CaptureFixture[str]) -> None:
-    announce(
+    register_worker(
         mill.database, "w", host="h", pid=os.getpid(), state="ready", model="demo", revision="r", dtype="fp32",
         device="cpu", classifiers=[],
     )  # fmt: skip
@@ -225,7 +225,7 @@ def test_small_writes_go_on_while_a_large_job_is_written(mill: Mill, capsys: pyt
     reader.start()
     while not written.is_set():
         started = time.monotonic()
-        beat(other, "w", tokens_per_second=float(len(waits)))
+        record_heartbeat(other, "w", tokens_per_second=float(len(waits)))
         waits.append(time.monotonic() - started)
         time.sleep(0.005)
     reader.join()

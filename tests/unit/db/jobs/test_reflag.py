@@ -15,7 +15,7 @@ from contract.errors import UsageError
 from db import flagging
 from db.jobs import reflag
 from db.jobs.jobs import get_job
-from db.jobs.reflag import carry_on, check_scored, half_reflagged, reflag_job
+from db.jobs.reflag import check_scored, continue_reflag, reflag_job, unfinished_reflags
 from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from tests.unit.db.desk import Desk
@@ -66,20 +66,20 @@ def test_a_reflag_that_was_killed_is_carried_on_to_the_flags_of_the_jobs_policy(
     job = job_of(desk)
     kill(monkeypatch, desk.database, number, job, thresholds=STRICT)
     assert get_job(desk.database, job).thresholds == STRICT
-    assert list(half_reflagged(desk.database)) == [job]
-    while not carry_on(desk.database, job, chunks=1):
+    assert list(unfinished_reflags(desk.database)) == [job]
+    while not continue_reflag(desk.database, job, chunks=1):
         desk.assert_counters()
     assert flagged(desk, job) == stated(desk, job) == [score >= 0.2 for score in SCORES]
-    assert half_reflagged(desk.database) == {}
+    assert unfinished_reflags(desk.database) == {}
 
 
 def test_carrying_on_begins_where_the_killed_reflag_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(desk)
     outputs = [row.id for row in desk.outputs(job)]
     kill(monkeypatch, desk.database, 4, job, thresholds=STRICT)
-    assert half_reflagged(desk.database) == {job: outputs[3]}
-    assert not carry_on(desk.database, job, chunks=1)
-    assert half_reflagged(desk.database) == {job: outputs[5]}
+    assert unfinished_reflags(desk.database) == {job: outputs[3]}
+    assert not continue_reflag(desk.database, job, chunks=1)
+    assert unfinished_reflags(desk.database) == {job: outputs[5]}
 
 
 def test_edits_belong_to_what_is_carried_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +91,8 @@ def test_edits_belong_to_what_is_carried_on(desk: Desk, monkeypatch: pytest.Monk
     for output in (plain, lost):
         kill(monkeypatch, desk.database, 2, desk.look(output).job_id, thresholds=STRICT)
     assert [desk.look(output).flagged for output in (plain, edited, lost)] == [True, False, False]
-    for job in half_reflagged(desk.database):
-        assert carry_on(desk.database, job, chunks=10)
+    for job in unfinished_reflags(desk.database):
+        assert continue_reflag(desk.database, job, chunks=10)
     assert [desk.look(output).flagged for output in (plain, edited, lost)] == [True, True, True]
 
 
@@ -103,7 +103,7 @@ def test_the_same_command_again_mends_what_was_killed_without_any_worker(
     kill(monkeypatch, desk.database, 3, job, thresholds=STRICT)
     assert reflag_job(desk.database, job, thresholds=STRICT, blocklist=None).flagged == sum(stated(desk, job))
     assert flagged(desk, job) == stated(desk, job)
-    assert half_reflagged(desk.database) == {}
+    assert unfinished_reflags(desk.database) == {}
 
 
 @pytest.mark.parametrize("number", range(2, 7))
@@ -118,7 +118,7 @@ def test_a_newer_reflag_that_overtakes_an_older_one_has_the_last_word(
     assert get_job(desk.database, job).thresholds == LAX
     assert flagged(desk, job) == stated(desk, job)
     assert done.flagged == sum(stated(desk, job))
-    assert half_reflagged(desk.database) == {}
+    assert unfinished_reflags(desk.database) == {}
 
 
 @pytest.mark.parametrize("number", range(2, 7))
@@ -177,7 +177,7 @@ def test_a_policy_that_comes_while_a_chunk_waits_for_its_rows_is_applied_from_th
     reflag_job(desk.database, job, thresholds=STRICT, blocklist=None)
     assert get_job(desk.database, job).thresholds == LAX
     assert flagged(desk, job) == stated(desk, job)
-    assert half_reflagged(desk.database) == {}
+    assert unfinished_reflags(desk.database) == {}
 
 
 def test_texts_that_are_scored_right_before_a_newer_policy_are_not_passed_over(
@@ -264,17 +264,17 @@ def test_a_long_blocklist_is_made_ready_while_nothing_is_locked(
             super().__init__(words)
 
     monkeypatch.setattr("contract.blocklist.Blocklist", Slow)
-    blocklist.compiled.cache_clear()
+    blocklist.compiled_blocklist.cache_clear()
     reflag_job(desk.database, job, thresholds=None, blocklist=("turnip", f"{edited}"))
     assert desk.look(output).reasons == ("blocklist:turnip",)
     if edited:
         for text, said in (("turnip", ("blocklist:turnip",)), ("carrot", ())):
             decide(desk.database, output, "anna", "edit", text=text)
             decide(desk.database, output, "anna", "reject")
-            blocklist.compiled.cache_clear()
+            blocklist.compiled_blocklist.cache_clear()
             desk.score_edits()
             assert desk.look(output).reasons == said
-            blocklist.compiled.cache_clear()
+            blocklist.compiled_blocklist.cache_clear()
             undo_twice(desk, output)
             assert desk.look(output).reasons == ("blocklist:turnip",)
     assert compiled == (5 if edited else 1)
@@ -297,7 +297,7 @@ def test_many_reflags_at_once_end_with_the_flags_of_the_one_that_the_job_states(
 
     assert together([flagging(policy) for policy in (STRICT, LAX, STRICT, LAX)]) == [None] * 4
     assert flagged(desk, job) == stated(desk, job)
-    assert half_reflagged(desk.database) == {}
+    assert unfinished_reflags(desk.database) == {}
 
 
 def test_labels_that_are_not_named_keep_their_thresholds(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from db.review.decisions.acts import decide
 from db.work.batches import recount
 from db.work.claims import Claim, adopt_classifier, claim_scoring, finish_scoring, waiting_scoring
 from db.work.lease import LeaseLost
-from db.work.outputs import Verdict, give_up_scoring, save_scores, waiting_texts
+from db.work.outputs import ScoredText, give_up_scoring, save_scores, texts_to_score
 from db.work.recovery import sweep
 from db.work.request_claims import claim_request, save_edit_scores, save_words
 from db.work.score_requests import mark_words
@@ -38,8 +38,8 @@ def claimed(desk: Desk, by: Any = NEW) -> Claim:
 
 def save(desk: Desk, claim: Claim, toxicity: float, at_most: int | None = None) -> int:
     """Saves new scores of a claimed batch's texts. Returns how many."""
-    texts = waiting_texts(desk.database, claim)[:at_most]
-    verdicts = [Verdict(output_id=text.output_id, scores={"toxicity": toxicity}) for text in texts]
+    texts = texts_to_score(desk.database, claim)[:at_most]
+    verdicts = [ScoredText(output_id=text.output_id, scores={"toxicity": toxicity}) for text in texts]
     save_scores(desk.database, claim, verdicts, (), classifier="demo", classifier_revision="rev-d")
     return len(texts)
 
@@ -73,8 +73,8 @@ def job_of(desk: Desk, *toxicity: float) -> int:
         claim = desk.claim_texts()
         assert adopt_classifier(desk.database, claim, "rev-c")
         verdicts = [
-            Verdict(output_id=text.output_id, scores={"toxicity": toxicity[2 * number + place]})
-            for place, text in enumerate(waiting_texts(desk.database, claim))
+            ScoredText(output_id=text.output_id, scores={"toxicity": toxicity[2 * number + place]})
+            for place, text in enumerate(texts_to_score(desk.database, claim))
         ]
         desk.save_verdicts(claim, verdicts)
         finish_scoring(desk.database, claim)
@@ -128,7 +128,7 @@ def test_a_save_whose_answer_was_lost_counts_once(desk: Desk) -> None:
     rescore_job(desk.database, job)
     claim = claimed(desk)
     verdicts = [
-        Verdict(output_id=text.output_id, scores={"toxicity": 0.8}) for text in waiting_texts(desk.database, claim)
+        ScoredText(output_id=text.output_id, scores={"toxicity": 0.8}) for text in texts_to_score(desk.database, claim)
     ]
     for _ in range(2):
         save_scores(desk.database, claim, verdicts, (), classifier="demo", classifier_revision="rev-d")
@@ -161,7 +161,7 @@ def test_the_same_revision_scores_nothing_twice(desk: Desk) -> None:
     rescore_job(desk.database, job)
     rescore_job(desk.database, job)  # and again while it waits
     claim = claimed(desk)
-    assert waiting_texts(desk.database, claim) == []
+    assert texts_to_score(desk.database, claim) == []
     finish_scoring(desk.database, claim)
     assert desk.status(job) == JobStatus.COMPLETED
 

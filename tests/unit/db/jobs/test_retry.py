@@ -19,7 +19,7 @@ from db.models import Batch, Output
 from db.review.decisions.acts import decide
 from db.session.engine import Database, open_database
 from db.work.claims import finish_generation, finish_scoring
-from db.work.outputs import give_up_scoring, record_fault, waiting_texts
+from db.work.outputs import give_up_scoring, record_fault, texts_to_score
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill, before_write, wait_for_lock
 
@@ -34,7 +34,7 @@ def unscored_job(mill: Mill, prompts: int = 3, n: int = 1) -> tuple[int, list[in
     job = mill.submit(prompts, n=n, batch_size=prompts)
     mill.finish(mill.claim())
     scoring = mill.claim_texts()
-    for lost in waiting_texts(mill.database, scoring):
+    for lost in texts_to_score(mill.database, scoring):
         give_up_scoring(mill.database, scoring, lost.output_id)
     finish_scoring(mill.database, scoring)
     return job, [row.id for row in mill.outputs(job)]
@@ -85,7 +85,7 @@ def test_two_retries_at_once_count_a_text_whose_prompt_moved_where_it_is(
         record_fault(mill.database, claim, row.id, "fails", number=1, certain=True)
     finish_generation(mill.database, claim)
     scoring = mill.claim_texts()
-    give_up_scoring(mill.database, scoring, waiting_texts(mill.database, scoring)[0].output_id)
+    give_up_scoring(mill.database, scoring, texts_to_score(mill.database, scoring)[0].output_id)
     mill.finish_texts(scoring)
     other = another(mill.database)
     before_write(monkeypatch, mill.database, 1, lambda: retry_job(other, job))
@@ -108,7 +108,7 @@ def test_a_cancel_is_not_undone_by_a_retry_that_began_before_it(
         cancel_job(other, job)
 
     before_write(monkeypatch, mill.database, number, faster)
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLED
     assert mill.prompt_states(job) == ["cancelled"] * 4
@@ -130,7 +130,7 @@ def test_a_cancel_is_not_undone_by_a_retry_of_texts_that_began_before_it(
         cancel_job(other, job)
 
     before_write(monkeypatch, mill.database, 1, faster)
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLING  # its texts are before the classifier
     mill.work_off()
@@ -143,7 +143,7 @@ def test_a_cancel_is_not_undone_by_a_rescore_that_began_before_it(mill: Mill, mo
     mill.finish_texts(mill.claim_texts())
     other = another(mill.database)
     before_write(monkeypatch, mill.database, 1, lambda: cancel_job(other, job))
-    with pytest.raises(UsageError, match="was cancelled meanwhile"):
+    with pytest.raises(UsageError, match="was cancelled in the meantime"):
         rescore_job(mill.database, job)
     assert mill.status(job) == JobStatus.CANCELLED
 

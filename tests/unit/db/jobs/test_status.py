@@ -19,8 +19,8 @@ from db.models import Batch, Job, Output, Prompt, Score, Worker
 from db.review.decisions.acts import decide
 from db.session.engine import now
 from db.work.claims import finish_generation
-from db.work.outputs import Verdict, record_fault, waiting_texts
-from db.work.workers import announce, beat, get_worker, list_workers
+from db.work.outputs import ScoredText, record_fault, texts_to_score
+from db.work.workers import get_worker, list_workers, record_heartbeat, register_worker
 from tests.unit.db.mill import Mill
 
 
@@ -209,8 +209,8 @@ def test_a_worker_is_alive_while_it_gives_signs_of_life(mill: Mill) -> None:
     values = {
         "host": "h", "pid": os.getpid(), "model": "demo", "dtype": "fp32", "device": "cpu", "classifiers": ["demo"],
     }  # fmt: skip
-    announce(mill.database, "w1", state="starting", **values)
-    beat(mill.database, "w1", state="ready", revision="rev", error="a\0b", tokens_per_second=12.5)
+    register_worker(mill.database, "w1", state="starting", **values)
+    record_heartbeat(mill.database, "w1", state="ready", revision="rev", error="a\0b", tokens_per_second=12.5)
     found = get_worker(mill.database, "w1")
     assert found is not None and found.alive
     assert (found.state, found.revision, found.error, found.classifiers) == ("ready", "rev", "a\ufffdb", ["demo"])
@@ -220,7 +220,7 @@ def test_a_worker_is_alive_while_it_gives_signs_of_life(mill: Mill) -> None:
             connection.execute(update(Worker).values(last_seen=now() - away))
         silent = get_worker(mill.database, "w1")
         assert silent is not None and not silent.alive
-    beat(mill.database, "w1", state="stopped")
+    record_heartbeat(mill.database, "w1", state="stopped")
     stopped = get_worker(mill.database, "w1")
     assert stopped is not None and not stopped.alive
     assert get_worker(mill.database, "w2") is None
@@ -234,7 +234,7 @@ def test_workers_that_are_long_gone_are_forgotten(mill: Mill) -> None:
     with mill.database.write() as connection:
         connection.execute(insert(Worker).values(old))
     assert [row.id for row in list_workers(mill.database)] == ["old"]
-    announce(
+    register_worker(
         mill.database, "new", host="h", pid=1, state="starting", model="m", dtype="d", device="cpu", classifiers=[],
     )  # fmt: skip
     assert [row.id for row in list_workers(mill.database)] == ["new"]
@@ -243,7 +243,7 @@ def test_workers_that_are_long_gone_are_forgotten(mill: Mill) -> None:
 def test_a_job_that_waits_for_one_like_the_worker_that_began_it_says_in_what_those_there_differ(mill: Mill) -> None:
     job = mill.submit(4)
     mill.finish(mill.claim())
-    announce(mill.database, "w2", host="h", pid=1, state="ready", model="demo", revision="rev-1", dtype="fp32",
+    register_worker(mill.database, "w2", host="h", pid=1, state="ready", model="demo", revision="rev-1", dtype="fp32",
              device="cpu", engine="stub 1", numerics="f0f0", threads=1, classifiers=["demo"])  # fmt: skip
     said = waiting_for(mill.database, snapshot(mill.database, job))
     assert said is not None
@@ -263,7 +263,9 @@ def test_a_status_is_one_of_the_contracts(mill: Mill) -> None:
     mill.generate(claim)
     finish_generation(mill.database, claim)
     scoring = mill.claim_texts()
-    verdicts = [Verdict(output_id=t.output_id, scores={"toxicity": 0.1}) for t in waiting_texts(mill.database, scoring)]
+    verdicts = [
+        ScoredText(output_id=t.output_id, scores={"toxicity": 0.1}) for t in texts_to_score(mill.database, scoring)
+    ]
     mill.save_verdicts(scoring, verdicts)
     mill.finish_texts(scoring)
     seen.append(mill.status(job))

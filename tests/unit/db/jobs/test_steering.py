@@ -11,15 +11,15 @@ from sqlalchemy import select, update
 from contract.errors import UsageError
 from contract.spec import BatchStatus, JobStatus
 from db.jobs import requeue
-from db.jobs.jobs import cancel_job, fail_job, get_job, list_jobs, own_job, unfinished_jobs
+from db.jobs.jobs import assign_owner, cancel_job, fail_job, get_job, list_jobs, unfinished_jobs
 from db.jobs.requeue import requeue_prompts
 from db.jobs.retry import Retried, requeue_job, retry_job
 from db.jobs.status import snapshot
 from db.models import Output, Prompt
-from db.work.batches import wind_up
-from db.work.claims import Claim, claim_generation, finish_generation, finish_scoring, release, waiting_generation
-from db.work.outputs import give_up_scoring, record_fault, waiting_texts
-from db.work.recovery import half_retried, sweep
+from db.work.batches import cancel_free_batches
+from db.work.claims import Claim, claim_generation, finish_generation, finish_scoring, release_claim, waiting_generation
+from db.work.outputs import give_up_scoring, record_fault, texts_to_score
+from db.work.recovery import sweep, unfinished_retries
 from tests.unit.db.mill import ABILITY, LEASE, Mill, rows, text_of, together, worker
 
 P, G, GD, S, D, C = (
@@ -55,7 +55,7 @@ def test_cancelling_leaves_what_a_live_lease_holds_to_its_worker(mill: Mill) -> 
     assert mill.states(job) == [G, C, GD, C]
     assert mill.status(job) == JobStatus.CANCELLING
     cancel_job(mill.database, job)  # twice does no harm
-    release(mill.database, held)
+    release_claim(mill.database, held)
     assert mill.states(job) == [C, C, GD, C]
     mill.finish_texts(mill.claim_texts())
     assert mill.status(job) == JobStatus.CANCELLED
@@ -77,7 +77,7 @@ def test_stored_texts_of_a_cancelled_batch_are_scored(mill: Mill) -> None:
     claim = mill.claim()
     mill.generate(claim, 3)  # the first prompt is complete, the second half so
     cancel_job(mill.database, job)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert mill.states(job) == [GD]
     assert mill.prompt_states(job) == ["pending", "cancelled", "cancelled"]
     mill.finish_texts(mill.claim_texts())
@@ -91,7 +91,7 @@ def test_without_a_classifier_a_cancelled_batch_with_texts_is_done(mill: Mill) -
     claim = mill.claim()
     mill.generate(claim, 1)
     cancel_job(mill.database, job)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert (mill.states(job), mill.status(job)) == ([D], JobStatus.CANCELLED)
     assert mill.prompt_states(job) == ["done", "cancelled"]
 
@@ -101,7 +101,7 @@ def test_dead_prompts_stay_dead_when_their_job_is_cancelled(mill: Mill) -> None:
     claim = mill.claim()
     kill(mill, claim, 0)
     cancel_job(mill.database, job)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert (mill.states(job), mill.prompt_states(job)) == ([C], ["dead", "cancelled"])
 
 
@@ -109,10 +109,10 @@ def test_a_job_is_failed_by_its_owner_alone_and_a_retry_may_hand_it_on(mill: Mil
     job = mill.submit(2, owner="home-a")
     assert not fail_job(mill.database, job, "no model here", owner="home-b")
     assert not fail_job(mill.database, job, "no model here")
-    own_job(mill.database, job, "home-b")  # of no effect while it is under way
+    assign_owner(mill.database, job, "home-b")  # of no effect while it is under way
     assert mill.status(job) == JobStatus.QUEUED
     assert fail_job(mill.database, job, "no model", owner="home-a")
-    own_job(mill.database, job, "home-b")
+    assign_owner(mill.database, job, "home-b")
     retry_job(mill.database, job)
     assert not fail_job(mill.database, job, "no model", owner="home-a")
     assert fail_job(mill.database, job, "no model", owner="home-b")
@@ -127,7 +127,7 @@ def test_a_job_that_is_over_cannot_be_cancelled(mill: Mill, state: str) -> None:
         cancel_job(mill.database, job)
     else:
         fail_job(mill.database, job, "no model")
-    with pytest.raises(UsageError, match=f"is {state} already"):
+    with pytest.raises(UsageError, match=f"is already {state}"):
         cancel_job(mill.database, job)
     assert mill.status(job) == state
 
@@ -175,8 +175,8 @@ def test_claiming_and_cancelling_at_once_leave_no_batch_behind(mill: Mill) -> No
         results = together([lambda: claiming("w1"), cancelling, lambda: claiming("w2")])  # type: ignore[list-item]
         assert results == [None] * 3
         for claim in claims:
-            release(mill.database, claim)
-        wind_up(mill.database, job)
+            release_claim(mill.database, claim)
+        cancel_free_batches(mill.database, job)
         assert set(mill.states(job)) == {C}
         assert mill.status(job) == JobStatus.CANCELLED
 
@@ -239,7 +239,7 @@ def test_unscored_texts_are_scored_again_and_nothing_is_generated(mill: Mill) ->
     mill.finish(mill.claim())
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    give_up_scoring(mill.database, claim, waiting_texts(mill.database, claim)[0].output_id)
+    give_up_scoring(mill.database, claim, texts_to_score(mill.database, claim)[0].output_id)
     mill.finish_texts(claim)
     mill.finish_texts(mill.claim_texts())
     assert mill.prompt_states(job) == ["done"] * 4
@@ -263,7 +263,7 @@ def test_a_retried_prompt_takes_its_unscored_texts_along(mill: Mill) -> None:
     kill(mill, claim, 0)
     finish_generation(mill.database, claim)
     scoring = mill.claim_texts()
-    give_up_scoring(mill.database, scoring, waiting_texts(mill.database, scoring)[0].output_id)
+    give_up_scoring(mill.database, scoring, texts_to_score(mill.database, scoring)[0].output_id)
     mill.finish_texts(scoring)
     assert retry_job(mill.database, job) == Retried(prompts=1, texts=1)
     mill.work_off()
@@ -349,7 +349,7 @@ def test_a_job_that_is_over_cannot_fail(mill: Mill, state: str) -> None:
 
 def test_a_job_under_way_is_not_retried(mill: Mill) -> None:
     job = mill.submit(4)
-    with pytest.raises(UsageError, match="queued; retry works on jobs that are over"):
+    with pytest.raises(UsageError, match="queued; only a job that is over can be retried"):
         retry_job(mill.database, job)
     claim = mill.claim()
     with pytest.raises(UsageError, match="running"):
@@ -358,7 +358,7 @@ def test_a_job_under_way_is_not_retried(mill: Mill) -> None:
     for any_worker in (False, True):
         with pytest.raises(UsageError, match="cancelling"):
             retry_job(mill.database, job, any_worker=any_worker)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert mill.status(job) == JobStatus.CANCELLED
 
 
@@ -392,10 +392,10 @@ def test_a_retry_that_died_half_way_is_carried_on_by_the_next(mill: Mill) -> Non
     cancel_job(mill.database, job)
     requeue_prompts(mill.database, get_job(mill.database, job))  # after which the command was killed
     assert mill.status(job) == JobStatus.CANCELLED
-    assert half_retried(mill.database) == {job: len(mill.batches(job)) - 3}
+    assert unfinished_retries(mill.database) == {job: len(mill.batches(job)) - 3}
     retry_job(mill.database, job)
     assert mill.status(job) == JobStatus.QUEUED
-    assert half_retried(mill.database) == {}
+    assert unfinished_retries(mill.database) == {}
     mill.work_off()
     assert (mill.status(job), mill.prompt_states(job)) == (JobStatus.COMPLETED, ["done"] * 6)
 
@@ -423,7 +423,7 @@ def test_a_text_that_a_second_retry_takes_up_while_its_batch_is_scored_is_scored
     job = mill.submit(2)
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    for text in waiting_texts(mill.database, claim):
+    for text in texts_to_score(mill.database, claim):
         give_up_scoring(mill.database, claim, text.output_id)
     mill.finish_texts(claim)
     with mill.database.read() as connection:

@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 
 from contract.errors import UsageError
 from contract.review import Filter
-from db.jobs.reflag import Reflagged, half_reflagged, reflag_job
+from db.jobs.reflag import Reflagged, reflag_job, unfinished_reflags
 from db.migrations import HEAD
 from db.migrations.apply import config
 from db.models import Base
@@ -136,9 +136,9 @@ def test_a_job_of_before_reflags_were_carried_on_is_whole_and_may_be_flagged_ane
 ) -> None:
     make_old(empty_url, "0002", monkeypatch)
     database = open_database(empty_url)
-    assert half_reflagged(database) == {}
+    assert unfinished_reflags(database) == {}
     assert reflag_job(database, 1, thresholds={"toxicity": 0.05}, blocklist=None) == Reflagged(flagged=3, changed=1)
-    assert half_reflagged(database) == {}
+    assert unfinished_reflags(database) == {}
     database.close()
 
 

@@ -12,11 +12,12 @@ import pytest
 from sqlalchemy import update
 
 from contract.errors import ClaimedByOther, InkmillError, Stale, UsageError
-from contract.review import Filter, Order, State, Wanted
+from contract.review import Filter, Order, State, StateFilter
 from db.review import claims
-from db.review.claims import claim, next_output, release
-from db.review.decisions.acts import CHUNK_DECISIONS, decide, decide_many
-from db.review.progress import progress, reasons, reviewers
+from db.review.claims import claim_output, next_output, release_output
+from db.review.decisions.acts import decide
+from db.review.decisions.bulk import CHUNK_DECISIONS, decide_many
+from db.review.progress import known_reasons, review_progress, reviewers
 from db.review.queue import read_page
 from db.review_models import ReviewClaim
 from tests.unit.db.desk import PENDING, Desk
@@ -51,7 +52,9 @@ def test_after_the_last_the_queue_begins_again(desk: Desk) -> None:
     assert next_output(desk.database, "anna", PENDING, after=first) is None
 
 
-@pytest.mark.parametrize("wanted", [Filter(wanted=Wanted.ALL), Filter(wanted=Wanted.UNFLAGGED, order=Order.OLDEST)])
+@pytest.mark.parametrize(
+    "wanted", [Filter(state=StateFilter.ALL), Filter(state=StateFilter.UNFLAGGED, order=Order.OLDEST)]
+)
 def test_views_of_everything_hand_out_too(desk: Desk, wanted: Filter) -> None:
     outputs = desk.outputs_of([0.1, 0.2])
     assert next_output(desk.database, "anna", wanted) == outputs[0]
@@ -61,27 +64,27 @@ def test_views_of_everything_hand_out_too(desk: Desk, wanted: Filter) -> None:
 
 def test_a_claim_is_renewed_released_and_runs_out(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
-    claim(desk.database, output, "anna")
-    claim(desk.database, output, "anna")
-    release(desk.database, output, "ben")
+    claim_output(desk.database, output, "anna")
+    claim_output(desk.database, output, "anna")
+    release_output(desk.database, output, "ben")
     with pytest.raises(ClaimedByOther, match="anna"):
-        claim(desk.database, output, "ben")
-    release(desk.database, output, "anna")
-    claim(desk.database, output, "ben")
+        claim_output(desk.database, output, "ben")
+    release_output(desk.database, output, "anna")
+    claim_output(desk.database, output, "ben")
     desk.let_claims_run_out()
-    claim(desk.database, output, "ben")  # nobody took it meanwhile
+    claim_output(desk.database, output, "ben")  # nobody took it meanwhile
     desk.let_claims_run_out()
     assert next_output(desk.database, "anna", PENDING) == output
     with pytest.raises(ClaimedByOther, match="anna"):
-        claim(desk.database, output, "ben")
+        claim_output(desk.database, output, "ben")
     with pytest.raises(UsageError, match="there is no output 99"):
-        claim(desk.database, 99, "anna")
+        claim_output(desk.database, 99, "anna")
 
 
 def test_a_claim_made_before_the_clock_was_set_back_keeps_nobody_out(desk: Desk) -> None:
     first, second = desk.outputs_of([0.9, 0.8])
     for output in (first, second):
-        claim(desk.database, output, "anna")
+        claim_output(desk.database, output, "anna")
     with desk.database.write() as connection:
         later = {"since": ReviewClaim.since + 3600, "until": ReviewClaim.until + 3600}
         connection.execute(update(ReviewClaim).values(later))
@@ -125,10 +128,10 @@ def test_of_two_decisions_at_once_one_is_refused(desk: Desk) -> None:
 
 SITTING = """
 import sys
-from contract.review import Filter
-from db.review.claims import next_output
-from db.review.decisions.acts import decide
-from db.session.engine import open_database
+from contract.review import (Filter)
+from db.review.claims import (next_output)
+from db.review.decisions.acts import (decide)
+from db.session.engine import (open_database)
 database, name = open_database(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -157,17 +160,17 @@ def test_reviewers_in_processes_of_their_own_never_get_the_same(desk: Desk) -> N
 
 BULK = """
 import os, signal, sys
-from db.review.queue import matching
-from contract.review import Filter
-from db.review.decisions import acts
-from db.session.engine import open_database
+from db.review.queue import (matching_versions)
+from contract.review import (Filter)
+from db.review.decisions import (acts)
+from db.session.engine import (open_database)
 database = open_database(sys.argv[1])
 judging = acts.judging
 def die_in_the_second(*order):
     acts.judging = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     return judging(*order)
 acts.judging = die_in_the_second
-outputs = [output for output, _ in matching(database, Filter())]
+outputs = [output for output, _ in matching_versions(database, Filter())]
 acts.decide_many(database, outputs, "anna", "reject", key="night")
 """
 
@@ -191,7 +194,7 @@ def test_audits_are_drawn_with_equal_chances_and_kept_with_them(desk: Desk) -> N
         output = next_output(desk.database, "anna", PENDING, audit_share=0.999)
         assert output is not None
         drawn[output] += 1
-        release(desk.database, output, "anna")
+        release_output(desk.database, output, "anna")
     audits = {output: times for output, times in drawn.items() if output != flagged}
     assert set(audits) == set(unflagged)
     assert all(8 <= times <= 65 for times in audits.values()), audits  # 30 each, on average
@@ -224,24 +227,24 @@ def test_audits_end_when_all_unflagged_texts_are_decided(desk: Desk, monkeypatch
 def test_progress_counts_what_stands_and_takes_the_median(desk: Desk) -> None:
     outputs = desk.outputs_of([0.9] * 6 + [0.1])
     for output in outputs[:3]:
-        claim(desk.database, output, "anna")
+        claim_output(desk.database, output, "anna")
         decide(desk.database, output, "anna", "approve")
     decide(desk.database, outputs[3], "ben", "reject")
-    now = progress(desk.database, PENDING, "anna")
+    now = review_progress(desk.database, PENDING, "anna")
     assert (now.mine, now.everyone, now.mine_today, str(now.left)) == (3, 4, 3, "2")
     assert now.median_seconds is not None and 0 <= now.median_seconds < 10
     assert now.seconds_left == pytest.approx(2 * now.median_seconds)
     from db.review.decisions.acts import undo
 
     undo(desk.database, "anna")
-    now = progress(desk.database, PENDING, "anna")
+    now = review_progress(desk.database, PENDING, "anna")
     assert (now.mine, now.everyone, str(now.left)) == (2, 3, "3")
     assert reviewers(desk.database) == ["anna", "ben"]
-    assert progress(desk.database, PENDING, "nobody").median_seconds is not None  # everyone's
+    assert review_progress(desk.database, PENDING, "nobody").median_seconds is not None  # everyone's
 
 
 def test_the_reasons_there_are_can_be_chosen_from(desk: Desk) -> None:
     outputs = desk.outputs_of([{"toxicity": 0.9, "insult": 0.8}, 0.1], blocklist=("zebra",), texts=["x", "zebra"])
-    assert reasons(desk.database) == ["insult", "toxicity", "blocklist:zebra"]
-    assert reasons(desk.database, desk.look(outputs[0]).job_id + 1) == []
+    assert known_reasons(desk.database) == ["insult", "toxicity", "blocklist:zebra"]
+    assert known_reasons(desk.database, desk.look(outputs[0]).job_id + 1) == []
     assert issubclass(ClaimedByOther, InkmillError)

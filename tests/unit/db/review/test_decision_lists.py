@@ -7,8 +7,8 @@ from sqlalchemy import event
 
 from contract.errors import UsageError
 from contract.review import State
-from db.review.claims import claim
-from db.review.decisions.bulk import MOST_DECISIONS, BadDecisions, Instruction, decide_list
+from db.review.claims import claim_output
+from db.review.decisions.decision_list import MAX_DECISIONS, BadDecisions, Instruction, decide_list
 from tests.unit.db.desk import Desk
 
 
@@ -45,7 +45,7 @@ def test_many_edits_hold_the_lock_for_no_more_statements_than_a_few(
         begun.append(bool(asked))
         return text
 
-    monkeypatch.setattr("db.review.decisions.bulk.indexed", index)
+    monkeypatch.setattr("db.review.decisions.decision_list.search_words", index)
     counts = []
     for number in (3, 60):
         outputs = desk.outputs_of([0.9] * number)
@@ -59,7 +59,7 @@ def test_many_edits_hold_the_lock_for_no_more_statements_than_a_few(
 
 def test_one_bad_line_and_nothing_is_decided(desk: Desk) -> None:
     a, b = desk.outputs_of([0.9, 0.9])
-    claim(desk.database, b, "ben")
+    claim_output(desk.database, b, "ben")
     listed = [
         Instruction(line=1, output_id=a, decision="approve"),
         Instruction(line=4, output_id=999, decision="approve"),
@@ -76,7 +76,7 @@ def test_one_bad_line_and_nothing_is_decided(desk: Desk) -> None:
 
 def test_a_list_is_not_longer_than_one_transaction_may_be(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
-    many = [Instruction(line=i, output_id=output, decision="approve") for i in range(MOST_DECISIONS + 1)]
+    many = [Instruction(line=i, output_id=output, decision="approve") for i in range(MAX_DECISIONS + 1)]
     with pytest.raises(UsageError, match="split the list"):
         decide_list(desk.database, many, "anna")
     long = [Instruction(line=i, output_id=output, decision="edit", text="x" * 200_000) for i in range(26)]

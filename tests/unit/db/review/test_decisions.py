@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from contract.errors import ClaimedByOther, Stale, UsageError
-from contract.review import Filter, State, Wanted
+from contract.review import Filter, State, StateFilter
 from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
 from db.models import Output
-from db.review.claims import claim
-from db.review.decisions import acts
-from db.review.decisions.acts import decide, decide_many, decide_matching, undo, undo_many
-from db.review.queue import matching
+from db.review.claims import claim_output
+from db.review.decisions import bulk
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.bulk import decide_many, decide_matching, undo_many
+from db.review.queue import matching_versions
 from db.session.engine import open_database
 from db.work.claims import finish_scoring
 from tests.examples import examples
@@ -48,7 +49,7 @@ def test_decisions_are_appended_and_an_undo_is_an_entry_of_its_own(desk: Desk) -
         ("undo", "carl", False),
     ]
     assert undo(desk.database, "carl", output, expected=desk.look(output).version).to_state is State.PENDING
-    with pytest.raises(UsageError, match="nothing to undo"):
+    with pytest.raises(UsageError, match="has no decision to undo"):
         undo(desk.database, "carl", output)
 
 
@@ -68,7 +69,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(desk: Desk)
 
 def test_what_another_one_has_in_hand_cannot_be_decided_until_the_claim_runs_out(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
-    claim(desk.database, output, "anna")
+    claim_output(desk.database, output, "anna")
     with pytest.raises(ClaimedByOther, match="anna is reviewing it") as refused:
         decide(desk.database, output, "ben", "approve")
     assert 0 < refused.value.seconds <= 120
@@ -98,7 +99,7 @@ def test_undo_without_an_output_takes_back_my_own_last_decision(desk: Desk) -> N
     decide(desk.database, third, "ben", "reject")
     assert undo(desk.database, "anna").output_id == second
     assert undo(desk.database, "anna").output_id == first
-    with pytest.raises(UsageError, match="anna has decided nothing"):
+    with pytest.raises(UsageError, match="anna has no decision to undo"):
         undo(desk.database, "anna")
 
 
@@ -117,9 +118,9 @@ def test_undo_of_what_somebody_decided_since_is_stale(desk: Desk, named: bool) -
         ("approve", "x", "belongs to edit"),
         ("edit", None, "needs the new text"),
         ("edit", " \n", "is empty"),
-        ("edit", "x" * 200_001, "200,000 at most"),
+        ("edit", "x" * 200_001, "at most 200,000 are allowed"),
         ("edit", "half \ud83d", "half a character"),
-        ("edit", "text 0.0", "the same as before"),
+        ("edit", "text 0.0", "the text is unchanged"),
         ("undo", None, "is not a decision"),
         ("aprove", None, "is not a decision"),
     ],
@@ -135,11 +136,11 @@ def test_no_output_no_name_no_key_no_decision(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9])
     with pytest.raises(UsageError, match="there is no output 999"):
         decide(desk.database, 999, "anna", "approve")
-    with pytest.raises(UsageError, match="no reviewer's name"):
+    with pytest.raises(UsageError, match="is not a reviewer's name"):
         decide(desk.database, output, " ", "approve")
     with pytest.raises(UsageError, match="key"):
         decide(desk.database, output, "anna", "approve", key="")
-    with pytest.raises(UsageError, match="2,000 at most"):
+    with pytest.raises(UsageError, match="at most 2,000 are allowed"):
         decide(desk.database, output, "anna", "approve", reason="x" * 2001)
 
 
@@ -159,7 +160,7 @@ def test_an_edit_waits_for_its_scores_and_counts_when_it_has_them(desk: Desk) ->
     shown = desk.look(output)
     assert (shown.text, shown.original_text, shown.scores) == ("a kind text", "text 0.0", {})
     assert shown.edit is not None and (shown.edit.status, shown.edit.served) == ("waiting", False)
-    with pytest.raises(UsageError, match="waits for its scores"):
+    with pytest.raises(UsageError, match="is waiting for scores"):
         decide(desk.database, output, "anna", "approve")
     assert desk.score_edits(toxicity=0.2) == 1
     shown = desk.look(output)
@@ -226,7 +227,7 @@ def test_an_edit_that_was_rejected_while_it_waited_cannot_be_approved_before_it_
     (output,) = desk.outputs_of([0.9])
     decide(desk.database, output, "anna", "edit", text="one")
     decide(desk.database, output, "anna", "reject")
-    with pytest.raises(UsageError, match="waits for its scores"):
+    with pytest.raises(UsageError, match="is waiting for scores"):
         decide(desk.database, output, "anna", "approve")
     desk.score_edits()
     assert decide(desk.database, output, "anna", "approve").to_state is State.APPROVED
@@ -291,13 +292,13 @@ def test_what_was_decided_without_scores_stands_among_the_others_when_it_gets_so
 
 def test_many_are_decided_at_once_and_undone_as_one(desk: Desk) -> None:
     outputs = desk.outputs_of([0.9] * 30 + [0.1])
-    claim(desk.database, outputs[0], "ben")
+    claim_output(desk.database, outputs[0], "ben")
     decide(desk.database, outputs[1], "ben", "approve")
     done = decide_many(desk.database, outputs, "anna", "approve", reason="a good batch", key="bulk-1")
     assert done.decided == 29
     assert {(skip.output_id, skip.why.split(";")[0]) for skip in done.skipped} == {
         (outputs[0], "ben is reviewing it"),
-        (outputs[1], "approved already, by ben"),
+        (outputs[1], "already approved, by ben"),
     }
     assert decide_many(desk.database, outputs, "anna", "approve", key="bulk-1").ids == done.ids
     assert len(desk.record()) == 30
@@ -323,17 +324,17 @@ def test_a_decision_of_many_takes_back_its_own_entries_alone(desk: Desk) -> None
     assert [desk.state(output).value for output in outputs] == ["approved", "pending", "rejected", "rejected"]
     assert undo_many(desk.database, "bulk-1", "anna", key="back-1").ids == back.ids
     for reviewer, key in (("ben", "bulk-1"), ("anna", "bulk-2")):
-        with pytest.raises(UsageError, match="has decided nothing under the key"):
+        with pytest.raises(UsageError, match="has no decisions under the key"):
             undo_many(desk.database, key, reviewer)
 
 
 def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.9] * 6)
-    monkeypatch.setattr("db.review.decisions.acts.CHUNK_DECISIONS", 2)
-    chunks = iter([acts.judging])  # the second is cut off
-    seen = dict(matching(desk.database, PENDING))
+    monkeypatch.setattr("db.review.decisions.bulk.CHUNK_DECISIONS", 2)
+    chunks = iter([bulk.with_matches])  # the second is cut off
+    seen = dict(matching_versions(desk.database, PENDING))
     with monkeypatch.context() as patch:
-        patch.setattr(acts, "judging", lambda *order: next(chunks)(*order))
+        patch.setattr(bulk, "with_matches", lambda *order: next(chunks)(*order))
         with pytest.raises(StopIteration):
             decide_matching(desk.database, PENDING, "anna", "reject", seen=seen, key="all-1")
     assert sorted(desk.state(output).value for output in outputs) == ["pending"] * 4 + ["rejected"] * 2
@@ -345,7 +346,7 @@ def test_all_that_match_cut_off_and_asked_again_is_one_decision(desk: Desk, monk
 
 def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
     first = desk.outputs_of([0.9, 0.8, 0.7, 0.1])
-    seen = dict(matching(desk.database, PENDING))
+    seen = dict(matching_versions(desk.database, PENDING))
     assert list(seen) == first[:3]
     decide(desk.database, first[0], "ben", "reject")
     reflag_job(desk.database, desk.look(first[2]).job_id, thresholds={"toxicity": 0.75}, blocklist=None)
@@ -353,10 +354,10 @@ def test_all_that_match_are_decided_but_only_what_was_seen(desk: Desk) -> None:
     done = decide_matching(desk.database, PENDING, "anna", "approve", seen=seen)
     assert done.ids == (first[1],)
     assert [skip.output_id for skip in done.skipped] == [first[0], first[2]]
-    assert done.skipped[1].why == "matches no more"
+    assert done.skipped[1].why == "no longer matches"
     assert {desk.state(output) for output in others} == {State.PENDING}
-    unflagged = Filter(wanted=Wanted.UNFLAGGED)
-    seen = dict(matching(desk.database, unflagged))
+    unflagged = Filter(state=StateFilter.UNFLAGGED)
+    seen = dict(matching_versions(desk.database, unflagged))
     assert decide_matching(desk.database, unflagged, "anna", "approve", seen=seen).ids == (first[2], first[3])
 
 

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import text as sql
 
 from contract.errors import UsageError
-from contract.review import Filter, Order, State, Wanted
+from contract.review import Filter, Order, State, StateFilter
 from db.jobs.reflag import reflag_job
 from db.review import view_of_everything
-from db.review.claims import claim
+from db.review.claims import claim_output
 from db.review.decisions.acts import decide
-from db.review.queue import count, matching, neighbour, read_page
+from db.review.queue import count_matching, matching_versions, neighbour, read_page
 from db.review.view_of_everything import ViewOfEverything
 from db.review.view_of_reviews import ViewOfReviews
 from tests.unit.db.desk import PENDING, Desk
@@ -63,7 +63,7 @@ def test_every_order_is_walked_whole_in_both_directions(desk: Desk, order: Order
     wanted = Filter(order=order, label="toxicity")
     there = walk(desk, wanted, 7)
     assert sorted(there) == outputs
-    assert there == [output for output, _ in matching(desk.database, wanted)]
+    assert there == [output for output, _ in matching_versions(desk.database, wanted)]
     assert walk(desk, Filter(order=order, label="toxicity", job=desk.look(outputs[0]).job_id), 13) == there
 
 
@@ -99,20 +99,20 @@ def test_filters_take_what_they_say(desk: Desk) -> None:
     decide(desk.database, b[0], "ben", "reject")
     found = {
         "pending": ids(desk, Filter()),
-        "job": ids(desk, Filter(job=job, wanted=Wanted.FLAGGED)),
-        "range": ids(desk, Filter(label="toxicity", low=0.7, high=0.9, wanted=Wanted.FLAGGED)),
-        "one": ids(desk, Filter(label="toxicity", low=0.85, high=1, wanted=Wanted.FLAGGED)),
-        "reason": ids(desk, Filter(reason="toxicity", wanted=Wanted.FLAGGED)),
+        "job": ids(desk, Filter(job=job, state=StateFilter.FLAGGED)),
+        "range": ids(desk, Filter(label="toxicity", low=0.7, high=0.9, state=StateFilter.FLAGGED)),
+        "one": ids(desk, Filter(label="toxicity", low=0.85, high=1, state=StateFilter.FLAGGED)),
+        "reason": ids(desk, Filter(reason="toxicity", state=StateFilter.FLAGGED)),
         "word": ids(desk, Filter(reason="blocklist:zebra")),
         "any word": ids(desk, Filter(reason="blocklist")),
         "like": ids(desk, Filter(reason="%")),
-        "anna": ids(desk, Filter(reviewer="anna", wanted=Wanted.DECIDED)),
-        "rejected": ids(desk, Filter(wanted=Wanted.REJECTED)),
-        "all": ids(desk, Filter(wanted=Wanted.ALL)),
-        "all in a range": ids(desk, Filter(wanted=Wanted.ALL, label="toxicity", low=0.05, high=0.31)),
-        "unflagged": ids(desk, Filter(wanted=Wanted.UNFLAGGED)),
+        "anna": ids(desk, Filter(reviewer="anna", state=StateFilter.DECIDED)),
+        "rejected": ids(desk, Filter(state=StateFilter.REJECTED)),
+        "all": ids(desk, Filter(state=StateFilter.ALL)),
+        "all in a range": ids(desk, Filter(state=StateFilter.ALL, label="toxicity", low=0.05, high=0.31)),
+        "unflagged": ids(desk, Filter(state=StateFilter.UNFLAGGED)),
         "no job": ids(desk, Filter(job=999)),
-        "no model": ids(desk, Filter(model="gpt5", wanted=Wanted.ALL)),
+        "no model": ids(desk, Filter(model="gpt5", state=StateFilter.ALL)),
     }
     assert found == {
         "pending": [a[1], a[2]],
@@ -136,26 +136,26 @@ def test_filters_take_what_they_say(desk: Desk) -> None:
 def test_a_row_shows_what_a_list_needs(desk: Desk) -> None:
     (output, other) = desk.outputs_of([{"toxicity": 0.9, "insult": 0.2}, 0.8], texts=["w" * 1000, "short"])
     decide(desk.database, other, "ben", "edit", text="an edit")
-    claim(desk.database, output, "anna")
+    claim_output(desk.database, output, "anna")
     (row,) = read_page(desk.database, PENDING, reviewer="ben").rows
     assert (row.output_id, row.claimed_by, row.text, row.text_cut) == (output, "anna", "w" * 400, True)
     assert (row.prompt, row.prompt_cut, row.state) == ("prompt 0", False, State.PENDING)
     assert (row.scores, row.reasons) == ({"toxicity": 0.9, "insult": 0.2}, ("toxicity",))
     (mine,) = read_page(desk.database, PENDING, reviewer="anna").rows
     assert mine.claimed_by is None
-    (edited,) = read_page(desk.database, Filter(wanted=Wanted.WAITING)).rows
+    (edited,) = read_page(desk.database, Filter(state=StateFilter.WAITING)).rows
     assert (edited.text, edited.scores, edited.state) == ("an edit", {}, State.WAITING)
     assert edited.version == desk.look(other).version
 
 
 def test_counts_stop_at_their_cap(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("db.review.view_of_everything.LOOK_SECONDS", 60)  # or at their time, on a busy machine
+    monkeypatch.setattr("db.review.view_of_everything.SEARCH_SECONDS", 60)  # or at their time, on a busy machine
     desk.outputs_of([0.9] * 12 + [0.1] * 3)
-    assert str(count(desk.database, PENDING)) == "12"
-    assert str(count(desk.database, PENDING, cap=10)) == "10+"
-    assert str(count(desk.database, PENDING, cap=None)) == "12"
-    everything = Filter(wanted=Wanted.ALL)
-    assert [str(count(desk.database, everything, cap=cap)) for cap in (10, 15, None)] == ["10+", "15", "15"]
+    assert str(count_matching(desk.database, PENDING)) == "12"
+    assert str(count_matching(desk.database, PENDING, cap=10)) == "10+"
+    assert str(count_matching(desk.database, PENDING, cap=None)) == "12"
+    everything = Filter(state=StateFilter.ALL)
+    assert [str(count_matching(desk.database, everything, cap=cap)) for cap in (10, 15, None)] == ["10+", "15", "15"]
 
 
 def test_neighbours_lie_beside_an_output_in_the_views_order(desk: Desk) -> None:
@@ -164,7 +164,7 @@ def test_neighbours_lie_beside_an_output_in_the_views_order(desk: Desk) -> None:
     assert neighbour(desk.database, PENDING, low) is None
     decide(desk.database, middle, "anna", "approve")  # its place is still known
     assert neighbour(desk.database, PENDING, middle) == low
-    assert neighbour(desk.database, Filter(wanted=Wanted.ALL), middle) == clean
+    assert neighbour(desk.database, Filter(state=StateFilter.ALL), middle) == clean
     assert neighbour(desk.database, PENDING, clean) is None
 
 
@@ -179,10 +179,10 @@ def test_a_damaged_cursor_is_refused_in_words(desk: Desk, cursor: str) -> None:
     ("values", "said"),
     [
         ({"label": "toxicty"}, "did you mean toxicity"),
-        ({"low": 0.5}, "needs the label"),
-        ({"order": Order.LABEL}, "needs the label"),
+        ({"low": 0.5}, "needs a label"),
+        ({"order": Order.LABEL}, "needs a label"),
         ({"label": "insult", "low": 2.0}, "from 0 to 1"),
-        ({"query": "x" * 501}, "501 characters; 500 at most"),
+        ({"query": "x" * 501}, "501 characters; at most 500 are allowed"),
     ],
 )
 def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: str) -> None:
@@ -193,11 +193,11 @@ def test_a_filter_that_means_nothing_is_refused(values: dict[str, Any], said: st
 def test_a_view_of_everything_says_when_it_has_to_be_searched_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = desk.outputs_of([0.1] * 20 + [0.5] + [0.1] * 20)
     monkeypatch.setattr(view_of_everything, "WINDOW", 5)
-    monkeypatch.setattr(view_of_everything, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(view_of_everything, "SEARCH_SECONDS", -1.0)
     monkeypatch.setattr(
         ViewOfEverything.find, "__kwdefaults__", {**ViewOfEverything.find.__kwdefaults__, "seconds": -1.0}
     )
-    wanted = Filter(wanted=Wanted.ALL, label="toxicity", low=0.4, high=0.6)
+    wanted = Filter(state=StateFilter.ALL, label="toxicity", low=0.4, high=0.6)
     page, looks, found = read_page(desk.database, wanted), 1, []
     assert not page.complete and page.rows == ()
     while page.next:

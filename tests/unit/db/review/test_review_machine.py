@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contract.errors import UsageError
 from contract.review import Action, State
 from db.jobs.reflag import reflag_job
-from db.review.decisions.acts import decide, decide_many, undo, undo_many
+from db.review.decisions.acts import decide, undo
+from db.review.decisions.bulk import decide_many, undo_many
 from db.session.engine import Database
 from db.work.lease import LeaseLost
 from db.work.request_claims import RequestClaim, claim_request, fail_request, save_edit_scores
@@ -97,7 +98,7 @@ class Reviewing(RuleBasedStateMachine):
     def judge(self, which: int, action: Action) -> None:
         output = self.outputs[which]
         if action is Action.APPROVE and not self.may_approve(output):
-            with pytest.raises(UsageError, match="waits for its scores"):
+            with pytest.raises(UsageError, match="is waiting for scores"):
                 decide(self.database, output.id, REVIEWER, action)
             return
         decide(self.database, output.id, REVIEWER, action)
@@ -118,7 +119,7 @@ class Reviewing(RuleBasedStateMachine):
     def undo(self, which: int) -> None:
         output = self.outputs[which]
         if not output.decisions:
-            with pytest.raises(UsageError, match="nothing to undo"):
+            with pytest.raises(UsageError, match="has no decision to undo"):
                 undo(self.database, REVIEWER, output.id)
             return
         undo(self.database, REVIEWER, output.id)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.errors import UsageError
-from contract.review import Filter, Wanted
+from contract.review import Filter, StateFilter
 from db.jobs.reflag import reflag_job
 from db.review.decisions.acts import decide, undo
 from db.review.queue import read_page
-from db.search import indexed, read_query
+from db.search import read_query, search_words
 from tests.unit.db.desk import Desk
 
 TEXTS = [
@@ -25,8 +25,8 @@ TEXTS = [
 ]
 
 
-def found(desk: Desk, query: str, wanted: Wanted = Wanted.PENDING) -> list[int]:
-    return sorted(row.output_id for row in read_page(desk.database, Filter(query=query, wanted=wanted)).rows)
+def found(desk: Desk, query: str, wanted: StateFilter = StateFilter.PENDING) -> list[int]:
+    return sorted(row.output_id for row in read_page(desk.database, Filter(query=query, state=wanted)).rows)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_a_query_finds_the_flagged_outputs_with_all_its_words(desk: Desk, query:
 def test_an_edit_is_found_by_its_own_words_and_by_the_old_ones(desk: Desk) -> None:
     (output,) = desk.outputs_of([0.9], texts=["rude words"])
     decide(desk.database, output, "anna", "edit", text="gentle sentences")
-    assert found(desk, "gentle", Wanted.ALL) == found(desk, "rude", Wanted.ALL) == [output]
-    (row,) = read_page(desk.database, Filter(query="gentle", wanted=Wanted.WAITING)).rows
+    assert found(desk, "gentle", StateFilter.ALL) == found(desk, "rude", StateFilter.ALL) == [output]
+    (row,) = read_page(desk.database, Filter(query="gentle", state=StateFilter.WAITING)).rows
     assert row.hits == {"prompt": (), "text": ((0, 6),)}
 
 
@@ -91,7 +91,7 @@ def test_texts_as_long_as_they_may_be_are_indexed(desk: Desk) -> None:
     assert found(desk, "wörd77*") == [outputs[1]]
     assert found(desk, "end") == []  # behind what is searched
     decide(desk.database, outputs[1], "anna", "edit", text="".join(f"ß{i}東 " for i in range(20_000)))
-    assert found(desk, "ß77東", Wanted.ALL) == found(desk, "wörd77*", Wanted.ALL) == [outputs[1]]
+    assert found(desk, "ß77東", StateFilter.ALL) == found(desk, "wörd77*", StateFilter.ALL) == [outputs[1]]
 
 
 def test_hits_are_places_of_words_and_never_markup() -> None:
@@ -104,7 +104,7 @@ def test_hits_are_places_of_words_and_never_markup() -> None:
 
 @pytest.mark.parametrize("query", ["", "  ", "***", '""', "!?", '"'])
 def test_a_query_without_a_word_is_refused(query: str) -> None:
-    with pytest.raises(UsageError, match="has no word in it"):
+    with pytest.raises(UsageError, match="contains no word"):
         read_query(query)
 
 
@@ -118,7 +118,7 @@ def test_any_query_is_read_or_refused_and_marks_within_the_text(said: str) -> No
     for start, end in query.hits(said):
         assert last <= start < end <= len(said)
         last = end
-    assert "'" not in query.sqlite and indexed(said)
+    assert "'" not in query.sqlite and search_words(said)
 
 
 @given(st.text(max_size=40).filter(lambda text: any(c.isalnum() for c in text)), st.sampled_from(["", "*"]))

@@ -14,8 +14,8 @@ from db.models import Batch, Output
 from db.session.engine import Database, open_database
 from db.work.batches import FREE, cancel_where_job_is_cancelling
 from db.work.claims import Claim, fenced
-from db.work.outputs import charge_text
-from db.work.recovery import give_back
+from db.work.outputs import count_scoring_attempt
+from db.work.recovery import release_worker_claims
 from tests.unit.db.mill import Mill, wait_for_lock
 
 
@@ -58,10 +58,10 @@ def test_a_batch_that_another_has_locked_for_a_moment_is_cancelled_with_its_job(
 @pytest.mark.parametrize(
     "act",
     [
-        lambda database, claim, output: give_back(database, "worker-1"),
-        lambda database, claim, output: charge_text(database, claim, output, 2),
+        lambda database, claim, output: release_worker_claims(database, "worker-1"),
+        lambda database, claim, output: count_scoring_attempt(database, claim, output, 2),
     ],
-    ids=["give_back", "charge_text"],
+    ids=["release_worker_claims", "count_scoring_attempt"],
 )
 def test_who_has_an_output_and_then_wants_its_batch_meets_nobody_who_did_it_the_other_way_round(
     mill: Mill, act: Callable[[Database, Claim, int], object]
@@ -70,7 +70,7 @@ def test_who_has_an_output_and_then_wants_its_batch_meets_nobody_who_did_it_the_
     mill.finish(mill.claim())
     claim = mill.claim_texts()
     output = mill.outputs(job)[0].id
-    charge_text(mill.database, claim, output, 1)
+    count_scoring_attempt(mill.database, claim, output, 1)
     with ThreadPoolExecutor(1) as pool:
         with mill.database.write() as deciding:  # as a decision, or scores, lock them
             deciding.execute(select(Output.id).where(Output.id == output).with_for_update(key_share=True)).all()

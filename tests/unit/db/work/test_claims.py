@@ -14,14 +14,14 @@ from db.work.claims import (
     claim_scoring,
     finish_generation,
     finish_scoring,
-    release,
-    renew,
+    release_claim,
+    renew_claims,
     waiting_generation,
     waiting_in_job,
     waiting_scoring,
 )
 from db.work.lease import LeaseLost
-from db.work.outputs import charge_text, give_up_scoring, record_fault, waiting_texts
+from db.work.outputs import count_scoring_attempt, give_up_scoring, record_fault, texts_to_score
 from db.work.recovery import mark_death, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, text_of, worker
 
@@ -172,13 +172,13 @@ def test_renewing_prolongs_a_claim(mill: Mill) -> None:
     mill.submit(2)
     claim = mill.claim()
     mill.expire(claim)
-    assert renew(mill.database, [claim], LEASE) == set()  # late, but nobody took it
+    assert renew_claims(mill.database, [claim], LEASE) == set()  # late, but nobody took it
     assert sweep(mill.database) == 0
     assert mill.states(claim.job_id) == [G]
 
 
 def test_renewing_nothing_is_nothing(mill: Mill) -> None:
-    assert renew(mill.database, [], LEASE) == set()
+    assert renew_claims(mill.database, [], LEASE) == set()
 
 
 def test_renewing_says_what_was_taken_over(mill: Mill) -> None:
@@ -186,9 +186,9 @@ def test_renewing_says_what_was_taken_over(mill: Mill) -> None:
     kept, lost = mill.claim(), mill.claim()
     mill.expire(lost)
     assert sweep(mill.database) == 1
-    assert renew(mill.database, [kept, lost], LEASE) == {lost.token}
+    assert renew_claims(mill.database, [kept, lost], LEASE) == {lost.token}
     mill.claim(worker("worker-2"))
-    assert renew(mill.database, [kept, lost], LEASE) == {lost.token}
+    assert renew_claims(mill.database, [kept, lost], LEASE) == {lost.token}
 
 
 def test_renewing_says_what_was_cancelled_but_never_of_scoring(mill: Mill) -> None:
@@ -197,8 +197,8 @@ def test_renewing_says_what_was_cancelled_but_never_of_scoring(mill: Mill) -> No
     mill.finish(mill.claim())
     scoring = mill.claim_texts()
     cancel_job(mill.database, job)
-    assert renew(mill.database, [generating, scoring], LEASE) == {generating.token}
-    release(mill.database, generating)
+    assert renew_claims(mill.database, [generating, scoring], LEASE) == {generating.token}
+    release_claim(mill.database, generating)
     mill.finish_texts(scoring)
     assert mill.status(job) == JobStatus.CANCELLED
 
@@ -219,7 +219,7 @@ def test_a_stale_worker_changes_nothing(mill: Mill) -> None:
     ):
         with pytest.raises(LeaseLost):
             act()
-    release(mill.database, stale)
+    release_claim(mill.database, stale)
     assert mill.outputs(job) == before
     assert mill.states(job) == [G]
     assert mill.batch(fresh.batch_id).lease_token == fresh.token
@@ -231,20 +231,20 @@ def test_a_stale_scorer_changes_nothing(mill: Mill) -> None:
     job = mill.submit(2)
     mill.finish(mill.claim())
     stale = mill.claim_texts()
-    texts = waiting_texts(mill.database, stale)
+    texts = texts_to_score(mill.database, stale)
     mill.expire(stale)
     sweep(mill.database)
     fresh = mill.claim_texts(worker("worker-2"))
     before = mill.outputs(job)
     for act in (
         lambda: mill.score(stale),
-        lambda: charge_text(mill.database, stale, texts[0].output_id, 1),
+        lambda: count_scoring_attempt(mill.database, stale, texts[0].output_id, 1),
         lambda: give_up_scoring(mill.database, stale, texts[0].output_id),
         lambda: finish_scoring(mill.database, stale),
     ):
         with pytest.raises(LeaseLost):
             act()
-    release(mill.database, stale)
+    release_claim(mill.database, stale)
     assert mill.outputs(job) == before and mill.scores() == []
     mill.finish_texts(fresh)
     assert mill.states(job) == [D]
@@ -256,21 +256,21 @@ def test_a_generators_claim_is_worth_nothing_once_it_ended(mill: Mill) -> None:
     mill.finish(claim)
     with pytest.raises(LeaseLost):
         finish_generation(mill.database, claim)
-    assert renew(mill.database, [claim], LEASE) == {claim.token}
+    assert renew_claims(mill.database, [claim], LEASE) == {claim.token}
 
 
 def test_a_released_batch_waits_again_with_what_it_has(mill: Mill) -> None:
     job = mill.submit(2, n=2)
     claim = mill.claim()
     mill.generate(claim, 3)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert mill.states(job) == [P]
     assert mill.batch(claim.batch_id).deaths == 0
     again = mill.claim(worker("worker-2"))
     assert [(work.position, index) for work, index in mill.missing(again)] == [(1, 1)]
     mill.finish(again)
     scoring = mill.claim_texts()
-    release(mill.database, scoring)
+    release_claim(mill.database, scoring)
     assert mill.states(job) == [GD]
     mill.finish_texts(mill.claim_texts())
 
@@ -280,7 +280,7 @@ def test_a_suspect_that_is_released_stays_one(mill: Mill) -> None:
     mill.claim()
     mark_death(mill.database, ABILITY.worker, "was killed by signal 9")
     claim = mill.claim(suspects=True)
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     row = mill.batch(claim.batch_id)
     assert (row.status, row.deaths, row.alone) == (P, 1, False)
     assert claim_generation(mill.database, ABILITY, LEASE) is None

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from contract.spec import JobStatus
 from db.jobs.reflag import reflag_job
-from db.work.claims import Claim, claim_generation, finish_scoring, renew
+from db.work.claims import Claim, claim_generation, finish_scoring, renew_claims
 from db.work.lease import PolicyChanged
 from db.work.recovery import sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, together, worker
@@ -123,7 +123,7 @@ def test_renewing_sweeping_scoring_and_reflagging_at_once_lock_nobody_out(mill: 
 
     def renewing() -> None:
         for _ in range(15):
-            renew(mill.database, scoring[::-1], LEASE)
+            renew_claims(mill.database, scoring[::-1], LEASE)
 
     def reflagging() -> None:
         for threshold in (0.05, 0.9, 0.05, 0.9):

@@ -11,11 +11,11 @@ from db.jobs.retry import retry_job
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.review.decisions.acts import decide
-from db.work.claims import Ability, adopt_classifier, claim_scoring, release, waiting_scoring
+from db.work.claims import Ability, adopt_classifier, claim_scoring, release_claim, waiting_scoring
 from db.work.lease import LeaseLost
-from db.work.outputs import Verdict, save_scores, waiting_texts
+from db.work.outputs import ScoredText, save_scores, texts_to_score
 from db.work.request_claims import claim_request, save_edit_scores, waiting_requests
-from db.work.workers import announce, beat
+from db.work.workers import record_heartbeat, register_worker
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE, Mill, worker
 
@@ -27,9 +27,11 @@ def with_revision(revision: str) -> Ability:
 def present(mill: Mill, **revisions: str) -> None:
     """One live worker for each revision; "" = it has not loaded its classifier yet."""
     for name, revision in revisions.items():
-        announce(mill.database, name, host="h", pid=1, state="ready", model="demo", dtype="fp32", device="cpu",
+        register_worker(mill.database, name, host="h", pid=1, state="ready", model="demo", dtype="fp32", device="cpu",
                  classifiers=["demo"])  # fmt: skip
-        beat(mill.database, name, revision="rev-1", classifier_revisions={"demo": revision} if revision else {})
+        record_heartbeat(
+            mill.database, name, revision="rev-1", classifier_revisions={"demo": revision} if revision else {}
+        )
 
 
 def half_scored(mill: Mill) -> int:
@@ -63,7 +65,7 @@ def test_who_learns_its_revision_after_the_claim_gives_the_batch_back(mill: Mill
     half_scored(mill)
     claim = mill.claim_texts(worker("not loaded yet"))
     assert not adopt_classifier(mill.database, claim, "rev-d")
-    release(mill.database, claim)
+    release_claim(mill.database, claim)
     assert len(waiting_scoring(mill.database, with_revision("rev-c"))) == 1
 
 
@@ -84,8 +86,8 @@ def test_any_worker_lets_another_revision_score_the_rest(mill: Mill) -> None:
     retry_job(mill.database, job, any_worker=True)
     claim = mill.claim_texts(with_revision("rev-d"))
     assert adopt_classifier(mill.database, claim, "rev-d")
-    (text, *_) = waiting_texts(mill.database, claim)
-    verdicts = [Verdict(output_id=text.output_id, scores={"toxicity": 0.2})]
+    (text, *_) = texts_to_score(mill.database, claim)
+    verdicts = [ScoredText(output_id=text.output_id, scores={"toxicity": 0.2})]
     save_scores(mill.database, claim, verdicts, (), classifier="demo", classifier_revision="rev-d")
     assert get_job(mill.database, job).served_classifier_revision == "rev-d"
     assert sorted(row.classifier_revision for row in mill.scores()) == ["rev-c", "rev-c", "rev-d"]

@@ -9,12 +9,12 @@ import pytest
 from contract.spec import JobStatus
 from db.work.claims import finish_generation, finish_scoring
 from db.work.outputs import (
-    Verdict,
-    charge_text,
+    ScoredText,
+    count_scoring_attempt,
     give_up_scoring,
     provenance_id,
     record_fault,
-    waiting_texts,
+    texts_to_score,
 )
 from db.work.recovery import sweep
 from tests.unit.db.mill import MADE_BY, Mill, text_of, together, worker
@@ -177,12 +177,12 @@ def test_scores_flag_what_is_over_its_threshold(mill: Mill) -> None:
     job = mill.submit(4, batch_size=4, thresholds={"insult": 0.4})
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    texts = waiting_texts(mill.database, claim)
+    texts = texts_to_score(mill.database, claim)
     verdicts = [
-        Verdict(output_id=texts[0].output_id, scores={"toxicity": 0.69, "insult": 0.2}),
-        Verdict(output_id=texts[1].output_id, scores={"toxicity": 0.70, "insult": 0.2}),
-        Verdict(output_id=texts[2].output_id, scores={"toxicity": 0.1, "insult": 0.4}, blocked=("fool",)),
-        Verdict(output_id=texts[3].output_id, scores={"toxicity": 0.0}),
+        ScoredText(output_id=texts[0].output_id, scores={"toxicity": 0.69, "insult": 0.2}),
+        ScoredText(output_id=texts[1].output_id, scores={"toxicity": 0.70, "insult": 0.2}),
+        ScoredText(output_id=texts[2].output_id, scores={"toxicity": 0.1, "insult": 0.4}, blocked=("fool",)),
+        ScoredText(output_id=texts[3].output_id, scores={"toxicity": 0.0}),
     ]
     mill.save_verdicts(claim, verdicts)
     found = mill.outputs(job)
@@ -202,8 +202,8 @@ def test_saving_the_same_scores_twice_counts_them_once(mill: Mill) -> None:
     mill.submit(2)
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    texts = waiting_texts(mill.database, claim)
-    verdicts = [Verdict(output_id=text.output_id, scores={"toxicity": 0.9}) for text in texts]
+    texts = texts_to_score(mill.database, claim)
+    verdicts = [ScoredText(output_id=text.output_id, scores={"toxicity": 0.9}) for text in texts]
     mill.save_verdicts(claim, verdicts[:1])
     mill.save_verdicts(claim, verdicts)
     mill.save_verdicts(claim, verdicts)
@@ -216,12 +216,12 @@ def test_scores_that_are_stored_are_not_asked_for_again(mill: Mill) -> None:
     job = mill.submit(2)
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    first, second = waiting_texts(mill.database, claim)
-    mill.save_verdicts(claim, [Verdict(output_id=first.output_id, scores={"toxicity": 0.1})])
+    first, second = texts_to_score(mill.database, claim)
+    mill.save_verdicts(claim, [ScoredText(output_id=first.output_id, scores={"toxicity": 0.1})])
     mill.expire(claim)
     sweep(mill.database)
     again = mill.claim_texts(worker("w2"))
-    assert waiting_texts(mill.database, again) == [second]
+    assert texts_to_score(mill.database, again) == [second]
     mill.finish_texts(again)
     assert mill.status(job) == JobStatus.COMPLETED
 
@@ -230,13 +230,13 @@ def test_a_text_that_cannot_be_scored_is_flagged_and_settled(mill: Mill) -> None
     job = mill.submit(2)
     mill.finish(mill.claim())
     claim = mill.claim_texts()
-    bad, good = waiting_texts(mill.database, claim)
+    bad, good = texts_to_score(mill.database, claim)
     for number in (1, 1, 2, 3):  # the first twice, as after a lost answer
-        charge_text(mill.database, claim, bad.output_id, number)
-    assert [text.faults for text in waiting_texts(mill.database, claim)] == [3, 0]
+        count_scoring_attempt(mill.database, claim, bad.output_id, number)
+    assert [text.faults for text in texts_to_score(mill.database, claim)] == [3, 0]
     for _ in range(2):  # twice, as after a lost answer
         give_up_scoring(mill.database, claim, bad.output_id)
-    assert waiting_texts(mill.database, claim) == [good]
+    assert texts_to_score(mill.database, claim) == [good]
     mill.finish_texts(claim)
     unscored, scored = mill.outputs(job)
     assert (unscored.safety, unscored.flagged, unscored.flag_reasons) == ("unscored", True, ["unscored"])
@@ -252,8 +252,8 @@ def test_attempts_to_score_are_remembered_from_one_claim_to_the_next(mill: Mill)
     mill.finish(mill.claim())
     for before in range(3):
         claim = mill.claim_texts(worker(f"w{before}"))
-        (text,) = waiting_texts(mill.database, claim)
+        (text,) = texts_to_score(mill.database, claim)
         assert text.faults == before
-        charge_text(mill.database, claim, text.output_id, before + 1)
+        count_scoring_attempt(mill.database, claim, text.output_id, before + 1)
         mill.expire(claim)
         sweep(mill.database)

@@ -9,8 +9,8 @@ from contract.spec import BatchStatus, JobStatus
 from db.jobs.jobs import cancel_job, get_job
 from db.models import Job
 from db.work.claims import claim_generation, claim_scoring, leave_to_lease, waiting_generation
-from db.work.outputs import charge_text, give_up_scoring, waiting_texts
-from db.work.recovery import finish_jobs, give_back, mark_death, sweep
+from db.work.outputs import count_scoring_attempt, give_up_scoring, texts_to_score
+from db.work.recovery import finish_jobs, mark_death, release_worker_claims, sweep
 from tests.unit.db.mill import ABILITY, LEASE, Mill, worker
 
 P, G, GD, S, D, C = (
@@ -86,7 +86,7 @@ def test_a_process_that_leaves_in_order_marks_nothing(mill: Mill) -> None:
     mill.finish(mill.claim())
     mill.claim_texts(worker("leaving"))
     mill.claim(worker("leaving"))
-    assert give_back(mill.database, "leaving") == 2
+    assert release_worker_claims(mill.database, "leaving") == 2
     assert mill.states(job) == [GD, P]
     assert [row.deaths for row in mill.batches(job)] == [0, 0]
 
@@ -95,12 +95,12 @@ def test_an_attempt_to_score_that_leaving_cut_off_is_not_charged(mill: Mill) -> 
     job = mill.submit(2)
     mill.finish(mill.claim())
     claim = mill.claim_texts(worker("leaving"))
-    first, second = waiting_texts(mill.database, claim)
-    charge_text(mill.database, claim, first.output_id, 1)
-    give_back(mill.database, "leaving")
+    first, second = texts_to_score(mill.database, claim)
+    count_scoring_attempt(mill.database, claim, first.output_id, 1)
+    release_worker_claims(mill.database, "leaving")
     assert {row.score_faults for row in mill.outputs(job)} == {0}
     dying = mill.claim_texts(worker("dying"))
-    charge_text(mill.database, dying, second.output_id, 1)
+    count_scoring_attempt(mill.database, dying, second.output_id, 1)
     mark_death(mill.database, "dying", KILLED)
     assert sorted(row.score_faults for row in mill.outputs(job)) == [0, 1]
 
@@ -192,10 +192,10 @@ def test_a_text_that_kills_its_scorer_three_times_is_unscored(mill: Mill) -> Non
     for number in range(1, 4):
         claim = mill.claim_texts(worker(f"w{number}"), suspects=True)
         assert claim.alone
-        charge_text(mill.database, claim, waiting_texts(mill.database, claim)[0].output_id, number)
+        count_scoring_attempt(mill.database, claim, texts_to_score(mill.database, claim)[0].output_id, number)
         mark_death(mill.database, f"w{number}", KILLED)
     claim = mill.claim_texts(suspects=True)
-    killer, other = waiting_texts(mill.database, claim)
+    killer, other = texts_to_score(mill.database, claim)
     assert (killer.faults, other.faults) == (3, 0)
     give_up_scoring(mill.database, claim, killer.output_id)
     mill.finish_texts(claim)
@@ -222,7 +222,7 @@ def test_what_comes_back_to_a_cancelling_job_is_wound_up(mill: Mill, how: str) -
         mill.expire(*claims)
         assert sweep(mill.database) == 2
     elif how == "order":
-        give_back(mill.database, "w")
+        release_worker_claims(mill.database, "w")
     else:
         mark_death(mill.database, "w", KILLED)
     assert mill.states(job) == [C, GD]

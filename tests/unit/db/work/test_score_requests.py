@@ -12,7 +12,7 @@ from contract.review import State
 from db.review.decisions.acts import decide, undo
 from db.review_models import ScoreRequest
 from db.work.lease import LeaseLost
-from db.work.recovery import give_back, mark_death
+from db.work.recovery import mark_death, release_worker_claims
 from db.work.request_claims import (
     RequestClaim,
     claim_request,
@@ -26,7 +26,7 @@ from db.work.request_claims import (
     waiting_requests,
 )
 from db.work.score_requests import mark_words, read_words, score_again
-from db.work.workers import announce
+from db.work.workers import register_worker
 from tests.unit.db.desk import Desk
 from tests.unit.db.mill import LEASE, together
 
@@ -108,7 +108,7 @@ def test_a_request_that_fails_three_times_is_given_up_with_its_reason(desk: Desk
     score_again(desk.database, output)
     assert status(desk, output) == ("waiting", None)
     assert desk.score_edits() == 1
-    with pytest.raises(UsageError, match="no edit that waits"):
+    with pytest.raises(UsageError, match="no edit waiting"):
         score_again(desk.database, output)
 
 
@@ -131,7 +131,7 @@ def test_a_request_that_kills_three_times_is_given_up(desk: Desk, how: str) -> N
 def test_a_worker_that_leaves_in_order_is_not_charged(desk: Desk) -> None:
     edited(desk)
     claimed(desk, "w1")
-    give_back(desk.database, "w1")
+    release_worker_claims(desk.database, "w1")
     claim = claimed(desk, "w2")
     assert claim.attempts == 1
     return_request(desk.database, claim)
@@ -150,7 +150,7 @@ def test_an_edit_that_was_taken_back_while_it_was_scored_changes_nothing(desk: D
 def test_whether_anybody_serves_a_request_is_shown(desk: Desk) -> None:
     output = edited(desk)
     assert (request := desk.look(output).edit) is not None and not request.served
-    announce(
+    register_worker(
         desk.database, "w", host="h", pid=1, state="ready", model="m", dtype="fp32", device="cpu", classifiers=["demo"]
     )
     assert (request := desk.look(output).edit) is not None and request.served

@@ -15,13 +15,13 @@ from db.jobs.waiting import waiting_for
 from db.models import Job
 from db.work import unscored
 from db.work.unscored import leave_unscored, unscorable_jobs
-from db.work.workers import announce
+from db.work.workers import register_worker
 from tests.unit.db.desk import Desk
 
 
 def a_worker(desk: Desk, **values: Any) -> None:
     there = {"host": "here", "pid": 1, "state": "ready", "model": "demo", "dtype": "fp32", "device": "cpu"}
-    announce(desk.database, "worker-9", **there | {"classifiers": ["original"]} | values)
+    register_worker(desk.database, "worker-9", **there | {"classifiers": ["original"]} | values)
 
 
 def cancelled_job(desk: Desk, n: int = 1) -> int:

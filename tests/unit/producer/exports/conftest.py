@@ -15,8 +15,17 @@ from db.jobs.jobs import get_job
 from db.review.decisions.acts import decide
 from db.session.engine import Database, open_database
 from db.work.claims import Ability, Claim, claim_generation, claim_scoring, finish_generation, finish_scoring
-from db.work.outputs import Text, Verdict, Work, missing_work, provenance_id, record_fault, save_scores, save_texts
-from db.work.outputs import waiting_texts as waiting
+from db.work.outputs import (
+    GeneratedText,
+    IncompletePrompt,
+    ScoredText,
+    incomplete_prompts,
+    provenance_id,
+    record_fault,
+    save_scores,
+    save_texts,
+)
+from db.work.outputs import texts_to_score as waiting
 from db.work.request_claims import claim_request, save_edit_scores
 
 ABLE = Ability(worker="w1", model="demo", revision="r1", dtype="fp32", device="cpu", classifiers=("demo",))
@@ -45,7 +54,7 @@ class Mill:
 
     def generate(
         self,
-        write: Callable[[Work, int], str] = lambda work, sample: f" text {work.position}.{sample}",
+        write: Callable[[IncompletePrompt, int], str] = lambda work, sample: f" text {work.position}.{sample}",
         *,
         dead: dict[int, str] | None = None,
         logprobs: Callable[[str], list[Any]] | None = None,
@@ -61,19 +70,19 @@ class Mill:
         self,
         claim: Claim,
         made_by: int,
-        write: Callable[[Work, int], str],
+        write: Callable[[IncompletePrompt, int], str],
         dead: dict[int, str],
         logprobs: Callable[[str], list[Any]] | None,
     ) -> None:
         texts = []
-        for work in missing_work(self.database, claim):
+        for work in incomplete_prompts(self.database, claim):
             if work.position in dead:
                 record_fault(self.database, claim, work.prompt_id, dead[work.position], number=1, certain=True)
                 continue
             for sample in work.missing:
                 text = write(work, sample)
                 texts.append(
-                    Text(
+                    GeneratedText(
                         prompt_id=work.prompt_id,
                         sample_index=sample,
                         text=text,
@@ -96,7 +105,7 @@ class Mill:
         """Scores what waits; over 0.7 is flagged."""
         while claim := claim_scoring(self.database, ABLE, LEASE):
             verdicts = [
-                Verdict(output_id=one.output_id, scores={"toxicity": toxicity(one.text), "insult": 0.25})
+                ScoredText(output_id=one.output_id, scores={"toxicity": toxicity(one.text), "insult": 0.25})
                 for one in waiting(self.database, claim)
             ]
             save_scores(

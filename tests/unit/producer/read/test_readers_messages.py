@@ -26,7 +26,7 @@ Reading = Callable[..., Read]
         ('{"prompt": "a", "n": 0}', "n: must be from 1 to 1000, not 0"),
         ('{"prompt": "a", "n": "3"}', "n: must be a whole number, not '3'"),
         ('{"prompt": "a", "top_p": 0, "top_k": 1.5}', "top_p: must be above 0 and at most 1, not 0; top_k: must be"),
-        ('{"prompt": "a", "max_tokens": 5, "length": 6}', "length: says max_new_tokens a second time"),
+        ('{"prompt": "a", "max_tokens": 5, "length": 6}', "length: sets max_new_tokens a second time"),
         ('{"prompt": "a", "n": 2, "do_sample": false}', "n: is 2, but greedy decoding makes the same text"),
         ('{"prompt": "a", "stop": ["\\u0000"]}', "stop: contains the character U+0000"),
         ('{"prompt": "a", "seed": 9007199254740992}', "seed: must be from 0 to 9007199254740991"),

@@ -157,7 +157,7 @@ def test_a_metadata_column_holds_json_objects_beside_the_other_columns(read: Rea
 def test_a_setting_in_two_columns_is_reported(read: Reading) -> None:
     found = read("prompt,max_tokens,length\na,5,\nb,,6\nc,5,6\n", "p.csv")
     assert [row.settings for row in found.rows] == [{"max_new_tokens": 5}, {"max_new_tokens": 6}]
-    assert found.told == "line 4: length: says max_new_tokens a second time"
+    assert found.told == "line 4: length: sets max_new_tokens a second time"
 
 
 def test_parquet_metadata_is_json(read: Reading) -> None:

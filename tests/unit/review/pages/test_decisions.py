@@ -7,7 +7,7 @@ import re
 import pytest
 
 from contract.review import State
-from db.review.claims import claim
+from db.review.claims import claim_output
 from db.review.decisions.acts import decide
 from db.review.detail import read_output
 from review.show.selection import packed
@@ -59,7 +59,7 @@ def test_a_stale_decision_is_refused_with_what_the_other_one_decided(both: Site)
 
 
 def test_what_somebody_has_in_hand_is_refused_and_passed_over(both: Site) -> None:
-    claim(both.database, 3, "noor")
+    claim_output(both.database, 3, "noor")
     answer = both.ask("/outputs/3/decisions", {"action": "reject"})
     assert answer.status_code == 409 and answer.json()["error"] == "claimed"
     assert "noor is reviewing this output" in words_of(both.get("/outputs/3").text)

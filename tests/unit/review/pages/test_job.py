@@ -17,7 +17,7 @@ from db.review.claims import next_output
 from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
 from db.work.outputs import record_fault
-from db.work.workers import announce
+from db.work.workers import register_worker
 from review import reflagging
 from review.pages import advice
 from review.pages import job as job_pages
@@ -103,7 +103,7 @@ def test_a_retry_needs_a_job_that_is_over_and_a_form_of_ours(mill: Mill) -> None
     assert site.post(f"/jobs/{job}/retry").status_code == 303
     assert snapshot(mill.database, job).dead == 0
     refused = site.post(f"/jobs/{job}/retry")
-    assert refused.status_code == 400 and "retry works on jobs that are over" in refused.text
+    assert refused.status_code == 400 and "only a job that is over can be retried" in refused.text
 
 
 def _first_event(site: Site, path: str) -> str:
@@ -115,8 +115,8 @@ def _first_event(site: Site, path: str) -> str:
 
 def test_a_stream_sends_the_parts_of_its_page(mill: Mill) -> None:
     job = mill.submit(4)
-    announce(mill.database, "w1", host="quill", pid=7, state="ready", model="demo", revision="r" * 40, dtype="fp32",
-             device="cuda:0", classifiers=["demo"])  # fmt: skip
+    register_worker(mill.database, "w1", host="quill", pid=7, state="ready", model="demo", revision="r" * 40,
+                    dtype="fp32", device="cuda:0", classifiers=["demo"])  # fmt: skip
     site = Site(mill.database, closing=lambda: True).sign_in()
     for page, path in (
         (f"/jobs/{job}", f"/jobs/{job}/events"),
@@ -142,7 +142,7 @@ def test_many_who_follow_a_job_cost_one_look(mill: Mill, monkeypatch: pytest.Mon
 
 def test_workers_show_their_state_device_and_error(mill: Mill) -> None:
     for name, state, error in (("w1", "ready", None), ("w2", "failed", "no <such> model")):
-        announce(mill.database, name, host=f"host-{name}", pid=7, state=state, model="gpt2", revision=None,
+        register_worker(mill.database, name, host=f"host-{name}", pid=7, state=state, model="gpt2", revision=None,
                  dtype="bf16", device="cuda:1", classifiers=["original"], error=error)  # fmt: skip
     page = Site(mill.database).sign_in().get("/workers").text
     said = words_of(page)

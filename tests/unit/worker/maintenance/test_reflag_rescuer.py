@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from db.jobs import reflag
-from db.jobs.reflag import half_reflagged, reflag_job
+from db.jobs.reflag import reflag_job, unfinished_reflags
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from worker.maintenance import reflag_rescuer, stalled_jobs
@@ -38,7 +38,7 @@ def test_a_reflag_that_was_killed_half_way_is_finished_a_few_chunks_a_sweep(
         rescuer.run()
         flagged.append(snapshot(database, job).flagged)
     assert flagged == [0, 2, 3, 3], "at the first look it may still be at work"
-    assert half_reflagged(database) == {}
+    assert unfinished_reflags(database) == {}
 
 
 def test_a_reflag_that_makes_progress_is_left_alone(

@@ -12,7 +12,7 @@ from contract.spec import JobStatus
 from db.jobs.status import snapshot
 from db.session.engine import Database
 from db.work.claims import claim_generation
-from db.work.workers import announce, get_worker
+from db.work.workers import get_worker, register_worker
 from worker.maintenance.sweeper import Sweeper, duties
 from worker.runtime.runtime import Runtime
 from worker.tasks.celery_tasks import generate_task, score_task
@@ -32,8 +32,8 @@ def test_a_dead_workers_batches_can_be_claimed_after_one_sweep(
 
 
 def test_a_sweep_records_how_fast_this_worker_writes(runtime: Runtime, database: Database) -> None:
-    announce(database, runtime.worker, host="here", pid=1, state="starting", model="demo", dtype="fp32", device="cpu",
-             classifiers=[])  # fmt: skip
+    register_worker(database, runtime.worker, host="here", pid=1, state="starting", model="demo", dtype="fp32",
+                    device="cpu", classifiers=[])  # fmt: skip
     scheduler = Sweeper(duties(runtime), 1.0, runtime.stopping)
     runtime.feeder.tokens += 100
     scheduler.sweep()

@@ -12,7 +12,7 @@ from pathlib import Path
 from contract.spec import JobSpec, PromptRow
 from db.jobs.ingest import Ingest
 from db.session.engine import Database
-from db.work.claims import Ability, claim_generation, release
+from db.work.claims import Ability, claim_generation, release_claim
 from db.work.recovery import sweep
 from worker.runtime.lease import LeaseKeeper
 from worker.runtime.quarantine import Turns
@@ -175,6 +175,6 @@ def test_a_lost_lease_is_reported_to_its_holder(database: Database) -> None:
     keeper = LeaseKeeper(database, 0.4, lambda: True)
     keeper.start()
     with keeper.hold(claim) as lease:  # type: ignore[arg-type]
-        release(database, claim)  # type: ignore[arg-type]
+        release_claim(database, claim)  # type: ignore[arg-type]
         assert lease.lost.wait(3)
     keeper.stop()

@@ -49,6 +49,6 @@ def test_the_same_trouble_with_redis_is_logged_once_with_what_to_do(caplog: pyte
     finally:
         logger.removeFilter(once)
     assert len(caplog.messages) == 3
-    assert "refuses the password; put the right one into INKMILL_REDIS_URL" in caplog.messages[0]
-    assert "is a read-only replica; name its primary in INKMILL_REDIS_URL" in caplog.messages[1]
+    assert "rejects the password; set the right one in INKMILL_REDIS_URL" in caplog.messages[0]
+    assert "is a read-only replica; point INKMILL_REDIS_URL at its primary" in caplog.messages[1]
     assert caplog.messages[2] == "something else: 3"

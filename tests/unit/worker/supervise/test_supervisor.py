@@ -21,7 +21,7 @@ from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings
 from db.models import Worker
 from db.session.engine import Database, open_database
-from db.work.workers import announce, beat
+from db.work.workers import record_heartbeat, register_worker
 from tests.unit.db.mill import ABILITY, Mill
 from worker.supervise import spawn, supervisor
 from worker.supervise.spawn import Child, Launch, WorkerOptions
@@ -46,7 +46,7 @@ class Dying(Supervisor):
     def _run_child(self, worker: str) -> int:
         self.starts.append(self._launch(worker))
         state, status = self._first_end if len(self.starts) == 1 else self._end
-        announce(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
+        register_worker(self._database, worker, host="h", pid=1, state=state, model="demo", dtype="fp32", device="cpu",
                  revision="r" if state == "ready" else None, classifiers=[])  # fmt: skip
         if self._at_work:
             Mill(self._database).claim(replace(ABILITY, worker=worker), suspects=bool(self.pauses))
@@ -203,11 +203,11 @@ def test_one_death_is_counted_once_however_long_the_database_is_away(
     def away(*args: Any, **kwargs: Any) -> None:
         failure = next(failures, None)
         if failure is None or committed:
-            beat(*args, **kwargs)
+            record_heartbeat(*args, **kwargs)
         if failure is not None:
             raise failure
 
-    monkeypatch.setattr(supervisor, "beat", away)
+    monkeypatch.setattr(supervisor, "record_heartbeat", away)
     parent = Dying(database, tmp_path, state="starting", rests=12)
     parent.run()
     assert len(parent.starts) == 2, "ten waits were for the database, one for another start, one was the end"

@@ -244,7 +244,7 @@ def test_a_lost_answer_of_the_database_does_not_count_a_fault_twice(
         return count
 
     monkeypatch.setattr(generate, "record_fault", losing(generate.record_fault))
-    monkeypatch.setattr(score, "charge_text", losing(score.charge_text))
+    monkeypatch.setattr(score, "count_scoring_attempt", losing(score.count_scoring_attempt))
     job = submit(prompt)
     drain(runtime, 3)
     done = snapshot(database, job)
@@ -334,7 +334,7 @@ def test_a_batch_that_fails_for_an_unknown_reason_is_not_claimed_again_at_once(
         attempts.append(1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(generate, "missing_work", broken)
+    monkeypatch.setattr(generate, "incomplete_prompts", broken)
     submit("a")
     drain(runtime)
     assert len(attempts) == 1

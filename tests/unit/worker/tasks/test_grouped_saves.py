@@ -101,7 +101,7 @@ def test_scores_are_saved_before_texts_are_scored_one_by_one(
     job = submit(*(f"p{i}" for i in range(PROMPTS)), "unscorable, and the longest of them", batch_size=PROMPTS + 1)
     generate_task(None)
     stored: list[int] = []
-    monkeypatch.setattr(score, "charge_text", lambda *_: stored.append(snapshot(database, job).scored))
+    monkeypatch.setattr(score, "count_scoring_attempt", lambda *_: stored.append(snapshot(database, job).scored))
     score_task(None)
     assert stored[0] == 256
     done = snapshot(database, job)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.work.outputs import Unscored
+from db.work.outputs import UnscoredText
 from worker.runtime.runtime import Runtime
 from worker.tasks.score import GROUP_CHARACTERS, GROUP_TEXTS, classify, grouped
 
 
-def texts(lengths: list[int]) -> list[Unscored]:
-    return [Unscored(i, "a" * length, 0) for i, length in enumerate(lengths)]
+def texts(lengths: list[int]) -> list[UnscoredText]:
+    return [UnscoredText(i, "a" * length, 0) for i, length in enumerate(lengths)]
 
 
 @given(st.lists(st.integers(0, GROUP_CHARACTERS + 10), max_size=20) | st.lists(st.integers(0, 9), max_size=300))

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, false, select, true
 from contract.review import Filter
 from db.models import Job
 
-LOOK_SECONDS = 0.03
+SEARCH_SECONDS = 0.03
 """How long one page may search through everything before it says what it has so far."""
 
 
@@ -23,7 +23,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundOutputs:
     """Outputs in their order, and whether that is all there was time to look for."""
 
     ids: tuple[int, ...]
@@ -33,7 +33,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CappedCount:
     """How many match; `capped`: at least so many."""
 
     number: int
@@ -43,13 +43,13 @@ class Count:
         return f"{self.number:,}" + ("+" if self.capped else "")
 
 
-class Jobs:
+class JobFilter:
     """The jobs that a filter names."""
 
     def __init__(self, connection: Connection, wanted: Filter) -> None:
         self._ids = None if wanted.job is None and wanted.model is None else _matching(connection, wanted)
 
-    def holds(self, column: Any) -> Any:
+    def matches(self, column: Any) -> Any:
         """Whether a column's job is one of them."""
         if self._ids is None:
             return true()
@@ -65,7 +65,7 @@ def _matching(connection: Connection, wanted: Filter) -> list[int]:
     return list(connection.scalars(query))
 
 
-def in_range(wanted: Filter, score: Any) -> list[ColumnElement[bool]]:
+def score_in_range(wanted: Filter, score: Any) -> list[ColumnElement[bool]]:
     """Conditions: a score lies where the filter says."""
     within = [score >= wanted.low] if wanted.low is not None else []
     if wanted.high is not None:

@@ -28,45 +28,45 @@ from sqlalchemy.sql.functions import FunctionElement
 from contract.policy import LABELS
 from contract.review import State
 from db.models import Job, Output, Prompt, Score
-from db.review_models import LAST, Review
-from db.search import enter, indexed
+from db.review_models import NO_SCORE, Review
+from db.search import index_texts, search_words
 from db.session.dialect import id_chunks, insert_or
-from db.standing import REVISION, SCORES, UNDECIDED, scores_of
+from db.standing import REVISION, SCORES, UNDECIDED_STATE, scores_of
 
 
-class drawn_lot(FunctionElement[int]):
+class random_lot(FunctionElement[int]):
     """A number from 0 to 2^31 - 1, drawn for each row by the database."""
 
     inherit_cache = True
-    name = "drawn_lot"
+    name = "random_lot"
 
 
-@compiles(drawn_lot, "sqlite")
+@compiles(random_lot, "sqlite")
 def _lot_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
     return "abs(random() % 2147483648)"
 
 
-@compiles(drawn_lot, "postgresql")
+@compiles(random_lot, "postgresql")
 def _lot_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
     return "CAST(floor(random() * 2147483648) AS INTEGER)"
 
 
-def refresh(connection: Connection, outputs: Iterable[int], *, keep: bool = False) -> None:
+def sync_reviews(connection: Connection, outputs: Iterable[int], *, keep: bool = False) -> None:
     """Brings the rows of these outputs in step: those that are flagged enter, those that nobody has to look at leave.
 
     Args:
         keep: let those enter too that are not flagged: somebody decides of them.
     """
     for ids in id_chunks(sorted(outputs)):
-        _refresh(connection, ids, keep)
+        _sync_chunk(connection, ids, keep)
 
 
-def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
+def _sync_chunk(connection: Connection, ids: Sequence[int], keep: bool) -> None:
     undecided = Review.state.in_((State.PENDING.value, State.UNFLAGGED.value))
     values = dict(zip(_COPIED, _copied(), strict=True))
     theirs = true() if keep else or_(Output.flagged, Review.output_id.is_not(None))
     source = (
-        select(Output.id, Output.job_id, UNDECIDED, drawn_lot(), *values.values())
+        select(Output.id, Output.job_id, UNDECIDED_STATE, random_lot(), *values.values())
         .join(Job, Job.id == Output.job_id)
         .outerjoin(Review, Review.output_id == Output.id)
         .outerjoin(Score, scores_of(REVISION))
@@ -77,7 +77,7 @@ def _refresh(connection: Connection, ids: Sequence[int], keep: bool) -> None:
     )
     changed: dict[str, Any] = {name: entering.excluded[name] for name in values}
     # An edit keeps its text's place until it is scored: whoever goes on behind it would else be at the end.
-    unscored = and_(Review.revision > 0, entering.excluded.top_score == LAST)
+    unscored = and_(Review.revision > 0, entering.excluded.top_score == NO_SCORE)
     changed["top_score"] = case((unscored, Review.top_score), else_=entering.excluded.top_score)
     changed["state"] = case((undecided, entering.excluded.state), else_=Review.state)
     connection.execute(entering.on_conflict_do_update(index_elements=["output_id"], set_=changed))
@@ -93,7 +93,7 @@ _COPIED = ("flagged", "top_score", "reasons", *LABELS)
 def _copied() -> list[Any]:
     return [
         Output.flagged,
-        func.coalesce(Output.top_score, literal(LAST)),
+        func.coalesce(Output.top_score, literal(NO_SCORE)),
         cast(Output.flag_reasons, Text),
         *SCORES,
     ]
@@ -106,4 +106,4 @@ def _index(connection: Connection, ids: Sequence[int]) -> None:
         .join(Prompt, Prompt.id == Output.prompt_id)
         .where(Output.id.in_(here), sql("NOT EXISTS (SELECT 1 FROM review_words WHERE rowid = outputs.id)"))
     ).all()
-    enter(connection, [(row.id, indexed(row.prompt, row.text)) for row in fresh])
+    index_texts(connection, [(row.id, search_words(row.prompt, row.text)) for row in fresh])
