@@ -27,9 +27,9 @@ CHILD = "worker.supervise.main"
 NEEDED = (
     CHILD, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime",
     "worker.tasks.celery_tasks", "worker.maintenance.scheduler", "worker.supervise.consumer",
-    "celery.apps.worker", "celery.concurrency.thread",
+    "celery.apps.worker", "celery.concurrency.thread", "transformers.models.gpt2.modeling_gpt2",
 )  # fmt: skip
-"""What a child imports on its way, by itself or through Celery."""
+"""What a child imports on its way, by itself or through Celery and transformers."""
 log = structlog.get_logger()
 
 
