@@ -8,22 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
 
 from worker.padding import filled_up
 
 ROWS_APART = 8
 """Windows without a text are one in so many at most, and only in the last batch of a length."""
-
-
-class Reader(Protocol):
-    """A tokenizer."""
-
-    longest: int  # most tokens of a window, special ones counted
-
-    def windows(self, texts: Sequence[str]) -> list[list[list[int]]]:
-        """Of each text its windows, each of up to `longest` tokens; neighbours overlap by half."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

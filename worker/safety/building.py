@@ -1,7 +1,7 @@
 """From any checkpoint to the model and the tokenizer it describes, and whether the parts fit together.
 
-Builds through Detoxify's own `get_model_and_tokenizer`, and so through transformers, which takes seconds to import:
-what `worker.safety.bert` can read does not come here. How a text is scored is not known here.
+Builds through Detoxify's own `get_model_and_tokenizer`, and so through transformers. How a text is scored is not known
+here.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LAYERS = {
 """Where a family of Detoxify's own checkpoints has its layers. Any other runs as transformers has it, in float32."""
 
 
-class Whole(nn.Module):
-    """A model of transformers, called as ours are."""
+class SequenceClassifier(nn.Module):
+    """A model of transformers, called with positional tensors, giving its logits alone."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -43,32 +43,38 @@ class Whole(nn.Module):
         return logits
 
 
-class LibraryReader:
-    """Texts to tokens, by a tokenizer of transformers."""
+class WindowTokenizer:
+    """Texts to windows of tokens, by a tokenizer of transformers. Threads may share it."""
 
-    def __init__(self, tokenizer: Any, longest: int) -> None:
-        self.longest = longest
-        self._tokenizer, self._turn = tokenizer, threading.Lock()
+    def __init__(self, tokenizer: Any, max_length: int) -> None:
+        """
+        Args:
+            max_length: most tokens of a window, special ones counted.
+        """
+        self.max_length = max_length
+        self._tokenizer, self._lock = tokenizer, threading.Lock()
 
     def windows(self, texts: Sequence[str]) -> list[list[list[int]]]:
-        """Of each text its windows, each of up to `longest` tokens; neighbours overlap by half."""
-        found: list[list[list[int]]] = [[] for _ in texts]
-        if not found:
-            return found
-        with self._turn:  # the tokenizer keeps its truncation in itself, so threads have to take turns
+        """Of each text its windows, each of up to `max_length` tokens; neighbours overlap by half."""
+        windows: list[list[list[int]]] = [[] for _ in texts]
+        if not windows:
+            return windows
+        with self._lock:  # the tokenizer keeps its truncation in itself, so threads have to take turns
             encoded = self._tokenizer(
                 list(texts),
                 truncation=True,
-                max_length=self.longest,
-                stride=(self.longest - self._tokenizer.num_special_tokens_to_add()) // 2,
+                max_length=self.max_length,
+                stride=(self.max_length - self._tokenizer.num_special_tokens_to_add()) // 2,
                 return_overflowing_tokens=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
             )
         for text, tokens in zip(encoded["overflow_to_sample_mapping"], encoded["input_ids"], strict=True):
-            found[text].append(tokens)
-        return found
+            windows[text].append(tokens)
+        return windows
 
 
-def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, LibraryReader]:
+def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, WindowTokenizer]:
     """The network (float32, on the CPU) and its tokenizer.
 
     Args:
@@ -101,7 +107,7 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Library
             f"is it that of {checkpoint.model_type}?"
         ) from error
     _check_fit(checkpoint, configuration, model, tokenizer, weights)
-    return encoder(model.float().eval()), LibraryReader(tokenizer, window_length(model, tokenizer))
+    return encoder(model.float().eval()), WindowTokenizer(tokenizer, _window_length(model, tokenizer))
 
 
 def encoder(model: Any) -> Encoder:
@@ -110,7 +116,7 @@ def encoder(model: Any) -> Encoder:
     layers = model.base_model.get_submodule(LAYERS[kind]) if kind in LAYERS else None
     # RoBERTa counts positions by the model's padding token, so the model decides, not the tokenizer.
     padding = int(model.config.pad_token_id or 0)
-    return Encoder(Whole(model), layers, int(model.config.hidden_size), padding)
+    return Encoder(SequenceClassifier(model), layers, int(model.config.hidden_size), padding)
 
 
 def _check_classes(checkpoint: Checkpoint) -> None:
@@ -120,8 +126,8 @@ def _check_classes(checkpoint: Checkpoint) -> None:
         checkpoint.tokenizer_name: ("Tokenizer", transformers.PreTrainedTokenizerBase),
     }
     for name, (kind, base) in expected.items():
-        found = getattr(transformers, name, None) if kind in name else None
-        if not (isinstance(found, type) and issubclass(found, base)):
+        named = getattr(transformers, name, None) if kind in name else None
+        if not (isinstance(named, type) and issubclass(named, base)):
             version = transformers.__version__
             raise ModelUnavailable(f"{checkpoint.path}: names {name}, which transformers {version} has not")
 
@@ -131,15 +137,15 @@ def _check_fit(
 ) -> None:
     """from_pretrained only logs what it does not find and draws it at random, so what it loaded is compared."""
     loaded = model.state_dict()
-    wrong = sorted(weights.keys() - loaded.keys()) + [
+    mismatched = sorted(weights.keys() - loaded.keys()) + [
         key
         for key, value in loaded.items()
         if key not in weights or not torch.equal(value, weights[key].to(value.dtype))
     ]
-    if wrong:
+    if mismatched:
         raise ModelUnavailable(
-            f"{checkpoint.path}: {len(wrong)} weights do not fit {checkpoint.model_name} with the configuration "
-            f"in {configuration}, the first is {wrong[0]}; the scores would be noise. Is it that of "
+            f"{checkpoint.path}: {len(mismatched)} weights do not fit {checkpoint.model_name} with the configuration "
+            f"in {configuration}, the first is {mismatched[0]}; the scores would be noise. Is it that of "
             f"{checkpoint.model_type}?"
         )
     largest = max(tokenizer.get_vocab().values(), default=0)
@@ -150,7 +156,7 @@ def _check_fit(
         )
 
 
-def window_length(model: Any, tokenizer: Any) -> int:
+def _window_length(model: Any, tokenizer: Any) -> int:
     """Most tokens, special ones counted, that the model reads at once."""
     positions = int(model.config.max_position_embeddings)
     for module_name, module in model.named_modules():

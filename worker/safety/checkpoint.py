@@ -20,20 +20,12 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from detoxify.detoxify import MODEL_URLS
 
 from common.near_misses import did_you_mean
 from contract.errors import ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS
 from worker.model_files import REVISION_DIGITS
-
-PUBLISHED = {
-    "original": "toxic_original-c1212f89.ckpt",
-    "unbiased": "toxic_debiased-c7548aa0.ckpt",
-    "multilingual": "multilingual_debiased-0b549669.ckpt",
-    "original-small": "original-albert-0e1d6498.ckpt",
-    "unbiased-small": "unbiased-albert-c8519128.ckpt",
-}
-"""The file names of Detoxify's MODEL_URLS. Detoxify brings transformers along, which takes seconds to import."""
 
 DOWNLOAD_TIMEOUT = 15  # seconds without a byte
 SUFFIXES = (".ckpt", ".pt")
@@ -71,7 +63,7 @@ def find_checkpoint(name: str) -> Path:
     Raises:
         ModelUnavailable: an unknown name, no such file, or a download that failed.
     """
-    if name in PUBLISHED:
+    if name in MODEL_URLS:
         return _published(name)
     if name == "demo":
         from worker.demo import CLASSIFIER_PATH
@@ -162,14 +154,14 @@ def _classes(path: Path, config: Any, arguments: Mapping[str, Any]) -> tuple[str
 
 
 def _only_checkpoint(folder: Path) -> Path:
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    if len(found) != 1:
-        what = ", ".join(path.name for path in found) or "none"
+    checkpoints = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    if len(checkpoints) != 1:
+        names = ", ".join(path.name for path in checkpoints) or "none"
         raise ModelUnavailable(
-            f"{folder}: a classifier's folder holds exactly one {' or '.join(SUFFIXES)} file, here: {what}; "
+            f"{folder}: a classifier's folder holds exactly one {' or '.join(SUFFIXES)} file, here: {names}; "
             "give the file's own path"
         )
-    return found[0]
+    return checkpoints[0]
 
 
 def _unknown(name: str) -> str:
@@ -180,11 +172,9 @@ def _unknown(name: str) -> str:
 
 
 def _published(name: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / PUBLISHED[name]
+    url = MODEL_URLS[name]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
     if not path.is_file():
-        from detoxify.detoxify import MODEL_URLS
-
-        url = MODEL_URLS[name]
         logger.info("downloading the classifier %s from %s to %s", name, url, path)
         try:
             _download(url, path)
@@ -223,10 +213,10 @@ def _check_download(partial: Path, url: str, expected: int) -> None:
     size = partial.stat().st_size
     if size < expected:
         raise OSError(f"the connection ended after {size:,} of {expected:,} bytes")
-    wanted = Path(urlparse(url).path).stem.rpartition("-")[2]
+    expected_hash = Path(urlparse(url).path).stem.rpartition("-")[2]
     # Detoxify's convert_weights.py takes the hash, then saves the file again under the name with the hash, and
     # an archive contains its own name: so a whole archive passes even where its hash is not that of its name.
-    if not _sha256(partial).startswith(wanted) and not zipfile.is_zipfile(partial):
+    if not _sha256(partial).startswith(expected_hash) and not zipfile.is_zipfile(partial):
         raise OSError("what came is not the file: its SHA-256 is not that of its name, and it is no archive")
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
 from contract.errors import ModelUnavailable
 from worker.model_files import TOKENIZER_EXTRAS, TOKENIZER_FILES
 
 HUB_TIMEOUT = 10  # seconds
-_WANTED = ("config.json", *TOKENIZER_FILES, *TOKENIZER_EXTRAS)
+_FILES = ("config.json", *TOKENIZER_FILES, *TOKENIZER_EXTRAS)
 
 
 def find_configuration(checkpoint: Path, model_type: str) -> Path:
@@ -48,26 +51,22 @@ def _has_vocabulary(folder: Path) -> bool:
 
 
 def _cached(model_type: str) -> Path | None:
-    import huggingface_hub
-
     # Not snapshot_download: it distrusts a snapshot that another library fetched file by file.
-    found = huggingface_hub.try_to_load_from_cache(model_type, "config.json")
-    if not isinstance(found, str):
+    config = huggingface_hub.try_to_load_from_cache(model_type, "config.json")
+    if not isinstance(config, str):
         return None
-    folder = Path(found).parent
+    folder = Path(config).parent
     return folder if _has_vocabulary(folder) else None
 
 
 def _from_hub(checkpoint: Path, model_type: str) -> Path:
     """The base configuration (a few files, no weights) in the Hub's cache, fetched where it is not there yet."""
-    import huggingface_hub  # with its HTTP client, which a configuration on this disk has no need of
-
     try:
         if cached := _cached(model_type):
             return cached
         # One bounded question first: huggingface_hub alone retries a dead network for minutes, file by file.
         huggingface_hub.HfApi().model_info(model_type, timeout=HUB_TIMEOUT)
-        return Path(huggingface_hub.snapshot_download(model_type, allow_patterns=list(_WANTED)))
+        return Path(huggingface_hub.snapshot_download(model_type, allow_patterns=list(_FILES)))
     except Exception as error:  # the Hub's client raises its own errors, httpx2's, OSError and ValueError
         raise ModelUnavailable(
             f"{checkpoint}: its base configuration {model_type!r} is not on this machine, and "
@@ -77,9 +76,6 @@ def _from_hub(checkpoint: Path, model_type: str) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     if isinstance(error, HFValidationError):
         return "that is no Hub id either"
     endpoint = huggingface_hub.constants.ENDPOINT

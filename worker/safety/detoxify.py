@@ -16,11 +16,11 @@ from contract.policy import LABELS
 from contract.spec import DEVICE_CHOICES
 from worker.model_files import REVISION_DIGITS, config_and_tokenizer_files, hash_files, refuse_changes
 from worker.remote_code import refuse_remote_kernels
-from worker.safety.batches import Batch, Reader, Window, mini_batches
-from worker.safety.bert import read_bert
+from worker.safety.batches import Batch, Window, mini_batches
+from worker.safety.building import build
 from worker.safety.checkpoint import Checkpoint, find_checkpoint, read_checkpoint
 from worker.safety.configuration import find_configuration
-from worker.safety.network import DTYPES, Encoder, Network
+from worker.safety.network import DTYPES, Network
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Most tokens of one forward pass, padding counted. On a CPU more of them leave its caches, and are slower."""
@@ -54,7 +54,8 @@ class Classifier:
                 f"{checkpoint.path}: {checkpoint.num_classes} outputs for the classes {checkpoint.classes}; "
                 f"at least one has to be of {', '.join(LABELS)}, and there may not be more classes than outputs"
             )
-        encoder, self._reader = _read(checkpoint, configuration)
+        refuse_remote_kernels(configuration)
+        encoder, self._tokenizer = build(checkpoint, configuration)
         self._network = Network(encoder, device, dtype)
 
     @property
@@ -88,7 +89,7 @@ class Classifier:
     def _batches(self, texts: Sequence[str]) -> Iterator[Batch]:
         kind = self._network.device.type
         return mini_batches(
-            self._windows(texts), multiple=MULTIPLE[kind], longest=self._reader.longest, budget=BATCH_TOKENS[kind]
+            self._windows(texts), multiple=MULTIPLE[kind], longest=self._tokenizer.max_length, budget=BATCH_TOKENS[kind]
         )
 
     def _windows(self, texts: Sequence[str]) -> list[Window]:
@@ -97,7 +98,7 @@ class Classifier:
         # A tokenizer without special tokens makes nothing of an empty text; the model needs one token.
         return [
             Window(text, tokens or [self._network.padding])
-            for text, windows in enumerate(self._reader.windows(readable))
+            for text, windows in enumerate(self._tokenizer.windows(readable))
             for tokens in windows
         ]
 
@@ -118,15 +119,6 @@ def _revision(checkpoint: Checkpoint, configuration: Path) -> str:
         configuration, config_and_tokenizer_files(configuration), hashlib.sha256(checkpoint.revision.encode())
     )
     return str(files.hexdigest()[:REVISION_DIGITS])
-
-
-def _read(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, Reader]:
-    refuse_remote_kernels(configuration)
-    if read := read_bert(checkpoint, configuration):
-        return read
-    from worker.safety.building import build  # loads transformers
-
-    return build(checkpoint, configuration)
 
 
 def load_classifier(name: str, device: str = "auto", dtype: str = "auto") -> Classifier:

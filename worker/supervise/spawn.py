@@ -27,9 +27,9 @@ CHILD_MODULE = "worker.supervise.main"
 CHILD_IMPORTS = (
     CHILD_MODULE, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime",
     "worker.tasks.celery_tasks", "worker.maintenance.sweeper", "worker.supervise.consumer",
-    "celery.apps.worker", "celery.concurrency.thread",
+    "celery.apps.worker", "celery.concurrency.thread", "transformers.models.gpt2.modeling_gpt2",
 )  # fmt: skip
-"""The modules that a child imports, directly or through Celery."""
+"""The modules that a child imports, directly or through Celery and transformers."""
 log = structlog.get_logger()
 
 

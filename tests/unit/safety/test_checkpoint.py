@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import shutil
 import socket
@@ -25,7 +26,7 @@ from detoxify.detoxify import MODEL_URLS
 
 from contract.errors import ExitCode, ModelUnavailable
 from worker.safety import checkpoint as checkpoint_module
-from worker.safety.checkpoint import PUBLISHED, find_checkpoint, read_checkpoint
+from worker.safety.checkpoint import find_checkpoint, read_checkpoint
 from worker.safety.detoxify import load_classifier
 
 QUICK = 20  # seconds; the Hub's client alone tries a dead network again for minutes
@@ -101,7 +102,7 @@ def test_the_revision_is_the_files_own_hash(tiny: Path) -> None:
     assert hashlib.sha256(tiny.read_bytes()).hexdigest().startswith(read_checkpoint(tiny).revision)
 
 
-@pytest.mark.parametrize("architecture", ["Bert", "Roberta"])  # our own reader, and Detoxify's
+@pytest.mark.parametrize("architecture", ["Bert", "Roberta"])
 def test_a_classifiers_revision_covers_every_file_that_is_read_and_no_other(
     tmp_path: Path, write_checkpoint: Callable[..., Path], architecture: str
 ) -> None:
@@ -239,6 +240,7 @@ def test_a_file_that_is_no_checkpoint_is_named(tiny: Path, content: bytes | None
         (lambda content: content["config"]["arch"]["args"].update(tokenizer_name="logging"), "names logging"),
         (lambda content: content["state_dict"].pop("classifier.weight"), r"1 weights .* classifier\.weight"),
         (lambda content: content["state_dict"].update(extra=torch.ones(1)), "1 weights .* extra"),
+        (lambda content: content["state_dict"]["classifier.bias"].fill_(math.nan), r"1 weights .* classifier\.bias"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit_says_what_is_wrong(
@@ -314,7 +316,7 @@ def test_a_published_checkpoint_is_downloaded_once(
 ) -> None:
     monkeypatch.setitem(MODEL_URLS, "original", f"{serve(tiny.parent)}/{tiny.name}")
     cached = find_checkpoint("original")
-    assert cached == tmp_path / "torch" / "hub" / "checkpoints" / PUBLISHED["original"]
+    assert cached == tmp_path / "torch" / "hub" / "checkpoints" / tiny.name
     assert cached.read_bytes() == tiny.read_bytes()
     monkeypatch.setitem(MODEL_URLS, "original", f"http://127.0.0.1:9/{tiny.name}")
     assert find_checkpoint("original") == cached

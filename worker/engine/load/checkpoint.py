@@ -13,6 +13,7 @@ from pathlib import Path
 from contract.errors import ModelUnavailable
 from contract.names import local_path
 from worker.demo import GPT2_DIR
+from worker.engine.load import hub
 from worker.engine.load.weight_files import DEMO, WEIGHTS
 from worker.model_files import REVISION_DIGITS, TOKENIZER_FILES, config_and_tokenizer_files, hash_files
 
@@ -60,7 +61,7 @@ def find_checkpoint(model: str) -> Checkpoint:
     if path is not None and path.exists():
         raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
     if path is not None or model.count("/") > 1 or not model:
-        raise ModelUnavailable(f"there is no folder {model!r}; {_alternatives()}")
+        raise ModelUnavailable(f"there is no folder {model!r}; {hub.alternatives()}")
     return _of_the_hub(model)
 
 
@@ -82,25 +83,17 @@ def in_folder(folder: Path) -> Checkpoint:
     files = _with_shards(folder, weights) if weights else ()
     missing += [name for name in files if name not in present]
     if missing:
-        raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {_alternatives()}")
+        raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {hub.alternatives()}")
     return Checkpoint(folder, files, config_and_tokenizer_files(folder))
 
 
 def _of_the_hub(model: str) -> Checkpoint:
     """The model in the local cache, if it is complete there: then the network is not asked. Else from the Hub."""
-    from worker.engine.load import hub
-
     folder = hub.cached(model)
     if folder is not None:
         with suppress(ModelUnavailable):
             return in_folder(folder)
     return in_folder(hub.download(model))
-
-
-def _alternatives() -> str:
-    from worker.engine.load import hub
-
-    return hub.alternatives()
 
 
 def _with_shards(folder: Path, weights: str) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Reading a model through transformers: any architecture, any layout of its files that it knows.
 
-It takes seconds to import: what `worker.engine.load.plain_gpt2` can read does not come here. A model's own code is
-never run.
+A model's own code is never run. What runs the model is not known here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Models of the Hugging Face Hub: the local cache of them, and fetching one.
-
-Its library brings an HTTP client along, which a model in a folder has no need of.
-"""
+"""Models of the Hugging Face Hub: the local cache of them, and fetching one."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ ANSWER_SECONDS = 10  # for the Hub's first answer
 
 def alternatives() -> str:
     """What a user can load without a network, as the end of a sentence."""
-    cached = ", ".join(_cached_models()[:5])
-    there = f"; in the local cache: {cached}" if cached else ""
-    return f"without a network there are --model {DEMO}, or --model FOLDER with the model's files{there}"
+    names = ", ".join(_cached_models()[:5])
+    local = f"; in the local cache: {names}" if names else ""
+    return f"without a network there are --model {DEMO}, or --model FOLDER with the model's files{local}"
 
 
 def cached(model: str) -> Path | None:

@@ -6,7 +6,6 @@ Weights come from safetensors, or from PyTorch files read with weights_only; a m
 from __future__ import annotations
 
 import ctypes
-import gc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES, Provenance
 from worker.engine.cpu import gpt2
 from worker.engine.cuda.gpt2 import CudaGPT2
 from worker.engine.engine import SlotEngine
-from worker.engine.load import plain_gpt2
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
+from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.numerics import numerics
 from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
 from worker.model_files import refuse_changes
@@ -31,7 +30,7 @@ from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_var
 from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
-    from worker.engine.fallback import FallbackEngine  # loads transformers
+    from worker.engine.fallback import FallbackEngine
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -140,40 +139,16 @@ def _dtype(asked: str, device: torch.device) -> str:
 def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None) -> SlotEngine | FallbackEngine:
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
     refuse_remote_kernels(checkpoint.folder)
-    read = _plain(checkpoint)
-    if read is None:
-        from worker.engine.load.from_transformers import read_network, read_tokenizer
-
-        tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
-        if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
-            return _fallback(network, tokenizer, reason, device, dtype)
-        read = network.config, network.state_dict(), tokenizer
-        del network
-        gc.collect()  # transformers' models hang in circles
-    config, weights, tokenizer = read
+    tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
+    if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
+        return _fallback(network, tokenizer, reason, device, dtype)
+    config, weights = network.config, network.state_dict()
+    network.to("meta")  # transformers' models are cycles, which would keep the weights until garbage is collected
     model = CudaGPT2(config, weights, dtype, device) if device.type == "cuda" else gpt2.GPT2(config, weights, dtype)
     vocabulary = ByteVocabulary(tokenizer, config)
-    del read, weights
+    del weights
     _give_memory_back()
     return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
-
-
-def _plain(checkpoint: Checkpoint) -> tuple[Any, dict[str, torch.Tensor], Any] | None:
-    """A GPT-2's configuration, weights and tokenizer, where transformers' own models are not needed for it."""
-    config = plain_gpt2.read_config(checkpoint.folder)
-    if config is None or gpt2.unsupported(config):
-        return None
-    weights = plain_gpt2.read_weights(checkpoint, config)
-    if weights is None:
-        return None
-    tokenizer: Any = plain_gpt2.read_tokenizer(checkpoint.folder)
-    if tokenizer is None:
-        from worker.engine.load.from_transformers import read_tokenizer
-
-        tokenizer = read_tokenizer(checkpoint.folder)
-        if not is_byte_level(tokenizer):
-            return None
-    return config, weights, tokenizer
 
 
 def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, dtype: str) -> FallbackEngine:

@@ -123,6 +123,42 @@ def test_weights_in_a_pytorch_file_give_the_same_texts(checkpoint: Path, copy: P
     assert text_of(loaded.engine) == text_of(load_engine(str(checkpoint), device="cpu", threads=2).engine)
 
 
+def rewrite_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
+    """Stores the weights again, changed."""
+    file = folder / "model.safetensors"
+    save_file({name: one.clone() for name, one in change(load_file(file)).items()}, file, metadata={"format": "pt"})
+
+
+def test_a_folder_laid_out_as_openais_gpt2_gives_the_same_texts(checkpoint: Path, copy: Path) -> None:
+    # Names without the model's own, the causal masks beside the weights, and vocabulary and merges for a tokenizer.
+    def published(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        masks = {f"h.{index}.attn.bias": torch.ones(1, 1, 128, 128) for index in range(2)}
+        return masks | {name.removeprefix("transformer."): one for name, one in weights.items()}
+
+    rewrite_weights(copy, published)
+    model = json.loads((copy / "tokenizer.json").read_text())["model"]
+    (copy / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (copy / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, model["merges"])]))
+    (copy / "tokenizer.json").unlink()
+    (copy / "tokenizer_config.json").write_text('{"model_max_length": 1024}')
+    loaded = load_engine(str(copy), device="cpu")
+    assert isinstance(loaded.engine, SlotEngine)
+    assert text_of(loaded.engine) == text_of(load_engine(str(checkpoint), device="cpu").engine)
+
+
+def test_an_output_layer_that_is_stored_is_used_whatever_the_configuration_says(copy: Path) -> None:
+    before = text_of(load_engine(str(copy), device="cpu").engine)
+    rewrite_weights(copy, lambda weights: weights | {"lm_head.weight": weights["transformer.wte.weight"].flip(0)})
+    assert text_of(load_engine(str(copy), device="cpu").engine) != before
+
+
+def test_an_untied_output_layer_that_is_missing_is_refused(copy: Path) -> None:
+    config = json.loads((copy / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelUnavailable, match=r"lack 1 tensors .*lm_head"):
+        load_engine(str(copy), device="cpu")
+
+
 def test_weights_in_shards_give_the_same_texts(checkpoint: Path, copy: Path) -> None:
     weights = load_file(copy / "model.safetensors")
     names = sorted(weights)
@@ -351,7 +387,7 @@ def test_the_files_asked_of_the_hub_are_one_kind_of_weights_and_no_more() -> Non
     assert "pytorch_model.bin" in wanted({"pytorch_model.bin", "config.json"})
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "gptj"])  # the engine's own reader, and transformers'
+@pytest.mark.parametrize("model_type", ["gpt2", "gptj"])
 @pytest.mark.parametrize(
     ("name", "said"),
     [

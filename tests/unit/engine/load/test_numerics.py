@@ -9,9 +9,9 @@ from tests.unit.engine.tiny_models import run_all, settings
 from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
 from worker.engine.load.checkpoint import find_checkpoint
+from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.loading import load_engine
 from worker.engine.load.numerics import numerics
-from worker.engine.load.plain_gpt2 import read_config, read_tokenizer, read_weights
 from worker.engine.sequence import Request
 from worker.engine.tokenizer import ByteVocabulary
 
@@ -19,9 +19,8 @@ from worker.engine.tokenizer import ByteVocabulary
 def engine(slots: int = 4, nudge: str = "") -> SlotEngine:
     """The demonstration model; with the last bit of one number of the tensor `nudge` changed."""
     checkpoint = find_checkpoint("demo")
-    config = read_config(checkpoint.folder)
-    weights = read_weights(checkpoint, config)
-    assert weights is not None
+    network = read_network(checkpoint)
+    config, weights = network.config, network.state_dict()
     if nudge:
         weights[nudge] = weights[nudge].clone()
         weights[nudge].view(torch.int16 if weights[nudge].element_size() == 2 else torch.int32)[..., 0] ^= 1
