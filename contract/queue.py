@@ -48,10 +48,10 @@ def _slug(name: str) -> str:
     return plain if plain == name else f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def make_app(where: Settings) -> Celery:
+def make_app(config: Settings) -> Celery:
     """A Celery app on the Redis that `where` names."""
-    app = Celery("inkmill", broker=where.broker_url, set_as_current=False)
-    timeout = where.service_seconds
+    app = Celery("inkmill", broker=config.broker_url, set_as_current=False)
+    timeout = config.service_seconds
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],

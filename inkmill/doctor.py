@@ -42,11 +42,11 @@ class Finding:
 
 def run_checks() -> list[Finding]:
     """Runs every check; a check that fails is a finding, never a crash."""
-    where = settings()
+    config = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
         _python, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
     ]  # fmt: skip
-    return [finding for check in checks for finding in check(where)]
+    return [finding for check in checks for finding in check(config)]
 
 
 def report(findings: list[Finding], *, json: bool) -> int:
@@ -64,23 +64,23 @@ def report(findings: list[Finding], *, json: bool) -> int:
     return ExitCode.UNREACHABLE if any(finding.state == BAD for finding in findings) else ExitCode.DONE
 
 
-def _python(where: Settings) -> Iterator[Finding]:
+def _python(config: Settings) -> Iterator[Finding]:
     yield Finding("inkmill", GOOD, f"{own_version()}, Python {platform.python_version()}")
-    yield Finding("home", GOOD, str(where.home))
+    yield Finding("home", GOOD, str(config.home))
 
 
-def _privacy(where: Settings) -> Iterator[Finding]:
+def _privacy(config: Settings) -> Iterator[Finding]:
     """Files open to others: those that existed before, or whose mode was changed; inkmill makes its own private."""
-    paths = [str(where.home)]
-    if where.sql_url.startswith("sqlite"):  # with its -wal and -shm files
-        paths += sorted(glob.glob(glob.escape(where.sql_address) + "*"))
+    paths = [str(config.home)]
+    if config.sql_url.startswith("sqlite"):  # with its -wal and -shm files
+        paths += sorted(glob.glob(glob.escape(config.sql_address) + "*"))
     for path in map(Path, paths):
         if path.exists() and (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             detail = f"{path} is open to other users of this machine ({mode:04o})"
             yield Finding("privacy", NOTE, detail, f"chmod go= {shlex.quote(str(path))}")
 
 
-def _packages(where: Settings) -> Iterator[Finding]:
+def _packages(config: Settings) -> Iterator[Finding]:
     for name in ("celery", "redis", "sqlalchemy"):
         version = installed(name)
         mend = None if version else "pip install inkmill"
@@ -91,7 +91,7 @@ def _packages(where: Settings) -> Iterator[Finding]:
         yield Finding(name, GOOD if version else NOTE, version or "not installed: no worker can run here", mend)
 
 
-def _sqlite(where: Settings) -> Iterator[Finding]:
+def _sqlite(config: Settings) -> Iterator[Finding]:
     from db.session.sqlite import sqlite_module
 
     module = sqlite_module()
@@ -104,11 +104,11 @@ def _sqlite(where: Settings) -> Iterator[Finding]:
         yield Finding("sqlite", NOTE, detail, "pip install pysqlite3, or use PostgreSQL: INKMILL_DATABASE_URL")
 
 
-def _database(where: Settings) -> Iterator[Finding]:
+def _database(config: Settings) -> Iterator[Finding]:
     from db.session.engine import open_database
 
     try:
-        database = open_database(where.sql_url, timeout=where.service_seconds)
+        database = open_database(config.sql_url, timeout=config.service_seconds)
     except InkmillError as error:
         mend = "set INKMILL_DATABASE_URL, or unset it for an SQLite file in the home"
         yield Finding("database", BAD, str(error), mend)
@@ -117,12 +117,12 @@ def _database(where: Settings) -> Iterator[Finding]:
     database.close()
 
 
-def _redis(where: Settings) -> Iterator[Finding]:
+def _redis(config: Settings) -> Iterator[Finding]:
     from contract.queue import redis_info
     from inkmill.local.redis_server import server_binary
     from inkmill.local.stack import Stack
 
-    if where.embedded and not Stack(where).read().runs:
+    if config.embedded and not Stack(config).read().runs:
         binary = server_binary()
         if binary:
             yield Finding("redis", GOOD, f"embedded, starts on demand: {binary}")
@@ -133,7 +133,7 @@ def _redis(where: Settings) -> Iterator[Finding]:
         info = redis_info()
         yield Finding("redis", GOOD, f"{info.get('server_name', 'redis')} {info.get('redis_version')} answers")
     except InkmillError as error:
-        mend = "inkmill stop" if where.embedded else "start it, or unset INKMILL_REDIS_URL for an embedded one"
+        mend = "inkmill stop" if config.embedded else "start it, or unset INKMILL_REDIS_URL for an embedded one"
         yield Finding("redis", BAD, str(error), mend)
 
 
@@ -145,7 +145,7 @@ print(json.dumps({"cuda": [torch.cuda.get_device_name(i) for i in range(torch.cu
 """
 
 
-def _device(where: Settings) -> Iterator[Finding]:
+def _device(config: Settings) -> Iterator[Finding]:
     if installed("torch") is None:
         return
     try:  # in a subprocess, to keep this one small
@@ -156,11 +156,11 @@ def _device(where: Settings) -> Iterator[Finding]:
         return
     cpu = f"CPU with {os.cpu_count()} cores, {hardware['isa']}"
     yield Finding("device", GOOD, ", ".join([*hardware["cuda"], cpu]))
-    if hardware["cuda"] or where.device.startswith("cuda"):
+    if hardware["cuda"] or config.device.startswith("cuda"):
         yield Finding("gpu", NOTE, NEVER_RUN_ON_A_GPU, "bench/on_a_gpu.sh")
 
 
-def _models(where: Settings) -> Iterator[Finding]:
+def _models(config: Settings) -> Iterator[Finding]:
     default = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
     hub = Path(os.environ.get("HF_HUB_CACHE", default))
     names = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
@@ -171,7 +171,7 @@ def _models(where: Settings) -> Iterator[Finding]:
         yield Finding("models", NOTE, detail, "inkmill try 'Once upon a time' --model gpt2")
 
 
-def _classifiers(where: Settings) -> Iterator[Finding]:
+def _classifiers(config: Settings) -> Iterator[Finding]:
     home = Path(os.environ.get("TORCH_HOME", Path.home() / ".cache" / "torch"))
     folder = home / "hub" / "checkpoints"
     names = sorted(path.name for path in folder.glob("*.ckpt"))

@@ -48,11 +48,11 @@ UNREACHABLE_SECONDS = 120.0
 class RunCommand:
     """One `inkmill run`."""
 
-    def __init__(self, where: Settings, database: Database, order: SubmitOptions) -> None:
-        self._where, self._database = where, database
+    def __init__(self, config: Settings, database: Database, order: SubmitOptions) -> None:
+        self._config, self._database = config, database
         # With a configured Redis, no stack of this home works on the job, or may fail it.
-        self._order = replace(order, owner=where.installation) if where.embedded else order
-        self._stack = Stack(where)
+        self._order = replace(order, owner=config.installation) if config.embedded else order
+        self._stack = Stack(config)
         self._shown_note = self._stack.read().note  # the stack's note before this run, or as last shown
 
     def run(
@@ -118,11 +118,11 @@ class RunCommand:
         return get_job(self._database, job.id)
 
     def _start_work(self, job: JobRow) -> None:
-        if self._where.embedded:
+        if self._config.embedded:
             self._stack.ensure_running(WantedWorker.for_job(job))
         # The queue may be newer than the job.
         error = queue_hints(self._database, job.id, job.model)
-        if error and not self._where.embedded:  # an embedded one's worker finds the job within seconds
+        if error and not self._config.embedded:  # an embedded one's worker finds the job within seconds
             raise QueueUnreachable(
                 f"{error}; job {job.id} is stored and starts automatically once Redis is back; "
                 "run the same command to follow it"
@@ -136,9 +136,9 @@ class RunCommand:
                     now = snapshot(self._database, job.id)
                     if now.finished:
                         return now
-                    if self._where.embedded:
+                    if self._config.embedded:
                         self._check_stack(job)
-                    waiting = waiting_for(self._database, now, Surroundings(self._where))
+                    waiting = waiting_for(self._database, now, Surroundings(self._config))
                     progress.show(now, pace.look(now, waiting=bool(waiting)), waiting)
                 except DatabaseUnreachable as error:
                     progress.say(f"job {job.id}: {error}; waiting for it")
@@ -178,7 +178,7 @@ class RunCommand:
     def _failure_reason(self, job: JobRow) -> str:
         failed = (w for w in list_workers(self._database) if w.state == "failed" and w.model == job.model and w.error)
         worker = next(failed, None)
-        return worker.error or "" if worker else f"its worker could not start; see {self._where.home / 'logs'}"
+        return worker.error or "" if worker else f"its worker could not start; see {self._config.home / 'logs'}"
 
     def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:

@@ -12,5 +12,5 @@ def settings_and_database() -> tuple[Settings, Database]:
     Raises:
         InkmillError: either cannot be used.
     """
-    where = settings()
-    return where, open_database(where.sql_url, timeout=where.service_seconds)
+    config = settings()
+    return config, open_database(config.sql_url, timeout=config.service_seconds)

@@ -29,10 +29,10 @@ def try_prompt(
     from inkmill.commands.submitting import check_device
     from inkmill.try_prompt import samples, show
 
-    where = settings()
-    device, dtype = device or where.device, dtype or where.dtype
+    config = settings()
+    device, dtype = device or config.device, dtype or config.dtype
     check_device(device, dtype)
-    show(samples(model_name(model or where.model), prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
+    show(samples(model_name(model or config.model), prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
 
 
 def doctor(json: o.Json = False) -> None:

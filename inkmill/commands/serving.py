@@ -47,11 +47,11 @@ def worker(
     from worker.supervise.spawn import WorkerOptions
     from worker.supervise.supervisor import main
 
-    where = settings()
-    device, dtype = device or where.device, dtype or where.dtype
+    config = settings()
+    device, dtype = device or config.device, dtype or config.dtype
     check_device(device, dtype)
     options = WorkerOptions(
-        model=model_name(model or where.model),
+        model=model_name(model or config.model),
         device=device,
         dtype=dtype,
         threads=threads,
@@ -59,14 +59,14 @@ def worker(
     )
     if find_spec("torch") is None:
         raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
-    if not where.embedded:
-        refuse_open_redis(where.redis_url, insecure=insecure)
-    if not where.embedded or in_stack:
-        raise typer.Exit(main(options, where, wait_for_database=in_stack))
-    stack = Stack(where)
+    if not config.embedded:
+        refuse_open_redis(config.redis_url, insecure=insecure)
+    if not config.embedded or in_stack:
+        raise typer.Exit(main(options, config, wait_for_database=in_stack))
+    stack = Stack(config)
     stack.ensure_running(pin=True)
     # Repeatedly: the daemon that runs Redis may be killed.
-    raise typer.Exit(main(options, where, ensure_services=lambda: stack.ensure_running(pin=True)))
+    raise typer.Exit(main(options, config, ensure_services=lambda: stack.ensure_running(pin=True)))
 
 
 def refuse_open_redis(url: str, *, insecure: bool) -> None:
@@ -100,8 +100,8 @@ def stop() -> None:
     from inkmill.display import messages
     from inkmill.local.stack import Stack
 
-    where = settings()
-    if Stack(where).stop():
-        messages.print(f"stopped the stack in {where.home}", markup=False)
+    config = settings()
+    if Stack(config).stop():
+        messages.print(f"stopped the stack in {config.home}", markup=False)
     else:
-        messages.print(f"no stack is running in {where.home}", markup=False)
+        messages.print(f"no stack is running in {config.home}", markup=False)

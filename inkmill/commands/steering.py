@@ -53,7 +53,7 @@ def retry(
     from inkmill.startup import settings_and_database
     from producer.submit import queue_hints
 
-    where, database = settings_and_database()
+    config, database = settings_and_database()
     scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(database, job, any_worker=any_worker)
     if any_worker and scored_by:
@@ -64,7 +64,7 @@ def retry(
         )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
     error = queue_hints(database, job, get_job(database, job).model)
-    if error and not where.embedded:
+    if error and not config.embedded:
         messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
     _print_status(database, job, json)
 

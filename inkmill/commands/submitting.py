@@ -49,10 +49,10 @@ def run(
 
     if json and out == "-":
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
-    where, database = settings_and_database()
+    config, database = settings_and_database()
     target = Path(out) if out else None
     raise typer.Exit(
-        RunCommand(where, database, order).run(file, target, format=form, only=only, json=json, force=force)
+        RunCommand(config, database, order).run(file, target, format=form, only=only, json=json, force=force)
     )
 
 
@@ -68,13 +68,13 @@ def submit(
     from producer.read.prompt_file import open_prompt_file
     from producer.submit import submit as submit_file
 
-    where, database = settings_and_database()
+    config, database = settings_and_database()
     with open_prompt_file(file) as prompts:
         for note in prompts.notes:
             messages.print(f"note: {note}", markup=False)
         submitted = submit_file(database, prompts, order)
     print_submitted(prompts, submitted)
-    _warn(where, database, submitted)
+    _warn(config, database, submitted)
     if json:
         print_json(
             {
@@ -89,13 +89,13 @@ def submit(
         typer.echo(submitted.job_id)
 
 
-def _warn(where: Settings, database: Database, submitted: SubmittedJob) -> None:
+def _warn(config: Settings, database: Database, submitted: SubmittedJob) -> None:
     from contract.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import messages
 
-    if submitted.queue_error and not where.embedded:
+    if submitted.queue_error and not config.embedded:
         messages.print(
             f"warning: {submitted.queue_error}; the job is stored and starts automatically once Redis is back",
             markup=False,
@@ -131,10 +131,10 @@ def _order(
         raise UsageError(f"--on-flag {on_flag}: must be keep or redact")
     if seed is not None and seed >= SEED_LIMIT:
         raise UsageError(f"--seed {seed}: must be below 2**53 = {SEED_LIMIT}")
-    where = settings()
-    device, dtype = device or where.device, dtype or where.dtype
+    config = settings()
+    device, dtype = device or config.device, dtype or config.dtype
     check_device(device, dtype)
-    safety = safety_name(safety or where.safety)
+    safety = safety_name(safety or config.safety)
     if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact"):
         raise UsageError(
             "--safety none: nothing will be flagged, so --blocklist, --threshold and --on-flag redact have no effect; "
@@ -142,7 +142,7 @@ def _order(
         )
     return SubmitOptions(
         model=model_name(model) if model else None,
-        default_model=model_name(where.model),
+        default_model=model_name(config.model),
         safety=safety,
         flags=sampling,
         thresholds=read_thresholds(threshold or ()),

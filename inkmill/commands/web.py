@@ -56,7 +56,7 @@ def web(
         raise UsageError("--audit-share: must be less than 1, or no flagged text would ever be shown")
     if name is not None and token_file is not None:
         raise UsageError("--as: with --token-file each reviewer has the name next to their token; leave out --as")
-    where, database = settings_and_database()
+    config, database = settings_and_database()
     options = WebOptions(
         host=host,
         port=port,
@@ -67,7 +67,7 @@ def web(
         behind_tls=behind_tls,
     )
     try:
-        serve(database, where.home, options, lambda address: _print_address(address, json, behind_tls))
+        serve(database, config.home, options, lambda address: _print_address(address, json, behind_tls))
     finally:
         database.close()
 

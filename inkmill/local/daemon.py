@@ -38,10 +38,10 @@ log = structlog.get_logger()
 class Daemon:
     """The processes of one home's stack."""
 
-    def __init__(self, where: Settings) -> None:
-        self._where, self._stack = where, Stack(where)
+    def __init__(self, config: Settings) -> None:
+        self._config, self._stack = config, Stack(config)
         self._database: Database | None = None
-        self._redis = RedisKeeper(where)
+        self._redis = RedisKeeper(config)
         self._workers: dict[WantedWorker, subprocess.Popen[bytes]] = {}
         self._stopping = False
         self._not_before: dict[WantedWorker, float] = {}  # when a worker that exited may be restarted
@@ -58,7 +58,7 @@ class Daemon:
             self._redis.stop(gently=still_mine())
         # Another stack may start now; only workers that finish their batches are left here.
         for process in self._workers.values():
-            _wait(process, self._where.grace_seconds + 5)
+            _wait(process, self._config.grace_seconds + 5)
         return ExitCode.DONE
 
     def _run_until_idle(self) -> None:
@@ -70,11 +70,11 @@ class Daemon:
                     if state.daemon is None or state.daemon.pid != os.getpid():
                         return  # it was stopped
                     self._stack.write(self._reconciled(state))
-                    if self._idle_for() > self._where.idle_seconds and not self._has_work(state):
+                    if self._idle_for() > self._config.idle_seconds and not self._has_work(state):
                         self._stack.write(StackState(database=state.database))
                         return
             except FileNotFoundError:
-                log.warning("this home is gone; exiting", home=str(self._where.home))
+                log.warning("this home is gone; exiting", home=str(self._config.home))
                 return
             except OSError as error:
                 log.warning("cannot maintain the stack; trying again", error=str(error))  # a full disk, for example
@@ -122,10 +122,10 @@ class Daemon:
 
     def _check_use(self) -> None:
         """Checks now and then, outside the lock, whether this stack is still needed; trims its logs."""
-        if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._where.idle_seconds / 4):
+        if time.monotonic() - self._looked_at < min(LOOK_SECONDS, self._config.idle_seconds / 4):
             return
         self._looked_at = time.monotonic()
-        for log_file in (self._stack.log, self._where.redis_folder / "redis.log"):
+        for log_file in (self._stack.log, self._config.redis_folder / "redis.log"):
             rotate(log_file)
         if self._has_work(self._stack.read()):
             self._busy_at = self._looked_at
@@ -138,7 +138,7 @@ class Daemon:
             return False  # nothing here could do any work
         try:
             if self._database is None:
-                self._database = open_database(self._where.sql_url)
+                self._database = open_database(self._config.sql_url)
             unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
             requested = open_requests(self._database)
         except InkmillError:

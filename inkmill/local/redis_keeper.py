@@ -27,8 +27,8 @@ log = structlog.get_logger()
 class RedisKeeper:
     """The Redis of one home, as its daemon sees it."""
 
-    def __init__(self, where: Settings) -> None:
-        self._where = where
+    def __init__(self, config: Settings) -> None:
+        self._config = config
         self._process: subprocess.Popen[bytes] | None = None
         self._not_before, self._pause = 0.0, FIRST_PAUSE
         self._started = self._seen = time.monotonic()
@@ -43,7 +43,7 @@ class RedisKeeper:
                 self._start()
         elif (status := self._process.poll()) is not None:
             self._handle_exit(status)
-        elif accepts_connections(self._where, 0):
+        elif accepts_connections(self._config, 0):
             self._seen = now
             if now - self._started > READ_SECONDS:
                 self.down = ""
@@ -57,7 +57,7 @@ class RedisKeeper:
     def _start(self) -> None:
         self._started = self._seen = time.monotonic()
         try:
-            self._process = start_server(self._where)
+            self._process = start_server(self._config)
         except (InkmillError, OSError) as error:
             self._retry_later(str(error))
 
@@ -67,10 +67,10 @@ class RedisKeeper:
             log.warning("Redis exited; restarting it", status=status)
             self._not_before = time.monotonic() + FIRST_PAUSE
             return
-        reason = last_log_line(self._where)
+        reason = last_log_line(self._config)
         self._retry_later(f"it exited with status {status}: {reason}")
         try:
-            aside = set_aside(self._where)
+            aside = set_aside(self._config)
         except OSError as error:
             log.warning("cannot set Redis' files aside", error=str(error))
             return

@@ -47,18 +47,18 @@ def require_binary() -> str:
     return binary
 
 
-def start_server(where: Settings) -> subprocess.Popen[bytes]:
+def start_server(config: Settings) -> subprocess.Popen[bytes]:
     """Starts the server of this home; its data survives a restart.
 
     Raises:
         QueueUnreachable: where no server is installed.
     """
     binary = require_binary()
-    config = _write_config(where)
-    log = os.open(where.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    config_path = _write_config(config)
+    log = os.open(config.redis_folder / "redis.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     # On standard input: Redis takes a path with a ? or a [ for a pattern, and if no file matches, it starts without any
     # settings, open to the network.
-    with os.fdopen(log, "ab") as output, config.open("rb") as settings:
+    with os.fdopen(log, "ab") as output, config_path.open("rb") as settings:
         return subprocess.Popen(
             [binary, "-"],
             stdin=settings,
@@ -70,46 +70,46 @@ def start_server(where: Settings) -> subprocess.Popen[bytes]:
         )
 
 
-def _write_config(where: Settings) -> Path:
-    folder = private_folder(where.redis_folder)
-    verified_private_folder(where.redis_socket.parent)
+def _write_config(config: Settings) -> Path:
+    folder = private_folder(config.redis_folder)
+    verified_private_folder(config.redis_socket.parent)
     lines = {
         "port": "0",
-        "unixsocket": _quoted(where.redis_socket),
+        "unixsocket": _quoted(config.redis_socket),
         "unixsocketperm": "700",
-        "requirepass": where.redis_password,
+        "requirepass": config.redis_password,
         "dir": _quoted(folder),
         "appendonly": "yes",
         "save": '""',
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
-    config = folder / "redis.conf"
+    config_path = folder / "redis.conf"
     # The password goes into a file: every user can read a command line.
-    write_private(config, "".join(f"{key} {value}\n" for key, value in lines.items()))
-    return config
+    write_private(config_path, "".join(f"{key} {value}\n" for key, value in lines.items()))
+    return config_path
 
 
-def set_aside(where: Settings) -> Path | None:
+def set_aside(config: Settings) -> Path | None:
     """Moves the server's data files away and deletes the oldest ones moved before. Returns where they are now.
 
     They may be damaged or from another version. Redis holds only hints: the next sweep makes new ones.
     """
-    files = [file for name in DATA_FILES if (file := where.redis_folder / name).exists()]
+    files = [file for name in DATA_FILES if (file := config.redis_folder / name).exists()]
     if not files:
         return None
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
-    aside = private_folder(where.redis_folder / f"{ASIDE}{stamp}")
+    aside = private_folder(config.redis_folder / f"{ASIDE}{stamp}")
     for file in files:
         file.rename(aside / file.name)
-    for old in sorted(where.redis_folder.glob(f"{ASIDE}*"))[:-MAX_SET_ASIDE]:
+    for old in sorted(config.redis_folder.glob(f"{ASIDE}*"))[:-MAX_SET_ASIDE]:
         shutil.rmtree(old, ignore_errors=True)
     return aside
 
 
-def last_log_line(where: Settings) -> str:
+def last_log_line(config: Settings) -> str:
     """The last line of the server's log, without time and process."""
-    with suppress(OSError), (where.redis_folder / "redis.log").open("rb") as log:
+    with suppress(OSError), (config.redis_folder / "redis.log").open("rb") as log:
         log.seek(max(log.seek(0, os.SEEK_END) - 4096, 0))
         lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1].rpartition(" # ")[2].strip()[:300] if lines else ""
@@ -120,13 +120,13 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def accepts_connections(where: Settings, seconds: float) -> bool:
+def accepts_connections(config: Settings, seconds: float) -> bool:
     """Whether the embedded server accepts connections within `seconds`."""
     deadline = time.monotonic() + seconds
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
             try:
-                probe.connect(str(where.redis_socket))
+                probe.connect(str(config.redis_socket))
                 return True
             except OSError:
                 if time.monotonic() >= deadline:

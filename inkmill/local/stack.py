@@ -34,9 +34,9 @@ PYTHON = (sys.executable, "-P")  # never import from the working folder: it may 
 class Stack:
     """The stack of one home, as commands and its daemon see it."""
 
-    def __init__(self, where: Settings) -> None:
-        self.where = where
-        self._file = where.home / "stack.json"
+    def __init__(self, config: Settings) -> None:
+        self.config = config
+        self._file = config.home / "stack.json"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -45,7 +45,7 @@ class Stack:
         Raises:
             FileNotFoundError: the home is gone.
         """
-        with _flock(self.where.home / "stack.lock", os.O_RDWR):
+        with _flock(self.config.home / "stack.lock", os.O_RDWR):
             yield
 
     @contextmanager
@@ -54,18 +54,18 @@ class Stack:
 
         Yields a function that says whether it still does: a home may be removed and recreated by another stack.
         """
-        path = self.where.home / "daemon.lock"
+        path = self.config.home / "daemon.lock"
         with _flock(path, os.O_CREAT | os.O_RDWR) as lock:
             inode = os.fstat(lock.fileno()).st_ino
             yield lambda: path.exists() and path.stat().st_ino == inode
 
     def _make_lock(self) -> None:
-        private_folder(self.where.home)
-        os.close(os.open(self.where.home / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600))
+        private_folder(self.config.home)
+        os.close(os.open(self.config.home / "stack.lock", os.O_CREAT | os.O_RDWR, 0o600))
 
     def read(self) -> StackState:
         """The current state; a missing or broken file counts as no stack."""
-        return read_state(self.where.home) or StackState(database=self._database)
+        return read_state(self.config.home) or StackState(database=self._database)
 
     def write(self, state: StackState) -> None:
         """Replaces the state, if it has changed.
@@ -95,11 +95,11 @@ class Stack:
         with self.locked():
             state = self.read()
             if not state.runs:
-                state = StackState(database=self._database, address=self.where.sql_address)
+                state = StackState(database=self._database, address=self.config.sql_address)
             elif state.database != self._database:
                 raise UsageError(
-                    f"the stack in {self.where.home} works on the database {state.address}, but this command on "
-                    f"{self.where.sql_address}; stop it with 'inkmill stop', or choose another INKMILL_HOME"
+                    f"the stack in {self.config.home} works on the database {state.address}, but this command on "
+                    f"{self.config.sql_address}; stop it with 'inkmill stop', or choose another INKMILL_HOME"
                 )
             if worker is not None and not state.serves(worker):
                 # A worker that could not load gets another chance: the cause may have been fixed.
@@ -115,22 +115,22 @@ class Stack:
 
     def _wait_for_redis(self) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not accepts_connections(self.where, 0.5):
+        while not accepts_connections(self.config, 0.5):
             state = self.read()
             if not state.runs or time.monotonic() > deadline:
                 reason = f" ({state.redis_down})" if state.redis_down else ""
                 raise QueueUnreachable(
-                    f"the local Redis did not start{reason}; see its log, {self.where.redis_folder / 'redis.log'}, "
+                    f"the local Redis did not start{reason}; see its log, {self.config.redis_folder / 'redis.log'}, "
                     f"and the stack's, {self.log}"
                 )
 
     @property
     def log(self) -> Path:
-        return self.where.home / "logs" / "stack.log"
+        return self.config.home / "logs" / "stack.log"
 
     @property
     def _database(self) -> str:
-        return hashlib.sha256(self.where.sql_url.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.config.sql_url.encode()).hexdigest()[:16]
 
     def _spawn(self) -> Process:
         private_folder(self.log.parent)
@@ -142,7 +142,7 @@ class Stack:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                env=os.environ | {"INKMILL_HOME": str(self.where.home)},
+                env=os.environ | {"INKMILL_HOME": str(self.config.home)},
             )
         return Process.of(process.pid)
 
@@ -168,7 +168,7 @@ class Stack:
         for process in leaving:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + self.where.grace_seconds + 15
+        deadline = time.monotonic() + self.config.grace_seconds + 15
         while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
                 remaining = ", ".join(str(process.pid) for process in leaving if process.lives())

@@ -134,8 +134,8 @@ class Home:
     def redis(self) -> Any:
         import redis
 
-        where = Settings(home=self.folder, redis_url="")
-        return redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+        config = Settings(home=self.folder, redis_url="")
+        return redis.Redis(unix_socket_path=str(config.redis_socket), password=config.redis_password)
 
     def logs(self) -> str:
         files = sorted(self.folder.glob("*.log")) + sorted(self.folder.glob("logs/*.log"))

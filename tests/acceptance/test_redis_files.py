@@ -66,16 +66,16 @@ def test_a_redis_that_never_starts_is_tried_ever_less_often_and_run_prints_its_e
 
 
 def test_only_the_newest_files_that_were_set_aside_are_kept(tmp_path: Path) -> None:
-    where = Settings(home=tmp_path, redis_url="")
+    config = Settings(home=tmp_path, redis_url="")
     for _ in range(MAX_SET_ASIDE + 2):
-        server = start_server(where)
-        assert accepts_connections(where, 10)
-        while not (where.redis_folder / "appendonlydir").is_dir():  # made once it listens
+        server = start_server(config)
+        assert accepts_connections(config, 10)
+        while not (config.redis_folder / "appendonlydir").is_dir():  # made once it listens
             time.sleep(0.01)
         server.send_signal(signal.SIGKILL)
         server.wait()
-        aside = set_aside(where)
+        aside = set_aside(config)
         assert aside is not None and (aside / "appendonlydir").is_dir()
-        assert set_aside(where) is None
-    kept = sorted(where.redis_folder.glob("set-aside-*"))
+        assert set_aside(config) is None
+    kept = sorted(config.redis_folder.glob("set-aside-*"))
     assert len(kept) == MAX_SET_ASIDE and aside in kept

@@ -33,27 +33,27 @@ QUEUE = "generate.demo"
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Settings:
+def config(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, service_seconds=2)
 
 
 @pytest.fixture(autouse=True)
-def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    server = start_server(where)
-    assert accepts_connections(where, 10)
+def server(config: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    server = start_server(config)
+    assert accepts_connections(config, 10)
     yield server
     server.kill()
     server.wait()
 
 
 @pytest.fixture
-def client(where: Settings) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+def client(config: Settings) -> redis.Redis:
+    return redis.Redis(unix_socket_path=str(config.redis_socket), password=config.redis_password)
 
 
 @pytest.fixture
-def celery(where: Settings) -> Celery:
-    return make_app(where)
+def celery(config: Settings) -> Celery:
+    return make_app(config)
 
 
 def received(celery: Celery, queue: str) -> list[Any]:

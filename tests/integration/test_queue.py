@@ -26,39 +26,39 @@ from inkmill.local.redis_server import accepts_connections, start_server
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Settings:
+def config(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, service_seconds=2)
 
 
 @pytest.fixture
-def celery(where: Settings) -> Iterator[Celery]:
-    server = start_server(where)
-    assert accepts_connections(where, 10)
-    yield make_app(where)
+def celery(config: Settings) -> Iterator[Celery]:
+    server = start_server(config)
+    assert accepts_connections(config, 10)
+    yield make_app(config)
     server.kill()
     server.wait()
 
 
-def messages(where: Settings, queue: str) -> list[Any]:
-    client = redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+def messages(config: Settings, queue: str) -> list[Any]:
+    client = redis.Redis(unix_socket_path=str(config.redis_socket), password=config.redis_password)
     return [json.loads(raw) for raw in client.lrange(queue, 0, -1)]  # type: ignore[union-attr]
 
 
-def test_a_queue_gets_as_many_messages_as_batches_wait_and_no_more(celery: Celery, where: Settings) -> None:
+def test_a_queue_gets_as_many_messages_as_batches_wait_and_no_more(celery: Celery, config: Settings) -> None:
     assert top_up("generate.demo", range(1, 11), celery) == 10
     assert top_up("generate.demo", range(1, 11), celery) == 0
     assert top_up("generate.demo", range(1, 13), celery) == 2
-    assert len(messages(where, "generate.demo")) == 12
+    assert len(messages(config, "generate.demo")) == 12
 
 
-def test_a_queue_holds_at_most_64_messages_however_much_waits(celery: Celery, where: Settings) -> None:
+def test_a_queue_holds_at_most_64_messages_however_much_waits(celery: Celery, config: Settings) -> None:
     assert top_up("generate.demo", range(1, 100_000), celery) == 64
     assert top_up("generate.demo", range(1, 100_000), celery) == 0
 
 
-def test_a_message_holds_a_batch_id_and_nothing_else(celery: Celery, where: Settings) -> None:
+def test_a_message_holds_a_batch_id_and_nothing_else(celery: Celery, config: Settings) -> None:
     top_up("score.demo", [41], celery)
-    (message,) = messages(where, "score.demo")
+    (message,) = messages(config, "score.demo")
     assert message["content-type"] == "application/json"
     arguments, keywords, _ = json.loads(b64decode(message["body"]))
     assert (arguments, keywords) == ([41], {})
@@ -66,8 +66,8 @@ def test_a_message_holds_a_batch_id_and_nothing_else(celery: Celery, where: Sett
     assert message["headers"]["eta"] is None
 
 
-def test_if_nothing_waits_redis_is_not_contacted(where: Settings) -> None:
-    assert top_up("generate.demo", [], make_app(where)) == 0
+def test_if_nothing_waits_redis_is_not_contacted(config: Settings) -> None:
+    assert top_up("generate.demo", [], make_app(config)) == 0
 
 
 def test_an_unreachable_redis_is_reported_quickly_and_without_its_password() -> None:
@@ -107,9 +107,9 @@ def heard(certificate: tuple[Path, Path], url: str) -> tuple[str, bytes]:
                         sent.extend(safe.recv(4096))
 
         threading.Thread(target=answer, daemon=True).start()
-        where = Settings(redis_url=url.replace("PORT", str(server.getsockname()[1])), service_seconds=2)
+        config = Settings(redis_url=url.replace("PORT", str(server.getsockname()[1])), service_seconds=2)
         with pytest.raises(QueueUnreachable) as refused:
-            redis_info(make_app(where))
+            redis_info(make_app(config))
     return str(refused.value), bytes(sent)
 
 
@@ -124,25 +124,25 @@ def test_a_certificate_trusted_by_the_url_is_accepted(certificate: tuple[Path, P
     assert b"hunter2" in sent
 
 
-def test_only_the_owner_can_reach_the_embedded_redis(celery: Celery, where: Settings) -> None:
+def test_only_the_owner_can_reach_the_embedded_redis(celery: Celery, config: Settings) -> None:
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis(unix_socket_path=str(where.redis_socket)).ping()
-    assert where.redis_socket.stat().st_mode & 0o077 == 0
-    assert (where.redis_folder / "redis.conf").stat().st_mode & 0o077 == 0
+        redis.Redis(unix_socket_path=str(config.redis_socket)).ping()
+    assert config.redis_socket.stat().st_mode & 0o077 == 0
+    assert (config.redis_folder / "redis.conf").stat().st_mode & 0o077 == 0
     assert redis_info(celery)["redis_version"]
 
 
 def test_a_home_with_a_long_path_gets_a_short_private_socket(tmp_path: Path) -> None:
-    where = Settings(home=tmp_path / ("long" * 30))
-    assert len(str(where.redis_socket)) < 100
-    server = start_server(where)
+    config = Settings(home=tmp_path / ("long" * 30))
+    assert len(str(config.redis_socket)) < 100
+    server = start_server(config)
     try:
-        assert accepts_connections(where, 10)
-        assert where.redis_socket.parent.stat().st_mode & 0o077 == 0
+        assert accepts_connections(config, 10)
+        assert config.redis_socket.parent.stat().st_mode & 0o077 == 0
     finally:
         server.terminate()
         server.wait(10)
-        where.redis_socket.parent.rmdir()
+        config.redis_socket.parent.rmdir()
 
 
 @pytest.mark.parametrize("name", ["gpt2", "openai-community/gpt2", "/a/path with spaces/ü", "x" * 300])
@@ -157,13 +157,13 @@ def test_every_model_has_a_queue_of_its_own_with_a_plain_name(name: str) -> None
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 32, b"short"])
 def test_a_password_lost_from_its_file_is_restored_from_the_running_server(
-    celery: Celery, where: Settings, content: bytes
+    celery: Celery, config: Settings, content: bytes
 ) -> None:
-    file, before = where.redis_folder / "password", where.redis_password
+    file, before = config.redis_folder / "password", config.redis_password
     file.write_bytes(content)
-    redis_info(make_app(where))  # a new process reaches the old server
+    redis_info(make_app(config))  # a new process reaches the old server
     assert file.read_text() == before
-    assert top_up("generate.demo", range(1, 4), make_app(where)) == 3
+    assert top_up("generate.demo", range(1, 4), make_app(config)) == 3
 
 
 def test_two_processes_that_start_at_once_agree_on_one_password(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def write(database: Database, home: Path, model: str, dtype: str) -> None:
     """Generates all that waits for a model, as a worker's process does."""
     loaded = load_engine(model, "cpu", dtype, slots=3)
     runtime = Runtime(
-        worker=f"{model} {dtype}", database=database, where=Settings(home=home), loaded=loaded,
+        worker=f"{model} {dtype}", database=database, config=Settings(home=home), loaded=loaded,
         classifiers=Classifiers((), "cpu"),
     )  # fmt: skip
     runtime.start()

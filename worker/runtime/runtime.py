@@ -35,17 +35,17 @@ class Runtime:
     """What the task threads of one process share."""
 
     def __init__(
-        self, *, worker: str, database: Database, where: Settings, loaded: Loaded, classifiers: Classifiers
+        self, *, worker: str, database: Database, config: Settings, loaded: Loaded, classifiers: Classifiers
     ) -> None:
-        self.worker, self.database, self.where = worker, database, where
+        self.worker, self.database, self.config = worker, database, config
         self.classifiers, self._made_by = classifiers, loaded.provenance
         self.device = loaded.device
         self.stopping = threading.Event()
         self.turns = Turns()
-        self.watchdog = Watchdog(where.step_seconds)
+        self.watchdog = Watchdog(config.step_seconds)
         self.cores = Cores(shared=loaded.device == "cpu")
         self.feeder = Feeder(loaded.engine, self.watchdog, self.cores, die=lambda: self.watchdog.end(HANG_EXIT))
-        self.leases = LeaseKeeper(database, where.lease_seconds, lambda: self.watchdog.overdue() is None)
+        self.leases = LeaseKeeper(database, config.lease_seconds, lambda: self.watchdog.overdue() is None)
         self.provenance = provenance_id(database, loaded.provenance)
         self._last_refusal: str | None = None  # why no message could be sent
         self._claimer = threading.Semaphore(1)

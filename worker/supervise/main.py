@@ -123,7 +123,7 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     finally:
         loading.set()
     runtime = _retry_while_unreachable(
-        lambda: Runtime(worker=worker, database=database, where=settings(), loaded=loaded, classifiers=classifiers)
+        lambda: Runtime(worker=worker, database=database, config=settings(), loaded=loaded, classifiers=classifiers)
     )
     provenance = loaded.provenance
     reported = {name: getattr(provenance, name) for name in (*MUST_MATCH, "threads")}
@@ -137,7 +137,7 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     register(default_app())
     runtime.watchdog.arm()
     runtime.start()
-    Sweeper(duties(runtime), runtime.where.sweep_seconds, runtime.stopping).start()
+    Sweeper(duties(runtime), runtime.config.sweep_seconds, runtime.stopping).start()
     _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, classifier_names)])
     record_heartbeat(database, worker, state="stopped")
     return 0

@@ -93,7 +93,7 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
 
 def _serve_request(runtime: Runtime, *, alone: bool = False) -> bool:
     """Serves the oldest score request, whichever one the message named: a person waits for each."""
-    ability, lease = runtime.ability, runtime.where.lease_seconds
+    ability, lease = runtime.ability, runtime.config.lease_seconds
     request = claim_request(
         runtime.database,
         runtime.worker,
@@ -153,4 +153,4 @@ def _run_suspect(
 
 
 def _claim(runtime: Runtime, claim_function: Callable[..., Claim | None], **filters: object) -> Claim | None:
-    return claim_function(runtime.database, runtime.ability, runtime.where.lease_seconds, **filters)
+    return claim_function(runtime.database, runtime.ability, runtime.config.lease_seconds, **filters)

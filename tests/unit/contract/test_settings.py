@@ -57,10 +57,10 @@ def test_a_home_that_would_break_a_file_of_settings_is_refused(monkeypatch: pyte
 @pytest.mark.parametrize("name", ["a?b", "a%41b", "a#b", "a;b&c=d", "a\"b'c", "a\\b", "a@b:c", "grüße  日本"])
 def test_any_other_home_has_its_database_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / name))
-    where = load_settings()
-    open_database(where.sql_url).close()
+    config = load_settings()
+    open_database(config.sql_url).close()
     assert (tmp_path / name / "inkmill.db").stat().st_size
-    assert where.sql_address == str(tmp_path / name / "inkmill.db")
+    assert config.sql_address == str(tmp_path / name / "inkmill.db")
     assert [path.name for path in tmp_path.iterdir() if path.name != "here"] == [name]
 
 

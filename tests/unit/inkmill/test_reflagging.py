@@ -18,9 +18,9 @@ from tests.unit.db.desk import Desk
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    where = Settings(home=tmp_path, redis_url="", database_url="")
-    monkeypatch.setattr("inkmill.startup.settings", lambda: where)
-    database = open_database(where.sql_url)
+    config = Settings(home=tmp_path, redis_url="", database_url="")
+    monkeypatch.setattr("inkmill.startup.settings", lambda: config)
+    database = open_database(config.sql_url)
     yield Desk(database)
     database.close()
 

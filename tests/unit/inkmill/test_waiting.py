@@ -39,22 +39,22 @@ def nothing_is_known_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Settings:
+def config(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path, redis_url="", database_url="", service_seconds=2)
 
 
 @pytest.fixture
-def opened(where: Settings) -> Iterator[Database]:
-    database = open_database(where.sql_url)
+def opened(config: Settings) -> Iterator[Database]:
+    database = open_database(config.sql_url)
     yield database
     database.close()
 
 
-def has_stack(where: Settings, **more: Any) -> None:
+def has_stack(config: Settings, **more: Any) -> None:
     """This home's stack runs, and starts a worker for SPEC's jobs."""
     wanted = (WantedWorker(model=SPEC.model, safety=(SPEC.safety,)),)
-    state = StackState(database="a hash", address=where.sql_address, daemon=Process.me(), workers=wanted, **more)
-    Stack(where).write(state)
+    state = StackState(database="a hash", address=config.sql_address, daemon=Process.me(), workers=wanted, **more)
+    Stack(config).write(state)
 
 
 def has_worker(database: Database, name: str, state: str, error: str | None = None, **more: Any) -> None:
@@ -63,9 +63,9 @@ def has_worker(database: Database, name: str, state: str, error: str | None = No
 
 
 @pytest.fixture
-def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    server = start_server(where)
-    assert accepts_connections(where, 10)
+def server(config: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    server = start_server(config)
+    assert accepts_connections(config, 10)
     yield server
     server.kill()
     server.wait()
@@ -82,7 +82,7 @@ def server(where: Settings) -> Iterator[subprocess.Popen[bytes]]:
     ],
 )
 def test_a_job_that_waits_for_its_worker_says_what_was_wrong_with_the_last_one(
-    where: Settings,
+    config: Settings,
     opened: Database,
     server: subprocess.Popen[bytes],
     states: list[tuple[str, str | None]],
@@ -91,44 +91,44 @@ def test_a_job_that_waits_for_its_worker_says_what_was_wrong_with_the_last_one(
     job = Mill(opened).submit(2)
     for number, (state, error) in enumerate(states):
         has_worker(opened, f"w{number}", state, error)
-    has_stack(where)
-    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == said
+    has_stack(config)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) == said
 
 
-def test_without_a_stack_the_command_is_named_that_starts_the_worker(where: Settings, opened: Database) -> None:
+def test_without_a_stack_the_command_is_named_that_starts_the_worker(config: Settings, opened: Database) -> None:
     job = Mill(opened).submit(2)
-    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == STARTS
-    Stack(where).write(StackState(database="a hash", address="another one", daemon=Process.me()))
-    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) == STARTS
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) == STARTS
+    Stack(config).write(StackState(database="a hash", address="another one", daemon=Process.me()))
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) == STARTS
 
 
 def test_a_stack_whose_worker_has_another_revision_by_now_does_not_hide_that(
-    where: Settings, opened: Database, server: subprocess.Popen[bytes]
+    config: Settings, opened: Database, server: subprocess.Popen[bytes]
 ) -> None:
     mill = Mill(opened)
     job = mill.submit(4)
-    has_stack(where)
+    has_stack(config)
     release_claim(opened, mill.claim(worker("before", revision="old")))
     has_worker(opened, "now", "ready", revision="new")
-    said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(config))
     assert said is not None and "revision old" in said and f"inkmill retry {job} --any-worker" in said
 
 
-def test_a_redis_that_does_not_run_is_a_reason_too(where: Settings, opened: Database) -> None:
+def test_a_redis_that_does_not_run_is_a_reason_too(config: Settings, opened: Database) -> None:
     job = Mill(opened).submit(2)
     has_worker(opened, "w", "ready")
-    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) is None  # another home's, for all we know
-    has_stack(where, redis_down="it exited with status 1: no room")
-    said = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) is None  # another home's, for all we know
+    has_stack(config, redis_down="it exited with status 1: no room")
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(config))
     assert said == "the local Redis, which does not run: it exited with status 1: no room"
-    elsewhere = Settings(home=where.home, redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2)
+    elsewhere = Settings(home=config.home, redis_url="redis://:secret@127.0.0.1:1/0", service_seconds=2)
     said = waiting_for(opened, snapshot(opened, job), Surroundings(elsewhere))
     assert said is not None and "127.0.0.1:1" in said and "does not answer" in said and "secret" not in said
 
 
-def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(where: Settings, opened: Database) -> None:
+def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(config: Settings, opened: Database) -> None:
     job = Mill(opened).submit(2)
-    elsewhere = Settings(home=where.home, redis_url="redis://127.0.0.1:1/0", service_seconds=2)
+    elsewhere = Settings(home=config.home, redis_url="redis://127.0.0.1:1/0", service_seconds=2)
     said = waiting_for(opened, snapshot(opened, job), Surroundings(elsewhere))
     assert said is not None and said.startswith("Redis at redis://:**@127.0.0.1:1/0, which does not answer")
     assert said.endswith(f"; and for {STARTS}")
@@ -144,40 +144,40 @@ def test_of_a_redis_and_a_worker_that_are_missing_both_are_named(where: Settings
     ],
 )
 def test_a_redis_that_refuses_is_named_with_what_to_do(
-    where: Settings, opened: Database, server: subprocess.Popen[bytes], order: tuple[str, ...], said: str
+    config: Settings, opened: Database, server: subprocess.Popen[bytes], order: tuple[str, ...], said: str
 ) -> None:
     job = Mill(opened).submit(2)
     has_worker(opened, "w", "ready")
-    has_stack(where)
-    assert waiting_for(opened, snapshot(opened, job), Surroundings(where)) is None
-    client = redis.Redis(unix_socket_path=str(where.redis_socket), password=where.redis_password)
+    has_stack(config)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) is None
+    client = redis.Redis(unix_socket_path=str(config.redis_socket), password=config.redis_password)
     client.execute_command(*order)
-    found = waiting_for(opened, snapshot(opened, job), Surroundings(where))
+    found = waiting_for(opened, snapshot(opened, job), Surroundings(config))
     assert found is not None and f" {said}" in found and found.count("\n") == 0
-    assert where.redis_password not in found
+    assert config.redis_password not in found
 
 
-def test_a_job_that_is_being_submitted_waits_for_no_worker(where: Settings, opened: Database) -> None:
+def test_a_job_that_is_being_submitted_waits_for_no_worker(config: Settings, opened: Database) -> None:
     ingest = Ingest(opened, SPEC)
     ingest.write(rows(3))
-    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
+    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(config))
     assert said is not None and said.startswith("the command that submits it;")
     ingest.finish()
 
 
 def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_again(
-    where: Settings, opened: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    config: Settings, opened: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ingest = Ingest(opened, SPEC, lease=60)
     ingest.write(rows(3))
     with opened.write() as connection:
         connection.execute(update(Job).values(ingest_until=1.0))
-    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(where))
+    said = waiting_for(opened, snapshot(opened, ingest.job_id), Surroundings(config))
     assert said == (
         "the command that submitted it, which was killed before it had finished; submit the file again, or remove "
         f"what it left: inkmill cancel {ingest.job_id}"
     )
-    monkeypatch.setattr("inkmill.startup.settings", lambda: where)
+    monkeypatch.setattr("inkmill.startup.settings", lambda: config)
     assert run(["watch", str(ingest.job_id)]) == ExitCode.FAILED
     assert said in capsys.readouterr().out
     assert run(["cancel", str(ingest.job_id)]) == ExitCode.FAILED  # nothing of it was a job yet
@@ -185,7 +185,7 @@ def test_a_job_whose_producer_was_killed_waits_for_the_file_to_be_submitted_agai
     assert list_jobs(opened) == []
 
 
-def test_nothing_is_asked_for_a_job_that_goes_on(where: Settings, opened: Database) -> None:
+def test_nothing_is_asked_for_a_job_that_goes_on(config: Settings, opened: Database) -> None:
     job = Mill(opened).submit(2)
     claim_generation(opened, worker("w"), 60)
 

@@ -25,10 +25,10 @@ WORDS = tuple(f"{number:03} " + "words never to write " * 50 for number in range
 
 @pytest.fixture
 def runtime(database: Database, tmp_path: Path) -> Iterator[Runtime]:
-    where = Settings(home=tmp_path, redis_url="redis://127.0.0.1:1/0", service_seconds=1)
+    config = Settings(home=tmp_path, redis_url="redis://127.0.0.1:1/0", service_seconds=1)
     loaded = load_engine("demo", "cpu", "fp32", slots=8)
     runtime = Runtime(
-        worker="w1", database=database, where=where, loaded=loaded, classifiers=Classifiers(("demo",), "cpu")
+        worker="w1", database=database, config=config, loaded=loaded, classifiers=Classifiers(("demo",), "cpu")
     )
     runtime.start()
     yield runtime

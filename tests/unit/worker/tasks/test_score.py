@@ -36,7 +36,7 @@ def test_short_texts_form_large_groups_and_long_texts_small_ones() -> None:
 def test_the_wait_for_the_engines_turn_does_not_count_as_a_slow_step(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit, now = runtime.where.step_seconds, [0.0]
+    limit, now = runtime.config.step_seconds, [0.0]
     monkeypatch.setattr(runtime.watchdog, "_now", lambda: now[0])
 
     def passes(seconds: float) -> None:
