@@ -46,7 +46,7 @@ def printable(name: str) -> str:
 
 
 def unknown_name(name: str) -> Problem:
-    """The problem with an unknown_setting field name."""
+    """The problem with an unknown field name."""
     near = _near_miss(name) if len(name) <= MAX_NAME else None
     return near or Problem(printable(name), 'is not a field of a prompt; keep it inside "metadata", or remove it')
 
@@ -75,7 +75,7 @@ class RowSettings:
         The mapping may be shared between rows with the same settings: do not change it.
 
         Raises:
-            BadRow: a name is unknown_setting, or a value cannot be used.
+            BadRow: a name is unknown, or a value cannot be used.
         """
         unknown_names = [name for name in raw if name not in CANONICAL]
         if unknown_names:
