@@ -128,10 +128,10 @@ def test_of_two_decisions_at_once_one_is_refused(desk: Desk) -> None:
 
 SITTING = """
 import sys
-from contract.review import (Filter)
-from db.review.claims import (next_output)
-from db.review.decisions.acts import (decide)
-from db.session.engine import (open_database)
+from contract.review import Filter
+from db.review.claims import next_output
+from db.review.decisions.acts import decide
+from db.session.engine import open_database
 database, name = open_database(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
@@ -160,18 +160,18 @@ def test_reviewers_in_processes_of_their_own_never_get_the_same(desk: Desk) -> N
 
 BULK = """
 import os, signal, sys
-from db.review.queue import (matching_versions)
-from contract.review import (Filter)
-from db.review.decisions import (acts)
-from db.session.engine import (open_database)
+from db.review.queue import matching_versions
+from contract.review import Filter
+from db.review.decisions import bulk
+from db.session.engine import open_database
 database = open_database(sys.argv[1])
-judging = acts.judging
+with_matches = bulk.with_matches
 def die_in_the_second(*order):
-    acts.judging = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-    return judging(*order)
-acts.judging = die_in_the_second
+    bulk.with_matches = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return with_matches(*order)
+bulk.with_matches = die_in_the_second
 outputs = [output for output, _ in matching_versions(database, Filter())]
-acts.decide_many(database, outputs, "anna", "reject", key="night")
+bulk.decide_many(database, outputs, "anna", "reject", key="night")
 """
 
 
