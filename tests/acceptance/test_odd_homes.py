@@ -7,8 +7,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from contract.settings import Settings
 from inkmill.local.stack import Stack
 from tests.acceptance.conftest import INKMILL, Home
@@ -16,11 +14,14 @@ from tests.acceptance.conftest import INKMILL, Home
 DEMO = ("--model", "demo", "--safety", "demo")
 
 
-@pytest.mark.parametrize("name", ["a%2Fb%20c%", 'd e#f?g=h&i@j:k;l\\m"n+[o] ü日', "p\n"])
-def test_a_home_with_any_name_works_and_nothing_lands_elsewhere(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).mkdir()
+NAME = "%2F% %20#?@ü;\n"
+"""A slash, a blank and a line end as URLs write them, and what ends a part of one."""
+
+
+def test_any_home_works(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
     (tmp_path / "file").write_text("")
-    home = Home(tmp_path / name, {"INKMILL_IDLE_SECONDS": "60"})
+    home = Home(tmp_path / NAME, {"INKMILL_IDLE_SECONDS": "60"})
     try:
         (home.folder / "p.txt").write_text("Once\nAt dawn\n")
         home.inkmill("run", "p.txt", *DEMO, "--max-new-tokens", "4")
@@ -28,11 +29,12 @@ def test_a_home_with_any_name_works_and_nothing_lands_elsewhere(tmp_path: Path, 
         found = {finding["what"]: finding for finding in json.loads(home.inkmill("doctor", "--json").stdout)}
         assert found["database"]["detail"] == str(home.folder / "inkmill.db")
         assert found["redis"]["state"] == "ok" and "answers" in found["redis"]["detail"]
+        assert (home.folder / "redis" / "redis.sock").is_socket()
         assert page_of(home).startswith("http://127.0.0.1:")
     finally:
         home.close()
     assert not Stack(Settings(home=home.folder)).read().runs
-    assert sorted(os.listdir(tmp_path)) == sorted(["file", name])
+    assert sorted(os.listdir(tmp_path)) == sorted(["file", NAME])
 
 
 def page_of(home: Home) -> str:

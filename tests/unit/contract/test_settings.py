@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
+from contract.errors import ExitCode, UsageError
 from contract.setting_names import unknown_variables
-from contract.settings import Settings, default_home, load_settings
+from contract.settings import Settings, default_home, load_settings, settings
 from db.session.engine import open_database
+from inkmill.cli import run
 
 SECONDS = [name for name, field in Settings.model_fields.items() if field.annotation is float]
 
@@ -141,6 +142,20 @@ def test_an_empty_name_is_told_and_never_taken_for_the_default(monkeypatch: pyte
     monkeypatch.setenv(f"INKMILL_{name.upper()}", " ")
     with pytest.raises(UsageError, match=f"INKMILL_{name.upper()}: is empty"):
         load_settings()
+
+
+@pytest.mark.parametrize("command", ["submit p.txt", "run p.txt", "worker", "try Once"])
+@pytest.mark.parametrize("option", ["--model", "--safety", "--device", "--dtype"])
+def test_an_empty_option_is_told_and_never_taken_for_the_default(
+    command: str, option: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command.startswith("try") and option == "--safety":
+        return  # it has none
+    (here / "p.txt").write_text("Once")
+    settings.cache_clear()
+    assert run([*command.split(), option, ""]) == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(f"inkmill: {option}")
+    settings.cache_clear()
 
 
 def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
