@@ -19,6 +19,7 @@ from statistics import median
 
 from bench.processes import Run, run_measured, small_writes
 from bench.prompts import write_prompts
+from contract.addresses import sqlite_url
 
 DEFAULTS = "sqlite-utils"
 FEW_COMMITS = "sqlite-utils, 8192 rows a commit"
@@ -84,7 +85,7 @@ def databases(folder: Path, kinds: Iterable[str]) -> Iterator[dict[str, tuple[Ad
     numbers = count()
     addresses: dict[str, tuple[Address, int | None]] = {}
     if "sqlite" in kinds:
-        addresses["sqlite"] = lambda: f"sqlite:///{folder / f'{next(numbers)}.db'}", None
+        addresses["sqlite"] = lambda: sqlite_url(folder / f"{next(numbers)}.db"), None
     if "postgresql" not in kinds:
         yield addresses
         return

@@ -19,6 +19,7 @@ from statistics import median
 import psutil
 from sqlalchemy import select
 
+from contract.addresses import sqlite_url
 from db.models import Worker
 from db.session.engine import Database, open_database
 
@@ -56,7 +57,7 @@ def _worker(python: Path, model: str, safety: str) -> Iterator[tuple[psutil.Proc
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("INKMILL_", "PYTHON"))}
     with tempfile.TemporaryDirectory(prefix="inkmill-restarts-") as home:
         command = [str(python), "-m", "inkmill", "worker", "--model", model, "--safety", safety]
-        database = open_database(f"sqlite:///{home}/inkmill.db")
+        database = open_database(sqlite_url(Path(home) / "inkmill.db"))
         own = {"INKMILL_HOME": home, "HF_HUB_OFFLINE": "1"}
         # In no checkout: each interpreter finds its own, which is installed for editing.
         process = subprocess.Popen(command, env=clean | own, cwd=home, stderr=subprocess.DEVNULL)

@@ -32,8 +32,10 @@ def model_name(name: str) -> str:
     A bare name is never a path, so that a folder called gpt2 does not stand in for the Hub's gpt2.
 
     Raises:
-        UsageError: it is a path, and there is no folder.
+        UsageError: it is empty, or a path where there is no folder.
     """
+    if not name.strip():
+        raise UsageError("--model: is empty; give demo, a Hub id such as gpt2, or a folder, or leave it out")
     path = local_path(name)
     if path is None:
         return name
@@ -49,6 +51,8 @@ def safety_name(name: str) -> str:
         UsageError: it is neither a built-in name nor an existing path.
     """
     names = (*BUILT_IN_CLASSIFIERS, NO_SAFETY)
+    if not name.strip():
+        raise UsageError(f"--safety: is empty; give one of {', '.join(names)}, or leave it out")
     if name in names:
         return name
     path = local_path(name) or (_stored(Path(name).absolute()) if Path(name).exists() else None)

@@ -17,8 +17,10 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
+from common.long_waits import told_when_long
+from contract.addresses import missing_tls_file
 from contract.errors import QueueUnreachable
-from contract.redis_refusals import describe_refusal
+from contract.redis_refusals import describe_refusal, hangs_up
 from contract.settings import Settings, settings
 
 MAX_MESSAGES = 64
@@ -48,9 +50,22 @@ def _slug(name: str) -> str:
     return plain if plain == name else f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+class App(Celery):  # type: ignore[misc]
+    """A Celery app on the Redis that it was made with, whatever CELERY_BROKER_URL and the like say."""
+
+    def connection(self, hostname: str | None = None, **options: Any) -> Any:
+        return self.connection_for_write(hostname, **options)
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(url or self.conf["broker_url"], **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(url or self.conf["broker_url"], **options)
+
+
 def make_app(config: Settings) -> Celery:
-    """A Celery app on the Redis that `where` names."""
-    app = Celery("inkmill", broker=config.broker_url, set_as_current=False)
+    """A Celery app on the Redis of this installation."""
+    app = App("inkmill", broker=config.broker_url, set_as_current=False)
     timeout = config.service_seconds
     app.conf.update(
         task_serializer="json",
@@ -146,12 +161,18 @@ def redis_trouble(celery: Celery | None = None) -> str | None:
             # Refused just as a message would be, and changes nothing: there is no such list.
             connection.default_channel.client.rpushx("generate.nothing-there", "")
     except BROKER_ERRORS as error:
-        return f"Redis at {_address(celery)}, which {describe_refusal(error)}"
+        return f"Redis at {_address(celery)}, which {_refusal(celery, error)}"
     return None
 
 
 @contextmanager
 def _connected(celery: Celery) -> Iterator[Any]:
+    with told_when_long(lambda: f"Redis at {_address(celery)}, which has not answered yet"), _opened(celery) as opened:
+        yield opened
+
+
+@contextmanager
+def _opened(celery: Celery) -> Iterator[Any]:
     with celery.connection_for_write() as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
         yield connection
@@ -162,7 +183,16 @@ def _translated(celery: Celery) -> Iterator[None]:
     try:
         yield
     except BROKER_ERRORS as error:
-        raise QueueUnreachable(f"Redis at {_address(celery)} {describe_refusal(error)}") from error
+        raise QueueUnreachable(f"Redis at {_address(celery)} {_refusal(celery, error)}") from error
+
+
+def _refusal(celery: Celery, error: BaseException) -> str:
+    url = celery.conf["broker_url"]
+    missing = missing_tls_file(url)
+    if missing:
+        return f"was not asked: {missing}"
+    hint = "; if it speaks TLS, begin its URL with rediss://" if url.startswith("redis:") and hangs_up(error) else ""
+    return describe_refusal(error) + hint
 
 
 def _address(celery: Celery) -> str:

@@ -12,13 +12,12 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -27,23 +26,29 @@ from pydantic_settings import (
 )
 
 from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
+from contract.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url, with_absolute_path
 from contract.errors import UsageError
+from contract.setting_names import PREFIX, check_keys, check_variables
 
-REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
-REDIS_PARAMETERS = {
-    "ssl_cert_reqs": "required|optional|none",
-    "ssl_ca_certs": ".+",
-    "ssl_certfile": ".+",
-    "ssl_keyfile": ".+",
-    "virtual_host": "/?[0-9]{1,4}",  # the number of the database behind a socket
-}
-"""What may follow the question mark of a Redis URL."""
 PASSWORD_BYTES = 24
-RELATIVE_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/|:memory:|file:)(.+)", re.DOTALL)
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-"""What breaks a line of redis.conf, or stands for bytes that are not text."""
+SURROGATE = re.compile(r"[\ud800-\udfff]")
+"""What stands for bytes that are not text."""
 UNIX_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; some are left for Redis' own temporary names."""
+
+
+def named_home(name: str) -> Path:
+    """The home of that name; an empty one would be the working folder, and means the default.
+
+    A line end, which a name from a file or a secret may have, belongs to the name only if there is such a folder.
+
+    Raises:
+        RuntimeError: ~NAME, and there is no such user.
+    """
+    if not name.strip():
+        return default_home()
+    home = Path(name).expanduser()
+    return (home if home.is_dir() else Path(name.rstrip("\r\n")).expanduser()).absolute()
 
 
 def default_home() -> Path:
@@ -69,7 +74,7 @@ def reporting_unreadable() -> Iterator[None]:
 class Settings(BaseSettings):
     """This installation."""
 
-    model_config = SettingsConfigDict(env_prefix="INKMILL_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
 
     home: Path = Field(default_factory=default_home)
     database_url: str = ""
@@ -90,30 +95,33 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, url: str) -> str:
-        if url and not _is_redis(url):
-            raise ValueError("is not a Redis URL; use redis://:PASSWORD@HOST:6379/0 or rediss://…")
-        return url
+        return read_redis_url(url.strip()) if url.strip() else ""
 
     @field_validator("database_url")
     @classmethod
     def _anchored(cls, url: str) -> str:
-        return with_absolute_path(url, Path())
+        url = with_absolute_path(url.strip(), Path())
+        if url:
+            read_database_url(url)
+        return url
 
     @field_validator("home", mode="before")
     @classmethod
-    def _named(cls, home: Any) -> Any:
-        """An empty one would be the working folder."""
-        return home if str(home).strip() else default_home()
-
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        if UNPRINTABLE.search(str(home)):
-            raise ValueError("contains a line break or another unprintable character; choose another folder")
+    def _absolute(cls, home: Any) -> Path:
+        if "\0" in str(home) or SURROGATE.search(str(home)):
+            raise ValueError("is not UTF-8 text, which no database could store; choose another folder")
         try:
-            return home.expanduser().absolute()
+            return named_home(str(home))
         except RuntimeError:
             raise ValueError(f"{home}: there is no such user") from None
+
+    @field_validator("model", "safety", "device", "dtype")
+    @classmethod
+    def _said(cls, value: str, info: ValidationInfo) -> str:
+        if not value.strip():
+            default = cls.model_fields[info.field_name or ""].default
+            raise ValueError(f"is empty; unset it for the default, {default}, or name one")
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -124,8 +132,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        named = os.environ.get("INKMILL_HOME", "").strip()
-        home = Path(os.path.expanduser(named) or default_home()).absolute()
+        named = os.environ.get("INKMILL_HOME", "")
+        with suppress(RuntimeError):  # of an unknown user; the home itself is refused with a reason
+            named = str(named_home(named))
+        home = Path(named).absolute()
         files = [home / "inkmill.toml", Path("inkmill.toml")]  # the later one wins
         return init_settings, env_settings, _Toml(settings_cls, toml_file=files)
 
@@ -137,7 +147,7 @@ class Settings(BaseSettings):
     @property
     def sql_url(self) -> str:
         """The database's SQLAlchemy URL."""
-        url = self.database_url or f"sqlite:///{quote(str(self.home / 'inkmill.db'))}"
+        url = self.database_url or sqlite_url(self.home / "inkmill.db")
         for plain in ("postgresql://", "postgres://"):
             if url.startswith(plain):
                 return "postgresql+psycopg://" + url.removeprefix(plain)
@@ -146,11 +156,7 @@ class Settings(BaseSettings):
     @property
     def sql_address(self) -> str:
         """The database for people: without its user, its password and the driver's parameters."""
-        kind, _, rest = self.sql_url.partition("://")
-        rest = rest.partition("?")[0]
-        if kind.startswith("sqlite"):
-            return unquote(rest.removeprefix("/"))
-        return f"{kind.partition('+')[0]}://{rest.rpartition('@')[2]}"
+        return read_database_url(self.sql_url).shown
 
     @property
     def redis_folder(self) -> Path:
@@ -197,26 +203,22 @@ class Settings(BaseSettings):
     @property
     def broker_url(self) -> str:
         """The URL of Redis that Celery gets."""
-        if not self.embedded:
-            return _with_certificate(self.redis_url)
-        return f"redis+socket://:{self.redis_password}@{quote(str(self.redis_socket))}"
+        return redis_socket_url(self.redis_socket, self.redis_password) if self.embedded else self.redis_url
 
 
 class _Toml(TomlConfigSettingsSource):
     """The settings files. A relative path to a database in one is relative to that file's folder."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
-        values = super()._read_file(file_path)
+        try:
+            values = super()._read_file(file_path)
+        except (ValueError, OSError) as error:
+            raise UsageError(f"{file_path}: cannot be read: {error}") from None
+        check_keys(values, Settings.model_fields, Path(file_path))
         url = values.get("database_url")
         if isinstance(url, str):
             values["database_url"] = with_absolute_path(url, Path(file_path).parent)
         return values
-
-
-def with_absolute_path(url: str, folder: Path) -> str:
-    """An SQLite URL whose path does not depend on the folder that a process works in; others as they are."""
-    match = RELATIVE_SQLITE.fullmatch(url)
-    return f"{match[1]}{quote(str(folder.absolute()))}/{match[2]}" if match else url
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -225,42 +227,32 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         UsageError: naming the variable or key that cannot be used.
     """
+    check_variables(os.environ, Settings.model_fields)
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(f"INKMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors() if e["loc"])
-        raise UsageError(f"invalid settings: {problems or error}") from None
-    except ValueError as error:  # a toml file that does not parse
-        raise UsageError(f"inkmill.toml cannot be read: {error}") from None
+        problems = "; ".join(_told(str(problem["loc"][0]), problem.get("ctx", {})) for problem in error.errors())
+        raise UsageError(f"invalid settings: {problems}") from None
+
+
+def _told(name: str, context: dict[str, Any]) -> str:
+    """What is wrong with a setting, in words of ours."""
+    field, cause = Settings.model_fields[name], context.get("error")
+    if isinstance(cause, ValueError):
+        reason = str(cause)
+    elif field.annotation in (int, float):
+        limits = {key: getattr(limit, key) for limit in field.metadata for key in ("ge", "le") if hasattr(limit, key)}
+        kind = "a whole number" if field.annotation is int else "a number"
+        reason = f"has to be {kind} from {limits['ge']:g} to {limits['le']:g}"
+    else:
+        reason = "has to be a text in quotes"
+    return f"{PREFIX}{name.upper()}: {reason}"
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once."""
     return load_settings()
-
-
-def _is_redis(url: str) -> bool:
-    """Whether kombu understands the URL: it quotes what it does not understand in its errors."""
-    try:
-        parts = urlsplit(url)
-        parameters = parse_qsl(parts.query, strict_parsing=bool(parts.query))
-        known_parameters = all(re.fullmatch(REDIS_PARAMETERS[name], value) for name, value in parameters)
-        valid_path = parts.scheme == "redis+socket" or re.fullmatch(r"/?[0-9]{0,4}", parts.path)
-        # kombu takes what follows a semicolon for another server, which nothing here would have checked.
-        one_server = "://" in url and ";" not in url and parts.scheme in REDIS_SCHEMES and parts.port != 0
-    except (ValueError, LookupError):
-        return False
-    return bool(one_server and valid_path and known_parameters)
-
-
-def _with_certificate(url: str) -> str:
-    """kombu requires a certificate, without which anyone could answer, only if the URL says so."""
-    parts = urlsplit(url)
-    if parts.scheme != "rediss" or "ssl_cert_reqs" in parts.query:
-        return url
-    query = [part for part in (parts.query, "ssl_cert_reqs=required") if part]
-    return urlunsplit(parts._replace(query="&".join(query)))
 
 
 def private_folder(path: Path) -> Path:

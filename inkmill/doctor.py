@@ -16,6 +16,7 @@ import orjson
 from rich.console import Console
 
 from contract.errors import ExitCode, InkmillError
+from contract.setting_names import unknown_variables
 from contract.settings import Settings, settings
 from inkmill.display import print_json
 from inkmill.local.stack import PYTHON
@@ -44,7 +45,7 @@ def run_checks() -> list[Finding]:
     """Runs every check; a check that fails is a finding, never a crash."""
     config = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _python, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
+        _python, _variables, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
     ]  # fmt: skip
     return [finding for check in checks for finding in check(config)]
 
@@ -67,6 +68,14 @@ def report(findings: list[Finding], *, json: bool) -> int:
 def _python(config: Settings) -> Iterator[Finding]:
     yield Finding("inkmill", GOOD, f"{own_version()}, Python {platform.python_version()}")
     yield Finding("home", GOOD, str(config.home))
+
+
+def _variables(config: Settings) -> Iterator[Finding]:
+    """Those that look like settings and are none; `load_settings` has refused what is nearly one's name."""
+    if unknown := unknown_variables(os.environ, Settings.model_fields):
+        yield Finding(
+            "variables", NOTE, f"{', '.join(unknown)}: no setting of Inkmill has that name, and it is ignored"
+        )
 
 
 def _privacy(config: Settings) -> Iterator[Finding]:

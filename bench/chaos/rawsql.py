@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any
+from urllib.parse import quote, unquote
 
 try:
     # The library that the program writes with: older ones have a known fault with a WAL that starts anew.
@@ -69,7 +70,7 @@ class RawSql:
     def connect(self, *, writable: bool = False) -> Any:
         """A connection for many queries; the caller closes it."""
         if self.sqlite:
-            path = self.url.removeprefix("sqlite:///")
+            path = quote(unquote(self.url.removeprefix("sqlite:///")))
             mode = "rw" if writable else "ro"
             return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=30)
         import psycopg

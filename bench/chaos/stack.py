@@ -25,6 +25,7 @@ from bench.chaos.ledger import Ledger
 from bench.chaos.prompts import MODEL, SAFETY, PromptFile
 from bench.chaos.rawsql import RawSql
 from bench.chaos.servers import PostgresServer, RedisServer
+from contract.addresses import sqlite_url
 
 ROOT = Path(__file__).parents[2]
 INKMILL = [sys.executable, "-m", "inkmill"]
@@ -266,7 +267,7 @@ def running_stack(database: str, environment: Mapping[str, str] | None = None) -
             (folder / part).mkdir(mode=0o700)
         postgres = PostgresServer() if database == "postgresql" else None
         redis = RedisServer(folder / "redis")
-        url = f"sqlite:///{folder / 'home' / 'inkmill.db'}"
+        url = sqlite_url(folder / "home" / "inkmill.db")
         stack = None
         try:
             redis.start()

@@ -19,6 +19,7 @@ from typing import Any
 
 from bench.gpu import parse_arguments, row
 from bench.random_gpt2 import write_checkpoint
+from contract.addresses import sqlite_url
 from db.jobs.status import snapshot, snapshots
 from db.session.engine import open_database
 from db.work.workers import list_workers
@@ -94,7 +95,7 @@ class Home:
 
     def _kill_after(self, texts: int, process: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        with closing(open_database(f"sqlite:///{self._folder / 'inkmill.db'}")) as database:
+        with closing(open_database(sqlite_url(self._folder / "inkmill.db"))) as database:
             while len(snapshots(database)) < 2 or snapshot(database, 2).generated < texts:
                 if process.poll() is not None or time.monotonic() > deadline:
                     return False

@@ -13,6 +13,9 @@ from db.session.engine import Database
 from db.work.claims import MUST_MATCH
 from db.work.workers import WorkerRow, list_workers
 
+UNTAKEN_SECONDS = 10.0
+"""After this long, a job that nobody has taken is not just about to be."""
+
 
 class Around(Protocol):
     """What is known apart from the database: `contract.surroundings`."""
@@ -41,7 +44,18 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     brought = around is not None and around.starts_worker_for(job)
     worker = _for_model(job, workers, brought) if job.to_generate else _for_classifier(job, workers, brought)
     redis = None if around is None else around.redis
-    return "; and for ".join(reason for reason in (redis, worker) if reason) or None
+    return "; and for ".join(reason for reason in (redis, worker) if reason) or _for_its_turn(job, workers)
+
+
+def _for_its_turn(job: JobSnapshot, workers: list[WorkerRow]) -> str | None:
+    """A job that ready workers serve and that none has taken for a while."""
+    ready = [worker for worker in workers if worker.alive and worker.state == "ready" and worker.model == job.model]
+    if job.started_at is not None or job.now - job.created_at < UNTAKEN_SECONDS or not ready:
+        return None
+    return (
+        f"its turn: the worker that serves it (process {ready[0].pid} on {ready[0].host}) has not taken it yet; it "
+        "works on other jobs, or its log says why it hears nothing"
+    )
 
 
 def _for_producer(database: Database, job: JobSnapshot) -> str:

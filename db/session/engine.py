@@ -17,19 +17,39 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from common.long_waits import told_when_long
+from contract.addresses import ENCODE, read_database_url
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from db.migrations import HEAD
 from db.session.postgres_probe import check_rights, check_server
 from db.session.postgresql import postgresql_engine
 from db.session.sqlite import sqlite_engine
+from db.session.write_lock import describe_lock, lock_holders
 
-DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 SHOWN_PARAMETERS = ("host", "port", "dbname", "sslmode")
 """The parameters of a URL that are known to hold no secret."""
 NO_SUCH_TABLE = "42P01"
 READ_ONLY = "25006"
 FORBIDDEN = "42501"
 """PostgreSQL's codes for these (Appendix A of its manual). A server is read-only while another is taking over."""
+
+REMEDY = "is it running, and is INKMILL_DATABASE_URL right?"
+REMEDIES = (
+    ("database is locked", "end what holds it, or wait until it has finished"),
+    ("root certificate file", "name the certificate of the authority that signed the server's in the URL: "
+     "?sslrootcert=FILE, or sslrootcert=system for those this machine trusts"),
+    ("certificate verify failed", "the server's certificate is not trusted; name the certificate of the authority that "
+     "signed it in the URL: ?sslrootcert=FILE"),
+    ("does not match host name", "the server's certificate is for another host; use the host in its certificate"),
+    ("server does not support SSL", "the server speaks no TLS; leave sslmode out of the URL, or have it use TLS"),
+    ("certificate file", "the URL names a file for TLS that cannot be used: sslcert, sslkey or sslrootcert"),
+    ("private key file", "the URL names a file for TLS that cannot be used: sslcert, sslkey or sslrootcert"),
+    ("no pg_hba.conf entry", "allow this machine and user in the server's pg_hba.conf, or connect as it demands"),
+    ("password authentication failed", f"user or password are wrong; in the URL, {ENCODE}"),
+    ("no password supplied", "give one in the URL: postgresql://USER:PASSWORD@HOST/NAME"),
+    ("does not exist", "create it on the server, or name another one in INKMILL_DATABASE_URL"),
+)  # fmt: skip
+"""What to do, by words of libpq's that cannot mean anything else."""
 
 _OUTAGE = re.compile(r"locked|locking|busy|unable to open|is full|readonly|read-only|I/O error", re.IGNORECASE)
 """What SQLite says of a database that is unreachable for now; it raises the same class for errors in a statement."""
@@ -56,7 +76,7 @@ def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
 class Database:
     """An open database."""
 
-    def __init__(self, url: str, engine: Engine) -> None:
+    def __init__(self, url: str | URL, engine: Engine) -> None:
         self.url = make_url(url)
         self.engine = engine
 
@@ -145,7 +165,14 @@ class Database:
                 self.engine.dispose()  # a connection may stay read-only for as long as it lasts: new ones are made
             if not self._is_outage(error):
                 raise  # our own bug: waiting would not help
-            raise DatabaseUnreachable(f"the database {self.address} does not answer: {_cause(error)}") from error
+            raise DatabaseUnreachable(
+                f"the database {self.address} does not answer: {self._described(error)}"
+            ) from error
+
+    def _described(self, error: Exception) -> str:
+        cause = _cause(error)
+        holders = lock_holders(self.address) if self.sqlite and "locked" in cause else ""
+        return f"{cause} {holders}".rstrip()
 
     def _is_outage(self, error: Exception) -> bool:
         if _read_only(error):
@@ -170,21 +197,29 @@ def open_database(url: str, *, timeout: float = 10.0) -> Database:
     """
     parsed = _read_url(url)
     if parsed.get_backend_name() == "sqlite":
-        database = Database(url, sqlite_engine(parsed.database or "", url))
+        database = Database(parsed, sqlite_engine(parsed.database or ""))
     else:
-        database = Database(url, postgresql_engine(url, timeout))
+        database = Database(parsed, postgresql_engine(parsed, timeout))
     try:
-        _check(database, check_server)
-        _migrate(database)
-        _check(database, check_rights)
+        with told_when_long(lambda: _waited_for(database)):
+            _check(database, check_server)
+            _migrate(database)
+            _check(database, check_rights)
     except (DBAPIError, InkmillError) as error:
         database.close()
         if isinstance(error, InkmillError):
             raise
         raise DatabaseUnreachable(
-            f"the database {database.address} cannot be opened: {_cause(error)}; {_remedy(database, error)}"
+            f"the database {database.address} cannot be opened: {database._described(error)}; "
+            f"{_remedy(database, error)}"
         ) from error
     return database
+
+
+def _waited_for(database: Database) -> str:
+    if not database.sqlite:
+        return f"the database {database.address}, which has not answered yet"
+    return describe_lock(database.address)
 
 
 def _check(database: Database, check: Callable[[Connection, str], None]) -> None:
@@ -195,7 +230,7 @@ def _check(database: Database, check: Callable[[Connection, str], None]) -> None
 
 def _remedy(database: Database, error: Exception) -> str:
     if getattr(getattr(error, "orig", None), "sqlstate", None) != FORBIDDEN:
-        return "is it running, and is INKMILL_DATABASE_URL right?"
+        return _connecting_remedy(str(error))
     role = database.url.username or "ROLE"
     return (
         f"the role that first opens it creates its tables: GRANT USAGE, CREATE ON SCHEMA public TO {role}; "
@@ -203,18 +238,27 @@ def _remedy(database: Database, error: Exception) -> str:
     )
 
 
+def _connecting_remedy(said: str) -> str:
+    """What to do about a connection that failed, by what libpq said of it."""
+    return next((remedy for words, remedy in REMEDIES if words in said), REMEDY)
+
+
 def _read_url(url: str) -> URL:
     try:
-        parsed = make_url(url)
-    except Exception:
-        raise UsageError("INKMILL_DATABASE_URL: is not a database URL; use sqlite:///PATH or postgresql://…") from None
-    if parsed.get_backend_name() == "sqlite" and parsed.host:
-        raise UsageError("INKMILL_DATABASE_URL: an SQLite database is a file; use sqlite:///PATH, with three slashes")
-    if parsed.drivername not in DRIVERS:
-        raise UsageError(
-            f"INKMILL_DATABASE_URL: {parsed.drivername} is not supported; use sqlite:///PATH or postgresql://…"
-        )
-    return parsed
+        address = read_database_url(url)
+    except ValueError as error:
+        raise UsageError(f"INKMILL_DATABASE_URL: {error}") from None
+    # The folder of a Unix socket as the host, which libpq's own URLs have, is a parameter of the driver's.
+    socket = {"host": address.host} if address.host.startswith("/") else {}
+    return URL.create(
+        "sqlite" if address.sqlite else "postgresql+psycopg",
+        username=address.user,
+        password=address.password,
+        host=None if socket else address.host or None,
+        port=address.port,
+        database=address.path or None,
+        query=socket | dict(address.query),
+    )
 
 
 def _migrate(database: Database) -> None:

@@ -7,10 +7,13 @@ TCP's own timeouts do not see this: a proxy, a stopped server or a lost route ma
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Self
 
 import psycopg
 from psycopg.errors import _WaitTimeout
+
+from common.long_waits import QUIET_SECONDS, tell
 
 LAST_CHANCE_SECONDS = 1.0
 """The answer may have come while the second connection was asked."""
@@ -51,6 +54,11 @@ class AttentiveConnection(psycopg.Connection[Any]):
         """
         if timeout is not None:
             return super().wait(gen, interval, timeout)
+        if self.patience > QUIET_SECONDS:
+            try:
+                return super().wait(gen, interval, QUIET_SECONDS)
+            except _WaitTimeout:
+                self._tell_who_blocks()
         while True:
             try:
                 return super().wait(gen, interval, self.patience)
@@ -65,14 +73,31 @@ class AttentiveConnection(psycopg.Connection[Any]):
 
     def _is_served(self) -> bool:
         """Whether the server is at work for this connection, or at least nothing says that it is not."""
-        conninfo, options = self._address
-        options = options | {"connect_timeout": max(2, int(self.patience)), "autocommit": True}
         try:
-            with _Probe.connect(conninfo, **options) as probe:
-                probe.patience = self.patience
+            with self._probe() as probe:
                 asking = "SELECT pg_backend_pid(), (SELECT state FROM pg_stat_activity WHERE pid = %s)"
                 ours, state = probe.execute(asking, [self.info.backend_pid]).fetchone() or (0, None)
                 # A pooler in between shows numbers of its own: then nothing can be told.
                 return bool(ours != probe.info.backend_pid or state in ("active", "fastpath function call"))
         except psycopg.OperationalError as error:
             return "FATAL" in str(error)  # it answers, if only to turn us away
+
+    def _tell_who_blocks(self) -> None:
+        """Says which process holds what this connection waits for, if it waits for a lock."""
+        asking = (
+            "SELECT a.pid, a.usename, coalesce(nullif(a.application_name, ''), a.backend_type), current_database() "
+            "FROM pg_stat_activity a WHERE a.pid = ANY(pg_blocking_pids(%s)) ORDER BY a.pid LIMIT 1"
+        )
+        with suppress(psycopg.Error), self._probe() as probe:
+            found = probe.execute(asking, [self.info.backend_pid]).fetchone()
+            if found is not None:
+                pid, user, program, name = found
+                tell(f"the database {name}: its process {pid} ({program}, user {user}) holds a lock; "
+                     f"end it there with SELECT pg_terminate_backend({pid})")  # fmt: skip
+
+    def _probe(self) -> _Probe:
+        conninfo, options = self._address
+        options = options | {"connect_timeout": max(2, int(self.patience)), "autocommit": True}
+        probe = _Probe.connect(conninfo, **options)
+        probe.patience = self.patience
+        return probe

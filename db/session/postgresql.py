@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 
 from db.session.options import json_options
 from db.session.postgres_probe import apply_session_settings
 
 
-def postgresql_engine(url: str, timeout: float) -> Engine:
+def postgresql_engine(url: URL, timeout: float) -> Engine:
     """An engine for that server; it connects when it is first used.
 
     Args:

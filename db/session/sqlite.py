@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.settings import private_folder
@@ -27,7 +28,7 @@ def sqlite_module() -> Any:
     return dbapi2
 
 
-def sqlite_engine(path: str, url: str) -> Engine:
+def sqlite_engine(path: str) -> Engine:
     """An engine for the database in that file, which is created if it is missing.
 
     Raises:
@@ -46,8 +47,10 @@ def sqlite_engine(path: str, url: str) -> Engine:
         if not os.access(needed, os.W_OK):
             raise DatabaseUnreachable(
                 f"the database {path} cannot be opened: you may not write to {needed}; "
-                f"become its owner (chown {os.getuid()} {needed}), or name another database in INKMILL_DATABASE_URL"
+                f"become its owner (chown {os.getuid()} {shlex.quote(str(needed))}), or name another database in "
+                "INKMILL_DATABASE_URL"
             )
+    url = URL.create("sqlite", database=path)
     engine = create_engine(url, module=sqlite_module(), connect_args={"timeout": BUSY_SECONDS}, **json_options())
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -30,9 +30,10 @@ def try_prompt(
     from inkmill.try_prompt import samples, show
 
     config = settings()
-    device, dtype = device or config.device, dtype or config.dtype
+    device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
-    show(samples(model_name(model or config.model), prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
+    name = model_name(o.or_default(model, config.model))
+    show(samples(name, prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
 
 
 def doctor(json: o.Json = False) -> None:

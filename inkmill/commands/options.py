@@ -91,6 +91,11 @@ _FLAG_TYPES: dict[str, Any] = {
 """The type of each sampling flag; int for those not listed."""
 
 
+def or_default(said: str | None, default: str) -> str:
+    """What was said on the command line; an empty word was said too, and is refused where it is read."""
+    return default if said is None else said
+
+
 def _flags(name: str) -> list[inspect.Parameter]:
     """A setting's flag, and a hidden one for each alias."""
     from contract.sampling import SETTINGS

@@ -48,10 +48,10 @@ def worker(
     from worker.supervise.supervisor import main
 
     config = settings()
-    device, dtype = device or config.device, dtype or config.dtype
+    device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     options = WorkerOptions(
-        model=model_name(model or config.model),
+        model=model_name(o.or_default(model, config.model)),
         device=device,
         dtype=dtype,
         threads=threads,

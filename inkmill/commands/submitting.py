@@ -132,16 +132,16 @@ def _order(
     if seed is not None and seed >= SEED_LIMIT:
         raise UsageError(f"--seed {seed}: must be below 2**53 = {SEED_LIMIT}")
     config = settings()
-    device, dtype = device or config.device, dtype or config.dtype
+    device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
-    safety = safety_name(safety or config.safety)
+    safety = safety_name(o.or_default(safety, config.safety))
     if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact"):
         raise UsageError(
             "--safety none: nothing will be flagged, so --blocklist, --threshold and --on-flag redact have no effect; "
             "leave them out, or choose a classifier"
         )
     return SubmitOptions(
-        model=model_name(model) if model else None,
+        model=None if model is None else model_name(model),
         default_model=model_name(config.model),
         safety=safety,
         flags=sampling,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import string
 import subprocess
 import time
 from contextlib import suppress
@@ -15,6 +16,8 @@ from common.processes import end_with_parent
 from contract.errors import QueueUnreachable
 from contract.settings import Settings, private_folder, verified_private_folder, write_private
 
+PLAIN = frozenset(string.ascii_letters + string.digits + "/._- ")
+"""What stands for itself in a quoted word of redis.conf."""
 DATA_FILES = ("appendonlydir", "appendonly.aof", "dump.rdb")
 ASIDE, MAX_SET_ASIDE = "set-aside-", 3
 
@@ -117,7 +120,8 @@ def last_log_line(config: Settings) -> str:
 
 
 def _quoted(path: Path) -> str:
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A path as redis.conf spells it: on one line, whatever bytes are in it."""
+    return '"' + "".join(chr(byte) if chr(byte) in PLAIN else f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
 
 
 def accepts_connections(config: Settings, seconds: float) -> bool:

@@ -21,6 +21,8 @@ from typing import IO
 
 import orjson
 
+from common.file_holders import describe_holders
+from common.long_waits import told_when_long
 from common.processes import Process
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.settings import Settings, private_folder
@@ -114,6 +116,10 @@ class Stack:
         self._wait_for_redis()
 
     def _wait_for_redis(self) -> None:
+        with told_when_long(lambda: f"the local Redis to start; its log is {self.config.redis_folder / 'redis.log'}"):
+            self._until_redis_accepts()
+
+    def _until_redis_accepts(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not accepts_connections(self.config, 0.5):
             state = self.read()
@@ -168,17 +174,31 @@ class Stack:
         for process in leaving:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
+        with told_when_long(
+            lambda: f"processes {_numbers(leaving)} to end; a worker finishes what it is writing first"
+        ):
+            self._until_gone(leaving)
+        return True
+
+    def _until_gone(self, leaving: list[Process]) -> None:
         deadline = time.monotonic() + self.config.grace_seconds + 15
         while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
-                remaining = ", ".join(str(process.pid) for process in leaving if process.lives())
-                raise InkmillError(f"the stack does not stop (processes {remaining}); see {self.log}")
+                raise InkmillError(f"the stack does not stop (processes {_numbers(leaving)}); see {self.log}")
             time.sleep(0.05)
-        return True
+
+
+def _numbers(processes: list[Process]) -> str:
+    """Those that still live."""
+    return ", ".join(str(process.pid) for process in processes if process.lives())
 
 
 @contextmanager
 def _flock(path: Path, flags: int) -> Iterator[IO[str]]:
     with os.fdopen(os.open(path, flags, 0o600), "r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with told_when_long(lambda: f"{path}, which is locked {describe_holders(path)}"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield lock

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from contract.addresses import sqlite_url
 from contract.errors import InkmillError
 from contract.settings import Settings
 from db.insights.pace import read_pace
@@ -75,7 +76,7 @@ class Home:
 
     def database(self) -> Database:
         """This home's database, for a look that shall cost less than a command, which takes half a second of a core."""
-        return open_database(self.environment.get("INKMILL_DATABASE_URL", f"sqlite:///{self.folder / 'inkmill.db'}"))
+        return open_database(self.environment.get("INKMILL_DATABASE_URL", sqlite_url(self.folder / "inkmill.db")))
 
     def until(self, met: Callable[[dict[str, Any]], bool], job: int = 1, seconds: float = 240) -> dict[str, Any]:
         """Waits until what `inkmill status` would say of the job meets a condition."""

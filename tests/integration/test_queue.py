@@ -124,6 +124,116 @@ def test_a_certificate_trusted_by_the_url_is_accepted(certificate: tuple[Path, P
     assert b"hunter2" in sent
 
 
+@pytest.fixture
+def tls_redis(certificate: tuple[Path, Path]) -> Iterator[int]:
+    """The port of a Redis that speaks TLS only, with the password hunter2."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("redis-server is not installed: apt-get install redis-server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [
+        "--port",
+        "0",
+        "--tls-port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "127.0.0.2",
+        "--save",
+        "",
+        "--requirepass",
+        "hunter2",
+    ]
+    words += ["--tls-cert-file", str(certificate[0]), "--tls-key-file", str(certificate[1])]
+    words += ["--tls-ca-cert-file", str(certificate[0]), "--tls-auth-clients", "no"]
+    server = subprocess.Popen([binary, *words], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.05)
+    if server.poll() is not None:
+        pytest.skip("this redis-server was built without TLS")
+    yield port
+    server.kill()
+    server.wait()
+
+
+def said_of(url: str) -> str:
+    with pytest.raises(QueueUnreachable) as refused:
+        redis_info(make_app(Settings(redis_url=url, service_seconds=2)))
+    assert "hunter2" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("check", ["CERT_REQUIRED", "required", "CERT_OPTIONAL", "CERT_NONE", "none"])
+def test_a_redis_over_tls_answers_with_each_of_celerys_spellings(
+    tls_redis: int, certificate: tuple[Path, Path], check: str
+) -> None:
+    trusted = "" if "none" in check.lower() else f"&ssl_ca_certs={certificate[0]}"
+    url = f"rediss://:hunter2@127.0.0.1:{tls_redis}/0?ssl_cert_reqs={check}{trusted}"
+    app = make_app(Settings(redis_url=url, service_seconds=5))
+    assert redis_info(app)["redis_version"]
+    assert top_up("generate.demo", [1], app) == 1
+
+
+def test_what_goes_wrong_over_tls_is_told_as_such(tls_redis: int, certificate: tuple[Path, Path]) -> None:
+    where, trusted = f"127.0.0.1:{tls_redis}/0", f"ssl_ca_certs={certificate[0]}"
+    untrusted = said_of(f"rediss://:hunter2@{where}")
+    assert "a certificate that is not trusted" in untrusted and "?ssl_ca_certs=FILE" in untrusted
+    missing = said_of(f"rediss://:hunter2@{where}?ssl_ca_certs=/nowhere/ca.pem")
+    assert "ssl_ca_certs names /nowhere/ca.pem, and there is no such file" in missing
+    key = certificate[1]  # in PEM, and no certificate
+    assert "ssl_ca_certs, ssl_certfile, ssl_keyfile" in said_of(f"rediss://:hunter2@{where}?ssl_ca_certs={key}")
+    assert "rejects the password" in said_of(f"rediss://:wrong@{where}?{trusted}")
+    assert "rejects the password" in said_of(f"rediss://{where}?{trusted}")
+    other = said_of(f"rediss://:hunter2@{where.replace('127.0.0.1', '127.0.0.2')}?{trusted}")
+    assert "a certificate for another host" in other
+    assert "rediss://" in said_of(f"redis://:hunter2@{where}")
+
+
+def test_a_server_without_tls_that_is_asked_for_it_is_told_as_such(config: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    connection.recv(4096)
+                    connection.sendall(b"-ERR unknown command\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert "speaks no TLS on that port" in said_of(f"rediss://:hunter2@127.0.0.1:{server.getsockname()[1]}/0")
+
+
+@pytest.mark.parametrize("form", ["unix://:PASSWORD@PATH?db=0", "redis+socket://:PASSWORD@PATH", "socket://:PASSWORD@PATH",
+                                  "unix://PATH?password=PASSWORD"])  # fmt: skip
+def test_a_socket_is_reached_however_it_is_spelt(celery: Celery, config: Settings, form: str) -> None:
+    url = form.replace("PASSWORD", config.redis_password).replace("PATH", str(config.redis_socket))
+    assert redis_info(make_app(Settings(redis_url=url, service_seconds=2)))["redis_version"]
+
+
+def test_no_variable_of_celerys_leads_to_another_redis(
+    celery: Celery, config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
+        monkeypatch.setenv(name, "redis://127.0.0.1:1/0")
+    app = make_app(config)
+    assert redis_info(app)["redis_version"]
+    assert app.connection_for_read().as_uri() == app.connection_for_write().as_uri() == app.connection().as_uri()
+
+
+def test_whoever_waits_for_a_silent_redis_is_told(
+    config: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("common.long_waits.QUIET_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}/0"
+        said_of(f"redis://:hunter2@{where}")
+    assert f"inkmill: waiting for Redis at redis://:**@{where}" in capsys.readouterr().err
+
+
 def test_only_the_owner_can_reach_the_embedded_redis(celery: Celery, config: Settings) -> None:
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(unix_socket_path=str(config.redis_socket)).ping()

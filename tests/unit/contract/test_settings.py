@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import UsageError
-from contract.settings import Settings, default_home, load_settings
+from contract.errors import ExitCode, UsageError
+from contract.setting_names import unknown_variables
+from contract.settings import Settings, default_home, load_settings, settings
 from db.session.engine import open_database
+from inkmill.cli import run
 
 SECONDS = [name for name, field in Settings.model_fields.items() if field.annotation is float]
 
@@ -47,14 +49,17 @@ def test_a_relative_data_folder_counts_as_none(monkeypatch: pytest.MonkeyPatch) 
     assert default_home() == Path.home() / ".local" / "share" / "inkmill"
 
 
-@pytest.mark.parametrize("said", ["a\nb", "a\rb", "a\tb", "a\x7fb", "a\udcffb", "~nobody-of-that-name/x"])
-def test_a_home_that_would_break_a_file_of_settings_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+@pytest.mark.parametrize("said", ["a\udcffb", "~nobody-of-that-name/x"])
+def test_a_home_that_is_no_text_or_nobodys_is_refused(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv("INKMILL_HOME", said)
     with pytest.raises(UsageError, match="INKMILL_HOME"):
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["a?b", "a%41b", "a#b", "a;b&c=d", "a\"b'c", "a\\b", "a@b:c", "grüße  日本"])
+@pytest.mark.parametrize(
+    "name",
+    ["a?b", "a%41b", "a#b", "a;b&c=d", "a\"b'c", "a\\b", "a@b:c", "grüße  日本", "a%2Fb", "%20", "a\nb", "a\tb", " a "],
+)
 def test_any_other_home_has_its_database_in_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / name))
     config = load_settings()
@@ -62,6 +67,106 @@ def test_any_other_home_has_its_database_in_it(monkeypatch: pytest.MonkeyPatch, 
     assert (tmp_path / name / "inkmill.db").stat().st_size
     assert config.sql_address == str(tmp_path / name / "inkmill.db")
     assert [path.name for path in tmp_path.iterdir() if path.name != "here"] == [name]
+
+
+def test_a_line_end_after_the_home_belongs_to_it_only_if_there_is_such_a_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INKMILL_HOME", f"{tmp_path}/a\n")
+    assert load_settings().home == tmp_path / "a"
+    (tmp_path / "a\n").mkdir()
+    assert load_settings().home == tmp_path / "a\n"
+
+
+def test_the_settings_file_is_looked_for_in_the_very_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / " a ").mkdir()
+    (tmp_path / " a " / "inkmill.toml").write_text('model = "demo"')
+    monkeypatch.setenv("INKMILL_HOME", f"{tmp_path}/ a ")
+    assert load_settings().model == "demo"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("INKMILL_MODLE", "INKMILL_MODEL"),
+        ("INKMILL_SAFTEY", "INKMILL_SAFETY"),
+        ("INKMILL_DATABASE", "INKMILL_DATABASE_URL"),
+        ("INKMILL_LEASE", "INKMILL_LEASE_SECONDS"),
+        ("INKMILL__MODEL", "INKMILL_MODEL"),
+        ("INKMIL_MODEL", "INKMILL_MODEL"),
+        ("INKMLIL_HOME", "INKMILL_HOME"),
+        ("INKMILL_HOME_DIR", "INKMILL_HOME"),
+    ],
+)
+def test_a_variable_that_is_nearly_a_settings_is_told_with_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, "hunter2")
+    with pytest.raises(UsageError, match=f"^{variable}: is no setting; did you mean {meant}?") as refused:
+        load_settings()
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_variable_that_resembles_no_setting_may_be_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("INKMILL_LOG_LEVEL", "INKMILL_POSTGRES_PASSWORD", "INKMILL_UID", "INKMILL_FILES", "MODEL", "INK_HOME"):
+        monkeypatch.setenv(name, "7")
+    load_settings()
+    assert unknown_variables(os.environ, Settings.model_fields) == [
+        "INKMILL_FILES", "INKMILL_POSTGRES_PASSWORD", "INKMILL_UID"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('modell = "demo"', "modell is no setting; did you mean model?"),
+        ('MODEL = "demo"', "MODEL is no setting; did you mean model?"),
+        ('INKMILL_MODEL = "demo"', "INKMILL_MODEL is no setting; did you mean model?"),
+        ("idle-seconds = 3", "idle-seconds is no setting; did you mean idle_seconds?"),
+        ('[inkmill]\nmodel = "demo"', "inkmill is no setting; there are home, database_url"),
+        ("model = demo", "cannot be read"),
+    ],
+)
+@pytest.mark.parametrize("where", ["home", "here"])
+def test_a_settings_file_with_a_wrong_key_is_named_with_it(tmp_path: Path, where: str, line: str, said: str) -> None:
+    file = tmp_path / where / "inkmill.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(line)
+    with pytest.raises(UsageError) as refused:
+        load_settings()
+    assert said in str(refused.value) and "inkmill.toml" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["model", "safety", "device", "dtype"])
+def test_an_empty_name_is_told_and_never_taken_for_the_default(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"INKMILL_{name.upper()}", " ")
+    with pytest.raises(UsageError, match=f"INKMILL_{name.upper()}: is empty"):
+        load_settings()
+
+
+@pytest.mark.parametrize("command", ["submit p.txt", "run p.txt", "worker", "try Once"])
+@pytest.mark.parametrize("option", ["--model", "--safety", "--device", "--dtype"])
+def test_an_empty_option_is_told_and_never_taken_for_the_default(
+    command: str, option: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if command.startswith("try") and option == "--safety":
+        return  # it has none
+    (here / "p.txt").write_text("Once")
+    settings.cache_clear()
+    assert run([*command.split(), option, ""]) == ExitCode.USAGE
+    assert capsys.readouterr().err.startswith(f"inkmill: {option}")
+    settings.cache_clear()
+
+
+def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setenv("INKMILL_NICE", "soon")
+    (here / "inkmill.toml").write_text("model = 5\nlease_seconds = 0")
+    with pytest.raises(UsageError) as refused:
+        load_settings()
+    said = str(refused.value)
+    assert "INKMILL_NICE: has to be a whole number from 0 to 10" in said
+    assert "INKMILL_LEASE_SECONDS: has to be a number from 1 to 3600" in said
+    assert "INKMILL_MODEL: has to be a text in quotes" in said
 
 
 def test_a_relative_database_lies_in_the_folder_where_it_is_said(

@@ -95,6 +95,20 @@ def test_a_job_that_waits_for_its_worker_says_what_was_wrong_with_the_last_one(
     assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) == said
 
 
+def test_a_job_that_a_ready_worker_does_not_take_says_whose_turn_it_waits_for(
+    config: Settings, opened: Database, server: subprocess.Popen[bytes]
+) -> None:
+    job = Mill(opened).submit(2)
+    has_worker(opened, "w", "ready")
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) is None
+    with opened.write() as connection:
+        connection.execute(update(Job).values(created_at=Job.created_at - 60))
+    said = waiting_for(opened, snapshot(opened, job), Surroundings(config))
+    assert said is not None and said.startswith("its turn: the worker that serves it (process 1 on h)")
+    claim_generation(opened, worker("w"), 60)
+    assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) is None
+
+
 def test_without_a_stack_the_command_is_named_that_starts_the_worker(config: Settings, opened: Database) -> None:
     job = Mill(opened).submit(2)
     assert waiting_for(opened, snapshot(opened, job), Surroundings(config)) == STARTS

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
 from contract.errors import DatabaseUnreachable
 from db.session.engine import Database, open_database
@@ -87,3 +90,79 @@ def test_a_lock_that_is_held_too_long_is_told_of_and_reading_goes_on(
     with database.write() as connection:
         connection.exec_driver_sql(COUNT)
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(sys.argv[2])
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits says so after a fifth of a second, and gives up after a second."""
+    for room in ("common.long_waits", "db.session.write_lock", "db.session.keepalive"):
+        monkeypatch.setattr(f"{room}.QUIET_SECONDS", 0.2)
+    for room in ("db.session.write_lock", "db.session.sqlite"):
+        monkeypatch.setattr(f"{room}.BUSY_SECONDS", 1)
+    monkeypatch.setattr("common.long_waits._last", "")
+
+
+def other_program(path: str, first: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", HOLD, path, first]
+    program = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None and program.stdout.readline() == "held\n"
+    return program
+
+
+def test_a_writer_that_waits_for_another_program_names_it_once(
+    sqlite_url: str, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = open_database(sqlite_url)
+    program = other_program(database.address, "SELECT 1")
+    who = f"{database.address}, which is locked by process {program.pid} ("
+    try:
+        with pytest.raises(DatabaseUnreachable, match=f"locked by process {program.pid} "), database.write():
+            pass
+        assert capsys.readouterr().err.count(f"inkmill: waiting for the database {who}") == 1
+    finally:
+        program.kill()
+        program.communicate()
+    with database.write():
+        pass
+    assert capsys.readouterr().err == ""
+    database.close()
+
+
+def test_opening_a_database_that_another_program_has_for_itself_names_it(
+    sqlite_url: str, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_database(sqlite_url).close()
+    path = sqlite_url.removeprefix("sqlite:///")
+    program = other_program(path, "PRAGMA locking_mode=EXCLUSIVE")
+    try:
+        with pytest.raises(DatabaseUnreachable, match=f"locked by process {program.pid} "):
+            open_database(sqlite_url)
+    finally:
+        program.kill()
+        program.communicate()
+    assert f"waiting for the database {path}, which is locked by process {program.pid} (" in capsys.readouterr().err
+
+
+def test_a_writer_that_waits_for_a_lock_on_a_server_names_its_process(
+    postgres_url: str, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database, other = open_database(postgres_url), open_database(postgres_url)
+    with other.write() as holding:
+        holding.execute(text("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE"))
+        pid = holding.scalar(text("SELECT pg_backend_pid()"))
+        threading.Timer(1.5, holding.rollback).start()
+        with database.write() as connection:
+            connection.exec_driver_sql(COUNT)
+    assert capsys.readouterr().err.count(f"its process {pid} (") == 1
+    database.close()
+    other.close()
