@@ -121,6 +121,14 @@ def test_random_json_is_read_or_refused(folder: Path, lines: list[Any], format: 
 
 
 @examples(EXAMPLES)
+@given(value=st.lists(ROW | JSON, max_size=4), cut=st.integers(0, 30), indent=st.sampled_from([None, 1]))
+def test_random_arrays_are_read_or_refused(folder: Path, value: list[Any], cut: int, indent: int | None) -> None:
+    data = json.dumps(value, indent=indent).encode()
+    survives(folder / "fuzz.json", data, None)
+    survives(folder / "fuzz.json", data[: max(0, len(data) - cut)], "jsonl")
+
+
+@examples(EXAMPLES)
 @given(bodies=st.lists(ROW, min_size=1, max_size=3), envelope=st.dictionaries(NAMES, JSON, max_size=2))
 def test_random_requests_are_read_or_refused(folder: Path, bodies: list[Any], envelope: dict[str, Any]) -> None:
     requests = [{"custom_id": "a", "url": "/v1/completions", "body": body} | envelope for body in bodies]

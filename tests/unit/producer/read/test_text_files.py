@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from contract.errors import UsageError
+from inkmill.cli import run
 from tests.unit.producer.conftest import Read
 
 Reading = Callable[..., Read]
@@ -126,3 +128,34 @@ def test_prompts_that_end_in_a_space_are_remarked_on_once(read: Reading) -> None
     (remark,) = found.remarks
     assert remark.startswith("2 prompts end in a space (line 2 first): ")
     assert read("The mill\n", "p.txt").remarks == []
+
+
+def test_submit_reads_a_file_as_it_is_told_and_remarks_on_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("INKMILL_HOME", str(tmp_path))
+    (tmp_path / "p.dat").write_text("text;ref;n;note\nThe mill ;7;2;\n;8;;\nThe sea ;9;;x\n")
+    submit = ["submit", str(tmp_path / "p.dat"), "--model", "demo", "--safety", "none"]
+    options = [
+        "--form",
+        "csv",
+        "--delimiter",
+        ";",
+        "--prompt-column",
+        "text",
+        "--id-column",
+        "ref",
+        "--metadata-column",
+        "n",
+        "--empty-prompts",
+    ]
+    assert run(submit) == 2
+    assert (
+        "p.dat: would be read as plain text, each line a prompt, but it looks like a table" in capsys.readouterr().err
+    )
+    assert run([*submit, *options]) == 0
+    told = capsys.readouterr().err
+    assert "note: columns kept as metadata: n, note\n" in told and "3 prompts of p.dat, 3 outputs" in told
+    assert told.count("2 prompts end in a space (line 2 first)") == 1
+    assert run([*submit, *options]) == 2  # the same again
+    assert run([*submit, *options[:-1], "--skip-bad"]) == 0  # read differently
