@@ -84,7 +84,7 @@ class RunCommand:
 
     def _find_or_submit(self, file: str, out: Path, force: bool) -> JobRow:
         """The job of this file with these settings: a new one, or the one submitted before."""
-        with open_prompt_file(file) as prompts:
+        with open_prompt_file(file, self._order.reading) as prompts:
             earlier = None if self._order.again else find_job(self._database, fingerprint(self._order, prompts))
             if out != STDOUT:
                 export_targets(self._database, out, earlier.id if earlier else NEW_JOB, force=force)

@@ -31,6 +31,8 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
         f"model {submitted.model}, seed {submitted.seed}",
         markup=False,
     )
+    for remark in file.remarks:
+        messages.print(f"note: {remark}", markup=False)
     if submitted.bad_lines:
         messages.print(
             f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False

@@ -21,6 +21,7 @@ from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
 from producer.read.prompt_file import EmptyInput, PromptFile
+from producer.read.read_options import ReadOptions
 from producer.write.target import Target
 
 OnProgress = Callable[[int], object]
@@ -34,6 +35,7 @@ class SubmitOptions:
     default_model: str
     safety: str
     flags: dict[str, Any] = field(default_factory=dict)  # sampling settings for the whole job
+    reading: ReadOptions = field(default_factory=ReadOptions)  # how the prompt file is read
     thresholds: dict[str, float] = field(default_factory=dict)
     blocklist: tuple[str, ...] = ()
     on_flag: str = "keep"
@@ -81,6 +83,7 @@ def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
     factors = [
         file.format, job_model(options, file), options.safety, settings, sorted(options.thresholds.items()),
         options.blocklist, options.on_flag, options.seed, options.device, options.dtype, options.skip_bad,
+        *file.options.fingerprint_factors(),
     ]  # fmt: skip
     return hashlib.sha256(file.digest().encode() + orjson.dumps(factors, option=orjson.OPT_SORT_KEYS)).hexdigest()
 

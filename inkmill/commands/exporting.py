@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 def export(
     job: JobId,
     out: o.Out = None,
-    form: o.Form = None,
+    format: o.ExportFormat = None,
     only: o.Only = "all",
     allow_empty: o.AllowEmpty = False,
     force: o.Force = False,
@@ -39,7 +39,7 @@ def export(
     selections = parse_only(only, get_job(database, job).safety)
     path = None if out == "-" else Path(out)
     note_reflag(database, job)
-    report = export_job(database, job, path, format=form, only=selections, allow_empty=allow_empty, force=force)
+    report = export_job(database, job, path, format=format, only=selections, allow_empty=allow_empty, force=force)
     note_unfinished(report.job)
     if json:
         print_json(

@@ -14,6 +14,7 @@ from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES
 Command = Callable[..., Any]
 SAMPLING_PANEL = "Sampling settings (a row's own values take precedence)"
 JOB_PANEL = "Model and safety"
+FILE_PANEL = "Reading the prompt file"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Model = Annotated[
@@ -65,11 +66,47 @@ SkipBad = Annotated[
 ]
 Again = Annotated[bool, typer.Option("--again", help="Make a new job even if the same was submitted before.")]
 AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Accept an empty input, write an empty export.")]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--form",
+        help="jsonl, csv, tsv, parquet, txt or openai; otherwise its name and contents tell.",
+        rich_help_panel=FILE_PANEL,
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHAR",
+        help="What separates the cells of a table: , ; | or tab; otherwise the header tells.",
+        rich_help_panel=FILE_PANEL,
+    ),
+]
+PromptColumn = Annotated[
+    str, typer.Option("--prompt-column", metavar="NAME", help="Where the prompts are.", rich_help_panel=FILE_PANEL)
+]
+IdColumn = Annotated[
+    str, typer.Option("--id-column", metavar="NAME", help="Where the custom_ids are.", rich_help_panel=FILE_PANEL)
+]
+MetadataColumn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metadata-column",
+        metavar="NAME",
+        help="Keep a column as data though it is named like a setting; repeatable.",
+        rich_help_panel=FILE_PANEL,
+    ),
+]
+EmptyPrompts = Annotated[
+    bool,
+    typer.Option("--empty-prompts", help="Write texts from nothing for empty cells.", rich_help_panel=FILE_PANEL),
+]
 Out = Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the -o file even if it is not an earlier export of this job.")
 ]
-Form = Annotated[
+ExportFormat = Annotated[
     str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension]")
 ]
 Only = Annotated[
@@ -164,15 +201,19 @@ def read_flags(values: dict[str, Any]) -> dict[str, Any]:
     """
     import orjson
 
+    from common.exact_numbers import inexact_number
     from contract.errors import SettingsError, UsageError
     from contract.sampling import read_settings
 
     set_flags = {name: value for name, value in values.items() if value not in (None, [])}
     if "logit_bias" in set_flags:
         try:
+            number = inexact_number(set_flags["logit_bias"])
             set_flags["logit_bias"] = orjson.loads(set_flags["logit_bias"])
         except orjson.JSONDecodeError:
             raise UsageError("--logit-bias: must be a JSON object, for example '{\"198\": -100}'") from None
+        if number is not None:
+            raise UsageError(f"--logit-bias: {number.path} {number}")
     try:
         return read_settings(set_flags)
     except SettingsError as error:

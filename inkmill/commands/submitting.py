@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 File = Annotated[
     str,
     typer.Argument(
-        metavar="FILE", help="JSONL, OpenAI batch JSONL, CSV, Parquet or TXT; .gz and .zst too; - is stdin."
+        metavar="FILE", help="JSONL, OpenAI batch JSONL, CSV, TSV, Parquet or TXT; .gz and .zst too; - is stdin."
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
-    ordering = o.gather_options("order", o.gather_options("sampling", o.sampling_flags())(_order))
+    with_settings = o.gather_options("sampling", o.sampling_flags())(_order)
+    ordering = o.gather_options("order", o.gather_options("reading", _reading)(with_settings))
     app.command()(ordering(run))
     app.command()(ordering(submit))
 
@@ -35,7 +36,7 @@ def run(
     file: File,
     order: Any,
     out: o.Out = None,
-    form: o.Form = None,
+    format: o.ExportFormat = None,
     only: o.Only = "all",
     force: o.Force = False,
     json: o.Json = False,
@@ -52,7 +53,7 @@ def run(
     config, database = settings_and_database()
     target = Path(out) if out else None
     raise typer.Exit(
-        RunCommand(config, database, order).run(file, target, format=form, only=only, json=json, force=force)
+        RunCommand(config, database, order).run(file, target, format=format, only=only, json=json, force=force)
     )
 
 
@@ -69,7 +70,7 @@ def submit(
     from producer.submit import submit as submit_file
 
     config, database = settings_and_database()
-    with open_prompt_file(file) as prompts:
+    with open_prompt_file(file, order.reading) as prompts:
         for note in prompts.notes:
             messages.print(f"note: {note}", markup=False)
         submitted = submit_file(database, prompts, order)
@@ -105,8 +106,30 @@ def _warn(config: Settings, database: Database, submitted: SubmittedJob) -> None
         messages.print(f"warning: job {submitted.job_id} is waiting for {waiting}", markup=False)
 
 
+def _reading(
+    form: o.Form = None,
+    delimiter: o.Delimiter = None,
+    prompt_column: o.PromptColumn = "prompt",
+    id_column: o.IdColumn = "custom_id",
+    metadata_column: o.MetadataColumn = None,
+    empty_prompts: o.EmptyPrompts = False,
+) -> Any:
+    """How the user wants the prompt file to be read, checked."""
+    from producer.read.read_options import ReadOptions, parse_delimiter
+
+    return ReadOptions(
+        form=form,
+        delimiter=parse_delimiter(delimiter),
+        prompt_column=prompt_column,
+        id_column=id_column,
+        metadata_columns=tuple(metadata_column or ()),
+        empty_prompts=empty_prompts,
+    )
+
+
 def _order(
     sampling: dict[str, Any],
+    reading: Any,
     model: o.Model = None,
     safety: o.Safety = None,
     threshold: o.Threshold = None,
@@ -145,6 +168,7 @@ def _order(
         default_model=model_name(config.model),
         safety=safety,
         flags=sampling,
+        reading=reading,
         thresholds=read_thresholds(threshold or ()),
         blocklist=read_blocklist(blocklist) if blocklist else (),
         on_flag=on_flag,

@@ -10,64 +10,93 @@ from typing import Any
 
 import orjson
 
-from common.near_misses import nearest
+from common.near_misses import one_letter_off
 from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
+from producer.read.contents import DELIMITERS
+from producer.read.field_names import field_of, merge_metadata
+from producer.read.jsonl import check_numbers, read_object
+from producer.read.read_options import ReadOptions
 from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 
 MAX_COLUMNS = 1000
 MAX_COLUMN_NAME = 512  # characters; a name is stored with every row that has a value in its column
 MAX_NAMES_IN_NOTE = 20  # column names in one note
+TAB = "\t"
+NO_PROMPT = Problem("prompt", "is empty; remove the row, or take empty cells for empty prompts with --empty-prompts")
+MISSING_VALUES = frozenset(
+    """
+    nan NaN NAN -nan -NaN NaT 1.#IND -1.#IND 1.#QNAN -1.#QNAN None none null Null NULL <NA> NA N/A n/a
+    #N/A #NA #NAME? #NULL! #NUM! #REF! #VALUE! #DIV/0! #SPILL! #CALC! #GETTING_DATA
+    """.split()  # noqa: SIM905  (a list of that many literals is harder to read)
+)
+"""What pandas, R, databases and spreadsheets write into cells that have no value, or none that could be computed."""
 
 
 class Columns:
     """The columns of one table, and what each one holds.
 
-    There must be a `prompt` column, unless the table has only one column. Columns that are not fields of a row become
-    metadata; a name close to that of a field is taken for a mistake.
+    There must be a column with the prompts, unless the table has only one column. Columns that are not fields of a row
+    become metadata; a name one letter off from that of a field is taken for a mistake.
 
     Raises:
-        UsageError: a name is close to a field's, is used twice or is too long, no column holds the prompt, or there are
-            too many columns.
+        UsageError: a name is one letter off from a field's, is used twice or is too long, a column that is asked for or
+            that holds the prompts is missing, or there are too many columns.
     """
 
-    def __init__(self, names: Sequence[str], source: str) -> None:
+    def __init__(self, names: Sequence[str], source: str, options: ReadOptions) -> None:
         if len(names) > MAX_COLUMNS:
             raise UsageError(
                 f"{source}: has {len(names):,} columns, but at most {MAX_COLUMNS:,} are read; leave out the rest"
             )
         self.notes: list[str] = []
+        self._options = options
         self._names = [name or f"column {number}" for number, name in enumerate(names, 1)]
-        if len(names) == 1 and names[0] not in FIELD_NAMES:
+        if len(names) == 1 and names[0] not in FIELD_NAMES and options.prompt_column == "prompt":
             self._take_single(names[0], source)
-        near_misses = [problem for name in self._names if (problem := _near_miss(name))]
-        problems = [*_overlong_names(self._names), *_duplicate_names(self._names), *near_misses]
-        if "prompt" not in self._names:
-            problems.append(
-                f"no column is named 'prompt'; rename the one with the prompts. Columns: {_name_list(self._names)}"
-            )
+        problems = [
+            *_overlong_names(self._names),
+            *_duplicate_names(self._names),
+            *_near_misses(self._names, options),
+            *_missing_columns(self._names, options),
+        ]
         if problems:
             raise UsageError(f"{source}: " + "\n  ".join(problems))
-        kept = [name for name in self._names if name not in FIELD_NAMES]
-        if kept:
-            self.notes.append(f"columns kept as metadata: {_name_list(kept)}")
+        self._fields = [_field_held(name, options) for name in self._names]
+        self._note_roles()
 
     def _take_single(self, name: str, source: str) -> None:
-        if any(delimiter in name for delimiter in ";\t|"):
-            raise UsageError(f"{source}: the header is one column, {printable(name)!r}; separate columns with commas")
+        delimiter = next((each for each in DELIMITERS if each in name), None)
+        if delimiter is not None:
+            raise UsageError(
+                f"{source}: the header is one column, {printable(name)!r}; name what separates the columns, "
+                f"for example with --delimiter {'tab' if delimiter == TAB else repr(delimiter)}"
+            )
         self.notes.append(
             f"the only column, {printable(name)!r}, is read as the prompt, and the first line as its name"
         )
         self._names = ["prompt"]
 
+    def _note_roles(self) -> None:
+        roles = list(zip(self._names, self._fields, strict=True))
+        settings = [name for name, field in roles if field in CANONICAL]
+        kept = [name for name, field in roles if field is None]
+        if settings:
+            self.notes.append(
+                f"columns read as settings: {_name_list(settings)}; --metadata-column NAME keeps one as data"
+            )
+        if kept:
+            self.notes.append(f"columns kept as metadata: {_name_list(kept)}")
+
     def fields(self, cells: Sequence[object]) -> dict[str, Any]:
-        """The fields of one record. An empty cell or None counts as absent, but an empty prompt is a prompt.
+        """The fields of one record. An empty cell or None counts as absent, and so does one of the prompts' column.
 
         Args:
             cells: text, or parsed values.
 
         Raises:
-            BadRow: there are more or fewer cells than columns, or the metadata cannot be read.
+            BadRow: there are more or fewer cells than columns, a cell holds what programs write for a missing value, or
+                the metadata cannot be read.
         """
         if len(cells) != len(self._names):
             raise BadRow(
@@ -79,20 +108,53 @@ class Columns:
             )
         fields: dict[str, Any] = {}
         metadata: dict[str, object] = {}
-        for name, cell in zip(self._names, cells, strict=True):
-            if cell is None or (cell == "" and name != "prompt"):
+        for name, field, cell in zip(self._names, self._fields, cells, strict=True):
+            if field == "prompt":
+                fields[field] = self._prompt(cell)
+            elif cell is None or cell == "":
                 continue
-            if name in CANONICAL:
-                fields[name] = parse_cell(CANONICAL[name], cell) if isinstance(cell, str) else cell
-            elif name == "metadata":
-                fields[name] = _metadata_object(cell)
-            elif name in FIELD_NAMES:
-                fields[name] = cell
-            else:
+            elif field is None:
                 metadata[name] = cell
+            else:
+                fields[field] = _value(field, cell)
         if metadata:
-            fields["metadata"] = _merge_metadata(fields.get("metadata"), metadata)
+            fields["metadata"] = merge_metadata(fields.get("metadata"), metadata)
         return fields
+
+    def _prompt(self, cell: object) -> object:
+        if cell is None or cell == "":
+            if not self._options.empty_prompts:
+                raise BadRow(NO_PROMPT)
+            return ""
+        _check_present("prompt", cell)
+        return cell
+
+
+def _value(field: str, cell: object) -> object:
+    """What a cell that is not empty means for `field`."""
+    if field == "metadata":
+        return _metadata_object(cell)
+    if field not in CANONICAL:
+        _check_present(field, cell)
+        return cell
+    if not isinstance(cell, str):
+        return cell
+    value = parse_cell(CANONICAL[field], cell)
+    if not isinstance(value, str):
+        check_numbers(cell, field)
+    return value
+
+
+def _check_present(field: str, cell: object) -> None:
+    """Refuses what programs write for a missing value: nobody wants a text that goes on from it."""
+    if isinstance(cell, str) and cell.strip() in MISSING_VALUES:
+        raise BadRow(
+            Problem(
+                field,
+                f"is {cell.strip()!r}, which programs write for a missing value; remove the row, or write it in JSON "
+                "lines if it is meant",
+            )
+        )
 
 
 def _metadata_object(cell: object) -> dict[str, object]:
@@ -104,28 +166,44 @@ def _metadata_object(cell: object) -> dict[str, object]:
             raise BadRow(Problem("metadata", 'must be a JSON object, for example {"topic": "sea"}')) from None
     if not isinstance(value, dict):
         raise BadRow(Problem("metadata", f"must be a JSON object, not {type_name(value)}"))
-    return value
+    return read_object(cell.encode(), "metadata") or {} if isinstance(cell, str) else value
 
 
-def _merge_metadata(metadata: dict[str, object] | None, columns: dict[str, object]) -> dict[str, object]:
-    duplicates = sorted(columns.keys() & (metadata or {}).keys())
-    if duplicates:
-        raise BadRow(Problem("metadata", f"has {printable(duplicates[0])!r}, which is also a column; keep one"))
-    return {**(metadata or {}), **columns}
+def _field_held(name: str, options: ReadOptions) -> str | None:
+    """The field that a column holds; None if it is metadata."""
+    field = field_of(name, options)
+    return field if field in FIELD_NAMES else None
 
 
-def _near_miss(name: str) -> str | None:
-    if name in FIELD_NAMES:
-        return None
-    if name == "max_length":
-        return f"column 'max_length' {MAX_LENGTH}"
-    near = nearest(name, FIELD_NAMES) if len(name) <= MAX_NAME else None
-    if near is None:
-        return None
-    return (
-        f"column {printable(name)!r} looks like {near!r}; rename it to that, "
-        "or to something else to keep it as metadata"
-    )
+def _near_misses(names: Sequence[str], options: ReadOptions) -> Iterable[str]:
+    """What to ask about names that are probably mistyped."""
+    fields = [field for field in FIELD_NAMES if field not in options.renames.values()]
+    for name in names:
+        if field_of(name, options) != name or name in FIELD_NAMES or len(name) > MAX_NAME:
+            continue
+        shown = printable(name)
+        if name == "max_length":
+            yield f"column 'max_length' {MAX_LENGTH}, or keep it as data with --metadata-column max_length"
+        elif (near := one_letter_off(name, fields)) is not None:
+            or_name_it = f"say --prompt-column {shown!r}, " if near == "prompt" else ""
+            yield (
+                f"column {shown!r} looks like {near!r}; rename it to that, {or_name_it}"
+                f"or keep it as data with --metadata-column {shown!r}"
+            )
+
+
+def _missing_columns(names: Sequence[str], options: ReadOptions) -> Iterable[str]:
+    shown = f"Columns: {_name_list(names)}"
+    asked = [("--prompt-column", options.prompt_column), ("--id-column", options.id_column)]
+    asked += [("--metadata-column", name) for name in options.metadata_columns]
+    for option, name in asked:
+        if name not in names and name not in ("prompt", "custom_id"):
+            yield f"no column is named {printable(name)!r}, which {option} names. {shown}"
+    if options.prompt_column == "prompt" and "prompt" not in names:
+        yield (
+            "no column is named 'prompt'; rename the one with the prompts, or name it with --prompt-column NAME. "
+            f"{shown}"
+        )
 
 
 def _overlong_names(names: Sequence[str]) -> Iterable[str]:

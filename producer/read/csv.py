@@ -1,63 +1,59 @@
-"""CSV with a header: cells may be quoted and may span lines, as in RFC 4180.
+"""Tables in text with a header: CSV and TSV, with any delimiter.
 
-A record's number is that of the physical line where it starts. `producer.read.columns` knows what a column means.
+`producer.read.csv_records` knows where a record ends, `producer.read.columns` what a column means.
 """
 
 from __future__ import annotations
 
-import csv
-import re
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.columns import Columns
-from producer.read.lines import MAX_LINE, numbered_lines, text_problem
+from producer.read.contents import DELIMITERS, separator
+from producer.read.csv_records import CsvRecord, cells_of, csv_records
+from producer.read.csv_syntax import CsvSyntax
+from producer.read.lines import BOM, JOINED_FILES, numbered_lines
+from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
-from producer.read.row_parser import BadRow
+from producer.read.row_parser import BadRow, printable
 from producer.source import Source
 
-_SYNTAX_MESSAGES = {
-    "unexpected end of data": "opens a quote that is never closed; close it, or double it inside a quoted cell",
-    "',' expected after '\"'": 'continues after a closing quote; write a quote inside a cell as ""',
-    "new-line character seen": "has a lone carriage return; end lines with LF or CRLF",
-}
-
-_OPENING_QUOTE = re.compile(rb'([^"]*,)? *"')  # matches if the first quote of a line begins a cell
-LINE_OVERHEAD = 100  # bytes of memory that a line takes besides its own
-ONLY_COMMAS = Problem("", 'has nothing but commas; remove it, or write "" for an empty prompt')
+MOST_WORDS_OF_A_NAME = 3
+ONLY_COMMAS = Problem("", 'has nothing but commas; remove it, or write "" and take it with --empty-prompts')
 """The problem with a row that spreadsheets write after the last one."""
-
-
-@dataclass(frozen=True, slots=True)
-class CsvRecord:
-    """One record: its cells, or why it has none, and its bytes."""
-
-    cells: list[str] | Problem
-    raw: bytes
+REPEATED_HEADER = Problem("", "repeats the header, as where files were joined; remove it")
+BLANK_BEFORE_QUOTE = Problem("", "has a blank before a quote, which makes the quote part of the text; remove the blank")
 
 
 class CsvReader(FormatReader[CsvRecord]):
-    """A comma-separated table whose first record names the columns."""
+    """A table whose first record names the columns; a line `sep=;` may stand above it, as Excel has it."""
 
-    name, extension = "csv", ".csv"
+    name, extension, delimiter = "csv", ".csv", ","
+    names_fields = True
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        header = next((record for _, record in self._all_records() if record.raw.strip()), None)
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        super().__init__(source, options)
         self._columns: Columns | None = None
-        if header is None:
+        self._header_cells: list[str] = []
+        first = next((line for _, line in self._lines() if line.strip()), b"")
+        separator_named = separator(first)
+        self._preamble = first + b"\n" if separator_named else b""
+        self._syntax = CsvSyntax(options.delimiter or separator_named or self.delimiter)
+        if not first:
             return
-        try:
-            names = _cells(header)
-        except BadRow as error:
-            raise UsageError(f"{source.name}: the header {error}") from None
-        self._columns = Columns([name.strip() for name in names], source.name)
-        self.header = header.raw + b"\n"
-        self.notes = self._columns.notes
+        if options.delimiter is None and separator_named is None:
+            self._find_delimiter()
+        self._find_blanks()
+        header = self._read_header()
+        self._header_cells = self._cells_of_header(header)
+        names = [name.strip() for name in self._header_cells]
+        self._check_single(names)
+        self._columns = Columns(names, source.name, options)
+        self.header = self._preamble + header.raw + b"\n"
+        self.notes += self._columns.notes
 
     def records(self) -> Iterator[tuple[int, CsvRecord]]:
         records = self._all_records()
@@ -69,103 +65,71 @@ class CsvReader(FormatReader[CsvRecord]):
     def fields(self, record: CsvRecord) -> dict[str, Any] | None:
         if not record.raw.strip() or self._columns is None:
             return None
-        cells = _cells(record)
-        if len(cells) > 1 and not record.raw.strip(b", \t\r\n"):
-            raise BadRow(ONLY_COMMAS)
+        cells = cells_of(record)
+        self._check(record, cells)
         return self._columns.fields(cells)
 
     def raw(self, record: CsvRecord) -> bytes:
         return record.raw
 
+    def _check(self, record: CsvRecord, cells: Sequence[str]) -> None:
+        """Refuses a record that a reader of CSV accepts, but nobody meant."""
+        if len(cells) > 1 and not record.raw.strip(self._syntax.blank_bytes):
+            raise BadRow(ONLY_COMMAS)
+        if cells == self._header_cells:
+            raise BadRow(REPEATED_HEADER)
+        if BOM in record.raw and b'"' not in record.raw:
+            raise BadRow(JOINED_FILES)
+        if self._syntax.has_blank_before_quote(record.raw, cells):
+            raise BadRow(BLANK_BEFORE_QUOTE)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        return numbered_lines(decompressed(self.source), self.source.name)
+
     def _all_records(self) -> Iterator[tuple[int, CsvRecord]]:
-        # The csv module's limit, 128 KiB, holds for the whole process; `_RecordLines` enforces ours for each record.
-        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_LINE))
-        record_lines = _RecordLines(self.source)
-        reader = csv.reader(record_lines, strict=True)
-        while True:
-            record_lines.start_record()
-            cells: list[str] | Problem
-            try:
-                cells = next(reader)
-            except StopIteration:
+        lines = self._lines()
+        if self._preamble:
+            next(line for _, line in lines if line.strip())
+        return csv_records(lines, self.source.name, self._syntax)
+
+    def _read_header(self) -> CsvRecord:
+        return next((record for _, record in self._all_records() if record.raw.strip()), CsvRecord([], b""))
+
+    def _cells_of_header(self, header: CsvRecord) -> list[str]:
+        try:
+            return cells_of(header)
+        except BadRow as error:
+            raise UsageError(f"{self.source.name}: the header {error}") from None
+
+    def _find_delimiter(self) -> None:
+        """If the header is a single cell that another delimiter would divide, one of them the prompt, takes that."""
+        names = self._cells_of_header(self._read_header())
+        if len(names) != 1:
+            return
+        for delimiter in DELIMITERS:
+            parts = [part.strip(' "') for part in names[0].split(delimiter)]
+            if len(parts) > 1 and self.options.prompt_column in parts:
+                self._syntax = CsvSyntax(delimiter)
+                self.notes.append(f"the cells are separated by {delimiter!r}, as in the header")
                 return
-            except csv.Error as error:
-                cells = _syntax_problem(error)
-                record_lines.check_end()
-            yield record_lines.first, CsvRecord(cells, b"\n".join(record_lines.lines))
 
+    def _find_blanks(self) -> None:
+        """If the header has a blank after each delimiter, they belong to no cell."""
+        later_names = self._cells_of_header(self._read_header())[1:]
+        if later_names and all(name.startswith(" ") for name in later_names):
+            self._syntax = replace(self._syntax, skips_blanks=True)
+            self.notes.append("blanks after the delimiters are left out, as the header has them too")
 
-class _RecordLines:
-    """Physical lines for the csv reader; remembers those of the current record.
-
-    If a record grows too long, it is unclear where it was meant to end and where the next one begins, so the whole
-    file is refused.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._name = source.name
-        self._numbered = numbered_lines(decompressed(source), source.name)
-        self._ahead: deque[tuple[int, bytes]] = deque()  # read ahead; only the last one may contain a quote
-        self._ahead_size = 0
-        self.start_record()
-
-    def start_record(self) -> None:
-        self.first, self.lines, self._size = 0, list[bytes](), 0
-
-    def check_end(self) -> None:
-        """Checks that a broken record ended with its line; otherwise its rest would be read as the next record.
-
-        Raises:
-            UsageError: it may go on.
-        """
-        while self._ahead_size <= MAX_LINE and b'"' not in self._last_ahead:
-            numbered = next(self._numbered, None)
-            if numbered is None:
-                break
-            self._ahead.append(numbered)
-            self._ahead_size += len(numbered[1]) + LINE_OVERHEAD
-        last = self._last_ahead
-        if b'"' in last and not _OPENING_QUOTE.match(last):  # it closes a quote that was opened before
+    def _check_single(self, names: Sequence[str]) -> None:
+        """Refuses a first line that is a prompt rather than the name of a column."""
+        if len(names) == 1 and len(names[0].split()) > MOST_WORDS_OF_A_NAME:
             raise UsageError(
-                f"{self._name}: line {self.first:,}: continues after a closing quote, so it is unclear where the "
-                'record ends; write a quote inside a cell as ""'
+                f"{self.source.name}: has no header, as its first line is {printable(names[0])!r}; write 'prompt' "
+                "above it, or say --form txt if each line is a prompt"
             )
 
-    @property
-    def _last_ahead(self) -> bytes:
-        return self._ahead[-1][1] if self._ahead else b""
 
-    def __iter__(self) -> _RecordLines:
-        return self
+class TsvReader(CsvReader):
+    """A table with tabs between its cells. Quotes mean what they mean in CSV."""
 
-    def __next__(self) -> str:
-        number, line = self._from_ahead() if self._ahead else next(self._numbered)
-        self.first = self.first or number
-        self.lines.append(line)
-        self._size += len(line) + 1
-        if self._size > MAX_LINE + 1:
-            raise UsageError(
-                f"{self._name}: line {self.first:,}: the record that starts here is over 1 MB; "
-                "close a quote that was left open, or shorten the prompt"
-            )
-        # Bytes that are not UTF-8 pass here, so that the end of the record is found; `_cells` refuses them.
-        return line.decode("utf-8", "surrogateescape") + "\n"
-
-    def _from_ahead(self) -> tuple[int, bytes]:
-        number, line = self._ahead.popleft()
-        self._ahead_size -= len(line) + LINE_OVERHEAD
-        return number, line
-
-
-def _cells(record: CsvRecord) -> list[str]:
-    problem = text_problem(record.raw)
-    if problem:
-        raise BadRow(problem)
-    if isinstance(record.cells, Problem):
-        raise BadRow(record.cells)
-    return record.cells
-
-
-def _syntax_problem(error: csv.Error) -> Problem:
-    message = next((message for start, message in _SYNTAX_MESSAGES.items() if str(error).startswith(start)), None)
-    return Problem("", message or f"is not CSV ({error})")
+    name, extension, delimiter = "tsv", ".tsv", "\t"

@@ -1,4 +1,4 @@
-"""Which format a prompt file has: its name tells, or else its first bytes.
+"""Which format a prompt file has: its name and its contents tell together, and where they disagree nothing is guessed.
 
 Knows what distinguishes the formats, and nothing else about them.
 """
@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
-import orjson
-
 from contract.errors import UsageError
 from producer.decompression import decompressed
-from producer.read.csv import CsvReader
-from producer.read.jsonl import JsonlReader, begins_array
-from producer.read.lines import numbered_lines
+from producer.read.contents import ARCHIVE, COMPRESSED, DATABASE, HEAD_BYTES, OFFICE, foreign_kind, form_of
+from producer.read.csv import CsvReader, TsvReader
+from producer.read.jsonl import JsonlReader
 from producer.read.openai import OpenAiReader
 from producer.read.parquet import ParquetReader
 from producer.read.reader import FormatReader
@@ -22,11 +20,13 @@ from producer.read.txt import TextReader
 from producer.source import Source
 
 READERS: dict[str, type[FormatReader[Any]]] = {
-    reader.name: reader for reader in (JsonlReader, OpenAiReader, CsvReader, ParquetReader, TextReader)
+    reader.name: reader for reader in (JsonlReader, OpenAiReader, CsvReader, TsvReader, ParquetReader, TextReader)
 }
 
 FORMATS_BY_EXTENSION = {
     ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".txt": "txt",
@@ -34,31 +34,47 @@ FORMATS_BY_EXTENSION = {
     ".ndjson": "jsonl",
     ".json": "jsonl",
 }
-UNSUPPORTED_EXTENSIONS = (".tsv", ".xlsx", ".xls", ".ods")
+LOOKS = {
+    "jsonl": "JSON",
+    "json": "JSON",
+    "openai": "an OpenAI batch file",
+    "csv": "a table with a header",
+    "tsv": "a table with tabs between its columns",
+    "parquet": "Parquet",
+    "txt": "plain text",
+}
+_AS_TEXT = "write it as JSON lines, CSV or plain text"
+UNSUPPORTED_EXTENSIONS = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), OFFICE),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf"), "save its text as UTF-8"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ARCHIVE),
+    **dict.fromkeys((".bz2", ".xz", ".lz4", ".br"), COMPRESSED),
+    **dict.fromkeys((".feather", ".arrow", ".ipc", ".avro", ".orc"), "write it as Parquet"),
+    **dict.fromkeys((".db", ".sqlite", ".sqlite3", ".h5", ".hdf5"), DATABASE),
+    **dict.fromkeys((".xml", ".html", ".htm", ".yaml", ".yml", ".toml", ".pkl", ".pickle", ".npy", ".npz"), _AS_TEXT),
+}
 
 
-def find_reader(source: Source, format: str | None) -> type[FormatReader[Any]]:
-    """The reader for `source`: by the format asked for, else by the file's extension, else by its first line.
+def find_reader(source: Source, form: str | None) -> type[FormatReader[Any]]:
+    """The reader for `source`: of the form asked for, else of the one that its name and its contents agree on.
 
     JSON lines and OpenAI batch files share their extensions; the first line tells them apart.
 
     Raises:
-        UsageError: the format is unknown or unsupported, or the file cannot be read.
+        UsageError: the form is unknown or unsupported, name and contents disagree, or the file cannot be read.
     """
-    if format is not None:
-        if format not in READERS:
-            raise UsageError(f"{format!r} is not a prompt file format; formats: {', '.join(READERS)}")
-        return READERS[format]
+    if form is not None:
+        if form not in READERS:
+            raise UsageError(f"{form!r} is not a prompt file format; formats: {', '.join(READERS)}")
+        return READERS[form]
     extension = _extension(source.name)
     if extension in UNSUPPORTED_EXTENSIONS:
-        raise UsageError(
-            f"{source.name}: {extension} files are not supported; save the table as comma-separated CSV in UTF-8"
-        )
-    by_name = FORMATS_BY_EXTENSION.get(extension)
-    if by_name not in (None, "jsonl"):
-        return READERS[by_name]
-    detected = _detect(source)
-    return READERS[detected if by_name is None or detected == "openai" else by_name]
+        raise UsageError(f"{source.name}: {extension} files are not supported; {UNSUPPORTED_EXTENSIONS[extension]}")
+    head = _head(source)
+    if (foreign := foreign_kind(head)) is not None:
+        kind, advice = foreign
+        raise UsageError(f"{source.name}: is {kind}, not a prompt file; {advice}")
+    return READERS[_agreed_form(source.name, FORMATS_BY_EXTENSION.get(extension), head)]
 
 
 def without_compression(name: str) -> str:
@@ -70,20 +86,35 @@ def _extension(name: str) -> str:
     return PurePath(without_compression(name)).suffix.lower()
 
 
-def _detect(source: Source) -> str:
-    head = decompressed(source).read(4)
-    if head == b"PAR1":
-        return "parquet"
-    lines = numbered_lines(decompressed(source), source.name)
-    first = next((line for _, line in lines if line.strip()), b"").strip()
-    if not first.startswith(b"{") and not begins_array(first):
-        return "txt"
-    return "openai" if _is_request(first) else "jsonl"
+def _head(source: Source) -> bytes:
+    stream, head = decompressed(source), b""
+    while len(head) < HEAD_BYTES and (block := stream.read(HEAD_BYTES - len(head))):
+        head += block
+    return head
 
 
-def _is_request(line: bytes) -> bool:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:  # the names in a damaged first line still tell
-        return b'"body"' in line and b'"url"' in line
-    return isinstance(value, dict) and "body" in value and "url" in value
+def _agreed_form(name: str, named: str | None, head: bytes) -> str:
+    """The form on which a file's name and its contents agree.
+
+    Raises:
+        UsageError: they do not.
+    """
+    found = form_of(head)
+    if found is None or found == named:
+        return named or "txt"
+    if named is None and found not in ("csv", "tsv"):
+        return "jsonl" if found == "json" else found
+    if (named, found) in (("jsonl", "openai"), ("jsonl", "json")):
+        return "openai" if found == "openai" else "jsonl"
+    if named in ("csv", "tsv") and found in ("csv", "tsv"):
+        return named
+    raise _disagreement(name, named, found)
+
+
+def _disagreement(name: str, named: str | None, found: str) -> UsageError:
+    meant = named or "txt"
+    claim = f"is named {_extension(name)}" if named else "would be read as plain text, each line a prompt"
+    return UsageError(
+        f"{name}: {claim}, but it looks like {LOOKS[found]}; say --form {'jsonl' if found == 'json' else found} "
+        f"to read it as that, or --form {meant} if it is {LOOKS[meant]}"
+    )

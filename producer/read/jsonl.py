@@ -1,4 +1,4 @@
-"""JSON lines: one object a line, whose names are those of a row.
+"""JSON lines: one object a line, whose names are those of a row; or one array of such objects.
 
 Also the base of OpenAI batch files: reads one JSON object, or says why it cannot be read.
 """
@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import orjson
 
+from common.exact_numbers import inexact_number
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
-from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.field_names import rename_fields
+from producer.read.json_array import array_elements
+from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
@@ -22,11 +27,11 @@ from producer.source import Source
 _NAME_AND_COLON = re.compile(rb'"\s*:')
 
 
-def read_object(line: bytes) -> dict[str, Any] | None:
-    """The JSON object on `line`; None if the line is blank.
+def read_object(line: bytes, field: str = "") -> dict[str, Any] | None:
+    """The JSON object on `line`, which may be the value of a `field`; None if the line is blank.
 
     Raises:
-        BadRow: it is not a JSON object, is too long, or has a name twice.
+        BadRow: it is not a JSON object, is too long, has a name twice, or a number that would not be kept.
     """
     if len(line) > MAX_LINE:
         raise BadRow(TOO_LONG)
@@ -35,13 +40,25 @@ def read_object(line: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError as error:
         if not line.strip():
             return None
-        raise BadRow(text_problem(line) or _syntax_problem(error)) from None
+        raise BadRow(text_problem(line) or _syntax_problem(error, line)) from None
     if type(value) is not dict:
         raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {type_name(value)}'))
     # Counting is fast, and counts too many only if a text itself looks like a name; only then is the slow check needed.
     if len(_NAME_AND_COLON.findall(line)) > _count_names(value):
         _check_duplicate_names(line)
+    check_numbers(line, field)
     return value
+
+
+def check_numbers(text: str | bytes, field: str = "") -> None:
+    """Checks that every number in a JSON text is kept as it is written.
+
+    Raises:
+        BadRow: one is not.
+    """
+    number = inexact_number(text)
+    if number is not None:
+        raise BadRow(Problem(printable(".".join(filter(None, (field, number.path)))), str(number)))
 
 
 def _count_names(value: object) -> int:
@@ -80,34 +97,61 @@ def begins_array(line: bytes) -> bool:
     return re.match(rb"\s*\[\s*(\{|$)", line) is not None
 
 
-def _syntax_problem(error: orjson.JSONDecodeError) -> Problem:
+def spans_lines(line: bytes) -> bool:
+    """Whether `line` begins a JSON object that ends on a later line."""
+    line = line.strip()
+    return line.startswith(b"{") and line.endswith((b"[", b"{", b","))
+
+
+def _syntax_problem(error: orjson.JSONDecodeError, line: bytes) -> Problem:
     if "surrogate" in error.msg:
         return Problem(
             "", f"has half of a surrogate pair at column {error.colno}, which is not a character; escape both halves"
         )
+    if BOM in line:
+        return JOINED_FILES
     return Problem("", f"is not JSON ({error.msg}, column {error.colno}); each line must be one complete object")
 
 
 class LineReader(FormatReader[bytes]):
-    """A reader whose records are lines."""
+    """A reader whose records are lines. A byte order mark before one, left by joining files, is dropped."""
 
     def records(self) -> Iterator[tuple[int, bytes]]:
-        return numbered_lines(decompressed(self.source), self.source.name)
+        for number, line in numbered_lines(decompressed(self.source), self.source.name):
+            yield number, line.removeprefix(BOM)
 
     def raw(self, record: bytes) -> bytes:
         return record
 
 
-class JsonlReader(LineReader):
+class JsonReader(LineReader):
+    """A reader whose records are JSON objects: one a line, or the elements of one array."""
+
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        super().__init__(source, options)
+        first, second = (*islice((line for _, line in super().records() if line.strip()), 2), b"", b"")[:2]
+        self._is_array = begins_array(first)
+        if spans_lines(first) and second and not second.lstrip().startswith(b"{"):
+            raise UsageError(
+                f"{source.name}: has JSON objects over several lines; write one object per line, "
+                "for example with 'jq -c .', or an array of objects"
+            )
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        if self._is_array:
+            return array_elements(decompressed(self.source), self.source.name)
+        return super().records()
+
+    def raw(self, record: bytes) -> bytes:
+        return b" ".join(record.splitlines()) if self._is_array else record
+
+
+class JsonlReader(JsonReader):
     """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line."""
 
     name, extension = "jsonl", ".jsonl"
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
-        first = next((line for _, line in self.records() if line.strip()), b"")
-        if begins_array(first):
-            raise UsageError(f"{source.name}: is a JSON array; write one object per line, for example with 'jq -c .[]'")
+    names_fields = True
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
-        return read_object(record)
+        fields = read_object(record)
+        return rename_fields(fields, self.options) if fields and self.options.names_fields else fields

@@ -15,7 +15,8 @@ import orjson
 
 from common.near_misses import did_you_mean
 from contract.errors import Problem
-from producer.read.jsonl import LineReader, read_object
+from producer.read.jsonl import JsonReader, read_object
+from producer.read.read_options import ReadOptions
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
 
@@ -24,14 +25,14 @@ ENVELOPE = ("custom_id", "method", "url", "body")
 MODEL_SEARCH_LINES = 100  # lines searched for the model's name
 
 
-class OpenAiReader(LineReader):
+class OpenAiReader(JsonReader):
     """Requests to the completions endpoint. `model` is the one that the first request names; the others must agree."""
 
     name, extension = "openai", ".jsonl"
     defaults = MappingProxyType({"max_new_tokens": 16, "top_k": 0})
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        super().__init__(source, options)
         self.model = self._first_model()
 
     def _first_model(self) -> str | None:

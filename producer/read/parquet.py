@@ -21,6 +21,7 @@ from producer.dry_run import survives
 from producer.read.columns import Columns
 from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
 from producer.read.parquet_limits import ParquetLimits, expanded_size
+from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
 from producer.source import Cursor, Source, spool
@@ -40,9 +41,10 @@ class ParquetReader(FormatReader[ParquetRecord]):
     """A Parquet file, which may itself be compressed with gzip or zstd."""
 
     name, extension = "parquet", ".jsonl"
+    names_fields = True
 
-    def __init__(self, source: Source) -> None:
-        super().__init__(source)
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        super().__init__(source, options)
         self._spool: BinaryIO | None = None
         self._columns: Columns | None = None
         if not source.size:
@@ -118,7 +120,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
             file = self._open_file()
             names = [str(column) for column in file.schema_arrow.names]
             ParquetLimits(file, name, self.source.size)
-        return Columns(names, name)
+        return Columns(names, name, self.options)
 
 
 @contextmanager

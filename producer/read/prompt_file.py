@@ -13,6 +13,7 @@ from typing import Any
 from contract.errors import BadLine, UsageError
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.read.format_detection import find_reader, without_compression
+from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, RowParser
 from producer.source import STDIN, Source
@@ -28,19 +29,15 @@ class EmptyInput(UsageError):
         super().__init__(f"{name}: has no prompts; add at least one, or use --allow-empty")
 
 
-def open_prompt_file(path: str, *, format: str | None = None) -> PromptFile:
-    """Opens a prompt file; "-" is standard input, which is spooled to disk first.
-
-    Args:
-        path: the file, which may be compressed with gzip or zstd.
-        format: `jsonl`, `openai`, `csv`, `parquet` or `txt`; by default its name or its first line tells.
+def open_prompt_file(path: str, options: ReadOptions = ReadOptions()) -> PromptFile:
+    """Opens a prompt file, which may be compressed; "-" is standard input, which is spooled to disk first.
 
     Raises:
-        UsageError: the file as a whole cannot be used.
+        UsageError: the file as a whole cannot be used, or not with those options.
     """
     source = Source(path)
     try:
-        return PromptFile(path, source, find_reader(source, format)(source))
+        return PromptFile(path, source, find_reader(source, options.form)(source, options))
     except BaseException:
         source.close()
         raise
@@ -59,6 +56,12 @@ class PromptFile:
         self.format = reader.name
         self.model = reader.model  # named in an OpenAI batch file
         self.notes = reader.notes  # what the user should know before the job runs
+        self.remarks: list[str] = []  # what the rows gave reason to say; complete once `rows` has been read
+
+    @property
+    def options(self) -> ReadOptions:
+        """How the user wanted it to be read."""
+        return self._reader.options
 
     def digest(self) -> str:
         """SHA-256 of the file's raw bytes, in hexadecimal."""
@@ -101,7 +104,8 @@ class PromptFile:
             SettingsError: `flags` contradict each other.
             UsageError: the file is damaged. This may come after good rows, which should then not be used.
         """
-        reader, parser = self._reader, RowParser(self.base_settings(flags))
+        reader = self._reader
+        parser = RowParser(self.base_settings(flags), empty_prompts=self.options.empty_prompts)
         parse, fields_of = parser.parse, reader.fields
         empty = True
         for line, record in reader.records():
@@ -117,6 +121,7 @@ class PromptFile:
                 yield row
         if empty and not parser.count:
             raise EmptyInput(self.name)
+        self.remarks = parser.remarks()
 
     @property
     def bad_path(self) -> Path:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, TypeVar
 
+from contract.errors import UsageError
+from producer.read.read_options import ReadOptions
 from producer.source import Source
 
 Record = TypeVar("Record")
@@ -26,8 +28,12 @@ class FormatReader(ABC, Generic[Record]):
     extension: ClassVar[str]  # of the file that bad records are written to
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the format's own default settings
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    delimiter: ClassVar[str | None] = None  # between cells, unless another is asked for; None = it has no cells
+    names_fields: ClassVar[bool] = False  # whether the user may say which column or field is the prompt
+
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        self.source, self.options = source, options
+        _check_options(self, options)
         self.model: str | None = None  # if the file names one
         self.notes: list[str] = []  # what the user should know before the job runs
         self.header = b""  # the first line of a file of bad records
@@ -50,3 +56,19 @@ class FormatReader(ABC, Generic[Record]):
 
     def close(self) -> None:
         """Frees what the reader itself holds; the source stays open."""
+
+
+def _check_options(reader: FormatReader[Any], options: ReadOptions) -> None:
+    """Refuses options that would have no effect."""
+    name, form = reader.source.name, reader.name
+    if options.delimiter is not None and reader.delimiter is None:
+        raise UsageError(f"--delimiter: {name} is read as {form}, which has none; leave it out, or say --form csv")
+    if options.names_fields and not reader.names_fields:
+        raise UsageError(
+            f"--prompt-column, --id-column and --metadata-column: {name} is read as {form}, which has no columns; "
+            "leave them out, or say --form csv, tsv, parquet or jsonl"
+        )
+    if options.empty_prompts and form == "txt":
+        raise UsageError(
+            f"--empty-prompts: {name} is plain text, whose blank lines are skipped; write JSON lines or CSV"
+        )

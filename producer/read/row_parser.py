@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from common.bounded_memo import BoundedMemo
+from common.exact_numbers import MAX_EXACT_DOUBLE
 from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, read_settings, unknown_setting
@@ -141,9 +142,10 @@ class RowParser:
     million ids, two collide in one of 30 million runs.
     """
 
-    def __init__(self, base: SamplingSettings) -> None:
+    def __init__(self, base: SamplingSettings, *, empty_prompts: bool = False) -> None:
         self.count = 0
-        self._n = base.n
+        self._n, self._empty_prompts = base.n, empty_prompts
+        self._ending_in_space = self._first_ending_in_space = 0
         self._settings = RowSettings(base)
         self._seen_ids = CustomIdIndex()
 
@@ -157,6 +159,8 @@ class RowParser:
         custom_id = fields.pop("custom_id", None)
         metadata = fields.pop("metadata", None)
         settings, n = self._settings.read(fields) if fields else (None, self._n)
+        if prompt is None and self._empty_prompts:
+            prompt = ""
         if type(prompt) is not str or "\0" in prompt:
             raise BadRow(_prompt_problem(prompt))
         if metadata is not None:
@@ -167,7 +171,21 @@ class RowParser:
             position=self.count, prompt=prompt, n=n, custom_id=custom_id, settings=settings, metadata=metadata
         )
         self.count += 1
+        if prompt.endswith(" "):
+            self._first_ending_in_space = self._first_ending_in_space or line
+            self._ending_in_space += 1
         return row
+
+    def remarks(self) -> list[str]:
+        """What the user should know of the rows so far."""
+        count, first = self._ending_in_space, self._first_ending_in_space
+        if not count:
+            return []
+        prompts = "1 prompt ends" if count == 1 else f"{count:,} prompts end"
+        return [
+            f"{prompts} in a space (line {first:,}{'' if count == 1 else ' first'}): models expect the space in "
+            "front of the next word, and continue worse after one; remove it unless it is meant"
+        ]
 
     def _unique_id(self, custom_id: object, line: int) -> str:
         text = custom_id if type(custom_id) is str else _id_text(custom_id)
@@ -185,6 +203,8 @@ class RowParser:
 
 def _id_text(custom_id: object) -> str:
     if isinstance(custom_id, float) and custom_id.is_integer():
+        if abs(custom_id) > MAX_EXACT_DOUBLE:
+            raise BadRow(Problem("custom_id", "is a decimal number too large to be exact; write it as text"))
         return str(int(custom_id))
     if isinstance(custom_id, int) and not isinstance(custom_id, bool):
         return str(custom_id)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from contract.errors import Problem
 from producer.read.jsonl import LineReader
-from producer.read.lines import text_problem
+from producer.read.lines import BOM, JOINED_FILES, text_problem
 from producer.read.row_parser import BadRow
+
+LONE_RETURN = Problem("", "has a carriage return inside; end every line with LF or CRLF, or write it as JSON lines")
 
 
 class TextReader(LineReader):
@@ -20,4 +23,9 @@ class TextReader(LineReader):
             raise BadRow(problem)
         if not record.strip():
             return None
-        return {"prompt": record.removesuffix(b"\r").decode()}
+        prompt = record.rstrip(b"\r")
+        if b"\r" in prompt:
+            raise BadRow(LONE_RETURN)
+        if BOM in prompt:
+            raise BadRow(JOINED_FILES)
+        return {"prompt": prompt.decode()}

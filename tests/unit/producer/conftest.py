@@ -14,6 +14,7 @@ import zstandard
 from contract.errors import BadLine
 from contract.spec import PromptRow
 from producer.read.prompt_file import open_prompt_file
+from producer.read.read_options import ReadOptions
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "": lambda data: data,
@@ -30,6 +31,7 @@ class Read:
     bad: list[BadLine] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     model: str | None = None
     format: str = ""
 
@@ -48,7 +50,7 @@ def read(tmp_path: Path) -> Callable[..., Read]:
     """Writes `data` to a file and reads it."""
 
     def reading(
-        data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None, format: str | None = None
+        data: bytes | str, name: str = "p.jsonl", flags: Mapping[str, Any] | None = None, **options: Any
     ) -> Read:
         path = tmp_path / name
         path.write_bytes(data.encode() if isinstance(data, str) else data)
@@ -58,9 +60,10 @@ def read(tmp_path: Path) -> Callable[..., Read]:
             result.bad.append(line)
             result.raw.append(raw)
 
-        with open_prompt_file(str(path), format=format) as file:
+        with open_prompt_file(str(path), ReadOptions(**options)) as file:
             result.rows = list(file.rows(flags or {}, on_bad))
             result.notes, result.model, result.format = file.notes, file.model, file.format
+            result.remarks = file.remarks
         return result
 
     return reading

@@ -12,6 +12,7 @@ import pytest
 from contract.errors import UsageError
 from db.session.engine import Database
 from producer.read.prompt_file import open_prompt_file
+from producer.read.read_options import ReadOptions
 from producer.submit import SubmitOptions, fingerprint, submit
 
 ORDER = SubmitOptions(model="demo", default_model="gpt2", safety="demo")
@@ -21,9 +22,24 @@ def test_the_same_bytes_read_in_another_format_are_another_job(tmp_path: Path) -
     found = set()
     for name in ("same.txt", "same.csv"):
         (tmp_path / name).write_text("prompt\nOnce\nTwice\n")
-        with open_prompt_file(str(tmp_path / name)) as file:
+        with open_prompt_file(str(tmp_path / name), ReadOptions(form=name[-3:])) as file:
             found.add(fingerprint(ORDER, file))
     assert len(found) == 2
+
+
+def test_what_changes_how_a_file_is_read_makes_another_job(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,custom_id,text,ref,length\nOnce,1,Twice,2,5\n")
+    options = [
+        ReadOptions(), ReadOptions(prompt_column="text"), ReadOptions(id_column="ref"), ReadOptions(empty_prompts=True),
+        ReadOptions(metadata_columns=("length",)), ReadOptions(delimiter=","),
+    ]  # fmt: skip
+    found = []
+    for each in [*options, ReadOptions(form="csv")]:
+        with open_prompt_file(str(path), each) as file:
+            found.append(fingerprint(ORDER, file))
+    assert len(set(found[:-1])) == len(options)
+    assert found[-1] == found[0]  # the form that it has anyway
 
 
 def write(path: Path, word: str, lines: int = 20_000) -> None:

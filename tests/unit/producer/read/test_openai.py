@@ -35,7 +35,7 @@ def test_a_setting_missing_from_a_request_comes_from_the_flag_or_openais_default
 
 
 def test_a_request_is_checked_against_openais_default_length(read: Reading) -> None:
-    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), format="openai").told
+    assert "min_tokens" not in read(request({"prompt": "", "min_tokens": 16}), form="openai").told
     assert "is 17, more than max_new_tokens 16" in read(request({"prompt": "", "min_tokens": 17})).told
 
 

@@ -26,6 +26,7 @@ from db.session.engine import Database, open_database
 from producer.bad_lines import BadLines
 from producer.decompression import ALWAYS_ALLOWED_BYTES
 from producer.read.prompt_file import EmptyInput, open_prompt_file
+from producer.read.read_options import ReadOptions
 from producer.write.target import Target
 from tests.unit.producer.conftest import PACK, Read, no_bad_line
 
@@ -107,7 +108,8 @@ ENDING = {"jsonl": ".jsonl", "openai": ".jsonl", "csv": ".csv", "parquet": ".par
 @pytest.mark.parametrize("packing", PACK)
 @pytest.mark.parametrize("format", MAKERS)
 def test_every_format_and_compression_gives_the_same_rows(read: Reading, format: str, packing: str) -> None:
-    found = read(PACK[packing](MAKERS[format]()), f"prompts{ENDING[format]}{packing}")
+    table = format in ("csv", "parquet")
+    found = read(PACK[packing](MAKERS[format]()), f"prompts{ENDING[format]}{packing}", empty_prompts=table)
     assert (found.rows, found.bad, found.format) == (EXPECTED, [], format)
 
 
@@ -128,9 +130,9 @@ def test_the_first_line_tells_the_format_if_the_name_does_not(read: Reading, dat
 
 
 def test_a_requested_format_wins_over_the_file_name(read: Reading) -> None:
-    assert read(as_csv(), "p.txt", format="csv").rows == EXPECTED
-    with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, parquet, txt"):
-        read(b"x", format="xml")
+    assert read(as_csv(), "p.txt", form="csv", empty_prompts=True).rows == EXPECTED
+    with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, tsv, parquet, txt"):
+        read(b"x", form="xml")
 
 
 def test_a_byte_order_mark_crlf_and_blank_lines_are_tolerated(read: Reading) -> None:
@@ -148,7 +150,7 @@ def test_lines_are_read_whole_wherever_a_block_ends(read: Reading, monkeypatch: 
     for size in (1, 2, 3, 7, 64):
         monkeypatch.setattr("producer.read.lines.BLOCK_BYTES", max(size, 3))
         assert read(as_jsonl()).rows == EXPECTED
-        assert read(as_csv(), "p.csv").rows == EXPECTED
+        assert read(as_csv(), "p.csv", empty_prompts=True).rows == EXPECTED
 
 
 def test_a_row_wins_over_a_flag_and_a_flag_over_the_default(read: Reading, tmp_path: Path) -> None:
@@ -188,11 +190,11 @@ def test_null_counts_as_absent_and_a_whole_number_is_a_custom_id(read: Reading) 
 
 def test_standard_input_is_read_in_any_format_and_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     for format, make in MAKERS.items():
-        if format == "csv":
-            continue
+        table = format in ("csv", "parquet")
         data = gzip.compress(make())
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-        with open_prompt_file("-") as file:
+        options = ReadOptions(empty_prompts=table, form="csv" if format == "csv" else None)
+        with open_prompt_file("-", options) as file:
             assert (file.name, file.format, file.digest()) == ("stdin", format, hashlib.sha256(data).hexdigest())
             assert [list(file.rows({}, no_bad_line)) for _ in range(2)] == [EXPECTED, EXPECTED]
 
@@ -232,9 +234,7 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, read: Reading) ->
         open_prompt_file(str(tmp_path / "nowhere.jsonl"))
     with pytest.raises(UsageError, match="is a directory; name a prompt file"):
         open_prompt_file(str(tmp_path))
-    with pytest.raises(
-        UsageError, match=r"p\.xlsx: \.xlsx files are not supported; save the table as comma-separated CSV"
-    ):
+    with pytest.raises(UsageError, match=r"p\.xlsx: \.xlsx files are not supported; save the table as CSV in UTF-8"):
         read(b"PK\x03\x04", "p.xlsx")
 
 

@@ -20,6 +20,7 @@ from contract.errors import BadLine, UsageError
 from contract.sampling import CANONICAL
 from contract.spec import PromptRow
 from producer.read.prompt_file import open_prompt_file
+from producer.read.read_options import ReadOptions
 from tests.examples import examples
 from tests.unit.producer.conftest import PACK
 
@@ -78,7 +79,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return pa.table(columns)
 
 
-def survives(path: Path, data: bytes, format: str | None) -> list[PromptRow]:
+def survives(path: Path, data: bytes, format: str | None, **options: Any) -> list[PromptRow]:
     """Reads `data`; every row and every problem must be fit to be stored and shown."""
     path.write_bytes(data)
     bad: list[BadLine] = []
@@ -89,7 +90,7 @@ def survives(path: Path, data: bytes, format: str | None) -> list[PromptRow]:
         raws.append(raw)
 
     try:
-        with open_prompt_file(str(path), format=format) as file:
+        with open_prompt_file(str(path), ReadOptions(form=format, **options)) as file:
             rows = list(file.rows({}, on_bad))
     except UsageError:
         return []
@@ -106,7 +107,7 @@ def survives(path: Path, data: bytes, format: str | None) -> list[PromptRow]:
 @examples(EXAMPLES)
 @given(
     data=st.binary(max_size=300) | st.lists(SCRAPS, max_size=40).map(b"".join),
-    format=st.sampled_from([None, "jsonl", "openai", "csv", "parquet", "txt"]),
+    format=st.sampled_from([None, "jsonl", "openai", "csv", "tsv", "parquet", "txt"]),
     packing=st.sampled_from([*PACK]),
 )
 def test_random_bytes_are_read_or_refused(folder: Path, data: bytes, format: str | None, packing: str) -> None:
@@ -117,6 +118,14 @@ def test_random_bytes_are_read_or_refused(folder: Path, data: bytes, format: str
 @given(lines=st.lists(ROW | JSON, max_size=4), format=st.sampled_from([None, "jsonl", "openai"]))
 def test_random_json_is_read_or_refused(folder: Path, lines: list[Any], format: str | None) -> None:
     survives(folder / "fuzz.jsonl", "\n".join(map(json.dumps, lines)).encode(), format)
+
+
+@examples(EXAMPLES)
+@given(value=st.lists(ROW | JSON, max_size=4), cut=st.integers(0, 30), indent=st.sampled_from([None, 1]))
+def test_random_arrays_are_read_or_refused(folder: Path, value: list[Any], cut: int, indent: int | None) -> None:
+    data = json.dumps(value, indent=indent).encode()
+    survives(folder / "fuzz.json", data, None)
+    survives(folder / "fuzz.json", data[: max(0, len(data) - cut)], "jsonl")
 
 
 @examples(EXAMPLES)
@@ -152,7 +161,8 @@ def test_every_prompt_is_read_unchanged(folder: Path, prompts: list[str]) -> Non
     lines = b"\n".join(orjson.dumps({"prompt": prompt}) for prompt in prompts)
     assert [row.prompt for row in survives(folder / "fuzz.jsonl", lines, None)] == prompts
     cells = '"' + '"\n"'.join(prompt.replace('"', '""') for prompt in prompts) + '"'
-    assert [row.prompt for row in survives(folder / "fuzz.csv", f"prompt\n{cells}\n".encode(), None)] == prompts
+    table = f"prompt\n{cells}\n".encode()
+    assert [row.prompt for row in survives(folder / "fuzz.csv", table, "csv", empty_prompts=True)] == prompts
 
 
 @examples(EXAMPLES)

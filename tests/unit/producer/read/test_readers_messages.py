@@ -92,7 +92,8 @@ def test_a_number_and_a_text_with_the_same_digits_are_the_same_custom_id(read: R
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b'[{"prompt": "a"}]', "is a JSON array; write one object per line, for example with 'jq -c"),
+        (b'{\n "prompt": "a"\n}\n', "has JSON objects over several lines; write one object per line, for example with"),
+        ('{"prompt": "a"}'.encode("utf-32"), "is UTF-32, not UTF-8; save it as UTF-8"),
         ('{"prompt": "a"}'.encode("utf-16"), "is UTF-16, not UTF-8; save it as UTF-8"),
     ],
 )

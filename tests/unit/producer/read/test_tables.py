@@ -36,14 +36,15 @@ def test_other_columns_become_metadata_with_a_note_that_names_them(read: Reading
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ("prompt,temprature", "column 'temprature' looks like 'temperature'; rename it to that, or to something else"),
+        ("prompt,temprature", "column 'temprature' looks like 'temperature'; rename it to that, or keep it as data"),
         ("prompt,Top_K", "column 'Top_K' looks like 'top_k'"),
         ("prompt,custom id", "column 'custom id' looks like 'custom_id'"),
         ("prompt,max_length", "column 'max_length' is not used here because it would count the prompt"),
-        ("promt,topic", "no column is named 'prompt'; rename the one with the prompts. Columns: promt, topic"),
+        ("promt,topic", "column 'promt' looks like 'prompt'; rename it to that, say --prompt-column 'promt', or keep"),
         ("prompt,topic,topic", "column 'topic' appears 2 times; rename all but one"),
-        ("prompt;topic", "the header is one column, 'prompt;topic'; separate columns with commas"),
-        ("prompt\ttopic", "separate columns with commas"),
+        ("text,topic", "no column is named 'prompt'; rename the one with the prompts, or name it with --prompt-column"),
+        ("text;topic", "the header is one column, 'text;topic'; name what separates the columns, for example with"),
+        ("text\ttopic", "with --delimiter tab"),
         ("seed", "no column is named 'prompt'"),
         ("custom_id", "no column is named 'prompt'"),
         ("prompt," + ",".join(map(str, range(2000))), "has 2,001 columns, but at most 1,000 are read"),
@@ -67,9 +68,23 @@ def test_a_single_column_is_the_prompt_whatever_its_name(read: Reading) -> None:
     assert read(parquet({"text": ["x"]}), "p.parquet").rows[0].prompt == "x"
 
 
-def test_empty_cells_are_absent_but_an_empty_prompt_is_a_prompt(read: Reading) -> None:
-    (row,) = read('prompt,custom_id,n,metadata,topic\n"",,,,\n', "p.csv").rows
+def test_empty_cells_are_absent_and_an_empty_prompt_has_to_be_asked_for(read: Reading) -> None:
+    table = 'prompt,custom_id,n,metadata,topic\n"",,,,\n'
+    (row,) = read(table, "p.csv", empty_prompts=True).rows
     assert (row.prompt, row.custom_id, row.settings, row.metadata) == ("", None, None, None)
+    told = "prompt: is empty; remove the row, or take empty cells for empty prompts with --empty-prompts"
+    assert read(table, "p.csv").told == f"line 2: {told}"
+    for prompts in ([None, "x"], ["", "x"]):
+        columns = parquet({"prompt": prompts})
+        assert read(columns, "p.parquet").told == f"line 1: {told}"
+        assert [row.prompt for row in read(columns, "p.parquet", empty_prompts=True).rows] == ["", "x"]
+
+
+def test_a_null_in_json_lines_is_an_empty_prompt_only_where_that_is_asked_for(read: Reading) -> None:
+    assert read('{"prompt": null}').told == "line 1: prompt: must be text, not null"
+    assert [row.prompt for row in read('{"prompt": null}', empty_prompts=True).rows] == [""]
+    with pytest.raises(UsageError, match=r"--empty-prompts: p\.txt is plain text, whose blank lines are skipped"):
+        read("a\n\nb", "p.txt", empty_prompts=True)
 
 
 def test_a_csv_record_is_numbered_by_the_line_where_it_starts(read: Reading) -> None:
@@ -123,8 +138,8 @@ def test_a_broken_quote_that_may_continue_on_the_next_line_refuses_the_file(read
 
 @pytest.mark.parametrize("line", [",,", " , ,\t", ",,\r"])
 def test_a_row_of_nothing_but_commas_is_a_bad_line_not_an_empty_prompt(read: Reading, line: str) -> None:
-    found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv")
-    assert found.told == 'line 3: has nothing but commas; remove it, or write "" for an empty prompt'
+    found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv", empty_prompts=True)
+    assert found.told == 'line 3: has nothing but commas; remove it, or write "" and take it with --empty-prompts'
     assert [row.prompt for row in found.rows] == ["good", ""]
 
 
@@ -228,6 +243,54 @@ def test_a_damaged_or_pretended_parquet_file_is_an_error(read: Reading) -> None:
     good = parquet({"prompt": [f"p {number}" for number in range(5000)]})
     middle = bytearray(good)
     middle[100:2000] = b"\xff" * 1900
-    for data in (b"prompt\na\n", good[:-100], b"PAR1", bytes(middle)):
+    for data in (b"prompts that\nnobody wrote\n", good[:-100], b"PAR1", bytes(middle)):
         with pytest.raises(UsageError, match=r"p\.parquet: is not a Parquet file, or is damaged \("):
             read(data, "p.parquet")
+
+
+@pytest.mark.parametrize("name", ["customer_id", "prompt_id", "speed", "tokens", "no", "top", "system_prompt", "id"])
+def test_a_column_that_merely_resembles_a_setting_is_metadata(read: Reading, name: str) -> None:
+    found = read(f"prompt,{name}\na,x\n", "p.csv")
+    assert (found.rows[0].metadata, found.notes) == ({name: "x"}, [f"columns kept as metadata: {name}"])
+
+
+def test_columns_read_as_settings_are_named_and_can_be_kept_as_data(read: Reading) -> None:
+    for make in (lambda: ("prompt,length,n\na,5,2\n", "p.csv"),
+                 lambda: (parquet({"prompt": ["a"], "length": [5], "n": [2]}), "p.parquet")):  # fmt: skip
+        found = read(*make())
+        assert found.rows[0].settings == {"max_new_tokens": 5, "n": 2}
+        assert found.notes == ["columns read as settings: length, n; --metadata-column NAME keeps one as data"]
+        found = read(*make(), metadata_columns=("length",))
+        assert found.rows[0].settings == {"n": 2} and str(found.rows[0].metadata["length"]) == "5"
+
+
+@pytest.mark.parametrize("name", ["promt", "max_length", "temprature", "metadata"])
+def test_any_column_can_be_kept_as_data(read: Reading, name: str) -> None:
+    assert read(f"prompt,{name}\na,x\n", "p.csv", metadata_columns=(name,)).rows[0].metadata == {name: "x"}
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("text,ref,prompt,custom_id\nOnce,r-1,old,7\n", "p.csv"),
+        (parquet({"text": ["Once"], "ref": ["r-1"], "prompt": ["old"], "custom_id": ["7"]}), "p.parquet"),
+        ('{"text": "Once", "ref": "r-1", "prompt": "old", "custom_id": "7"}\n', "p.jsonl"),
+    ],
+)
+def test_the_columns_of_prompts_and_ids_can_be_named(read: Reading, data: Any, name: str) -> None:
+    (row,) = read(data, name, prompt_column="text", id_column="ref").rows
+    assert (row.prompt, row.custom_id, row.metadata) == ("Once", "r-1", {"prompt": "old", "custom_id": "7"})
+
+
+def test_a_column_that_is_named_but_missing_is_an_error(read: Reading) -> None:
+    for option, asked in (("--prompt-column", "prompt_column"), ("--id-column", "id_column")):
+        with pytest.raises(
+            UsageError, match=rf"no column is named 'ref', which {option} names\. Columns: prompt, topic"
+        ):
+            read("prompt,topic\na,b\n", "p.csv", **{asked: "ref"})
+    with pytest.raises(UsageError, match="no column is named 'x', which --metadata-column names"):
+        read("prompt,topic\na,b\n", "p.csv", metadata_columns=("x",))
+    with pytest.raises(UsageError, match=r"p\.txt is read as txt, which has no columns"):
+        read("a\n", "p.txt", prompt_column="text")
+    with pytest.raises(UsageError, match="both name 'x'; name two columns"):
+        read("x\na\n", "p.csv", prompt_column="x", id_column="x")
