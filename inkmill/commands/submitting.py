@@ -37,6 +37,9 @@ def run(
     out: o.Out = None,
     form: o.Form = None,
     only: o.Only = "all",
+    without: o.Without = "",
+    flat: o.Flat = False,
+    for_spreadsheets: o.ForSpreadsheets = False,
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
@@ -51,9 +54,13 @@ def run(
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
     config, database = settings_and_database()
     target = Path(out) if out else None
+    command = RunCommand(config, database, order)
     raise typer.Exit(
-        RunCommand(config, database, order).run(file, target, format=form, only=only, json=json, force=force)
-    )
+        command.run(
+            file, target, format=form, only=only, without=without, flat=flat, for_spreadsheets=for_spreadsheets,
+            json=json, force=force,
+        )
+    )  # fmt: skip
 
 
 def submit(
