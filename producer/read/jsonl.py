@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ import orjson
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.own_output import NOTE, WITHOUT_PROMPTS, OwnOutput, is_openai_result, kind_of
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source
@@ -99,7 +101,7 @@ class LineReader(FormatReader[bytes]):
 
 
 class JsonlReader(LineReader):
-    """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line."""
+    """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line; or an export of ours."""
 
     name, extension = "jsonl", ".jsonl"
 
@@ -108,6 +110,24 @@ class JsonlReader(LineReader):
         first = next((line for _, line in self.records() if line.strip()), b"")
         if begins_array(first):
             raise UsageError(f"{source.name}: is a JSON array; write one object per line, for example with 'jq -c .[]'")
+        fields = _fields_of(first)
+        if is_openai_result(fields):
+            raise UsageError(f"{source.name}: {WITHOUT_PROMPTS}")
+        self._is_export = kind_of(fields) is not None
+        if self._is_export:
+            self.notes.append(f"{source.name} {NOTE}")
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        self._export = OwnOutput()
+        return super().records()
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
-        return read_object(record)
+        fields = read_object(record)
+        return self._export.prompt_of(fields) if fields and self._is_export else fields
+
+
+def _fields_of(line: bytes) -> dict[str, Any]:
+    """What `read_object` makes of it; nothing of a line that it cannot read."""
+    with suppress(BadRow):
+        return read_object(line) or {}
+    return {}
