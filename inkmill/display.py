@@ -89,8 +89,9 @@ def print_status(
     console.print(
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
-    if str(flaws):
-        console.print(f"  texts    {flaws}: 'inkmill export --without' leaves such out")
+    if flaws.found:
+        without = f"inkmill export {job.id} -o FILE --without {','.join(flaws.found)}"
+        console.print(f"  texts    {flaws}; to leave them out: {without}")
     if reflagging:
         console.print("  reflag   running or interrupted: an export or a report finishes it first")
     console.print(f"  tokens   {job.generated_tokens:,} {_speed(job, pace)}")

@@ -61,7 +61,7 @@ def print_summary(database: Database, report: ExportReport, pace: Pace, flaws: F
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
-    if str(flaws):
+    if flaws.found:
         say(f"  of these  {flaws}")
     if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")

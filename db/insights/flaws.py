@@ -27,9 +27,14 @@ class FlawCounts:
     counts: dict[TextFlaw, int]  # every flaw, also those that no text has
     exact: bool  # False = estimated from a sample
 
+    @property
+    def found(self) -> list[TextFlaw]:
+        """The flaws that some text has."""
+        return [flaw for flaw, number in self.counts.items() if number]
+
     def __str__(self) -> str:
-        """Such as `3 empty, 41 cut`; empty where no text has a flaw."""
-        listed = ", ".join(f"{number:,} {flaw}" for flaw, number in self.counts.items() if number)
+        """Such as `3 empty, 41 cut`; nothing where no text has a flaw."""
+        listed = ", ".join(f"{self.counts[flaw]:,} {flaw}" for flaw in self.found)
         return f"about {listed}" if listed and not self.exact else listed
 
 
