@@ -18,12 +18,11 @@ MAX_NAMES = 1 << 20  # characters of all names together
 PREFIX = "metadata_"
 """Before a key that is named like a column of every export, or like another key but for its capitals."""
 
-_EXACT_IN_DOUBLE, _INT64 = 2**53, 2**63
+_EXACT_IN_DOUBLE = 2**53
+"""pandas makes doubles of whole numbers of which one is missing: larger ones are text, so that none is ever rounded."""
 _TYPES: dict[frozenset[str], str] = {
     frozenset({"bool"}): "bool",
     frozenset({"int"}): "int64",
-    frozenset({"long"}): "int64",
-    frozenset({"int", "long"}): "int64",
     frozenset({"float"}): "float64",
     frozenset({"int", "float"}): "float64",
 }
@@ -81,9 +80,7 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        if not -_INT64 <= value < _INT64:
-            return "text"
-        return "int" if abs(value) <= _EXACT_IN_DOUBLE else "long"
+        return "int" if abs(value) <= _EXACT_IN_DOUBLE else "text"
     return "float" if isinstance(value, float) else "text"
 
 
