@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 
 from contract.text_flaws import TextFlaw, text_flaws
 from db.insights.sample import draw_sample
@@ -40,18 +40,13 @@ class FlawCounts:
 
 def count_flaws(database: Database, job_id: int) -> FlawCounts:
     """The flaws of a job's texts as they stand: an edit in the place of what was generated."""
-    with database.read() as connection:
-        return count_flaws_in(connection, job_id)
-
-
-def count_flaws_in(connection: Connection, job_id: int) -> FlawCounts:
-    """`count_flaws` in a transaction that sees one state."""
-    sample = draw_sample(connection, job_id)
     texts = select(standing_text(), Output.finish_reason, REVISION > 0).select_from(Output)
     texts = texts.outerjoin(Review, Review.output_id == Output.id).outerjoin(Decision, standing_edit())
     counted: Counter[TextFlaw] = Counter()
-    with connection.execute(sample.chosen(texts), execution_options={"yield_per": FETCHED_ROWS}) as rows:
-        for text, finish_reason, edited in rows:
-            counted.update(text_flaws(text, finish_reason, edited=bool(edited)))
+    with database.read() as connection:
+        sample = draw_sample(connection, job_id)
+        with connection.execute(sample.chosen(texts), execution_options={"yield_per": FETCHED_ROWS}) as rows:
+            for text, finish_reason, edited in rows:
+                counted.update(text_flaws(text, finish_reason, edited=bool(edited)))
     counts = {flaw: round(counted[flaw] * sample.scale) for flaw in TextFlaw}
     return FlawCounts(counts=counts, exact=sample.complete)
