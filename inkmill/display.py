@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.times import iso
+from contract.text_flaws import TextFlaw
+from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.status import JobSnapshot
 
@@ -26,8 +28,12 @@ messages = Console(stderr=True, highlight=False, soft_wrap=True)
 RIGHT_ALIGNED = ("job", "done", "flagged", "tokens/s")
 
 
-def status_json(job: JobSnapshot, pace: Pace, waiting: str | None) -> dict[str, Any]:
-    """A job's status as `--json` prints it: docs/commands.md promises its fields."""
+def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCounts | None = None) -> dict[str, Any]:
+    """A job's status as `--json` prints it: docs/commands.md promises its fields.
+
+    Args:
+        flaws: None = they were not counted.
+    """
     left = pace.time_left
     return {
         "schema_version": 1,
@@ -45,6 +51,8 @@ def status_json(job: JobSnapshot, pace: Pace, waiting: str | None) -> dict[str, 
             "unscored": job.unscored,
             "flagged": job.flagged,
             "pending_review": job.pending_review,
+            **{flaw.value: flaws.counts[flaw] if flaws else None for flaw in TextFlaw},
+            "flaws_exact": flaws.exact if flaws else None,
         },
         "tokens": {"prompt": job.prompt_tokens, "generated": job.generated_tokens},
         "tokens_per_second": round(pace.tokens_per_second, 1),
@@ -65,7 +73,9 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_status(job: JobSnapshot, pace: Pace, waiting: str | None, *, reflagging: bool = False) -> None:
+def print_status(
+    job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCounts, *, reflagging: bool = False
+) -> None:
     """A job's status for people, on standard output.
 
     Args:
@@ -79,6 +89,9 @@ def print_status(job: JobSnapshot, pace: Pace, waiting: str | None, *, reflaggin
     console.print(
         f"  outputs  {job.generated:,} of {job.outputs:,} generated, {job.scored:,} scored, {job.flagged:,} flagged"
     )
+    if flaws.found:
+        without = f"inkmill export {job.id} -o FILE --without {','.join(flaws.found)}"
+        console.print(f"  texts    {flaws}; to leave them out: {without}")
     if reflagging:
         console.print("  reflag   running or interrupted: an export or a report finishes it first")
     console.print(f"  tokens   {job.generated_tokens:,} {_speed(job, pace)}")

@@ -22,6 +22,7 @@ from contract.settings import Settings
 from contract.spec import JobStatus
 from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
+from db.insights.flaws import count_flaws
 from db.insights.pace import FollowedPace, read_pace
 from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job
 from db.jobs.retry import retry_job
@@ -33,9 +34,10 @@ from inkmill.display import ProgressLine, messages, print_json, status_json
 from inkmill.local.stack import Stack
 from inkmill.resuming import check_policy, note_dropped_options
 from inkmill.summary import note_reflag, print_submitted, print_summary
-from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_format, parse_only
+from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_only, parse_without
 from producer.read.prompt_file import PromptFile, open_prompt_file
 from producer.submit import SubmitOptions, fingerprint, queue_hints, submit
+from producer.write.form import parse_form
 from producer.write.new_file import check_target
 from producer.write.target import NEW_JOB, canonical_path
 
@@ -56,15 +58,25 @@ class RunCommand:
         self._shown_note = self._stack.read().note  # the stack's note before this run, or as last shown
 
     def run(
-        self, file: str, out: Path | None, *, format: str | None, only: str, json: bool, force: bool = False
+        self,
+        file: str,
+        out: Path | None,
+        *,
+        format: str | None,
+        only: str,
+        without: str = "",
+        flat: bool = False,
+        for_spreadsheets: bool = False,
+        json: bool,
+        force: bool = False,
     ) -> int:
         """Returns the exit status."""
-        selections = parse_only(only, self._order.safety)
+        selections, flaws = parse_only(only, self._order.safety), parse_without(without)
         out = out or Path("stdin.out.jsonl" if file == "-" else file + ".out.jsonl")
         # Check all this now, not after a night's work.
         if out != STDOUT:
             _check_names(file, out)
-        parse_format(format, None if out == STDOUT else out)
+        parse_form(format, None if out == STDOUT else out, flat=flat, for_spreadsheets=for_spreadsheets)
         job = self._find_or_submit(file, out, force)
         if job.status not in (JobStatus.COMPLETED,):
             self._start_work(job)
@@ -78,8 +90,9 @@ class RunCommand:
             )
             return ExitCode.INTERRUPTED
         export = partial(
-            export_job, self._database, job.id, out, format=format, only=selections, allow_empty=True, force=force
-        )
+            export_job, self._database, job.id, out, format=format, only=selections, without=flaws, flat=flat,
+            for_spreadsheets=for_spreadsheets, allow_empty=True, force=force,
+        )  # fmt: skip
         return self._finish(finished, export, json)
 
     def _find_or_submit(self, file: str, out: Path, force: bool) -> JobRow:
@@ -183,15 +196,17 @@ class RunCommand:
     def _finish(self, job: JobSnapshot, export: Callable[[], ExportReport], json: bool) -> int:
         if job.status == JobStatus.FAILED:
             if json:
-                print_json(status_json(job, read_pace(self._database, job), None))
+                flaws = count_flaws(self._database, job.id)
+                print_json(status_json(job, read_pace(self._database, job), None, flaws))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
         report = _retry_while_unreachable(job.id, lambda: self._export_checked(job.id, export))
         pace = _retry_while_unreachable(job.id, lambda: read_pace(self._database, report.job))
+        flaws = _retry_while_unreachable(job.id, lambda: count_flaws(self._database, job.id))
         if json:
-            print_json(status_json(report.job, pace, None))
-        print_summary(self._database, report, pace)
+            print_json(status_json(report.job, pace, None, flaws))
+        print_summary(self._database, report, pace, flaws)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

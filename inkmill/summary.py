@@ -10,6 +10,7 @@ from rich.markup import escape
 from common.times import duration
 from contract.errors import DatabaseUnreachable
 from contract.policy import NO_SAFETY
+from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.jobs import get_job
 from db.jobs.reflag import unfinished_reflags
@@ -55,13 +56,15 @@ def note_unfinished(job: JobSnapshot) -> None:
         )
 
 
-def print_summary(database: Database, report: ExportReport, pace: Pace) -> None:
+def print_summary(database: Database, report: ExportReport, pace: Pace, flaws: FlawCounts) -> None:
     """The summary, on standard error: standard output is for data."""
     say, job = messages.print, report.job
     note_unfinished(job)
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
     say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
+    if flaws.found:
+        say(f"  of these  {flaws}")
     if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
     say(f"  tokens    {job.generated_tokens:,}, {pace.average:,.0f} a second")

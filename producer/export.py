@@ -5,7 +5,6 @@ Decides whether and what to export; `producer.write` knows the formats and how f
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,20 @@ from common.near_misses import did_you_mean
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
+from contract.text_flaws import TextFlaw
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
-from producer.write.csv import write_csv
+from producer.write.csv import write_csv, write_spreadsheet_csv
 from producer.write.export_lines import ExportLines
+from producer.write.form import ExportForm, parse_form
 from producer.write.jsonl import write_jsonl, write_lost_jsonl
+from producer.write.metadata_columns import metadata_columns
 from producer.write.new_file import check_target, compressed, spooled_to_standard_output
 from producer.write.openai import write_lost_openai, write_openai
 from producer.write.parquet import write_parquet
+from producer.write.table import COLUMNS, Table
 from producer.write.target import MayReplace, Target
 
 STDOUT = Path("-")
@@ -34,13 +37,12 @@ ON_FLAG = ("keep", "redact")
 
 WRITERS: dict[str, Callable[[Iterable[StoredOutput], ExportLines, BinaryIO], int]] = {
     "jsonl": write_jsonl,
-    "csv": write_csv,
-    "parquet": write_parquet,
     "openai": write_openai,
 }
-EXPORT_EXTENSIONS = {".csv": "csv", ".parquet": "parquet"}
-"""With any other extension, including .jsonl and .json, the format is JSONL."""
-COMPRESSION_EXTENSIONS = {".gz": "gz", ".zst": "zst"}
+TABLE_WRITERS: dict[str, Callable[[Iterable[StoredOutput], Table, BinaryIO], int]] = {
+    "csv": write_csv,
+    "parquet": write_parquet,
+}
 
 IF_TAKEN = "name another file with -o, move this one away, or replace it with --force"
 IF_ERRORS_TAKEN = "dead and cancelled prompts go there: name another file with -o, or move this one away"
@@ -71,6 +73,20 @@ def parse_only(only: str, safety: str) -> tuple[str, ...]:
     return _check_selections([name.strip() for name in only.split(",") if name.strip()], safety)
 
 
+def parse_without(without: str) -> tuple[TextFlaw, ...]:
+    """The flaws named by `--without`, separated by commas.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    names = [name.strip() for name in without.split(",") if name.strip()]
+    for name in names:
+        if name not in list(TextFlaw):
+            hint = did_you_mean(name, list(TextFlaw), "use some of " + ", ".join(TextFlaw))
+            raise UsageError(f"--without {name}: is not a flaw of a text; {hint}")
+    return tuple(map(TextFlaw, dict.fromkeys(names)))
+
+
 def export_job(
     database: Database,
     job_id: int,
@@ -78,6 +94,9 @@ def export_job(
     *,
     format: str | None = None,
     only: Sequence[str] = ("all",),
+    without: Sequence[TextFlaw] = (),
+    flat: bool = False,
+    for_spreadsheets: bool = False,
     allow_empty: bool = False,
     on_flag: str | None = None,
     force: bool = False,
@@ -95,8 +114,11 @@ def export_job(
 
     Args:
         out: a file; None or "-" is standard output.
-        format: a name of `WRITERS`; None = by file extension, else JSONL.
+        format: jsonl, csv, parquet or openai; None = by file extension.
         only: names of selections; an output in any of them is exported.
+        without: outputs whose text has one of these flaws are left out.
+        flat: of a table: each key of the metadata is a column.
+        for_spreadsheets: of CSV: no cell can be taken for a formula.
         allow_empty: write a file even if it has no output in it.
         on_flag: "keep" or "redact" flagged texts; None = as the job says.
         force: replace `out` whatever it is, and the file of dead prompts of any job.
@@ -109,8 +131,10 @@ def export_job(
     if job.status == JobStatus.INGESTING:
         raise UsageError(f"job {job_id} is still being submitted; wait until that command ends, then export")
     target = None if out in (None, STDOUT) else out
-    plan = _Export(database, job, target, format, _check_selections(only, job.safety), allow_empty, on_flag, force)
-    return plan.run()
+    form = parse_form(format, target, flat=flat, for_spreadsheets=for_spreadsheets)
+    chosen = _Chosen(_check_selections(only, job.safety), tuple(without), allow_empty)
+    redact = _is_redacting(job.on_flag if on_flag is None else on_flag)
+    return _Export(database, job, target, form, chosen, redact=redact, force=force).run()
 
 
 def errors_path(out: Path) -> Path:
@@ -138,6 +162,19 @@ def export_targets(database: Database, out: Path, job_id: int, *, force: bool) -
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Which outputs an export has in it."""
+
+    only: tuple[str, ...]  # selections, any of which takes an output
+    without: tuple[TextFlaw, ...]
+    allow_empty: bool  # there may be none
+
+    def __str__(self) -> str:
+        without = f" without {', '.join(self.without)}" if self.without else ""
+        return " or ".join(self.only) + without
+
+
 class _Export:
     """One export, checked before it begins."""
 
@@ -146,15 +183,13 @@ class _Export:
         database: Database,
         job: JobRow,
         out: Path | None,
-        format: str | None,
-        only: tuple[str, ...],
-        allow_empty: bool,
-        on_flag: str | None,
+        form: ExportForm,
+        chosen: _Chosen,
+        *,
+        redact: bool,
         force: bool,
     ) -> None:
-        self.database, self.job, self.only, self.allow_empty = database, job, only, allow_empty
-        self.format, self.compression = parse_format(format, out)
-        self.lines = ExportLines(job.id, redact=_is_redacting(job.on_flag if on_flag is None else on_flag))
+        self.database, self.job, self.form, self.chosen, self.redact = database, job, form, chosen, redact
         self.target: Target | None = None
         self.errors_target: Target | None = None
         if out is not None:
@@ -172,39 +207,53 @@ class _Export:
             errors_path=self.errors_target.path if self.errors_target and errors else None,
             rows=rows,
             errors=errors,
-            format=self.format,
+            format=self.form.format,
             job=snapshot,
         )
 
     def _write(self, results: Results, snapshot: JobSnapshot, files: ExitStack) -> tuple[int, int]:
         """Writes outputs and lost prompts. Returns how many of each."""
-        with closing(results.outputs(self.only)) as outputs, closing(results.lost_prompts()) as lost:
+        made_up_ids = results.made_up_ids() if self.form.format == "openai" else ""
+        lines = ExportLines(self.job.id, redact=self.redact, made_up_ids=made_up_ids)
+        write = self._writer(lines, results)
+        with (
+            closing(results.outputs(self.chosen.only, self.chosen.without)) as outputs,
+            closing(results.lost_prompts()) as lost,
+        ):
             first = next(outputs, None)
             if first is None:
                 self._check_empty(snapshot)
             # Before the outputs: if even this does not fit on the disk, stop here.
-            errors = self._write_errors(lost, files)
+            errors = self._write_errors(lost, lines, files)
             file = files.enter_context(self._opened())
-            return WRITERS[self.format](outputs if first is None else chain([first], outputs), self.lines, file), errors
+            return write(outputs if first is None else chain([first], outputs), file), errors
+
+    def _writer(self, lines: ExportLines, results: Results) -> Callable[[Iterable[StoredOutput], BinaryIO], int]:
+        if self.form.format in WRITERS:
+            return lambda outputs, file: WRITERS[self.form.format](outputs, lines, file)
+        # A pass of its own over the metadata: only after the last prompt is it known which columns there are.
+        table = Table(lines, metadata_columns(results.metadata(), COLUMNS) if self.form.flat else None)
+        write = write_spreadsheet_csv if self.form.for_spreadsheets else TABLE_WRITERS[self.form.format]
+        return lambda outputs, file: write(outputs, table, file)
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with (
             self.target.file() if self.target else spooled_to_standard_output() as file,
-            compressed(file, self.compression) as inner,
+            compressed(file, self.form.compression) as inner,
         ):
             yield inner
 
-    def _write_errors(self, lost: Iterator[LostPrompt], files: ExitStack) -> int:
+    def _write_errors(self, lost: Iterator[LostPrompt], lines: ExportLines, files: ExitStack) -> int:
         first = next(lost, None)
         if first is None or self.errors_target is None:
             return sum(1 for _ in lost) + (first is not None)
         file = files.enter_context(self.errors_target.file())
-        write = write_lost_openai if self.format == "openai" else write_lost_jsonl
-        return write(chain([first], lost), self.job.id, file)
+        write = write_lost_openai if self.form.format == "openai" else write_lost_jsonl
+        return write(chain([first], lost), lines, file)
 
     def _check_empty(self, job: JobSnapshot) -> None:
-        if self.allow_empty or ("all" in self.only and job.dead + job.cancelled):
+        if self.chosen.allow_empty or ("all" in self.chosen.only and job.dead + job.cancelled):
             return
         if not job.generated:
             raise UsageError(
@@ -213,7 +262,8 @@ class _Export:
             )
         raise UsageError(
             f"job {job.id} has {job.generated:,} outputs ({job.scored:,} scored, {job.flagged:,} flagged), and none "
-            f"of them is {' or '.join(self.only)}; use --only all, or --allow-empty for an empty file"
+            f"of them is {self.chosen}; use --only all{' or less of --without' if self.chosen.without else ''}, or "
+            "--allow-empty for an empty file"
         )
 
 
@@ -233,22 +283,3 @@ def _is_redacting(on_flag: str) -> bool:
     if on_flag not in ON_FLAG:
         raise UsageError(f"--on-flag {on_flag}: must be {' or '.join(ON_FLAG)}")
     return on_flag == "redact"
-
-
-def parse_format(asked_format: str | None, target: Path | None) -> tuple[str, str]:
-    """The format and the compression of an export, "" for none.
-
-    Raises:
-        UsageError: there is no such format, or it cannot be written there.
-    """
-    if asked_format is not None and asked_format not in WRITERS:
-        hint = did_you_mean(asked_format, WRITERS, "use one of " + ", ".join(WRITERS))
-        raise UsageError(f"--format {asked_format}: is not an export format; {hint}")
-    name = target.name.lower() if target else ""
-    compression = COMPRESSION_EXTENSIONS.get(Path(name).suffix, "")
-    format = asked_format or EXPORT_EXTENSIONS.get(Path(Path(name).stem if compression else name).suffix, "jsonl")
-    if format == "parquet" and compression:
-        raise UsageError(f"-o {target}: Parquet is already compressed; leave out .{compression}")
-    if format == "parquet" and target is None and sys.stdout is not None and sys.stdout.isatty():
-        raise UsageError("-o -: Parquet is binary; name a file, or redirect standard output")
-    return format, compression

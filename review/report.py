@@ -12,6 +12,7 @@ from markupsafe import Markup
 from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
 from db.insights.figures import insights
+from db.insights.flaws import count_flaws
 from db.insights.report import report_facts
 from db.jobs.jobs import get_job
 from db.jobs.reflag import finish_reflag, unfinished_reflags
@@ -50,6 +51,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         rejected=states.get(State.REJECTED, 0),
         pending=states.get(State.PENDING, 0),
         waiting=states.get(State.WAITING, 0),
+        flaws=count_flaws(database, job_id),
         charts=job_charts(insights(database, job_id), job_id, job.thresholds, links=False),
         # As on the page: a high score is hidden too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from common.bounded_memo import BoundedMemo
 from contract.policy import LABELS
 from contract.review import APPROVED_STATES, State
 from contract.spec import PromptStatus, Safety, SamplingSettings
+from contract.text_flaws import TextFlaw, text_flaws
 from db.jobs.jobs import JobRow, stored_settings
 from db.jobs.reflag import finish_reflag
 from db.jobs.status import JobSnapshot, snapshot_in
@@ -95,6 +96,12 @@ class StoredOutput:
     processor: str
     numerics: str
 
+    @property
+    def flaws(self) -> set[TextFlaw]:
+        """What makes the text worthless."""
+        edited = self.review is not None and self.review.original_text is not None
+        return text_flaws(self.text, self.finish_reason, edited=edited)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostPrompt:
@@ -124,16 +131,34 @@ class Results:
         reflagged_to = select(Job.reflagged_to).where(Job.id == self._job.id)
         return self._connection.scalar(reflagged_to) is None
 
-    def outputs(self, only: Sequence[str] = ("all",)) -> Generator[StoredOutput]:
+    def outputs(self, only: Sequence[str] = ("all",), without: Collection[TextFlaw] = ()) -> Generator[StoredOutput]:
         """Outputs by position and sample.
 
         Args:
             only: names of `SELECTIONS`; an output that any of them takes is given.
+            without: an output whose text has any of these flaws is left out.
         """
         query = _query(self._job.id, self._job.safety, or_(*(SELECTIONS[name] for name in only)))
         made, settings = _RowReader(), _RowSettings(self._job.settings)
         for row in self._by_position(query):
-            yield made.output(row, settings)
+            output = made.output(row, settings)
+            if not (without and output.flaws.intersection(without)):
+                yield output
+
+    def metadata(self) -> Iterator[dict[str, Any]]:
+        """The metadata of every prompt that has some, whatever became of the prompt, by position."""
+        query = select(cast(Prompt.extra, Text)).where(Prompt.job_id == self._job.id, Prompt.extra.is_not(None))
+        for (metadata,) in self._by_position(query.order_by(Prompt.position)):
+            yield _parsed(metadata)
+
+    def made_up_ids(self) -> str:
+        """What a made-up custom_id may begin with, a position behind it, so that no prompt of the job has the same."""
+        prefix, taken = "", or_(*(Prompt.custom_id.startswith(str(digit)) for digit in range(10)))
+        while self._connection.scalar(select(Prompt.id).where(Prompt.job_id == self._job.id, taken).limit(1)):
+            prefix = prefix + "-" if prefix else "prompt-"
+            # SQLite's LIKE takes capitals for small letters; PostgreSQL's has to give the same.
+            taken = func.lower(Prompt.custom_id).startswith(prefix, autoescape=True)
+        return prefix
 
     def lost_prompts(self) -> Generator[LostPrompt]:
         """Dead and cancelled prompts by position."""

@@ -19,6 +19,9 @@ def export(
     out: o.Out = None,
     format: o.ExportFormat = None,
     only: o.Only = "all",
+    without: o.Without = "",
+    flat: o.Flat = False,
+    for_spreadsheets: o.ForSpreadsheets = False,
     allow_empty: o.AllowEmpty = False,
     force: o.Force = False,
     json: o.Json = False,
@@ -29,7 +32,7 @@ def export(
     from inkmill.display import messages, print_json
     from inkmill.startup import settings_and_database
     from inkmill.summary import note_reflag, note_unfinished
-    from producer.export import export_job, parse_only
+    from producer.export import export_job, parse_only, parse_without
 
     if out is None:
         raise UsageError("export: name a file with -o FILE (or -o - for standard output)")
@@ -37,9 +40,13 @@ def export(
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
     _, database = settings_and_database()
     selections = parse_only(only, get_job(database, job).safety)
+    flaws = parse_without(without)
     path = None if out == "-" else Path(out)
     note_reflag(database, job)
-    report = export_job(database, job, path, format=format, only=selections, allow_empty=allow_empty, force=force)
+    report = export_job(
+        database, job, path, format=format, only=selections, without=flaws, flat=flat,
+        for_spreadsheets=for_spreadsheets, allow_empty=allow_empty, force=force,
+    )  # fmt: skip
     note_unfinished(report.job)
     if json:
         print_json(

@@ -55,6 +55,7 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
     from contract.surroundings import Surroundings
+    from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.reflag import unfinished_reflags
     from db.jobs.status import snapshot
@@ -66,15 +67,17 @@ def status(job: JobId, json: o.Json = False) -> None:
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
+    flaws = count_flaws(database, job)
     if json:
-        print_json(status_json(now, pace, waiting))
+        print_json(status_json(now, pace, waiting, flaws))
     else:
-        print_status(now, pace, waiting, reflagging=job in unfinished_reflags(database))
+        print_status(now, pace, waiting, flaws, reflagging=job in unfinished_reflags(database))
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
     from contract.surroundings import Surroundings
+    from db.insights.flaws import count_flaws
     from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import is_abandoned
     from db.jobs.status import snapshot
@@ -97,10 +100,11 @@ def watch(job: JobId, json: o.Json = False) -> None:
                 progress.say(f"job {job}: {error}; waiting for it")
             time.sleep(0.5)
     pace = read_pace(database, now, waiting=bool(waiting))
+    flaws = count_flaws(database, job)
     if json:
-        print_json(status_json(now, pace, waiting))
+        print_json(status_json(now, pace, waiting, flaws))
     else:
-        print_status(now, pace, waiting)
+        print_status(now, pace, waiting, flaws)
     raise typer.Exit(exit_status(now.status.value, now.dead))
 
 

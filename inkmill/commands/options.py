@@ -107,10 +107,29 @@ Force = Annotated[
     bool, typer.Option("--force", help="Replace the -o file even if it is not an earlier export of this job.")
 ]
 ExportFormat = Annotated[
-    str | None, typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension]")
+    str | None,
+    typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension; jsonl without one]"),
 ]
 Only = Annotated[
     str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; separate several with commas.")
+]
+
+Without = Annotated[
+    str,
+    typer.Option(
+        "--without",
+        metavar="FLAWS",
+        help="Leave out texts that are empty, cut (they ended at a length) or repeating (they end in the same piece "
+        "again and again); separate several with commas.",
+    ),
+]
+Flat = Annotated[bool, typer.Option("--flat", help="CSV and Parquet: make each key of the metadata a column.")]
+ForSpreadsheets = Annotated[
+    bool,
+    typer.Option(
+        "--for-spreadsheets",
+        help="CSV: put ' before what a spreadsheet would run as a formula, and a byte order mark first.",
+    ),
 ]
 
 _FLAG_TYPES: dict[str, Any] = {

@@ -42,6 +42,8 @@ def report(
     path = None if out == "-" else Path(out or f"report-{job}.html")
     if path is not None:
         check_target(path)
+        if path.suffix.lower() not in ("", ".html", ".htm"):
+            raise UsageError(f"-o {path}: a report is a page in HTML; end its name in .html")
     _, database = settings_and_database()
     get_job(database, job)
     target = path and Target(database, path, job, IF_TAKEN, MayReplace.ANY_FILE if force else MayReplace.SAME_JOB)

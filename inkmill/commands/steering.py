@@ -138,6 +138,7 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 def _print_status(database: Database, job: int, json: bool) -> None:
     from contract.surroundings import Surroundings
+    from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
@@ -146,7 +147,8 @@ def _print_status(database: Database, job: int, json: bool) -> None:
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
+    flaws = count_flaws(database, job)
     if json:
-        print_json(status_json(now, pace, waiting))
+        print_json(status_json(now, pace, waiting, flaws))
     else:
-        print_status(now, pace, waiting)
+        print_status(now, pace, waiting, flaws)

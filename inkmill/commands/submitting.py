@@ -38,6 +38,9 @@ def run(
     out: o.Out = None,
     format: o.ExportFormat = None,
     only: o.Only = "all",
+    without: o.Without = "",
+    flat: o.Flat = False,
+    for_spreadsheets: o.ForSpreadsheets = False,
     force: o.Force = False,
     json: o.Json = False,
 ) -> None:
@@ -52,9 +55,13 @@ def run(
         raise UsageError("--json and -o -: both need standard output; write the export to a file")
     config, database = settings_and_database()
     target = Path(out) if out else None
+    command = RunCommand(config, database, order)
     raise typer.Exit(
-        RunCommand(config, database, order).run(file, target, format=format, only=only, json=json, force=force)
-    )
+        command.run(
+            file, target, format=format, only=only, without=without, flat=flat, for_spreadsheets=for_spreadsheets,
+            json=json, force=force,
+        )
+    )  # fmt: skip
 
 
 def submit(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from producer.decompression import decompressed
 from producer.read.field_names import rename_fields
 from producer.read.json_array import array_elements
 from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.own_output import NOTE, WITHOUT_PROMPTS, OwnOutput, is_openai_result, kind_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable, type_name
@@ -147,11 +149,33 @@ class JsonReader(LineReader):
 
 
 class JsonlReader(JsonReader):
-    """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line."""
+    """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line; or an export of ours."""
 
     name, extension = "jsonl", ".jsonl"
     names_fields = True
 
+    def __init__(self, source: Source, options: ReadOptions) -> None:
+        super().__init__(source, options)
+        fields = _fields_of(next((record for _, record in self.records() if record.strip()), b""))
+        if is_openai_result(fields):
+            raise UsageError(f"{source.name}: {WITHOUT_PROMPTS}")
+        self._is_export = kind_of(fields) is not None
+        if self._is_export:
+            self.notes.append(f"{source.name} {NOTE}")
+
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        self._export = OwnOutput()
+        return super().records()
+
     def fields(self, record: bytes) -> dict[str, Any] | None:
         fields = read_object(record)
-        return rename_fields(fields, self.options) if fields and self.options.names_fields else fields
+        if fields and self.options.names_fields:
+            fields = rename_fields(fields, self.options)
+        return self._export.prompt_of(fields) if fields and self._is_export else fields
+
+
+def _fields_of(record: bytes) -> dict[str, Any]:
+    """What `read_object` makes of it; nothing of a record that it cannot read."""
+    with suppress(BadRow):
+        return read_object(record) or {}
+    return {}

@@ -1,11 +1,12 @@
 """The lines of an export: the fields of one output, or of one dead or cancelled prompt, in order.
 
-Knows no file; the writers put these fields into their formats.
+What is empty is null, never {} or []: Parquet has no type for an object without fields, so pandas, polars and Arrow
+could not write what they read. Only what a user put into metadata stays as it was. Knows no file; the writers put these
+fields into their formats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,19 +14,8 @@ import orjson
 
 from common.bounded_memo import BoundedMemo
 from common.times import iso
-from contract.policy import LABELS
 from contract.spec import Safety, SamplingSettings
 from db.results.export_rows import APPROVING, WAITING_EDIT, LostPrompt, StoredOutput
-
-COLUMNS = (
-    "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-    "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier", "classifier_revision", "flagged",
-    "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings",
-    "isa", "threads", "processor", "numerics", "logprobs", "redacted",
-)  # fmt: skip
-"""The columns of every table, whatever the job's settings; `scores` becomes one column for each label."""
-
-_JSON_COLUMNS = ("review", "metadata", "settings", "logprobs")
 
 
 class ExportLines:
@@ -36,10 +26,18 @@ class ExportLines:
     An edited text replaces the generated one; tokens, seed and log probability remain those of the generated one.
     """
 
-    def __init__(self, job_id: int, *, redact: bool) -> None:
+    def __init__(self, job_id: int, *, redact: bool, made_up_ids: str = "") -> None:
+        """
+        Args:
+            made_up_ids: what a made-up custom_id begins with; its position follows.
+        """
         self.job_id = job_id
-        self._redact = redact
+        self._redact, self._made_up_ids = redact, made_up_ids
         self._settings = BoundedMemo[SamplingSettings, dict[str, Any]]()
+
+    def custom_id(self, row: StoredOutput | LostPrompt) -> str:
+        """The prompt's custom_id, or a made-up one, for formats in which each prompt has one."""
+        return f"{self._made_up_ids}{row.position}" if row.custom_id is None else row.custom_id
 
     def redacted(self, output: StoredOutput) -> bool:
         """Whether the output's text is withheld."""
@@ -61,13 +59,13 @@ class ExportLines:
             "tokens": output.tokens,
             "seed": output.seed,
             "mean_logprob": output.mean_logprob,
-            "scores": output.scores,
+            "scores": output.scores or None,
             "classifier": output.classifier,
             "classifier_revision": output.classifier_revision,
             "flagged": output.flagged,
-            "flag_reasons": output.flag_reasons,
+            "flag_reasons": output.flag_reasons or None,
             "review": self._review(output),
-            "metadata": output.metadata,
+            "metadata": output.metadata or None,
             "model": output.model,
             "revision": output.revision,
             "dtype": output.dtype,
@@ -81,7 +79,7 @@ class ExportLines:
             "numerics": output.numerics,
         }
         if output.settings.logprobs:
-            line["logprobs"] = None if redacted else output.logprobs
+            line["logprobs"] = None if redacted else output.logprobs or None
         if self._redact:
             line["redacted"] = redacted
         return line
@@ -99,22 +97,17 @@ class ExportLines:
             "original_text": None if self._redact else review.original_text,
         }
 
-    def cells(self, output: StoredOutput) -> list[Any]:
-        """The output's line as a row of a table, with a value for each of `COLUMNS`; nested values become JSON text."""
-        line = self.line_of(output)
-        scores: Mapping[str, float] = line["scores"]
-        line.update((f"score_{label}", score) for label, score in scores.items())
-        line.setdefault("redacted", False)
-        for name in _JSON_COLUMNS:
-            value = line.get(name)
-            line[name] = None if value is None else orjson.dumps(value).decode()
-        return [line.get(name) for name in COLUMNS]
-
     def _settings_of(self, settings: SamplingSettings) -> dict[str, Any]:
         # Cached without the seed, which is often all that differs between rows.
         without_seed = settings if settings.seed is None else replace(settings, seed=None)
-        as_dict = self._settings.get(without_seed, without_seed.to_dict, lambda values: len(orjson.dumps(values)))
+        as_dict = self._settings.get(
+            without_seed, lambda: _without_empty(without_seed.to_dict()), lambda values: len(orjson.dumps(values))
+        )
         return as_dict if settings.seed is None else {**as_dict, "seed": settings.seed}
+
+
+def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value in ([], {}) else value for name, value in settings.items()}
 
 
 def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
@@ -126,7 +119,7 @@ def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
         "prompt": prompt.prompt,
         "status": prompt.status,
         "reason": prompt.reason,
-        "metadata": prompt.metadata,
+        "metadata": prompt.metadata or None,
     }
 
 

@@ -26,7 +26,7 @@ def write_jsonl(outputs: Iterable[StoredOutput], lines: ExportLines, file: Binar
     return rows
 
 
-def write_lost_jsonl(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO) -> int:
+def write_lost_jsonl(prompts: Iterable[LostPrompt], lines: ExportLines, file: BinaryIO) -> int:
     """Writes a line for each dead or cancelled prompt. Returns the number of prompts.
 
     Raises:
@@ -34,6 +34,6 @@ def write_lost_jsonl(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO)
     """
     rows = 0
     for prompt in prompts:
-        file.write(json_line(lost_line(job_id, prompt)))
+        file.write(json_line(lost_line(lines.job_id, prompt)))
         rows += 1
     return rows

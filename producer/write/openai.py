@@ -1,6 +1,7 @@
 """OpenAI's batch output files: a completions response for each prompt, with its outputs as choices.
 
-A dead or cancelled prompt is in the error file only, even if some of its outputs are stored.
+A dead or cancelled prompt is in the error file only, even if some of its outputs are stored. Every prompt has a
+custom_id here: a made-up one where it had none.
 See https://platform.openai.com/docs/api-reference/batch/request-output and …/completions/object.
 """
 
@@ -37,7 +38,7 @@ def write_openai(outputs: Iterable[StoredOutput], lines: ExportLines, file: Bina
     return rows
 
 
-def write_lost_openai(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO) -> int:
+def write_lost_openai(prompts: Iterable[LostPrompt], lines: ExportLines, file: BinaryIO) -> int:
     """Writes an error line for each dead or cancelled prompt. Returns the number of prompts.
 
     Raises:
@@ -45,7 +46,7 @@ def write_lost_openai(prompts: Iterable[LostPrompt], job_id: int, file: BinaryIO
     """
     rows = 0
     for prompt in prompts:
-        file.write(orjson.dumps(_error(prompt, job_id), option=orjson.OPT_APPEND_NEWLINE))
+        file.write(orjson.dumps(_error(prompt, lines), option=orjson.OPT_APPEND_NEWLINE))
         rows += 1
     return rows
 
@@ -56,7 +57,7 @@ def _response(samples: list[StoredOutput], lines: ExportLines) -> dict[str, Any]
     completion_tokens = sum(output.tokens for output in samples)
     return {
         "id": f"batch_req_{request_key}",
-        "custom_id": _custom_id(first),
+        "custom_id": lines.custom_id(first),
         "response": {
             "status_code": 200,
             "request_id": f"req_{request_key}",
@@ -100,7 +101,7 @@ def logprobs(entries: list[dict[str, Any]], text: str) -> dict[str, list[Any]]:
     return {
         "tokens": [entry["token"] for entry in entries],
         "token_logprobs": [entry["logprob"] for entry in entries],
-        "top_logprobs": [entry["top"] for entry in entries],
+        "top_logprobs": [entry["top"] or None for entry in entries],
         "text_offset": _offsets([entry["token"] for entry in entries], len(text)),
     }
 
@@ -121,18 +122,14 @@ def _token_bytes(token: str) -> bytes:
     return token.encode()
 
 
-def _error(prompt: LostPrompt, job_id: int) -> dict[str, Any]:
+def _error(prompt: LostPrompt, lines: ExportLines) -> dict[str, Any]:
     cancelled = prompt.status == PromptStatus.CANCELLED
     return {
-        "id": f"batch_req_{job_id}-{prompt.position}",
-        "custom_id": _custom_id(prompt),
+        "id": f"batch_req_{lines.job_id}-{prompt.position}",
+        "custom_id": lines.custom_id(prompt),
         "response": None,
         "error": {
             "code": "batch_cancelled" if cancelled else "prompt_dead",
             "message": prompt.reason or ("the prompt was cancelled" if cancelled else "the prompt was given up"),
         },
     }
-
-
-def _custom_id(prompt: StoredOutput | LostPrompt) -> str:
-    return str(prompt.position) if prompt.custom_id is None else prompt.custom_id

@@ -1,16 +1,18 @@
-"""Parquet: one schema for every job; row groups are written as they fill, so that memory stays constant.
+"""Parquet: row groups are written as they fill, so that memory stays constant.
 
-`review`, `metadata`, `settings` and `logprobs` are JSON text; each score is a column.
+There is one schema for every job, in which `review`, `metadata`, `settings` and `logprobs` are JSON text and each score
+is a column. Only where each key of the metadata is a column, the schema is the job's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from contract.policy import LABELS
 from db.results.export_rows import StoredOutput
-from producer.write.export_lines import COLUMNS, ExportLines
+from producer.write.metadata_columns import MetadataColumn
+from producer.write.table import COLUMNS, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,23 +27,29 @@ _TYPES = (
     | dict.fromkeys(("mean_logprob", *(f"score_{label}" for label in LABELS)), "float64")
     | dict.fromkeys(("flagged", "redacted"), "bool")
 )
-_NULLABLE = ("custom_id", "text", "mean_logprob", "review", "logprobs", *(f"score_{label}" for label in LABELS),
-                "classifier", "classifier_revision")  # fmt: skip
+_NULLABLE = ("custom_id", "text", "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier",
+             "classifier_revision", "flag_reasons", "review", "metadata", "logprobs")  # fmt: skip
 
 
-def schema() -> pa.Schema:
-    """The columns of every Parquet export."""
+def schema(metadata: Sequence[MetadataColumn] | None = None) -> pa.Schema:
+    """The columns of a Parquet export, with those of its metadata if it has some."""
     import pyarrow as pa
 
-    def arrow_type(name: str) -> pa.DataType:
-        if name == "flag_reasons":
-            return pa.list_(pa.string())
-        return pa.type_for_alias(_TYPES.get(name, "string"))
+    fields = [pa.field(name, _arrow_type(name), nullable=name in _NULLABLE) for name in COLUMNS]
+    if metadata is not None:
+        place = COLUMNS.index("metadata")
+        own = [pa.field(column.name, pa.type_for_alias(column.type)) for column in metadata]
+        fields[place : place + 1] = own
+    return pa.schema(fields)
 
-    return pa.schema([pa.field(name, arrow_type(name), nullable=name in _NULLABLE) for name in COLUMNS])
+
+def _arrow_type(name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.list_(pa.string()) if name == "flag_reasons" else pa.type_for_alias(_TYPES.get(name, "string"))
 
 
-def write_parquet(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
+def write_parquet(outputs: Iterable[StoredOutput], table: Table, file: BinaryIO) -> int:
     """Writes a row for each output. Returns the number of outputs.
 
     Raises:
@@ -50,15 +58,15 @@ def write_parquet(outputs: Iterable[StoredOutput], lines: ExportLines, file: Bin
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, columns = 0, schema()
+    rows, columns = 0, schema(table.metadata)
     with (
         pa.PythonFile(_SequentialFile(file), mode="w") as sink,
         pq.ParquetWriter(sink, columns, compression="zstd") as writer,
     ):
-        for group in _groups(map(lines.cells, outputs)):
+        for group in _groups(map(table.cells, outputs)):
             cells = zip(columns.types, zip(*group, strict=True), strict=True)
-            table = pa.Table.from_arrays([pa.array(values, arrow_type) for arrow_type, values in cells], schema=columns)
-            writer.write_table(table, row_group_size=len(group))
+            arrays = [pa.array(values, arrow_type) for arrow_type, values in cells]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=columns), row_group_size=len(group))
             rows += len(group)
     return rows
 

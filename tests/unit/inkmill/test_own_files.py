@@ -87,3 +87,59 @@ def test_skipped_lines_never_replace_those_that_the_user_mended(
 def test_an_export_to_where_skipped_lines_go_is_refused(told: Told, folder: Path, out: str) -> None:
     said = told("run", "p.jsonl", *DEMO, "--skip-bad", "-o", out, code=2)
     assert f"-o {out}: --skip-bad writes bad lines to p.bad.jsonl; name another file" in said
+
+
+@pytest.mark.parametrize("name", ["p.jsonl.out.jsonl", "p.jsonl.out.jsonl.errors.jsonl"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_file_of_the_users_where_a_run_writes_by_default_is_told_at_the_start(
+    told: Told, folder: Path, capsys: pytest.CaptureFixture[str], name: str, resumed: bool
+) -> None:
+    if resumed:
+        finish(told)
+    (folder / name).write_text("mine")
+    assert f"{name}: already exists" in told("run", "p.jsonl", *DEMO, code=2)
+    assert (folder / name).read_text() == "mine" and jobs(capsys) == resumed
+    assert [path.name for path in folder.iterdir() if "out" in path.name] == [name]
+
+
+def test_a_file_of_dead_prompts_that_is_no_earlier_one_is_not_replaced(told: Told, folder: Path) -> None:
+    finish(told, dead={0: "x"})
+    (folder / "o.jsonl.errors.jsonl").write_text("mine")
+    for force in ((), ("--force",)):
+        said = told("export", "1", "-o", "o.jsonl", *force, code=2)
+        assert "o.jsonl.errors.jsonl: already exists" in said and "name another file with -o" in said
+    assert (folder / "o.jsonl.errors.jsonl").read_text() == "mine" and not (folder / "o.jsonl").exists()
+
+
+def test_an_export_in_another_format_replaces_the_jobs_own_and_no_other_jobs(told: Told, folder: Path) -> None:
+    finish(told)
+    finish(told, "--again")
+    told("export", "1", "-o", "o.csv")
+    told("export", "1", "-o", "o.csv", "--for-spreadsheets", "--flat")
+    told("report", "1", "-o", "r.html")
+    for words in (("export", "2", "-o", "o.csv"), ("report", "2", "-o", "r.html"), ("export", "2", "-o", "r.html",
+                  "--format", "jsonl")):  # fmt: skip
+        assert f"{words[3]}: already exists, and is not as it was written for this job" in told(*words, code=2)
+    assert (folder / "o.csv").read_bytes().startswith(b"\xef\xbb\xbfid,job,")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-o", "o.xlsx"), "Inkmill does not write .xlsx files"),
+        (("-o", "o.jsonl", "--flat"), "--flat: makes columns of a CSV or Parquet file"),
+        (("--for-spreadsheets",), "--for-spreadsheets: is for CSV"),
+        (("--without", "empt"), "--without empt: is not a flaw of a text; did you mean empty?"),
+    ],
+)
+def test_an_export_that_cannot_be_made_is_refused_before_anything_is_submitted(
+    told: Told, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    assert said in told("run", "p.jsonl", *DEMO, *words, code=2)
+    assert jobs(capsys) == 0
+
+
+def test_a_report_is_not_written_under_an_ending_that_promises_something_else(told: Told, folder: Path) -> None:
+    finish(told)
+    assert "-o r.pdf: a report is a page in HTML; end its name in .html" in told("report", "1", "-o", "r.pdf", code=2)
+    assert not (folder / "r.pdf").exists()

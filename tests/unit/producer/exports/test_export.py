@@ -62,8 +62,8 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
         assert line["job"] == mixed and line["review"] is None
         assert line["flagged"] is bool(row.flagged)
         assert line["scores"] == {"toxicity": row.toxicity, "insult": row.insult}
-        assert line["flag_reasons"] == json.loads(row.flag_reasons or "[]")
-        assert line["metadata"] == json.loads(row.metadata or "{}")
+        assert line["flag_reasons"] == json.loads(row.flag_reasons or "null")
+        assert line["metadata"] == json.loads(row.metadata or "null")
 
 
 def test_both_databases_export_the_same_bytes(mill: Any, mixed: int, postgres_mill: Any, out: Path) -> None:
@@ -77,7 +77,7 @@ def test_both_databases_export_the_same_bytes(mill: Any, mixed: int, postgres_mi
 def test_a_line_has_the_settings_in_force_wherever_they_were_set(mill: Any, mixed: int, out: Path) -> None:
     export_job(mill.database, mixed, out / "o.jsonl")
     first, _, third, *_, last = (line["settings"] for line in lines(out / "o.jsonl"))
-    job = SamplingSettings(n=2, stop=("\n",)).to_dict()
+    job = SamplingSettings(n=2, stop=("\n",)).to_dict() | {"bad_words": None, "logit_bias": None}
     assert first == job
     assert third == job | {"temperature": 0.5, "seed": 11}
     assert last == job | {"n": 1}
@@ -91,11 +91,25 @@ def test_each_row_is_exported_with_its_own_seed(mill: Any, out: Path) -> None:
     assert said == [(i, i % 2) for i in range(9)]
 
 
-def test_before_anything_is_scored_scores_are_empty(mill: Any, out: Path) -> None:
-    job = mill.submit(["Once"])
+def test_what_is_empty_is_null_wherever_it_stands_in_a_line(mill: Any, out: Path) -> None:
+    job = mill.submit(["Once", "Twice"], settings=SamplingSettings(logprobs=1))
+    mill.generate(dead={1: "x"}, logprobs=lambda text: [])
+    export_job(mill.database, job, out / "o.jsonl")
+    (line,), (lost,) = lines(out / "o.jsonl"), lines(out / "o.jsonl.errors.jsonl")
+    empty = ("scores", "flag_reasons", "metadata", "logprobs", "custom_id", "review")
+    assert [line[name] for name in empty] == [None] * len(empty)
+    assert [line["settings"][name] for name in ("stop", "bad_words", "logit_bias")] == [None] * 3
+    assert lost["metadata"] is None
+    for data in ((out / "o.jsonl").read_bytes(), (out / "o.jsonl.errors.jsonl").read_bytes()):
+        assert b"{}" not in data and b"[]" not in data
+
+
+def test_metadata_is_exported_as_it_was_submitted_down_to_what_is_empty_in_it(mill: Any, out: Path) -> None:
+    metadata = {"none": None, "list": [], "object": {}, "text": "", "deep": [{"a": {}}], "long": 2**63, "real": 1.0}
+    job = mill.submit([PromptRow(position=0, prompt="x", n=1, metadata=metadata)])
     mill.generate()
     export_job(mill.database, job, out / "o.jsonl")
-    assert lines(out / "o.jsonl")[0]["scores"] == {}
+    assert json.dumps(lines(out / "o.jsonl")[0]["metadata"]) == json.dumps(metadata)
 
 
 def test_only_lines_whose_settings_asked_for_logprobs_have_them(mill: Any, out: Path) -> None:
@@ -235,7 +249,7 @@ def test_dead_and_cancelled_prompts_go_to_a_file_beside_the_export(mill: Any, ou
         {"job": job, "custom_id": "r-1", "position": 0, "prompt": "=x", "status": "dead", "reason": "ran out of luck",
          "metadata": {"k": 1}},
         {"job": job, "custom_id": None, "position": 2, "prompt": "c", "status": "cancelled", "reason": None,
-         "metadata": {}},
+         "metadata": None},
     ]  # fmt: skip
 
 
@@ -357,7 +371,7 @@ def test_an_unscored_output_names_no_classifier(mill: Any, out: Path) -> None:
     for format in ("jsonl", "csv", "parquet"):
         export_job(mill.database, job, out / f"o.{format}")
     (line,) = lines(out / "o.jsonl")
-    assert (line["scores"], line["classifier"], line["classifier_revision"]) == ({}, None, None)
+    assert (line["scores"], line["classifier"], line["classifier_revision"]) == (None, None, None)
     assert ",,," in (out / "o.csv").read_text("utf-8")
     (row,) = pq.read_table(out / "o.parquet").to_pylist()
     assert (row["classifier"], row["classifier_revision"]) == (None, None)

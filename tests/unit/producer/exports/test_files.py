@@ -53,6 +53,7 @@ def exporting(mill: Any, job: int, out: Path | str, *more: str, **options: Any) 
     ("name", "said", "format"),
     [
         ("o.jsonl", None, "jsonl"), ("o.json", None, "jsonl"), ("o", None, "jsonl"), ("o.CSV", None, "csv"),
+        ("o.ndjson", None, "jsonl"), ("o.gz", None, "jsonl"), ("o.xlsx", "csv", "csv"), ("o.txt", "jsonl", "jsonl"),
         ("o.csv.gz", None, "csv"), ("o.jsonl.zst", None, "jsonl"), ("o.parquet", None, "parquet"),
         ("o.csv", "openai", "openai"), ("o.jsonl", "csv", "csv"), (".csv", None, "jsonl"),
     ],
@@ -69,6 +70,36 @@ def test_an_unknown_format_is_refused_with_the_nearest_name(mill: Any, job: int,
         export_job(mill.database, job, out / "o", format="parket")
     with pytest.raises(UsageError, match="is already compressed"):
         export_job(mill.database, job, out / "o.parquet.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "extension"),
+    [("o.xlsx", ".xlsx"), ("o.txt", ".txt"), ("o.pq", ".pq"), ("o.TSV", ".tsv"), ("o.pq.gz", ".pq"),
+     ("o.jsonl.bz2", ".bz2"), ("o.jsonl.zip", ".zip"), ("o.csv.errors", ".errors"), ("o.jsonl.gz.zst", ".gz")],
+)  # fmt: skip
+def test_an_ending_that_is_not_written_is_refused_with_those_that_are(
+    mill: Any, job: int, out: Path, name: str, extension: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        export_job(mill.database, job, out / name)
+    told = str(refused.value)
+    assert f"-o {out / name}: Inkmill does not write {extension} files" in told
+    assert all(word in told for word in (".jsonl", ".csv", ".parquet", "--format", "openai"))
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [("o.jsonl", {"flat": True}, "--flat: makes columns of a CSV or Parquet file, and this is jsonl"),
+     ("o.csv", {"flat": True, "format": "openai"}, "this is openai"),
+     ("o.parquet", {"for_spreadsheets": True}, "--for-spreadsheets: is for CSV, and this is parquet")],
+)  # fmt: skip
+def test_a_layout_that_the_format_cannot_have_is_refused(
+    mill: Any, job: int, out: Path, name: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        export_job(mill.database, job, out / name, **options)
+    assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize("format", ["jsonl", "csv", "openai"])

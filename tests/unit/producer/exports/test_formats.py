@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
+import io
 import json
 import os
 from pathlib import Path
@@ -21,8 +24,8 @@ from db.jobs.jobs import cancel_job
 from producer.export import export_job
 from producer.write import parquet
 from producer.write.csv import guard_formula, unguard_formula
-from producer.write.export_lines import COLUMNS
 from producer.write.openai import logprobs
+from producer.write.table import COLUMNS
 
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\nx",
@@ -58,13 +61,13 @@ def test_csv_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: Path)
     for record, line in zip(records, exported, strict=True):
         assert tuple(record) == COLUMNS
         for name in ("custom_id", "prompt", "text", "finish_reason", "model", "revision", "dtype", "engine", "isa"):
-            assert unguard_formula(record[name]) == (line[name] or "")
+            assert record[name] == (line[name] or "")
         assert (record["classifier"], record["classifier_revision"]) == ("demo", "c1")
         assert (line["classifier"], line["classifier_revision"]) == ("demo", "c1")
         for name in ("id", "job", "position", "sample_index", "tokens", "seed", "mean_logprob"):
             assert json.loads(record[name]) == line[name]
         for name in ("flag_reasons", "metadata", "settings", "flagged"):
-            assert json.loads(record[name]) == line[name]
+            assert json.loads(record[name] or "null") == line[name]
         scores = {label: record[f"score_{label}"] for label in LABELS if record[f"score_{label}"]}
         assert {label: float(score) for label, score in scores.items()} == line["scores"]
         assert record["review"] == record["logprobs"] == ""
@@ -74,20 +77,29 @@ def test_csv_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: Path)
 def test_pandas_reads_a_csv_export_with_its_types(mill: Any, hostile: int, out: Path) -> None:
     export_job(mill.database, hostile, out / "o.csv")
     table = pd.read_csv(out / "o.csv", keep_default_na=False, na_values={"mean_logprob": ""})
-    assert [unguard_formula(text) for text in table["text"]] == HOSTILE
-    assert [unguard_formula(text) for text in table["prompt"]] == HOSTILE
+    assert list(table["text"]) == list(table["prompt"]) == HOSTILE
+    assert list(table["custom_id"]) == [f"{text}#{i}" for i, text in enumerate(HOSTILE)]
     assert [json.loads(text) for text in table["metadata"]] == [{text: text} for text in HOSTILE]
     assert table["seed"].dtype == "int64" and table["seed"][0] == 2**53 - 1
     assert table["mean_logprob"].dtype == "float64" and table["mean_logprob"][0] == -2.91
     assert table["flagged"].dtype == bool
 
 
-def test_no_spreadsheet_takes_a_csv_cell_for_a_formula(mill: Any, hostile: int, out: Path) -> None:
-    export_job(mill.database, hostile, out / "o.csv")
-    with open(out / "o.csv", encoding="utf-8", newline="") as file:
-        records = list(csv.DictReader(file))
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name", ["o.csv", "o.csv.gz"])
+def test_for_spreadsheets_no_cell_of_a_csv_file_can_be_taken_for_a_formula(
+    mill: Any, hostile: int, out: Path, name: str, flat: bool
+) -> None:
+    export_job(mill.database, hostile, out / name, for_spreadsheets=True, flat=flat)
+    data = (out / name).read_bytes()
+    data = gzip.decompress(data) if name.endswith(".gz") else data
+    assert data.startswith(codecs.BOM_UTF8 + b"id,job,") and data.count(codecs.BOM_UTF8 + b"id") == 1
+    records = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    assert [unguard_formula(record["text"]) for record in records] == HOSTILE
     numbers = {"mean_logprob"}
     for record in records:
+        for name in record:
+            assert name.lstrip(" \u3000\ufeff\u200b\u2066\u202a\xad")[:1] not in {*"=+-@", "\t", "\r", "\n"}, name
         for name in record.keys() - numbers:
             cell = record[name].lstrip(" \u3000\ufeff\u200b")
             assert cell[:1] not in {*"=+-@＝＋－＠−", "\t", "\r", "\n"}, (name, record[name])
@@ -112,7 +124,7 @@ def test_parquet_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: P
     for row, line in zip(table.to_pylist(), lines(out / "o.jsonl"), strict=True):
         scores = {label: row.pop(f"score_{label}") for label in LABELS}
         assert {label: score for label, score in scores.items() if score is not None} == line.pop("scores")
-        assert json.loads(row.pop("metadata")) == line.pop("metadata")
+        assert json.loads(row.pop("metadata") or "null") == line.pop("metadata")
         assert json.loads(row.pop("settings")) == line.pop("settings")
         assert row == line | {"logprobs": None, "redacted": False}
 
@@ -213,6 +225,32 @@ def test_openai_puts_every_prompt_in_one_of_its_two_files(mill: Any, out: Path) 
         {"id": f"batch_req_{job}-{place}", "custom_id": str(place), "response": None, "error": error}
         for place, error in enumerate(errors)
     ]
+
+
+@pytest.mark.parametrize(
+    ("ids", "made_up"),
+    [
+        (["a", None, "b", None], ["1", "3"]),
+        (["3", None, "x", None], ["prompt-1", "prompt-3"]),
+        (["1", None, "PROMPT-3", None], ["prompt--1", "prompt--3"]),
+        (["1", None, "prompt-3", None], ["prompt--1", "prompt--3"]),
+        (["1", None, "prompt--x", None], ["prompt---1", "prompt---3"]),
+        (["007", None, "prompt%", None], ["prompt-1", "prompt-3"]),
+        ([None, None], ["0", "1"]),
+    ],
+)
+def test_openai_never_makes_up_a_custom_id_that_another_prompt_has(
+    any_mill: Any, out: Path, ids: list[str | None], made_up: list[str]
+) -> None:
+    job = any_mill.submit([PromptRow(position=i, prompt="x", n=1, custom_id=name) for i, name in enumerate(ids)])
+    any_mill.generate(dead={1: "x"})
+    export_job(any_mill.database, job, out / "o.jsonl", format="openai")
+    said = lines(out / "o.jsonl") + lines(out / "o.jsonl.errors.jsonl")
+    found = {line["id"].rpartition("-")[2]: line["custom_id"] for line in said}
+    assert len(set(found.values())) == len(ids)
+    given = [found[str(place)] for place, name in enumerate(ids) if name is None]
+    assert given == made_up
+    assert [found[str(place)] for place, name in enumerate(ids) if name] == [name for name in ids if name]
 
 
 def test_openai_marks_a_withheld_text_as_filtered(mill: Any, out: Path) -> None:

@@ -44,7 +44,7 @@ def test_an_edited_text_counts_only_once_it_is_scored(mill: Any, mixed: int, out
     mill.edit(2, " better", toxicity=None)
     export_job(mill.database, mixed, out / "o.jsonl")
     line = lines(out / "o.jsonl")[1]
-    assert (line["text"], line["scores"], line["review"]["decision"]) == (" better", {}, "edit")
+    assert (line["text"], line["scores"], line["review"]["decision"]) == (" better", None, "edit")
     assert line["review"]["original_text"] == " bad 0"
     for only in ("approved", "clean"):
         assert " better" not in texts(mill, mixed, out, only)
@@ -103,8 +103,8 @@ def test_no_spreadsheet_runs_a_reviewers_text(mill: Any, mixed: int, out: Path) 
     for output, attack in ((2, "=HYPERLINK(1)"), (4, "@SUM(1)")):
         decide(mill.database, output, "=cmd|' /C calc'!A0", "reject", reason=attack)
     mill.edit(1, "=1+1", toxicity=0.1)
-    export_job(mill.database, mixed, out / "o.csv")
-    with (out / "o.csv").open(newline="") as file:
+    export_job(mill.database, mixed, out / "o.csv", for_spreadsheets=True)
+    with (out / "o.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["text"] == "'=1+1"
     assert json.loads(rows[1]["review"])["reason"] == "=HYPERLINK(1)"

@@ -1,0 +1,55 @@
+"""Our own output as input: the prompts in an export, or in the file of dead prompts beside it.
+
+Knows the fields of such lines. What a user wrote into them besides, a setting say, counts as in any prompt file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+OF_ALL = frozenset({"job", "position"})
+OF_OUTPUTS = OF_ALL | {
+    "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
+    "classifier_revision", "flagged", "flag_reasons", "review", "model", "revision", "dtype", "device", "torch",
+    "engine", "settings", "isa", "threads", "processor", "numerics", "logprobs", "redacted",
+}  # fmt: skip
+OF_LOST = OF_ALL | {"status", "reason"}
+"""What lines of each kind say beside `prompt`, `custom_id` and `metadata`."""
+NOTE = (
+    "is an export: each of its prompts is taken once, with its custom_id and metadata; what says how the texts were "
+    "made and judged (settings, seed, scores and the like) is left out, and settings are those of this command"
+)
+WITHOUT_PROMPTS = (
+    "holds results in OpenAI's form, in which there are no prompts; submit the prompt file itself, or an export "
+    "of the job as JSON lines"
+)
+
+
+class OwnOutput:
+    """Reads the lines of one export in order, as `export` wrote them: a prompt's outputs stand together."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, object] | None = None
+
+    def prompt_of(self, line: dict[str, Any]) -> dict[str, Any] | None:
+        """The fields of the prompt; None if the line before was an output of the same one."""
+        known = kind_of(line)
+        if known is None:
+            return line
+        prompt = line["job"], line["position"]
+        if prompt == self._last:
+            return None
+        self._last = prompt
+        return {name: value for name, value in line.items() if name not in known}
+
+
+def kind_of(line: dict[str, Any]) -> frozenset[str] | None:
+    """`OF_OUTPUTS` or `OF_LOST` if it is such a line, else None."""
+    if line.keys() >= OF_ALL | {"prompt", "id", "sample_index", "text"}:
+        return OF_OUTPUTS
+    return OF_LOST if line.keys() >= OF_LOST | {"prompt"} else None
+
+
+def is_openai_result(line: dict[str, Any]) -> bool:
+    """Whether it is a line of an export in OpenAI's form, or of OpenAI's own."""
+    return line.keys() == {"id", "custom_id", "response", "error"}
