@@ -1,4 +1,4 @@
-"""Review review_progress: mine, everyone's, and what is left."""
+"""Reviewing as it goes: mine, everyone's, and what is left."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ PROGRESS_SECONDS = 2.0
 router = APIRouter()
 
 
-@router.get("/review_progress", response_model=None)
+@router.get("/progress", response_model=None)
 def show(page: CurrentPage, view: CurrentView) -> Response:
-    """The review_progress page."""
+    """The page of progress."""
     now = review_progress(page.database, view.filter, page.reviewer)
-    return page.render("review_progress.html", current="review_progress", progress=now, view=view)
+    return page.render("progress.html", current="progress", progress=now, view=view)
 
 
-@router.get("/review_progress/events", response_model=None)
+@router.get("/progress/events", response_model=None)
 def follow(page: CurrentPage, view: CurrentView) -> Response:
     """The figures, live."""
     return events(
         page,
         lambda: orjson.dumps(figures(review_progress(page.database, view.filter, page.reviewer))).decode(),
         seconds=PROGRESS_SECONDS,
-        event="review_progress",
+        event="progress",
     )
 
 

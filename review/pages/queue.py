@@ -85,7 +85,7 @@ def filter_choices(page: Page, view: QueueView) -> dict[str, Any]:
         "jobs": [(str(job.id), f"{job.id} · {job.name}") for job in jobs],
         "models": sorted({job.model for job in jobs}),
         "labels": LABELS,
-        "known_reasons": shared.get(("known_reasons", job), lambda: known_reasons(database, job), CHOICES_SECONDS),
+        "reasons": shared.get(("known_reasons", job), lambda: known_reasons(database, job), CHOICES_SECONDS),
         "reviewers": shared.get("reviewers", lambda: reviewers(database), CHOICES_SECONDS),
         "states": list(StateFilter),
         "orders": list(Order),

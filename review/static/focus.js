@@ -1,4 +1,4 @@
-// The focus view: one output after the other. The next one is claimed and prefetch_markup while this one is being read.
+// The focus view: one output after the other. The next one is claimed and prefetched while this one is being read.
 
 import { announce, toast } from "./announce.js";
 import { claim, release } from "./claims.js";
@@ -11,7 +11,7 @@ import { fetch_markup, post } from "./requests.js";
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
-/** The next output, claimed and prefetch_markup. @type {{after: number, answer: Promise<any>} | null} */
+/** The next output, claimed and prefetched. @type {{after: number, answer: Promise<any>} | null} */
 let ahead = null;
 let stop_watching = () => {}, latest_load = 0;
 
