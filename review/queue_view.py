@@ -85,7 +85,8 @@ def read_view(parameters: Mapping[str, str]) -> QueueView:
 
 def read_what_can_be(parameters: Mapping[str, str]) -> QueueView:
     """A view as `read_view` reads it, without the parameters that cannot be used: what was wrong is in `problems`."""
-    values, problems = dict(parameters), []
+    values = dict(parameters)
+    problems: list[str] = []
     while True:
         try:
             view = read_view(values)

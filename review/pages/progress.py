@@ -45,6 +45,7 @@ def figures(now: ReviewProgress) -> dict[str, str]:
         "mine_today": formatting.number(now.mine_today),
         "everyone_today": formatting.number(now.everyone_today),
         "left": str(now.left),
+        "whose_short": "you" if now.median_is_mine else "all",
         "whose": formatting.whose(now.median_is_mine),
         "median": duration(now.median_seconds),
         "time_left": formatting.at_least(now.seconds_left, now.left.capped),
