@@ -43,6 +43,19 @@ APPROVED_STATES = (State.APPROVED, State.EDITED)
 DECIDED_STATES = (State.APPROVED, State.REJECTED, State.EDITED, State.WAITING)
 
 
+class Seen(StrEnum):
+    """How a text was seen by whoever decided it. Scripts do not say."""
+
+    SHOWN = "shown"  # it stood open
+    REVEALED = "revealed"  # it was hidden, and revealed
+    LISTED = "listed"  # its beginning stood in the table
+    COVERED = "covered"  # it was hidden, and stayed so
+    UNOPENED = "unopened"  # one of many, on no page that was looked at
+
+
+UNREAD = (Seen.COVERED, Seen.UNOPENED)
+
+
 class StateFilter(StrEnum):
     """Which outputs a view shows, by their state."""
 
@@ -80,6 +93,19 @@ class Filter:
     reviewer: str | None = None  # whose decision stands
     query: str | None = None  # words in prompt or text; "a phrase", a beginn*
     order: Order = Order.SCORE
+
+    @property
+    def of_everything(self) -> bool:
+        """Whether texts are asked for that nobody has to look at, by nothing that only those of the queue have."""
+        everything = self.state in (StateFilter.ALL, StateFilter.UNFLAGGED)
+        return everything and not (self.query or self.reviewer or self.reason)
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders that have an effect: everything is listed from the oldest on, and a threshold is a label's."""
+        if self.of_everything:
+            return (Order.OLDEST,)
+        return tuple(order for order in Order if order is not Order.LABEL or self.label)
 
     def __post_init__(self) -> None:
         for name in ("model", "label", "reason", "reviewer", "query"):

@@ -1,5 +1,5 @@
-"""The tables of reviewing, beside those of `models`: what the queue is read from, decisions, claims, ended
-sittings, score requests."""
+"""The tables of reviewing, beside those of `models`: what the queue is read from, decisions, claims, looks,
+ended sittings, score requests."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ class Decision(Base):
     # The chance of drawing just this output of its job's unflagged ones, where it was drawn at random.
     drawn: Mapped[float | None] = mapped_column(Double)
     seconds: Mapped[float | None] = mapped_column(Double)  # from the claim to the decision
+    seen: Mapped[str | None] = mapped_column(Text)  # a contract.review.Seen; null = nobody said
     created_at: Mapped[float] = mapped_column(Double)
 
     __table_args__ = (Index(None, "output_id"), Index(None, "reviewer", "id"),
@@ -99,6 +100,17 @@ class ReviewClaim(Base):
     since: Mapped[float] = mapped_column(Double)
     until: Mapped[float] = mapped_column(Double)
     drawn: Mapped[float | None] = mapped_column(Double)  # as Decision.drawn
+
+
+class Look(Base):
+    """A text that a reviewer has had on the screen."""
+
+    __tablename__ = "looks"
+
+    reviewer: Mapped[str] = mapped_column(Text, primary_key=True)
+    output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), primary_key=True, type_=Id, autoincrement=False)
+    revision: Mapped[int] = mapped_column(Integer)  # of the text that stood then
+    seen: Mapped[str] = mapped_column(Text)  # shown, revealed, listed
 
 
 class EndedSitting(Base):

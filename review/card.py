@@ -9,19 +9,27 @@ from typing import Any
 import orjson
 from markupsafe import Markup
 
-from contract.policy import DEFAULT_THRESHOLD
-from contract.review import DECIDED_STATES
+from contract.policy import DEFAULT_THRESHOLD, NO_SAFETY
+from contract.review import DECIDED_STATES, Seen
 from contract.spec import Safety, SamplingSettings
 from db.review.detail import OutputDetail, read_output
 from db.search import read_query
 from db.work.score_requests import MarkedWords, read_words
 from review.context import Page
 from review.queue_view import QueueView
+from review.reading import covers
 from review.show.text_markup import SHOWN_CHARACTERS, marked
 
 STRONG_SHARE = 0.5
 """Of the largest drop in the score: words from this share on are highlighted strongly."""
 WEAK_SHARE = 0.15
+SEEN_WORDS = {
+    Seen.REVEALED: "hidden, revealed",
+    Seen.LISTED: "in the table",
+    Seen.COVERED: "hidden, not revealed",
+    Seen.UNOPENED: "never opened",
+}
+"""How the record says that a text was seen otherwise than open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +58,26 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     """The values of the card's template."""
     parameters = page.request.query_params
     output = read_output(page.database, output_id)
-    covered = covers(page, output.top_score, output.safety) and parameters.get("reveal") != "1"
+    can_cover = covers(page, output.top_score, output.safety)
+    covered = can_cover and parameters.get("reveal") != "1"
     full = parameters.get("full") == "1"
     words = read_words(page.database, output_id)
+    held_by = held_by_colleague(page, output)
     return {
         "output": output,
         "view": view,
         "covered": covered,
         # The original may score high where the edit does not.
         "show_original": output.original_text != output.text and parameters.get("reveal") == "1",
-        "can_cover": covers(page, output.top_score, output.safety),
+        "can_cover": can_cover,
+        "seen": Seen.COVERED if covered else Seen.REVEALED if can_cover else Seen.SHOWN,
+        "held_by": held_by,
+        "decidable": held_by is None and output.safety is not Safety.WAITING,
+        "approvable": not output.edited or bool(output.scores) or output.job_safety == NO_SAFETY,
+        "decided_by": None if output.decided_by == page.reviewer else output.decided_by,
+        "seen_words": SEEN_WORDS,
         "full": full,
-        "fingerprint": fingerprint(output, words),
+        "fingerprint": fingerprint(output, words, held_by),
         "prompt": _highlighted(output.prompt, view, full),
         "text": "" if covered else _text(output, view, words, full),
         "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
@@ -77,17 +93,16 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def fingerprint(output: OutputDetail, words: MarkedWords | None) -> str:
+def held_by_colleague(page: Page, output: OutputDetail) -> str | None:
+    """The colleague who has an output open."""
+    return output.claim.reviewer if output.claim and output.claim.reviewer != page.reviewer else None
+
+
+def fingerprint(output: OutputDetail, words: MarkedWords | None, held_by: str | None) -> str:
     """The parts of an output that may change while its card is open, as one string to compare."""
     edit = output.edit and (output.edit.status, output.edit.served)
     marks = words and (words.status, words.served)
-    return orjson.dumps((output.version, output.state, edit, marks)).decode()
-
-
-def covers(page: Page, top_score: float | None, safety: str) -> bool:
-    """Whether a text is hidden until it is revealed."""
-    # Where a job has a classifier, a text without a score is not scored yet, or was edited since.
-    return page.preferences.covers(top_score, scored=safety == Safety.NONE)
+    return orjson.dumps((output.version, output.state, edit, marks, held_by)).decode()
 
 
 def _text(output: OutputDetail, view: QueueView, words: MarkedWords | None, full: bool) -> Markup:

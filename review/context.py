@@ -45,6 +45,7 @@ environment.filters |= {
     "at_offset": formatting.at_offset,
     "iso": times.iso,
     "label": formatting.label,
+    "whose": formatting.whose,
 }
 
 

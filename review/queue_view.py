@@ -6,7 +6,7 @@ The same parameters on every page, so that a view can be sent to a colleague.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 from urllib.parse import urlencode
 
@@ -14,6 +14,7 @@ from fastapi import Depends, Path, Request
 
 from contract.errors import UsageError
 from contract.review import Filter, Order, StateFilter
+from db.search import read_query
 from review.security.form import LONGEST_QUERY, Form, fields, whole_number
 
 OutputId = Annotated[int, Path(ge=1, le=2**62)]
@@ -22,6 +23,8 @@ OutputId = Annotated[int, Path(ge=1, le=2**62)]
 T = TypeVar("T", StateFilter, Order)
 
 PARAMETERS = ("state", "job", "model", "label", "low", "high", "reason", "reviewer", "q", "order")
+PARAMETER_OF = {"query": "q"}
+"""Parameters that have another name in the filter."""
 DEFAULTS = {"state": StateFilter.PENDING.value, "order": Order.SCORE.value}
 
 
@@ -31,6 +34,7 @@ class QueueView:
 
     filter: Filter
     parameters: tuple[tuple[str, str], ...]  # what differs from the default, in the order of PARAMETERS
+    problems: tuple[str, ...] = ()  # of parameters that could not be used, and were left out
 
     @property
     def query(self) -> str:
@@ -61,7 +65,7 @@ class QueueView:
 
 
 def read_view(parameters: Mapping[str, str]) -> QueueView:
-    """A view from query parameters; empty and unknown ones count as absent.
+    """A view from query parameters; empty, unknown and ineffective ones count as absent.
 
     Raises:
         UsageError: naming the parameter that cannot be used.
@@ -71,8 +75,29 @@ def read_view(parameters: Mapping[str, str]) -> QueueView:
         values.pop("low", None), values.pop("high", None)
         if values.get("order") == Order.LABEL:
             del values["order"]
+    wanted = _filter(values)
+    if wanted.order not in wanted.orders:
+        values.pop("order", None)
+        wanted = replace(wanted, order=wanted.orders[0])
     kept = tuple((name, value) for name, value in values.items() if DEFAULTS.get(name) != value)
-    return QueueView(_filter(values), kept)
+    return QueueView(wanted, kept)
+
+
+def read_what_can_be(parameters: Mapping[str, str]) -> QueueView:
+    """A view as `read_view` reads it, without the parameters that cannot be used: what was wrong is in `problems`."""
+    values = dict(parameters)
+    problems: list[str] = []
+    while True:
+        try:
+            view = read_view(values)
+            if view.filter.query:
+                read_query(view.filter.query)
+            return replace(view, problems=tuple(problems))
+        except UsageError as error:
+            name = str(error).partition(":")[0]
+            if values.pop(name if name in values else PARAMETER_OF.get(name, ""), None) is None:
+                raise
+            problems.append(str(error))
 
 
 def _filter(values: Mapping[str, str]) -> Filter:
@@ -116,3 +141,11 @@ def current_view(request: Request) -> QueueView:
 
 
 CurrentView = Annotated[QueueView, Depends(current_view)]
+
+
+def shown_view(request: Request) -> QueueView:
+    """The view in the address of a page that is only looked at: what cannot be used of it is said there."""
+    return read_what_can_be(request.query_params)
+
+
+ShownView = Annotated[QueueView, Depends(shown_view)]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from contract.errors import NoSuchOutput
 from contract.policy import DEFAULT_THRESHOLD, LABELS
-from contract.review import Action, State
+from contract.review import Action, Seen, State
 from contract.spec import PROVENANCE_FIELDS, Provenance, Safety, SamplingSettings
 from db.jobs.jobs import stored_settings
 from db.models import Job, Output, Prompt, Score
@@ -38,6 +38,7 @@ class RecordEntry:
     revision: int
     at: float  # seconds since the epoch
     undone: bool
+    seen: Seen | None  # how its reviewer saw the text, where that is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ class OutputDetail:
     thresholds: dict[str, float]  # of every label
     version: int
     revision: int
+    decided_by: str | None  # whose decision stands
     history: tuple[RecordEntry, ...]  # oldest first
     siblings: tuple[Sibling, ...]
     edit: RequestStatus | None  # where the standing text is an edit: how its scoring stands
@@ -120,7 +122,7 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
         request = edit_request(connection, output_id, row.revision) if row.revision else None
     plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
              "prompt", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
-             "top_score", "version", "revision")  # fmt: skip
+             "top_score", "version", "revision", "decided_by")  # fmt: skip
     return OutputDetail(
         **{name: getattr(row, name) for name in plain},
         metadata=row.extra or {},
@@ -160,7 +162,7 @@ def _query(output_id: int) -> Any:
             Prompt.settings.label("own_settings"),
             *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in PROVENANCE_FIELDS),
             *SCORES,
-            STATE.label("state"), REVISION.label("revision"), VERSION.label("version"),
+            STATE.label("state"), REVISION.label("revision"), VERSION.label("version"), Review.decided_by,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
         .join(Job, Job.id == Output.job_id)
@@ -189,6 +191,7 @@ def _history(connection: Connection, output_id: int) -> tuple[RecordEntry, ...]:
             revision=row.revision,
             at=row.created_at,
             undone=row.id in undone,
+            seen=Seen(row.seen) if row.seen else None,
         )
         for row in rows
     )

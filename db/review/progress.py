@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import orjson
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from contract.policy import BLOCKLIST
-from contract.review import Action, Filter
+from contract.review import Filter, Order, StateFilter
 from db.review.paging import CappedCount
 from db.review.queue import count_matching
 from db.review_models import Decision, Review
@@ -20,6 +20,13 @@ PACE_DECISIONS, PACE_WINDOW = 200, 2000
 LEFT_CAP = 10_000
 DAY_SECONDS = 86_400.0
 MAX_NAMES = 1000
+UNDECIDED = {
+    StateFilter.PENDING: (StateFilter.PENDING,),
+    StateFilter.FLAGGED: (StateFilter.PENDING,),
+    StateFilter.UNFLAGGED: (StateFilter.UNFLAGGED,),
+    StateFilter.ALL: (StateFilter.PENDING, StateFilter.UNFLAGGED),
+}
+"""Of each filter's state, those that nobody has decided; of the others every output is decided."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +35,11 @@ class ReviewProgress:
 
     mine: int
     everyone: int
-    mine_today: int  # in the last 24 hours
+    mine_today: int  # of `mine`, those of the last 24 hours
     everyone_today: int
-    left: CappedCount  # of the filter
+    left: CappedCount  # of the filter, undecided
     median_seconds: float | None  # a decision of mine, from the claim on; of everyone where I made none
+    median_is_mine: bool
     seconds_left: float | None  # at that pace, for one reviewer; None where nothing is left
 
 
@@ -41,11 +49,12 @@ def review_progress(database: Database, wanted: Filter, reviewer: str) -> Review
     Raises:
         UsageError: the filter's query has no word in it.
     """
-    left = count_matching(database, wanted, LEFT_CAP)
+    left = _left(database, wanted)
     with database.read() as connection:
         mine, mine_today = _decided_counts(connection, reviewer)
         everyone, everyone_today = _decided_counts(connection, None)
-        seconds = _pace(connection, reviewer) or _pace(connection, None)
+        mine_seconds = _pace(connection, reviewer)
+        seconds = mine_seconds if mine_seconds is not None else _pace(connection, None)
     return ReviewProgress(
         mine=mine,
         everyone=everyone,
@@ -53,18 +62,30 @@ def review_progress(database: Database, wanted: Filter, reviewer: str) -> Review
         everyone_today=everyone_today,
         left=left,
         median_seconds=seconds,
+        median_is_mine=mine_seconds is not None,
         seconds_left=seconds * left.number if seconds is not None and left.number else None,
     )
 
 
+def _left(database: Database, wanted: Filter) -> CappedCount:
+    """How many of a filter's outputs nobody has decided."""
+    counts = [
+        count_matching(database, replace(wanted, state=state, order=Order.OLDEST), LEFT_CAP)
+        for state in UNDECIDED.get(wanted.state, ())
+    ]
+    number = sum(count.number for count in counts)
+    return CappedCount(min(number, LEFT_CAP), number > LEFT_CAP or any(count.capped for count in counts))
+
+
 def _decided_counts(connection: Connection, reviewer: str | None) -> tuple[int, int]:
-    """Outputs whose decision stands; and decisions of the last day, less those taken back then."""
+    """Outputs whose decision stands; and those of them that were decided in the last day."""
     stands = select(func.count()).where(Review.decided_by.is_not(None))
-    worth = case((Decision.action == Action.UNDO, -1), else_=1)
-    lately = select(func.coalesce(func.sum(worth), 0)).where(Decision.created_at > now() - DAY_SECONDS)
+    standing = and_(Review.output_id == Decision.output_id, Review.decision_id == Decision.id)
+    lately = select(func.count()).select_from(Decision).join(Review, standing)
+    lately = lately.where(Decision.created_at > now() - DAY_SECONDS)
     if reviewer is not None:
         stands, lately = stands.where(Review.decided_by == reviewer), lately.where(Decision.reviewer == reviewer)
-    return connection.execute(stands).scalar_one(), max(int(connection.execute(lately).scalar_one()), 0)
+    return connection.execute(stands).scalar_one(), connection.execute(lately).scalar_one()
 
 
 def _pace(connection: Connection, reviewer: str | None) -> float | None:

@@ -49,6 +49,8 @@ class QueueRow:
     top_score: float | None
     scores: dict[str, float]  # of the text that stands; of an edit that waits for its own, none
     version: int
+    revision: int  # of the text that stands
+    decided_by: str | None  # whose decision stands
     claimed_by: str | None  # another reviewer who has it in hand
     hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt" and "text": (start, end)
 
@@ -120,7 +122,8 @@ def _rows_query(ids: Sequence[int]) -> Any:
             Prompt.position, Output.sample_index, Output.flagged, Output.flag_reasons, Output.top_score, Output.safety,
             func.substr(Prompt.prompt, 1, EXCERPT_CHARACTERS + 1).label("prompt"),
             func.substr(text, 1, EXCERPT_CHARACTERS + 1).label("text"),
-            STATE.label("state"), VERSION.label("version"),
+            STATE.label("state"), VERSION.label("version"), REVISION.label("revision"),
+            Review.decided_by,
             ReviewClaim.reviewer.label("claimed_by"), CLAIM_LIVES.label("claimed"),
             *SCORES,
         )
@@ -137,7 +140,7 @@ def _rows_query(ids: Sequence[int]) -> Any:
 def _row(row: Any, query: search.Query | None, reviewer: str) -> QueueRow:
     prompt, text = row.prompt[:EXCERPT_CHARACTERS], row.text[:EXCERPT_CHARACTERS]
     plain = ("output_id", "job_id", "job_name", "model", "custom_id", "position", "sample_index", "top_score",
-             "version")  # fmt: skip
+             "version", "revision", "decided_by")  # fmt: skip
     return QueueRow(
         **{name: getattr(row, name) for name in plain},
         prompt=prompt,

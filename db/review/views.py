@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from contract.errors import UsageError
-from contract.review import Filter, Order, StateFilter
+from contract.review import Filter, Order
 from db.review.paging import SEARCH_SECONDS, CappedCount, FoundOutputs, Place
 from db.review.view_of_everything import ViewOfEverything
 from db.review.view_of_reviews import ViewOfReviews
@@ -65,10 +65,7 @@ def view_of(connection: Connection, wanted: Filter) -> FilteredView:
     Raises:
         UsageError: where the query has no word in it.
     """
-    everything = wanted.state in (StateFilter.ALL, StateFilter.UNFLAGGED)
-    if everything and not (wanted.query or wanted.reviewer or wanted.reason):
-        return ViewOfEverything(connection, wanted)
-    return ViewOfReviews(connection, wanted)
+    return ViewOfEverything(connection, wanted) if wanted.of_everything else ViewOfReviews(connection, wanted)
 
 
 def read_cursor(view: FilteredView, cursor: str) -> tuple[Place, bool]:

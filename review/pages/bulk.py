@@ -13,12 +13,12 @@ from starlette.responses import Response
 from contract.errors import UsageError
 from contract.review import Action
 from db.review.decisions.bulk import BulkResult, decide_many, decide_matching, undo_many
-from db.review.progress import review_progress
-from db.review.queue import matching_versions, read_page
-from review.card import covers
+from db.review.progress import LEFT_CAP, review_progress
+from db.review.queue import count_matching, matching_versions, read_page
 from review.context import CurrentPage, Page
-from review.pages.queue import filter_choices, short_address
-from review.queue_view import CurrentView, QueueView
+from review.pages.queue import done, filter_choices, short_address
+from review.queue_view import CurrentView, QueueView, ShownView
+from review.reading import covers, note_looks_of, read_by
 from review.security.form import CurrentForm, Form, whole_number
 from review.show.selection import packed, unpacked
 
@@ -59,30 +59,41 @@ def _selected(value: str) -> tuple[int, int]:
 
 
 @router.get("/bulk", response_model=None)
-def table(page: CurrentPage, view: CurrentView) -> Response:
-    """A page of the view as a table."""
+def table(page: CurrentPage, view: ShownView) -> Response:
+    """A page of the view as a table; `reveal` shows its hidden texts, all at once."""
     if short := short_address(page, view):
         return short
     cursor = page.request.query_params.get("cursor") or None
     rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
-    current = review_progress(page.database, view.filter, page.reviewer)
+    reveal = page.request.query_params.get("reveal") == "1"
+    hidden = {row.output_id for row in rows.rows if covers(page, row.top_score, row.safety)}
+    listed = {row.output_id: row.revision for row in rows.rows if row.output_id not in hidden}
+    revealed = {row.output_id: row.revision for row in rows.rows if row.output_id in hidden and reveal}
     return page.render(
         "bulk.html",
+        status=400 if view.problems else 200,
         current="bulk",
         view=view,
         rows=rows,
         cursor=cursor,
-        count=current.left,
-        progress=current,
+        count=count_matching(page.database, view.filter, LEFT_CAP),
+        progress=review_progress(page.database, view.filter, page.reviewer),
         choices=filter_choices(page, view),
-        covered=lambda row: covers(page, row.top_score, row.safety),
+        covered=lambda row: row.output_id in hidden,
+        hidden_rows=len(hidden),
+        listed=packed(listed) if listed else "",
+        revealed=packed(revealed) if revealed else "",
+        reveal=reveal,
+        nothing=done(page, view),
     )
 
 
 @router.post("/bulk/confirm", response_model=None)
 def confirm(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     """How many outputs it would decide, before anything is stored."""
-    return _confirm(page, view, BulkDecision.of(form))
+    decision = BulkDecision.of(form)
+    note_looks_of(page, form)
+    return _confirm(page, view, decision)
 
 
 @router.post("/bulk/decisions", response_model=None)
@@ -91,14 +102,14 @@ def decide(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Response:
     decision = BulkDecision.of(form)
     reason, key = form.one("reason").strip() or None, form.one("key") or _random_key()
     if decision.versions is not None:
-        done = decide_many(page.database, list(decision.versions), page.reviewer, decision.action, reason=reason,
-                           expected=decision.versions, key=key)  # fmt: skip
-        return _result(page, view, decision.action, done, key)
+        looks = read_by(page, list(decision.versions)).looks
+        result = decide_many(page.database, list(decision.versions), page.reviewer, decision.action, reason=reason,
+                             expected=decision.versions, key=key, looks=looks)  # fmt: skip
+        return _result(page, view, decision.action, result, key)
     seen = unpacked(form.one("selection"))
-    done = decide_matching(
-        page.database, view.filter, page.reviewer, decision.action, seen=seen, reason=reason, key=key
-    )
-    return _result(page, view, decision.action, done, key)
+    result = decide_matching(page.database, view.filter, page.reviewer, decision.action, seen=seen, reason=reason,
+                             key=key, looks=read_by(page, list(seen)).looks)  # fmt: skip
+    return _result(page, view, decision.action, result, key)
 
 
 @router.post("/bulk/undo", response_model=None)
@@ -121,16 +132,17 @@ def _confirm(page: Page, view: QueueView, decision: BulkDecision) -> Response:
         view=view,
         decision=decision,
         number=len(versions),
+        reading=read_by(page, list(versions)),
         selection=packed(versions) if decision.versions is None else "",
         key=_random_key(),
     )
 
 
-def _result(page: Page, view: QueueView, action: Action, done: BulkResult, key: str) -> Response:
-    reasons = Counter(skipped.why for skipped in done.skipped)
+def _result(page: Page, view: QueueView, action: Action, result: BulkResult, key: str) -> Response:
+    reasons = Counter(skipped.why for skipped in result.skipped)
     values: dict[str, Any] = {
         "action": action,
-        "done": done,
+        "done": result,
         "reasons": reasons.most_common(REASONS_SHOWN),
         "undo_of": key,
         "key": _random_key(),

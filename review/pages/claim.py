@@ -9,10 +9,11 @@ from contract.errors import ClaimedByOther, UsageError
 from db.review.claims import claim_output, release_output
 from db.review.detail import read_output
 from db.work.score_requests import read_words
-from review.card import fingerprint
+from review.card import fingerprint, held_by_colleague
 from review.context import CurrentPage
 from review.live.stream import events
 from review.queue_view import OutputId
+from review.reading import note_looks_of
 from review.security.form import CurrentForm, whole_number
 
 MOST_CLAIMS = 8
@@ -23,7 +24,8 @@ router = APIRouter()
 
 @router.post("/claims", response_model=None)
 def hold_outputs(page: CurrentPage, form: CurrentForm) -> Response:
-    """Takes or renews the claims on open outputs; returns those that someone else has."""
+    """Takes or renews the claims on open outputs; returns those that someone else has. Notes what is on the screen."""
+    note_looks_of(page, form)
     lost = {}
     for output in _outputs(form):
         try:
@@ -47,7 +49,8 @@ def changes(page: CurrentPage, output_id: OutputId) -> Response:
     read_output(page.database, output_id)  # fails now, while the response can still have an error status
 
     def read() -> str:
-        return fingerprint(read_output(page.database, output_id), read_words(page.database, output_id))
+        output = read_output(page.database, output_id)
+        return fingerprint(output, read_words(page.database, output_id), held_by_colleague(page, output))
 
     return events(page, read, seconds=CHANGES_SECONDS, event="output")
 

@@ -10,7 +10,7 @@ from common.times import duration
 from db.review.progress import ReviewProgress, review_progress
 from review.context import CurrentPage
 from review.live.stream import events
-from review.queue_view import CurrentView
+from review.queue_view import CurrentView, ShownView
 from review.show import formatting
 
 PROGRESS_SECONDS = 2.0
@@ -19,10 +19,11 @@ router = APIRouter()
 
 
 @router.get("/progress", response_model=None)
-def show(page: CurrentPage, view: CurrentView) -> Response:
+def show(page: CurrentPage, view: ShownView) -> Response:
     """The progress page."""
     now = review_progress(page.database, view.filter, page.reviewer)
-    return page.render("progress.html", current="progress", progress=now, view=view)
+    return page.render("progress.html", status=400 if view.problems else 200, current="progress", progress=now,
+                       view=view)  # fmt: skip
 
 
 @router.get("/progress/events", response_model=None)
@@ -44,6 +45,8 @@ def figures(now: ReviewProgress) -> dict[str, str]:
         "mine_today": formatting.number(now.mine_today),
         "everyone_today": formatting.number(now.everyone_today),
         "left": str(now.left),
+        "whose_short": "you" if now.median_is_mine else "all",
+        "whose": formatting.whose(now.median_is_mine),
         "median": duration(now.median_seconds),
         "time_left": formatting.at_least(now.seconds_left, now.left.capped),
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from markupsafe import Markup
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from contract.policy import LABELS
-from contract.review import Order, StateFilter
+from contract.review import StateFilter
 from db.jobs.jobs import list_jobs
 from db.review.claims import next_output
 from db.review.progress import known_reasons, review_progress, reviewers
@@ -16,7 +17,7 @@ from db.review.queue import QueuePage as Rows
 from db.review.queue import neighbour, read_page
 from review.card import card
 from review.context import CurrentPage, Page
-from review.queue_view import PARAMETERS, CurrentView, OutputId, QueueView
+from review.queue_view import PARAMETERS, CurrentView, OutputId, QueueView, ShownView
 from review.security.form import CurrentForm, whole_number
 
 RAIL_ROWS = 40
@@ -27,7 +28,7 @@ router = APIRouter()
 
 
 @router.get("/queue", response_model=None)
-def queue(page: CurrentPage, view: CurrentView) -> Response:
+def queue(page: CurrentPage, view: ShownView) -> Response:
     """The first output of a view that nobody else is reviewing; `after` continues after one."""
     if short := short_address(page, view):
         return short
@@ -51,12 +52,12 @@ def next_card(page: CurrentPage, view: CurrentView, form: CurrentForm) -> Respon
     """Claims the output after this one; returns its card, or the one that says there is none."""
     share = page.services.config.audit_share
     chosen = next_output(page.database, page.reviewer, view.filter, after=form.number("after"), audit_share=share)
-    markup = page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen)
+    markup = done(page, view) if chosen is None else card(page, view, chosen)
     return JSONResponse({"output": chosen, "card": markup})
 
 
 @router.get("/outputs/{output_id}", response_model=None)
-def output(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Response:
+def output(page: CurrentPage, view: ShownView, output_id: OutputId) -> Response:
     """One output, in the view that the address names."""
     return _focus(page, view, _rows(page, view), output_id)
 
@@ -70,7 +71,7 @@ def output_card(page: CurrentPage, view: CurrentView, output_id: OutputId) -> Re
 def short_address(page: Page, view: QueueView) -> Response | None:
     """A redirect to the view's short address, where a form sent empty fields."""
     parameters = page.request.query_params
-    if all(parameters[name] for name in PARAMETERS if name in parameters):
+    if view.problems or all(parameters[name] for name in PARAMETERS if name in parameters):
         return None
     more = {name: value for name, value in parameters.items() if name not in PARAMETERS and value}
     return RedirectResponse(view.address(page.request.url.path, **more), 303)
@@ -88,8 +89,12 @@ def filter_choices(page: Page, view: QueueView) -> dict[str, Any]:
         "reasons": shared.get(("reasons", job), lambda: known_reasons(database, job), CHOICES_SECONDS),
         "reviewers": shared.get("reviewers", lambda: reviewers(database), CHOICES_SECONDS),
         "states": list(StateFilter),
-        "orders": list(Order),
     }
+
+
+def done(page: Page, view: QueueView) -> Markup:
+    """What is shown where a view has nothing, or nothing more."""
+    return page.fragment("_done.html", view=view, any_jobs=bool(list_jobs(page.database, 1)))
 
 
 def _rows(page: Page, view: QueueView) -> Rows:
@@ -100,11 +105,12 @@ def _rows(page: Page, view: QueueView) -> Rows:
 def _focus(page: Page, view: QueueView, rows: Rows, chosen: int | None) -> Response:
     return page.render(
         "queue.html",
+        status=400 if view.problems else 200,
         current="queue",
         view=view,
         rows=rows,
         chosen=chosen,
-        card=page.fragment("_done.html", view=view) if chosen is None else card(page, view, chosen),
+        card=done(page, view) if chosen is None else card(page, view, chosen),
         progress=review_progress(page.database, view.filter, page.reviewer),
         choices=filter_choices(page, view),
     )

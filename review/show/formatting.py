@@ -48,6 +48,11 @@ def at_offset(then: float | None) -> str:
     return "–" if local is None else f"{local:%Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
 
 
+def whose(mine: bool) -> str:
+    """Whose figure it is."""
+    return "Your" if mine else "Everyone’s"
+
+
 def label(name: str) -> str:
     """A label or a flag reason, for people."""
     word, colon, rest = name.partition(":")

@@ -38,6 +38,10 @@ class JobOverview:
         """Prompts that nothing more happens to."""
         return self.job.done + self.job.dead + self.job.cancelled
 
+    @property
+    def left_prompts(self) -> int:
+        return max(self.job.prompts - self.finished_prompts, 0)
+
 
 def job_overview(database: Database, job_id: int) -> JobOverview:
     """How a job stands.

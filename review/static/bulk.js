@@ -1,10 +1,10 @@
 // The table: a current row, selected rows, and the same keys as in the focus view.
 
 import { announce, toast } from "./announce.js";
-import { decide, STATE, undo_decision } from "./deciding.js";
+import { decide, may_decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
 import { outbox } from "./outbox.js";
-import { fetch_markup } from "./requests.js";
+import { fetch_markup, post } from "./requests.js";
 
 const form = /** @type {HTMLFormElement} */ (document.querySelector("[data-bulk]"));
 const view = form?.dataset.view ?? "";
@@ -41,11 +41,15 @@ function count() {
 }
 
 function decide_selected(action) {
-  if (chosen() || all.checked) return form.requestSubmit(form.querySelector(`button[value="${action}"]`));
+  const button = form.querySelector(`button[value="${action}"]`);
+  if (!button) return toast(`Everything in this view is ${STATE[action]}.`);
+  if (chosen() || all.checked) return form.requestSubmit(button);
   if (current < 0) return toast("Go to a row with j, or select some.");
-  const row = rows[current];
-  decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view });
-  mark(row, STATE[action]);
+  const row = rows[current], seen = row.dataset.seen;
+  if (action === "approve" && seen === "covered") return toast("This text is hidden: reveal it with r and read it before you approve it.");
+  if (!may_decide(row, action)) return;
+  decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view, seen });
+  mark(row, "sending", `${STATE[action]} …`);
   go_to_row(current + 1);
 }
 
@@ -76,6 +80,8 @@ async function reveal() {
   if (!text) return toast("The text cannot be shown right now.");
   hidden_cells.set(row, cell.innerHTML);
   cell.replaceChildren(...text.childNodes);
+  row.dataset.seen = "revealed";
+  post("/claims", { looked: row.dataset.output, seen: "revealed" });
   announce("Revealed.");
 }
 
@@ -96,18 +102,21 @@ if (form) {
     if (!row) return;
     row.dataset.version = body.version;
     box(row).value = `${entry.output}.${body.version}`;
+    row.dataset.decidedBy = "";
     mark(row, body.state, body.state === "pending" ? "to review" : body.state);
   });
   outbox.addEventListener("refused", event => {
     const row = rows.find(element => Number(element.dataset.output) === event.detail.entry.output);
-    if (row) mark(row, event.detail.body.state ?? "pending", "not stored");
+    if (row) mark(row, "refused", "not stored");
   });
   on_keys({
     a: () => decide_selected("approve"), x: () => decide_selected("reject"), u: undo, r: reveal,
+    R: () => form.querySelector("[data-reveal-page]")?.click(),
     j: () => go_to_row(current + 1), k: () => go_to_row(current - 1), space: () => go_to_row(current + 1),
     m: () => choose(false), M: () => choose(true), "*": () => { all.checked = !all.checked; count(); },
     e: () => { if (rows[current]) location.assign(`${rows[current].querySelector("[data-row-link]").href}#edit`); },
   });
   count();
+  post("/claims", { listed: form.elements.listed.value, revealed: form.elements.revealed.value });
 }
 document.documentElement.dataset.ready = "bulk";

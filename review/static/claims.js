@@ -13,6 +13,9 @@ export async function claim(outputs) {
   return answer.ok ? answer.body.lost : {};
 }
 
+/** Tells the server that a text is on the screen: a decision of many says which were not. */
+export function note_look(output, seen) { post("/claims", { looked: output, seen }); }
+
 /** Releases one at once. */
 export function release(output) {
   open = open.filter(other => other !== output);

@@ -7,6 +7,7 @@ form?.addEventListener("submit", () => {
   setTimeout(() => { go.disabled = true; });
 });
 addEventListener("keydown", event => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form) form.requestSubmit(go);
   if (event.key === "Escape") document.querySelector("[data-back]")?.click();
 });
 addEventListener("pageshow", () => { if (go) go.disabled = false; });

@@ -8,11 +8,23 @@ const STACK = `inkmill.undo.${reviewer}`, DEEPEST = 200;
 const DONE = { approve: "Approved", reject: "Rejected", edit: "Edited" };
 export const STATE = { approve: "approved", reject: "rejected", edit: "edited" };
 
+/** Decisions of colleagues, by output and version, that the reviewer was told of: the next key decides over them. */
+const told = new Set();
+
+/** Whether a decision may be made at once: over a colleague's only after asking, once. @param {HTMLElement} shown */
+export function may_decide(shown, what) {
+  const { output, version, decidedBy: by, state } = shown.dataset, name = `${output}.${version}`;
+  if (!by || told.has(name)) return true;
+  told.add(name);
+  toast(`${by} has ${state} output ${output}. To ${what} over it, do it again.`);
+  return false;
+}
+
 /** Puts a decision in the outbox and announces it. */
-export function decide({ output, version, action, reason, text, view }) {
+export function decide({ output, version, action, reason, text, view, seen }) {
   const key = random_key();
   queue({ key, output, words: action, address: `/outputs/${output}/decisions`,
-         fields: { action, reason, text, expected: version, key, view } });
+         fields: { action, reason, text, expected: version, key, view, seen, over: over(output, version) } });
   write([...read(), output].slice(-DEEPEST));
   toast(`${DONE[action]} output ${output}.`);
 }
@@ -31,10 +43,12 @@ export async function undo_decision(output, view, version) {
     outbox.removeEventListener("stored", on_stored);
     resolve(last);
   }));
-  queue({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view } });
+  queue({ key, output: last, words: "undo", address: "/undo", fields: { output: last, expected: version, key, view, over: over(last, version) } });
   announce(`Undoing the decision on output ${last}.`);
   return undone;
 }
+
+function over(output, version) { return told.has(`${output}.${version}`) ? version : undefined; }
 
 async function undo_last_stored(view) {
   const answer = await post("/undo", { key: random_key(), view });

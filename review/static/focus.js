@@ -1,8 +1,8 @@
-// The focus view: one output after the other. The next one is claimed and prefetch_markup while this one is being read.
+// The focus view: one output after the other. The next one is claimed and prefetched while this one is being read.
 
 import { announce, toast } from "./announce.js";
-import { claim, release } from "./claims.js";
-import { decide, STATE, undo_decision } from "./deciding.js";
+import { claim, note_look, release } from "./claims.js";
+import { decide, may_decide, STATE, undo_decision } from "./deciding.js";
 import { on_keys } from "./keys.js";
 import { all_sent, outbox, unsent } from "./outbox.js";
 import { follow } from "./page.js";
@@ -11,9 +11,13 @@ import { fetch_markup, post } from "./requests.js";
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
-/** The next output, claimed and prefetch_markup. @type {{after: number, answer: Promise<any>} | null} */
+/** The next output, claimed and prefetched. @type {{after: number, answer: Promise<any>} | null} */
 let ahead = null;
 let stop_watching = () => {}, latest_load = 0;
+/** The rail's next rows, on their way. @type {Promise<boolean> | null} */
+let loading = null;
+/** Outputs whose hidden text was revealed on this page, hidden again or not. */
+const revealed = new Set();
 
 const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
 const number = () => card() ? Number(card().dataset.output) : undefined;
@@ -35,15 +39,24 @@ function show(markup, focus = "#output-title") {
 
 /** Sets up the card that is shown: its row, its address, its unsent decisions, and a watch while it is pending. */
 function ready() {
-  const shown = number();
-  rail?.querySelector("[aria-current]")?.removeAttribute("aria-current");
+  const shown = number(), left = rail?.querySelector("[aria-current]");
+  left?.removeAttribute("aria-current");
   if (shown === undefined) return;
-  row(shown)?.setAttribute("aria-current", "true");
-  scroll_rail(row(shown));
+  if (card().dataset.seen === "revealed") revealed.add(shown);
+  if (card().dataset.seen !== "covered") note_look(shown, card().dataset.seen);
+  mark_current(shown);
+  // At its end the rail goes on: an output that is drawn for an audit is in no rail.
+  if (!row(shown) && left && left.closest("li").matches(":nth-last-child(-n + 3)")) more_rows().then(() => mark_current(shown));
   document.title = `Output ${shown} · Inkmill`;
   history.replaceState(null, "", with_view(`/outputs/${shown}`));
   for (const entry of unsent(shown)) note_unsent(entry);
   if (card().dataset.pending === "yes") stop_watching = watch(shown);
+}
+
+function mark_current(output) {
+  if (number() !== output || !row(output)) return;
+  row(output).setAttribute("aria-current", "true");
+  scroll_rail(row(output));
 }
 
 /** Scrolls only the rail: on a phone it lies under the card, and the page must not move. */
@@ -59,17 +72,20 @@ function note_unsent(entry) {
   card().prepend(note);
 }
 
-async function claim_open() {
+/** Claims the shown output. Whoever asked for just this one may read it even so; in a queue the next one comes. */
+async function claim_open(asked_for) {
   const shown = number();
   if (shown === undefined) return;
-  const lost = await claim([shown]);
-  if (lost[shown] && number() === shown) {
-    toast(`${lost[shown]} is reviewing output ${shown}; here is the next one.`);
-    advance(shown);
-  } else {
-    read_ahead(shown);
-  }
+  const by = (await claim([shown]))[shown];
+  if (number() !== shown) return;
+  if (!by) return read_ahead(shown);
+  toast(`${by} is reviewing output ${shown}; ${asked_for ? "you can read it" : "here is the next one"}.`);
+  if (!asked_for) return advance(shown);
+  if (card().dataset.heldBy !== by) await open(shown, seen(shown) === "revealed" ? { reveal: 1 } : {});
+  read_ahead(shown);
 }
+
+function seen(output) { return revealed.has(output) ? "revealed" : card().dataset.seen; }
 
 function read_ahead(after) {
   if (ahead?.after === after) return;
@@ -127,8 +143,7 @@ async function open(output, more = {}, focus = undefined) {
 async function go_to(output) {
   if (await open(output)) {
     announce(described());
-    await claim([output]);
-    read_ahead(output);
+    await claim_open(true);
   }
 }
 
@@ -136,9 +151,25 @@ function decide_shown(action, text, reason) {
   const shown = card();
   if (!shown) return;
   const output = number();
-  decide({ output, version: shown.dataset.version, action, text, view, reason: reason ?? shown.querySelector("[data-reason]")?.value });
-  mark_row(output, STATE[action]);
+  if (!decidable(shown, action)) return;
+  decide({ output, version: shown.dataset.version, action, text, view, seen: seen(output), reason: reason ?? shown.querySelector("[data-reason]")?.value });
+  mark_row(output, "sending", `${STATE[action]} …`);
   advance(output);
+}
+
+/** Whether the card offers a decision, and nothing has to be asked before it; says what. */
+function decidable(shown, action) {
+  if (!shown.querySelector(`[name="action"][value="${action}"]`)) {
+    const by = shown.dataset.heldBy;
+    toast(by ? `${by} is reviewing this output; you can only read it.` : `This output cannot be ${STATE[action]} before it is scored.`);
+    return false;
+  }
+  if (action === "approve" && seen(number()) === "covered") {
+    toast("This text is hidden: reveal it with r and read it before you approve it.");
+    shown.querySelector("[data-reveal]")?.focus();
+    return false;
+  }
+  return may_decide(shown, action);
 }
 
 function skip() {
@@ -153,6 +184,8 @@ function skip() {
 async function undo() {
   const shown = card();
   const decided = shown && !["pending", "unflagged"].includes(shown.dataset.state) ? number() : undefined;
+  if (decided && shown.dataset.heldBy) return toast(`${shown.dataset.heldBy} is reviewing this output; you can only read it.`);
+  if (decided && !may_decide(shown, "undo it")) return;
   const output = await undo_decision(decided, view, decided && shown.dataset.version);
   if (output === undefined) return;
   mark_row(output, "pending", "");
@@ -178,7 +211,13 @@ async function move(step) {
   toast(step > 0 ? "That was the last one in the list." : "This is the first one in the list.");
 }
 
-async function more_rows() {
+/** Adds the rail's next rows, once however often it is asked meanwhile. Whether there were any. */
+function more_rows() {
+  loading ??= load_rows().finally(() => { loading = null; });
+  return loading;
+}
+
+async function load_rows() {
   const link = rail?.querySelector("[data-more]");
   if (!link) return false;
   const answer = await fetch_markup(link.dataset.more);
@@ -200,10 +239,12 @@ async function reveal() {
 async function edit() {
   if (card()?.dataset.covered === "yes") await reveal();
   const place = /** @type {HTMLDetailsElement | null} */ (holder.querySelector("[data-edit]"));
-  if (!place) return;
+  if (!place) return toast("This output can only be read now.");
   place.open = true;
   place.querySelector("textarea").focus();
 }
+
+function give_reason() { holder.querySelector("[data-reason]")?.focus(); }
 
 async function words() {
   const output = number();
@@ -219,8 +260,12 @@ async function words() {
 function watch(output) {
   return follow(`/outputs/${output}/changes`, "output", now => {
     if (number() !== output || JSON.stringify(now) === card().dataset.fingerprint || holder.querySelector("[data-edit][open]")) return;
-    const revealed = card().dataset.covered === "no";
-    open(output, revealed ? { reveal: 1 } : {}, ":focus").then(done => { if (done) toast(`Output ${output} has changed: ${card().dataset.state}.`); });
+    const uncovered = card().dataset.covered === "no", held = card().dataset.heldBy;
+    open(output, uncovered ? { reveal: 1 } : {}, ":focus").then(done => {
+      if (!done) return;
+      toast(held && !card().dataset.heldBy ? `Output ${output} is free again.` : `Output ${output} has changed: ${card().dataset.state}.`);
+      if (held) claim_open(true);
+    });
   });
 }
 
@@ -235,6 +280,10 @@ page.addEventListener("click", event => {
   event.preventDefault();
   if (selector) on_click[selector](); else go_to(Number(link.dataset.output));
 });
+rail?.parentElement.addEventListener("scroll", event => {
+  const box = /** @type {HTMLElement} */ (event.target);
+  if (box.scrollTop + box.clientHeight > box.scrollHeight - box.clientHeight) more_rows();
+}, { passive: true });
 page.addEventListener("submit", event => {
   const form = /** @type {HTMLFormElement} */ (event.target), kind = form.dataset.decide;
   if (!kind && !form.matches("[data-undo], [data-words]")) return;
@@ -242,22 +291,24 @@ page.addEventListener("submit", event => {
   if (form.matches("[data-undo]")) undo();
   else if (form.matches("[data-words]")) words();
   else if (kind === "edit") decide_shown("edit", form.elements.text.value, form.elements.reason.value);
-  else decide_shown(event.submitter.value);
+  else decide_shown(event.submitter?.value ?? "reject");
 });
 page.addEventListener("reset", () => { holder.querySelector("[data-edit]").open = false; holder.querySelector("#output-title").focus(); });
 page.addEventListener("keydown", event => {
   const form = /** @type {Element} */ (event.target).closest("[data-edit] form, [data-reason]");
   if (event.key === "Escape" && form) { if (form.matches("form")) form.reset(); else form.blur(); }
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form?.matches("form")) form.requestSubmit();
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !form) return;
+  if (form.matches("form")) form.requestSubmit(); else decide_shown("reject");
 });
 outbox.addEventListener("stored", event => mark_row(event.detail.entry.output, event.detail.body.state, event.detail.body.state === "pending" ? "" : event.detail.body.state));
-outbox.addEventListener("refused", event => mark_row(event.detail.entry.output, event.detail.body.state ?? "pending", "not stored"));
+outbox.addEventListener("refused", event => mark_row(event.detail.entry.output, "refused", "not stored"));
 on_keys({
   a: () => decide_shown("approve"), x: () => decide_shown("reject"), e: edit, space: skip, u: undo, r: reveal, w: words,
-  j: () => move(1), k: () => move(-1),
+  c: give_reason, j: () => move(1), k: () => move(-1),
 });
-const edit_first = location.hash === "#edit"; // before ready() rewrites the address
+// Before ready() rewrites the address.
+const edit_first = location.hash === "#edit", asked_for = location.pathname.startsWith("/outputs/");
 ready();
-claim_open();
+claim_open(asked_for);
 if (edit_first) edit();
 document.documentElement.dataset.ready = "focus";

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from contract.errors import NoSuchOutput
-from contract.review import LONGEST_REASON, Action, checked_name, checked_text
+from contract.review import LONGEST_REASON, Action, Seen, checked_name, checked_text
 from db.flagging import BlocklistMatches, with_matches
 from db.review.decisions.record import store_decisions
 from db.review.decisions.rules import (
@@ -38,6 +38,7 @@ def decide(
     text: str | None = None,
     expected: int | None = None,
     key: str | None = None,
+    seen: Seen | None = None,
 ) -> StoredDecision:
     """Approves, rejects or edits an output.
 
@@ -46,6 +47,7 @@ def decide(
         expected: the version that the reviewer saw; None = whatever it is.
         key: drawn by the caller for this one decision. The same again stores nothing and answers as before, so that
             whoever did not hear the answer may ask again.
+        seen: how the reviewer saw the text, for the record.
 
     Raises:
         NoSuchOutput: there is none with that id.
@@ -66,7 +68,7 @@ def decide(
             return known
         check_version(connection, output, expected)
         check_claim(output, reviewer)
-        step = next_step(output, wanted, reason=reason, text=text, words=words, key=key)
+        step = next_step(output, wanted, reason=reason, text=text, words=words, key=key, seen=seen)
         return store_decisions(connection, reviewer, [step], matches)[0]
 
     return with_matches(database, store)

@@ -12,7 +12,7 @@ from functools import partial
 from sqlalchemy import Connection, select
 
 from contract.errors import InkmillError, NoSuchOutput, UsageError
-from contract.review import LONGEST_REASON, Action, Filter, State, checked_name, checked_text
+from contract.review import LONGEST_REASON, Action, Filter, Seen, State, checked_name, checked_text
 from db.flagging import BlocklistMatches, with_matches
 from db.models import Output
 from db.review.decisions.record import store_decisions
@@ -68,6 +68,7 @@ def decide_many(
     expected: Mapping[int, int] | None = None,
     among: Container[int] | None = None,
     key: str | None = None,
+    looks: Mapping[int, Seen] | None = None,
 ) -> BulkResult:
     """Approves or rejects many outputs, some hundreds in a transaction; killed half way, the same again completes it.
 
@@ -78,6 +79,7 @@ def decide_many(
         expected: versions by output, where the caller saw them.
         among: the outputs that may still be decided, where the caller knows.
         key: as in `decide`, one for all.
+        looks: how the reviewer saw each text, for the record.
 
     Raises:
         NoSuchOutput: some of them do not exist; nothing was stored.
@@ -95,7 +97,7 @@ def decide_many(
             raise UsageError("no longer matches")
         if output.state == {Action.APPROVE: State.APPROVED, Action.REJECT: State.REJECTED}[wanted]:
             raise UsageError(f"already {output.state}, by {output.decided_by}")
-        return next_step(output, wanted, reason=reason, key=own_key)
+        return next_step(output, wanted, reason=reason, key=own_key, seen=(looks or {}).get(output.id))
 
     return _in_chunks(database, unique_ids, reviewer, key, steps)
 
@@ -109,6 +111,7 @@ def decide_matching(
     seen: Mapping[int, int],
     reason: str | None = None,
     key: str | None = None,
+    looks: Mapping[int, Seen] | None = None,
 ) -> BulkResult:
     """Approves or rejects what the reviewer saw match a filter, as `decide_many`: what has come to match since is left
     alone, and what no longer matches is skipped, and reported.
@@ -116,6 +119,7 @@ def decide_matching(
     Args:
         seen: versions by output, as `matching_versions` told them when they were counted.
         key: as in `decide_many`; what was decided under it before the call was cut off counts in the answer.
+        looks: as in `decide_many`.
 
     Raises:
         NoSuchOutput, UsageError: as `decide_many`.
@@ -130,6 +134,7 @@ def decide_matching(
         expected=seen,
         among=now,
         key=key,
+        looks=looks,
     )
 
 

@@ -75,6 +75,7 @@ def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dic
             "undoes": step.undoes,
             "key": step.key,
             "flagged": step.output.flagged,
+            "seen": None if step.seen is None else step.seen.value,
             **_of_claim(step.output, reviewer),
         }
         for step in steps

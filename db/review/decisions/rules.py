@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from contract.errors import ClaimedByOther, Stale, UsageError
 from contract.policy import NO_SAFETY
-from contract.review import LONGEST_TEXT, Action, State, checked_text
+from contract.review import LONGEST_TEXT, Action, Seen, State, checked_text
 from contract.spec import Safety
 from db.models import Job, Output
 from db.review.claims import CLAIM_LIVES, SECONDS_LEFT
@@ -82,6 +82,7 @@ class Step:
     text: str | None = None
     words: str | None = None  # of that text, as the search is given them
     key: str | None = None
+    seen: Seen | None = None
 
 
 def lock_outputs(connection: Connection, ids: Sequence[int]) -> dict[int, LockedOutput]:
@@ -202,6 +203,7 @@ def next_step(
     key: str | None,
     text: str | None = None,
     words: str | None = None,
+    seen: Seen | None = None,
 ) -> Step:
     """What an action makes of an output.
 
@@ -228,7 +230,7 @@ def next_step(
         to_state = State.EDITED if output.safety == NO_SAFETY else State.WAITING
         revision = output.newest_edit + 1
     return Step(output=output, action=action, to_state=to_state, revision=revision, reason=reason, text=text,
-                words=words, key=key)  # fmt: skip
+                words=words, key=key, seen=seen)  # fmt: skip
 
 
 def newest_own_decision(connection: Connection, reviewer: str) -> tuple[int, int]:

@@ -72,9 +72,7 @@ def test_a_file_that_changes_while_it_is_read_from_standard_input_is_refused(
 def test_a_file_whose_name_is_not_utf_8_is_refused_but_can_be_piped_in(tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"caf\xe9.txt")
     path.write_text("a\n")
-    with pytest.raises(
-        UsageError, match=r"caf\\xe9\.txt: this name is not UTF-8.* rename it, or .* '-', standard"
-    ):
+    with pytest.raises(UsageError, match=r"caf\\xe9\.txt: this name is not UTF-8.* rename it, or .* '-', standard"):
         Source(str(path))
 
 

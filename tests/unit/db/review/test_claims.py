@@ -239,6 +239,12 @@ def test_progress_counts_what_stands_and_takes_the_median(desk: Desk) -> None:
     undo(desk.database, "anna")
     now = review_progress(desk.database, PENDING, "anna")
     assert (now.mine, now.everyone, str(now.left)) == (2, 3, "3")
+    assert (now.mine_today, now.everyone_today, now.median_is_mine) == (2, 3, True)
+    for action in ("approve", "reject", "approve"):  # one output, however often it is decided anew
+        decide(desk.database, outputs[0], "ben", action)
+    now = review_progress(desk.database, PENDING, "anna")
+    assert (now.mine, now.mine_today, now.everyone, now.everyone_today) == (1, 1, 3, 3)
+    assert not review_progress(desk.database, PENDING, "nobody").median_is_mine
     assert reviewers(desk.database) == ["anna", "ben"]
     assert review_progress(desk.database, PENDING, "nobody").median_seconds is not None  # everyone's
 

@@ -6,7 +6,10 @@ import re
 
 import pytest
 
+from db.jobs.jobs import cancel_job
+from db.review.decisions.acts import decide
 from db.session.engine import Database
+from db.work.outputs import record_fault
 from review.preferences import Preferences, changed, read_preferences
 from review.queue_view import read_view
 from review.show.text_markup import SHOWN_CHARACTERS, marked, visible
@@ -147,6 +150,57 @@ def test_an_address_that_makes_no_sense_says_why(site: Site, query: str, said: s
     assert said in words_of(answer.text)
 
 
+@pytest.mark.parametrize("path", ["/queue", "/bulk", "/outputs/2", "/progress"])
+def test_a_bad_filter_keeps_the_rest_of_the_view(site: Site, path: str) -> None:
+    answer = site.get(f"{path}?job=1&label=toxicity&low=nine&state=flagged&order=best&q=...")
+    said = words_of(answer.text)
+    assert answer.status_code == 400
+    assert all(words in said for words in ("not a number", "not one of score", "no word"))
+    assert "state=flagged" in answer.text and "job=1" in answer.text and "label=toxicity" in answer.text
+    assert not any("nine" in link for link in re.findall(r'href="([^"]*)"', answer.text))
+
+
+def test_a_bad_filter_decides_nothing(site: Site) -> None:
+    answer = site.post("/bulk/confirm", {"action": "reject", "scope": "all", "view": "job=x&state=flagged"})
+    assert answer.status_code == 400 and "not a whole number" in words_of(answer.text)
+
+
+@pytest.mark.parametrize(
+    ("query", "offered"),
+    [
+        ("", {"score", "oldest", "random"}),
+        ("label=insult", {"score", "label", "oldest", "random"}),
+        ("state=all", set()),
+        ("state=unflagged&label=insult&low=0.1", set()),
+        ("state=all&q=fools", {"score", "oldest", "random"}),
+        ("state=all&order=random", set()),
+        ("order=label", {"score", "oldest", "random"}),
+    ],
+)
+def test_only_orders_and_ranges_that_have_an_effect_are_offered(site: Site, query: str, offered: set[str]) -> None:
+    for path in ("/queue", "/bulk"):
+        page = site.get(f"{path}?{query}").text
+        form = page[page.index('<form class="filters"') : page.index("</form>", page.index('<form class="filters"'))]
+        found = re.search(r'<select id="order".*?</select>', form, re.DOTALL)
+        assert set(re.findall(r'value="(\w+)"', found[0] if found else "")) == offered, path
+        assert ('name="low"' in form) == ("label=insult" in query), path
+
+
+def test_an_order_without_effect_stays_in_no_address() -> None:
+    for given in ({"state": "all", "order": "random"}, {"state": "unflagged", "order": "label", "label": "insult"}):
+        view = read_view(given)
+        assert not view.values["order"]
+        assert view.filter.order in view.filter.orders
+
+
+@pytest.mark.parametrize(("state", "without"), [("approved", "approve"), ("rejected", "reject"), ("decided", None)])
+def test_the_table_offers_no_decision_that_stands_already(site: Site, state: str, without: str | None) -> None:
+    site.ask("/outputs/2/decisions", {"action": "approve"})
+    site.ask("/outputs/4/decisions", {"action": "reject"})
+    buttons = set(re.findall(r'name="action" value="(\w+)"', site.get(f"/bulk?state={state}").text))
+    assert buttons == {"approve", "reject"} - {without}
+
+
 def test_a_range_without_its_label_is_no_error(site: Site) -> None:
     assert read_view({"low": "0.5", "order": "label"}).parameters == ()
     assert site.get("/bulk?low=0.5&order=label").status_code == 200
@@ -163,8 +217,13 @@ def test_what_is_not_there_has_a_page_that_says_so(site: Site, path: str) -> Non
 
 def test_an_empty_queue_says_what_to_do(one_database: Database) -> None:
     site = Site(one_database).sign_in()
-    assert "Nothing left to review" in words_of(site.get("/queue").text)
+    for path in ("/queue", "/bulk", "/jobs"):
+        said = words_of(site.get(path).text)
+        assert "No jobs yet" in said and "inkmill run" in said, path
+    assert "No jobs yet" in site.ask("/queue/next").json()["card"]
     assert "Nothing left in this view" in words_of(site.get("/bulk?q=zebra").text)
+    stock(one_database, [Piece(" lived by the sea.", 0.1)])
+    assert "Nothing left to review" in words_of(site.get("/queue").text)
 
 
 def test_a_database_that_is_away_is_said_and_loses_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,3 +242,40 @@ def test_progress_counts_what_was_decided(site: Site) -> None:
     site.ask("/outputs/3/decisions", {"action": "reject"})
     shown = site.get("/progress").text
     assert '<dd data-figure="mine">1</dd>' in shown and '<dd data-figure="left">2</dd>' in shown
+
+
+def test_left_is_what_nobody_has_decided_whatever_is_shown(site: Site) -> None:
+    site.ask("/outputs/3/decisions", {"action": "reject"})
+    for state, left in (("flagged", 2), ("decided", 0), ("rejected", 0), ("all", 3), ("unflagged", 1)):
+        assert f'<dd data-figure="left">{left}</dd>' in site.get(f"/progress?state={state}").text, state
+    assert "of 1 matching" in words_of(site.get("/bulk?state=decided").text)
+
+
+def test_progress_says_whose_median_it_is(site: Site) -> None:
+    decide(site.database, 2, "noor", "approve")
+    assert "Everyone’s median" in words_of(site.get("/progress").text)
+    site.ask("/claims", {"output": "4"})
+    site.ask("/outputs/4/decisions", {"action": "reject"})
+    assert "Your median" in words_of(site.get("/progress").text)
+
+
+def test_a_bar_has_a_segment_for_each_fate_of_a_prompt(mill: Mill) -> None:
+    job = mill.submit(6, batch_size=2, safety="none")
+    claim = mill.claim()
+    record_fault(mill.database, claim, mill.missing(claim)[0][0].prompt_id, "too long", number=1, certain=True)
+    mill.finish(claim)
+    site = Site(mill.database).sign_in()
+    assert segments(site.get(f"/jobs/{job}").text) == {"done": 1, "failed": 1, "left": 4}
+    cancel_job(mill.database, job)
+    for path in (f"/jobs/{job}", "/jobs"):
+        shown = segments(site.get(path).text)
+        assert shown == {"done": 1, "failed": 1, "cancelled": 4}, path
+
+
+def segments(page: str) -> dict[str, int]:
+    """A bar's segments with their prompts; each as wide as its share."""
+    found = re.findall(r'<rect class="(\w+)" x="([\d.]+)" width="([\d.]+)" height="4"><title>(\d+) (\w+)', page)
+    assert [float(x) for _, x, *_ in found] == pytest.approx([sum(float(w) for _, _, w, *_ in found[:i])
+                                                              for i in range(len(found))], abs=0.01)  # fmt: skip
+    assert sum(float(width) for _, _, width, *_ in found) == pytest.approx(100, abs=0.1)
+    return {name: int(count) for name, _, _, count, _ in found}
