@@ -43,7 +43,7 @@ Threshold = Annotated[
 BlocklistFile = Annotated[
     Path | None,
     typer.Option(
-        "--blocklist", metavar="FILE", help="Words that flag a text, one per line.", rich_help_panel=JOB_PANEL
+        "--blocklist", metavar="FILE", help="Words that flag a text, one per line; toad* for what begins so.", rich_help_panel=JOB_PANEL
     ),
 ]
 OnFlag = Annotated[
