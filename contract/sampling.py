@@ -148,7 +148,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off"),
         Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
         Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
-        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram twice; 0 = off"),
+        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram of tokens twice; 0 = off"),
         Setting("bad_words", _strings(1000), "words never to write, upper and lower case as given"),
         Setting(
             "bad_words_match",
