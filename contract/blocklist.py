@@ -6,6 +6,7 @@ Text in, entries out. What a hit leads to is the flag policy's business; neither
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -13,14 +14,23 @@ from pathlib import Path
 
 import ahocorasick
 
+from common.word_characters import is_mark, is_word_character
 from contract.errors import UsageError
 
-_SPACELESS = ("CJK ", "IDEOGRAPHIC ", "HIRAGANA ", "KATAKANA", "THAI ", "LAO ", "KHMER ", "MYANMAR ")
-"""How the Unicode names of characters begin whose script writes no space between words."""
+PREFIX = "*"
+"""At an entry's end: longer words that begin so are found, too."""
+_NEVER_FOUND = (
+    (r"[\"'“”„‟‘’‚«»‹›`].*[\"'“”„‟‘’‚«»‹›`][,;]?", "is in quotes, which few texts have there; write it without"),
+    (r"/.+/[gimsuxy]*|.*\\[bBdDsSwW].*|.*\.[*+].*|\^.*\$", "looks like a regular expression; a blocklist has words and"
+     " phrases, and toad* for words that begin with toad"),
+    (r".*\s(#|//\s|//$).*", "has a comment behind it; put that on a line of its own, which begins with #"),
+    (r"\*.*|.*\*\*", "has a * that stands for nothing; only one at the end does, as in toad*"),
+)  # fmt: skip
+"""Lines that look like something else and could hardly be found in a text, and what to say of them."""
 
 
 class Blocklist:
-    """Finds a list's entries in texts, each as a whole word or phrase.
+    """Finds a list's entries in texts, each as a whole word or phrase; "toad*" finds what begins with "toad".
 
     Entry and text are folded alike before they are compared (Unicode 3.13, compatibility caseless matching: NFKC
     and full case folding), so that "STRASSE" finds "straße" and full-width letters hide nothing. Accents count:
@@ -36,12 +46,13 @@ class Blocklist:
     def __init__(self, words: Iterable[str]) -> None:
         """Take the entries in the user's order; those that `is_searchable` refuses are passed over."""
         self._words = [word for word in dict.fromkeys(words) if is_searchable(word)]
-        by_folded: dict[str, list[int]] = {}
+        by_folded: dict[str, list[tuple[int, bool]]] = {}
         for index, word in enumerate(self._words):
-            by_folded.setdefault(fold(word), []).append(index)
+            folded = fold(word)
+            by_folded.setdefault(folded.removesuffix(PREFIX), []).append((index, folded.endswith(PREFIX)))
         self._automaton = ahocorasick.Automaton()
-        for folded, indices in by_folded.items():
-            self._automaton.add_word(folded, (len(folded), indices))
+        for folded, entries in by_folded.items():
+            self._automaton.add_word(folded, (len(folded), entries))
         if by_folded:
             self._automaton.make_automaton()
 
@@ -51,9 +62,10 @@ class Blocklist:
             return []
         folded = fold(text)
         indices: set[int] = set()
-        for last, (length, word_indices) in self._automaton.iter(folded):
-            if _is_boundary(folded, last + 1 - length) and _is_boundary(folded, last + 1):
-                indices.update(word_indices)
+        for last, (length, entries) in self._automaton.iter(folded):
+            if _is_boundary(folded, last + 1 - length):
+                over, goes_on = _is_boundary(folded, last + 1), not _has_mark(folded, last + 1)
+                indices.update(index for index, is_prefix in entries if over or (is_prefix and goes_on))
         return [self._words[index] for index in sorted(indices)]
 
 
@@ -74,7 +86,8 @@ def read_blocklist(path: str | Path) -> tuple[str, ...]:
     White space around an entry is dropped, and so is an entry that means the same as an earlier one.
 
     Raises:
-        UsageError: a file that cannot be read or is not UTF-8, or an entry that could never be found; with the line.
+        UsageError: a file that cannot be read or is not UTF-8, or an entry that could never be found, or was not meant
+            as it stands; with the line.
     """
     entries: dict[str, str] = {}
     for number, line in _lines(Path(path)):
@@ -86,6 +99,9 @@ def read_blocklist(path: str | Path) -> tuple[str, ...]:
                 f"{path}, line {number}: {entry!r} contains only punctuation; write a word, a phrase or a symbol, "
                 "or begin the line with # to skip it"
             )
+        for pattern, why in _NEVER_FOUND:
+            if re.fullmatch(pattern, entry, re.DOTALL):
+                raise UsageError(f"{path}, line {number}: {entry!r} {why}")
         entries.setdefault(fold(entry), entry)
     return tuple(entries.values())
 
@@ -147,22 +163,17 @@ def _is_boundary(folded: str, place: int) -> bool:
     """Whether a word may begin or end between `folded[place - 1]` and `folded[place]`."""
     if place in (0, len(folded)):
         return True
-    if unicodedata.category(folded[place])[0] == "M":  # a mark is never cut off what it sits on
+    if _has_mark(folded, place):  # a mark is never cut off what it sits on
         return folded[place - 1] == " "
-    return not (_is_word_character(_base(folded, place - 1)) and _is_word_character(folded[place]))
+    return not (is_word_character(_base(folded, place - 1)) and is_word_character(folded[place]))
+
+
+def _has_mark(folded: str, place: int) -> bool:
+    return place < len(folded) and is_mark(folded[place])
 
 
 def _base(folded: str, place: int) -> str:
     """The character at `place`, or the one that the marks there sit on."""
-    while place > 0 and unicodedata.category(folded[place])[0] == "M":
+    while place > 0 and is_mark(folded[place]):
         place -= 1
     return folded[place]
-
-
-@lru_cache(maxsize=4096)
-def _is_word_character(character: str) -> bool:
-    if character == "_":
-        return True
-    if unicodedata.category(character)[0] not in "LN":
-        return False
-    return not unicodedata.name(character, "").startswith(_SPACELESS)

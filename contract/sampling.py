@@ -15,13 +15,16 @@ import orjson
 
 from common.near_misses import did_you_mean
 from contract.errors import Problem, SettingsError
-from contract.spec import SEED_LIMIT
+from contract.spec import BAD_WORDS_MATCHES, SEED_LIMIT
 
 Reader = Callable[[object], Any]
 
 QUOTED_CHARACTERS = 40
 """How much of a bad value its error quotes."""
 QUOTED_BITS = 1024
+TYPED_TEXTS = ("stop", "bad_words")
+"""Settings of texts, in which `typed_text` reads escapes."""
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 TOKEN_ID = re.compile(r"0|[1-9][0-9]{0,8}")
 """A token id as JSON keys spell it: one spelling for each number, so that no two keys mean the same token."""
 
@@ -102,6 +105,15 @@ def _strings(most: int) -> Reader:
     return read
 
 
+def _choice(*choices: str) -> Reader:
+    def read(value: object) -> str:
+        if value not in choices:
+            raise _BadValue(f"must be {' or '.join(choices)}, not {_quoted(value)}")
+        return str(value)
+
+    return read
+
+
 def _bias(value: object) -> tuple[tuple[int, float], ...]:
     if not isinstance(value, Mapping):
         raise _BadValue(f"must be an object of token ids and numbers, not {_quoted(value)}")
@@ -136,8 +148,13 @@ SETTINGS: dict[str, Setting] = {
         Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off"),
         Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
         Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
-        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram twice; 0 = off"),
-        Setting("bad_words", _strings(1000), "texts never to write"),
+        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram of tokens twice; 0 = off"),
+        Setting("bad_words", _strings(1000), "words never to write, upper and lower case as given"),
+        Setting(
+            "bad_words_match",
+            _choice(*BAD_WORDS_MATCHES),
+            "word: bad_words may be parts of longer words; substring: they may not",
+        ),
         Setting("logit_bias", _bias, "token id to number, added to its logit"),
         Setting("stop", _strings(16), "texts to stop at; cut from the output"),
         Setting("seed", _integer(0, SEED_LIMIT - 1), "the row's own seed"),
@@ -187,10 +204,15 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
     return values
 
 
+def typed_text(text: str) -> str:
+    """A stop string or a bad word as a command line or a cell has it, where no line end can be typed."""
+    return re.sub(r"\\([ntr\\])", lambda escape: _ESCAPES[escape[1]], text)
+
+
 def parse_cell(name: str, cell: str) -> object:
     """A CSV cell as the value that `read_settings` expects for `name`; what cannot be parsed stays text."""
-    if name in ("stop", "bad_words") and not cell.lstrip().startswith("["):
-        return cell
+    if name in TYPED_TEXTS and not cell.lstrip().startswith("["):
+        return typed_text(cell)
     if name == "do_sample":
         cell = {
             "true": "true",

@@ -66,6 +66,8 @@ class Safety(StrEnum):
 DTYPES = ("fp32", "bf16", "int8")
 """What a model's weights and products can be computed in."""
 DTYPE_CHOICES = "auto, fp32, bf16 or int8"
+BAD_WORDS_MATCHES = ("word", "substring")
+"""Bad words are banned as whole words, or inside longer ones too."""
 DEVICE_CHOICES = "auto, cpu, cuda or cuda:N"
 
 
@@ -86,6 +88,7 @@ class SamplingSettings:
     frequency_penalty: float = 0.0
     no_repeat_ngram_size: int = 0  # over prompt and text, as transformers does
     bad_words: tuple[str, ...] = ()
+    bad_words_match: str = "word"  # of BAD_WORDS_MATCHES
     logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, what is added to its logit)
     stop: tuple[str, ...] = ()  # cut from the text
     seed: int | None = None  # the row's own; the job's seed lies in the job

@@ -14,7 +14,7 @@ import orjson
 from contract.errors import QueueUnreachable, UsageError
 from contract.names import model_name
 from contract.settings import settings
-from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow
+from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
 from db.jobs.ingest import Ingest
 from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
@@ -80,6 +80,8 @@ def job_model(options: SubmitOptions, file: PromptFile) -> str:
 def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
     """Identifies a submission: a hash of the file's bytes and everything that affects its outputs."""
     settings = file.base_settings(options.flags).to_dict()
+    if settings["bad_words_match"] == SamplingSettings().bad_words_match:
+        del settings["bad_words_match"]  # of a job from before there was this setting nothing else was said
     factors = [
         file.format, job_model(options, file), options.safety, settings, sorted(options.thresholds.items()),
         options.blocklist, options.on_flag, options.seed, options.device, options.dtype, options.skip_bad,

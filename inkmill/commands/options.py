@@ -44,7 +44,10 @@ Threshold = Annotated[
 BlocklistFile = Annotated[
     Path | None,
     typer.Option(
-        "--blocklist", metavar="FILE", help="Words that flag a text, one per line.", rich_help_panel=JOB_PANEL
+        "--blocklist",
+        metavar="FILE",
+        help="Words that flag a text, one per line; toad* for what begins so.",
+        rich_help_panel=JOB_PANEL,
     ),
 ]
 OnFlag = Annotated[
@@ -136,6 +139,7 @@ _FLAG_TYPES: dict[str, Any] = {
     "do_sample": bool,
     "stop": list[str],
     "bad_words": list[str],
+    "bad_words_match": str,
     "logit_bias": str,
     "temperature": float,
     "top_p": float,
@@ -222,9 +226,11 @@ def read_flags(values: dict[str, Any]) -> dict[str, Any]:
 
     from common.exact_numbers import inexact_number
     from contract.errors import SettingsError, UsageError
-    from contract.sampling import read_settings
+    from contract.sampling import TYPED_TEXTS, read_settings, typed_text
 
     set_flags = {name: value for name, value in values.items() if value not in (None, [])}
+    for name in set_flags.keys() & set(TYPED_TEXTS):
+        set_flags[name] = [typed_text(text) for text in set_flags[name]]
     if "logit_bias" in set_flags:
         try:
             number = inexact_number(set_flags["logit_bias"])

@@ -24,7 +24,13 @@ class RunningSequence:
     prompt: list[int]  # token ids
     sequence: Sequence
     state: SamplingState
+    stop_tokens: frozenset[int] = frozenset()
     computed: int = 0  # positions whose keys and values are in the cache
+
+    def is_ended_by(self, token: int, vocabulary: Vocabulary) -> bool:
+        """Whether the next token ends the text without adding to it: an end of text, or a special one to stop at."""
+        long_enough = len(self.sequence.tokens) + 1 >= self.sequence.request.settings.min_new_tokens
+        return token in vocabulary.eos or (long_enough and token in self.stop_tokens)
 
     def entry(self, choice: Choice, vocabulary: Vocabulary) -> dict[str, Any] | None:
         """The choice's entry in `Completion.logprobs`, where the request asked for those."""
@@ -45,7 +51,7 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
     encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
     sequence = Sequence(request, len(encoded.tokens), encoded.stops)
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
-    return RunningSequence(encoded.tokens, sequence, state)
+    return RunningSequence(encoded.tokens, sequence, state, encoded.stop_tokens)
 
 
 def describe(error: Exception) -> str:

@@ -6,7 +6,7 @@ Tokenising takes a second a megabyte and is no part of a step, which other seque
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contract.spec import SamplingSettings
 from worker.engine.sampling.bad_words import BadWords
@@ -35,6 +35,7 @@ class EncodedPrompt:
     tokens: list[int]
     rules: TokenRules
     stops: tuple[bytes, ...]
+    stop_tokens: frozenset[int]  # special tokens among the stop strings: they add nothing to a text
     source: tuple[object, ...]  # the settings that the rules and the stops were made from
 
 
@@ -55,10 +56,11 @@ def read(
     Raises:
         Rejected: the request can never be served by this model.
     """
-    source = (settings.bad_words, settings.logit_bias, settings.stop)
+    source = (settings.bad_words, settings.bad_words_match, settings.logit_bias, settings.stop)
     try:
         if earlier is None or earlier.source != source:
-            earlier = EncodedPrompt([], _rules(settings, vocabulary, limits, alive), _stops(settings), source)
+            rules = _rules(settings, vocabulary, limits, alive)
+            earlier = EncodedPrompt([], rules, _stops(settings), vocabulary.special(settings.stop), source)
         _check_length(vocabulary.fewest_tokens(prompt), settings, limits, at_least="at least ")
         tokens = vocabulary.encode(prompt)
     except ValueError as error:  # a UnicodeEncodeError of a stop string is one, too
@@ -67,7 +69,7 @@ def read(
         alive()
     _check_known(tokens, limits)
     _check_length(len(tokens), settings, limits)
-    return EncodedPrompt(tokens, earlier.rules, earlier.stops, source)
+    return replace(earlier, tokens=tokens)
 
 
 def _rules(settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive) -> TokenRules:
@@ -76,23 +78,27 @@ def _rules(settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimi
         raise Rejected(
             f"logit_bias has the token id {unknown[0]}, but the model's ids go from 0 to {limits.tokens - 1}"
         )
-    banned: set[tuple[int, ...]] = set()
-    for word in settings.bad_words:
-        if limits.positions is None or vocabulary.fewest_tokens(word) <= limits.positions:
-            spellings = vocabulary.banned(word)
-            # One that is longer than any text of this model is never completed.
-            banned.update(tokens for tokens in spellings if limits.positions is None or len(tokens) <= limits.positions)
-            alive()
-    for tokens in banned:
-        _check_known(tokens, limits)
-    return TokenRules(BadWords(sorted(banned)), settings.logit_bias, sorted(vocabulary.eos))
+    return TokenRules(_bad_words(settings, vocabulary, alive), settings.logit_bias, sorted(vocabulary.eos))
+
+
+def _bad_words(settings: SamplingSettings, vocabulary: Vocabulary, alive: Alive) -> BadWords:
+    if not settings.bad_words:
+        return BadWords()
+    return BadWords(
+        settings.bad_words,
+        vocabulary.pieces,
+        whole=settings.bad_words_match == "word",
+        stops=settings.stop,
+        tokens=vocabulary.special(settings.bad_words) - vocabulary.eos,  # as in transformers, a text may always end
+        alive=alive,
+    )
 
 
 def _stops(settings: SamplingSettings) -> tuple[bytes, ...]:
     return tuple(stop.encode("utf-8") for stop in settings.stop)
 
 
-def _check_known(tokens: list[int] | tuple[int, ...], limits: ModelLimits) -> None:
+def _check_known(tokens: list[int], limits: ModelLimits) -> None:
     unknown = [token for token in tokens if not 0 <= token < limits.tokens]
     if unknown:
         raise Rejected(

@@ -17,9 +17,8 @@ from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Reje
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
 from worker.engine.memory_blame import out_of_memory
-from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.sampler import Choice
-from worker.engine.sampling.state import SamplingState, TokenRules
+from worker.engine.sampling.state import SamplingState
 from worker.engine.scheduler import SlotScheduler
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import ByteVocabulary
@@ -49,7 +48,7 @@ class Model(Protocol):
 class SlotEngine:
     """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
 
-    name = "inkmill-slots 2"
+    name = "inkmill-slots 3"
 
     def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
         self.model = model
@@ -108,8 +107,7 @@ class SlotEngine:
 
     def warm(self) -> None:
         """Compute one token that nobody asked for, so that no later step waits for code to be compiled."""
-        cache, rules = self.model.new_cache(1), TokenRules(BadWords([(0, 0)]))
-        state = SamplingState(SamplingSettings(), 0, [0], rules)
+        cache, state = self.model.new_cache(1), SamplingState(SamplingSettings(), 0, [0])
         cache.reserve(0, 1)
         zero = np.zeros(1, np.int64)
         self.model.sample(self.model.forward(Rows(zero, zero, zero, zero), cache), [state])
@@ -222,7 +220,7 @@ class SlotEngine:
         """Append a token to its sequence; report the sequence and free its slot where that ends it."""
         running = self._running[slot]
         entry = running.entry(choice, self._vocabulary)
-        if choice.token in self._vocabulary.eos:
+        if running.is_ended_by(choice.token, self._vocabulary):
             running.sequence.end(choice.token, choice.logprob, entry)
         else:
             running.sequence.append(choice.token, self._vocabulary.piece(choice.token), choice.logprob, entry)

@@ -25,9 +25,8 @@ from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits
 from worker.engine.memory_blame import Shortage, out_of_memory
-from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.sampler import sample
-from worker.engine.sampling.state import SamplingState, TokenRules
+from worker.engine.sampling.state import SamplingState
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import Vocabulary
 
@@ -39,7 +38,7 @@ REPLACEMENT = "\ufffd"
 class FallbackEngine:
     """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
 
-    name = "inkmill-fallback 1"
+    name = "inkmill-fallback 2"
     slots = 1
     active = 0  # a step begins and ends a whole request
 
@@ -101,7 +100,7 @@ class FallbackEngine:
 
     def warm(self) -> None:
         """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
-        state = SamplingState(SamplingSettings(), 0, [0], TokenRules(BadWords([(0, 0)])))
+        state = SamplingState(SamplingSettings(), 0, [0])
         sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [state])
 
     def step(self) -> list[Report]:
@@ -142,7 +141,7 @@ class _SamplingProcessor(LogitsProcessor):
 
     def __init__(self, running: RunningSequence, vocabulary: Vocabulary, alive: Callable[[], object]) -> None:
         self._running, self._vocabulary, self._alive = running, vocabulary, alive
-        self._decoder = _StreamDecoder(vocabulary.tokenizer, running.prompt)
+        self._decoder = _StreamDecoder(vocabulary, running.prompt)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
@@ -152,11 +151,12 @@ class _SamplingProcessor(LogitsProcessor):
             raise choice
         self._running.state.append(choice.token)
         sequence, entry = self._running.sequence, self._running.entry(choice, self._vocabulary)
-        if choice.token in self._vocabulary.eos:
+        ended = self._running.is_ended_by(choice.token, self._vocabulary)
+        if ended:
             sequence.end(choice.token, choice.logprob, entry)
         else:
             sequence.append(choice.token, self._decoder.push(choice.token), choice.logprob, entry)
-        if sequence.finish_reason == "length" or choice.token in self._vocabulary.eos:
+        if sequence.finish_reason == "length" or ended:
             sequence.flush(self._decoder.rest())
         forced = torch.full_like(scores, -torch.inf)
         forced[0, choice.token] = 0
@@ -179,24 +179,20 @@ class _StreamDecoder:
     differently at the start of a text. A character whose last bytes are still to come is held back.
     """
 
-    def __init__(self, tokenizer: Any, prompt: list[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, vocabulary: Vocabulary, prompt: list[int]) -> None:
+        self._vocabulary = vocabulary
         self._tokens = list(prompt)
-        self._written = len(self._decoded())
+        self._written = len(vocabulary.decode(self._tokens))
 
     def push(self, token: int) -> bytes:
         self._tokens.append(token)
-        return self._beyond(self._decoded().rstrip(REPLACEMENT))
+        return self._beyond(self._vocabulary.decode(self._tokens).rstrip(REPLACEMENT))
 
     def rest(self) -> bytes:
         """What was held back, once no token can follow."""
-        return self._beyond(self._decoded())
+        return self._beyond(self._vocabulary.decode(self._tokens))
 
     def _beyond(self, text: str) -> bytes:
         piece = text[self._written :]
         self._written = max(self._written, len(text))
         return piece.encode("utf-8", errors="replace")
-
-    def _decoded(self) -> str:
-        decoded = self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(decoded)

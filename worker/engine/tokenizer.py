@@ -6,9 +6,16 @@ Wraps a transformers tokenizer. Nothing is loaded here, and torch is not known.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
+from worker.engine.pieces import Pieces
+
 END_OF_TEXT = "<|endoftext|>"
+BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
+"""How SentencePiece names a token that stands for a byte."""
 
 
 class Vocabulary:
@@ -22,9 +29,13 @@ class Vocabulary:
         self.tokenizer = tokenizer
         self.eos = _eos(tokenizer, config)
         self._start = self._start_token(config)
-        self._special = frozenset(tokenizer.all_special_ids)
+        self._special_names = _special_names(tokenizer)
+        self._special = frozenset(self._special_names.values())
+        self._model_tokens = int(config.vocab_size)
+        self._example = self._tokens("a")
+        self._example_length = len(self.decode(self._example))
         example = list(tokenizer("a", verbose=False)["input_ids"])
-        self._prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._tokens("a")[0] else []
+        self._prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._example[0] else []
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
@@ -39,11 +50,31 @@ class Vocabulary:
             raise ValueError("the prompt is empty, and this model has no end-of-text token to start from")
         return [self._start]
 
-    def banned(self, word: str) -> list[tuple[int, ...]]:
-        """The token sequences that write `word`: at the start of a text and after a space."""
-        spellings = {tuple(self._tokens(text)) for text in (word, f" {word}")}
-        ends = {(token,) for token in self.eos}  # as in transformers, the end of text cannot be banned
-        return sorted(tokens for tokens in spellings - ends if tokens)
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The bytes that each token adds to a text, of those that the model has."""
+        tokens = set(self.tokenizer.get_vocab().values())
+        return Pieces({token: self.piece(token) for token in tokens if token < self._model_tokens})
+
+    def piece(self, token: int) -> bytes:
+        """The bytes that a token adds to the text: none for special tokens and for ids without a token.
+
+        Here found by decoding it behind another one: many tokenizers write a token differently at a text's start.
+        """
+        if token in self._special:
+            return b""
+        name = str(self.tokenizer.convert_ids_to_tokens(token))
+        if (byte := BYTE_TOKEN.fullmatch(name)) and self.decode([token]) != name:
+            return bytes([int(byte[1], 16)])
+        return self.decode([*self._example, token])[self._example_length :].encode("utf-8", "replace")
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text that tokens write, without special ones."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def special(self, texts: Iterable[str]) -> frozenset[int]:
+        """The special tokens among texts."""
+        return frozenset(self._special_names[text] for text in texts if text in self._special_names)
 
     def fewest_tokens(self, text: str) -> int:
         """How many tokens `text` has at least, without tokenising it; 0 where its length proves nothing."""
@@ -90,7 +121,6 @@ class ByteVocabulary(Vocabulary):
         return -(-len(text.encode("utf-8", "surrogatepass")) // self._longest)
 
     def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to the text: none for special tokens and for ids without a token."""
         return b"" if token in self._special else self._pieces.get(token, b"")
 
     def shown(self, token: int) -> str:
@@ -138,6 +168,12 @@ def _byte_values() -> dict[str, int]:
     ]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _special_names(tokenizer: Any) -> dict[str, int]:
+    """The tokens that decoding leaves out, by how they are written."""
+    added = {entry.content: token for token, entry in tokenizer.added_tokens_decoder.items() if entry.special}
+    return added | dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
 
 
 def _eos(tokenizer: Any, config: Any) -> frozenset[int]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from contract.errors import SettingsError, UsageError
 from contract.policy import flag_reasons, read_thresholds, top_score
-from contract.sampling import CANONICAL, SETTINGS, read_settings
+from contract.sampling import CANONICAL, SETTINGS, parse_cell, read_settings
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
+from inkmill.commands.options import read_flags
 
 
 def problem(raw: dict[str, Any]) -> str:
@@ -48,6 +49,8 @@ def test_other_engines_names_are_accepted(alias: str, name: str) -> None:
         ({"temperature": float("nan")}, "temperature: must be a number"),
         ({"do_sample": "yes"}, "do_sample: must be true or false"),
         ({"stop": [""]}, "stop: must be a text or a list of texts, none of them empty"),
+        ({"bad_words_match": "phrase"}, "bad_words_match: must be word or substring, not 'phrase'"),
+        ({"bad_words_match": ["word"]}, "bad_words_match: must be word or substring, not ['word']"),
         ({"logit_bias": {"x": 1}}, "logit_bias: has a key that is not a token id: 'x'"),
         ({"logit_bias": {"0": 1, "00": 2}}, "logit_bias: has a key that is not a token id: '00'"),
         ({"logit_bias": {"-1": 1}}, "logit_bias: has a key that is not a token id: '-1'"),
@@ -147,3 +150,22 @@ def test_thresholds_are_read_and_wrong_ones_explained() -> None:
     for pair, said in (("toxicty=0.5", "toxicity"), ("toxicity=2", "from 0 to 1"), ("toxicity=x", "LABEL=X")):
         with pytest.raises(UsageError, match=said):
             read_thresholds([pair])
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (r"\n", "\n"),
+        (r"\n\n", "\n\n"),
+        (r"a\tb", "a\tb"),
+        (r"\r\n", "\r\n"),
+        (r"\\n", r"\n"),
+        (r"\d\x", r"\d\x"),
+        ("\\", "\\"),
+    ],
+)
+def test_line_ends_and_tabs_can_be_typed(typed: str, meant: str) -> None:
+    for name in ("stop", "bad_words"):
+        assert parse_cell(name, typed) == meant
+        assert read_flags({name: [typed, "x"]}) == {name: (meant, "x")}
+    assert parse_cell("stop", r'["\\n"]') == ["\\n"]  # in JSON its own escapes are enough

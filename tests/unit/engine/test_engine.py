@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_models import SENTENCES, Tiny, run_all, settings
+from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
 from contract.spec import SamplingSettings
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import PREFILL_TOKENS, SlotEngine
+from worker.engine.fallback import FallbackEngine
 from worker.engine.forward import Rows
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.tokenizer import ByteVocabulary
 
 Write = Callable[..., Completion]
 
@@ -123,12 +128,44 @@ def test_every_text_is_what_its_tokens_decode_to(tiny: Tiny) -> None:
             assert report.text == expected.replace("\0", "\ufffd")
 
 
-def test_bad_words_are_never_written_with_or_without_a_space(tiny: Tiny, write: Write) -> None:
-    word = "the"
-    forced = tuple((token, 30.0) for spelling in ("the", " the") for token in tiny.tokenizer(spelling)["input_ids"])
-    assert "the" in write(logit_bias=forced, max_new_tokens=12).text
+def test_bad_words_are_never_written_in_any_spelling(tiny: Tiny, write: Write) -> None:
+    spellings = ("the", " the", "t", "h", "e", "he", "th", " t")
+    forced = tuple({token: 30.0 for each in spellings for token in tiny.tokenizer(each)["input_ids"]}.items())
+    assert re.search(r"\bthe\b", write(logit_bias=forced, max_new_tokens=12).text)
     for seed in range(5):
-        assert "the" not in write(logit_bias=forced, max_new_tokens=12, bad_words=(word,), seed=seed).text
+        text = write(logit_bias=forced, max_new_tokens=12, bad_words=("the",), seed=seed).text
+        assert not re.search(r"\bthe\b", text)
+        inside = {"bad_words": ("the",), "bad_words_match": "substring"}
+        assert "the" not in write(logit_bias=forced, max_new_tokens=12, seed=seed, **inside).text
+
+
+@pytest.mark.parametrize("engine", ["slots", "fallback"])
+def test_a_stop_string_that_is_a_special_token_stops(tmp_path: Path, engine: str) -> None:
+    """One that is no end of text: it adds nothing to the text that a stop string could be found in."""
+    plain = load_tiny(make_gpt2(tmp_path))
+    plain.tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_end|>"]})
+    end = plain.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    plain.reference.resize_token_embeddings(len(plain.tokenizer), mean_resizing=False)
+    config = plain.reference.config
+    vocabulary = ByteVocabulary(plain.tokenizer, config)
+    weights = plain.reference.state_dict()
+    engines = {
+        "slots": lambda: SlotEngine(GPT2(config, weights, "fp32"), vocabulary, 2),
+        "fallback": lambda: FallbackEngine(plain.reference, vocabulary),
+    }
+
+    def written(**own: Any) -> Completion:
+        asked = settings(max_new_tokens=6, logit_bias=((end, 100.0),), **own)
+        report = run_all(engines[engine](), [Request(0, "The mill", asked, 0)])[0]
+        assert isinstance(report, Completion)
+        return report
+
+    stopped = written(stop=("<|im_end|>",))
+    assert (stopped.text, stopped.finish_reason, stopped.tokens) == ("", "stop", 1)
+    late = written(stop=("x y z", "<|im_end|>"), min_new_tokens=4)
+    assert (late.text, late.finish_reason, late.tokens) == ("", "stop", 4)
+    assert (written().finish_reason, written().tokens) == ("length", 6)
+    assert written(bad_words=("<|im_end|>",)).text
 
 
 def test_no_ngram_is_written_twice(tiny: Tiny) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_a_prompt_begins_as_the_tokenizer_begins_texts(tmp_path: Path) -> None:
     assert vocabulary.encode("Once") == with_start("Once")["input_ids"]
     assert vocabulary.encode("Once")[0] == with_start.bos_token_id
     assert vocabulary.encode("") == [with_start.bos_token_id]
-    assert all(with_start.bos_token_id not in banned for banned in vocabulary.banned("Once"))
+    assert vocabulary.piece(with_start.bos_token_id) == b""
 
 
 def make_neox(folder: Path) -> Path:
@@ -142,7 +143,7 @@ def test_the_models_own_generation_config_is_ignored(folder: Path) -> None:
     assert isinstance(ruled, FallbackEngine)
     model = AutoModelForCausalLM.from_pretrained(folder)
     model.generation_config.update(suppress_tokens=list(range(200)), max_length=3)
-    again = FallbackEngine(model.eval(), Vocabulary(AutoTokenizer.from_pretrained(folder), model.config))
+    again = FallbackEngine(model.eval(), ruled._vocabulary)
     assert run_all(plain, requests()) == run_all(again, requests())
 
 
@@ -155,6 +156,22 @@ def test_stop_strings_cut_the_text(engine: FallbackEngine) -> None:
     cut = run_all(engine, [Request(0, "Once upon", own, 0)])[0]
     assert isinstance(cut, Completion)
     assert (cut.text, cut.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
+
+
+def test_a_bad_word_is_never_written_and_may_be_part_of_a_longer_one(engine: FallbackEngine) -> None:
+    free, whole, inside = (
+        run_all(engine, [Request(seed, "The", settings(max_new_tokens=30, **own), seed) for seed in range(6)])
+        for own in (
+            {},
+            {"bad_words": ("t", "€", "the")},
+            {"bad_words": ("t", "€", "the"), "bad_words_match": "substring"},
+        )
+    )
+    texts = [[report.text for report in reports.values()] for reports in (free, whole, inside)]  # type: ignore[union-attr]
+    assert any(re.search(r"\bt\b", text) for text in texts[0])
+    assert not any(re.search(r"\bt\b|€|\bthe\b", text) for text in texts[1])
+    assert any("t" in text for text in texts[1])
+    assert not any(re.search("t|€", text) for text in texts[2])
 
 
 def test_the_end_of_text_token_ends_a_text(engine: FallbackEngine) -> None:

@@ -42,6 +42,16 @@ def test_what_changes_how_a_file_is_read_makes_another_job(tmp_path: Path) -> No
     assert found[-1] == found[0]  # the form that it has anyway
 
 
+def test_how_bad_words_match_tells_jobs_apart_only_where_it_is_not_the_default(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("Once\n")
+    with open_prompt_file(str(tmp_path / "p.txt")) as file:
+        plain, named, other = (
+            fingerprint(replace(ORDER, flags={"bad_words": ("x",), **flags}), file)
+            for flags in ({}, {"bad_words_match": "word"}, {"bad_words_match": "substring"})
+        )
+    assert plain == named != other
+
+
 def write(path: Path, word: str, lines: int = 20_000) -> None:
     with path.open("r+b" if path.exists() else "wb") as file:  # in place, as an editor or a shell's > does
         file.truncate(0)

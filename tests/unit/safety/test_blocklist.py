@@ -131,6 +131,66 @@ def test_a_part_of_a_word_is_no_word(word: str, text: str) -> None:
     assert Blocklist([word]).find(text) == []
 
 
+@pytest.mark.parametrize(
+    ("entry", "found", "passed"),
+    [
+        ("toad*", ["toads", "A TOAD.", "toadstool", "toad", "toad_1"], ["atoad", "toa d", "toa"]),
+        ("big fool*", ["big  fools", "a BIG FOOLISH man"], ["bigger fool", "big foo"]),
+        ("caf*", ["café", "cafe"], ["decaf"]),
+        ("x*", ["xy"], ["x\u0302"]),
+        ("馬*", ["君は馬鹿だ"], []),
+        ("c++*", ["c++17"], ["abc++"]),
+        ("toad＊", ["toads"], []),
+        ("f*ck", ["f*ck!"], ["fack", "f*cks"]),
+    ],
+)
+def test_a_star_at_the_end_finds_what_begins_so(entry: str, found: list[str], passed: list[str]) -> None:
+    for text in found:
+        assert Blocklist([entry]).find(text) == [entry], text
+    for text in passed:
+        assert Blocklist([entry]).find(text) == [], text
+
+
+def test_a_word_and_what_begins_so_are_told_apart() -> None:
+    assert Blocklist(["toad", "toad*"]).find("toads") == ["toad*"]
+    assert Blocklist(["toad", "toad*"]).find("toad") == ["toad", "toad*"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('"toad"', "is in quotes"),
+        ("“big fool”,", "is in quotes"),
+        ("'toad'", "is in quotes"),
+        ("«crapaud»", "is in quotes"),
+        ("`toad`", "is in quotes"),
+        ("/toads?/", "regular expression"),
+        ("/toad/i", "regular expression"),
+        (r"\btoad\b", "regular expression"),
+        ("toad.*", "regular expression"),
+        ("^toad$", "regular expression"),
+        ("toad # an animal", "comment"),
+        ("toad\t#animal", "comment"),
+        ("toad // an animal", "comment"),
+        ("*toad", r"only one at the end does, as in toad\*"),
+        ("*toad*", "only one at the end"),
+        ("toad**", "only one at the end"),
+    ],
+)
+def test_a_line_that_was_not_meant_as_it_stands_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text(f"# mine\nfrog\n{line}\n")
+    with pytest.raises(UsageError, match=rf"words\.txt, line 3: .* {said}"):
+        read_blocklist(path)
+
+
+def test_what_merely_resembles_such_a_line_is_taken(tmp_path: Path) -> None:
+    entries = ("and/or", "a$$", "C#", "rock 'n' roll", "'tis", '5" nails', "f*ck", "toad*", "http://x.example", "n/a")
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(entries))
+    assert read_blocklist(path) == entries
+
+
 def test_entries_come_back_once_each_in_the_order_of_the_list() -> None:
     blocklist = Blocklist(["fool", "big fool", "Idiot", "fool", "idiot"])
     assert blocklist.find("idiot! big fool, fool, fool") == ["fool", "big fool", "Idiot", "idiot"]

@@ -157,7 +157,8 @@ def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, d
     if dtype == "int8":
         raise ModelUnavailable(f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16")
     network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    return FallbackEngine(network, Vocabulary(tokenizer, network.config.get_text_config()))
+    kind = ByteVocabulary if is_byte_level(tokenizer) else Vocabulary
+    return FallbackEngine(network, kind(tokenizer, network.config.get_text_config()))
 
 
 def _give_memory_back() -> None:

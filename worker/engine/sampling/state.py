@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contract.spec import SamplingSettings
-from worker.engine.sampling.bad_words import NO_TOKENS, BadWords, Tokens
+from worker.engine.sampling.bad_words import NO_TOKENS, BadWords, TextEnd, Tokens
 
 RECORD = np.dtype(  # one sequence's settings
     [
@@ -58,11 +58,10 @@ class SamplingState:
         self._tokens: Tokens = np.zeros(len(prompt) + settings.max_new_tokens, dtype=np.int32)
         self._tokens[: self.length] = prompt
         self.biased, self.biases = rules.biased, rules.biases
-        self._bad_words, self._eos = rules.bad_words, rules.eos
+        self._end, self._eos = TextEnd(rules.bad_words), rules.eos
         self.record = self._record()
         self._looks_back = bool(
-            self._bad_words
-            or settings.no_repeat_ngram_size
+            settings.no_repeat_ngram_size
             or settings.repetition_penalty != 1
             or settings.presence_penalty
             or settings.frequency_penalty
@@ -85,13 +84,14 @@ class SamplingState:
 
     @property
     def banned(self) -> Tokens:
-        """The tokens that would complete a bad word now, or end a text that is still too short."""
-        completing = self._bad_words.completed_by(self.context)
-        return np.concatenate([completing, self._eos]) if self.step < self.settings.min_new_tokens else completing
+        """The tokens that would write a bad word now, or end a text that is still too short."""
+        writing = self._end.banned
+        return np.concatenate([writing, self._eos]) if self.step < self.settings.min_new_tokens else writing
 
     def append(self, token: int) -> None:
         self._tokens[self.length] = token
         self.length += 1
+        self._end.append(token)
 
     def _record(self) -> tuple[object, ...]:
         settings = self.settings

@@ -12,12 +12,14 @@ from tiny_models import settings
 from tests.unit.engine.sampling.test_sampler import edited_row, kept_weights
 from worker.engine.cuda import sampler as sampler_cuda
 from worker.engine.forward import Logits
+from worker.engine.pieces import Pieces
 from worker.engine.sampling import sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState, TokenRules
 
+LETTERS = Pieces({token: bytes([ord("a") + token]) for token in range(30)})
 ROWS = 64  # drawn at once
 CLOSE = 1e-6  # of a random number to an edge between two tokens, where float32 sums may fall on either side
 
@@ -61,8 +63,8 @@ def random_state(chance: np.random.Generator, vocabulary: int) -> SamplingState:
         logit_bias=maybe(tuple((token, float(chance.normal() * 3)) for token in biased), off=()),
         logprobs=int(maybe(1, 3, 5, off=0)),
     )
-    words = maybe([(3,), (1, 2), (0, 1, 5)], [(7, 7, 7)], off=[])
-    rules = TokenRules(BadWords(words), own.logit_bias, eos=[4])
+    words = BadWords(maybe(["d", "bc", "abf"], ["hhh"], off=[]), LETTERS, whole=False)
+    rules = TokenRules(words, own.logit_bias, eos=[4])
     state = SamplingState(own, int(chance.integers(2**53)), chance.integers(0, 12, 5).tolist(), rules)
     for token in chance.integers(0, 12, chance.integers(0, 40)).tolist():
         state.append(token)
@@ -127,7 +129,7 @@ def test_more_rows_than_a_block_are_drawn_in_several() -> None:
 def test_errors_are_those_of_the_cpu_and_leave_the_other_rows_alone() -> None:
     logits = torch.from_numpy(np.random.default_rng(3).normal(size=(6, 30)).astype(np.float32))
     logits[1, 5], logits[2, 7], logits[4] = torch.nan, torch.inf, -torch.inf
-    everything = TokenRules(BadWords([(token,) for token in range(30)]))
+    everything = TokenRules(BadWords(bytes(range(97, 127)).decode(), LETTERS))
     states = [
         SamplingState(settings(top_p=0.9), 0, [1]),
         SamplingState(settings(top_p=0.9), 1, [1]),

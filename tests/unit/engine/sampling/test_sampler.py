@@ -11,7 +11,6 @@ from tiny_models import settings
 from transformers import (
     MinNewTokensLengthLogitsProcessor,
     MinPLogitsWarper,
-    NoBadWordsLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
@@ -20,6 +19,7 @@ from transformers import (
 )
 
 from worker.engine.forward import Logits
+from worker.engine.pieces import Pieces
 from worker.engine.sampling import penalties, sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.penalties import edited, edits_of
@@ -29,6 +29,8 @@ from worker.engine.sampling.state import RECORD, SamplingState, TokenRules
 
 CASES = 200
 VOCABULARY = 301
+LETTERS = Pieces({token: bytes([ord("a") + token]) for token in range(26)})
+"""What the first tokens write."""
 
 
 def random_logits(case: int, vocabulary: int = VOCABULARY, ties: bool = False) -> torch.Tensor:
@@ -41,9 +43,9 @@ def random_context(case: int, length: int = 12, kinds: int = 6) -> list[int]:
 
 
 def processed(logits: torch.Tensor, context: list[int], prompt: int, **values: Any) -> np.ndarray:
-    bad_words = values.pop("bad_token_ids", ())
     own = settings(max_new_tokens=64, **values)
-    state = SamplingState(own, 0, context[:prompt], TokenRules(BadWords(bad_words), own.logit_bias, eos=[0]))
+    rules = TokenRules(BadWords(own.bad_words, LETTERS, whole=False), own.logit_bias, eos=[0])
+    state = SamplingState(own, 0, context[:prompt], rules)
     for token in context[prompt:]:
         state.append(token)
     return edited_row(logits[0], state)
@@ -102,13 +104,11 @@ def test_the_ngram_ban_is_that_of_transformers(size: int) -> None:
         np.testing.assert_array_equal(ours, theirs[0].numpy())
 
 
-def test_the_bad_words_ban_is_that_of_transformers() -> None:
-    words = [(4,), (1, 2), (2, 1, 3), (0, 0, 0, 5), (300,)]
-    for case in range(CASES):
-        logits, context = random_logits(case), random_context(case, kinds=4)
-        ours = processed(logits, context, prompt=3, bad_token_ids=words)
-        theirs = NoBadWordsLogitsProcessor([list(word) for word in words])(torch.tensor([context]), logits.clone())
-        np.testing.assert_array_equal(ours, theirs[0].numpy())
+def test_tokens_that_would_write_a_bad_word_are_banned_and_no_others() -> None:
+    logits = random_logits(1)
+    ours = processed(logits, [0, 2, 1, 2], prompt=2, bad_words=("bcd", "z", "ab"))
+    assert np.flatnonzero(ours != logits[0].numpy()).tolist() == [3, 25]
+    assert (ours[[3, 25]] == -np.inf).all()
 
 
 @pytest.mark.parametrize("written", [0, 3, 4, 5])
@@ -159,14 +159,14 @@ def test_tensors_are_edited_to_the_bits_that_the_compiled_loop_gives() -> None:
             no_repeat_ngram_size=case % 5,
             logit_bias=((3, 0.1), (300, -7.3)),
         )
-        state = SamplingState(own, 0, context, TokenRules(BadWords([(4,)]), own.logit_bias))
+        state = SamplingState(own, 0, context, TokenRules(BadWords("e", LETTERS, whole=False), own.logit_bias))
         for token in context[::-1][:20]:
             state.append(token)
         edits, _, _ = edits_of([state], np.array([state.record], RECORD), VOCABULARY)
         tokens, *changes = edits
         on_tensors = edited(logits[0, tokens], torch.from_numpy(np.stack(changes)))
         assert on_tensors.numpy().tobytes() == edited_row(logits[0], state)[tokens].tobytes()
-        assert sorted(set(tokens.tolist())) == sorted({*context, 3, 4, 300})
+        assert sorted(set(tokens.tolist())) == sorted({*state.context_for_penalties.tolist(), 3, 4, 300})
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -344,7 +344,7 @@ def test_one_rows_error_leaves_the_other_rows_alone() -> None:
 
 
 def test_settings_that_ban_every_token_are_an_error_of_the_row() -> None:
-    state = SamplingState(settings(), 0, [1], TokenRules(BadWords([(token,) for token in range(10)])))
+    state = SamplingState(settings(), 0, [1], TokenRules(BadWords("abcdefghij", LETTERS)))
     (error,) = sampled(torch.zeros(1, 10), [state])
     assert isinstance(error, ValueError)
     assert "ban every token" in str(error)

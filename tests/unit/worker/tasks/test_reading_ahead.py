@@ -14,7 +14,9 @@ from contract.settings import Settings
 from db.models import Output, Prompt
 from db.session.engine import Database
 from db.work.claims import claim_generation
+from worker.engine import encoded_prompt
 from worker.engine.load.loading import load_engine
+from worker.engine.sampling.bad_words import BadWords
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate
@@ -59,8 +61,9 @@ def test_a_prompt_of_many_samples_and_a_megabyte_of_bad_words_is_read_once_and_o
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    banned = runtime.feeder.engine._vocabulary.banned
-    monkeypatch.setattr(runtime.feeder.engine._vocabulary, "banned", lambda word: read.append(word) or banned(word))
+    monkeypatch.setattr(
+        encoded_prompt, "BadWords", lambda words, *args, **named: read.extend(words) or BadWords(words, *args, **named)
+    )
     late = in_steps(runtime, monkeypatch)
     submit("Once", "The", n=20, safety="none", max_new_tokens=3, bad_words=WORDS)
     run(runtime)
