@@ -19,6 +19,7 @@ from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
+from db.record import record_outside
 from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
 from producer.write.csv import write_csv
@@ -27,7 +28,7 @@ from producer.write.jsonl import write_jsonl, write_lost_jsonl
 from producer.write.new_file import check_target, compressed, spooled_to_standard_output
 from producer.write.openai import write_lost_openai, write_openai
 from producer.write.parquet import write_parquet
-from producer.write.target import MayReplace, Target
+from producer.write.target import MayReplace, Target, canonical_path
 
 STDOUT = Path("-")
 ON_FLAG = ("keep", "redact")
@@ -154,7 +155,8 @@ class _Export:
     ) -> None:
         self.database, self.job, self.only, self.allow_empty = database, job, only, allow_empty
         self.format, self.compression = parse_format(format, out)
-        self.lines = ExportLines(job.id, redact=_is_redacting(job.on_flag if on_flag is None else on_flag))
+        self.redacted = _is_redacting(job.on_flag if on_flag is None else on_flag)
+        self.lines = ExportLines(job.id, redact=self.redacted)
         self.target: Target | None = None
         self.errors_target: Target | None = None
         if out is not None:
@@ -162,9 +164,11 @@ class _Export:
 
     def run(self) -> ExportReport:
         # Files get their names, and standard output is written, only once all reading is done.
-        with ExitStack() as files, reading_judged_results(self.database, self.job) as results:
-            snapshot = results.status()
-            rows, errors = self._write(results, snapshot, files)
+        with ExitStack() as files:
+            with reading_judged_results(self.database, self.job) as results:
+                snapshot = results.status()
+                rows, errors = self._write(results, snapshot, files)
+            self._record(rows, errors)
         if self.errors_target and not errors:
             self.errors_target.remove()
         return ExportReport(
@@ -175,6 +179,11 @@ class _Export:
             format=self.format,
             job=snapshot,
         )
+
+    def _record(self, rows: int, errors: int) -> None:
+        path = canonical_path(self.target.path).decode("utf-8", "backslashreplace") if self.target else str(STDOUT)
+        what = {"path": path, "format": self.format, "only": list(self.only), "redacted": self.redacted}
+        record_outside(self.database, "export", self.job.id, what | {"rows": rows, "errors": errors})
 
     def _write(self, results: Results, snapshot: JobSnapshot, files: ExitStack) -> tuple[int, int]:
         """Writes outputs and lost prompts. Returns how many of each."""
