@@ -44,7 +44,9 @@ class SubmitOptions:
     again: bool = False
     skip_bad: bool = False
     allow_empty: bool = False
-    owner: str | None = None  # the installation whose stack may fail the job; not part of the fingerprint
+    # Not part of the fingerprint:
+    owner: str | None = None  # the installation whose stack may fail the job
+    name: str | None = None  # under which the job is listed; None = the file's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ def queue_hints(database: Database, job_id: int, model: str) -> str | None:
 
 def _spec(options: SubmitOptions, file: PromptFile) -> JobSpec:
     return JobSpec(
-        name=file.name,
+        name=options.name or file.name,
         fingerprint=fingerprint(options, file),
         model=job_model(options, file),
         safety=options.safety,

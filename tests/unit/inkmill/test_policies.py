@@ -126,9 +126,9 @@ def test_a_run_resumes_its_job_if_it_was_paused(told: Told, capsys: pytest.Captu
     told("submit", "p.jsonl", *DEMO)
     told("pause", "1")
     database = open_database(Settings().sql_url)
-    order = SubmitOptions(model="demo", default_model="demo", safety="demo")
+    order = SubmitOptions(model="demo", default_model="demo", safety="demo", name="another name")
     job = RunCommand(Settings(), database, order)._resume(get_job(database, 1))
     assert job.status == "queued"
     said = capsys.readouterr().err
-    assert "it is paused" in said and "job 1: resumed" in said
+    assert "it is paused" in said and "job 1: resumed" in said and "keeps its name, p.jsonl" in said
     database.close()
