@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from common.times import duration
 from contract.errors import DatabaseUnreachable
+from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.pace import Pace
 from db.jobs.jobs import get_job
@@ -31,6 +32,8 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
         f"model {submitted.model}, seed {submitted.seed}",
         markup=False,
     )
+    if file.model and str(local_path(file.model) or file.model) != submitted.model:
+        messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
     if submitted.bad_lines:
         messages.print(
             f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False

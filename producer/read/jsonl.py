@@ -14,6 +14,7 @@ import orjson
 
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
+from producer.read.foreign_fields import drop_neutral
 from producer.read.lines import MAX_LINE, TOO_LONG, numbered_lines, text_problem
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable, type_name
@@ -110,4 +111,7 @@ class JsonlReader(LineReader):
             raise UsageError(f"{source.name}: is a JSON array; write one object per line, for example with 'jq -c .[]'")
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
-        return read_object(record)
+        fields = read_object(record)
+        if fields is not None:
+            drop_neutral(fields)
+        return fields

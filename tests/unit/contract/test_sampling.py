@@ -80,7 +80,7 @@ def test_a_wrong_value_may_be_as_deep_as_json_allows() -> None:
 
 
 def test_all_wrong_fields_are_said_at_once() -> None:
-    said = problem({"top_p": 2, "top_k": -1, "nonsense_entirely": 1})
+    said = problem({"top_p": 2, "top_k": -2, "nonsense_entirely": 1})
     assert all(name in said for name in ("top_p", "top_k", "nonsense_entirely"))
 
 
@@ -147,3 +147,14 @@ def test_thresholds_are_read_and_wrong_ones_explained() -> None:
     for pair, said in (("toxicty=0.5", "toxicity"), ("toxicity=2", "from 0 to 1"), ("toxicity=x", "LABEL=X")):
         with pytest.raises(UsageError, match=said):
             read_thresholds([pair])
+
+
+def test_what_turns_a_setting_off_elsewhere_turns_it_off_here() -> None:
+    assert read_settings({"top_k": -1, "seed": -1}) == {"top_k": 0}
+    assert read_settings({"top_k": -1.0}) == {"top_k": 0}
+    assert "top_k: must be from 0" in problem({"top_k": -2})
+    assert "seed: must be from 0" in problem({"seed": -2})
+
+
+def test_the_newer_name_of_openais_limit_is_taken() -> None:
+    assert read_settings({"max_completion_tokens": 12}) == {"max_new_tokens": 12}
