@@ -1,4 +1,4 @@
-"""How users name models and classifiers: a built-in name, a Hub id, or a path."""
+"""How users name models and classifiers (a built-in name, a Hub id, or a path) and jobs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from common.near_misses import did_you_mean
 from contract.errors import UsageError
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
+
+LONGEST_JOB_NAME = 200
 
 
 def check_utf8(name: str) -> None:
@@ -42,6 +44,21 @@ def model_name(name: str) -> str:
     if not path.is_dir():
         raise UsageError(f"--model {name}: there is no folder {path}; give a model's folder, a Hub id, or demo")
     return str(path)
+
+
+def job_name(name: str) -> str:
+    """The name under which a job is listed.
+
+    Raises:
+        UsageError: it is empty or too long, or has characters that no terminal shows.
+    """
+    if not name.strip():
+        raise UsageError("--name: is empty; give the job a name, or leave it out to use the file's")
+    if len(name) > LONGEST_JOB_NAME:
+        raise UsageError(f"--name: has {len(name):,} characters; use at most {LONGEST_JOB_NAME}")
+    if not name.isprintable():
+        raise UsageError(f"--name {name!r}: contains control characters; leave them out")
+    return name
 
 
 def safety_name(name: str) -> str:

@@ -138,7 +138,12 @@ SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
         Setting("n", _integer(1, 1000), "outputs for each prompt", ("num_return_sequences", "nsamples")),
-        Setting("max_new_tokens", _integer(1, 1024), "most tokens to write", ("max_tokens", "length")),
+        Setting(
+            "max_new_tokens",
+            _integer(1, 1024),
+            "most tokens to write",
+            ("max_tokens", "max_completion_tokens", "length"),
+        ),
         Setting("min_new_tokens", _integer(0, 1024), "fewest tokens to write", ("min_tokens",)),
         Setting("do_sample", _flag, "sample (true) or decode greedily (false)"),
         Setting("temperature", _number(0, 100), "0 = greedy"),
@@ -161,6 +166,9 @@ SETTINGS: dict[str, Setting] = {
         Setting("logprobs", _integer(0, 20), "alternatives to keep for each token; 0 = off"),
     )
 }
+
+OFF_ELSEWHERE: dict[str, Any] = {"top_k": 0, "seed": None}
+"""Settings that other engines turn off by -1, and what says so here."""
 
 CANONICAL: dict[str, str] = {
     spelling: setting.name for setting in SETTINGS.values() for spelling in (setting.name, *setting.aliases)
@@ -188,6 +196,8 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
     problems: list[Problem] = []
     for spelling, value in raw.items():
         name = CANONICAL.get(spelling)
+        if name in OFF_ELSEWHERE and value == -1:
+            value = OFF_ELSEWHERE[name]
         if value is None and name is not None:
             continue
         if name is None:

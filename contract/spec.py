@@ -25,13 +25,15 @@ class JobStatus(StrEnum):
     QUEUED = "queued"  # complete in SQL, nothing claimed yet
     RUNNING = "running"  # at least one batch was claimed
     COMPLETED = "completed"  # every prompt done or dead, every output settled
+    PAUSED = "paused"  # a user paused it: nothing more of it is claimed until it is resumed
     CANCELLING = "cancelling"  # a user cancelled it, work still in hand is being wound up
     CANCELLED = "cancelled"  # cancelled, nothing left to do
     FAILED = "failed"  # its model or classifier could not be loaded by the stack that ran it
 
 
 FINISHED_JOBS = frozenset({JobStatus.COMPLETED, JobStatus.CANCELLED, JobStatus.FAILED})
-JOBS_UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+CLAIMABLE_JOBS = (JobStatus.QUEUED, JobStatus.RUNNING)
+JOBS_UNDER_WAY = (*CLAIMABLE_JOBS, JobStatus.PAUSED, JobStatus.CANCELLING)
 
 
 class BatchStatus(StrEnum):

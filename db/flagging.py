@@ -67,10 +67,17 @@ def with_matches(database: Database, act: Callable[[Connection, BlocklistMatches
             matches = match_blocklists(database, Output.id.in_(missing.outputs))
 
 
-def match_blocklists(database: Database, wanted: ColumnElement[bool]) -> BlocklistMatches:
-    """Matches every text that these outputs have had, as generated or edited, against their jobs' lists."""
-    outputs = select(Output.id, Output.job_id).join(Job, Job.id == Output.job_id)
-    outputs = outputs.where(wanted, Job.blocklist_digest != "")
+def match_blocklists(
+    database: Database, wanted: ColumnElement[bool], instead: tuple[str, ...] | None = None
+) -> BlocklistMatches:
+    """Matches every text that these outputs have had, as generated or edited, against their jobs' lists.
+
+    Args:
+        instead: a list that is tried in the place of theirs.
+    """
+    outputs = select(Output.id, Output.job_id).join(Job, Job.id == Output.job_id).where(wanted)
+    if instead is None:
+        outputs = outputs.where(Job.blocklist_digest != "")
     edits = and_(Decision.output_id == Output.id, Decision.action == Action.EDIT.value)
     texts = union_all(
         outputs.add_columns(literal(0).label("revision"), Output.text.label("text")),
@@ -79,7 +86,7 @@ def match_blocklists(database: Database, wanted: ColumnElement[bool]) -> Blockli
     with database.read() as connection:
         rows = connection.execute(texts).all()
         jobs = select(Job.id, Job.blocklist).where(Job.id.in_({row.job_id for row in rows}))
-        lists = {job.id: tuple(job.blocklist) for job in connection.execute(jobs)}
+        lists = {job.id: instead or tuple(job.blocklist) for job in connection.execute(jobs)}
     matchers = {job: compiled_blocklist(words) for job, words in lists.items()}
     return BlocklistMatches(
         {job: blocklist_digest(words) for job, words in lists.items()},
@@ -108,7 +115,7 @@ def flag_outputs(
     """
     wanted = Output.id.in_(outputs) if found_by is None else found_by
     _lock(connection, wanted)
-    rows = [row for row in _standing(connection, wanted) if row.id in outputs]
+    rows = [row for row in standing_scores(connection, wanted) if row.id in outputs]
     try:
         verdicts = [verdict for row in rows if (verdict := _verdict(row, matches)) is not None]
     except KeyError:
@@ -127,7 +134,8 @@ def _lock(connection: Connection, wanted: ColumnElement[bool]) -> None:
     connection.execute(select(Job.id).where(Job.id.in_(jobs)).order_by(Job.id).with_for_update(read=True)).all()
 
 
-def _standing(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Any]:
+def standing_scores(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[Any]:
+    """The outputs with the scores of the text that stands, their flags and their jobs' policies."""
     query = (
         select(
             Output.id, Output.flagged, Output.flag_reasons, Output.top_score, Output.job_id, Prompt.batch_id,
@@ -144,13 +152,17 @@ def _standing(connection: Connection, wanted: ColumnElement[bool]) -> Sequence[A
     return connection.execute(query).all()
 
 
+def reasons_of(row: Any, thresholds: Mapping[str, float], words: Sequence[str]) -> list[str]:
+    """Why an output of `standing_scores` is flagged by such a policy."""
+    return [UNSCORED] if row.score is None else flag_reasons(scores_in(row), thresholds, words)
+
+
 def _verdict(row: Any, matches: BlocklistMatches) -> dict[str, Any] | None:
     """What an output's columns are to be; None where they are so, or its job scores nothing."""
     if row.safety == NO_SAFETY:
         return None
-    scores = scores_in(row)
-    reasons = [UNSCORED] if row.score is None else flag_reasons(scores, row.thresholds, matches.of(row))
-    top = top_score(scores)
+    reasons = reasons_of(row, row.thresholds, () if row.score is None else matches.of(row))
+    top = top_score(scores_in(row))
     if (reasons, top) == (row.flag_reasons or [], row.top_score):
         return None
     return {"output": row.id, "flagged": bool(reasons), "flag_reasons": reasons or None, "top_score": top}

@@ -256,6 +256,22 @@ class WrittenFile(Base):
     __table_args__ = (Index(None, "digest"),)
 
 
+class RecordedAct(Base):
+    """What somebody did to a job. Rows are appended and never changed; `record` says what is written."""
+
+    __tablename__ = "record"
+
+    id: Mapped[int] = mapped_column(Id, primary_key=True)
+    job_id: Mapped[int] = mapped_column(Id)
+    at: Mapped[float] = mapped_column(Double)
+    who: Mapped[str] = mapped_column(AnyText)  # the operating system's user, or a reviewer
+    what: Mapped[str] = mapped_column(Text)
+    before: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    after: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+    __table_args__ = (Index("ix_record_job_id", "job_id", "id"),)
+
+
 class Worker(Base):
     """One worker process, for as long as it lives and a while after."""
 

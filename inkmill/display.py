@@ -7,25 +7,28 @@ import shlex
 import shutil
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from common.times import iso
+from common.times import duration, iso
 from contract.text_flaws import TextFlaw
 from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.status import JobSnapshot
+from db.record import Act
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages go to standard error; standard output is for data. Rich handles NO_COLOR and terminals."""
 
 
-RIGHT_ALIGNED = ("job", "done", "flagged", "tokens/s")
+OPTIONAL = ("dead", "cancelled", "left", "differs in")
+RIGHT_ALIGNED = ("job", "done", "dead", "cancelled", "flagged", "tokens/s", "time")
 
 
 def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCounts | None = None) -> dict[str, Any]:
@@ -67,6 +70,13 @@ def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCo
     }
 
 
+def record_json(record: Sequence[Act]) -> list[dict[str, Any]]:
+    """What was done to a job, as `status --json` prints it."""
+    return [
+        {"at": iso(act.at), "who": act.who, "what": act.what, "from": act.before, "to": act.after} for act in record
+    ]
+
+
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -74,12 +84,19 @@ def print_json(value: object) -> None:
 
 
 def print_status(
-    job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCounts, *, reflagging: bool = False
+    job: JobSnapshot,
+    pace: Pace,
+    waiting: str | None,
+    flaws: FlawCounts,
+    *,
+    reflagging: bool = False,
+    record: Sequence[Act] = (),
 ) -> None:
     """A job's status for people, on standard output.
 
     Args:
         reflagging: a reflag is running or was interrupted: flags follow two policies.
+        record: what was done to it, oldest first.
     """
     console = Console(highlight=False, soft_wrap=True)
     name, model, safety = map(escape, (job.name, job.model, job.safety))
@@ -105,6 +122,10 @@ def print_status(
         console.print(f"  failed: {job.error}", markup=False)
     for reason, count in job.failures.items():
         console.print(f"  {count:,} dead: {reason}", markup=False)
+    if record:
+        last = record[-1]
+        at = datetime.fromtimestamp(last.at).strftime("%Y-%m-%d %H:%M")
+        console.print(f"  record   {len(record):,} acts, the last: {last.what} by {last.who}, {at}", markup=False)
 
 
 def _speed(job: JobSnapshot, pace: Pace) -> str:
@@ -112,22 +133,57 @@ def _speed(job: JobSnapshot, pace: Pace) -> str:
     return f"at {average}" if job.finished else f"at {pace.tokens_per_second:,.0f} a second now, {average} on average"
 
 
-def jobs_table(jobs: list[tuple[JobSnapshot, Pace]]) -> Table:
-    """The jobs as a table."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("job", "name", "status", "done", "flagged", "tokens/s", "left", "model", "created"):
-        # A long name is shortened before anything else wraps.
-        fixed = name not in ("name", "model")
-        table.add_column(name, justify="right" if name in RIGHT_ALIGNED else "left", overflow="ellipsis", no_wrap=True,
-                         min_width=None if fixed else 6)  # fmt: skip
-    for job, pace in jobs:
-        done = f"{job.done + job.dead + job.cancelled:,}/{job.prompts:,}"
-        created = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-        speed = f"{pace.tokens_per_second:,.0f}"
-        left = str(pace.time_left or "")
-        name, model = escape(job.name), escape(job.model)
-        table.add_row(str(job.id), name, job.status.value, done, f"{job.flagged:,}", speed, left, model, created)
+def jobs_table(jobs: list[tuple[JobSnapshot, Pace]], differences: Mapping[int, str]) -> Table:
+    """The jobs as a table, without those columns of `OPTIONAL` that would be empty: a terminal has 80 characters.
+
+    Args:
+        differences: by job, what tells it from others of the same name.
+    """
+    rows = [_job_cells(job, pace) | {"differs in": differences.get(job.id, "")} for job, pace in jobs]
+    names = [name for name in rows[0] if name not in OPTIONAL or any(row[name] for row in rows)]
+    table = table_of(*names, shortened=("name", "model", "differs in"), right=RIGHT_ALIGNED)
+    for row in rows:
+        table.add_row(*(escape(row[name]) for name in names))
     return table
+
+
+def _job_cells(job: JobSnapshot, pace: Pace) -> dict[str, str]:
+    return {
+        "job": str(job.id),
+        "name": job.name,
+        "status": job.status.value,
+        "done": f"{job.done:,}/{job.prompts:,}",
+        "dead": f"{job.dead:,}" if job.dead else "",
+        "cancelled": f"{job.cancelled:,}" if job.cancelled else "",
+        "flagged": f"{job.flagged:,}",
+        "tokens/s": f"{pace.tokens_per_second:,.0f}",
+        "time": duration(job.seconds) if job.started_at else "",
+        "left": str(pace.time_left or ""),
+        "model": job.model,
+        "created": datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def table_of(*names: str, shortened: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table.
+
+    Args:
+        shortened: columns that are cut before anything else wraps.
+        right: columns whose cells end alike.
+    """
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        width = 6 if name in shortened else None
+        justify: Literal["right", "left"] = "right" if name in right else "left"
+        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True, min_width=width)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output."""
+    console = Console(highlight=False)
+    # A pipe has no width: nothing is cut there.
+    Console(highlight=False, width=None if console.is_terminal else 400).print(table)
 
 
 def command_line(*words: str) -> str:

@@ -38,7 +38,8 @@ def check_policy(job: JobRow, order: SubmitOptions) -> None:
 
 
 def note_dropped_options(job: JobRow, order: SubmitOptions) -> None:
-    """Says which of the order's options no longer bind the job, since `retry --any-worker`."""
+    """Says which of the order's options do not bind the job: it may have been retried with --any-worker, and has its
+    name."""
     options = (("--device", order.device, job.device), ("--dtype", order.dtype, job.dtype))
     dropped = [f"{option} {ordered}" for option, ordered, stored in options if ordered != stored]
     if dropped:
@@ -46,6 +47,8 @@ def note_dropped_options(job: JobRow, order: SubmitOptions) -> None:
             f"note: job {job.id} may now run on any worker; it is no longer bound to {' and '.join(dropped)}",
             markup=False,
         )
+    if order.name not in (None, job.name):
+        messages.print(f"note: job {job.id} keeps its name, {job.name}; --name is for new jobs", markup=False)
 
 
 def _reflag_options(job: JobRow, order: SubmitOptions) -> list[str]:

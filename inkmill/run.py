@@ -24,7 +24,7 @@ from contract.stack_state import WantedWorker
 from contract.surroundings import Surroundings
 from db.insights.flaws import count_flaws
 from db.insights.pace import FollowedPace, read_pace
-from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job
+from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job, resume_job
 from db.jobs.retry import retry_job
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import ready_workers_suffice, waiting_for
@@ -128,6 +128,9 @@ class RunCommand:
                 assign_owner(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
             messages.print(f"job {job.id}: {retried.prompts:,} prompts queued again", markup=False)
+        elif job.status == JobStatus.PAUSED:
+            resume_job(self._database, job.id)
+            messages.print(f"job {job.id}: resumed", markup=False)
         return get_job(self._database, job.id)
 
     def _start_work(self, job: JobRow) -> None:
@@ -150,14 +153,14 @@ class RunCommand:
                     if now.finished:
                         return now
                     if self._config.embedded:
-                        self._check_stack(job)
+                        self._check_stack(job, paused=now.status == JobStatus.PAUSED)
                     waiting = waiting_for(self._database, now, Surroundings(self._config))
                     progress.show(now, pace.look(now, waiting=bool(waiting)), waiting)
                 except DatabaseUnreachable as error:
                     progress.say(f"job {job.id}: {error}; waiting for it")
                 time.sleep(ROUND_SECONDS)
 
-    def _check_stack(self, job: JobRow) -> None:
+    def _check_stack(self, job: JobRow, *, paused: bool) -> None:
         state, wanted = self._stack.read(), WantedWorker.for_job(job)
         if state.note not in ("", self._shown_note):
             messages.print(f"note: {state.note}", markup=False)
@@ -166,6 +169,8 @@ class RunCommand:
             raise InkmillError(
                 f"the stack was stopped; job {job.id} keeps its texts; run the same command to resume it"
             )
+        if paused:
+            return  # whoever resumes it is told what it needs then
         if state.runs and state.failed_to_load(wanted):
             self._give_up(job)
         elif not state.runs or not state.serves(wanted):

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from common.times import duration
 from contract.errors import DatabaseUnreachable
+from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
@@ -34,6 +35,8 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
     )
     for remark in file.remarks:
         messages.print(f"note: {remark}", markup=False)
+    if file.model and str(local_path(file.model) or file.model) != submitted.model:
+        messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
     if submitted.bad_lines:
         messages.print(
             f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False

@@ -19,6 +19,7 @@ from contract.spec import JobStatus
 from contract.text_flaws import TextFlaw
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.status import JobSnapshot
+from db.record import record_outside
 from db.results.export_rows import SELECTIONS, LostPrompt, Results, StoredOutput, reading_judged_results
 from db.session.engine import Database
 from producer.write.csv import write_csv, write_spreadsheet_csv
@@ -30,7 +31,7 @@ from producer.write.new_file import check_target, compressed, spooled_to_standar
 from producer.write.openai import write_lost_openai, write_openai
 from producer.write.parquet import write_parquet
 from producer.write.table import COLUMNS, Table
-from producer.write.target import MayReplace, Target
+from producer.write.target import MayReplace, Target, canonical_path
 
 STDOUT = Path("-")
 ON_FLAG = ("keep", "redact")
@@ -197,9 +198,11 @@ class _Export:
 
     def run(self) -> ExportReport:
         # Files get their names, and standard output is written, only once all reading is done.
-        with ExitStack() as files, reading_judged_results(self.database, self.job) as results:
-            snapshot = results.status()
-            rows, errors = self._write(results, snapshot, files)
+        with ExitStack() as files:
+            with reading_judged_results(self.database, self.job) as results:
+                snapshot = results.status()
+                rows, errors = self._write(results, snapshot, files)
+            self._record(rows, errors)
         if self.errors_target and not errors:
             self.errors_target.remove()
         return ExportReport(
@@ -210,6 +213,17 @@ class _Export:
             format=self.form.format,
             job=snapshot,
         )
+
+    def _record(self, rows: int, errors: int) -> None:
+        path = canonical_path(self.target.path).decode("utf-8", "backslashreplace") if self.target else str(STDOUT)
+        what = {
+            "path": path,
+            "format": self.form.format,
+            "only": list(self.chosen.only),
+            "without": list(self.chosen.without),
+            "redacted": self.redact,
+        }
+        record_outside(self.database, "export", self.job.id, what | {"rows": rows, "errors": errors})
 
     def _write(self, results: Results, snapshot: JobSnapshot, files: ExitStack) -> tuple[int, int]:
         """Writes outputs and lost prompts. Returns how many of each."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from contract.errors import QueueUnreachable, UsageError
+from contract.errors import QueueUnreachable
 from contract.names import model_name
 from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
@@ -46,7 +46,9 @@ class SubmitOptions:
     again: bool = False
     skip_bad: bool = False
     allow_empty: bool = False
-    owner: str | None = None  # the installation whose stack may fail the job; not part of the fingerprint
+    # Not part of the fingerprint:
+    owner: str | None = None  # the installation whose stack may fail the job
+    name: str | None = None  # under which the job is listed; None = the file's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +66,7 @@ class SubmittedJob:
 
 
 def job_model(options: SubmitOptions, file: PromptFile) -> str:
-    """The job's model: the one in the options, else the one in the file, else the default.
-
-    Raises:
-        UsageError: the options and the file name different models.
-    """
-    if file.model and options.model and model_name(file.model) != options.model:
-        raise UsageError(
-            f"--model {options.model}: but {file.name} has model {file.model!r} in its lines; "
-            "leave out --model, or change the file"
-        )
+    """The job's model: the one in the options, else the one in the file, else the default."""
     return options.model or (model_name(file.model) if file.model else options.default_model)
 
 
@@ -104,6 +97,8 @@ def submit(
         UsageError: the file or the options cannot be used, or the file changed meanwhile; nothing was submitted.
     """
     spec = _spec(options, file)
+    if options.model:
+        file.accept_any_model()
     bad = _bad_lines(database, file, options)
     ingest = Ingest(database, spec, again=options.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
@@ -144,7 +139,7 @@ def queue_hints(database: Database, job_id: int, model: str) -> str | None:
 
 def _spec(options: SubmitOptions, file: PromptFile) -> JobSpec:
     return JobSpec(
-        name=file.name,
+        name=options.name or file.name,
         fingerprint=fingerprint(options, file),
         model=job_model(options, file),
         safety=options.safety,

@@ -22,6 +22,7 @@ class ReflagRun:
 
     label: str
     threshold: float
+    by: str | None = None  # the reviewer who asked for it
     result: Reflagged | None = None
     error: str | None = None
 
@@ -42,14 +43,14 @@ class Reflags:
         """The last reflag of a job."""
         return self._runs.get(job_id)
 
-    def start(self, job_id: int, label: str, threshold: float, wait_seconds: float) -> ReflagRun:
+    def start(self, job_id: int, label: str, threshold: float, wait_seconds: float, by: str) -> ReflagRun:
         """Starts one and waits briefly for it to finish; all other labels keep their thresholds.
 
         Raises:
             UsageError: a reflag of this job is running, or none of it is scored.
         """
         check_scored(self._database, job_id)
-        run = ReflagRun(label, threshold)
+        run = ReflagRun(label, threshold, by)
         with self._lock:
             last = self.last(job_id)
             if last is not None and not last.finished:
@@ -64,7 +65,8 @@ class Reflags:
 
 def _apply(run: ReflagRun, database: Database, job_id: int) -> None:
     try:
-        run.result = reflag_job(database, job_id, thresholds={run.label: run.threshold}, blocklist=None)
+        wanted = {run.label: run.threshold}
+        run.result = reflag_job(database, job_id, thresholds=wanted, blocklist=None, by=run.by)
     except DatabaseUnreachable as error:
         log.error("%s", error)  # only in the terminal: it names the database
         run.error = "the database does not answer; nothing was lost, try again in a moment"

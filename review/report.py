@@ -17,6 +17,7 @@ from db.insights.report import report_facts
 from db.jobs.jobs import get_job
 from db.jobs.reflag import finish_reflag, unfinished_reflags
 from db.jobs.status import snapshot
+from db.record import acts_on
 from db.session.engine import Database
 from review.context import STATIC, environment
 from review.preferences import COVER
@@ -56,6 +57,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         # As on the page: a high score is hidden too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,
+        record=acts_on(database, job_id),
         made_at=time.time(),
         version=version,
         # Our own files, which never contain </style>.

@@ -12,8 +12,9 @@ Change = tuple[str, str, str]
 ALLOWED: Mapping[str, Mapping[str, frozenset[str]]] = {
     "jobs": {
         "ingesting": frozenset({"queued"}),
-        "queued": frozenset({"running", "cancelling"}),
-        "running": frozenset({"completed", "cancelling", "cancelled"}),  # the last: retried in part
+        "queued": frozenset({"running", "cancelling", "paused"}),
+        "running": frozenset({"completed", "cancelling", "paused", "cancelled"}),  # the last: retried in part
+        "paused": frozenset({"queued", "cancelling", "completed"}),
         "cancelling": frozenset({"cancelled"}),
         "cancelled": frozenset({"queued"}),  # retried
         "completed": frozenset({"queued"}),

@@ -1,8 +1,8 @@
-"""Jobs as a whole: finding, cancelling and failing them."""
+"""Jobs as a whole: finding, cancelling, pausing and failing them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from sqlalchemy import Row, select, update
 
 from contract.errors import InkmillError, NoSuchJob, UsageError
 from contract.sampling import read_settings
-from contract.spec import FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
+from contract.spec import CLAIMABLE_JOBS, FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
 from db.jobs.ingest import discard_if_dead
 from db.models import Job
+from db.record import record_act
 from db.session.engine import Database, now
 from db.work.batches import cancel_free_batches
 
@@ -101,29 +102,73 @@ def find_job(database: Database, fingerprint: str) -> JobRow | None:
 
 
 def unfinished_jobs(database: Database) -> list[JobRow]:
-    """The jobs that still need a worker, oldest first."""
+    """The jobs that still need a worker, now or once they are resumed, oldest first."""
     with database.read() as connection:
         rows = connection.execute(select(*_COLUMNS).where(Job.status.in_(JOBS_UNDER_WAY)).order_by(Job.id)).all()
     return [_job_row(row) for row in rows]
 
 
-def cancel_job(database: Database, job_id: int) -> None:
+def cancel_job(database: Database, job_id: int, *, by: str | None = None) -> None:
     """Cancels at once what no live lease holds; workers notice when they renew, and stop the rest.
+
+    Args:
+        by: as in `record_act`.
 
     Raises:
         NoSuchJob: there is none with that id.
         UsageError: it is over already, or still being submitted.
         InkmillError: its producer died; what it left is removed.
     """
-    cancelling = update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY))
-    with database.write() as connection:
-        cancelled = connection.execute(cancelling.values(status=JobStatus.CANCELLING.value)).rowcount
-    if not cancelled:
-        _cancel_or_explain(database, job_id)
+    if not _steer(database, job_id, "cancel", JOBS_UNDER_WAY, JobStatus.CANCELLING, by):
+        _cancel_or_explain(database, job_id, by)
     cancel_free_batches(database, job_id)
 
 
-def _cancel_or_explain(database: Database, job_id: int) -> None:
+def pause_job(database: Database, job_id: int, *, by: str | None = None) -> None:
+    """Lets nobody claim anything more of a job until `resume_job`. Texts that are being written are given back, as by
+    `cancel_job`; those that are being scored get their scores.
+
+    Raises:
+        NoSuchJob: there is none with that id.
+        UsageError: it is over, paused already, being cancelled or still being submitted.
+    """
+    if not _steer(database, job_id, "pause", CLAIMABLE_JOBS, JobStatus.PAUSED, by):
+        status = get_job(database, job_id).status
+        raise UsageError(f"job {job_id} is {_ALREADY.get(status, status)}; only a queued or running job can be paused")
+
+
+def resume_job(database: Database, job_id: int, *, by: str | None = None) -> None:
+    """Queues a paused job again.
+
+    Raises:
+        NoSuchJob: there is none with that id.
+        UsageError: it is not paused.
+    """
+    if not _steer(database, job_id, "resume", (JobStatus.PAUSED,), JobStatus.QUEUED, by):
+        status = get_job(database, job_id).status
+        hint = f"; take it up again with: inkmill retry {job_id}" if status in _RETRIED else ""
+        raise UsageError(f"job {job_id} is {_ALREADY.get(status, status)}, not paused{hint}")
+
+
+_ALREADY = {status: f"already {status}" for status in (*FINISHED_JOBS, JobStatus.PAUSED)}
+_RETRIED = (JobStatus.CANCELLED, JobStatus.FAILED)
+
+
+def _steer(
+    database: Database, job_id: int, what: str, among: Sequence[JobStatus], after: JobStatus, by: str | None
+) -> bool:
+    """Gives a job that is in one of the states `among` another one, and records who did. Returns whether it was."""
+    query = select(Job.status).where(Job.id == job_id, Job.status.in_(among)).with_for_update(key_share=True)
+    with database.write() as connection:
+        before = connection.scalar(query)
+        if before is None:
+            return False
+        connection.execute(update(Job).where(Job.id == job_id).values(status=after.value))
+        record_act(connection, what, job_id, before={"status": before}, after={"status": after.value}, by=by)
+    return True
+
+
+def _cancel_or_explain(database: Database, job_id: int, by: str | None) -> None:
     """Says why a job could not be cancelled; one whose submission has just finished is cancelled after all."""
     job = get_job(database, job_id)
     if job.status in FINISHED_JOBS:
@@ -135,7 +180,7 @@ def _cancel_or_explain(database: Database, job_id: int) -> None:
         )
     if get_job(database, job_id).status == JobStatus.INGESTING:
         raise UsageError(f"job {job_id} is still being submitted; stop the submitting command instead")
-    cancel_job(database, job_id)
+    cancel_job(database, job_id, by=by)
 
 
 def fail_job(database: Database, job_id: int, error: str, *, owner: str | None = None) -> bool:
@@ -148,7 +193,8 @@ def fail_job(database: Database, job_id: int, error: str, *, owner: str | None =
     Returns:
         Whether it was under way, and the owner's.
     """
-    mine = update(Job).where(Job.id == job_id, Job.status.in_(JOBS_UNDER_WAY), Job.owner == owner)
+    wanted = (*CLAIMABLE_JOBS, JobStatus.CANCELLING)  # nobody misses a model that a paused job does not need now
+    mine = update(Job).where(Job.id == job_id, Job.status.in_(wanted), Job.owner == owner)
     failed = mine.values(status=JobStatus.FAILED.value, error=error, finished_at=now())
     with database.write() as connection:
         return connection.execute(failed).rowcount == 1

@@ -19,6 +19,7 @@ from contract.spec import Safety
 from db.flagging import BlocklistMatches, Unmatched, flag_outputs, match_blocklists
 from db.jobs.jobs import get_job
 from db.models import Batch, Job, Output, Prompt
+from db.record import record_act
 from db.review_sync import sync_reviews
 from db.session.engine import Database
 from db.session.row_locks import lock_rows
@@ -42,6 +43,7 @@ def reflag_job(
     thresholds: Mapping[str, float] | None,
     blocklist: tuple[str, ...] | None,
     reset: bool = False,
+    by: str | None = None,
 ) -> Reflagged:
     """Stores the new policy in the job, then flags its outputs by it. None leaves that part as it is.
 
@@ -51,6 +53,7 @@ def reflag_job(
     Args:
         thresholds: of some labels; all others keep theirs.
         reset: all others get the default instead.
+        by: as in `record_act`.
 
     Raises:
         NoSuchJob: there is none with that id.
@@ -61,16 +64,31 @@ def reflag_job(
         policy = {"blocklist": list(blocklist), "blocklist_digest": blocklist_digest(blocklist)}
     with database.write() as connection:
         # Locked: of two that name other labels at once, the second keeps the first one's.
-        mine = select(Job.thresholds).where(Job.id == job_id).with_for_update(key_share=True)
-        kept = connection.execute(mine).scalar_one()
-        policy["thresholds"] = ({} if reset else kept) | dict(thresholds or {})
+        mine = select(Job.thresholds, Job.blocklist).where(Job.id == job_id).with_for_update(key_share=True)
+        before = connection.execute(mine).one()
+        policy["thresholds"] = new_thresholds(before.thresholds, thresholds, reset=reset)
         # Before the first output, and another place than where an older one may be about to store its first chunk.
         start = case((Job.reflagged_to <= 0, Job.reflagged_to - 1), else_=0)
         connection.execute(update(Job).where(Job.id == job_id).values(policy | {"reflagged_to": start}))
+        after = _policy(policy["thresholds"], before.blocklist if blocklist is None else blocklist)
+        old = _policy(before.thresholds, before.blocklist)
+        record_act(connection, "reflag", job_id, before=old, after=after, by=by)
     changed = finish_reflag(database, job_id)
     with database.read() as connection:
         flagged = select(func.coalesce(func.sum(Batch.flagged), 0)).where(Batch.job_id == job_id)
         return Reflagged(int(connection.execute(flagged).scalar_one()), changed)
+
+
+def new_thresholds(
+    kept: Mapping[str, float], thresholds: Mapping[str, float] | None, *, reset: bool
+) -> dict[str, float]:
+    """The thresholds of a job after a reflag, as `reflag_job` is told them."""
+    return ({} if reset else dict(kept)) | dict(thresholds or {})
+
+
+def _policy(thresholds: Mapping[str, float], blocklist: Sequence[str]) -> dict[str, Any]:
+    """A policy as the record keeps it: of a blocklist, which may have a million words, how many and which it was."""
+    return {"thresholds": dict(thresholds), "words": len(blocklist), "blocklist": blocklist_digest(tuple(blocklist))}
 
 
 def check_scored(database: Database, job_id: int) -> None:
@@ -83,7 +101,7 @@ def check_scored(database: Database, job_id: int) -> None:
     if get_job(database, job_id).safety == NO_SAFETY:
         raise UsageError(f"job {job_id} was submitted with --safety none: it has no scores, so nothing can be flagged")
     with database.read() as connection:
-        if connection.scalar(select(exists().where(_flaggable(job_id)))):
+        if connection.scalar(select(exists().where(flaggable(job_id)))):
             return
     raise UsageError(
         f"job {job_id} has no scored text yet, so there is nothing to reflag; "
@@ -119,9 +137,9 @@ def _advance(database: Database, job_id: int) -> int | None:
         before = connection.execute(job).first()
         if before is None or before.reflagged_to is None:
             return None
-        outputs = _next(connection, job_id, before.reflagged_to)
+        outputs = next_outputs(connection, job_id, before.reflagged_to)
     matched = outputs and before.blocklist_digest
-    matches = match_blocklists(database, _span(job_id, outputs)) if matched else BlocklistMatches()
+    matches = match_blocklists(database, span(job_id, outputs)) if matched else BlocklistMatches()
     try:
         with database.write() as connection:
             _lock(connection, job_id, outputs)
@@ -133,20 +151,21 @@ def _advance(database: Database, job_id: int) -> int | None:
             connection.execute(update(Job).where(Job.id == job_id).values(reflagged_to=reached))
             if not outputs:
                 return None
-            changed = flag_outputs(connection, set(outputs), matches, _span(job_id, outputs))
+            changed = flag_outputs(connection, set(outputs), matches, span(job_id, outputs))
             sync_reviews(connection, changed)
             return len(changed)
     except Unmatched:  # somebody edited one of them meanwhile
         return 0
 
 
-def _flaggable(job_id: int) -> ColumnElement[bool]:
+def flaggable(job_id: int) -> ColumnElement[bool]:
     """A job's outputs whose flags its policy says: those with scores, or with an edit in their place."""
     return and_(Output.job_id == job_id, or_(Output.safety == Safety.SCORED, HAS_EDIT))
 
 
-def _next(connection: Connection, job_id: int, after: int) -> Sequence[int]:
-    some = select(Output.id).where(_flaggable(job_id), Output.id > after).order_by(Output.id).limit(CHUNK_OUTPUTS)
+def next_outputs(connection: Connection, job_id: int, after: int) -> Sequence[int]:
+    """Some of a job's outputs that have flags to judge, behind that one."""
+    some = select(Output.id).where(flaggable(job_id), Output.id > after).order_by(Output.id).limit(CHUNK_OUTPUTS)
     return connection.scalars(some).all()
 
 
@@ -156,11 +175,11 @@ def _lock(connection: Connection, job_id: int, outputs: Sequence[int]) -> None:
     Under these locks no edit comes to stand: which text is judged is read afterwards.
     """
     if outputs:
-        lock_rows(connection, Output, _span(job_id, outputs), _flaggable(job_id))
-        batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(_span(job_id, outputs))
+        lock_rows(connection, Output, span(job_id, outputs), flaggable(job_id))
+        batches = select(Prompt.batch_id).join(Output, Output.prompt_id == Prompt.id).where(span(job_id, outputs))
         lock_rows(connection, Batch, Batch.id.in_(batches))
 
 
-def _span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:
+def span(job_id: int, outputs: Sequence[int]) -> ColumnElement[bool]:
     """Where these outputs lie: a query that names thousands of ids is slow on PostgreSQL."""
     return and_(Output.job_id == job_id, Output.id.between(outputs[0], outputs[-1]))

@@ -17,6 +17,7 @@ from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
 from db.jobs.jobs import get_job
 from db.jobs.requeue import check_not_cancelled, requeue_texts
 from db.models import Batch, Job, Output
+from db.record import record_act
 from db.review_models import ScoreRequest
 from db.session.engine import Database
 from db.work.batches import finish_job_if_over, release_batches
@@ -24,11 +25,14 @@ from db.work.lease import NO_LEASE
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
 
-def rescore_job(database: Database, job_id: int) -> int:
+def rescore_job(database: Database, job_id: int, *, by: str | None = None) -> int:
     """Has all stored texts of a job scored again, edits too. Returns how many outputs.
 
     Texts that could not be scored are tried again as well. The first worker that scores some settles the revision for
     all of them, as for a new job; texts that have the scores of that revision already keep them.
+
+    Args:
+        by: as in `record_act`.
 
     Raises:
         NoSuchJob: there is none with that id.
@@ -49,6 +53,7 @@ def rescore_job(database: Database, job_id: int) -> int:
         _open_batches(connection, job_id)
         check_not_cancelled(connection, job)
         _open_job(connection, job_id)
+        record_act(connection, "rescore", job_id, before={"classifier_revision": job.served_classifier_revision}, by=by)
         finish_job_if_over(connection, job_id)  # at once where there is no text
         scored = select(func.coalesce(func.sum(Batch.generated), 0)).where(Batch.job_id == job_id)
         return int(connection.execute(scored).scalar_one())

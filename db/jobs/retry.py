@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import and_, exists, or_, update
+from sqlalchemy import and_, exists, or_, select, update
 
 from contract.errors import UsageError
 from contract.spec import FINISHED_JOBS, JobStatus
 from db.jobs.jobs import JobRow, get_job
 from db.jobs.requeue import check_not_cancelled, requeue_prompts, requeue_texts
 from db.models import Batch, Job
+from db.record import record_act
 from db.session.engine import Database
 from db.work.batches import OPEN_BATCHES, finish_job_if_over
 from db.work.claims import MUST_MATCH
@@ -24,13 +27,16 @@ class Retried:
     texts: int  # unscored texts that are scored again
 
 
-def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reason: str | None = None) -> Retried:
+def retry_job(
+    database: Database, job_id: int, *, any_worker: bool = False, reason: str | None = None, by: str | None = None
+) -> Retried:
     """Puts dead and cancelled prompts into new batches, unscored texts back before the classifier, a failed job back.
 
     Args:
         any_worker: let workers of another revision, dtype or device serve it from now on, and another revision of its
             classifier score what is not scored yet; a job that is still under way changes in nothing else.
         reason: take up the prompts alone that are dead for it, as `JobSnapshot.failures` words it.
+        by: as in `record_act`.
 
     Raises:
         NoSuchJob: there is none with that id.
@@ -38,28 +44,45 @@ def retry_job(database: Database, job_id: int, *, any_worker: bool = False, reas
     """
     job = get_job(database, job_id)
     if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
-        _let_any_worker_serve(database, job_id)
+        _let_any_worker_serve(database, job_id, by)
         if job.status not in FINISHED_JOBS:
             return Retried(0, 0)
+    if job.status == JobStatus.PAUSED:
+        raise UsageError(f"job {job_id} is paused; go on with it: inkmill resume {job_id}")
     if job.status not in FINISHED_JOBS:
         raise UsageError(f"job {job_id} is {job.status}; only a job that is over can be retried")
     texts = requeue_texts(database, job) if reason is None else 0
     retried = Retried(requeue_prompts(database, job, reason), texts)
-    requeue_job(database, job_id, job)
+    what = {"prompts": retried.prompts, "texts": retried.texts} | ({} if reason is None else {"reason": reason})
+    requeue_job(database, job_id, job, by=by, what=what)
     return retried
 
 
-def _let_any_worker_serve(database: Database, job_id: int) -> None:
-    nothing = {f"served_{name}": None for name in (*MUST_MATCH, "threads", "classifier_revision")}
+def _let_any_worker_serve(database: Database, job_id: int, by: str | None) -> None:
+    names = ("device", "dtype", *(f"served_{name}" for name in (*MUST_MATCH, "threads", "classifier_revision")))
+    anything = dict.fromkeys(names) | {"device": "auto", "dtype": "auto"}
+    columns = [Job.__table__.c[name] for name in names]
     with database.write() as connection:
-        connection.execute(update(Job).where(Job.id == job_id).values(**nothing, device="auto", dtype="auto"))
+        query = select(*columns).where(Job.id == job_id).with_for_update(key_share=True)
+        before = dict(connection.execute(query).one()._mapping)
+        connection.execute(update(Job).where(Job.id == job_id).values(anything))
+        record_act(connection, "retry any worker", job_id, before=before, after=anything, by=by)
 
 
-def requeue_job(database: Database, job_id: int, before: JobRow | None = None) -> None:
+def requeue_job(
+    database: Database,
+    job_id: int,
+    before: JobRow | None = None,
+    *,
+    by: str | None = None,
+    what: Mapping[str, Any] | None = None,
+) -> None:
     """Queues a job that was over and has work again, and one that failed.
 
     Args:
         before: the job as it was when the retry began; None = any time.
+        by: as in `record_act`.
+        what: what the retry took up, for the record.
 
     Raises:
         UsageError: where it was cancelled since `before`.
@@ -73,5 +96,10 @@ def requeue_job(database: Database, job_id: int, before: JobRow | None = None) -
     with database.write() as connection:
         if before is not None:
             check_not_cancelled(connection, before)
-        connection.execute(update(Job).where(over).values(status=JobStatus.QUEUED.value, finished_at=None, error=None))
+        status = connection.scalar(select(Job.status).where(over).with_for_update(key_share=True))
+        if status is not None:
+            queued = {"status": JobStatus.QUEUED.value, "finished_at": None, "error": None}
+            connection.execute(update(Job).where(Job.id == job_id).values(queued))
+            after = {"status": JobStatus.QUEUED.value, **(what or {})}
+            record_act(connection, "retry", job_id, before={"status": status}, after=after, by=by)
         finish_job_if_over(connection, job_id)

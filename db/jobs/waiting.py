@@ -34,6 +34,8 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     Args:
         around: what is known apart from the database; None = nothing.
     """
+    if job.status == JobStatus.PAUSED:
+        return f"somebody to resume it, because it is paused: inkmill resume {job.id}"
     if job.finished or job.in_hand:
         return None
     if job.status == JobStatus.INGESTING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, exists, false, func, or_, select, update
 
-from contract.spec import BatchStatus, JobStatus
+from contract.spec import CLAIMABLE_JOBS, BatchStatus, JobStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
@@ -55,7 +55,7 @@ class Claim:
 def _for_generation(ability: Ability) -> ColumnElement[bool]:
     return and_(
         Batch.status == BatchStatus.PENDING,
-        Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)),
+        Job.status.in_(CLAIMABLE_JOBS),
         Job.model == ability.model,
         Job.dtype.in_(("auto", ability.dtype)),
         Job.device.in_(("auto", ability.device, ability.device.partition(":")[0])),
@@ -77,7 +77,7 @@ def _for_scoring(ability: Ability) -> ColumnElement[bool]:
     ]
     return and_(
         Batch.status == BatchStatus.GENERATED,
-        Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)),
+        Job.status.in_((*CLAIMABLE_JOBS, JobStatus.CANCELLING)),
         Job.safety.in_(ability.classifiers),
         or_(Job.served_classifier_revision.is_(None), ~or_(false(), *other)),
     )
@@ -146,7 +146,7 @@ def _adopt_job(connection: Connection, found: Any, ability: Ability) -> bool:
         return True
     adopting = (
         update(Job)
-        .where(Job.id == found.job_id, *_matches_served(ability), Job.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+        .where(Job.id == found.job_id, *_matches_served(ability), Job.status.in_(CLAIMABLE_JOBS))
         .values(
             status=JobStatus.RUNNING.value,
             started_at=func.coalesce(Job.started_at, now()),
@@ -197,17 +197,19 @@ def _waiting(database: Database, wanted: ColumnElement[bool], limit: int, suspec
 
 
 def renew_claims(database: Database, claims: Sequence[Claim], lease: float) -> set[str]:
-    """Prolongs the claims that still hold. Returns the tokens of those that do not: lost, or their job is cancelled."""
+    """Prolongs the claims that still hold. Returns the tokens of those that do not: lost, or their job is cancelled or
+    paused."""
     if not claims:
         return set()
     tokens = [claim.token for claim in claims]
     held = Batch.lease_token.in_(tokens)  # late, but taken over by nobody: still ours
-    cancelled = and_(Job.status == JobStatus.CANCELLING, Batch.status == BatchStatus.GENERATING)
+    stopping = Job.status.in_((JobStatus.CANCELLING, JobStatus.PAUSED))
+    unwanted = and_(stopping, Batch.status == BatchStatus.GENERATING)
     with database.write() as connection:
         lock_rows(connection, Batch, held)
         connection.execute(update(Batch).where(held).values(lease_until=now() + lease))
         good = connection.scalars(
-            select(Batch.lease_token).join(Job, Job.id == Batch.job_id).where(held, ~cancelled)
+            select(Batch.lease_token).join(Job, Job.id == Batch.job_id).where(held, ~unwanted)
         ).all()
     return set(tokens) - {token for token in good if token is not None}
 

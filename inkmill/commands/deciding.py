@@ -40,13 +40,16 @@ def decide(
     """Approve or reject outputs, or apply the decisions in FILE: all of them, or none if any is refused."""
     from contract.review import checked_name
     from db.review.decisions.decision_list import decide_list
-    from inkmill.commands.web import system_user
+    from inkmill.commands.web import system_reviewer
+    from inkmill.display import messages
     from inkmill.startup import settings_and_database
 
-    reviewer = checked_name(system_user() if name is None else name)
+    reviewer = checked_name(system_reviewer() if name is None else name)
     if file is not None and (words or reason is not None):
         raise UsageError("decide: --from FILE contains outputs, decisions and reasons; leave out the others")
     instructions = _from_file(file) if file is not None else _from_words(words or [], reason)
+    if name is None:
+        messages.print(f"note: deciding as {reviewer}, the system user; --as NAME names another reviewer", markup=False)
     _, database = settings_and_database()
     _print_result(decide_list(database, instructions, reviewer), reviewer, json)
 

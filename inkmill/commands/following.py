@@ -1,4 +1,4 @@
-"""`jobs`, `status` and `watch`: the progress of jobs."""
+"""`jobs`, `status`, `watch` and `workers`: the progress of jobs, and who works on them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ def register(app: typer.Typer) -> None:
     app.command()(jobs)
     app.command()(status)
     app.command()(watch)
+    app.command()(workers)
 
 
 def jobs(
     json: o.Json = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="List at most this many, the newest.")] = 100,
 ) -> None:
-    """List the jobs, newest first."""
-    from rich.console import Console
-
+    """List the jobs, newest first, and what tells those of one file apart."""
     from contract.surroundings import Surroundings
     from db.insights.pace import read_pace
+    from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
-    from inkmill.display import jobs_table, messages, print_json, status_json
+    from inkmill.display import jobs_table, messages, print_json, print_table, status_json
+    from inkmill.job_differences import as_words, differences
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -40,14 +41,13 @@ def jobs(
     surroundings = Surroundings()
     waiting = [waiting_for(database, job, surroundings) for job in listed]
     paces = [read_pace(database, job, waiting=bool(why)) for job, why in zip(listed, waiting, strict=True)]
+    differ = differences(list_jobs(database, limit))
     if json:
-        print_json([status_json(*job) for job in zip(listed, paces, waiting, strict=True)])
+        every = zip(listed, paces, waiting, strict=True)
+        print_json([status_json(*job) | {"differs_in": differ.get(job[0].id, {})} for job in every])
     elif listed:
-        console = Console(highlight=False)
-        # A pipe has no width: nothing is cut there.
-        Console(highlight=False, width=None if console.is_terminal else 400).print(
-            jobs_table(list(zip(listed, paces, strict=True)))
-        )
+        said = {job: as_words(values) for job, values in differ.items()}
+        print_table(jobs_table(list(zip(listed, paces, strict=True)), said))
     else:
         messages.print("no jobs yet; submit one: inkmill run FILE")
 
@@ -60,18 +60,19 @@ def status(job: JobId, json: o.Json = False) -> None:
     from db.jobs.reflag import unfinished_reflags
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.display import print_json, print_status, status_json
+    from db.record import acts_on
+    from inkmill.display import print_json, print_status, record_json, status_json
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
-    flaws = count_flaws(database, job)
+    flaws, record = count_flaws(database, job), acts_on(database, job)
     if json:
-        print_json(status_json(now, pace, waiting, flaws))
+        print_json(status_json(now, pace, waiting, flaws) | {"record": record_json(record)})
     else:
-        print_status(now, pace, waiting, flaws, reflagging=job in unfinished_reflags(database))
+        print_status(now, pace, waiting, flaws, reflagging=job in unfinished_reflags(database), record=record)
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
@@ -106,6 +107,31 @@ def watch(job: JobId, json: o.Json = False) -> None:
     else:
         print_status(now, pace, waiting, flaws)
     raise typer.Exit(exit_status(now.status.value, now.dead))
+
+
+def workers(
+    json: o.Json = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those that stopped, or were last seen over a day ago.")
+    ] = False,
+) -> None:
+    """List the workers, newest first."""
+    from db.work.workers import list_workers
+    from inkmill.display import messages, print_json, print_table
+    from inkmill.startup import settings_and_database
+    from inkmill.worker_list import is_listed, worker_json, workers_table
+
+    _, database = settings_and_database()
+    listed = [worker for worker in list_workers(database) if every or is_listed(worker)]
+    if json:
+        print_json([worker_json(worker) for worker in listed])
+    elif listed:
+        print_table(workers_table(listed))
+        for worker in listed:
+            if worker.error:
+                messages.print(f"{worker.id}: {worker.error}", markup=False)
+    else:
+        messages.print("no workers; start one: inkmill worker")
 
 
 def exit_status(status: str, dead: int) -> int:

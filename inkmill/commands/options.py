@@ -64,6 +64,9 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", help="The job's seed. [default: drawn at random and printed]", min=0),
 ]
+Name = Annotated[
+    str | None, typer.Option("--name", help="The name under which the job is listed. [default: the file's]")
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Submit the good lines; write the bad ones to a file next to the input.")
 ]

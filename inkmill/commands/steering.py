@@ -1,4 +1,4 @@
-"""`cancel`, `retry`, `reflag` and `rescore`: changing an existing job."""
+"""`cancel`, `pause`, `resume`, `retry`, `reflag` and `rescore`: changing an existing job."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contract.errors import ExitCode
 from inkmill.commands import options as o
 from inkmill.commands.following import JobId
 
 if TYPE_CHECKING:
+    from contract.settings import Settings
     from db.session.engine import Database
 
 
 def register(app: typer.Typer) -> None:
     app.command()(cancel)
+    app.command()(pause)
+    app.command()(resume)
     app.command()(retry)
     app.command()(reflag)
     app.command()(rescore)
@@ -31,6 +35,28 @@ def cancel(job: JobId, json: o.Json = False) -> None:
     _, database = settings_and_database()
     cancel_job(database, job)
     leave_unscored(database, job)
+    _print_status(database, job, json)
+
+
+def pause(job: JobId, json: o.Json = False) -> None:
+    """Pause JOB: nothing more of it is begun until 'resume'. What workers have in hand is given back within seconds, or
+    finished; stored texts stay."""
+    from db.jobs.jobs import pause_job
+    from inkmill.startup import settings_and_database
+
+    _, database = settings_and_database()
+    pause_job(database, job)
+    _print_status(database, job, json)
+
+
+def resume(job: JobId, json: o.Json = False) -> None:
+    """Resume JOB, which was paused."""
+    from db.jobs.jobs import resume_job
+    from inkmill.startup import settings_and_database
+
+    config, database = settings_and_database()
+    resume_job(database, job)
+    _queue_hints(config, database, job)
     _print_status(database, job, json)
 
 
@@ -51,7 +77,6 @@ def retry(
     from db.jobs.retry import retry_job
     from inkmill.display import messages
     from inkmill.startup import settings_and_database
-    from producer.submit import queue_hints
 
     config, database = settings_and_database()
     scored_by = get_job(database, job).served_classifier_revision
@@ -63,9 +88,7 @@ def retry(
             markup=False,
         )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
-    error = queue_hints(database, job, get_job(database, job).model)
-    if error and not config.embedded:
-        messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
+    _queue_hints(config, database, job)
     _print_status(database, job, json)
 
 
@@ -89,14 +112,20 @@ def reflag(
         ),
     ] = False,
     blocklist: o.BlocklistFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, even if flags are taken off.")] = False,
     json: o.Json = False,
 ) -> None:
-    """Apply new thresholds or a new blocklist to JOB's stored scores, without generating or scoring again."""
+    """Apply new thresholds or a new blocklist to JOB's stored scores, without generating or scoring again.
+
+    Says first what that would change, and asks. Without a terminal, --yes is needed if it takes flags off.
+    """
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
-    from inkmill.display import messages
+    from db.jobs.reflag_preview import preview_reflag
+    from inkmill.display import command_line, messages
+    from inkmill.reflag_question import confirm_reflag
     from inkmill.startup import settings_and_database
 
     if threshold is None and blocklist is None and not reset_thresholds:
@@ -105,6 +134,14 @@ def reflag(
     check_scored(database, job)
     words = read_blocklist(Path(blocklist)) if blocklist else None
     thresholds = read_thresholds(threshold) if threshold is not None else None
+    preview = preview_reflag(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
+    repeated = [word for one in threshold or () for word in ("--threshold", one)]
+    repeated += ["--reset-thresholds"] if reset_thresholds else []
+    repeated += ["--blocklist", str(blocklist)] if blocklist else []
+    command = command_line("reflag", str(job), *repeated, "--yes")
+    if not confirm_reflag(job, preview, words, yes=yes, command=command):
+        messages.print("nothing was changed")
+        raise typer.Exit(ExitCode.FAILED)
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
     messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
     _print_status(database, job, json)
@@ -134,6 +171,16 @@ def rescore(job: JobId, json: o.Json = False) -> None:
             markup=False,
         )
     _print_status(database, job, json)
+
+
+def _queue_hints(config: Settings, database: Database, job: int) -> None:
+    from db.jobs.jobs import get_job
+    from inkmill.display import messages
+    from producer.submit import queue_hints
+
+    error = queue_hints(database, job, get_job(database, job).model)
+    if error and not config.embedded:
+        messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
 
 
 def _print_status(database: Database, job: int, json: bool) -> None:

@@ -145,13 +145,14 @@ def _order(
     device: o.Device = None,
     dtype: o.Dtype = None,
     seed: o.Seed = None,
+    name: o.Name = None,
     skip_bad: o.SkipBad = False,
     again: o.Again = False,
     allow_empty: o.AllowEmpty = False,
 ) -> Any:
     """What the user asks for, checked."""
     from contract.blocklist import read_blocklist
-    from contract.names import model_name, safety_name
+    from contract.names import job_name, model_name, safety_name
     from contract.policy import read_thresholds
     from contract.settings import settings
     from contract.spec import SEED_LIMIT
@@ -185,6 +186,7 @@ def _order(
         again=again,
         skip_bad=skip_bad,
         allow_empty=allow_empty,
+        name=None if name is None else job_name(name),
     )
 
 

@@ -60,7 +60,7 @@ def web(
     options = WebOptions(
         host=host,
         port=port,
-        name=name or ("" if token_file else system_user()),
+        name=name or ("" if token_file else system_reviewer()),
         token_file=token_file,
         names=tuple(host_name or ()),
         audit_share=audit_share,
@@ -72,16 +72,15 @@ def web(
         database.close()
 
 
-def system_user() -> str:
-    """The name of the system user who runs this."""
-    import getpass
-
+def system_reviewer() -> str:
+    """The system user who runs this, as a reviewer's name."""
+    from common.system_user import system_user
     from contract.errors import UsageError
 
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        raise UsageError("the system user has no name here; name the reviewer with --as NAME") from None
+    name = system_user()
+    if name is None:
+        raise UsageError("the system user has no name here; name the reviewer with --as NAME")
+    return name
 
 
 def _print_address(address: Address, json: bool, behind_tls: bool) -> None:

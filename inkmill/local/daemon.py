@@ -19,6 +19,7 @@ from common.processes import end_with_parent
 from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.settings import Settings, settings
+from contract.spec import JobStatus
 from contract.stack_state import StackState, WantedWorker
 from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot
@@ -154,7 +155,8 @@ def _can_serve(job: JobSnapshot, serving: list[WantedWorker]) -> bool:
     """Whether one of these workers has, or could take, some of the job."""
     generates = any(worker.model == job.model for worker in serving)
     scores = any(job.safety in (worker.safety or BUILT_IN_CLASSIFIERS) for worker in serving)
-    return bool(job.in_hand or (job.to_generate and generates) or (job.to_score and scores))
+    waits = job.status is not JobStatus.PAUSED and ((job.to_generate and generates) or (job.to_score and scores))
+    return bool(job.in_hand or waits)
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

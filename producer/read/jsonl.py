@@ -18,6 +18,7 @@ from common.exact_numbers import inexact_number
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.field_names import rename_fields
+from producer.read.foreign_fields import drop_neutral
 from producer.read.json_array import array_elements
 from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, TOO_LONG, numbered_lines, text_problem
 from producer.read.own_output import NOTE, WITHOUT_PROMPTS, OwnOutput, is_openai_result, kind_of
@@ -169,6 +170,8 @@ class JsonlReader(JsonReader):
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
         fields = read_object(record)
+        if fields is not None:
+            drop_neutral(fields)
         if fields and self.options.names_fields:
             fields = rename_fields(fields, self.options)
         return self._export.prompt_of(fields) if fields and self._is_export else fields

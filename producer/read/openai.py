@@ -1,6 +1,6 @@
 """OpenAI batch files: `{"custom_id", "method", "url": "/v1/completions", "body": {…}}` on each line.
 
-Decides which of OpenAI's fields mean something here. Settings that a body leaves out have OpenAI's defaults.
+Settings that a body leaves out have OpenAI's defaults. Which fields mean nothing here, `foreign_fields` knows.
 See https://platform.openai.com/docs/api-reference/completions/create and …/batch/request-input.
 """
 
@@ -15,6 +15,7 @@ import orjson
 
 from common.near_misses import did_you_mean
 from contract.errors import Problem
+from producer.read.foreign_fields import drop_neutral
 from producer.read.jsonl import JsonReader, read_object
 from producer.read.read_options import ReadOptions
 from producer.read.row_parser import BadRow, printable, type_name
@@ -56,7 +57,8 @@ class OpenAiReader(JsonReader):
         _check_prompt(body.get("prompt"))
         if "custom_id" in body:
             raise BadRow(Problem("custom_id", "is inside body; move it next to body"))
-        _drop_no_op_fields(body)
+        drop_neutral(body)
+        _keep_user(body)
         return body | {"custom_id": request.get("custom_id")}
 
     def _check_model(self, model: object) -> None:
@@ -64,10 +66,14 @@ class OpenAiReader(JsonReader):
             return
         if not isinstance(model, str):
             raise BadRow(Problem("body.model", f"must be text, not {type_name(model)}"))
+        if self.any_model:
+            return
         others = f"is {printable(self.model)!r} on earlier lines" if self.model else "is missing on the first lines"
         raise BadRow(
             Problem(
-                "body.model", f"is {printable(model)!r} here but {others}; a job has one model: submit one file each"
+                "body.model",
+                f"is {printable(model)!r} here but {others}; a job has one model: submit one file each, "
+                "or choose one for all with --model",
             )
         )
 
@@ -102,18 +108,8 @@ def _check_prompt(prompt: object) -> None:
     raise BadRow(Problem("prompt", "is a list of token ids, which depend on the model; write the prompt as text"))
 
 
-def _drop_no_op_fields(body: dict[str, Any]) -> None:
-    """Removes OpenAI's own fields whose values ask for what happens anyway; `user` becomes metadata."""
-    no_ops: dict[str, tuple[object, ...]] = {
-        "stream": (None, False),
-        "stream_options": (None,),
-        "echo": (None, False),
-        "suffix": (None, ""),
-        "best_of": (None, 1, body.get("n", 1)),
-    }
-    for name, values in no_ops.items():
-        if body.pop(name, None) not in values:
-            raise BadRow(Problem(name, "is not supported; remove it from body"))
+def _keep_user(body: dict[str, Any]) -> None:
+    """OpenAI's `user` becomes metadata."""
     user = body.pop("user", None)
     if user is not None:
         metadata = body.get("metadata") or {}

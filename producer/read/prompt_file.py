@@ -83,6 +83,10 @@ class PromptFile:
         """
         self._source.check_contents()
 
+    def accept_any_model(self) -> None:
+        """Lines may name any model from now on, since none of them decides."""
+        self._reader.any_model = True
+
     def base_settings(self, flags: Mapping[str, Any]) -> SamplingSettings:
         """The job's settings: `flags` over the format's defaults (OpenAI's, say) over ours.
 

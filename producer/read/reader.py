@@ -35,6 +35,7 @@ class FormatReader(ABC, Generic[Record]):
         self.source, self.options = source, options
         _check_options(self, options)
         self.model: str | None = None  # if the file names one
+        self.any_model = False  # whether records may name others: the job's was chosen apart from the file
         self.notes: list[str] = []  # what the user should know before the job runs
         self.header = b""  # the first line of a file of bad records
 

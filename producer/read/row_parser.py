@@ -84,7 +84,8 @@ class RowSettings:
         seed = raw.pop("seed", None)
         try:
             settings, n = self._check_combination(raw)
-            return (settings if seed is None else {**(settings or {}), **read_settings({"seed": seed})}), n
+            own_seed = read_settings({"seed": seed})  # none for -1 and null
+            return ({**(settings or {}), **own_seed} if own_seed else settings), n
         except SettingsError as error:
             raise BadRow(*error.problems) from None
 

@@ -82,7 +82,7 @@ def apply_threshold(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Resp
     current_threshold = job.thresholds.get(label, DEFAULT_THRESHOLD)
     if abs(read_threshold(form.one("current")) - current_threshold) > 1e-9:
         raise UsageError(f"the threshold for {formatting.label(label)} is now {current_threshold:g}; reload the page")
-    run = page.services.reflags.start(job_id, label, threshold, WAIT_SECONDS)
+    run = page.services.reflags.start(job_id, label, threshold, WAIT_SECONDS, page.reviewer)
     address = f"/jobs/{job_id}/advice?" + urlencode({"label": label})
     if run.error:
         return page.back(address, f"Reflagging failed: {run.error}", notice_kind="danger")

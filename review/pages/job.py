@@ -77,6 +77,6 @@ def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     """Retries what failed: prompts that failed for one reason, or everything."""
     get_job(page.database, job_id)
     # No message is sent: the workers' maintenance finds the new batches in SQL within seconds.
-    retried = retry_job(page.database, job_id, reason=form.one("reason") or None)
+    retried = retry_job(page.database, job_id, reason=form.one("reason") or None, by=page.reviewer)
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
     return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")

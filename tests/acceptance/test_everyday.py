@@ -143,7 +143,7 @@ def test_reflag_applies_new_thresholds_without_generating_again(home: Home) -> N
     home.inkmill("run", "p.jsonl", *DEMO)
     home.inkmill("reflag", "1", "--threshold", "0.0")
     assert home.status()["outputs"]["flagged"] == 180
-    home.inkmill("reflag", "1", "--threshold", "1.0")
+    home.inkmill("reflag", "1", "--threshold", "1.0", "--yes")
     assert home.status()["outputs"]["flagged"] == 0
     (home.folder / "words.txt").write_text("the\n")
     home.inkmill("reflag", "1", "--blocklist", "words.txt")

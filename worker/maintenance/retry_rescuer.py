@@ -22,4 +22,4 @@ class RetryRescuer:
     def run(self) -> None:
         for job_id in self._killed.jobs():
             log.warning("a retry was killed half-way; queueing its job again", job=job_id)
-            requeue_job(self._database, job_id)
+            requeue_job(self._database, job_id, by="a worker, for a retry that was killed")

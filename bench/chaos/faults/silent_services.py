@@ -86,7 +86,7 @@ def _commands(trial: Trial, load: Load) -> dict[str, list[str]]:
         "export": ["export", job, "-o", "texts.jsonl"],
         "cancel": ["cancel", job],
         "retry": ["retry", job],
-        "reflag": ["reflag", job, "--threshold", "0.7"],
+        "reflag": ["reflag", job, "--threshold", "0.7", "--yes"],
         "submit": ["submit", str(load.file.path), *SUBMIT],
         "doctor": ["doctor"],
     }

@@ -56,7 +56,7 @@ class Steering:
 
     def _reflag(self) -> None:
         stored_thresholds = f"toxicity={self._trial.random.uniform(0.01, 0.99):.3f}"
-        self._trial.stack.inkmill("reflag", str(self.jobs[-1]), "--threshold", stored_thresholds)
+        self._trial.stack.inkmill("reflag", str(self.jobs[-1]), "--threshold", stored_thresholds, "--yes")
 
     def _kill_worker(self) -> None:
         holding = [worker for worker in self._trial.stack.workers if holds_work(worker, self._watch)]

@@ -15,7 +15,7 @@ from contract.errors import InkmillError, NoSuchOutput, UsageError
 from contract.review import LONGEST_REASON, Action, Filter, Seen, State, checked_name, checked_text
 from db.flagging import BlocklistMatches, with_matches
 from db.models import Output
-from db.review.decisions.record import store_decisions
+from db.review.decisions.record import record_bulk, store_decisions
 from db.review.decisions.rules import (
     LockedOutput,
     Step,
@@ -218,6 +218,7 @@ def _decide_chunk(
         except InkmillError as error:
             passed.append(Skipped(output_id, str(error).removeprefix(f"output {output_id}: ")))
     store_decisions(connection, reviewer, steps, matches)
+    record_bulk(connection, reviewer, steps)
     return passed
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from contract.errors import InkmillError, NoSuchOutput, UsageError
 from contract.review import LONGEST_REASON, checked_name, checked_text
 from db.flagging import BlocklistMatches, with_matches
-from db.review.decisions.record import store_decisions
+from db.review.decisions.record import record_bulk, store_decisions
 from db.review.decisions.rules import (
     LockedOutput,
     Step,
@@ -80,6 +80,8 @@ def decide_list(database: Database, instructions: Sequence[Instruction], reviewe
         for chunk in id_chunks(ids):
             outputs |= lock_outputs(connection, chunk)
         steps = _checked(instructions, words, outputs, reviewer)
+        if len(steps) > 1:
+            record_bulk(connection, reviewer, steps)
         return store_decisions(connection, reviewer, steps, matches)
 
     return with_matches(database, store)

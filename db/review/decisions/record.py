@@ -5,6 +5,7 @@ Functions here work inside the transaction of `reviews`, after `decisions` has s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
@@ -13,6 +14,7 @@ from contract.review import Action, State
 from db import search
 from db.flagging import BlocklistMatches, flag_outputs
 from db.models import Output
+from db.record import record_act
 from db.review.decisions.rules import LockedOutput, Step, StoredDecision
 from db.review_models import Decision, Review, ReviewClaim
 from db.review_sync import sync_reviews
@@ -56,6 +58,15 @@ def store_decisions(
         )
         for step in steps
     ]
+
+
+def record_bulk(connection: Connection, reviewer: str, steps: Sequence[Step]) -> None:
+    """Records decisions that one call made together, as one act on each of their jobs."""
+    for job_id, action in sorted({(step.output.job_id, step.action) for step in steps}):
+        mine = [step for step in steps if (step.output.job_id, step.action) == (job_id, action)]
+        before = Counter(step.output.state.value for step in mine)
+        after = Counter(step.to_state.value for step in mine)
+        record_act(connection, action.value, job_id, before=before, after=after, by=reviewer)
 
 
 def _append(connection: Connection, reviewer: str, steps: Sequence[Step]) -> dict[int, int]:

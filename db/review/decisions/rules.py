@@ -45,6 +45,7 @@ class LockedOutput:
     """How an output stands, in a transaction that has locked it."""
 
     id: int
+    job_id: int
     safety: str  # its job's classifier
     scoring: str  # a contract.spec.Safety
     flagged: bool
@@ -93,7 +94,7 @@ def lock_outputs(connection: Connection, ids: Sequence[int]) -> dict[int, Locked
     edits = select(func.max(edit.c.revision)).where(edit.c.output_id == Output.id, edit.c.action == Action.EDIT)
     query = (
         select(
-            Output.id, Job.safety, Output.safety.label("scoring"), Output.flagged,
+            Output.id, Output.job_id, Job.safety, Output.safety.label("scoring"), Output.flagged,
             STATE.label("state"), standing_text().label("text"),
             REVISION.label("revision"), scored.label("scored"),
             func.coalesce(edits.scalar_subquery(), 0).label("newest_edit"), Review.decision_id, Review.decided_by,

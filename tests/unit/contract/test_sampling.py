@@ -83,7 +83,7 @@ def test_a_wrong_value_may_be_as_deep_as_json_allows() -> None:
 
 
 def test_all_wrong_fields_are_said_at_once() -> None:
-    said = problem({"top_p": 2, "top_k": -1, "nonsense_entirely": 1})
+    said = problem({"top_p": 2, "top_k": -2, "nonsense_entirely": 1})
     assert all(name in said for name in ("top_p", "top_k", "nonsense_entirely"))
 
 
@@ -169,3 +169,14 @@ def test_line_ends_and_tabs_can_be_typed(typed: str, meant: str) -> None:
         assert parse_cell(name, typed) == meant
         assert read_flags({name: [typed, "x"]}) == {name: (meant, "x")}
     assert parse_cell("stop", r'["\\n"]') == ["\\n"]  # in JSON its own escapes are enough
+
+
+def test_what_turns_a_setting_off_elsewhere_turns_it_off_here() -> None:
+    assert read_settings({"top_k": -1, "seed": -1}) == {"top_k": 0}
+    assert read_settings({"top_k": -1.0}) == {"top_k": 0}
+    assert "top_k: must be from 0" in problem({"top_k": -2})
+    assert "seed: must be from 0" in problem({"seed": -2})
+
+
+def test_the_newer_name_of_openais_limit_is_taken() -> None:
+    assert read_settings({"max_completion_tokens": 12}) == {"max_new_tokens": 12}

@@ -113,6 +113,8 @@ class Crew(RuleBasedStateMachine):
         for job in self.desk.model.jobs.values():
             if job.status == JobStatus.FAILED:
                 self.desk.retry(job, any_worker=True)
+            if job.status == JobStatus.PAUSED:
+                self.desk.resume(job)
         self.desk.compare()  # which names new batches
         while offers := self._offers():
             self._finish(self._claim(offers[0]), 0.1)

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 from contract.errors import UsageError
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptRow
-from db.jobs.jobs import cancel_job, fail_job
+from db.jobs.jobs import cancel_job, fail_job, pause_job, resume_job
 from db.jobs.reflag import reflag_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshot
@@ -74,6 +74,12 @@ class Lockstep:
             connection.execute(update(Job).where(Job.id == job.id).values(status=JobStatus.CANCELLING.value))
         job.status = JobStatus.CANCELLING
         self.ledger.cancel(job.id, self.stored)
+
+    def pause(self, job: JobPicture) -> None:
+        self._refused_alike(lambda: pause_job(self.database, job.id), lambda: self.model.pause(job))
+
+    def resume(self, job: JobPicture) -> None:
+        self._refused_alike(lambda: resume_job(self.database, job.id), lambda: self.model.resume(job))
 
     def leave_unscored(self, job: JobPicture) -> None:
         leave_unscored(self.database, job.id)

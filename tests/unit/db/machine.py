@@ -62,6 +62,22 @@ class Machine(Crew):
             self.desk.retry(job)
         self.desk.look(job)
 
+    @rule(data=st.data(), renewed=st.booleans(), resumed=st.booleans())
+    def pause(self, data: st.DataObject, renewed: bool, resumed: bool) -> None:
+        """Workers may notice at once, and give back what they write; and it may be resumed at once."""
+        job = self._job(data)
+        self.desk.pause(job)
+        if renewed and self._tasks():
+            self.desk.renew(self._tasks())
+        if resumed:
+            self.desk.compare()
+            self.desk.resume(job)
+        self.desk.look(job)
+
+    @rule(data=st.data())
+    def resume(self, data: st.DataObject) -> None:
+        self.desk.resume(self._job(data))
+
     @rule(data=st.data(), any_worker=st.booleans(), reason=st.none() | st.sampled_from(REASONS))
     def retry(self, data: st.DataObject, any_worker: bool, reason: str | None) -> None:
         job = self._job(data)

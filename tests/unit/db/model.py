@@ -16,6 +16,7 @@ from db.work.claims import Ability, Claim
 from db.work.lease import PolicyChanged
 from db.work.outputs import GeneratedText
 from tests.unit.db.picture import (
+    CLAIMABLE,
     HELD,
     OPEN,
     UNDER_WAY,
@@ -60,8 +61,8 @@ class Model(Picture):
     def _serves(by: Ability, batch: BatchPicture) -> bool:
         job = batch.job
         if batch.status == BatchStatus.GENERATED:
-            return job.safety in by.classifiers and job.status in UNDER_WAY
-        return job.revision in (None, by.revision) and job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+            return job.safety in by.classifiers and job.status in (*CLAIMABLE, JobStatus.CANCELLING)
+        return job.revision in (None, by.revision) and job.status in CLAIMABLE
 
     @staticmethod
     def take(batch: BatchPicture, by: Ability, claim: Claim) -> None:
@@ -83,7 +84,8 @@ class Model(Picture):
             batch = self.holding(claim)
             if batch is not None:
                 batch.expired = False
-            if batch is None or (batch.status, batch.job.status) == (BatchStatus.GENERATING, JobStatus.CANCELLING):
+            unwanted = (JobStatus.CANCELLING, JobStatus.PAUSED)
+            if batch is None or (batch.status == BatchStatus.GENERATING and batch.job.status in unwanted):
                 lost.add(claim.token)
         return lost
 
@@ -240,6 +242,18 @@ class Model(Picture):
         job.status = JobStatus.CANCELLING
         self.wind_up(job)
 
+    @staticmethod
+    def pause(job: JobPicture) -> None:
+        if job.status not in CLAIMABLE:
+            raise UsageError
+        job.status = JobStatus.PAUSED
+
+    @staticmethod
+    def resume(job: JobPicture) -> None:
+        if job.status != JobStatus.PAUSED:
+            raise UsageError
+        job.status = JobStatus.QUEUED
+
     def wind_up(self, job: JobPicture) -> None:
         """Ends what nobody holds of a cancelling job, and a job without open batches."""
         if job.status == JobStatus.CANCELLING:
@@ -259,7 +273,7 @@ class Model(Picture):
 
     @staticmethod
     def fail(job: JobPicture) -> None:
-        if job.status in UNDER_WAY:
+        if job.status in (*CLAIMABLE, JobStatus.CANCELLING):
             job.status = JobStatus.FAILED
 
     def retry(self, job: JobPicture, *, any_worker: bool, reason: str | None) -> Retried:

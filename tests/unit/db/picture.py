@@ -13,7 +13,8 @@ from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
 
 OPEN = (BatchStatus.PENDING, BatchStatus.GENERATING, BatchStatus.GENERATED, BatchStatus.SCORING)
 HELD = (BatchStatus.GENERATING, BatchStatus.SCORING)
-UNDER_WAY = (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.CANCELLING)
+CLAIMABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
+UNDER_WAY = (*CLAIMABLE, JobStatus.PAUSED, JobStatus.CANCELLING)
 PROMPT_TOKENS = 3
 """Of every prompt."""
 

@@ -9,12 +9,13 @@ import pytest
 
 from contract.settings import Settings
 from db.jobs import reflag
-from db.jobs.jobs import JobRow
+from db.jobs.jobs import JobRow, get_job
 from db.jobs.reflag import reflag_job, unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.session.engine import open_database
 from inkmill.cli import run
 from inkmill.run import RunCommand
+from producer.submit import SubmitOptions
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 
 
@@ -45,7 +46,7 @@ def test_no_export_is_made_by_two_policies(
     told: Told, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     finish(told, "--threshold", "toxicity=0.05")
-    told("reflag", "1", "--threshold", "toxicity=0.99")
+    told("reflag", "1", "--threshold", "toxicity=0.99", "--yes")
     kill_a_reflag(monkeypatch, toxicity=0.05)
     assert "job 1: finishing an interrupted reflag first" in told(*words)
     assert flags(folder / "o.jsonl") == [True, True]
@@ -62,13 +63,13 @@ def test_a_report_waits_for_the_policy_and_status_tells_of_it(
     assert "finishing an interrupted reflag" in told("report", "1")
     assert "2 flagged texts left to review" in (folder / "report-1.html").read_text()
     assert run(["status", "1"]) == 0
-    assert "reflag" not in capsys.readouterr().out
+    assert "  reflag   " not in capsys.readouterr().out
 
 
 def test_a_run_does_not_take_up_a_job_that_flags_by_another_policy(told: Told, folder: Path) -> None:
     command = ("run", "p.jsonl", *DEMO, "--threshold", "toxicity=0.0512345678", "--only", "clean", "-o", "o.jsonl")
     finish(told, "--threshold", "toxicity=0.0512345678")
-    told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5")
+    told("reflag", "1", "--threshold", "toxicity=0.99", "--threshold", "insult=0.5", "--yes")
     said = told(*command, code=2)
     assert "job 1 was submitted from this file, but has been reflagged since: " in said
     assert not (folder / "o.jsonl").exists()
@@ -90,12 +91,12 @@ def test_a_run_does_not_take_up_a_job_that_got_another_blocklist(
     (folder / "words").write_text(submitted)
     (folder / "later").write_text(later)
     finish(told, "--blocklist", "words")
-    told("reflag", "1", "--blocklist", "later")
+    told("reflag", "1", "--blocklist", "later", "--yes")
     said = told("run", "p.jsonl", *DEMO, "--blocklist", "words", code=2)
     assert "reflagged since: it has another blocklist. To go back" in said
     back = "words" if submitted else "/dev/null"
     assert f"reflag 1 --reset-thresholds --blocklist {back.replace('words', 'FILE')}', then this" in said
-    told("reflag", "1", "--reset-thresholds", "--blocklist", back)
+    told("reflag", "1", "--reset-thresholds", "--blocklist", back, "--yes")
     told("run", "p.jsonl", *DEMO, "--blocklist", "words")
 
 
@@ -119,3 +120,15 @@ def test_a_run_whose_job_was_reflagged_while_it_followed_it_exports_by_no_other_
     monkeypatch.setattr(RunCommand, "_follow", reflag_meanwhile)
     assert "its threshold for toxicity is 0.99, this command's is 0.7" in told("run", "p.jsonl", *DEMO, code=2)
     assert not (folder / "p.jsonl.out.jsonl").exists()
+
+
+def test_a_run_resumes_its_job_if_it_was_paused(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    told("submit", "p.jsonl", *DEMO)
+    told("pause", "1")
+    database = open_database(Settings().sql_url)
+    order = SubmitOptions(model="demo", default_model="demo", safety="demo", name="another name")
+    job = RunCommand(Settings(), database, order)._resume(get_job(database, 1))
+    assert job.status == "queued"
+    said = capsys.readouterr().err
+    assert "it is paused" in said and "job 1: resumed" in said and "keeps its name, p.jsonl" in said
+    database.close()

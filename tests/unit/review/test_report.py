@@ -12,6 +12,7 @@ from sqlalchemy import update
 from contract.errors import UsageError
 from contract.review import Action
 from contract.settings import Settings
+from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshots
 from db.models import Job, Output, Score
 from db.review.decisions.acts import decide
@@ -77,8 +78,6 @@ def test_flagged_texts_are_left_out_unless_asked_for(database: Database) -> None
 
 
 def test_what_scores_high_is_left_out_where_a_high_threshold_lets_it_pass(database: Database) -> None:
-    from db.jobs.reflag import reflag_job
-
     stock(database, PIECES)
     reflag_job(database, 1, thresholds=dict.fromkeys(("toxicity", "insult"), 1.0), blocklist=None)
     assert "read by accident" not in report_page(database, 1)
@@ -181,3 +180,11 @@ def test_times_say_their_own_offset_from_utc(mill: Mill, monkeypatch: pytest.Mon
         time.tzset()
     assert "Submitted 2026-10-25 00:00 +02:00 Started 2026-10-25 03:30 +01:00" in shown
     assert "Times are" not in shown
+
+
+def test_it_says_who_did_what_to_the_job(database: Database) -> None:
+    stock(database, PIECES)
+    assert "Record" not in words_of(report_page(database, 1))
+    reflag_job(database, 1, thresholds={"toxicity": 0.8}, blocklist=None, by="anna <b>")
+    words = words_of(report_page(database, 1))
+    assert "Record" in words and "anna &lt;b&gt; reflag" in words

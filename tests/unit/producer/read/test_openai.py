@@ -70,7 +70,7 @@ def test_a_second_model_is_a_bad_line(read: Reading) -> None:
         (request({"prompt": [[1], [2]]}), "prompt: is a list of token ids"),
         (request({}), "prompt: is missing"),
         (request({"prompt": "", "max_tokns": 5}), "max_tokns: is not a setting; did you mean max_tokens?"),
-        (request({"prompt": "", "stream": True}), "stream: is not supported; remove it from body"),
+        (request({"prompt": "", "stream": True}), "stream: is not supported; remove it"),
         (request({"prompt": "", "best_of": 5}), "best_of: is not supported"),
         (request({"prompt": "", "custom_id": "x"}), "custom_id: is inside body; move it next to body"),
         (request({"prompt": "", "model": 5}), "body.model: must be text, not a number"),
@@ -98,3 +98,31 @@ def test_openai_fields_that_ask_for_what_happens_anyway_are_accepted(read: Readi
     body = {"prompt": "a", "stream": False, "echo": False, "suffix": None, "n": 2, "best_of": 2, "user": "night shift"}
     (row,) = read(request(body)).rows
     assert (row.n, row.settings, row.metadata) == (2, {"n": 2}, {"user": "night shift"})
+
+
+NEUTRAL = (
+    {"store": False}, {"service_tier": "auto"}, {"service_tier": None, "tools": []}, {"seed": -1}, {"top_k": -1},
+    {"use_beam_search": False, "length_penalty": 1.0, "ignore_eos": False}, {"skip_special_tokens": True},
+    {"stop_token_ids": [], "prompt_logprobs": None, "response_format": {"type": "text"}},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", NEUTRAL)
+@pytest.mark.parametrize("enveloped", [True, False])
+def test_neutral_values_of_other_engines_fields_pass(read: Reading, fields: dict[str, Any], enveloped: bool) -> None:
+    body = {"prompt": "a", **fields}
+    found = read(request(body) if enveloped else json.dumps(body) + "\n")
+    assert (found.told, len(found.rows)) == ("", 1)
+    assert found.rows[0].settings in (None, {"top_k": 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("store", True), ("service_tier", "priority"), ("ignore_eos", True), ("length_penalty", 2), ("store", 0),
+     ("stop_token_ids", [5]), ("response_format", {"type": "json_object"}), ("guided_regex", "a+")],
+)  # fmt: skip
+@pytest.mark.parametrize("enveloped", [True, False])
+def test_what_is_not_supported_is_called_that(read: Reading, name: str, value: object, enveloped: bool) -> None:
+    body = {"prompt": "a", name: value}
+    found = read(request(body) if enveloped else json.dumps(body) + "\n")
+    assert f"{name}: is not supported" in found.told

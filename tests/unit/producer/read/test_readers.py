@@ -175,7 +175,7 @@ def test_settings_that_look_alike_are_not_confused(read: Reading) -> None:
 
 
 def test_seeds_of_rows_that_share_their_other_settings_stay_apart(read: Reading) -> None:
-    found = read("".join(f'{{"prompt": "a", "top_k": 5, "seed": {seed}}}\n' for seed in (1, 2, -1)))
+    found = read("".join(f'{{"prompt": "a", "top_k": 5, "seed": {seed}}}\n' for seed in (1, 2, -2)))
     assert [row.settings for row in found.rows] == [{"top_k": 5, "seed": 1}, {"top_k": 5, "seed": 2}]
     assert "line 3: seed: must be from 0" in found.told
 

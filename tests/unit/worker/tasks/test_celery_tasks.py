@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
-from db.jobs.jobs import cancel_job
+from db.jobs.jobs import cancel_job, pause_job, resume_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot
 from db.models import Batch, Output, Prompt
@@ -135,6 +135,27 @@ def test_a_job_cancelled_in_the_middle_stops_and_keeps_what_is_stored(
     done = snapshot(database, job)
     assert done.status == JobStatus.CANCELLED
     assert done.done + done.cancelled == 8
+
+
+def test_a_job_paused_in_the_middle_is_given_back_and_completed_after_the_resume(
+    runtime: Runtime, engine: StubEngine, submit: Submit, database: Database
+) -> None:
+    job = submit(*(f"p{i}" for i in range(8)), batch_size=8)
+    engine.gate.clear()
+    task = threading.Thread(target=generate_task, args=(None,))
+    task.start()
+    while not runtime.leases.held:
+        time.sleep(0.01)
+    pause_job(database, job)
+    runtime.leases._renew()  # as its thread does every quarter of a lease
+    engine.gate.set()
+    task.join(10)
+    drain(runtime)
+    assert snapshot(database, job).status == JobStatus.PAUSED
+    resume_job(database, job)
+    drain(runtime)
+    done = snapshot(database, job)
+    assert (done.status, done.done, done.cancelled) == (JobStatus.COMPLETED, 8, 0)
 
 
 def test_a_worker_told_to_stop_discards_no_finished_text(
