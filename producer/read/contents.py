@@ -51,7 +51,7 @@ FOREIGN_BEGINNINGS: Sequence[tuple[int, bytes, str, str]] = (
 _WEB_PAGE = re.compile(rb"\s*<(!doctype html|html)\b", re.IGNORECASE)
 _DAMAGED_OBJECT = re.compile(rb"""\{\s*(["'][^"']*["']|[A-Za-z_]\w*)\s*:""")
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-_SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(rb'"?sep=([^\w"\0 \x80-\xff])"?', re.IGNORECASE)
 DELIMITERS = "\t;,|"
 
 
@@ -117,7 +117,7 @@ def _has_request_names(line: bytes) -> bool:
 def separator(line: bytes) -> str | None:
     """The delimiter that a line such as `sep=;`, which Excel reads and some programs write, names."""
     match = _SEPARATOR_LINE.fullmatch(line.strip(b"\r"))
-    return match[1].decode("latin1") if match and match[1].isascii() else None
+    return match[1].decode() if match else None
 
 
 def _table_form(lines: Sequence[bytes]) -> str | None:

@@ -73,6 +73,11 @@ def test_a_line_above_the_header_may_name_the_delimiter(read: Reading, line: str
     assert found.told.startswith("line 4: has 3 cells") or "line 3" in found.told
 
 
+@pytest.mark.parametrize("line", ['sep=""', "sep= ", "sep=n", "sep=", "sep=\xa7"])
+def test_a_line_that_names_no_delimiter_is_a_header(read: Reading, line: str) -> None:
+    assert [row.prompt for row in read(f"{line}\nThe mill\n", "p.csv").rows] == ["The mill"]
+
+
 @pytest.mark.parametrize("cell", [' "The mill"', '  "The mill, and the sea"'])
 def test_a_blank_before_a_quote_is_told(read: Reading, cell: str) -> None:
     found = read(f"custom_id,prompt\n1,{cell}\n2,The sea\n", "p.csv")
@@ -136,19 +141,8 @@ def test_submit_reads_a_file_as_it_is_told_and_remarks_on_it_once(
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path))
     (tmp_path / "p.dat").write_text("text;ref;n;note\nThe mill ;7;2;\n;8;;\nThe sea ;9;;x\n")
     submit = ["submit", str(tmp_path / "p.dat"), "--model", "demo", "--safety", "none"]
-    options = [
-        "--form",
-        "csv",
-        "--delimiter",
-        ";",
-        "--prompt-column",
-        "text",
-        "--id-column",
-        "ref",
-        "--metadata-column",
-        "n",
-        "--empty-prompts",
-    ]
+    columns = ["--prompt-column", "text", "--id-column", "ref", "--metadata-column", "n"]
+    options = ["--form", "csv", "--delimiter", ";", *columns, "--empty-prompts"]
     assert run(submit) == 2
     assert (
         "p.dat: would be read as plain text, each line a prompt, but it looks like a table" in capsys.readouterr().err
