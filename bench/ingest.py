@@ -19,7 +19,7 @@ from statistics import median
 
 from bench.processes import Run, run_measured, small_writes
 from bench.prompts import write_prompts
-from contract.addresses import sqlite_url
+from common.addresses import sqlite_url
 
 DEFAULTS = "sqlite-utils"
 FEW_COMMITS = "sqlite-utils, 8192 rows a commit"

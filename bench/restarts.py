@@ -19,7 +19,7 @@ from statistics import median
 import psutil
 from sqlalchemy import select
 
-from contract.addresses import sqlite_url
+from common.addresses import sqlite_url
 from db.models import Worker
 from db.session.engine import Database, open_database
 

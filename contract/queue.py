@@ -17,11 +17,11 @@ from celery import Celery
 from kombu.exceptions import OperationalError as BrokerError
 from redis.exceptions import RedisError
 
+from common.addresses import missing_tls_file
 from common.long_waits import told_when_long
-from contract.addresses import missing_tls_file
 from contract.errors import QueueUnreachable
-from contract.redis_refusals import describe_refusal, hangs_up
 from contract.settings import Settings, settings
+from contract.waiting.redis_refusals import describe_refusal, hangs_up
 
 MAX_MESSAGES = 64
 """A queue is topped up to at most this many messages, so that Redis stays small however large a job is."""

@@ -25,8 +25,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url, with_absolute_path
 from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
-from contract.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url, with_absolute_path
 from contract.errors import UsageError
 from contract.setting_names import PREFIX, check_keys, check_variables
 

@@ -20,8 +20,8 @@ from contract.errors import (
 )
 from contract.settings import Settings
 from contract.spec import JobStatus
-from contract.stack_state import WantedWorker
-from contract.surroundings import Surroundings
+from contract.waiting.stack_state import WantedWorker
+from contract.waiting.surroundings import Surroundings
 from db.insights.flaws import count_flaws
 from db.insights.pace import FollowedPace, read_pace
 from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job, resume_job

@@ -14,7 +14,7 @@ from common.near_misses import did_you_mean
 from contract.errors import Problem, UsageError
 from contract.review import Action
 from db.review.decisions.decision_list import MAX_DECISIONS, BadDecisions, Instruction
-from producer.read.jsonl import read_object
+from producer.read.formats.jsonl import read_object
 from producer.read.row_parser import BadRow, printable, type_name
 
 FIELDS = ("id", "decision", "reason", "text")

@@ -25,7 +25,7 @@ from bench.chaos.ledger import Ledger
 from bench.chaos.prompts import MODEL, SAFETY, PromptFile
 from bench.chaos.rawsql import RawSql
 from bench.chaos.servers import PostgresServer, RedisServer
-from contract.addresses import sqlite_url
+from common.addresses import sqlite_url
 
 ROOT = Path(__file__).parents[2]
 INKMILL = [sys.executable, "-m", "inkmill"]

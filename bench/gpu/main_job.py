@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.gpu import parse_arguments, row
 from bench.random_gpt2 import write_checkpoint
-from contract.addresses import sqlite_url
+from common.addresses import sqlite_url
 from db.jobs.status import snapshot, snapshots
 from db.session.engine import open_database
 from db.work.workers import list_workers

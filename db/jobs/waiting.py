@@ -18,7 +18,7 @@ UNTAKEN_SECONDS = 10.0
 
 
 class Around(Protocol):
-    """What is known apart from the database: `contract.surroundings`."""
+    """What is known apart from the database: `contract.waiting.surroundings`."""
 
     @property
     def redis(self) -> str | None:

@@ -17,8 +17,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from common.addresses import ENCODE, read_database_url
 from common.long_waits import told_when_long
-from contract.addresses import ENCODE, read_database_url
 from contract.errors import DatabaseUnreachable, InkmillError, UsageError
 from db.migrations import HEAD
 from db.session.postgres_probe import check_rights, check_server

@@ -27,7 +27,7 @@ def jobs(
     limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="List at most this many, the newest.")] = 100,
 ) -> None:
     """List the jobs, newest first, and what tells those of one file apart."""
-    from contract.surroundings import Surroundings
+    from contract.waiting.surroundings import Surroundings
     from db.insights.pace import read_pace
     from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
@@ -54,7 +54,7 @@ def jobs(
 
 def status(job: JobId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
-    from contract.surroundings import Surroundings
+    from contract.waiting.surroundings import Surroundings
     from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.reflag import unfinished_reflags
@@ -77,7 +77,7 @@ def status(job: JobId, json: o.Json = False) -> None:
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
-    from contract.surroundings import Surroundings
+    from contract.waiting.surroundings import Surroundings
     from db.insights.flaws import count_flaws
     from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import is_abandoned

@@ -184,7 +184,7 @@ def _queue_hints(config: Settings, database: Database, job: int) -> None:
 
 
 def _print_status(database: Database, job: int, json: bool) -> None:
-    from contract.surroundings import Surroundings
+    from contract.waiting.surroundings import Surroundings
     from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.status import snapshot

@@ -98,7 +98,7 @@ def submit(
 
 
 def _warn(config: Settings, database: Database, submitted: SubmittedJob) -> None:
-    from contract.surroundings import Surroundings
+    from contract.waiting.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.display import messages

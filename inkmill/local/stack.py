@@ -26,7 +26,7 @@ from common.long_waits import told_when_long
 from common.processes import Process
 from contract.errors import InkmillError, QueueUnreachable, UsageError
 from contract.settings import Settings, private_folder
-from contract.stack_state import StackState, WantedWorker, read_state
+from contract.waiting.stack_state import StackState, WantedWorker, read_state
 from inkmill.local.redis_server import accepts_connections, require_binary
 
 START_SECONDS = 20.0

@@ -15,7 +15,7 @@ from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
 from producer.read.contents import DELIMITERS
 from producer.read.field_names import field_of, merge_metadata
-from producer.read.jsonl import check_numbers, read_object
+from producer.read.formats.jsonl import check_numbers, read_object
 from producer.read.read_options import ReadOptions
 from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 

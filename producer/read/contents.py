@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from producer.read.jsonl import begins_array, spans_lines
+from producer.read.formats.jsonl import begins_array, spans_lines
 from producer.read.lines import MAX_LINE, lines_of
 
 HEAD_BYTES = MAX_LINE

@@ -11,12 +11,12 @@ from typing import Any
 from contract.errors import UsageError
 from producer.decompression import decompressed
 from producer.read.contents import ARCHIVE, COMPRESSED, DATABASE, HEAD_BYTES, OFFICE, foreign_kind, form_of
-from producer.read.csv import CsvReader, TsvReader
-from producer.read.jsonl import JsonlReader
-from producer.read.openai import OpenAiReader
-from producer.read.parquet import ParquetReader
+from producer.read.formats.csv import CsvReader, TsvReader
+from producer.read.formats.jsonl import JsonlReader
+from producer.read.formats.openai import OpenAiReader
+from producer.read.formats.parquet import ParquetReader
+from producer.read.formats.txt import TextReader
 from producer.read.reader import FormatReader
-from producer.read.txt import TextReader
 from producer.source import Source
 
 READERS: dict[str, type[FormatReader[Any]]] = {

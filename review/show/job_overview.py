@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Path
 
 from contract.policy import NO_SAFETY
-from contract.surroundings import Surroundings
+from contract.waiting.surroundings import Surroundings
 from db.insights.pace import Pace, read_pace
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for

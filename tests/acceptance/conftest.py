@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from contract.addresses import sqlite_url
+from common.addresses import sqlite_url
 from contract.errors import InkmillError
 from contract.settings import Settings
 from db.insights.pace import read_pace

@@ -11,7 +11,7 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-from contract.redis_refusals import describe_refusal
+from contract.waiting.redis_refusals import describe_refusal
 from worker.supervise.message_filter import filtered
 
 RECONNECT_SECONDS = 3

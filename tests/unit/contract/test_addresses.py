@@ -12,7 +12,7 @@ from kombu import Connection
 from kombu.utils.url import url_to_parts
 from sqlalchemy import make_url
 
-from contract.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url
+from common.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url
 from contract.errors import UsageError
 from contract.settings import Settings
 from db.session.engine import _read_url

@@ -14,8 +14,8 @@ from sqlalchemy import update
 from common.processes import Process
 from contract.errors import ExitCode
 from contract.settings import Settings
-from contract.stack_state import WantedWorker
-from contract.surroundings import Surroundings
+from contract.waiting.stack_state import WantedWorker
+from contract.waiting.surroundings import Surroundings
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import list_jobs
 from db.jobs.status import snapshot
@@ -35,7 +35,7 @@ STARTS = "a worker that serves model demo; start one: inkmill worker --model dem
 
 @pytest.fixture(autouse=True)
 def nothing_is_known_from_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("contract.surroundings.ANSWER_SECONDS", 1e-6)
+    monkeypatch.setattr("contract.waiting.surroundings.ANSWER_SECONDS", 1e-6)
 
 
 @pytest.fixture

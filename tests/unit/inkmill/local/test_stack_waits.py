@@ -11,7 +11,7 @@ import pytest
 
 from common.processes import Process
 from contract.settings import Settings
-from contract.stack_state import StackState
+from contract.waiting.stack_state import StackState
 from inkmill.local.stack import Stack
 
 HOLD = """

@@ -20,7 +20,7 @@ MOST_MEMORY = 3 << 30
 READ = f"""
 import json, resource, sys
 from contract.errors import UsageError
-from producer.read import parquet_limits
+from producer.read.formats import parquet_limits
 from producer.read.prompt_file import open_prompt_file
 parquet_limits.ALWAYS_ALLOWED_BYTES = 100 << 20
 resource.setrlimit(resource.RLIMIT_AS, ({MOST_MEMORY}, {MOST_MEMORY}))

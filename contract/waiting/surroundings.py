@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from contract.settings import Settings, settings
-from contract.stack_state import StackState, WantedWorker, read_state
+from contract.waiting.stack_state import StackState, WantedWorker, read_state
 
 ANSWER_SECONDS = 2.0
 """How long an answer about Redis is used again: pages and `watch` ask twice a second."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contract.errors import Problem
-from producer.read.jsonl import LineReader
+from producer.read.formats.jsonl import LineReader
 from producer.read.lines import BOM, JOINED_FILES, text_problem
 from producer.read.row_parser import BadRow
 

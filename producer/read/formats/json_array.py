@@ -1,6 +1,6 @@
 """One JSON array in a file: its elements, each with the number of the line where it starts, in bounded memory.
 
-Knows where an element ends; what it holds is for `producer.read.jsonl`.
+Knows where an element ends; what it holds is for `producer.read.formats.jsonl`.
 """
 
 from __future__ import annotations

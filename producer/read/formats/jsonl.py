@@ -19,7 +19,7 @@ from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.field_names import rename_fields
 from producer.read.foreign_fields import drop_neutral
-from producer.read.json_array import array_elements
+from producer.read.formats.json_array import array_elements
 from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, TOO_LONG, numbered_lines, text_problem
 from producer.read.own_output import NOTE, WITHOUT_PROMPTS, OwnOutput, is_openai_result, kind_of
 from producer.read.read_options import ReadOptions

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from contract.errors import Problem, UsageError
-from producer.read.csv_syntax import CsvSyntax
+from producer.read.formats.csv_syntax import CsvSyntax
 from producer.read.lines import BOM, MAX_LINE, text_problem
 from producer.read.row_parser import BadRow
 

@@ -1,6 +1,6 @@
 """Tables in text with a header: CSV and TSV, with any delimiter.
 
-`producer.read.csv_records` knows where a record ends, `producer.read.columns` what a column means.
+`producer.read.formats.csv_records` knows where a record ends, `producer.read.columns` what a column means.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
 from producer.read.columns import Columns
 from producer.read.contents import DELIMITERS, separator
-from producer.read.csv_records import CsvRecord, cells_of, csv_records
-from producer.read.csv_syntax import CsvSyntax
+from producer.read.formats.csv_records import CsvRecord, cells_of, csv_records
+from producer.read.formats.csv_syntax import CsvSyntax
 from producer.read.lines import BOM, JOINED_FILES, numbered_lines
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader

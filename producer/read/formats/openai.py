@@ -16,7 +16,7 @@ import orjson
 from common.near_misses import did_you_mean
 from contract.errors import Problem
 from producer.read.foreign_fields import drop_neutral
-from producer.read.jsonl import JsonReader, read_object
+from producer.read.formats.jsonl import JsonReader, read_object
 from producer.read.read_options import ReadOptions
 from producer.read.row_parser import BadRow, printable, type_name
 from producer.source import Source

@@ -19,8 +19,8 @@ from contract.errors import Problem, UsageError
 from producer.decompression import compression, decompressed
 from producer.dry_run import survives
 from producer.read.columns import Columns
+from producer.read.formats.parquet_limits import ParquetLimits, expanded_size
 from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
-from producer.read.parquet_limits import ParquetLimits, expanded_size
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
