@@ -18,8 +18,8 @@ from rich.console import Console
 from contract.errors import ExitCode, InkmillError
 from contract.setting_names import unknown_variables
 from contract.settings import Settings, settings
-from inkmill.display import print_json
 from inkmill.local.stack import PYTHON
+from inkmill.show.display import print_json
 from inkmill.version import installed, own_version
 
 SAFE_SQLITE = (3, 51, 3)

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from contract.errors import ModelUnavailable
 from db.results.reproduction import OutputRecord
-from inkmill.display import ProgressLine, messages, print_json
 from inkmill.output_comparison import OutputComparison, as_json, as_lines, compare, provenance_changes
+from inkmill.show.display import ProgressLine, messages, print_json
 
 if TYPE_CHECKING:
     from worker.engine.load.loading import Loaded

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from db.jobs.jobs import JobRow
-from inkmill.display import command_line, messages
+from inkmill.show.display import command_line, messages
 from producer.submit import SubmitOptions
 
 

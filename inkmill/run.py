@@ -30,10 +30,10 @@ from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import ready_workers_suffice, waiting_for
 from db.session.engine import Database
 from db.work.workers import list_workers
-from inkmill.display import ProgressLine, messages, print_json, status_json
 from inkmill.local.stack import Stack
 from inkmill.resuming import check_policy, note_dropped_options
-from inkmill.summary import note_reflag, print_submitted, print_summary
+from inkmill.show.display import ProgressLine, messages, print_json, status_json
+from inkmill.show.summary import note_reflag, print_submitted, print_summary
 from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_only, parse_without
 from producer.read.prompt_file import PromptFile, open_prompt_file
 from producer.submit import SubmitOptions, fingerprint, queue_hints, submit

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from contract.errors import InkmillError, ModelUnavailable
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
-from inkmill.display import messages, print_json
+from inkmill.show.display import messages, print_json
 
 SAMPLES = 3
 

@@ -29,9 +29,9 @@ def export(
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
-    from inkmill.display import messages, print_json
+    from inkmill.show.display import messages, print_json
+    from inkmill.show.summary import note_reflag, note_unfinished
     from inkmill.startup import settings_and_database
-    from inkmill.summary import note_reflag, note_unfinished
     from producer.export import export_job, parse_only, parse_without
 
     if out is None:

@@ -32,8 +32,8 @@ def jobs(
     from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
-    from inkmill.display import jobs_table, messages, print_json, print_table, status_json
-    from inkmill.job_differences import as_words, differences
+    from inkmill.show.display import jobs_table, messages, print_json, print_table, status_json
+    from inkmill.show.job_differences import as_words, differences
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -61,7 +61,7 @@ def status(job: JobId, json: o.Json = False) -> None:
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from db.record import acts_on
-    from inkmill.display import print_json, print_status, record_json, status_json
+    from inkmill.show.display import print_json, print_status, record_json, status_json
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -83,7 +83,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
     from db.jobs.ingest_lease import is_abandoned
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.display import ProgressLine, print_json, print_status, status_json
+    from inkmill.show.display import ProgressLine, print_json, print_status, status_json
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -117,9 +117,9 @@ def workers(
 ) -> None:
     """List the workers, newest first."""
     from db.work.workers import list_workers
-    from inkmill.display import messages, print_json, print_table
+    from inkmill.show.display import messages, print_json, print_table
+    from inkmill.show.worker_list import is_listed, worker_json, workers_table
     from inkmill.startup import settings_and_database
-    from inkmill.worker_list import is_listed, worker_json, workers_table
 
     _, database = settings_and_database()
     listed = [worker for worker in list_workers(database) if every or is_listed(worker)]

@@ -81,7 +81,7 @@ def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None
 def _draw(database: Database, job: int, sample: int, seed: int) -> Draw:
     from db.jobs.jobs import get_job
     from db.results.reproduction import draw_outputs
-    from inkmill.display import messages
+    from inkmill.show.display import messages
 
     drawn = draw_outputs(database, job, sample, seed)
     if not drawn.ids:

@@ -97,8 +97,8 @@ def refuse_open_redis(url: str, *, insecure: bool) -> None:
 def stop() -> None:
     """Stop the local stack now. Unfinished jobs continue when it is started again."""
     from contract.settings import settings
-    from inkmill.display import messages
     from inkmill.local.stack import Stack
+    from inkmill.show.display import messages
 
     config = settings()
     if Stack(config).stop():

@@ -75,7 +75,7 @@ def retry(
     """Retry JOB's dead and cancelled prompts and unscored texts."""
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
-    from inkmill.display import messages
+    from inkmill.show.display import messages
     from inkmill.startup import settings_and_database
 
     config, database = settings_and_database()
@@ -124,8 +124,8 @@ def reflag(
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
     from db.jobs.reflag_preview import preview_reflag
-    from inkmill.display import command_line, messages
-    from inkmill.reflag_question import confirm_reflag
+    from inkmill.show.display import command_line, messages
+    from inkmill.show.reflag_question import confirm_reflag
     from inkmill.startup import settings_and_database
 
     if threshold is None and blocklist is None and not reset_thresholds:
@@ -152,7 +152,7 @@ def rescore(job: JobId, json: o.Json = False) -> None:
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
     from db.work.workers import list_workers
-    from inkmill.display import messages
+    from inkmill.show.display import messages
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -175,7 +175,7 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 def _queue_hints(config: Settings, database: Database, job: int) -> None:
     from db.jobs.jobs import get_job
-    from inkmill.display import messages
+    from inkmill.show.display import messages
     from producer.submit import queue_hints
 
     error = queue_hints(database, job, get_job(database, job).model)
@@ -189,7 +189,7 @@ def _print_status(database: Database, job: int, json: bool) -> None:
     from db.insights.pace import read_pace
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.display import print_json, print_status, status_json
+    from inkmill.show.display import print_json, print_status, status_json
 
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())

@@ -70,9 +70,9 @@ def submit(
     json: o.Json = False,
 ) -> None:
     """Submit FILE and print the job's id; workers do the rest."""
-    from inkmill.display import messages, print_json
+    from inkmill.show.display import messages, print_json
+    from inkmill.show.summary import print_submitted
     from inkmill.startup import settings_and_database
-    from inkmill.summary import print_submitted
     from producer.read.prompt_file import open_prompt_file
     from producer.submit import submit as submit_file
 
@@ -101,7 +101,7 @@ def _warn(config: Settings, database: Database, submitted: SubmittedJob) -> None
     from contract.waiting.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.display import messages
+    from inkmill.show.display import messages
 
     if submitted.queue_error and not config.embedded:
         messages.print(

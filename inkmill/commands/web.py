@@ -84,7 +84,7 @@ def system_reviewer() -> str:
 
 
 def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
-    from inkmill.display import messages, print_json
+    from inkmill.show.display import messages, print_json
     from review.security.hosts import is_loopback
 
     if json:

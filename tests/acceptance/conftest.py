@@ -25,8 +25,8 @@ from db.insights.pace import read_pace
 from db.jobs.status import snapshot, snapshots
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database, open_database
-from inkmill.display import status_json
 from inkmill.local.stack import Stack
+from inkmill.show.display import status_json
 
 LOOK_SECONDS = 0.05
 INKMILL = [sys.executable, "-m", "inkmill"]

@@ -17,7 +17,7 @@ from db.insights.pace import read_pace
 from db.jobs.status import snapshot
 from db.session.engine import Database, open_database
 from inkmill.run import RunCommand
-from inkmill.summary import print_summary
+from inkmill.show.summary import print_summary
 from producer.export import WRITERS, ExportReport, export_job
 from producer.submit import SubmitOptions
 from tests.conftest import PostgresServer

@@ -15,7 +15,7 @@ from db.jobs.status import snapshot
 from db.models import Batch, Job, Output, Score
 from db.session.engine import Database, now, open_database
 from inkmill.cli import run
-from inkmill.display import ProgressLine, status_json
+from inkmill.show.display import ProgressLine, status_json
 from tests.unit.db.mill import Mill
 from tests.unit.inkmill.conftest import DEMO, Told, finish
 

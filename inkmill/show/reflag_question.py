@@ -10,7 +10,7 @@ import typer
 
 from contract.errors import UsageError
 from db.jobs.reflag_preview import ReflagPreview
-from inkmill.display import messages
+from inkmill.show.display import messages
 
 SHOWN_REASONS = 5
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from common.times import duration, iso
 from db.work.workers import WorkerRow
-from inkmill.display import table_of
+from inkmill.show.display import table_of
 
 COLUMNS = ("worker", "host", "pid", "state", "model", "dtype", "device", "tokens/s", "memory", "seen", "scores with")
 

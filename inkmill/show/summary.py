@@ -18,7 +18,7 @@ from db.jobs.reflag import unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
-from inkmill.display import command_line, messages
+from inkmill.show.display import command_line, messages
 from producer.export import ExportReport
 from producer.read.prompt_file import PromptFile
 from producer.submit import SubmittedJob

@@ -1,0 +1,4 @@
+"""What commands print: messages, tables, JSON, questions.
+
+What is done, and when, is not known here.
+"""
