@@ -248,7 +248,8 @@ class Trial:
             "generated": generated, "scored": scored, "unscored": unscored, "flagged": flagged,
             "pending_review": pending,
         }, tokens  # fmt: skip
-        found = reported["prompts"], reported["outputs"], reported["tokens"]["generated"]
+        outputs = {name: reported["outputs"].get(name) for name in counted[1]}
+        found = reported["prompts"], outputs, reported["tokens"]["generated"]
         return "" if found == counted else json.dumps(found)
 
     def measure(self, watch: Watch | None = None) -> None:
