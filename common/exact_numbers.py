@@ -56,7 +56,9 @@ def _integer(digits: str) -> object:
 
 def _decimal(digits: str) -> object:
     try:
-        return 0 if Decimal(repr(float(digits))) == Decimal(digits) else _Digits(digits)
+        # The shortest spelling of a double, and the one of 17 digits that C's %.17g writes.
+        spellings = (repr(float(digits)), format(float(digits), ".17g"))
+        return 0 if Decimal(digits) in map(Decimal, spellings) else _Digits(digits)
     except InvalidOperation:  # an exponent of more digits than Decimal has
         return _Digits(digits)
 

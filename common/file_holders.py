@@ -57,5 +57,5 @@ def _openers(files: Iterable[Path]) -> Iterator[int]:
 
 def _name(pid: int) -> str:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        return "".join(filter(str.isprintable, Path(f"/proc/{pid}/comm").read_text(errors="replace")))
     return "?"

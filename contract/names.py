@@ -82,8 +82,17 @@ def safety_name(name: str) -> str:
 
 
 def local_path(name: str) -> Path | None:
-    """The path that a name stands for: one that begins like a path, or contains a separator and exists."""
-    path = Path(name).expanduser()
+    """The path that a name stands for: one that begins like a path, or contains a separator and exists.
+
+    Raises:
+        UsageError: it begins with ~NAME, and there is no such user; or it is no UTF-8.
+    """
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"{name}: there is no such user as {name.partition(os.sep)[0]}; write the whole path"
+        ) from None
     marked = name.startswith((".", "~", os.sep))
     return _stored(path.absolute().resolve()) if marked or (os.sep in name and path.exists()) else None
 

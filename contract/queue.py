@@ -167,14 +167,9 @@ def redis_trouble(celery: Celery | None = None) -> str | None:
 
 @contextmanager
 def _connected(celery: Celery) -> Iterator[Any]:
-    with told_when_long(lambda: f"Redis at {_address(celery)}, which has not answered yet"), _opened(celery) as opened:
-        yield opened
-
-
-@contextmanager
-def _opened(celery: Celery) -> Iterator[Any]:
     with celery.connection_for_write() as connection:
-        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
+        with told_when_long(lambda: f"Redis at {_address(celery)}, which has not answered yet"):
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0.2)
         yield connection
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from common.near_misses import nearest
+from common.near_misses import nearest, one_letter_off
 from contract.errors import UsageError
 
 PREFIX = "INKMILL_"
@@ -52,9 +52,9 @@ def _meant_variable(variable: str, known: Collection[str]) -> str | None:
     head, _, tail = variable.partition("_")
     name = _name(variable)
     if variable.upper().startswith(PREFIX):
-        return None if name in (*known, *NOT_SETTINGS) else _nearest(name, known)
+        return None if name in (*known, *NOT_SETTINGS) else one_letter_off(name, known) or _begun(name, known)
     # The prefix may be the misspelt part.
-    near = nearest(head, ["inkmill"]) and tail.lower() in known
+    near = one_letter_off(head, ["inkmill"]) and tail.lower() in known
     return tail.lower() if near else None
 
 
@@ -63,7 +63,12 @@ def _name(variable: str) -> str:
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
-    """The setting nearest to a name, which may also be one's beginning, such as `database`, or one in other words."""
+    """The setting nearest to a key, which may also be a setting's beginning, or one in other words."""
     words = name.strip("_").replace("-", "_")
-    begun = [setting for setting in known if setting.startswith(f"{words}_") or words.startswith(f"{setting}_")]
-    return nearest(words, known) or (begun[0] if begun else None)
+    continued = next((setting for setting in known if words.startswith(f"{setting}_")), None)
+    return nearest(words, known) or _begun(words, known) or continued
+
+
+def _begun(name: str, known: Collection[str]) -> str | None:
+    """The setting that a name such as `database` begins."""
+    return next((setting for setting in known if setting.startswith(f"{name}_")), None)

@@ -14,7 +14,7 @@ ALLOWED: Mapping[str, Mapping[str, frozenset[str]]] = {
         "ingesting": frozenset({"queued"}),
         "queued": frozenset({"running", "cancelling", "paused"}),
         "running": frozenset({"completed", "cancelling", "paused", "cancelled"}),  # the last: retried in part
-        "paused": frozenset({"queued", "cancelling", "completed"}),
+        "paused": frozenset({"queued", "cancelling", "completed", "cancelled"}),
         "cancelling": frozenset({"cancelled"}),
         "cancelled": frozenset({"queued"}),  # retried
         "completed": frozenset({"queued"}),

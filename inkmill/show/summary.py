@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 
 from rich.markup import escape
 
 from common.times import duration
-from contract.errors import DatabaseUnreachable
+from contract.errors import DatabaseUnreachable, UsageError
 from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.flaws import FlawCounts
@@ -35,12 +35,18 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
     )
     for remark in file.remarks:
         messages.print(f"note: {remark}", markup=False)
-    if file.model and str(local_path(file.model) or file.model) != submitted.model:
+    if file.model and file.model != submitted.model and _stored_name(file.model) != submitted.model:
         messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
     if submitted.bad_lines:
         messages.print(
             f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False
         )
+
+
+def _stored_name(model: str) -> str:
+    with suppress(UsageError):
+        return str(local_path(model) or model)
+    return model
 
 
 def note_reflag(database: Database, job_id: int) -> None:

@@ -91,6 +91,8 @@ def _json_form(lines: Sequence[bytes]) -> str | None:
     first = lines[0].strip()
     if begins_array(first) and b"{" in b"".join(lines[:2]):
         return "openai" if _has_request_names(b"".join(lines)) else "jsonl"
+    if _array_of_texts(lines):
+        return "jsonl"  # whose reader refuses each of them in its own words
     if spans_lines(first) and len(lines) > 1:
         return "json"
     objects = [value for line in lines if (value := _object(line)) is not None]
@@ -99,6 +101,16 @@ def _json_form(lines: Sequence[bytes]) -> str | None:
     if not _DAMAGED_OBJECT.match(first):
         return None
     return "openai" if _has_request_names(first) else "jsonl"
+
+
+def _array_of_texts(lines: Sequence[bytes]) -> bool:
+    first = lines[0].strip()
+    if first == b"[":
+        return len(lines) > 1 and lines[1].strip()[:1] in (b'"', b"[")
+    try:
+        return isinstance(orjson.loads(first), list)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _object(line: bytes) -> dict[str, object] | None:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from contract.errors import Problem
+from producer.read.row_parser import BadRow
+
 OF_ALL = frozenset({"job", "position"})
 OF_OUTPUTS = OF_ALL | {
     "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
@@ -24,23 +27,35 @@ WITHOUT_PROMPTS = (
     "of the job as JSON lines"
 )
 
+OUT_OF_ORDER = Problem("position", "goes back; sort the export by job and position, so that each prompt is taken once")
+
 
 class OwnOutput:
-    """Reads the lines of one export in order, as `export` wrote them: a prompt's outputs stand together."""
+    """Reads the lines of an export, as `export` wrote them: by position, a prompt's outputs together."""
 
     def __init__(self) -> None:
         self._last: tuple[object, object] | None = None
 
     def prompt_of(self, line: dict[str, Any]) -> dict[str, Any] | None:
-        """The fields of the prompt; None if the line before was an output of the same one."""
+        """The fields of the prompt; None if the line before was an output of the same one.
+
+        Raises:
+            BadRow: the position goes back: taking each prompt once needs the order of the export.
+        """
         known = kind_of(line)
         if known is None:
             return line
         prompt = line["job"], line["position"]
         if prompt == self._last:
             return None
+        if self._goes_back(*prompt):
+            raise BadRow(OUT_OF_ORDER)
         self._last = prompt
         return {name: value for name, value in line.items() if name not in known}
+
+    def _goes_back(self, job: object, position: object) -> bool:
+        last_job, last = self._last or (None, None)
+        return job == last_job and isinstance(position, int) and isinstance(last, int) and position < last
 
 
 def kind_of(line: dict[str, Any]) -> frozenset[str] | None:

@@ -107,7 +107,9 @@ if (form) {
   });
   outbox.addEventListener("refused", event => {
     const row = rows.find(element => Number(element.dataset.output) === event.detail.entry.output);
-    if (row) mark(row, "refused", "not stored");
+    if (!row) return;
+    row.dataset.decidedBy = event.detail.body?.by ?? "";  // the next key asks
+    mark(row, "refused", "not stored");
   });
   on_keys({
     a: () => decide_selected("approve"), x: () => decide_selected("reject"), u: undo, r: reveal,

@@ -16,7 +16,7 @@ let ahead = null;
 let stop_watching = () => {}, latest_load = 0;
 /** The rail's next rows, on their way. @type {Promise<boolean> | null} */
 let loading = null;
-/** Outputs whose hidden text was revealed on this page, hidden again or not. */
+/** Texts (output.revision) that were hidden and have been revealed on this page, hidden again or not. */
 const revealed = new Set();
 
 const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
@@ -42,7 +42,7 @@ function ready() {
   const shown = number(), left = rail?.querySelector("[aria-current]");
   left?.removeAttribute("aria-current");
   if (shown === undefined) return;
-  if (card().dataset.seen === "revealed") revealed.add(shown);
+  if (card().dataset.seen === "revealed") revealed.add(text_of(shown));
   if (card().dataset.seen !== "covered") note_look(shown, card().dataset.seen);
   mark_current(shown);
   // At its end the rail goes on: an output that is drawn for an audit is in no rail.
@@ -81,11 +81,14 @@ async function claim_open(asked_for) {
   if (!by) return read_ahead(shown);
   toast(`${by} is reviewing output ${shown}; ${asked_for ? "you can read it" : "here is the next one"}.`);
   if (!asked_for) return advance(shown);
-  if (card().dataset.heldBy !== by) await open(shown, seen(shown) === "revealed" ? { reveal: 1 } : {});
+  if (card().dataset.heldBy !== by) await open(shown, card().dataset.covered === "no" && seen(shown) === "revealed" ? { reveal: 1 } : {});
   read_ahead(shown);
 }
 
-function seen(output) { return revealed.has(output) ? "revealed" : card().dataset.seen; }
+function seen(output) { return revealed.has(text_of(output)) ? "revealed" : card().dataset.seen; }
+
+/** The text on the card: an edit by a colleague is another one, which nobody has revealed here. */
+function text_of(output) { return `${output}.${card().dataset.revision}`; }
 
 function read_ahead(after) {
   if (ahead?.after === after) return;
@@ -260,8 +263,10 @@ async function words() {
 function watch(output) {
   return follow(`/outputs/${output}/changes`, "output", now => {
     if (number() !== output || JSON.stringify(now) === card().dataset.fingerprint || holder.querySelector("[data-edit][open]")) return;
-    const uncovered = card().dataset.covered === "no", held = card().dataset.heldBy;
-    open(output, uncovered ? { reveal: 1 } : {}, ":focus").then(done => {
+    const { covered, version, heldBy: held } = card().dataset;
+    // What was revealed stays so, but not a text that has taken its place meanwhile.
+    const stays = covered === "no" && String(now[0]) === version && seen(output) === "revealed";
+    open(output, stays ? { reveal: 1 } : {}, ":focus").then(done => {
       if (!done) return;
       toast(held && !card().dataset.heldBy ? `Output ${output} is free again.` : `Output ${output} has changed: ${card().dataset.state}.`);
       if (held) claim_open(true);

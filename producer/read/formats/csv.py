@@ -22,7 +22,7 @@ from producer.read.row_parser import BadRow, printable
 from producer.source import Source
 
 MOST_WORDS_OF_A_NAME = 3
-ONLY_COMMAS = Problem("", 'has nothing but commas; remove it, or write "" and take it with --empty-prompts')
+ONLY_COMMAS = Problem("", 'has nothing but delimiters; remove it, or write "" and take it with --empty-prompts')
 """The problem with a row that spreadsheets write after the last one."""
 REPEATED_HEADER = Problem("", "repeats the header, as where files were joined; remove it")
 BLANK_BEFORE_QUOTE = Problem("", "has a blank before a quote, which makes the quote part of the text; remove the blank")
@@ -58,12 +58,12 @@ class CsvReader(FormatReader[CsvRecord]):
     def records(self) -> Iterator[tuple[int, CsvRecord]]:
         records = self._all_records()
         for _, record in records:
-            if record.raw.strip():
+            if not self._syntax.is_empty(record.raw):
                 break
         yield from records
 
     def fields(self, record: CsvRecord) -> dict[str, Any] | None:
-        if not record.raw.strip() or self._columns is None:
+        if self._columns is None or self._syntax.is_empty(record.raw):
             return None
         cells = cells_of(record)
         self._check(record, cells)

@@ -170,10 +170,10 @@ class JsonlReader(JsonReader):
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
         fields = read_object(record)
-        if fields is not None:
-            drop_neutral(fields)
         if fields and self.options.names_fields:
             fields = rename_fields(fields, self.options)
+        if fields is not None:
+            drop_neutral(fields)  # after the names: what the user keeps as data is none of these
         return self._export.prompt_of(fields) if fields and self._is_export else fields
 
 

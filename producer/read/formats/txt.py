@@ -9,7 +9,9 @@ from producer.read.formats.jsonl import LineReader
 from producer.read.lines import BOM, JOINED_FILES, text_problem
 from producer.read.row_parser import BadRow
 
-LONE_RETURN = Problem("", "has a carriage return inside; end every line with LF or CRLF, or write it as JSON lines")
+MIXED_LINE_ENDS = Problem(
+    "", "has a line end of another kind inside; end every line with LF or CRLF, or write it as JSON lines"
+)
 
 
 class TextReader(LineReader):
@@ -23,9 +25,9 @@ class TextReader(LineReader):
             raise BadRow(problem)
         if not record.strip():
             return None
-        prompt = record.rstrip(b"\r")
-        if b"\r" in prompt:
-            raise BadRow(LONE_RETURN)
+        prompt = record.rstrip(b"\r\n")
+        if b"\r" in prompt or b"\n" in prompt:
+            raise BadRow(MIXED_LINE_ENDS)
         if BOM in prompt:
             raise BadRow(JOINED_FILES)
         return {"prompt": prompt.decode()}

@@ -177,6 +177,12 @@ def test_an_array_of_objects_is_read_element_by_element(read: Reading, monkeypat
             assert found.rows[1].metadata == {"a": [{}]} and found.format == "jsonl"
 
 
+@pytest.mark.parametrize("data", ['[\n  "a prompt",\n  "b"\n]\n', '["a prompt","b"]\n'])
+def test_an_array_of_texts_is_not_read_as_lines(read: Reading, data: str) -> None:
+    found = read(data, "-")
+    assert not found.rows and found.bad, found.told
+
+
 def test_a_bad_element_of_an_array_is_told_with_its_line(read: Reading) -> None:
     found = read('[\n  {"prompt": "a"},\n\n  {\n    "prompt": 5\n  },\n  "b"\n]\n', "p.json")
     assert found.told == (

@@ -73,3 +73,8 @@ def test_a_flag_keeps_the_digits_of_its_numbers_or_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--logit-bias: 5 is 0\.12345678901234567890, a number with more digits"):
         read_flags({"logit_bias": '{"5": 0.12345678901234567890}'})
     assert read_flags({"logit_bias": '{"5": 0.1}'}) == {"logit_bias": ((5, 0.1),)}
+
+
+def test_a_double_spelt_with_17_digits_loses_nothing(read: Reading) -> None:
+    found = read('{"prompt": "a", "metadata": {"x": 0.10000000000000001}}\n', "p.jsonl")
+    assert [row.metadata for row in found.rows] == [{"x": 0.1}]

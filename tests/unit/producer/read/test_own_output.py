@@ -96,3 +96,9 @@ def test_every_field_of_an_export_is_known(mill: Mill, out: Path) -> None:
     kept = {"prompt", "custom_id", "metadata"}
     assert json.loads((out / "o.jsonl").read_bytes()).keys() - kept == OF_OUTPUTS
     assert json.loads((out / "o.jsonl.errors.jsonl").read_bytes()).keys() - kept == OF_LOST
+
+
+def test_an_export_that_was_shuffled_doubles_no_prompt(read: Reading) -> None:
+    line = {"job": 1, "prompt": "p", "id": 1, "sample_index": 0, "text": "t"}
+    found = read("".join(json.dumps(line | {"position": at, "prompt": f"p{at}"}) + "\n" for at in (0, 1, 0)), "p.jsonl")
+    assert [row.prompt for row in found.rows] == ["p0", "p1"] and "goes back" in found.told

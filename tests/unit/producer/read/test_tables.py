@@ -139,8 +139,18 @@ def test_a_broken_quote_that_may_continue_on_the_next_line_refuses_the_file(read
 @pytest.mark.parametrize("line", [",,", " , ,\t", ",,\r"])
 def test_a_row_of_nothing_but_commas_is_a_bad_line_not_an_empty_prompt(read: Reading, line: str) -> None:
     found = read(f'prompt,n,topic\ngood,1,\n{line}\n"",,\n', "p.csv", empty_prompts=True)
-    assert found.told == 'line 3: has nothing but commas; remove it, or write "" and take it with --empty-prompts'
+    assert found.told == 'line 3: has nothing but delimiters; remove it, or write "" and take it with --empty-prompts'
     assert [row.prompt for row in found.rows] == ["good", ""]
+
+
+def test_a_row_of_nothing_but_tabs_is_a_bad_line_too(read: Reading) -> None:
+    found = read("prompt\ttopic\na\tb\n\t\n", "p.tsv", empty_prompts=True)
+    assert [row.prompt for row in found.rows] == ["a"] and found.told.startswith("line 3: has nothing but delimiters")
+
+
+def test_a_quoted_cell_may_hold_quotes_and_commas_as_a_csv_writer_puts_them(read: Reading) -> None:
+    found = read('prompt,topic\n"""Hello,"" she said, ""come in.""",x\n', "p.csv")
+    assert [row.prompt for row in found.rows] == ['"Hello," she said, "come in."']
 
 
 def test_an_infinity_in_parquet_is_a_bad_line_not_an_absent_value(read: Reading) -> None:

@@ -31,7 +31,7 @@ def test_lines_may_end_in_carriage_returns_alone(read: Reading, name: str, data:
 
 def test_a_lone_carriage_return_among_other_line_ends_is_a_bad_line(read: Reading) -> None:
     found = read("The mill\rThe sea\nThe tide\r\r\n", "p.txt")
-    assert found.told.startswith("line 1: has a carriage return inside; end every line with LF or CRLF")
+    assert found.told.startswith("line 1: has a line end of another kind inside; end every line with LF or CRLF")
     assert [row.prompt for row in found.rows] == ["The tide"]
 
 
@@ -153,3 +153,14 @@ def test_submit_reads_a_file_as_it_is_told_and_remarks_on_it_once(
     assert told.count("2 prompts end in a space (line 2 first)") == 1
     assert run([*submit, *options]) == 2  # the same again
     assert run([*submit, *options[:-1], "--skip-bad"]) == 0  # read differently
+
+
+def test_a_file_that_changes_its_line_ends_is_told(read: Reading) -> None:
+    found = read("aaaaaaa\r" * 150_000 + "x\ny\n", "p.txt")
+    assert "has a line end of another kind inside" in found.told and len(found.rows) == 150_000
+
+
+def test_a_field_that_is_kept_as_data_is_no_foreign_setting(read: Reading) -> None:
+    found = read('{"prompt": "a", "priority": 3, "request_id": "r1"}\n', "p.jsonl", metadata_columns=("priority",),
+                 id_column="request_id")  # fmt: skip
+    assert [(row.custom_id, row.metadata) for row in found.rows] == [("r1", {"priority": 3})], found.told
