@@ -11,3 +11,4 @@ addEventListener("keydown", event => {
   if (event.key === "Escape") document.querySelector("[data-back]")?.click();
 });
 addEventListener("pageshow", () => { if (go) go.disabled = false; });
+document.documentElement.dataset.ready = "confirm";

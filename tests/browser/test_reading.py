@@ -71,6 +71,7 @@ def test_the_table_asks_too_and_reveals_a_page_at_once(seat: Seat) -> None:
     page.keyboard.press("m")
     page.keyboard.press("x")
     expect(page.locator("main")).to_contain_text("1 covered, 0 never opened")
+    ready(page)
     page.focus("#reason")
     page.keyboard.type("spam")
     page.keyboard.press("Control+Enter")
