@@ -12,11 +12,27 @@ from typing import Any, Self
 
 import psycopg
 from psycopg.errors import _WaitTimeout
+from psycopg.waiting import READY_NONE
 
 from common.long_waits import QUIET_SECONDS, tell
 
 LAST_CHANCE_SECONDS = 1.0
 """The answer may have come while the second connection was asked."""
+
+
+def _resumed(gen: Any) -> Any:
+    """A generator of psycopg's that is under way, for another wait, which begins it with None.
+
+    Such a generator expects to hear what its socket is ready for; while a large statement is being sent, it breaks off
+    with a TypeError otherwise.
+    """
+    ready = READY_NONE
+    while True:
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+        ready = yield wanted
 
 
 class _Probe(psycopg.Connection[Any]):
@@ -59,10 +75,12 @@ class AttentiveConnection(psycopg.Connection[Any]):
                 return super().wait(gen, interval, QUIET_SECONDS)
             except _WaitTimeout:
                 self._tell_who_blocks()
+                gen = _resumed(gen)
         while True:
             try:
                 return super().wait(gen, interval, self.patience)
             except _WaitTimeout:
+                gen = _resumed(gen)
                 if self._is_served():
                     continue
             try:
