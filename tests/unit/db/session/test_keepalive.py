@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Generator
 
+import pytest
 from psycopg.waiting import READY_R, WAIT_RW
 
 from db.session.keepalive import _resumed
@@ -27,9 +28,5 @@ def test_a_generator_under_way_is_taken_up_again_without_a_type_error() -> None:
     again.close()  # broken off once more
     last = _resumed(under_way)
     assert next(last) == WAIT_RW
-    try:
+    with pytest.raises(StopIteration, match="sent"):
         last.send(READY_R)
-    except StopIteration as end:
-        assert end.value == "sent"
-    else:
-        raise AssertionError("did not end")
