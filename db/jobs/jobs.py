@@ -19,8 +19,8 @@ from db.work.batches import cancel_free_batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
-    """A job as it was submitted, and what its first claim settled."""
+class ListedJob:
+    """A job as it was submitted, and what its first claim settled; not its blocklist, which may be long."""
 
     id: int
     name: str
@@ -31,7 +31,7 @@ class JobRow:
     seed: int
     settings: SamplingSettings
     thresholds: dict[str, float]
-    blocklist: tuple[str, ...]
+    blocklist_digest: str  # "" = there is none
     on_flag: str
     batch_size: int
     device: str
@@ -48,6 +48,13 @@ class JobRow:
     finished_at: float | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow(ListedJob):
+    """A job with its blocklist."""
+
+    blocklist: tuple[str, ...]
+
+
 def stored_settings(base: SamplingSettings, stored: Mapping[str, Any] | None) -> SamplingSettings:
     """`base`, overridden by settings as SQL keeps them.
 
@@ -57,15 +64,20 @@ def stored_settings(base: SamplingSettings, stored: Mapping[str, Any] | None) ->
     return merge(base, read_settings(stored)) if stored else base
 
 
+def _values(row: Row[Any]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in ListedJob.__dataclass_fields__}
+    return values | {
+        "status": JobStatus(row.status),
+        "settings": stored_settings(SamplingSettings(), row.settings),
+    }
+
+
 def _job_row(row: Row[Any]) -> JobRow:
-    values = {name: getattr(row, name) for name in JobRow.__dataclass_fields__}
-    values["status"] = JobStatus(row.status)
-    values["settings"] = stored_settings(SamplingSettings(), row.settings)
-    values["blocklist"] = tuple(row.blocklist)
-    return JobRow(**values)
+    return JobRow(**_values(row), blocklist=tuple(row.blocklist))
 
 
-_COLUMNS = [Job.__table__.c[name] for name in JobRow.__dataclass_fields__]
+_LISTED_COLUMNS = [Job.__table__.c[name] for name in ListedJob.__dataclass_fields__]
+_COLUMNS = [*_LISTED_COLUMNS, Job.blocklist]
 
 
 def get_job(database: Database, job_id: int) -> JobRow:
@@ -81,11 +93,11 @@ def get_job(database: Database, job_id: int) -> JobRow:
     return _job_row(row)
 
 
-def list_jobs(database: Database, limit: int = 100) -> list[JobRow]:
+def list_jobs(database: Database, limit: int = 100) -> list[ListedJob]:
     """The newest jobs, newest first."""
     with database.read() as connection:
-        rows = connection.execute(select(*_COLUMNS).order_by(Job.id.desc()).limit(limit)).all()
-    return [_job_row(row) for row in rows]
+        rows = connection.execute(select(*_LISTED_COLUMNS).order_by(Job.id.desc()).limit(limit)).all()
+    return [ListedJob(**_values(row)) for row in rows]
 
 
 def find_job(database: Database, fingerprint: str) -> JobRow | None:

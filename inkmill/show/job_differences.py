@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from contract.blocklist import blocklist_digest
-from db.jobs.jobs import JobRow
+from db.jobs.jobs import ListedJob
 
 
-def differences(jobs: Iterable[JobRow]) -> dict[int, dict[str, Any]]:
+def differences(jobs: Iterable[ListedJob]) -> dict[int, dict[str, Any]]:
     """By job, the settings in which it differs from others of its name, with its own values; jobs that differ in
     nothing are left out. Seeds are named where nothing else differs: they are drawn anew for every job."""
-    by_name: dict[str, list[JobRow]] = {}
+    by_name: dict[str, list[ListedJob]] = {}
     for job in jobs:
         by_name.setdefault(job.name, []).append(job)
     found: dict[int, dict[str, Any]] = {}
@@ -26,7 +25,7 @@ def as_words(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
 
 
-def _within(jobs: Sequence[JobRow]) -> dict[int, dict[str, Any]]:
+def _within(jobs: Sequence[ListedJob]) -> dict[int, dict[str, Any]]:
     settings = [_settings(job) for job in jobs]
     names = [name for name in settings[0] if any(one[name] != settings[0][name] for one in settings)]
     if not names:
@@ -35,11 +34,9 @@ def _within(jobs: Sequence[JobRow]) -> dict[int, dict[str, Any]]:
     return {job.id: {name: one[name] for name in names} for job, one in zip(jobs, every, strict=True) if names}
 
 
-def _settings(job: JobRow) -> dict[str, Any]:
+def _settings(job: ListedJob) -> dict[str, Any]:
     sampling = {name: value for name, value in job.settings.to_dict().items() if name != "seed"}
-    digest = blocklist_digest(job.blocklist)[:8]
-    words = f"{len(job.blocklist):,} words ({digest})" if digest else None  # there may be a million of them
-    policy = {"thresholds": job.thresholds, "blocklist": words, "on_flag": job.on_flag}
+    policy = {"thresholds": job.thresholds, "blocklist": job.blocklist_digest[:8] or None, "on_flag": job.on_flag}
     return {"model": job.model, "safety": job.safety, "device": job.device, "dtype": job.dtype, **sampling, **policy}
 
 

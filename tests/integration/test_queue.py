@@ -80,18 +80,6 @@ def test_an_unreachable_redis_is_reported_quickly_and_without_its_password() -> 
     assert "secret" not in str(refused.value)
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate that nobody signed but its owner, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: apt-get install openssl")
-    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
-    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
-    subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
-    return files
-
-
 def heard(certificate: tuple[Path, Path], url: str) -> tuple[str, bytes]:
     """What is said of a server with that certificate, and what it was sent. PORT in `url` is its port."""
     sent = bytearray()

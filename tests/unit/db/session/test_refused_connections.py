@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import ssl
 import subprocess
@@ -19,18 +18,6 @@ from bench.chaos.proxy import SwallowingProxy
 from contract.errors import DatabaseUnreachable
 from db.session.engine import open_database
 from tests.conftest import PostgresServer
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that nobody signed but its owner, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed: apt-get install openssl")
-    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=db", "-days", "2"]
-    words += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
-    subprocess.run(["openssl", *words], check=True, capture_output=True, timeout=60)
-    return files
 
 
 @pytest.fixture
