@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,14 @@ class ScoreBar:
         return self.score >= self.threshold
 
 
+@dataclass(frozen=True, slots=True)
+class DecidingSentence:
+    """A sentence of the text, and the scores that the text has from it."""
+
+    text: str
+    bars: tuple[ScoreBar, ...]
+
+
 def card(page: Page, view: QueueView, output_id: int) -> Markup:
     """The card of one output as markup. `reveal` and `full` in the address show a hidden text and all of a long one.
 
@@ -62,6 +71,8 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     covered = can_cover and parameters.get("reveal") != "1"
     full = parameters.get("full") == "1"
     words = read_words(page.database, output_id)
+    bars = [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
+            for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])]  # fmt: skip
     held_by = held_by_colleague(page, output)
     return {
         "output": output,
@@ -81,8 +92,8 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "prompt": _highlighted(output.prompt, view, full),
         "text": "" if covered else _text(output, view, words, full),
         "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
-        "bars": [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
-                 for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])],
+        "bars": bars,
+        "deciding": [] if covered else deciding_sentences(output, bars),
         "words": words,
         "top_words": [] if covered or words is None else top_words(words, output.text),
         "settings": _settings(output.settings),
@@ -91,6 +102,16 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "key": secrets.token_urlsafe(16),
         "undo_key": secrets.token_urlsafe(16),
     }  # fmt: skip
+
+
+def deciding_sentences(output: OutputDetail, bars: Sequence[ScoreBar]) -> list[DecidingSentence]:
+    """The sentences from which the text has the scores that flag it, or else its highest; the highest first."""
+    shown = [bar for bar in bars if bar.over] or bars[:1]
+    by_span: dict[tuple[int, int], list[ScoreBar]] = {}
+    for bar in shown:
+        if span := output.deciding.get(bar.label):
+            by_span.setdefault(span, []).append(bar)
+    return [DecidingSentence(output.text[start:end], tuple(bars)) for (start, end), bars in by_span.items()]
 
 
 def held_by_colleague(page: Page, output: OutputDetail) -> str | None:

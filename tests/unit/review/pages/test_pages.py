@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from contract.policy import ScoreBy
 from db.jobs.jobs import cancel_job
 from db.review.decisions.acts import decide
 from db.session.engine import Database
-from db.work.outputs import record_fault
+from db.work.outputs import ScoredText, record_fault, save_scores
 from review.preferences import Preferences, changed, read_preferences
 from review.queue_view import read_view
 from review.show.text_markup import SHOWN_CHARACTERS, marked, visible
@@ -279,3 +280,22 @@ def segments(page: str) -> dict[str, int]:
                                                               for i in range(len(found))], abs=0.01)  # fmt: skip
     assert sum(float(width) for _, _, width, *_ in found) == pytest.approx(100, abs=0.1)
     return {name: int(count) for name, _, _, count, _ in found}
+
+
+def test_the_sentence_behind_the_score_is_named_but_not_of_a_covered_text(mill: Mill) -> None:
+    job = mill.submit(1, score_by=ScoreBy.SENTENCE)
+    claim = mill.claim()
+    mill.save(claim, [text_of(work, index, "It rained. <b>You fool!</b>") for work, index in mill.missing(claim)])
+    mill.finish(claim)
+    scoring = mill.claim_texts()
+    (output,) = [row.id for row in mill.outputs(job)]
+    scores = {"toxicity": 0.95, "insult": 0.8, "threat": 0.1}
+    verdict = ScoredText(output_id=output, scores=scores, deciding=dict.fromkeys(scores, (11, 27)))
+    made_by = {"classifier": "demo", "classifier_revision": "c", "score_by": ScoreBy.SENTENCE}
+    save_scores(mill.database, scoring, [verdict], (), **made_by)  # type: ignore[arg-type]
+    site = Site(mill.database).sign_in()
+    assert "fool" not in site.get(f"/outputs/{output}").text
+    shown = site.get(f"/outputs/{output}?reveal=1").text
+    assert '<q dir="auto">&lt;b&gt;You fool!&lt;/b&gt;</q>' in shown
+    assert "toxicity 0.95, insult 0.80</span>" in shown  # and not the threat, for which nothing is flagged
+    assert "by sentence" in words_of(site.get(f"/jobs/{job}").text)
