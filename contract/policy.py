@@ -33,6 +33,12 @@ BLOCKLIST = "blocklist:"
 
 BUILT_IN_CLASSIFIERS = ("original", "unbiased", "multilingual", "original-small", "unbiased-small", "demo")
 NO_SAFETY = "none"
+MULTILINGUAL = "multilingual"
+KNOWN_LANGUAGES = dict.fromkeys(BUILT_IN_CLASSIFIERS, "English") | {
+    MULTILINGUAL: "English, French, Spanish, Italian, Portuguese, Turkish and Russian"
+}
+"""What each was trained on."""
+KNOWN_SCRIPTS = {name: ("Latin", "Cyrillic") if name == MULTILINGUAL else ("Latin",) for name in BUILT_IN_CLASSIFIERS}
 
 
 class ScoreBy(StrEnum):

@@ -118,6 +118,7 @@ def submit(
         ingest.abandon()
         raise
     ingest.finish()
+    file.remarks += file.scripts.remarks(options.safety)
     return SubmittedJob(
         job_id=ingest.job_id,
         model=spec.model,
