@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,10 +20,14 @@ from typing import Any
 import torch
 
 from bench.random_bert import WORDS, write_checkpoint
+from contract.policy import ScoreBy
 from worker.safety.detoxify import Classifier, load_classifier
+from worker.safety.pieces import judge
+from worker.safety.sentences import sentences
 
 MIN_TOKENS, MAX_TOKENS = 64, 192  # tokens of a text, two special ones among them
 SENTENCES = 1000
+WORDS_A_SENTENCE = 14  # on average, as in English prose
 REFERENCE_BATCH = 32
 
 Scorer = Callable[[list[str]], torch.Tensor]
@@ -36,6 +42,7 @@ def main() -> None:
         exact = load_classifier(str(path), "cpu", dtype="fp32")
         quick = load_classifier(str(path), "cpu", dtype="bf16")
         texts = _texts(options.texts)
+        _speed_by_sentence(quick, texts, options.rounds)
         _speed({"Detoxify.predict": _detoxify(path), "fp32": _ours(exact), "bf16": _ours(quick)}, texts, options.rounds)
         _fidelity("random BERT-base", exact, quick, texts)
     exact, quick = (load_classifier("demo", "cpu", dtype=dtype) for dtype in ("fp32", "bf16"))
@@ -106,6 +113,23 @@ def _speed(scorers: dict[str, Scorer], texts: list[str], rounds: int) -> None:
     for name, speeds_of_one in speeds.items():
         ratios = [ours / theirs for ours, theirs in zip(speeds_of_one, speeds[first], strict=True)]
         print(f"| {name} | {_spread(speeds_of_one)} | {_spread(ratios)} |")
+
+
+def _speed_by_sentence(classifier: Classifier, texts: list[str], rounds: int) -> None:
+    """The same texts with full stops in them, as a whole and by sentence."""
+    rng = random.Random(2)
+    stopped = [
+        re.sub(r"\S+", lambda word: word[0] + "." * (rng.random() < 1 / WORDS_A_SENTENCE), text) for text in texts
+    ]
+    shares = sum(len(sentences(text)) for text in stopped) / len(stopped)
+    print(f"sentences a text: {shares:.1f}", file=sys.stderr)
+    scorers = {f"by {kind}": partial(_judged, classifier, kind) for kind in ScoreBy}
+    _speed(scorers, stopped, rounds)
+
+
+def _judged(classifier: Classifier, kind: ScoreBy, texts: list[str]) -> torch.Tensor:
+    judged = judge(texts, kind, classifier.score)
+    return torch.tensor([list(one.scores.values()) for one in judged])
 
 
 def _spread(numbers: list[float]) -> str:

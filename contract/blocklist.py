@@ -60,13 +60,28 @@ class Blocklist:
         """The distinct entries that occur in `text`, as the user wrote them, in the order of the list."""
         if not self._words:
             return []
-        folded = fold(text)
-        indices: set[int] = set()
-        for last, (length, entries) in self._automaton.iter(folded):
-            if _is_boundary(folded, last + 1 - length):
-                over, goes_on = _is_boundary(folded, last + 1), not _has_mark(folded, last + 1)
-                indices.update(index for index, is_prefix in entries if over or (is_prefix and goes_on))
+        indices = {index for _, _, index in self._hits(fold(text))}
         return [self._words[index] for index in sorted(indices)]
+
+    def places(self, text: str) -> list[tuple[int, int, str]]:
+        """Where entries stand in `text`: (start, end) of its characters, and the entry. Of "toad*" the whole word."""
+        if not self._words:
+            return []
+        folded, origins = _fold_with_places(text)
+        found = []
+        for start, end, index in self._hits(folded):
+            word = self._words[index]
+            last = _word_end(folded, end) if word.endswith(PREFIX) else end
+            found.append((origins[start][0], origins[last - 1][1], word))
+        return found
+
+    def _hits(self, folded: str) -> Iterator[tuple[int, int, int]]:
+        """(start, end) in the folded text and the number of the entry."""
+        for last, (length, entries) in self._automaton.iter(folded):
+            start, end = last + 1 - length, last + 1
+            if _is_boundary(folded, start):
+                over, goes_on = _is_boundary(folded, end), not _has_mark(folded, end)
+                yield from ((start, end, index) for index, is_prefix in entries if over or (is_prefix and goes_on))
 
 
 @lru_cache(maxsize=1)
@@ -115,10 +130,33 @@ def fold(text: str) -> str:
     """The form in which entries and texts are compared.
 
     Folding may lengthen a text ("ß" becomes "ss", "İ" two characters): a place in it says nothing about a place in
-    the original, so only entries are ever reported, never places.
+    the original; `_fold_with_places` says where each character comes from.
     """
     caseless = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", text).casefold()).casefold()
     return " ".join(unicodedata.normalize("NFKC", caseless.translate(_VISIBLE)).split())
+
+
+def _fold_with_places(text: str) -> tuple[str, list[tuple[int, int]]]:
+    """The text folded a character with its marks at a time, and (start, end) of what each folded one comes from.
+
+    Equals `fold` but for what only combines across characters, such as single parts of Hangul syllables.
+    """
+    folded: list[str] = []
+    origins: list[tuple[int, int]] = []
+    for start, end in _units(text):
+        space = text[start].isspace() and folded[-1:] not in ([], [" "])
+        unit = (" " if space else "") + fold(text[start:end])
+        folded += unit
+        origins += [(start, end)] * len(unit)
+    return "".join(folded), origins
+
+
+def _units(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    for place in range(1, len(text) + 1):
+        if place == len(text) or not (is_mark(text[place]) or unicodedata.category(text[place]) == "Cf"):
+            yield start, place
+            start = place
 
 
 class _Visible(dict[int, str | int | None]):
@@ -166,6 +204,13 @@ def _is_boundary(folded: str, place: int) -> bool:
     if _has_mark(folded, place):  # a mark is never cut off what it sits on
         return folded[place - 1] == " "
     return not (is_word_character(_base(folded, place - 1)) and is_word_character(folded[place]))
+
+
+def _word_end(folded: str, place: int) -> int:
+    """Where the word ends that goes on at `place`."""
+    while not _is_boundary(folded, place):
+        place += 1
+    return place
 
 
 def _has_mark(folded: str, place: int) -> bool:

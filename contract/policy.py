@@ -6,6 +6,7 @@ Pure functions of numbers; who computes the scores and where flags are stored is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 
 from common.near_misses import did_you_mean
 from contract.errors import UsageError
@@ -32,6 +33,30 @@ BLOCKLIST = "blocklist:"
 
 BUILT_IN_CLASSIFIERS = ("original", "unbiased", "multilingual", "original-small", "unbiased-small", "demo")
 NO_SAFETY = "none"
+MULTILINGUAL = "multilingual"
+KNOWN_LANGUAGES = dict.fromkeys(BUILT_IN_CLASSIFIERS, "English") | {
+    MULTILINGUAL: "English, French, Spanish, Italian, Portuguese, Turkish and Russian"
+}
+"""What each was trained on."""
+KNOWN_SCRIPTS = {name: ("Latin", "Cyrillic") if name == MULTILINGUAL else ("Latin",) for name in BUILT_IN_CLASSIFIERS}
+
+
+class ScoreBy(StrEnum):
+    """What a classifier reads at once. A text has the highest score of its parts."""
+
+    WINDOW = "window"  # as much as it can: a rude sentence among harmless ones scores lower than alone
+    SENTENCE = "sentence"  # each sentence by itself
+
+
+def read_score_by(value: str) -> ScoreBy:
+    """What a user says of it.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value not in tuple(ScoreBy):
+        raise ValueError(f"must be {' or '.join(ScoreBy)}, not {value[:LONGEST_LABEL]!r}")
+    return ScoreBy(value)
 
 
 def flag_reasons(

@@ -28,6 +28,7 @@ from pydantic_settings import (
 from common.addresses import read_database_url, read_redis_url, redis_socket_url, sqlite_url, with_absolute_path
 from common.private_files import UnreadableFile, is_secret, make_secret, read_secret
 from contract.errors import UsageError
+from contract.policy import ScoreBy, read_score_by
 from contract.setting_names import PREFIX, check_keys, check_variables
 
 PASSWORD_BYTES = 24
@@ -89,6 +90,7 @@ class Settings(BaseSettings):
     # Defaults of the common options.
     model: str = "gpt2"
     safety: str = "original"
+    score_by: str = ScoreBy.WINDOW.value
     device: str = "auto"
     dtype: str = "auto"
 
@@ -122,6 +124,11 @@ class Settings(BaseSettings):
             default = cls.model_fields[info.field_name or ""].default
             raise ValueError(f"is empty; unset it for the default, {default}, or name one")
         return value
+
+    @field_validator("score_by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return read_score_by(value).value
 
     @classmethod
     def settings_customise_sources(

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from contract.errors import Problem, SettingsError
+from contract.policy import ScoreBy
 
 SEED_LIMIT = 2**53
 """Seeds stay below this, so that they survive JSON readers that know only doubles."""
@@ -151,6 +152,7 @@ class JobSpec:
     fingerprint: str  # of the file's bytes and the settings: the same again is the same job
     model: str  # "demo", a Hub id, or an absolute path
     safety: str  # a classifier's name, an absolute path, or "none"
+    score_by: ScoreBy = ScoreBy.WINDOW
     seed: int
     settings: SamplingSettings = field(default_factory=SamplingSettings)
     thresholds: dict[str, float] = field(default_factory=dict)

@@ -71,6 +71,7 @@ class Job(Base):
     once: Mapped[str | None] = mapped_column(Text, unique=True)
     model: Mapped[str] = mapped_column(Text)
     safety: Mapped[str] = mapped_column(Text)
+    score_by: Mapped[str] = mapped_column(Text, server_default=sql("'window'"))  # a contract.policy.ScoreBy
     seed: Mapped[int] = mapped_column(BigInteger)
     settings: Mapped[dict[str, Any]] = mapped_column(Json)  # every sampling setting; a row's own lie over it
     thresholds: Mapped[dict[str, float]] = mapped_column(Json)
@@ -230,6 +231,9 @@ class Score(Base):
     revision: Mapped[int] = mapped_column(Integer, server_default="0")
     classifier: Mapped[str] = mapped_column(Text)
     classifier_revision: Mapped[str] = mapped_column(Text)
+    score_by: Mapped[str] = mapped_column(Text, server_default=sql("'window'"))
+    # By label, [start, end] in the text's characters of the sentence that has its score; NULL = by window.
+    deciding: Mapped[dict[str, list[int]] | None] = mapped_column(Json)
     toxicity: Mapped[float | None] = mapped_column(Double)
     severe_toxicity: Mapped[float | None] = mapped_column(Double)
     obscene: Mapped[float | None] = mapped_column(Double)

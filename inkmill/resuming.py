@@ -5,7 +5,7 @@ Only compares and reports; `run` decides what to do with the job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
@@ -15,10 +15,11 @@ from producer.submit import SubmitOptions
 
 
 def check_policy(job: JobRow, order: SubmitOptions) -> None:
-    """Checks that the job has the flag policy of the order.
+    """Checks that the job has the flag policy of the order, and is scored as it says.
 
     Raises:
-        UsageError: a reflag gave it another policy; the message names it and the ways out.
+        UsageError: a reflag gave it another policy, or a rescore scores it otherwise; the message names it and the
+            ways out.
     """
     differences = [
         f"its threshold for {label} is {_threshold(job.thresholds, label)}, this command's is "
@@ -28,13 +29,19 @@ def check_policy(job: JobRow, order: SubmitOptions) -> None:
     ]
     if job.blocklist != order.blocklist:
         differences.append("it has another blocklist")
+    if job.score_by is not order.score_by:
+        raise _changed(job, "rescored", [f"it is scored by {job.score_by}, this command's is {order.score_by}"],
+                       ("rescore", str(job.id), "--score-by", order.score_by))  # fmt: skip
     if differences:
-        reflag = command_line("reflag", str(job.id), *_reflag_options(job, order))
-        raise UsageError(
-            f"job {job.id} was submitted from this file, but has been reflagged since: {'; '.join(differences)}. To go "
-            f"back, run '{reflag}', then this command again; "
-            f"'{command_line('export', str(job.id), '-o', 'FILE')}' exports the job as it is; --again makes a new one"
-        )
+        raise _changed(job, "reflagged", differences, ("reflag", str(job.id), *_reflag_options(job, order)))
+
+
+def _changed(job: JobRow, how: str, differences: Sequence[str], back: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"job {job.id} was submitted from this file, but has been {how} since: {'; '.join(differences)}. To go "
+        f"back, run '{command_line(*back)}', then this command again; "
+        f"'{command_line('export', str(job.id), '-o', 'FILE')}' exports the job as it is; --again makes a new one"
+    )
 
 
 def note_dropped_options(job: JobRow, order: SubmitOptions) -> None:

@@ -13,6 +13,7 @@ import orjson
 
 from contract.errors import QueueUnreachable
 from contract.names import model_name
+from contract.policy import ScoreBy
 from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
 from db.jobs.ingest import Ingest
@@ -36,6 +37,7 @@ class SubmitOptions:
     safety: str
     flags: dict[str, Any] = field(default_factory=dict)  # sampling settings for the whole job
     reading: ReadOptions = field(default_factory=ReadOptions)  # how the prompt file is read
+    score_by: ScoreBy = ScoreBy.WINDOW
     thresholds: dict[str, float] = field(default_factory=dict)
     blocklist: tuple[str, ...] = ()
     on_flag: str = "keep"
@@ -78,9 +80,14 @@ def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
     factors = [
         file.format, job_model(options, file), options.safety, settings, sorted(options.thresholds.items()),
         options.blocklist, options.on_flag, options.seed, options.device, options.dtype, options.skip_bad,
-        *file.options.fingerprint_factors(),
+        *file.options.fingerprint_factors(), *_said_of_scoring(options),
     ]  # fmt: skip
     return hashlib.sha256(file.digest().encode() + orjson.dumps(factors, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _said_of_scoring(options: SubmitOptions) -> list[Any]:
+    """Nothing for the default: of a job from before there was a choice nothing else was said."""
+    return [] if options.score_by is ScoreBy.WINDOW else [["score_by", options.score_by]]
 
 
 def submit(
@@ -111,6 +118,7 @@ def submit(
         ingest.abandon()
         raise
     ingest.finish()
+    file.remarks += file.scripts.remarks(options.safety)
     return SubmittedJob(
         job_id=ingest.job_id,
         model=spec.model,
@@ -143,6 +151,7 @@ def _spec(options: SubmitOptions, file: PromptFile) -> JobSpec:
         fingerprint=fingerprint(options, file),
         model=job_model(options, file),
         safety=options.safety,
+        score_by=options.score_by,
         seed=secrets.randbelow(SEED_LIMIT) if options.seed is None else options.seed,
         settings=file.base_settings(options.flags),
         thresholds=options.thresholds,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from markupsafe import Markup
 
-from contract.policy import DEFAULT_THRESHOLD, NO_SAFETY
+from contract.policy import BLOCKLIST, DEFAULT_THRESHOLD, NO_SAFETY
 from contract.review import DECIDED_STATES, Seen
 from contract.spec import Safety, SamplingSettings
 from db.review.detail import OutputDetail, read_output
@@ -18,11 +19,9 @@ from db.work.score_requests import MarkedWords, read_words
 from review.context import Page
 from review.queue_view import QueueView
 from review.reading import covers
-from review.show.text_markup import SHOWN_CHARACTERS, marked
+from review.show.marks import FLOOR, Carrier, Mark, carriers, laid_over, listed_marks, score_marks, top_words
+from review.show.text_markup import SHOWN_CHARACTERS, marked, marked_for
 
-STRONG_SHARE = 0.5
-"""Of the largest drop in the score: words from this share on are highlighted strongly."""
-WEAK_SHARE = 0.15
 SEEN_WORDS = {
     Seen.REVEALED: "hidden, revealed",
     Seen.LISTED: "in the table",
@@ -45,6 +44,14 @@ class ScoreBar:
         return self.score >= self.threshold
 
 
+@dataclass(frozen=True, slots=True)
+class DecidingSentence:
+    """A sentence of the text, and the scores that the text has from it."""
+
+    text: str
+    bars: tuple[ScoreBar, ...]
+
+
 def card(page: Page, view: QueueView, output_id: int) -> Markup:
     """The card of one output as markup. `reveal` and `full` in the address show a hidden text and all of a long one.
 
@@ -62,6 +69,9 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     covered = can_cover and parameters.get("reveal") != "1"
     full = parameters.get("full") == "1"
     words = read_words(page.database, output_id)
+    bars = [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
+            for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])]  # fmt: skip
+    carried = [] if covered else carriers(words)
     held_by = held_by_colleague(page, output)
     return {
         "output": output,
@@ -79,18 +89,30 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "full": full,
         "fingerprint": fingerprint(output, words, held_by),
         "prompt": _highlighted(output.prompt, view, full),
-        "text": "" if covered else _text(output, view, words, full),
+        "text": "" if covered else _text(output, view, carried, full),
+        "listed": [reason.removeprefix(BLOCKLIST) for reason in output.reasons if reason.startswith(BLOCKLIST)],
         "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
-        "bars": [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
-                 for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])],
+        "bars": bars,
+        "deciding": [] if covered else deciding_sentences(output, bars),
         "words": words,
-        "top_words": [] if covered or words is None else top_words(words, output.text),
+        "top_words": top_words(carried, output.text),
+        "floor": FLOOR,
         "settings": _settings(output.settings),
         "decided": output.state in DECIDED_STATES,
         "covers": lambda sibling: covers(page, sibling.top_score, sibling.safety),
         "key": secrets.token_urlsafe(16),
         "undo_key": secrets.token_urlsafe(16),
     }  # fmt: skip
+
+
+def deciding_sentences(output: OutputDetail, bars: Sequence[ScoreBar]) -> list[DecidingSentence]:
+    """The sentences from which the text has the scores that flag it, or else its highest; the highest first."""
+    shown = [bar for bar in bars if bar.over] or bars[:1]
+    by_span: dict[tuple[int, int], list[ScoreBar]] = {}
+    for bar in shown:
+        if span := output.deciding.get(bar.label):
+            by_span.setdefault(span, []).append(bar)
+    return [DecidingSentence(output.text[start:end], tuple(bars)) for (start, end), bars in by_span.items()]
 
 
 def held_by_colleague(page: Page, output: OutputDetail) -> str | None:
@@ -105,47 +127,20 @@ def fingerprint(output: OutputDetail, words: MarkedWords | None, held_by: str | 
     return orjson.dumps((output.version, output.state, edit, marks, held_by)).decode()
 
 
-def _text(output: OutputDetail, view: QueueView, words: MarkedWords | None, full: bool) -> Markup:
-    if words is not None and words.status == "done" and words.spans:
-        shown = output.text if full else output.text[:SHOWN_CHARACTERS]
-        spans, kinds = _kinds(words)
-        return marked(shown, spans, kinds)
-    return _highlighted(output.text, view, full)
+def _text(output: OutputDetail, view: QueueView, carried: Sequence[Carrier], full: bool) -> Markup:
+    """The text with its marks: those of the blocklist always, then words that carry a score, or else search hits."""
+    shown = output.text if full else output.text[:SHOWN_CHARACTERS]
+    lower = score_marks(carried) or [Mark(*hit, "hit") for hit in _hits(shown, view)]
+    return marked_for(shown, laid_over(listed_marks(shown, output.reasons), lower))
+
+
+def _hits(text: str, view: QueueView) -> Sequence[tuple[int, int]]:
+    return read_query(view.filter.query).hits(text) if view.filter.query else ()
 
 
 def _highlighted(text: str, view: QueueView, full: bool) -> Markup:
     shown = text if full else text[:SHOWN_CHARACTERS]
-    spans = read_query(view.filter.query).hits(shown) if view.filter.query else ()
-    return marked(shown, spans)
-
-
-def _drops(words: MarkedWords) -> list[float]:
-    """For each span, the drop in the label that depends most on single words."""
-    return list((words.drops or {}).get(strongest_label(words), ()))
-
-
-def strongest_label(words: MarkedWords) -> str:
-    """The label whose score depends most on single words."""
-    drops = words.drops or {}
-    return max(drops, key=lambda label: max(drops[label], default=0.0), default="")
-
-
-def _kinds(words: MarkedWords) -> tuple[list[tuple[int, int]], list[str]]:
-    """The spans worth highlighting, and how strongly."""
-    drops = _drops(words)
-    most = max(drops, default=0.0)
-    if most <= 0:
-        return [], []
-    chosen = [(span, drop) for span, drop in zip(words.spans, drops, strict=True) if drop >= WEAK_SHARE * most]
-    return [span for span, _ in chosen], ["strong" if drop >= STRONG_SHARE * most else "weak" for _, drop in chosen]
-
-
-def top_words(words: MarkedWords, text: str) -> list[tuple[str, float]]:
-    """The words behind the score, with how much it drops without each."""
-    if words.status != "done":
-        return []
-    pairs = [(text[start:end], drop) for (start, end), drop in zip(words.spans, _drops(words), strict=True) if drop > 0]
-    return sorted(pairs, key=lambda pair: -pair[1])[:5]
+    return marked(shown, _hits(shown, view))
 
 
 def _settings(settings: SamplingSettings) -> list[tuple[str, object]]:

@@ -141,6 +141,7 @@ def _insert_job(connection: Connection, spec: JobSpec, producer: str, lease: flo
         "once": once,
         "model": spec.model,
         "safety": spec.safety,
+        "score_by": spec.score_by.value,
         "seed": spec.seed,
         "settings": spec.settings.to_dict(),
         "thresholds": spec.thresholds,

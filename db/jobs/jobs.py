@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row, select, update
 
 from contract.errors import InkmillError, NoSuchJob, UsageError
+from contract.policy import ScoreBy
 from contract.sampling import read_settings
 from contract.spec import CLAIMABLE_JOBS, FINISHED_JOBS, JOBS_UNDER_WAY, JobStatus, SamplingSettings, merge
 from db.jobs.ingest import discard_if_dead
@@ -28,6 +29,7 @@ class ListedJob:
     fingerprint: str
     model: str
     safety: str
+    score_by: ScoreBy
     seed: int
     settings: SamplingSettings
     thresholds: dict[str, float]
@@ -68,6 +70,7 @@ def _values(row: Row[Any]) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in ListedJob.__dataclass_fields__}
     return values | {
         "status": JobStatus(row.status),
+        "score_by": ScoreBy(row.score_by),
         "settings": stored_settings(SamplingSettings(), row.settings),
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, exists, func, or_, select, update
 
 from contract.errors import UsageError
-from contract.policy import NO_SAFETY
+from contract.policy import NO_SAFETY, ScoreBy
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, Safety
 from db.jobs.jobs import get_job
 from db.jobs.requeue import check_not_cancelled, requeue_texts
@@ -25,13 +25,14 @@ from db.work.lease import NO_LEASE
 from db.work.score_requests import DONE, EDIT, SCORING, WAITING, WITHDRAWN, WORDS
 
 
-def rescore_job(database: Database, job_id: int, *, by: str | None = None) -> int:
+def rescore_job(database: Database, job_id: int, *, score_by: ScoreBy | None = None, by: str | None = None) -> int:
     """Has all stored texts of a job scored again, edits too. Returns how many outputs.
 
     Texts that could not be scored are tried again as well. The first worker that scores some settles the revision for
     all of them, as for a new job; texts that have the scores of that revision already keep them.
 
     Args:
+        score_by: what is read at once from now on; None = as before.
         by: as in `record_act`.
 
     Raises:
@@ -52,16 +53,18 @@ def rescore_job(database: Database, job_id: int, *, by: str | None = None) -> in
         _ask_again(connection, job_id)
         _open_batches(connection, job_id)
         check_not_cancelled(connection, job)
-        _open_job(connection, job_id)
-        record_act(connection, "rescore", job_id, before={"classifier_revision": job.served_classifier_revision}, by=by)
+        _open_job(connection, job_id, score_by or job.score_by)
+        before = {"classifier_revision": job.served_classifier_revision, "score_by": job.score_by.value}
+        after = {"score_by": (score_by or job.score_by).value}
+        record_act(connection, "rescore", job_id, before=before, after=after, by=by)
         finish_job_if_over(connection, job_id)  # at once where there is no text
         scored = select(func.coalesce(func.sum(Batch.generated), 0)).where(Batch.job_id == job_id)
         return int(connection.execute(scored).scalar_one())
 
 
-def _open_job(connection: Connection, job_id: int) -> None:
+def _open_job(connection: Connection, job_id: int, score_by: ScoreBy) -> None:
     status = case((Job.status.in_(FINISHED_JOBS), JobStatus.QUEUED.value), else_=Job.status)
-    again: dict[str, Any] = {"status": status, "finished_at": None, "error": None}
+    again: dict[str, Any] = {"status": status, "finished_at": None, "error": None, "score_by": score_by.value}
     scored = exists().where(Batch.job_id == job_id, Batch.scored > 0)
     again |= {"served_classifier_revision": None, "rescoring": scored}
     connection.execute(update(Job).where(Job.id == job_id).values(again))

@@ -29,6 +29,7 @@ class JobSnapshot:
     status: JobStatus
     model: str
     safety: str
+    score_by: str
     seed: int
     device: str
     dtype: str
@@ -82,9 +83,9 @@ class JobSnapshot:
 
 _COUNTERS = ("prompts", "done", "dead", "cancelled", "outputs", "generated", "scored", "unscored", "flagged",
              "prompt_tokens", "generated_tokens")  # fmt: skip
-_JOB = ("id", "name", "status", "model", "safety", "seed", "device", "dtype", "served_revision", "served_dtype",
-        "served_engine", "served_numerics", "served_threads", "served_classifier_revision", "rescoring", "error",
-        "created_at", "started_at", "finished_at")  # fmt: skip
+_JOB = ("id", "name", "status", "model", "safety", "score_by", "seed", "device", "dtype", "served_revision",
+        "served_dtype", "served_engine", "served_numerics", "served_threads", "served_classifier_revision",
+        "rescoring", "error", "created_at", "started_at", "finished_at")  # fmt: skip
 
 
 def snapshot(database: Database, job_id: int) -> JobSnapshot:

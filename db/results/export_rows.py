@@ -80,6 +80,8 @@ class StoredOutput:
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
     classifier: str | None  # that gave them, and its revision; None where there are none
     classifier_revision: str | None
+    score_by: str | None  # a contract.policy.ScoreBy
+    deciding: dict[str, list[int]] | None  # by label, [start, end] in the text of the sentence that has its score
     safety: str  # where it is on its way through the classifier: a contract.spec.Safety
     flagged: bool
     flag_reasons: list[str]
@@ -201,7 +203,7 @@ def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
            "mean_logprob", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
-_SCORED_BY = ("classifier", "classifier_revision")
+_SCORED_BY = ("classifier", "classifier_revision", "score_by")
 _PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY, *_SCORED_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
 _LOST = ("position", "custom_id", "prompt", "status", "reason")
@@ -224,6 +226,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
             last.c.reason,
             case((Review.revision > 0, Output.text)).label("original_text"),
             # Unparsed: many rows are held at once, and most say what the row before said.
+            cast(Score.deciding, Text),
             cast(Output.logprobs, Text),
             cast(Output.flag_reasons, Text),
             cast(Prompt.extra, Text),
@@ -248,7 +251,7 @@ class _RowReader:
         self._prompt: dict[str, Any] = {}
 
     def output(self, row: Sequence[Any], settings: _RowSettings) -> StoredOutput:
-        *_, action, by, at, reason, original, logprobs, flag_reasons, metadata, own = row
+        *_, action, by, at, reason, original, deciding, logprobs, flag_reasons, metadata, own = row
         scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
         plain = dict(zip(_PLAIN, row, strict=False))
         decided = action and ReviewRecord(action=action, by=by, at=at, reason=reason, original_text=original)
@@ -258,6 +261,7 @@ class _RowReader:
             logprobs=_parsed(logprobs) if original is None else None,
             settings=settings.of(own),
             scores={label: score for label, score in scores if score is not None},
+            deciding=_parsed(deciding),
             flag_reasons=_parsed(flag_reasons) or [],
         )
 

@@ -92,6 +92,7 @@ class OutputDetail:
     reasons: tuple[str, ...]
     top_score: float | None
     scores: dict[str, float]  # of the text that stands; empty while it waits for them
+    deciding: dict[str, tuple[int, int]]  # by label, the sentence of the text with its score; empty = by window
     thresholds: dict[str, float]  # of every label
     version: int
     revision: int
@@ -133,6 +134,7 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
         flagged=bool(row.flagged),
         reasons=tuple(row.flag_reasons or ()),
         scores=scores_in(row),
+        deciding={label: (start, end) for label, (start, end) in (row.deciding or {}).items()},
         thresholds={label: row.thresholds.get(label, DEFAULT_THRESHOLD) for label in LABELS},
         history=history,
         siblings=siblings,
@@ -161,7 +163,7 @@ def _query(output_id: int) -> Any:
             Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
             Prompt.settings.label("own_settings"),
             *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in PROVENANCE_FIELDS),
-            *SCORES,
+            *SCORES, Score.deciding,
             STATE.label("state"), REVISION.label("revision"), VERSION.label("version"), Review.decided_by,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)

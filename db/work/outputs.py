@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from contract.blocklist import blocklist_digest
-from contract.policy import LABELS, UNSCORED, flag_reasons, top_score
+from contract.policy import LABELS, UNSCORED, ScoreBy, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.flagging import BlocklistMatches, flag_outputs, with_matches
 from db.models import Batch, Job, Output, Prompt, Score
@@ -187,6 +187,7 @@ class ScoredText:
 
     output_id: int
     scores: Mapping[str, float]
+    deciding: Mapping[str, tuple[int, int]] | None = None  # by label, the sentence that has its score; None = by window
     blocked: tuple[str, ...] = ()
 
 
@@ -198,6 +199,7 @@ def save_scores(
     *,
     classifier: str,
     classifier_revision: str,
+    score_by: ScoreBy = ScoreBy.WINDOW,
 ) -> None:
     """Stores scores of a claimed batch and flags what is over a threshold, all of them or none.
 
@@ -212,7 +214,7 @@ def save_scores(
     Raises:
         PolicyChanged: where that is not the job's blocklist any more; nothing is stored then.
         LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
-            by now; nothing is stored then.
+            by now, or it scores by something else; nothing is stored then.
     """
     if not verdicts:
         return
@@ -221,16 +223,20 @@ def save_scores(
     def store(connection: Connection, matches: BlocklistMatches) -> None:
         there = _to_be_scored(connection, claim, [verdict.output_id for verdict in verdicts])
         fence(connection, claim, BatchStatus.SCORING, expiries=0)
-        job = select(Job.thresholds, Job.blocklist_digest, Job.served_classifier_revision).where(Job.id == claim.job_id)
-        thresholds, of_now, served = connection.execute(job.with_for_update(read=True)).one()
+        columns = (Job.thresholds, Job.blocklist_digest, Job.served_classifier_revision, Job.score_by)
+        job = select(*columns).where(Job.id == claim.job_id)
+        thresholds, of_now, served, scored_by = connection.execute(job.with_for_update(read=True)).one()
         if served not in (None, classifier_revision):
             raise LeaseLost(f"job {claim.job_id} is scored by another revision of {classifier} by now")
+        if scored_by != score_by:
+            raise LeaseLost(f"job {claim.job_id} is scored by {scored_by} by now")
         if of_now != matched_against:
             raise PolicyChanged(f"the blocklist of job {claim.job_id} changed while its texts were scored")
+        made_by = {"classifier": classifier, "classifier_revision": classifier_revision, "score_by": score_by.value}
         wanted = [verdict for verdict in verdicts if verdict.output_id in there]
         if not wanted:
             return
-        _store_scores(connection, wanted, classifier, classifier_revision)
+        _store_scores(connection, wanted, made_by)
         edited = [row.id for row in there.values() if row.edited]  # few, and mostly none
         plain = [(v, flag_reasons(v.scores, thresholds, v.blocked)) for v in wanted if not there[v.output_id].edited]
         if plain:
@@ -273,13 +279,17 @@ def _to_be_scored(connection: Connection, claim: Claim, outputs: Sequence[int]) 
     return {row.id: row for row in connection.execute(query)}
 
 
-def _store_scores(connection: Connection, verdicts: Sequence[ScoredText], classifier: str, revision: str) -> None:
-    made_by = {"classifier": classifier, "classifier_revision": revision}
+def _store_scores(connection: Connection, verdicts: Sequence[ScoredText], made_by: Mapping[str, str]) -> None:
     storing = insert_or(connection, Score).values(created_at=now(), revision=0)
-    new = {name: storing.excluded[name] for name in (*LABELS, "classifier_revision", "created_at")}
+    new = {
+        name: storing.excluded[name] for name in (*LABELS, "classifier_revision", "score_by", "deciding", "created_at")
+    }
     connection.execute(
         storing.on_conflict_do_update(index_elements=["output_id", "revision", "classifier"], set_=new),
-        [made_by | {"output_id": v.output_id} | {label: v.scores.get(label) for label in LABELS} for v in verdicts],
+        [
+            {**made_by, "output_id": v.output_id, "deciding": v.deciding, **{n: v.scores.get(n) for n in LABELS}}
+            for v in verdicts
+        ],
     )
 
 

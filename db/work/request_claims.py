@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, insert, or_, select, true, update
 
-from contract.policy import LABELS
+from contract.policy import LABELS, ScoreBy
 from contract.review import Action, State
 from db.flagging import BlocklistMatches, flag_outputs, with_matches
 from db.models import Job, Output, Score
@@ -43,6 +43,7 @@ class RequestClaim:
     text: str
     attempts: int  # this one counted
     token: str
+    score_by: ScoreBy = ScoreBy.WINDOW  # what is read at once, as for the output's job
     served_revision: str | None = None  # of the classifier: what scores the output's job; None = any may
 
 
@@ -101,16 +102,20 @@ def claim_request(
         connection.execute(
             update(ScoreRequest).where(ScoreRequest.id == row.id).values(**claimed, lease_until=now() + lease)
         )
+        job = _job(connection, row.output_id)
         return RequestClaim(
             request_id=row.id, kind=row.kind, output_id=row.output_id, revision=row.revision,
             classifier=row.classifier, text=_text(connection, row.output_id, row.revision), attempts=row.attempts + 1,
-            token=token, served_revision=_served_revision(connection, row.output_id),
+            token=token, score_by=ScoreBy(job.score_by), served_revision=job.served_classifier_revision,
         )  # fmt: skip
 
 
-def _served_revision(connection: Connection, output_id: int) -> str | None:
-    query = select(Job.served_classifier_revision).join(Output, Output.job_id == Job.id).where(Output.id == output_id)
-    return connection.scalar(query)
+def _job(connection: Connection, output_id: int) -> Any:
+    """How the output's job is scored."""
+    columns = (Job.served_classifier_revision, Job.score_by)
+    return connection.execute(
+        select(*columns).join(Output, Output.job_id == Job.id).where(Output.id == output_id)
+    ).one()
 
 
 def _text(connection: Connection, output_id: int, revision: int) -> str:
@@ -141,23 +146,33 @@ def _fence(connection: Connection, claim: RequestClaim, **values: Any) -> None:
 
 
 def save_edit_scores(
-    database: Database, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
+    database: Database,
+    claim: RequestClaim,
+    scores: Mapping[str, float],
+    classifier_revision: str,
+    *,
+    deciding: Mapping[str, tuple[int, int]] | None = None,
 ) -> None:
     """Stores the scores of an edited text. Where that text stands, whatever was decided of it meanwhile, it is flagged
     by them and the job's policy of this moment; where the edit itself does, it counts from now on.
 
+    Args:
+        deciding: by label, the sentence that has its score; None = they are by window.
+
     Raises:
         LeaseLost: where the claim is not this worker's any more, or another revision of the classifier scores the job
-            by now; nothing is stored then.
+            by now, or it scores by something else; nothing is stored then.
     """
 
     def store(connection: Connection, matches: BlocklistMatches) -> None:
         # The output first, as a decision locks it: nobody waits for each other.
         lock_rows(connection, Output, Output.id == claim.output_id)
         _fence(connection, claim, status=DONE)
-        if _served_revision(connection, claim.output_id) not in (None, classifier_revision):
-            raise LeaseLost(f"the job of output {claim.output_id} is scored by another revision by now")
-        _store_scores(connection, claim, scores, classifier_revision)
+        job = _job(connection, claim.output_id)
+        if job.served_classifier_revision not in (None, classifier_revision) or job.score_by != claim.score_by:
+            raise LeaseLost(f"the job of output {claim.output_id} is scored otherwise by now")
+        made_by = {"classifier_revision": classifier_revision, "score_by": claim.score_by.value}
+        _store_scores(connection, claim, {**made_by, "deciding": deciding, **{n: scores.get(n) for n in LABELS}})
         standing = and_(Review.output_id == claim.output_id, Review.revision == claim.revision)
         waiting = and_(standing, Review.state == State.WAITING)
         if connection.execute(update(Review).where(waiting).values(state=State.EDITED.value)).rowcount:
@@ -170,18 +185,14 @@ def save_edit_scores(
     with_matches(database, store)
 
 
-def _store_scores(
-    connection: Connection, claim: RequestClaim, scores: Mapping[str, float], classifier_revision: str
-) -> None:
-    """In place of those of another revision, where the edit is scored again."""
-    values = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
-    known = [Score.__table__.c[name] == value for name, value in values.items()]
-    connection.execute(delete(Score).where(*known, Score.classifier_revision != classifier_revision))
+def _store_scores(connection: Connection, claim: RequestClaim, scores: Mapping[str, Any]) -> None:
+    """In place of those that were made otherwise, where the edit is scored again."""
+    text = {"output_id": claim.output_id, "revision": claim.revision, "classifier": claim.classifier}
+    known = [Score.__table__.c[name] == value for name, value in text.items()]
+    other = or_(*(Score.__table__.c[name] != scores[name] for name in ("classifier_revision", "score_by")))
+    connection.execute(delete(Score).where(*known, other))
     if not connection.scalar(select(exists().where(*known))):
-        labels = {label: scores.get(label) for label in LABELS}
-        connection.execute(
-            insert(Score).values(**values, **labels, classifier_revision=classifier_revision, created_at=now())
-        )
+        connection.execute(insert(Score).values(**text, **scores, created_at=now()))
 
 
 def save_words(

@@ -8,12 +8,13 @@ from contract.spec import Safety
 from db.models import Job, Output, Score
 from db.standing import scores_of
 
-_OTHER = Score.classifier_revision.is_distinct_from(Job.served_classifier_revision)
+_OTHER = or_(Score.classifier_revision.is_distinct_from(Job.served_classifier_revision), Score.score_by != Job.score_by)
 
 STALE = and_(
     Output.safety == Safety.SCORED,
     select(Score.id).where(Job.id == Output.job_id, Job.rescoring, scores_of(0), _OTHER).correlate(Output).exists(),
 )
-"""Texts of a job that is scored again, with the scores of another revision than the one that scores it now."""
+"""Texts of a job that is scored again, with scores that were made otherwise than it is scored now: by another
+revision, or by window and not by sentence."""
 
 TO_SCORE = or_(Output.safety == Safety.WAITING, STALE)

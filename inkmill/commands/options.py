@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from contract.errors import UsageError
+from contract.policy import ScoreBy, read_score_by
 from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES
 
 Command = Callable[..., Any]
@@ -29,6 +31,16 @@ Safety = Annotated[
         "--safety",
         help="original, unbiased, multilingual, original-small, unbiased-small, demo, a checkpoint's path, or none. "
         "[default: original]",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+ScoringBy = Annotated[
+    str | None,
+    typer.Option(
+        "--score-by",
+        metavar="WHAT",
+        help="window, or sentence: each sentence is scored by itself, and a text has the highest score of each label. "
+        "[default: window]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -154,6 +166,14 @@ _FLAG_TYPES: dict[str, Any] = {
 """The type of each sampling flag; int for those not listed."""
 
 
+def checked_score_by(value: str) -> ScoreBy:
+    """Raises UsageError where it is neither."""
+    try:
+        return read_score_by(value)
+    except ValueError as error:
+        raise UsageError(f"--score-by: {error}") from None
+
+
 def or_default(said: str | None, default: str) -> str:
     """What was said on the command line; an empty word was said too, and is refused where it is read."""
     return default if said is None else said
@@ -228,7 +248,7 @@ def read_flags(values: dict[str, Any]) -> dict[str, Any]:
     import orjson
 
     from common.exact_numbers import inexact_number
-    from contract.errors import SettingsError, UsageError
+    from contract.errors import SettingsError
     from contract.sampling import TYPED_TEXTS, read_settings, typed_text
 
     set_flags = {name: value for name, value in values.items() if value not in (None, [])}

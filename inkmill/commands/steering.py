@@ -147,7 +147,19 @@ def reflag(
     _print_status(database, job, json)
 
 
-def rescore(job: JobId, json: o.Json = False) -> None:
+def rescore(
+    job: JobId,
+    score_by: Annotated[
+        str | None,
+        typer.Option(
+            "--score-by",
+            metavar="WHAT",
+            help="window, or sentence: each sentence is scored by itself. [default: as before]",
+            rich_help_panel=o.JOB_PANEL,
+        ),
+    ] = None,
+    json: o.Json = False,
+) -> None:
     """Score JOB's stored texts again with the current classifier; flags follow, decisions stay."""
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
@@ -156,7 +168,8 @@ def rescore(job: JobId, json: o.Json = False) -> None:
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
-    texts = rescore_job(database, job)
+    scoring = None if score_by is None else o.checked_score_by(score_by)
+    texts = rescore_job(database, job, score_by=scoring)
     messages.print(
         f"job {job}: {texts:,} texts will be scored again by the next worker with its classifier; until then each "
         "keeps its scores and its flag",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from contract.errors import UsageError
-from contract.policy import NO_SAFETY
+from contract.policy import NO_SAFETY, ScoreBy
 from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES
 from inkmill.commands import options as o
 
@@ -139,6 +139,7 @@ def _order(
     reading: Any,
     model: o.Model = None,
     safety: o.Safety = None,
+    score_by: o.ScoringBy = None,
     threshold: o.Threshold = None,
     blocklist: o.BlocklistFile = None,
     on_flag: o.OnFlag = "keep",
@@ -166,15 +167,17 @@ def _order(
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     safety = safety_name(o.or_default(safety, config.safety))
-    if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact"):
+    scoring = o.checked_score_by(o.or_default(score_by, config.score_by))
+    if safety == NO_SAFETY and (blocklist or threshold or on_flag == "redact" or score_by):
         raise UsageError(
-            "--safety none: nothing will be flagged, so --blocklist, --threshold and --on-flag redact have no effect; "
-            "leave them out, or choose a classifier"
+            "--safety none: nothing will be scored or flagged, so --score-by, --blocklist, --threshold and "
+            "--on-flag redact have no effect; leave them out, or choose a classifier"
         )
     return SubmitOptions(
         model=None if model is None else model_name(model),
         default_model=model_name(config.model),
         safety=safety,
+        score_by=ScoreBy.WINDOW if safety == NO_SAFETY else scoring,
         flags=sampling,
         reading=reading,
         thresholds=read_thresholds(threshold or ()),

@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.times import duration, iso
+from contract.policy import ScoreBy
 from contract.text_flaws import TextFlaw
 from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
@@ -45,6 +46,7 @@ def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCo
         "status": job.status.value,
         "model": job.model,
         "safety": job.safety,
+        "score_by": job.score_by,
         "seed": job.seed,
         "prompts": {"total": job.prompts, "done": job.done, "dead": job.dead, "cancelled": job.cancelled},
         "outputs": {
@@ -100,6 +102,7 @@ def print_status(
     """
     console = Console(highlight=False, soft_wrap=True)
     name, model, safety = map(escape, (job.name, job.model, job.safety))
+    safety += " by sentence" if job.score_by == ScoreBy.SENTENCE else ""
     console.print(f"job {job.id}  {name}  [bold]{job.status}[/bold]  model {model}, safety {safety}")
     lost = "".join(f", {n:,} {what}" for n, what in ((job.dead, "dead"), (job.cancelled, "cancelled")) if n)
     console.print(f"  prompts  {job.done:,} of {job.prompts:,} done{lost}")

@@ -37,7 +37,15 @@ def _within(jobs: Sequence[ListedJob]) -> dict[int, dict[str, Any]]:
 def _settings(job: ListedJob) -> dict[str, Any]:
     sampling = {name: value for name, value in job.settings.to_dict().items() if name != "seed"}
     policy = {"thresholds": job.thresholds, "blocklist": job.blocklist_digest[:8] or None, "on_flag": job.on_flag}
-    return {"model": job.model, "safety": job.safety, "device": job.device, "dtype": job.dtype, **sampling, **policy}
+    return {
+        "model": job.model,
+        "safety": job.safety,
+        "score_by": job.score_by,
+        "device": job.device,
+        "dtype": job.dtype,
+        **sampling,
+        **policy,
+    }
 
 
 def _shown(value: Any) -> str:

@@ -13,8 +13,8 @@ from producer.read.row_parser import BadRow
 OF_ALL = frozenset({"job", "position"})
 OF_OUTPUTS = OF_ALL | {
     "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
-    "classifier_revision", "flagged", "flag_reasons", "review", "model", "revision", "dtype", "device", "torch",
-    "engine", "settings", "isa", "threads", "processor", "numerics", "logprobs", "redacted",
+    "classifier_revision", "score_by", "deciding_sentences", "flagged", "flag_reasons", "review", "model", "revision",
+    "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "logprobs", "redacted",
 }  # fmt: skip
 OF_LOST = OF_ALL | {"status", "reason"}
 """What lines of each kind say beside `prompt`, `custom_id` and `metadata`."""

@@ -17,6 +17,7 @@ from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, RowParser
 from producer.source import STDIN, Source
+from producer.unknown_scripts import ScriptCounts
 
 OnBadLine = Callable[[BadLine, bytes], None]
 """Called with each bad line and its bytes; of a line over 1 MB, with its first 1 MB."""
@@ -57,6 +58,7 @@ class PromptFile:
         self.model = reader.model  # named in an OpenAI batch file
         self.notes = reader.notes  # what the user should know before the job runs
         self.remarks: list[str] = []  # what the rows gave reason to say; complete once `rows` has been read
+        self.scripts = ScriptCounts()  # of the prompts, likewise
 
     @property
     def options(self) -> ReadOptions:
@@ -125,7 +127,7 @@ class PromptFile:
                 yield row
         if empty and not parser.count:
             raise EmptyInput(self.name)
-        self.remarks = parser.remarks()
+        self.remarks, self.scripts = parser.remarks(), parser.scripts
 
     @property
     def bad_path(self) -> Path:

@@ -19,6 +19,7 @@ from contract.sampling import CANONICAL, read_settings, unknown_setting
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
+from producer.unknown_scripts import ScriptCounts
 
 ROW_FIELDS = ("prompt", "custom_id", "metadata")
 FIELD_NAMES = (*ROW_FIELDS, *CANONICAL)
@@ -146,6 +147,7 @@ class RowParser:
     def __init__(self, base: SamplingSettings, *, empty_prompts: bool = False) -> None:
         self.count = 0
         self._n, self._empty_prompts = base.n, empty_prompts
+        self.scripts = ScriptCounts()
         self._ending_in_space = self._first_ending_in_space = 0
         self._settings = RowSettings(base)
         self._seen_ids = CustomIdIndex()
@@ -172,6 +174,7 @@ class RowParser:
             position=self.count, prompt=prompt, n=n, custom_id=custom_id, settings=settings, metadata=metadata
         )
         self.count += 1
+        self.scripts.look(prompt, line)
         if prompt.endswith(" "):
             self._first_ending_in_space = self._first_ending_in_space or line
             self._ending_in_space += 1

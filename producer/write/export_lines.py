@@ -62,6 +62,8 @@ class ExportLines:
             "scores": output.scores or None,
             "classifier": output.classifier,
             "classifier_revision": output.classifier_revision,
+            "score_by": output.score_by,
+            "deciding_sentences": output.deciding,
             "flagged": output.flagged,
             "flag_reasons": output.flag_reasons or None,
             "review": self._review(output),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 from markupsafe import Markup, escape
+
+from review.show.marks import Mark
 
 SHOWN_CHARACTERS = 20_000
 """A longer text is cut: no browser lays out a hundred thousand characters quickly."""
@@ -39,24 +41,22 @@ def _label(match: re.Match[str]) -> str:
     return f'<span class="unseen" title="{code} {name}">{code}</span>'
 
 
-def marked(text: str, spans: Iterable[tuple[int, int]], kinds: Sequence[str] = ()) -> Markup:
-    """A text with spans of its characters in <mark>.
+def marked(text: str, spans: Iterable[tuple[int, int]]) -> Markup:
+    """A text with spans of its characters in <mark>: where a search hit."""
+    return marked_for(text, [Mark(start, end, "hit") for start, end in spans])
 
-    Args:
-        spans: (start, end) offsets; those that overlap an earlier one or lie outside are skipped.
-        kinds: a class for each span; "hit" where there is none.
-    """
+
+def marked_for(text: str, marks: Iterable[Mark]) -> Markup:
+    """A text with marks on its characters. Those that overlap an earlier one or lie outside are skipped."""
     parts, at = [], 0
-    for start, end, kind in _ordered(spans, kinds):
-        if start < at or end > len(text) or start >= end:
+    for mark in sorted(marks, key=lambda one: (one.start, one.end)):
+        if mark.start < at or mark.end > len(text) or mark.start >= mark.end:
             continue
-        parts += [visible(text[at:start]), Markup('<mark class="{}">{}</mark>').format(kind, visible(text[start:end]))]
-        at = end
+        parts += [visible(text[at : mark.start]), _marked(text[mark.start : mark.end], mark)]
+        at = mark.end
     return Markup("").join([*parts, visible(text[at:])])
 
 
-def _ordered(spans: Iterable[tuple[int, int]], kinds: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    listed = [
-        (start, end, kinds[number] if number < len(kinds) else "hit") for number, (start, end) in enumerate(spans)
-    ]
-    return iter(sorted(listed))
+def _marked(text: str, mark: Mark) -> Markup:
+    title = Markup(' title="{}"').format(plain(mark.title)) if mark.title else ""
+    return Markup('<mark class="{}"{}>{}</mark>').format(mark.kind, title, visible(text))

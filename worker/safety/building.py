@@ -20,6 +20,7 @@ from contract.errors import ModelUnavailable
 from worker.model_files import config_and_tokenizer_files, isolated_folder
 from worker.safety.checkpoint import Checkpoint
 from worker.safety.network import Encoder
+from worker.safety.row_invariance import Head
 
 LAYERS = {
     "albert": "encoder.albert_layer_groups",
@@ -37,7 +38,7 @@ class SequenceClassifier(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Token ids [rows, length] to logits [rows, outputs]."""
         logits: torch.Tensor = self.model(input_ids=tokens, attention_mask=mask).logits
         return logits
@@ -114,9 +115,19 @@ def encoder(model: Any) -> Encoder:
     """A model of transformers for sequence classification, as the scoring takes it."""
     kind = model.config.model_type
     layers = model.base_model.get_submodule(LAYERS[kind]) if kind in LAYERS else None
+    if layers is not None:
+        _separate_head(model)
     # RoBERTa counts positions by the model's padding token, so the model decides, not the tokenizer.
     padding = int(model.config.pad_token_id or 0)
     return Encoder(SequenceClassifier(model), layers, int(model.config.hidden_size), padding)
+
+
+def _separate_head(model: Any) -> None:
+    """Has windows go through what makes one result of each in groups of one size."""
+    model.classifier = Head(model.classifier)
+    for name in ("pooler", "pooler_activation"):
+        if isinstance(part := getattr(model.base_model, name, None), nn.Module):
+            setattr(model.base_model, name, Head(part))
 
 
 def _check_classes(checkpoint: Checkpoint) -> None:

@@ -26,14 +26,14 @@ BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Most tokens of one forward pass, padding counted. On a CPU more of them leave its caches, and are slower."""
 
 MULTIPLE = {"cpu": 8, "cuda": 32}
-"""Texts are padded to a multiple of this many tokens. Products of 8, 16, … rows round each row alike on a CPU."""
+"""Texts are padded to a multiple of this many tokens, so that batches have few shapes and fill whole blocks of rows."""
 
 
 class Classifier:
     """A loaded classifier.
 
-    The scores of a text depend on that text, the device and its dtype: never on where it stands or what stands beside
-    it, up to 1e-6 (the products of the last layer, of as many rows as there are texts in a batch, may round otherwise).
+    The scores of a text depend on that text, the device, its dtype and the number of threads: never on where it stands
+    or what stands beside it. (On a GPU, and in a classifier of another family than Detoxify's own, up to 1e-6.)
     """
 
     def __init__(

@@ -12,6 +12,7 @@ from torch import nn
 
 from worker.safety.batches import Batch
 from worker.safety.linear import native_dtype, speed_up
+from worker.safety.row_invariance import share_whole_rows
 
 LEAST_WIDTH = 256
 """Narrower networks stay in float32: too few numbers for bfloat16's errors to cancel out, and no time to gain."""
@@ -24,8 +25,8 @@ class Encoder:
     """A network as it was read, float32."""
 
     module: nn.Module
-    """Token ids [rows, length] and a mask to logits [rows, outputs]. The mask is None or what is added to the scores
-    of attention, [rows, 1, 1, length]; where there are no `layers`, 1 for a token and 0 for padding, [rows, length]."""
+    """Token ids [rows, length] and a mask to logits [rows, outputs]. The mask is what is added to the scores of
+    attention, [rows, 1, 1, length]; where there are no `layers`, 1 for a token and 0 for padding, [rows, length]."""
     layers: nn.Module | None
     """The part whose linear layers may be replaced by faster ones of any dtype; None: it runs as it is, in float32."""
     width: int  # of a token between the layers
@@ -54,6 +55,9 @@ class Network:
             native = native_dtype(device) if wide else torch.float32
             self.dtype = native if dtype == "auto" else DTYPES[dtype]
             speed_up(encoder.layers, self.dtype, device)
+            speed_up(encoder.module, torch.float32, device)  # the rest: of embeddings and the head
+            if device.type == "cpu":
+                share_whole_rows(encoder.layers)
 
     @torch.inference_mode()
     def probabilities(self, batch: Batch) -> torch.Tensor:
@@ -62,17 +66,17 @@ class Network:
         rows += [[self.padding] * batch.length] * (batch.rows - len(rows))
         tokens = torch.tensor(rows).to(self.device)  # [rows, length]
         logits = self._module(tokens, self._mask(batch))  # [rows, outputs]
-        return torch.sigmoid(logits[: len(batch.windows)].float()).cpu()
+        # Row by row: how a number rounds depends on its place among those that are computed at once.
+        return torch.stack([torch.sigmoid(row) for row in logits[: len(batch.windows)].float().cpu()])
 
-    def _mask(self, batch: Batch) -> torch.Tensor | None:
+    def _mask(self, batch: Batch) -> torch.Tensor:
         lengths = torch.zeros(batch.rows, dtype=torch.long)
         lengths[: len(batch.windows)] = torch.tensor([len(window.tokens) for window in batch.windows])
         lengths[len(batch.windows) :] = batch.length  # nobody reads what comes of the empty ones
         real = torch.arange(batch.length) < lengths[:, None]  # [rows, length]
         if not self._adds_mask:
             return real.long().to(self.device)
-        if real.all():
-            return None
+        # Never none, even of a batch without padding: attention would compute otherwise.
         # Added to the scores, and so in their dtype: transformers would make one of the embeddings' dtype.
         mask = torch.zeros(len(lengths), 1, 1, batch.length, dtype=self.dtype)
         return mask.masked_fill(~real[:, None, None], torch.finfo(self.dtype).min).to(self.device)

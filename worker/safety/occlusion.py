@@ -26,9 +26,10 @@ def parts(text: str) -> list[tuple[int, int]]:
     return [(group[0][0], group[-1][1]) for group in groups]
 
 
-def without(text: str, span: tuple[int, int]) -> str:
-    """The text with one part left out."""
-    return text[: span[0]] + text[span[1] :]
+def without(text: str, span: tuple[int, int], piece: tuple[int, int] | None = None) -> str:
+    """The text, or a piece of it, with one part left out."""
+    start, end = piece or (0, len(text))
+    return text[start : min(max(span[0], start), end)] + text[max(min(span[1], end), start) : end]
 
 
 def drops(whole: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

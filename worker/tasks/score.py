@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 import structlog
 
 from contract.blocklist import compiled_blocklist
+from contract.policy import ScoreBy
 from db.jobs.jobs import JobRow, get_job
 from db.work.claims import Claim, adopt_classifier, finish_scoring, release_claim
 from db.work.lease import LeaseLost, PolicyChanged
@@ -23,6 +25,7 @@ from worker.engine.memory_blame import Shortage, out_of_memory
 from worker.runtime.lease import Lease
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
+from worker.safety.pieces import Judgement, judge
 from worker.tasks.settle import hold_claim, retry_when_lease_ends
 
 GROUP_TEXTS, GROUP_CHARACTERS = 128, 16_384
@@ -91,10 +94,11 @@ def _classify(runtime: Runtime, classifier: Classifier, texts: list[str]) -> lis
 class Scoring:
     """One claimed batch on its way through the classifier."""
 
-    def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier) -> None:
+    def __init__(self, runtime: Runtime, lease: Lease[Claim], classifier: Classifier, score_by: ScoreBy) -> None:
         self._runtime, self._lease, self._claim = runtime, lease, lease.claim
         self._classifier = classifier
-        self._scored: list[tuple[UnscoredText, dict[str, float]]] = []  # not saved yet
+        self._score_by = score_by  # a rescore that changes it takes the claim away
+        self._scored: list[tuple[UnscoredText, Judgement]] = []  # not saved yet
         self._failed: dict[int, str] = {}  # the type of error by output ID, for the log
         self._saved_at = time.monotonic()
         self._read_job()
@@ -173,15 +177,20 @@ class Scoring:
             lambda: count_scoring_attempt(self._runtime.database, self._claim, text.output_id, number)
         )
 
-    def _scores(self, group: Sequence[UnscoredText]) -> list[dict[str, float]]:
-        return classify(self._runtime, self._classifier, [text.text for text in group])
+    def _scores(self, group: Sequence[UnscoredText]) -> list[Judgement]:
+        return judge([text.text for text in group], self._score_by, partial(classify, self._runtime, self._classifier))
 
     def _save(self) -> None:
         scored, self._scored = self._scored, []
         while scored:
             verdicts = [
-                ScoredText(output_id=text.output_id, scores=scores, blocked=tuple(self._blocklist.find(text.text)))
-                for text, scores in scored
+                ScoredText(
+                    output_id=text.output_id,
+                    scores=judged.scores,
+                    deciding=judged.deciding,
+                    blocked=tuple(self._blocklist.find(text.text)),
+                )
+                for text, judged in scored
             ]
             try:
                 self._runtime.patiently(lambda verdicts=verdicts: self._store(verdicts))  # type: ignore[misc]
@@ -198,6 +207,7 @@ class Scoring:
             self._job.blocklist,
             classifier=self._job.safety,
             classifier_revision=self._classifier.revision,
+            score_by=self._score_by,
         )
 
     def _read_job(self) -> None:
@@ -217,7 +227,7 @@ def score(runtime: Runtime, claim: Claim) -> bool:
         job = runtime.patiently(lambda: get_job(runtime.database, claim.job_id))
         classifier = runtime.classifiers.get(job.safety)
         if classifier is not None and _adopt_revision(runtime, job, claim, classifier):
-            return Scoring(runtime, lease, classifier).run()
+            return Scoring(runtime, lease, classifier, job.score_by).run()
         # Not loaded here, or not the revision that scores this job: another worker may have it.
         runtime.patiently(lambda: release_claim(runtime.database, claim))
     return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from db.work.request_claims import RequestClaim, fail_request, return_request, save_edit_scores, save_words
@@ -9,6 +11,7 @@ from db.work.score_requests import WORDS
 from worker.runtime.runtime import Runtime
 from worker.safety.detoxify import Classifier
 from worker.safety.occlusion import MARKED_CHARACTERS, drops, parts, without
+from worker.safety.pieces import cut, highest, judge, pieces_of, score_pieces
 from worker.tasks.score import ScoringPostponed, classify
 from worker.tasks.settle import hold_claim
 
@@ -36,12 +39,19 @@ def _count_failure(runtime: Runtime, claim: RequestClaim, error: Exception) -> N
 
 
 def _serve(runtime: Runtime, claim: RequestClaim, classifier: Classifier) -> None:
+    score = partial(classify, runtime, classifier)
     if claim.kind != WORDS:
-        (scores,) = classify(runtime, classifier, [claim.text])
-        runtime.patiently(lambda: save_edit_scores(runtime.database, claim, scores, classifier.revision))
+        (judged,) = judge([claim.text], claim.score_by, score)
+        runtime.patiently(
+            lambda: save_edit_scores(
+                runtime.database, claim, judged.scores, classifier.revision, deciding=judged.deciding
+            )
+        )
         return
     text = claim.text[:MARKED_CHARACTERS]
-    spans = parts(text)
-    full_scores, *scores_without = classify(runtime, classifier, [text, *(without(text, span) for span in spans)])
+    spans, pieces = parts(text), pieces_of(text, claim.score_by)
+    # The pieces stay what they are: without the end of a sentence it would be read together with the next.
+    texts = [cut(text, pieces), *([without(text, span, piece) for piece in pieces] for span in spans)]
+    full_scores, *scores_without = map(highest, score_pieces(texts, score))
     score_drops = drops(full_scores, scores_without)
     runtime.patiently(lambda: save_words(runtime.database, claim, spans, score_drops))

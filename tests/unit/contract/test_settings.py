@@ -206,3 +206,11 @@ def test_a_home_is_told_from_another_one_and_keeps_its_name(monkeypatch: pytest.
     assert load_settings().installation == first
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "other"))
     assert load_settings().installation != first
+
+
+def test_what_cannot_be_scored_by_is_refused(here: Path) -> None:
+    (here / "inkmill.toml").write_text('score_by = "sentence"')
+    assert load_settings().score_by == "sentence"
+    (here / "inkmill.toml").write_text('score_by = "line"')
+    with pytest.raises(UsageError, match="INKMILL_SCORE_BY: must be window or sentence, not 'line'"):
+        load_settings()

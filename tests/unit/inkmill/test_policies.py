@@ -132,3 +132,40 @@ def test_a_run_resumes_its_job_if_it_was_paused(told: Told, capsys: pytest.Captu
     said = capsys.readouterr().err
     assert "it is paused" in said and "job 1: resumed" in said and "keeps its name, p.jsonl" in said
     database.close()
+
+
+def test_how_texts_are_scored_is_part_of_the_job(
+    told: Told, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(told)
+    told("submit", "p.jsonl", *DEMO, "--score-by", "sentence", "--name", "p.jsonl")  # another job
+    assert run(["jobs", "--json"]) == 0
+    differ = {job["id"]: job["differs_in"] for job in json.loads(capsys.readouterr().out)}
+    assert differ == {1: {"score_by": "window"}, 2: {"score_by": "sentence"}}
+    monkeypatch.setenv("INKMILL_SCORE_BY", "sentence")
+    assert "already submitted" in told("submit", "p.jsonl", *DEMO, code=2)
+    told("submit", "p.jsonl", "--model", "demo", "--safety", "none")
+    monkeypatch.delenv("INKMILL_SCORE_BY")
+    assert run(["status", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["score_by"] == "sentence"
+    assert run(["status", "2"]) == 0 and "safety demo by sentence" in capsys.readouterr().out
+
+
+def test_a_run_does_not_take_up_a_job_that_is_scored_otherwise_by_now(told: Told, folder: Path) -> None:
+    finish(told)
+    told("rescore", "1", "--score-by", "sentence")
+    said = told("run", "p.jsonl", *DEMO, code=2)
+    assert "has been rescored since: it is scored by sentence, this command's is window. To go back" in said
+    assert "rescore 1 --score-by window', then this command again" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--score-by", "words"), "--score-by: must be window or sentence, not 'words'"),
+        (("--score-by", ""), "--score-by: must be window or sentence, not ''"),
+        (("--safety", "none", "--score-by", "sentence"), "--safety none: nothing will be scored"),
+    ],
+)
+def test_what_cannot_be_scored_by_is_refused(told: Told, words: tuple[str, ...], problem: str) -> None:
+    assert problem in told("submit", "p.jsonl", *DEMO, *words, code=2)

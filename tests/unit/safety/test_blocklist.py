@@ -234,3 +234,30 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_the_producer_can_read_a_blocklist_without_torch_or_sql() -> None:
     code = "import sys, contract.blocklist; sys.exit(any(m in sys.modules for m in ('torch', 'sqlalchemy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@examples(300)
+@given(entries, texts)
+def test_entries_that_are_found_have_a_place_that_reads_like_them(words: list[str], text: str) -> None:
+    blocklist = Blocklist(words)
+    places = blocklist.places(text)
+    for start, end, word in places:
+        assert 0 <= start < end <= len(text)
+        assert fold(word).removesuffix("*") in fold(text[start:end])
+    if " \u0301" not in fold(text):  # a mark without a letter
+        assert {word for _, _, word in places} == set(blocklist.find(text))
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "found"),
+    [
+        (["toad*"], "The Toadstool's toad.", ["Toadstool", "toad"]),
+        (["strasse", "cafe\u0301"], "In der Straße: Café!", ["Straße", "Café"]),
+        (["two words"], "two\u00a0\n words, t\u00adwo wo\u200brds", ["two\u00a0\n words", "t\u00adwo wo\u200brds"]),
+        (["c++", "猫"], "C++ oder 黒猫です", ["C++", "猫"]),
+        (["fool"], "foolish", []),
+        ([], "fool", []),
+    ],
+)
+def test_a_place_is_that_of_the_text_as_it_is_written(words: list[str], text: str, found: list[str]) -> None:
+    assert [text[start:end] for start, end, _ in Blocklist(words).places(text)] == found

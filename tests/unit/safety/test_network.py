@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import BertConfig, BertForSequenceClassification, DistilBertConfig
 from transformers import DistilBertForSequenceClassification as DistilBert
 
@@ -111,7 +114,8 @@ def test_embeddings_norms_and_head_stay_float32() -> None:
     model = bert()
     Network(encoder(model), CPU, "bf16")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert isinstance(model.classifier, torch.nn.Linear)
+    kept = model.classifier(torch.zeros(1, LEAST_WIDTH))
+    assert kept.dtype == torch.float32
 
 
 def test_a_network_of_another_family_runs_as_transformers_has_it() -> None:
@@ -139,3 +143,31 @@ def test_a_faster_layer_multiplies_as_the_layer_it_replaces(kind: type[Plain] | 
 def test_a_dtype_that_no_classifier_has_is_named() -> None:
     with pytest.raises(ModelUnavailable, match=r"'int8'.*auto, fp32 or bf16"):
         load_classifier("demo", "cpu", dtype="int8")
+
+
+def wide(kind: str) -> Any:
+    """768 wide, as published classifiers are, with one layer and random weights."""
+    torch.manual_seed(8)
+    sizes = {"vocab_size": VOCABULARY, "num_hidden_layers": 1, "max_position_embeddings": 80, "num_labels": 6}
+    config = getattr(transformers, f"{kind}Config")(**sizes)
+    return getattr(transformers, f"{kind}ForSequenceClassification")(config).eval()
+
+
+@pytest.fixture(params=[1, 2, 3, 7])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", pytest.param("bf16", marks=needs_bfloat16)])
+@pytest.mark.parametrize("kind", ["Bert", "Roberta"])
+def test_a_window_has_the_same_bits_alone_and_in_company(kind: str, dtype: str, threads: int) -> None:
+    network = Network(encoder(wide(kind)), CPU, dtype)
+    for length, lengths in ((24, [24, 17, 20, 19, 23, 24, 18] * 5), (72, [72, 65, 71])):
+        company = windows(*lengths)
+        together = network.probabilities(Batch(company, length, len(company) + 1))
+        for place in (0, len(company) - 1):
+            alone = network.probabilities(Batch([company[place]], length, 1))
+            assert torch.equal(alone[0], together[place]), (place, alone[0] - together[place])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.policy import ScoreBy
 from contract.settings import Settings
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.jobs.ingest import Ingest
@@ -86,12 +87,14 @@ def runtime(make_runtime: Callable[..., Runtime], engine: StubEngine, classifier
 def submit(database: Database) -> Callable[..., int]:
     """Submits prompts as a job and returns its id."""
 
-    def submit(*prompts: str, batch_size: int = 4, n: int = 1, safety: str = "demo", **settings: Any) -> int:
+    def submit(*prompts: str, batch_size: int = 4, n: int = 1, safety: str = "demo",
+               score_by: ScoreBy = ScoreBy.WINDOW, **settings: Any) -> int:  # fmt: skip
         spec = JobSpec(
             name="test",
             fingerprint="|".join(prompts),
             model="demo",
             safety=safety,
+            score_by=score_by,
             seed=7,
             settings=SamplingSettings(n=n, **settings),
             batch_size=batch_size,

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from contract.errors import UsageError
+from contract.policy import ScoreBy
 from contract.review import State
 from contract.spec import JobStatus
 from db.jobs.ingest import Ingest
@@ -15,6 +16,7 @@ from db.jobs.jobs import cancel_job, get_job
 from db.jobs.rescore import rescore_job
 from db.jobs.status import snapshot
 from db.models import Job
+from db.record import acts_on
 from db.results.export_rows import reading_results
 from db.review.decisions.acts import decide
 from db.work.batches import recount
@@ -253,3 +255,43 @@ def test_a_job_that_was_never_scored_is_not_changed(desk: Desk) -> None:
         assert connection.execute(select(Job.status, Job.rescoring)).one() == (JobStatus.COMPLETED, False)
     with desk.database.write() as connection:
         recount(connection, [row.id for row in desk.batches(job)])
+
+
+def test_the_same_revision_scores_all_texts_again_where_it_reads_otherwise(desk: Desk) -> None:
+    job = job_of(desk, 0.1, 0.1)
+    rescore_job(desk.database, job)
+    work_off(desk, 0.1)
+    held = desk.outputs(job)
+    rescore_job(desk.database, job, score_by=ScoreBy.SENTENCE)
+    assert get_job(desk.database, job).score_by is ScoreBy.SENTENCE
+    claim = claimed(desk)
+    with pytest.raises(LeaseLost, match="by sentence by now"):
+        save(desk, claim, 0.9)
+    verdicts = [ScoredText(output_id=row.id, scores={"toxicity": 0.9}, deciding={"toxicity": (2, 7)}) for row in held]
+    made_by = {"classifier": "demo", "classifier_revision": "rev-d", "score_by": ScoreBy.SENTENCE}
+    save_scores(desk.database, claim, verdicts, (), **made_by)  # type: ignore[arg-type]
+    finish_scoring(desk.database, claim)
+    assert flags(desk, job) == [True, True] and desk.status(job) == JobStatus.COMPLETED
+    assert desk.look(held[0].id).deciding == {"toxicity": (2, 7)}
+    with reading_results(desk.database, get_job(desk.database, job)) as results:
+        told = [(output.score_by, output.deciding) for output in results.outputs()]
+    assert told == [("sentence", {"toxicity": [2, 7]})] * 2
+    act = acts_on(desk.database, job)[-1]
+    assert act.before == {"classifier_revision": "rev-d", "score_by": "window"} and act.after == {
+        "score_by": "sentence"
+    }
+
+
+def test_an_edit_that_was_scored_otherwise_is_scored_again(desk: Desk) -> None:
+    job = job_of(desk, 0.9, 0.1)
+    output = desk.outputs(job)[0].id
+    decide(desk.database, output, "anna", "edit", text="kind")
+    late = claim_request(desk.database, "w", ["demo"], LEASE)
+    assert late is not None
+    rescore_job(desk.database, job, score_by=ScoreBy.SENTENCE)
+    with pytest.raises(LeaseLost):
+        save_edit_scores(desk.database, late, {"toxicity": 0.2}, "rev-c")
+    claim = claim_request(desk.database, "w", ["demo"], LEASE)
+    assert claim is not None and claim.score_by is ScoreBy.SENTENCE
+    save_edit_scores(desk.database, claim, {"toxicity": 0.3}, "rev-c", deciding={"toxicity": (0, 4)})
+    assert (desk.look(output).scores, desk.look(output).deciding) == ({"toxicity": 0.3}, {"toxicity": (0, 4)})

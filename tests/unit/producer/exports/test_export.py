@@ -24,9 +24,9 @@ from db.results import export_rows
 from producer.export import ExportReport, export_job, parse_only
 
 FIELDS = ["id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
-          "mean_logprob", "scores", "classifier", "classifier_revision", "flagged", "flag_reasons", "review",
-          "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings", "isa", "threads",
-          "processor", "numerics"]  # fmt: skip
+          "mean_logprob", "scores", "classifier", "classifier_revision", "score_by", "deciding_sentences", "flagged",
+          "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device", "torch", "engine", "settings",
+          "isa", "threads", "processor", "numerics"]  # fmt: skip
 HOSTILE = [
     "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", "'=1", "''=1", "'twas", "\n",
     'say "hi", she said', "one\ntwo\r\nthree\rfour", "\ufffd\ufffd", "👩‍👩‍👧 é é", "שלום \u202egnp.exe",
@@ -43,7 +43,8 @@ def test_every_line_agrees_with_its_rows_in_the_database(mill: Any, mixed: int, 
     query = (
         "SELECT o.*, p.position, p.custom_id, p.prompt, p.metadata, v.model, v.revision, v.dtype, v.device, v.torch,"
         " v.engine, v.isa, v.threads, v.processor, v.numerics, s.toxicity, s.insult, s.classifier,"
-        " s.classifier_revision FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
+        " s.classifier_revision, s.score_by, s.deciding AS deciding_sentences"
+        " FROM outputs o JOIN prompts p ON p.id = o.prompt_id"
         " JOIN provenances v ON v.id = o.provenance_id LEFT JOIN scores s ON s.output_id = o.id"
         " ORDER BY p.position, o.sample_index"
     )

@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract.errors import UsageError
+from contract.policy import ScoreBy
+from contract.spec import PromptRow
 from db.review.decisions.acts import undo
+from db.work.claims import claim_scoring
+from db.work.outputs import ScoredText, save_scores
 from producer.export import export_job
 from producer.write.csv import guard_formula
+from tests.unit.producer.exports.conftest import ABLE, LEASE
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -126,3 +131,26 @@ def test_exports_of_decisions_are_the_same_from_postgresql(postgres_mill: Any, o
     postgres_mill.edit(4, " better")
     assert texts(postgres_mill, job, out, "approved") == [" bad 0", " better"]
     assert texts(postgres_mill, job, out, "clean") == [" good 0", " good 1", " better", " good 3"]
+
+
+def test_an_export_says_which_sentence_decided_each_score(mill: Any, out: Path) -> None:
+    job = mill.submit([PromptRow(position=0, prompt="a", n=1)], score_by=ScoreBy.SENTENCE)
+    mill.generate(lambda work, sample: "Good. So bad.")
+    claim = claim_scoring(mill.database, ABLE, LEASE)
+    deciding = {"toxicity": (6, 13), "insult": (0, 5)}
+    verdict = ScoredText(output_id=1, scores={"toxicity": 0.9, "insult": 0.1}, deciding=deciding)
+    made_by = {"classifier": "demo", "classifier_revision": "c1", "score_by": ScoreBy.SENTENCE}
+    save_scores(mill.database, claim, [verdict], (), **made_by)
+    mixed = mill.mixed()
+    for name in ("o.jsonl", "o.csv", "o.parquet"):
+        export_job(mill.database, job, out / name)
+        export_job(mill.database, mixed, out / f"mixed-{name}")
+    (line,) = lines(out / "o.jsonl")
+    assert (line["score_by"], line["deciding_sentences"]) == ("sentence", {"toxicity": [6, 13], "insult": [0, 5]})
+    assert [line["text"][slice(*span)] for span in line["deciding_sentences"].values()] == ["So bad.", "Good."]
+    (row,) = csv.DictReader((out / "o.csv").open(newline=""))
+    (cell,) = pq.read_table(out / "o.parquet")["deciding_sentences"].to_pylist()
+    assert json.loads(row["deciding_sentences"]) == json.loads(cell) == line["deciding_sentences"]
+    plain = lines(out / "mixed-o.jsonl")
+    assert {(one["score_by"], one["deciding_sentences"]) for one in plain} == {("window", None)}
+    assert set(pq.read_table(out / "mixed-o.parquet")["deciding_sentences"].to_pylist()) == {None}

@@ -6,14 +6,19 @@ import re
 
 import pytest
 
+from contract.policy import ScoreBy
 from db.jobs.jobs import cancel_job
 from db.review.decisions.acts import decide
 from db.session.engine import Database
-from db.work.outputs import record_fault
+from db.work.outputs import ScoredText, record_fault, save_scores
+from db.work.request_claims import claim_request, save_words
+from db.work.score_requests import mark_words
 from review.preferences import Preferences, changed, read_preferences
 from review.queue_view import read_view
+from review.show.marks import Mark, laid_over
 from review.show.text_markup import SHOWN_CHARACTERS, marked, visible
 from tests.browser.stock import Piece, stock
+from tests.unit.db.desk import Desk
 from tests.unit.db.mill import Mill, text_of
 from tests.unit.review.site import Site, words_of
 
@@ -99,8 +104,8 @@ def test_joiners_emoji_and_right_to_left_stay_whole(kept: str) -> None:
 
 
 def test_marks_that_overlap_or_lie_outside_are_left_out() -> None:
-    shown = marked("a <b> c", [(2, 5), (3, 6), (6, 99), (4, 4)], ["strong"])
-    assert shown == 'a <mark class="strong">&lt;b&gt;</mark> c'
+    shown = marked("a <b> c", [(2, 5), (3, 6), (6, 99), (4, 4)])
+    assert shown == 'a <mark class="hit">&lt;b&gt;</mark> c'
 
 
 def test_a_long_text_is_shown_in_parts(one_database: Database) -> None:
@@ -279,3 +284,77 @@ def segments(page: str) -> dict[str, int]:
                                                               for i in range(len(found))], abs=0.01)  # fmt: skip
     assert sum(float(width) for _, _, width, *_ in found) == pytest.approx(100, abs=0.1)
     return {name: int(count) for name, _, _, count, _ in found}
+
+
+def test_the_sentence_behind_the_score_is_named_but_not_of_a_covered_text(mill: Mill) -> None:
+    job = mill.submit(1, score_by=ScoreBy.SENTENCE)
+    claim = mill.claim()
+    mill.save(claim, [text_of(work, index, "It rained. <b>You fool!</b>") for work, index in mill.missing(claim)])
+    mill.finish(claim)
+    scoring = mill.claim_texts()
+    (output,) = [row.id for row in mill.outputs(job)]
+    scores = {"toxicity": 0.95, "insult": 0.8, "threat": 0.1}
+    verdict = ScoredText(output_id=output, scores=scores, deciding=dict.fromkeys(scores, (11, 27)))
+    made_by = {"classifier": "demo", "classifier_revision": "c", "score_by": ScoreBy.SENTENCE}
+    save_scores(mill.database, scoring, [verdict], (), **made_by)  # type: ignore[arg-type]
+    site = Site(mill.database).sign_in()
+    assert "fool" not in site.get(f"/outputs/{output}").text
+    shown = site.get(f"/outputs/{output}?reveal=1").text
+    assert '<q dir="auto">&lt;b&gt;You fool!&lt;/b&gt;</q>' in shown
+    assert "toxicity 0.95, insult 0.80</span>" in shown  # and not the threat, for which nothing is flagged
+    assert "by sentence" in words_of(site.get(f"/jobs/{job}").text)
+
+
+def words_at(site: Site, output: int) -> str:
+    """The card's text, and what it says of the words behind the score."""
+    shown = site.get(f"/outputs/{output}?reveal=1").text
+    return shown[shown.index('<div class="text body"') : shown.index('<div class="text-actions">')]
+
+
+def test_words_that_carry_a_score_name_their_label_and_small_drops_are_not_marked(one_database: Database) -> None:
+    desk = Desk(one_database)
+    (output,) = desk.outputs_of([{"toxicity": 0.9, "threat": 0.8}], ["go away or burn, please"])
+    mark_words(one_database, output)
+    claim = claim_request(one_database, "w", ["demo"], 60)
+    assert claim is not None
+    spans = [(0, 2), (3, 7), (8, 10), (11, 16), (17, 23)]
+    drops = {"toxicity": [0.04, 0.2, 0.0, 0.1, -0.3], "threat": [0.0, 0.1, 0.01, 0.6, 0.0]}
+    save_words(one_database, claim, spans, drops)
+    shown = words_at(Site(one_database).sign_in(), output)
+    assert (
+        'go <mark class="weak" title="toxicity: −0.20 without it">away</mark> or '
+        '<mark class="strong" title="threat: −0.60 without it">burn,</mark> please</div>'
+    ) in shown
+    assert "burn, threat −0.60 away toxicity −0.20" in words_of(shown)
+
+
+def test_where_no_word_carries_a_score_it_says_so_and_marks_the_blocklist_all_the_same(
+    one_database: Database,
+) -> None:
+    desk = Desk(one_database)
+    texts = ["A TOADSTOOL, a fool; <toad> & straße"]
+    (output,) = desk.outputs_of([0.1], texts, blocklist=("toad*", "STRASSE", "cat"))
+    site = Site(one_database).sign_in()
+    listed = (
+        'A <mark class="listed" title="blocklist: toad*">TOADSTOOL</mark>, a fool; '
+        '&lt;<mark class="listed" title="blocklist: toad*">toad</mark>&gt; &amp; '
+        '<mark class="listed" title="blocklist: STRASSE">straße</mark></div>'
+    )
+    before = words_at(site, output)
+    assert listed in before and "Framed : on this job’s blocklist ( toad* , STRASSE )" in words_of(before)
+    mark_words(one_database, output)
+    claim = claim_request(one_database, "w", ["demo"], 60)
+    assert claim is not None
+    save_words(one_database, claim, [(0, 11), (12, 13)], {"toxicity": [0.03, 0.049]})
+    after = words_at(site, output)
+    assert listed in after and "No single word carries a score, so none is marked" in words_of(after)
+
+
+def test_a_blocklisted_word_is_marked_inside_words_that_carry_a_score() -> None:
+    listed = [Mark(4, 8, "listed"), Mark(20, 24, "listed")]
+    laid = laid_over(listed, [Mark(2, 10, "strong", "threat"), Mark(20, 24, "weak"), Mark(30, 33, "hit")])
+    assert [(mark.start, mark.end, mark.kind) for mark in laid[2:]] == [
+        (2, 4, "strong"),
+        (8, 10, "strong"),
+        (30, 33, "hit"),
+    ]
