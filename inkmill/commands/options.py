@@ -143,6 +143,7 @@ _FLAG_TYPES: dict[str, Any] = {
     "stop": list[str],
     "bad_words": list[str],
     "bad_words_match": str,
+    "on_too_long": str,
     "logit_bias": str,
     "temperature": float,
     "top_p": float,

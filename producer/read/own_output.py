@@ -14,9 +14,9 @@ OF_ALL = frozenset({"job", "position"})
 OF_OUTPUTS = OF_ALL | {
     "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
     "classifier_revision", "flagged", "flag_reasons", "review", "model", "revision", "dtype", "device", "torch",
-    "engine", "settings", "isa", "threads", "processor", "numerics", "logprobs", "redacted",
+    "engine", "settings", "isa", "threads", "processor", "numerics", "fitted", "logprobs", "redacted",
 }  # fmt: skip
-OF_LOST = OF_ALL | {"status", "reason"}
+OF_LOST = OF_ALL | {"status", "code", "reason"}
 """What lines of each kind say beside `prompt`, `custom_id` and `metadata`."""
 NOTE = (
     "is an export: each of its prompts is taken once, with its custom_id and metadata; what says how the texts were "
@@ -71,7 +71,7 @@ def kind_of(line: dict[str, Any]) -> frozenset[str] | None:
     """`OF_OUTPUTS` or `OF_LOST` if it is such a line, else None."""
     if line.keys() >= OF_ALL | {"prompt", "id", "sample_index", "text"}:
         return OF_OUTPUTS
-    return OF_LOST if line.keys() >= OF_LOST | {"prompt"} else None
+    return OF_LOST if line.keys() >= OF_ALL | {"status", "reason", "prompt"} else None
 
 
 def is_openai_result(line: dict[str, Any]) -> bool:
