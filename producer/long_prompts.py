@@ -169,7 +169,10 @@ class LongPrompts:
             for way, lines in self._lines.items()
         ]
         if self._unread_from is not None:
-            said.append(f"from line {self._unread_from:,} on nothing was counted: that would take too long")
+            said.append(
+                f"from line {self._unread_from:,} on it is not known whether prompts fit the model's window of "
+                f"{self._tokens:,} tokens: counting them would take too long"
+            )
         return said
 
 

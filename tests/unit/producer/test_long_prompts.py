@@ -78,7 +78,10 @@ def test_short_prompts_are_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_counting_ends_when_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_prompts, "SECONDS", -1.0)
     long = counted([("a", None), (WORDS * WINDOW, None)])
-    assert long.remarks() == ["from line 2 on nothing was counted: that would take too long"]
+    assert long.remarks() == [
+        f"from line 2 on it is not known whether prompts fit the model's window of {WINDOW:,} tokens: counting them would "
+        "take too long"
+    ]
 
 
 @pytest.mark.parametrize("damage", ["no tokenizer", "no window", "no configuration", "nothing", "half a tokenizer"])
