@@ -79,8 +79,8 @@ def test_counting_ends_when_it_takes_too_long(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(long_prompts, "SECONDS", -1.0)
     long = counted([("a", None), (WORDS * WINDOW, None)])
     assert long.remarks() == [
-        f"from line 2 on it is not known whether prompts fit the model's window of {WINDOW:,} tokens: counting them would "
-        "take too long"
+        f"from line 2 on it is not known whether prompts fit the model's window of {WINDOW:,} tokens: "
+        "counting them would take too long"
     ]
 
 
