@@ -21,18 +21,12 @@ WORDS = "The captain went down to the river. " * 40
 
 def made_again(runtime: Runtime) -> list[bool]:
     """Whether each stored text comes again from what is stored of it."""
-    database, engine = runtime.database, runtime.feeder.engine
-    with database.read() as connection:
+    with runtime.database.read() as connection:
         ids = list(connection.scalars(select(Output.id).order_by(Output.id)))
-    records = output_records(database, ids)
-    found: dict[object, str] = {}
-
-    def again() -> None:
-        engine.add(Request(record.id, record.prompt, record.settings, record.seed) for record in records)
-        while len(found) < len(records):
-            found.update({one.key: one.text for one in engine.step() if isinstance(one, Completion)})
-
-    runtime.feeder.call(again)
+    records = output_records(runtime.database, ids)
+    intake = runtime.feeder.intake()
+    intake.add([Request(record.id, record.prompt, record.settings, record.seed) for record in records])
+    found = {one.key: one.text for one in intake.results(patience=5) if isinstance(one, Completion)}
     return [found[record.id] == record.text for record in records]
 
 
