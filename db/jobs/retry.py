@@ -62,14 +62,13 @@ def retry_job(
     """
     how = Requeued(code=code, settings=_changeable(settings or {}))
     job = get_job(database, job_id)
+    if how != Requeued():
+        _check_over(job)
     if any_worker and job.status not in (JobStatus.INGESTING, JobStatus.CANCELLING):
         _let_any_worker_serve(database, job_id, by)
         if job.status not in FINISHED_JOBS:
             return Retried(0, 0)
-    if job.status == JobStatus.PAUSED:
-        raise UsageError(f"job {job_id} is paused; go on with it: inkmill resume {job_id}")
-    if job.status not in FINISHED_JOBS:
-        raise UsageError(f"job {job_id} is {job.status}; only a job that is over can be retried")
+    _check_over(job)
     kept = check_settings(database, job, how) if how.settings else 0
     texts = requeue_texts(database, job) if code is None else 0
     retried = Retried(requeue_prompts(database, job, how), texts, kept)
@@ -78,6 +77,13 @@ def retry_job(
     what |= {"settings": dict(how.settings)} if how.settings else {}
     requeue_job(database, job_id, job, by=by, what=what)
     return retried
+
+
+def _check_over(job: JobRow) -> None:
+    if job.status == JobStatus.PAUSED:
+        raise UsageError(f"job {job.id} is paused; go on with it: inkmill resume {job.id}")
+    if job.status not in FINISHED_JOBS:
+        raise UsageError(f"job {job.id} is {job.status}; only a job that is over can be retried")
 
 
 def _changeable(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cancel)
     app.command()(pause)
     app.command()(resume)
-    app.command()(o.gather_options("sampling", o.sampling_flags())(retry))
+    app.command()(o.gather_options("sampling", o.sampling_flags(o.RETRY_PANEL))(retry))
     app.command()(reflag)
     app.command()(rescore)
 

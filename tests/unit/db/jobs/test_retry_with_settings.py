@@ -91,6 +91,14 @@ def test_settings_that_do_not_go_together_with_a_prompts_own_change_nothing(mill
     assert mill.prompt_states(job) == ["dead"] * 2 and settings_of(mill, job)[0] is None
 
 
+def test_a_job_that_is_not_over_takes_no_settings(mill: Mill) -> None:
+    job = mill.submit([row(0)], device="cpu")
+    for how in ({"settings": SHORTEN}, {"code": FailureCode.TOO_LONG}):
+        with pytest.raises(UsageError, match="only a job that is over"):
+            retry_job(mill.database, job, any_worker=True, **how)
+    assert get_job(mill.database, job).device == "cpu"
+
+
 def test_only_what_died_of_a_code_is_taken_up(mill: Mill) -> None:
     job = dead(mill, row(0), row(1))
     other = FailureCode.BAD_PROMPT
