@@ -15,7 +15,7 @@ import orjson
 
 from common.near_misses import did_you_mean
 from contract.errors import Problem, SettingsError
-from contract.spec import BAD_WORDS_MATCHES, SEED_LIMIT
+from contract.spec import BAD_WORDS_MATCHES, SEED_LIMIT, TOO_LONG_CHOICES
 
 Reader = Callable[[object], Any]
 
@@ -163,6 +163,12 @@ SETTINGS: dict[str, Setting] = {
         Setting("logit_bias", _bias, "token id to number, added to its logit"),
         Setting("stop", _strings(16), "texts to stop at; cut from the output"),
         Setting("seed", _integer(0, SEED_LIMIT - 1), "the row's own seed"),
+        Setting(
+            "on_too_long",
+            _choice(*TOO_LONG_CHOICES),
+            "refuse a prompt that does not fit the model's window with its text; cut the prompt at its beginning "
+            "(truncate-left) or its end (truncate-right); or shorten: lower max_new_tokens",
+        ),
         Setting("logprobs", _integer(0, 20), "alternatives to keep for each token; 0 = off"),
     )
 }
@@ -212,6 +218,14 @@ def read_settings(raw: Mapping[str, object]) -> dict[str, Any]:
     if problems:
         raise SettingsError(problems)
     return values
+
+
+def json_ready(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of `read_settings`, in the shape of `SamplingSettings.to_dict`."""
+    ready = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    if "logit_bias" in ready:
+        ready["logit_bias"] = {str(token): bias for token, bias in values["logit_bias"]}
+    return ready
 
 
 def typed_text(text: str) -> str:

@@ -69,6 +69,8 @@ class Safety(StrEnum):
 DTYPES = ("fp32", "bf16", "int8")
 """What a model's weights and products can be computed in."""
 DTYPE_CHOICES = "auto, fp32, bf16 or int8"
+TOO_LONG_CHOICES = ("refuse", "truncate-left", "truncate-right", "shorten")
+"""What becomes of a prompt that does not fit the model's window together with its text."""
 BAD_WORDS_MATCHES = ("word", "substring")
 """Bad words are banned as whole words, or inside longer ones too."""
 DEVICE_CHOICES = "auto, cpu, cuda or cuda:N"
@@ -95,6 +97,7 @@ class SamplingSettings:
     logit_bias: tuple[tuple[int, float], ...] = ()  # (token id, what is added to its logit)
     stop: tuple[str, ...] = ()  # cut from the text
     seed: int | None = None  # the row's own; the job's seed lies in the job
+    on_too_long: str = "refuse"  # of TOO_LONG_CHOICES
     logprobs: int = 0  # keep this many alternatives for each token; 0 = off
 
     @property
@@ -162,6 +165,11 @@ class JobSpec:
     dtype: str = "auto"
     batch_size: int = 256
     owner: str | None = None  # the installation whose stack may end it where it cannot load the model; None = none may
+
+
+def room_for_text(window: int, prompt_tokens: int) -> int:
+    """How many tokens a text may have behind a prompt, by the positions that a model has."""
+    return window - prompt_tokens
 
 
 def output_seed(job_seed: int, row_seed: int | None, row_key: str | int, sample_index: int) -> int:

@@ -160,6 +160,7 @@ class Prompt(Base):
     # "metadata" itself is a name that SQLAlchemy keeps for its own use.
     extra: Mapped[dict[str, Any] | None] = mapped_column("metadata", Json)
     reason: Mapped[str | None] = mapped_column(AnyText)  # why it is dead
+    code: Mapped[str | None] = mapped_column(Text)  # the same as a contract.failures.FailureCode
 
     __table_args__ = (UniqueConstraint("job_id", "position"), Index(None, "batch_id"))
 
@@ -206,6 +207,8 @@ class Output(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     mean_logprob: Mapped[float | None] = mapped_column(Double)
     logprobs: Mapped[list[Any] | None] = mapped_column(Json)
+    # What was really used of the prompt and its settings, where `on_too_long` made it fit the model's window.
+    fitted: Mapped[dict[str, int] | None] = mapped_column(Json)
     created_at: Mapped[float] = mapped_column(Double)
     # How it stands with the classifier, the flag policy and people; `reviews` holds the flagged and the decided ones.
     safety: Mapped[str] = mapped_column(Text)

@@ -22,6 +22,7 @@ from contract.settings import Settings
 from contract.spec import JobStatus
 from contract.waiting.stack_state import WantedWorker
 from contract.waiting.surroundings import Surroundings
+from db.insights.failures import failure_groups
 from db.insights.flaws import count_flaws
 from db.insights.pace import FollowedPace, read_pace
 from db.jobs.jobs import JobRow, assign_owner, fail_job, find_job, get_job, resume_job
@@ -202,16 +203,18 @@ class RunCommand:
         if job.status == JobStatus.FAILED:
             if json:
                 flaws = count_flaws(self._database, job.id)
-                print_json(status_json(job, read_pace(self._database, job), None, flaws))
+                groups = failure_groups(self._database, job.id)
+                print_json(status_json(job, read_pace(self._database, job), None, flaws, groups))
             messages.print(f"inkmill: job {job.id} failed: {job.error}", markup=False)
             messages.print("Nothing was lost: fix that, then run the same command to resume it.", markup=False)
             return ExitCode.UNREACHABLE
         report = _retry_while_unreachable(job.id, lambda: self._export_checked(job.id, export))
         pace = _retry_while_unreachable(job.id, lambda: read_pace(self._database, report.job))
         flaws = _retry_while_unreachable(job.id, lambda: count_flaws(self._database, job.id))
+        groups = _retry_while_unreachable(job.id, lambda: failure_groups(self._database, job.id))
         if json:
-            print_json(status_json(report.job, pace, None, flaws))
-        print_summary(self._database, report, pace, flaws)
+            print_json(status_json(report.job, pace, None, flaws, groups))
+        print_summary(self._database, report, pace, flaws, groups)
         if job.status == JobStatus.CANCELLED:
             return ExitCode.FAILED
         return ExitCode.DEAD_PROMPTS if job.dead else ExitCode.DONE

@@ -21,6 +21,7 @@ from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
+from producer.long_prompts import LongPrompts, local_window
 from producer.read.prompt_file import EmptyInput, PromptFile
 from producer.read.read_options import ReadOptions
 from producer.write.target import Target
@@ -64,6 +65,8 @@ class SubmittedJob:
     outputs: int
     bad_lines: int
     bad_path: Path | None  # where bad lines were written
+    remarks: tuple[str, ...] = ()  # what the user should know of its prompts' lengths
+    too_long: int | None = None  # prompts that will be given up as too long; None = not known here
     queue_error: str | None = None  # why no hints were sent; the next sweep of a worker sends them
 
 
@@ -75,8 +78,9 @@ def job_model(options: SubmitOptions, file: PromptFile) -> str:
 def fingerprint(options: SubmitOptions, file: PromptFile) -> str:
     """Identifies a submission: a hash of the file's bytes and everything that affects its outputs."""
     settings = file.base_settings(options.flags).to_dict()
-    if settings["bad_words_match"] == SamplingSettings().bad_words_match:
-        del settings["bad_words_match"]  # of a job from before there was this setting nothing else was said
+    for name in ("bad_words_match", "on_too_long"):
+        if settings[name] == getattr(SamplingSettings(), name):
+            del settings[name]  # of a job from before there was this setting nothing else was said
     factors = [
         file.format, job_model(options, file), options.safety, settings, sorted(options.thresholds.items()),
         options.blocklist, options.on_flag, options.seed, options.device, options.dtype, options.skip_bad,
@@ -107,10 +111,12 @@ def submit(
     if options.model:
         file.accept_any_model()
     bad = _bad_lines(database, file, options)
+    long = LongPrompts(local_window(spec.model), spec.settings)
     ingest = Ingest(database, spec, again=options.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with bad:
-            _write(ingest, file, options, bad, progress)
+            _write(ingest, _good_rows(file, options, bad, long, progress), options)
+            long.count()
             file.check_contents()
         if bad.total and (not options.skip_bad or not ingest.prompts):
             raise bad.error()
@@ -127,6 +133,8 @@ def submit(
         outputs=ingest.outputs,
         bad_lines=bad.total,
         bad_path=file.bad_path if bad.total else None,
+        remarks=tuple(long.remarks()),
+        too_long=long.refused,
         queue_error=queue_hints(database, ingest.job_id, spec.model),
     )
 
@@ -174,18 +182,16 @@ def _bad_lines(database: Database, file: PromptFile, options: SubmitOptions) -> 
     return BadLines(file.name, target, file.bad_header)
 
 
-def _write(
-    ingest: Ingest, file: PromptFile, options: SubmitOptions, bad: BadLines, progress: Callable[[int], object]
-) -> None:
+def _write(ingest: Ingest, rows: Iterator[PromptRow], options: SubmitOptions) -> None:
     try:
-        ingest.write(_good_rows(file, options, bad, progress))
+        ingest.write(rows)
     except EmptyInput:
         if not options.allow_empty:
             raise
 
 
 def _good_rows(
-    file: PromptFile, options: SubmitOptions, bad: BadLines, progress: Callable[[int], object]
+    file: PromptFile, options: SubmitOptions, bad: BadLines, long: LongPrompts, progress: Callable[[int], object]
 ) -> Iterator[PromptRow]:
     for row in file.rows(options.flags, bad):
         # After a bad line nothing more is written; the rest is read only to report its bad lines.
@@ -194,4 +200,5 @@ def _good_rows(
         if not row.position % 4096:
             progress(row.position)
             file.check_stat()  # or a file that grows as fast as it is read would never end
+        long.look(row, file.line)
         yield row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, select, update
@@ -64,6 +64,14 @@ def stored_settings(base: SamplingSettings, stored: Mapping[str, Any] | None) ->
         SettingsError: they cannot be used; none that this version stored.
     """
     return merge(base, read_settings(stored)) if stored else base
+
+
+def used_settings(settings: SamplingSettings, fitted: Mapping[str, int] | None) -> SamplingSettings:
+    """The settings that an output was made with: `on_too_long` may have lowered the number of its tokens."""
+    if not fitted:
+        return settings
+    most = fitted["max_new_tokens"]
+    return replace(settings, max_new_tokens=most, min_new_tokens=min(settings.min_new_tokens, most))
 
 
 def _values(row: Row[Any]) -> dict[str, Any]:

@@ -7,14 +7,31 @@ process that dies in between leaves whole batches, and the next retry goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Text, and_, cast, exists, func, insert, or_, select, update
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from contract.errors import UsageError
+from contract.errors import SettingsError, UsageError
+from contract.failures import FailureCode
 from contract.spec import BatchStatus, JobStatus, PromptStatus, Safety
-from db.jobs.jobs import JobRow
+from db.jobs.jobs import JobRow, stored_settings
 from db.jobs.prompt_rows import fills_batch
 from db.models import Batch, Job, Output, Prompt
 from db.review_sync import sync_reviews
@@ -27,8 +44,6 @@ CHUNK_TEXTS = 2000
 LOOK_PROMPTS = 8192
 """About how many prompts one look finds at most."""
 LOOK_BATCHES = 1000
-UNKNOWN_REASON = "unknown"
-"""How a prompt is spoken of that is dead without a reason."""
 
 
 def check_not_cancelled(connection: Connection, job: JobRow) -> None:
@@ -44,25 +59,72 @@ def check_not_cancelled(connection: Connection, job: JobRow) -> None:
         raise UsageError(f"job {job.id} was cancelled in the meantime; take it up again with: inkmill retry {job.id}")
 
 
-def requeue_prompts(database: Database, job: JobRow, reason: str | None = None) -> int:
-    """Puts a job's dead and cancelled prompts into new batches; with a reason, those alone that are dead for it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeued:
+    """What prompts are taken up, and how."""
+
+    code: FailureCode | None = None  # those alone that are dead of it; None = all that are dead or cancelled
+    settings: Mapping[str, Any] = field(default_factory=dict)  # laid over those of dead prompts, as they are stored
+
+    @property
+    def wanted(self) -> ColumnElement[bool]:
+        return given_up(self.code)
+
+    @property
+    def changed(self) -> ColumnElement[bool]:
+        """Those whose settings change: what has a text keeps the settings that it was made with."""
+        return and_(Prompt.status == PromptStatus.DEAD, self.wanted, ~HAS_TEXT)
+
+
+HAS_TEXT = exists().where(Output.prompt_id == Prompt.id)
+
+
+def given_up(code: FailureCode | None) -> ColumnElement[bool]:
+    """Whether a prompt is dead of that; None = whether it is dead or cancelled."""
+    if code is None:
+        return Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED))
+    return and_(Prompt.status == PromptStatus.DEAD, has_code(code))
+
+
+def has_code(code: FailureCode) -> ColumnElement[bool]:
+    """Whether a prompt is dead of that: without a code, or with one of a later version, it is unknown why."""
+    if code == FailureCode.UNKNOWN:
+        return or_(Prompt.code.is_(None), Prompt.code.not_in([known for known in FailureCode if known != code]))
+    return Prompt.code == code
+
+
+def requeue_prompts(database: Database, job: JobRow, how: Requeued = Requeued()) -> int:
+    """Puts a job's dead and cancelled prompts into new batches.
 
     Raises:
         UsageError: where the job was cancelled meanwhile.
     """
-    wanted = _given_up(reason)
     total = 0
-    for rows in _batches(_look(database, job, wanted), job.batch_size):
+    for rows in _batches(_look(database, job, how.wanted), job.batch_size):
         with database.write() as connection:
-            total += _take_up(connection, job, rows, wanted)
+            total += _take_up(connection, job, rows, how)
     return total
 
 
-def _given_up(reason: str | None) -> ColumnElement[bool]:
-    if reason is None:
-        return Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED))
-    dead_of_it = Prompt.reason.is_(None) if reason == UNKNOWN_REASON else Prompt.reason == reason
-    return and_(Prompt.status == PromptStatus.DEAD, dead_of_it)
+def check_settings(database: Database, job: JobRow, how: Requeued) -> int:
+    """Checks that the new settings go together with those of every prompt that they change.
+
+    Returns: how many dead prompts keep their settings, since some of their texts are there.
+
+    Raises:
+        UsageError: they do not, for a prompt that is named.
+    """
+    here = Prompt.batch_id.in_(select(Batch.id).where(Batch.job_id == job.id, Batch.dead > 0))
+    own = cast(Prompt.settings, Text)
+    each = select(own, func.min(Prompt.position)).where(here, how.changed).group_by(own)
+    kept = select(func.count()).where(here, Prompt.status == PromptStatus.DEAD, how.wanted, HAS_TEXT)
+    with database.read() as connection:
+        for stored, position in connection.execute(each, execution_options={"yield_per": LOOK_PROMPTS}):
+            try:
+                stored_settings(job.settings, {**(orjson.loads(stored) if stored else {}), **how.settings})
+            except SettingsError as error:
+                raise UsageError(f"prompt {position + 1} of job {job.id}: {error}") from None
+        return connection.scalar(kept) or 0
 
 
 def _look(database: Database, job: JobRow, wanted: ColumnElement[bool]) -> Iterator[Row[Any]]:
@@ -99,24 +161,43 @@ def _batches(rows: Iterator[Row[Any]], batch_size: int) -> Iterator[list[Row[Any
         yield batch
 
 
-def _take_up(connection: Connection, job: JobRow, rows: Sequence[Row[Any]], wanted: ColumnElement[bool]) -> int:
+def _take_up(connection: Connection, job: JobRow, rows: Sequence[Row[Any]], how: Requeued) -> int:
     """Moves those of the rows that are still to be taken up into a new batch. Returns how many."""
     batches = {row.batch_id for row in rows}
     lock_rows(connection, Batch, Batch.id.in_(batches))
     check_not_cancelled(connection, job)
     # Their batches are locked: from here on nobody changes or moves a prompt of theirs.
-    mine = and_(Prompt.id.in_([row.id for row in rows]), Prompt.batch_id.in_(batches), wanted)
+    mine = and_(Prompt.id.in_([row.id for row in rows]), Prompt.batch_id.in_(batches), how.wanted)
     held = exists().where(Batch.id == Prompt.batch_id, HELD)
     still = connection.scalars(select(Prompt.id).where(mine, ~held)).all()
     if still:
+        if how.settings:
+            _change_settings(connection, still, how)
         _move_to_new_batch(connection, job.id, still, batches)
     return len(still)
+
+
+def _change_settings(connection: Connection, prompts: Sequence[int], how: Requeued) -> None:
+    query = select(Prompt.id, Prompt.settings).where(Prompt.id.in_(prompts), how.changed)
+    changed = [
+        {"changed": row.id, "own": {**(row.settings or {}), **how.settings}} for row in connection.execute(query)
+    ]
+    if changed:
+        laying_over = update(Prompt).where(Prompt.id == bindparam("changed")).values(settings=bindparam("own"))
+        connection.execute(laying_over, changed)
 
 
 def _move_to_new_batch(connection: Connection, job_id: int, prompts: Sequence[int], batches: set[int]) -> None:
     values = {"job_id": job_id, "status": BatchStatus.PENDING.value}
     batch = connection.execute(insert(Batch).values(values).returning(Batch.id)).scalar_one()
-    moved = {"batch_id": batch, "status": PromptStatus.PENDING.value, "faults": 0, "deaths": 0, "reason": None}
+    moved = {
+        "batch_id": batch,
+        "status": PromptStatus.PENDING.value,
+        "faults": 0,
+        "deaths": 0,
+        "reason": None,
+        "code": None,
+    }
     connection.execute(update(Prompt).where(Prompt.id.in_(prompts)).values(moved))
     recount(connection, [batch, *batches])
 

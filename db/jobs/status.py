@@ -12,12 +12,13 @@ from contract.errors import NoSuchJob
 from contract.policy import NO_SAFETY
 from contract.review import State
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptStatus
-from db.jobs.requeue import UNKNOWN_REASON
 from db.models import Batch, Job, Prompt
 from db.review_models import Review
 from db.session.engine import Database, now
 
 MAX_REASONS = 20
+UNKNOWN_REASON = "unknown"
+"""How a prompt is spoken of that is dead without a reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,14 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, Select, Text, and_, case, cast, func, or_, select, true
 
 from common.bounded_memo import BoundedMemo
+from contract.failures import FailureCode, failure_code
 from contract.policy import LABELS
 from contract.review import APPROVED_STATES, State
 from contract.spec import PromptStatus, Safety, SamplingSettings
 from contract.text_flaws import TextFlaw, text_flaws
-from db.jobs.jobs import JobRow, stored_settings
+from db.jobs.jobs import JobRow, stored_settings, used_settings
 from db.jobs.reflag import finish_reflag
+from db.jobs.requeue import given_up
 from db.jobs.status import JobSnapshot, snapshot_in
 from db.models import Job, Output, Prompt, Provenance, Score
 from db.review_models import Decision, Review
@@ -67,7 +69,7 @@ class StoredOutput:
     prompt: str
     prompt_status: str
     metadata: dict[str, Any]
-    settings: SamplingSettings
+    settings: SamplingSettings  # it was made with
     sample_index: int
     text: str
     created_at: float  # seconds since the epoch
@@ -76,6 +78,7 @@ class StoredOutput:
     prompt_tokens: int
     seed: int
     mean_logprob: float | None
+    fitted: dict[str, int] | None  # what was really used, where `on_too_long` made it fit
     logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
     classifier: str | None  # that gave them, and its revision; None where there are none
@@ -115,6 +118,25 @@ class LostPrompt:
     metadata: dict[str, Any]
     status: str
     reason: str | None
+    code: str | None  # as it is stored
+
+    @property
+    def failure(self) -> FailureCode | None:
+        """Why it is dead; None if it was cancelled."""
+        return failure_code(self.code) if self.status == PromptStatus.DEAD else None
+
+    def line(self, job_id: int) -> dict[str, Any]:
+        """Its line in a file of such prompts, which can be corrected and submitted."""
+        return {
+            "job": job_id,
+            "custom_id": self.custom_id,
+            "position": self.position,
+            "prompt": self.prompt,
+            "status": self.status,
+            "code": self.failure,
+            "reason": self.reason,
+            "metadata": self.metadata or None,
+        }
 
 
 class Results:
@@ -162,10 +184,10 @@ class Results:
             taken = func.lower(Prompt.custom_id).startswith(prefix, autoescape=True)
         return prefix
 
-    def lost_prompts(self) -> Generator[LostPrompt]:
-        """Dead and cancelled prompts by position."""
+    def lost_prompts(self, code: FailureCode | None = None) -> Generator[LostPrompt]:
+        """Dead and cancelled prompts by position; or those alone that are dead of one code."""
         columns = [Prompt.__table__.c[name] for name in _LOST]
-        lost = Prompt.status.in_((PromptStatus.DEAD, PromptStatus.CANCELLED))
+        lost = given_up(code)
         query = select(*columns, cast(Prompt.extra, Text)).order_by(Prompt.position)
         for *plain, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
             yield LostPrompt(**dict(zip(_LOST, plain, strict=True)), metadata=_parsed(metadata) or {})
@@ -201,12 +223,12 @@ def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]
 
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
-           "mean_logprob", "safety", "flagged", "decision")  # fmt: skip
+           "mean_logprob", "fitted", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
 _SCORED_BY = ("classifier", "classifier_revision", "score_by")
 _PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY, *_SCORED_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
-_LOST = ("position", "custom_id", "prompt", "status", "reason")
+_LOST = ("position", "custom_id", "prompt", "status", "reason", "code")
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
 
 
@@ -259,7 +281,7 @@ class _RowReader:
             **plain | self._of_prompt(plain["position"], plain["prompt"], metadata),
             review=decided or None,
             logprobs=_parsed(logprobs) if original is None else None,
-            settings=settings.of(own),
+            settings=used_settings(settings.of(own), plain["fitted"]),
             scores={label: score for label, score in scores if score is not None},
             deciding=_parsed(deciding),
             flag_reasons=_parsed(flag_reasons) or [],

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from contract.errors import NoSuchOutput
 from contract.spec import PROVENANCE_FIELDS, Provenance, SamplingSettings
-from db.jobs.jobs import get_job, stored_settings
+from db.jobs.jobs import get_job, stored_settings, used_settings
 from db.models import Output, Prompt
 from db.models import Provenance as ProvenanceTable
 from db.session.dialect import CHUNK_IDS, id_chunks
@@ -89,7 +89,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
     query = (
         select(
             *(Output.__table__.c[name] for name in columns),
-            *(Prompt.prompt, Prompt.settings),
+            *(Prompt.prompt, Prompt.settings, Output.fitted),
             *(ProvenanceTable.__table__.c[name] for name in PROVENANCE_FIELDS),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
@@ -104,7 +104,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
         OutputRecord(
             **{name: getattr(row, name) for name in columns},
             prompt=row.prompt,
-            settings=stored_settings(bases[row.job_id], row.settings),
+            settings=used_settings(stored_settings(bases[row.job_id], row.settings), row.fitted),
             made_by=Provenance(**{name: getattr(row, name) for name in PROVENANCE_FIELDS}),
         )
         for row in rows

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from contract.blocklist import blocklist_digest
+from contract.failures import FailureCode
 from contract.policy import LABELS, UNSCORED, ScoreBy, flag_reasons, top_score
 from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
 from db.flagging import BlocklistMatches, flag_outputs, with_matches
@@ -54,6 +55,7 @@ class GeneratedText:
     seed: int
     mean_logprob: float | None
     logprobs: list[Any] | None = None
+    fitted: dict[str, int] | None = None  # what was really used, where `on_too_long` made it fit
 
 
 def incomplete_prompts(database: Database, claim: Claim) -> list[IncompletePrompt]:
@@ -137,7 +139,16 @@ def _counted(texts: Sequence[GeneratedText], sign: int = 1) -> dict[str, Any]:
     }
 
 
-def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, *, number: int, certain: bool) -> bool:
+def record_fault(
+    database: Database,
+    claim: Claim,
+    prompt_id: int,
+    reason: str,
+    *,
+    number: int,
+    certain: bool,
+    code: FailureCode = FailureCode.ENGINE_ERROR,
+) -> bool:
     """An error of the prompt's own. Returns whether the prompt is dead now: at the third, or at once if it would recur.
 
     Args:
@@ -155,7 +166,8 @@ def record_fault(database: Database, claim: Claim, prompt_id: int, reason: str, 
         if not certain and number < FAULTS_BEFORE_DEAD:
             return bool(status == PromptStatus.DEAD)
         dying = update(Prompt).where(Prompt.id == prompt_id, Prompt.status == PromptStatus.PENDING)
-        if connection.execute(dying.values(status=PromptStatus.DEAD.value, reason=shortened(reason))).rowcount:
+        dead = {"status": PromptStatus.DEAD.value, "reason": shortened(reason), "code": code.value}
+        if connection.execute(dying.values(dead)).rowcount:
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(dead=Batch.dead + 1))
     return True
 

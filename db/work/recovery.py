@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, insert, select, update
 
+from contract.failures import FailureCode
 from contract.spec import JOBS_UNDER_WAY, BatchStatus, JobStatus, PromptStatus
 from db.models import Batch, Job, Output, Prompt
 from db.session.engine import Database, now
@@ -169,7 +170,6 @@ def _charge(connection: Connection, batch_id: int, prompt_id: int, how: str) -> 
     if deaths < DEATHS_BEFORE_DEAD:
         return
     reason = f"the worker process {how} {deaths} times while it generated this prompt alone"
-    connection.execute(
-        update(Prompt).where(Prompt.id == prompt_id).values(status=PromptStatus.DEAD.value, reason=reason)
-    )
+    dead = {"status": PromptStatus.DEAD.value, "reason": reason, "code": FailureCode.KILLED_WORKER.value}
+    connection.execute(update(Prompt).where(Prompt.id == prompt_id).values(dead))
     recount(connection, [batch_id])

@@ -55,6 +55,7 @@ def jobs(
 def status(job: JobId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
     from contract.waiting.surroundings import Surroundings
+    from db.insights.failures import failure_groups
     from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.reflag import unfinished_reflags
@@ -69,15 +70,17 @@ def status(job: JobId, json: o.Json = False) -> None:
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
     flaws, record = count_flaws(database, job), acts_on(database, job)
+    groups = failure_groups(database, job)
     if json:
-        print_json(status_json(now, pace, waiting, flaws) | {"record": record_json(record)})
+        print_json(status_json(now, pace, waiting, flaws, groups) | {"record": record_json(record)})
     else:
-        print_status(now, pace, waiting, flaws, reflagging=job in unfinished_reflags(database), record=record)
+        print_status(now, pace, waiting, flaws, groups, reflagging=job in unfinished_reflags(database), record=record)
 
 
 def watch(job: JobId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
     from contract.waiting.surroundings import Surroundings
+    from db.insights.failures import failure_groups
     from db.insights.flaws import count_flaws
     from db.insights.pace import FollowedPace, read_pace
     from db.jobs.ingest_lease import is_abandoned
@@ -101,11 +104,11 @@ def watch(job: JobId, json: o.Json = False) -> None:
                 progress.say(f"job {job}: {error}; waiting for it")
             time.sleep(0.5)
     pace = read_pace(database, now, waiting=bool(waiting))
-    flaws = count_flaws(database, job)
+    flaws, groups = count_flaws(database, job), failure_groups(database, job)
     if json:
-        print_json(status_json(now, pace, waiting, flaws))
+        print_json(status_json(now, pace, waiting, flaws, groups))
     else:
-        print_status(now, pace, waiting, flaws)
+        print_status(now, pace, waiting, flaws, groups)
     raise typer.Exit(exit_status(now.status.value, now.dead))
 
 

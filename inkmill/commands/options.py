@@ -15,6 +15,7 @@ from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES
 
 Command = Callable[..., Any]
 SAMPLING_PANEL = "Sampling settings (a row's own values take precedence)"
+RETRY_PANEL = "Sampling settings of dead prompts (instead of a row's own)"
 JOB_PANEL = "Model and safety"
 FILE_PANEL = "Reading the prompt file"
 
@@ -155,6 +156,7 @@ _FLAG_TYPES: dict[str, Any] = {
     "stop": list[str],
     "bad_words": list[str],
     "bad_words_match": str,
+    "on_too_long": str,
     "logit_bias": str,
     "temperature": float,
     "top_p": float,
@@ -179,14 +181,14 @@ def or_default(said: str | None, default: str) -> str:
     return default if said is None else said
 
 
-def _flags(name: str) -> list[inspect.Parameter]:
+def _flags(name: str, panel: str) -> list[inspect.Parameter]:
     """A setting's flag, and a hidden one for each alias."""
     from contract.sampling import SETTINGS
 
     setting = SETTINGS[name]
     aliases = f" (also {', '.join(map(_flag_name, setting.aliases))})" if setting.aliases else ""
     shown = "--do-sample/--no-do-sample" if name == "do_sample" else _flag_name(name)
-    option = typer.Option(shown, help=setting.help + aliases, rich_help_panel=SAMPLING_PANEL, show_default=False)
+    option = typer.Option(shown, help=setting.help + aliases, rich_help_panel=panel, show_default=False)
     hidden = [(alias, typer.Option(_flag_name(alias), hidden=True)) for alias in setting.aliases]
     return [
         inspect.Parameter(
@@ -228,14 +230,14 @@ def _signed(wrapper: Command, command: Command, parameters: list[inspect.Paramet
     return wrapper
 
 
-def sampling_flags() -> Command:
+def sampling_flags(panel: str = SAMPLING_PANEL) -> Command:
     """Every sampling setting as a flag, checked. Not a row's `seed`: `--seed` is the job's."""
     from contract.sampling import SETTINGS
 
     def build(**values: Any) -> dict[str, Any]:
         return read_flags(values)
 
-    flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name)]
+    flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name, panel)]
     return _signed(build, build, flags)
 
 

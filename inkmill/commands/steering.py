@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cancel)
     app.command()(pause)
     app.command()(resume)
-    app.command()(retry)
+    app.command()(o.gather_options("sampling", o.sampling_flags(o.RETRY_PANEL))(retry))
     app.command()(reflag)
     app.command()(rescore)
 
@@ -62,6 +62,11 @@ def resume(job: JobId, json: o.Json = False) -> None:
 
 def retry(
     job: JobId,
+    sampling: Any,
+    code: Annotated[
+        str | None,
+        typer.Option("--code", metavar="CODE", help="Only prompts that died of CODE, as 'inkmill status' names it."),
+    ] = None,
     any_worker: Annotated[
         bool,
         typer.Option(
@@ -72,7 +77,11 @@ def retry(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Retry JOB's dead and cancelled prompts and unscored texts."""
+    """Retry JOB's dead and cancelled prompts and unscored texts.
+
+    Sampling settings are for dead prompts of which no text is stored, and beat a row's own. --n and seeds stay.
+    """
+    from contract.failures import parse_code
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
     from inkmill.show.display import messages
@@ -80,7 +89,9 @@ def retry(
 
     config, database = settings_and_database()
     scored_by = get_job(database, job).served_classifier_revision
-    retried = retry_job(database, job, any_worker=any_worker)
+    retried = retry_job(
+        database, job, any_worker=any_worker, code=None if code is None else parse_code(code), settings=sampling
+    )
     if any_worker and scored_by:
         messages.print(
             f"note: any revision of its classifier may score the rest of job {job}, begun with {scored_by}; "
@@ -88,6 +99,11 @@ def retry(
             markup=False,
         )
     messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
+    if retried.kept:
+        messages.print(
+            f"note: {retried.kept:,} of the dead prompts have texts already, and keep the settings of those; submit "
+            "them anew for others"
+        )
     _queue_hints(config, database, job)
     _print_status(database, job, json)
 
@@ -198,6 +214,7 @@ def _queue_hints(config: Settings, database: Database, job: int) -> None:
 
 def _print_status(database: Database, job: int, json: bool) -> None:
     from contract.waiting.surroundings import Surroundings
+    from db.insights.failures import failure_groups
     from db.insights.flaws import count_flaws
     from db.insights.pace import read_pace
     from db.jobs.status import snapshot
@@ -207,8 +224,8 @@ def _print_status(database: Database, job: int, json: bool) -> None:
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
-    flaws = count_flaws(database, job)
+    flaws, groups = count_flaws(database, job), failure_groups(database, job)
     if json:
-        print_json(status_json(now, pace, waiting, flaws))
+        print_json(status_json(now, pace, waiting, flaws, groups))
     else:
-        print_status(now, pace, waiting, flaws)
+        print_status(now, pace, waiting, flaws, groups)

@@ -91,6 +91,7 @@ def submit(
                 "outputs": submitted.outputs,
                 "seed": submitted.seed,
                 "bad_lines": submitted.bad_lines,
+                "too_long": submitted.too_long,
             }
         )
     else:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -19,10 +19,12 @@ from rich.table import Table
 from common.times import duration, iso
 from contract.policy import ScoreBy
 from contract.text_flaws import TextFlaw
+from db.insights.failures import FailureGroup
 from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.status import JobSnapshot
 from db.record import Act
+from producer.read.row_parser import printable
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress and messages go to standard error; standard output is for data. Rich handles NO_COLOR and terminals."""
@@ -32,11 +34,18 @@ OPTIONAL = ("dead", "cancelled", "left", "differs in")
 RIGHT_ALIGNED = ("job", "done", "dead", "cancelled", "flagged", "tokens/s", "time")
 
 
-def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCounts | None = None) -> dict[str, Any]:
+def status_json(
+    job: JobSnapshot,
+    pace: Pace,
+    waiting: str | None,
+    flaws: FlawCounts | None = None,
+    groups: Sequence[FailureGroup] | None = None,
+) -> dict[str, Any]:
     """A job's status as `--json` prints it: docs/commands.md promises its fields.
 
     Args:
         flaws: None = they were not counted.
+        groups: its dead prompts by code; None = they were not looked for.
     """
     left = pace.time_left
     return {
@@ -68,7 +77,19 @@ def status_json(job: JobSnapshot, pace: Pace, waiting: str | None, flaws: FlawCo
         "eta_range": None if left is None else [round(left.low, 1), round(left.high, 1)],
         "waiting_for": waiting,
         "failures": job.failures,
+        "failures_by_code": None if groups is None else {group.code.value: _group_json(group) for group in groups},
         "error": job.error,
+    }
+
+
+def _group_json(group: FailureGroup) -> dict[str, Any]:
+    return {
+        "prompts": group.prompts,
+        "reason": group.reason,
+        "custom_ids": [prompt.custom_id for prompt in group.examples if prompt.custom_id is not None],
+        "positions": [prompt.position for prompt in group.examples],
+        "advice": group.remedy.advice,
+        "retry_with": None if group.remedy.retry is None else list(group.remedy.retry),
     }
 
 
@@ -90,6 +111,7 @@ def print_status(
     pace: Pace,
     waiting: str | None,
     flaws: FlawCounts,
+    groups: Sequence[FailureGroup],
     *,
     reflagging: bool = False,
     record: Sequence[Act] = (),
@@ -97,6 +119,7 @@ def print_status(
     """A job's status for people, on standard output.
 
     Args:
+        groups: its dead prompts by code.
         reflagging: a reflag is running or was interrupted: flags follow two policies.
         record: what was done to it, oldest first.
     """
@@ -123,12 +146,32 @@ def print_status(
         console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
         console.print(f"  failed: {job.error}", markup=False)
-    for reason, count in job.failures.items():
-        console.print(f"  {count:,} dead: {reason}", markup=False)
+    for line in failure_lines(job, groups):
+        console.print(f"  {line}", markup=False)
     if record:
         last = record[-1]
         at = datetime.fromtimestamp(last.at).strftime("%Y-%m-%d %H:%M")
         console.print(f"  record   {len(record):,} acts, the last: {last.what} by {last.who}, {at}", markup=False)
+
+
+def failure_lines(job: JobSnapshot, groups: Sequence[FailureGroup]) -> Iterator[str]:
+    """Why prompts are dead, which ones, what may help, and where all of them are."""
+    for group in groups:
+        yield f"{group.prompts:,} dead: {group.code}: {group.reason}"
+        names = [printable(prompt.name) for prompt in group.examples]
+        more = f" and {group.prompts - len(names):,} more" if group.prompts > len(names) else ""
+        yield f"  {', '.join(names)}{more}; {group.remedy.advice}"
+    if groups:
+        yield f"  to get them all: {command_line('export', str(job.id), '-o', 'FILE')} writes FILE.errors.jsonl"
+
+
+def retry_commands(job: JobSnapshot, groups: Sequence[FailureGroup]) -> list[tuple[str, ...]]:
+    """The retries that can help a job, each as the words of its command."""
+    number = str(job.id)
+    plain = job.cancelled or job.unscored or any(group.remedy.retry == () for group in groups)
+    return [("retry", number)] * bool(plain) + [
+        ("retry", number, "--code", group.code.value, *group.remedy.retry) for group in groups if group.remedy.retry
+    ]
 
 
 def _speed(job: JobSnapshot, pace: Pace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from itertools import islice
 
@@ -11,6 +12,7 @@ from common.times import duration
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.names import local_path
 from contract.policy import NO_SAFETY
+from db.insights.failures import FailureGroup
 from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.jobs import get_job
@@ -18,7 +20,7 @@ from db.jobs.reflag import unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
-from inkmill.show.display import command_line, messages
+from inkmill.show.display import command_line, messages, retry_commands
 from producer.export import ExportReport
 from producer.read.prompt_file import PromptFile
 from producer.submit import SubmittedJob
@@ -33,7 +35,7 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
         f"model {submitted.model}, seed {submitted.seed}",
         markup=False,
     )
-    for remark in file.remarks:
+    for remark in (*file.remarks, *submitted.remarks):
         messages.print(f"note: {remark}", markup=False)
     if file.model and file.model != submitted.model and _stored_name(file.model) != submitted.model:
         messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
@@ -65,7 +67,9 @@ def note_unfinished(job: JobSnapshot) -> None:
         )
 
 
-def print_summary(database: Database, report: ExportReport, pace: Pace, flaws: FlawCounts) -> None:
+def print_summary(
+    database: Database, report: ExportReport, pace: Pace, flaws: FlawCounts, groups: Sequence[FailureGroup]
+) -> None:
     """The summary, on standard error: standard output is for data."""
     say, job = messages.print, report.job
     note_unfinished(job)
@@ -77,15 +81,16 @@ def print_summary(database: Database, report: ExportReport, pace: Pace, flaws: F
     if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
     say(f"  tokens    {job.generated_tokens:,}, {pace.average:,.0f} a second")
-    for reason, count in job.failures.items():
-        say(f"  dead      {count:,}: {reason}", markup=False)
+    for group in groups:
+        say(f"  dead      {group.prompts:,}: {group.code}: {group.reason}", markup=False)
+        say(f"            {group.remedy.advice}", markup=False)
     if job.generated:
         _print_texts(database, job)
     say(f"  database  {database.address}", markup=False)
     say(f"  export    {report.path} ({report.rows:,} rows)", markup=False)
     if report.errors_path:
         say(f"  errors    {report.errors_path} ({report.errors:,} dead or cancelled prompts)", markup=False)
-    _print_next(job)
+    _print_next(job, groups)
 
 
 def _print_texts(database: Database, job: JobSnapshot) -> None:
@@ -108,13 +113,13 @@ def _some_texts(database: Database, job: JobSnapshot) -> list[StoredOutput]:
         return list(islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS))
 
 
-def _print_next(job: JobSnapshot) -> None:
+def _print_next(job: JobSnapshot, groups: Sequence[FailureGroup]) -> None:
     number = str(job.id)
     commands: list[tuple[str, ...]] = (
         [("export", number, "-o", "clean.jsonl", "--only", "clean")] if job.safety != NO_SAFETY else []
     )
     commands += [("status", number, "--json")]
-    commands += [("retry", number)] if job.dead or job.cancelled else []
+    commands += retry_commands(job, groups)
     commands += [("run", "YOUR_PROMPTS.jsonl", "--model", "gpt2", "--safety", "original")]
     messages.print("\n  next", markup=False)
     for words in commands:

@@ -44,7 +44,12 @@ class Columns:
             that holds the prompts is missing, or there are too many columns.
     """
 
-    def __init__(self, names: Sequence[str], source: str, options: ReadOptions) -> None:
+    def __init__(self, names: Sequence[str], source: str, options: ReadOptions, *, as_exported: bool = False) -> None:
+        """
+        Args:
+            as_exported: every cell of a prompt or a custom_id stands for itself, since an export wrote it.
+        """
+        self._as_exported = as_exported
         if len(names) > MAX_COLUMNS:
             raise UsageError(
                 f"{source}: has {len(names):,} columns, but at most {MAX_COLUMNS:,} are read; leave out the rest"
@@ -98,14 +103,7 @@ class Columns:
             BadRow: there are more or fewer cells than columns, a cell holds what programs write for a missing value, or
                 the metadata cannot be read.
         """
-        if len(cells) != len(self._names):
-            raise BadRow(
-                Problem(
-                    "",
-                    f"has {_count_of(len(cells), 'cell')}, but the header has {_count_of(len(self._names), 'column')}; "
-                    "quote cells that contain commas or line breaks",
-                )
-            )
+        self.check_count(cells, self._names)
         fields: dict[str, Any] = {}
         metadata: dict[str, object] = {}
         for name, field, cell in zip(self._names, self._fields, cells, strict=True):
@@ -116,12 +114,33 @@ class Columns:
             elif field is None:
                 metadata[name] = cell
             else:
-                fields[field] = _value(field, cell)
+                fields[field] = cell if self._as_exported and field == "custom_id" else _value(field, cell)
         if metadata:
             fields["metadata"] = merge_metadata(fields.get("metadata"), metadata)
         return fields
 
+    def begin(self) -> None:
+        """The table is read from its first row."""
+
+    @staticmethod
+    def check_count(cells: Sequence[object], names: Sequence[str]) -> None:
+        """Checks that a record has a cell for each column.
+
+        Raises:
+            BadRow: it has more or fewer.
+        """
+        if len(cells) != len(names):
+            raise BadRow(
+                Problem(
+                    "",
+                    f"has {_count_of(len(cells), 'cell')}, but the header has {_count_of(len(names), 'column')}; "
+                    "quote cells that contain commas or line breaks",
+                )
+            )
+
     def _prompt(self, cell: object) -> object:
+        if self._as_exported:
+            return cell or ""
         if cell is None or cell == "":
             if not self._options.empty_prompts:
                 raise BadRow(NO_PROMPT)

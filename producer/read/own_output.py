@@ -14,9 +14,9 @@ OF_ALL = frozenset({"job", "position"})
 OF_OUTPUTS = OF_ALL | {
     "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
     "classifier_revision", "score_by", "deciding_sentences", "flagged", "flag_reasons", "review", "model", "revision",
-    "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "logprobs", "redacted",
+    "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "fitted", "logprobs", "redacted",
 }  # fmt: skip
-OF_LOST = OF_ALL | {"status", "reason"}
+OF_LOST = OF_ALL | {"status", "code", "reason"}
 """What lines of each kind say beside `prompt`, `custom_id` and `metadata`."""
 NOTE = (
     "is an export: each of its prompts is taken once, with its custom_id and metadata; what says how the texts were "
@@ -24,14 +24,14 @@ NOTE = (
 )
 WITHOUT_PROMPTS = (
     "holds results in OpenAI's form, in which there are no prompts; submit the prompt file itself, or an export "
-    "of the job as JSON lines"
+    "of the job as JSON lines, CSV or Parquet"
 )
 
 OUT_OF_ORDER = Problem("position", "goes back; sort the export by job and position, so that each prompt is taken once")
 
 
 class OwnOutput:
-    """Reads the lines of an export, as `export` wrote them: by position, a prompt's outputs together."""
+    """The prompts of an export, as `export` wrote it: by position, a prompt's outputs together."""
 
     def __init__(self) -> None:
         self._last: tuple[object, object] | None = None
@@ -45,13 +45,22 @@ class OwnOutput:
         known = kind_of(line)
         if known is None:
             return line
-        prompt = line["job"], line["position"]
-        if prompt == self._last:
+        if self.is_another_of_the_same(line["job"], line["position"]):
             return None
-        if self._goes_back(*prompt):
-            raise BadRow(OUT_OF_ORDER)
-        self._last = prompt
         return {name: value for name, value in line.items() if name not in known}
+
+    def is_another_of_the_same(self, job: object, position: object) -> bool:
+        """Whether the prompt at this position is that of the line before.
+
+        Raises:
+            BadRow: the position goes back: taking each prompt once needs the order of the export.
+        """
+        if (job, position) == self._last:
+            return True
+        if self._goes_back(job, position):
+            raise BadRow(OUT_OF_ORDER)
+        self._last = job, position
+        return False
 
     def _goes_back(self, job: object, position: object) -> bool:
         last_job, last = self._last or (None, None)
@@ -62,7 +71,7 @@ def kind_of(line: dict[str, Any]) -> frozenset[str] | None:
     """`OF_OUTPUTS` or `OF_LOST` if it is such a line, else None."""
     if line.keys() >= OF_ALL | {"prompt", "id", "sample_index", "text"}:
         return OF_OUTPUTS
-    return OF_LOST if line.keys() >= OF_LOST | {"prompt"} else None
+    return OF_LOST if line.keys() >= OF_ALL | {"status", "reason", "prompt"} else None
 
 
 def is_openai_result(line: dict[str, Any]) -> bool:

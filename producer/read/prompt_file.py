@@ -57,6 +57,7 @@ class PromptFile:
         self.format = reader.name
         self.model = reader.model  # named in an OpenAI batch file
         self.notes = reader.notes  # what the user should know before the job runs
+        self.line = 0  # of the row that `rows` gave last
         self.remarks: list[str] = []  # what the rows gave reason to say; complete once `rows` has been read
         self.scripts = ScriptCounts()  # of the prompts, likewise
 
@@ -124,6 +125,7 @@ class PromptFile:
                 on_bad(BadLine(line, error.problem), reader.raw(record))
                 empty = False
             else:
+                self.line = line
                 yield row
         if empty and not parser.count:
             raise EmptyInput(self.name)

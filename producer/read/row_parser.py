@@ -5,7 +5,7 @@ Knows no format and no file; line numbers are kept only to say where a custom_id
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from common.bounded_memo import BoundedMemo
 from common.exact_numbers import MAX_EXACT_DOUBLE
 from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
-from contract.sampling import CANONICAL, read_settings, unknown_setting
+from contract.sampling import CANONICAL, json_ready, read_settings, unknown_setting
 from contract.spec import PromptRow, SamplingSettings, merge
 from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
@@ -95,17 +95,9 @@ class RowSettings:
 
         def check() -> tuple[dict[str, Any] | None, int]:
             values = read_settings(raw)
-            return _json_ready(values) or None, merge(self._base, values).n
+            return json_ready(values) or None, merge(self._base, values).n
 
         return self._checked.get(key, check, lambda _: len(key))
-
-
-def _json_ready(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of `read_settings`, in the shape of `SamplingSettings.to_dict`."""
-    ready = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    if "logit_bias" in ready:
-        ready["logit_bias"] = {str(token): bias for token, bias in values["logit_bias"]}
-    return ready
 
 
 def encoded(value: object, field: str) -> bytes:

@@ -45,7 +45,7 @@ class ExportLines:
         return self._redact and (output.flagged or unscored) and output.decision not in APPROVING
 
     def line_of(self, output: StoredOutput) -> dict[str, Any]:
-        """The output's line. It has `logprobs` if the output's settings asked for them."""
+        """The output's line. It has `fitted` and `logprobs` if the output's settings asked for them."""
         redacted = self.redacted(output)
         line = {
             "id": output.id,
@@ -80,6 +80,8 @@ class ExportLines:
             "processor": output.processor,
             "numerics": output.numerics,
         }
+        if output.settings.on_too_long != "refuse":
+            line["fitted"] = output.fitted
         if output.settings.logprobs:
             line["logprobs"] = None if redacted else output.logprobs or None
         if self._redact:
@@ -110,26 +112,3 @@ class ExportLines:
 
 def _without_empty(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: None if value in ([], {}) else value for name, value in settings.items()}
-
-
-def lost_line(job_id: int, prompt: LostPrompt) -> dict[str, Any]:
-    """The line of a dead or cancelled prompt."""
-    return {
-        "job": job_id,
-        "custom_id": prompt.custom_id,
-        "position": prompt.position,
-        "prompt": prompt.prompt,
-        "status": prompt.status,
-        "reason": prompt.reason,
-        "metadata": prompt.metadata or None,
-    }
-
-
-def json_line(line: dict[str, Any]) -> bytes:
-    """The line as JSON bytes, with a line ending."""
-    try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except orjson.JSONEncodeError:
-        # Metadata may be nested as deeply as orjson allows, and is one level deeper inside the line.
-        line_with_raw_metadata = line | {"metadata": orjson.Fragment(orjson.dumps(line["metadata"]))}
-        return orjson.dumps(line_with_raw_metadata, option=orjson.OPT_APPEND_NEWLINE)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
+from common.json_lines import json_line
 from db.results.export_rows import LostPrompt, StoredOutput
-from producer.write.export_lines import ExportLines, json_line, lost_line
+from producer.write.export_lines import ExportLines
 
 
 def write_jsonl(outputs: Iterable[StoredOutput], lines: ExportLines, file: BinaryIO) -> int:
@@ -34,6 +35,6 @@ def write_lost_jsonl(prompts: Iterable[LostPrompt], lines: ExportLines, file: Bi
     """
     rows = 0
     for prompt in prompts:
-        file.write(json_line(lost_line(lines.job_id, prompt)))
+        file.write(json_line(prompt.line(lines.job_id)))
         rows += 1
     return rows

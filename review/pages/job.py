@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
+from tempfile import SpooledTemporaryFile
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
+from common.json_lines import json_line
+from contract.failures import parse_code
+from contract.sampling import read_settings
 from db.jobs.jobs import get_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
+from db.results.export_rows import reading_results
 from review.context import CurrentPage
 from review.live.stream import events
 from review.security.form import CurrentForm
@@ -18,6 +25,7 @@ from review.show.job_overview import JobId, JobOverview, job_overview, overview_
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
+SPOOLED_BYTES = 1 << 20
 
 router = APIRouter()
 
@@ -72,11 +80,38 @@ def follow_job(page: CurrentPage, job_id: JobId) -> Response:
     return events(page, look, seconds=JOB_SECONDS)
 
 
+@router.get("/jobs/{job_id}/failed.jsonl", response_model=None)
+def failed(page: CurrentPage, job_id: JobId, code: Annotated[str, Query()] = "") -> Response:
+    """Dead and cancelled prompts, to be corrected and submitted: those of one code, or all."""
+    wanted = parse_code(code) if code else None
+    # Read first, then sent: a slow browser must not hold a transaction open.
+    file = SpooledTemporaryFile[bytes](SPOOLED_BYTES)
+    with (
+        reading_results(page.database, get_job(page.database, job_id)) as results,
+        closing(results.lost_prompts(wanted)) as lost,
+    ):
+        file.writelines(json_line(prompt.line(job_id)) for prompt in lost)
+    file.seek(0)
+    name = f"job-{job_id}.{wanted or 'failed'}.jsonl"
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(_blocks(file), media_type="application/x-ndjson", headers=headers)
+
+
+def _blocks(file: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:
+    with file:
+        while block := file.read(SPOOLED_BYTES):
+            yield block
+
+
 @router.post("/jobs/{job_id}/retry", response_model=None)
 def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     """Retries what failed: prompts that failed for one reason, or everything."""
     get_job(page.database, job_id)
+    code, on_too_long = form.one("code"), form.one("on_too_long")
+    settings = read_settings({"on_too_long": on_too_long}) if on_too_long else {}
     # No message is sent: the workers' maintenance finds the new batches in SQL within seconds.
-    retried = retry_job(page.database, job_id, reason=form.one("reason") or None, by=page.reviewer)
+    retried = retry_job(
+        page.database, job_id, code=parse_code(code) if code else None, settings=settings, by=page.reviewer
+    )
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
     return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")

@@ -9,6 +9,7 @@ from fastapi import Path
 
 from contract.policy import NO_SAFETY
 from contract.waiting.surroundings import Surroundings
+from db.insights.failures import FailureGroup, failure_groups
 from db.insights.pace import Pace, read_pace
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
@@ -24,6 +25,7 @@ class JobOverview:
     job: JobSnapshot
     pace: Pace
     waiting: str | None  # what it waits for, with the command to type
+    failures: tuple[FailureGroup, ...]  # its dead prompts by code
 
     @property
     def not_scored(self) -> bool:
@@ -37,6 +39,11 @@ class JobOverview:
     def finished_prompts(self) -> int:
         """Prompts that nothing more happens to."""
         return self.job.done + self.job.dead + self.job.cancelled
+
+    @property
+    def retry_can_help(self) -> bool:
+        """Whether a retry of everything, nothing changed, can bring more texts or scores."""
+        return bool(self.job.cancelled or self.job.unscored) or any(one.remedy.retry == () for one in self.failures)
 
     @property
     def left_prompts(self) -> int:
@@ -55,4 +62,6 @@ def job_overview(database: Database, job_id: int) -> JobOverview:
 def overview_of(database: Database, job: JobSnapshot) -> JobOverview:
     """What can be said of a job beside its counters."""
     waiting = None if job.finished else waiting_for(database, job, Surroundings())
-    return JobOverview(job=job, pace=read_pace(database, job, waiting=bool(waiting)), waiting=waiting)
+    failures = tuple(failure_groups(database, job.id)) if job.dead else ()
+    pace = read_pace(database, job, waiting=bool(waiting))
+    return JobOverview(job=job, pace=pace, waiting=waiting, failures=failures)

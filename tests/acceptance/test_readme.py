@@ -240,8 +240,9 @@ def edges(span: str) -> tuple[list[object], list[object]]:
     """The outermost values that a range takes, and the nearest ones that it refuses."""
     if span == "true or false":
         return [True, False], [1, "yes"]
-    if found := re.fullmatch(r"`(\w+)` or `(\w+)`", span):
-        return list(found.groups()), [found[1].upper(), ""]
+    if re.fullmatch(r"`[\w-]+`( or `[\w-]+`)+", span):
+        names = re.findall(r"[\w-]{3,}", span)
+        return names, [names[0].upper(), ""]
     if found := re.fullmatch(r"up to (\d+) texts", span):
         return [["x"] * int(found[1])], [["x"] * (int(found[1]) + 1)]
     if found := re.fullmatch(r"(-?\d+) to (-?\d+) a token", span):

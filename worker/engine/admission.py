@@ -5,10 +5,12 @@ Shared by both engines. Slots, caches and forward passes are not known here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from contract.failures import FailureCode
 from worker.engine.encoded_prompt import ModelLimits, Rejected, read
+from worker.engine.memory_blame import out_of_memory
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
 from worker.engine.sequence import Request, Sequence
@@ -47,11 +49,17 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
         Rejected: the request can never be served by this model.
     """
     if not 0 <= request.seed < SEEDS:
-        raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1")
+        raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1", FailureCode.BAD_SETTINGS)
     encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
+    request = replace(request, settings=encoded.settings, encoded=encoded)
     sequence = Sequence(request, len(encoded.tokens), encoded.stops)
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
     return RunningSequence(encoded.tokens, sequence, state, encoded.stop_tokens)
+
+
+def code_of(error: Exception) -> FailureCode:
+    """The code of a fault that an unexpected error makes."""
+    return FailureCode.OUT_OF_MEMORY if out_of_memory(error) else FailureCode.ENGINE_ERROR
 
 
 def describe(error: Exception) -> str:

@@ -8,16 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from contract.spec import SamplingSettings
+from contract.failures import FailureCode
+from contract.spec import SamplingSettings, room_for_text
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.state import TokenRules
 from worker.engine.tokenizer import Vocabulary
 
 Alive = Callable[[], object]
+_WAYS_OUT = {
+    "refuse": "shorten the prompt or lower max_new_tokens",
+    "shorten": "shorten the prompt, which leaves no room for a text",
+}
+"""What a user may do about a prompt that does not fit, by the `on_too_long` that did not help."""
 
 
 class Rejected(Exception):
     """The request can never be served. The message is for the user."""
+
+    def __init__(self, message: str, code: FailureCode) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,10 @@ class ModelLimits:
 
     tokens: int  # the size of its vocabulary
     positions: int | None  # None = any number
+
+    def room(self, prompt_tokens: int) -> int | None:
+        """How many tokens a text may have behind a prompt; None = any number."""
+        return None if self.positions is None else room_for_text(self.positions, prompt_tokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +51,17 @@ class EncodedPrompt:
     stops: tuple[bytes, ...]
     stop_tokens: frozenset[int]  # special tokens among the stop strings: they add nothing to a text
     source: tuple[object, ...]  # the settings that the rules and the stops were made from
+    settings: SamplingSettings  # as asked for, but for what `on_too_long` lowered
+    cut: int = 0  # tokens of the prompt that `on_too_long` left out
+    shortened: bool = False  # whether it lowered max_new_tokens
+
+    @property
+    def fitted(self) -> dict[str, int] | None:
+        """What was really used, JSON-ready, where `on_too_long` had something to do."""
+        if not self.cut and not self.shortened:
+            return None
+        used = {"prompt_tokens": len(self.tokens), "cut_tokens": self.cut}
+        return used | {"max_new_tokens": self.settings.max_new_tokens}
 
 
 def read(
@@ -60,23 +85,58 @@ def read(
     try:
         if earlier is None or earlier.source != source:
             rules = _rules(settings, vocabulary, limits, alive)
-            earlier = EncodedPrompt([], rules, _stops(settings), vocabulary.special(settings.stop), source)
-        _check_length(vocabulary.fewest_tokens(prompt), settings, limits, at_least="at least ")
-        tokens = vocabulary.encode(prompt)
+            stops, special = _stops(settings), vocabulary.special(settings.stop)
+            earlier = EncodedPrompt([], rules, stops, special, source, settings)
     except ValueError as error:  # a UnicodeEncodeError of a stop string is one, too
-        raise Rejected(str(error)) from error
+        raise Rejected(str(error), FailureCode.BAD_SETTINGS) from error
+    tokens = _tokens(prompt, settings, vocabulary, limits, alive)
+    return _fitting(replace(earlier, tokens=tokens, settings=settings), len(vocabulary.prefix), limits)
+
+
+def _tokens(
+    prompt: str, settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive
+) -> list[int]:
+    if settings.on_too_long == "refuse":  # before it is tokenised: that takes a second a megabyte
+        _check_length(vocabulary.fewest_tokens(prompt), settings, limits, at_least="at least ")
+    try:
+        tokens = vocabulary.encode(prompt)
+    except ValueError as error:
+        raise Rejected(str(error), FailureCode.BAD_PROMPT) from error
     finally:
         alive()
     _check_known(tokens, limits)
-    _check_length(len(tokens), settings, limits)
-    return replace(earlier, tokens=tokens)
+    return tokens
+
+
+def _fitting(encoded: EncodedPrompt, prefix: int, limits: ModelLimits) -> EncodedPrompt:
+    """A prompt and its text made to fit the model's window, as `on_too_long` says.
+
+    Args:
+        prefix: tokens before every prompt, which stay whatever is cut.
+
+    Raises:
+        Rejected: they do not fit even so.
+    """
+    settings, tokens = encoded.settings, encoded.tokens
+    room = limits.room(len(tokens))
+    if room is None or room >= settings.max_new_tokens:
+        return encoded
+    if settings.on_too_long == "shorten" and room >= 1:
+        fewest = min(settings.min_new_tokens, room)
+        return replace(encoded, settings=replace(settings, max_new_tokens=room, min_new_tokens=fewest), shortened=True)
+    cut = settings.max_new_tokens - room
+    if settings.on_too_long.startswith("truncate") and cut < len(tokens) - prefix:
+        kept = tokens[prefix + cut :] if settings.on_too_long == "truncate-left" else tokens[prefix:-cut]
+        return replace(encoded, tokens=tokens[:prefix] + kept, cut=cut)
+    raise _too_long(len(tokens), settings, limits)
 
 
 def _rules(settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive) -> TokenRules:
     unknown = [token for token, _ in settings.logit_bias if not 0 <= token < limits.tokens]
     if unknown:
         raise Rejected(
-            f"logit_bias has the token id {unknown[0]}, but the model's ids go from 0 to {limits.tokens - 1}"
+            f"logit_bias has the token id {unknown[0]}, but the model's ids go from 0 to {limits.tokens - 1}",
+            FailureCode.BAD_SETTINGS,
         )
     return TokenRules(_bad_words(settings, vocabulary, alive), settings.logit_bias, sorted(vocabulary.eos))
 
@@ -103,15 +163,22 @@ def _check_known(tokens: list[int], limits: ModelLimits) -> None:
     if unknown:
         raise Rejected(
             f"the tokenizer gives the token id {unknown[0]}, but the model's ids go from 0 to "
-            f"{limits.tokens - 1}; the model's folder holds a tokenizer that does not fit it"
+            f"{limits.tokens - 1}; the model's folder holds a tokenizer that does not fit it",
+            FailureCode.WRONG_TOKENIZER,
         )
 
 
 def _check_length(prompt_tokens: int, settings: SamplingSettings, limits: ModelLimits, at_least: str = "") -> None:
+    room = limits.room(prompt_tokens)
+    if room is not None and room < settings.max_new_tokens:
+        raise _too_long(prompt_tokens, settings, limits, at_least)
+
+
+def _too_long(prompt_tokens: int, settings: SamplingSettings, limits: ModelLimits, at_least: str = "") -> Rejected:
     total = prompt_tokens + settings.max_new_tokens
-    if limits.positions is not None and total > limits.positions:
-        raise Rejected(
-            f"the prompt has {at_least}{prompt_tokens} tokens and max_new_tokens is {settings.max_new_tokens}: "
-            f"together {at_least}{total}, more than the model's {limits.positions} positions; "
-            "shorten the prompt or lower max_new_tokens"
-        )
+    return Rejected(
+        f"the prompt has {at_least}{prompt_tokens} tokens and max_new_tokens is {settings.max_new_tokens}: "
+        f"together {at_least}{total}, more than the model's {limits.positions} positions; "
+        + _WAYS_OUT.get(settings.on_too_long, "lower max_new_tokens, which leaves no room for a prompt"),
+        FailureCode.TOO_LONG,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import RunningSequence, admit, describe
+from worker.engine.admission import RunningSequence, admit, code_of, describe
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
@@ -140,11 +140,12 @@ class SlotEngine:
             try:
                 self._running[slot] = admit(request, self._vocabulary, self._limits)
             except Rejected as error:
-                self._fail(slot, request.key, str(error), reports, certain=True)
+                reports.append(Fault(request.key, str(error), certain=True, code=error.code))
+                self._release(slot, finished=False)
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                self._fail(slot, request.key, describe(error), reports)
+                self._fail(slot, request.key, error, reports)
         return self._cache
 
     def _schedule(self, cache: KVCache) -> Rows | None:
@@ -212,7 +213,7 @@ class SlotEngine:
         choices = self.model.sample(logits, [self._running[slot].state for slot in slots]) if slots else []
         for slot, choice in zip(slots, choices, strict=True):
             if isinstance(choice, Exception):
-                self._fail(slot, self._running[slot].sequence.request.key, describe(choice), reports)
+                self._fail(slot, self._running[slot].sequence.request.key, choice, reports)
             else:
                 self._append(slot, choice, reports)
 
@@ -229,8 +230,8 @@ class SlotEngine:
             reports.append(running.sequence.completion())
             self._release(slot, finished=True)
 
-    def _fail(self, slot: int, key: Hashable, reason: str, reports: list[Report], *, certain: bool = False) -> None:
-        reports.append(Fault(key, reason, certain))
+    def _fail(self, slot: int, key: Hashable, error: Exception, reports: list[Report]) -> None:
+        reports.append(Fault(key, describe(error), certain=False, code=code_of(error)))
         self._release(slot, finished=False)
 
     def _release(self, slot: int, *, finished: bool) -> None:
@@ -251,7 +252,7 @@ class SlotEngine:
         self._restart()
         charged = self._scheduler.shrink() if memory else self._scheduler.split()
         if charged is not None:
-            reports.append(Fault(charged.key, describe(error), certain=False))
+            reports.append(Fault(charged.key, describe(error), certain=False, code=code_of(error)))
 
     def _restart(self) -> None:
         """Forget what was computed of active sequences, which the scheduler has put back into a queue."""

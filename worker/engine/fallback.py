@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import RunningSequence, admit, describe
+from worker.engine.admission import RunningSequence, admit, code_of, describe
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits
@@ -111,12 +111,12 @@ class FallbackEngine:
         try:
             completion = self._write(request)
         except Rejected as error:
-            return [Fault(request.key, str(error), certain=True)]
+            return [Fault(request.key, str(error), certain=True, code=error.code)]
         except Exception as error:
             if out_of_memory(error) and not self._shortage.charges(request.key):
                 self._waiting.insert(self._shortage.place(self._waiting), request)
                 return []
-            return [Fault(request.key, describe(error), certain=False)]
+            return [Fault(request.key, describe(error), certain=False, code=code_of(error))]
         self._shortage.relieved()
         self._shortage.finished(request.key)
         return [completion]
@@ -129,7 +129,7 @@ class FallbackEngine:
             prompt,
             attention_mask=torch.ones_like(prompt),
             generation_config=self._rules,
-            max_new_tokens=request.settings.max_new_tokens,
+            max_new_tokens=running.sequence.request.settings.max_new_tokens,
             logits_processor=LogitsProcessorList([processor]),
             stopping_criteria=StoppingCriteriaList([_StopWhenFinished(running)]),
         )

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from contract.failures import FailureCode
 from contract.spec import SamplingSettings
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Fault:
     key: Hashable
     reason: str
     certain: bool  # it would fail again, however often it is tried
+    code: FailureCode = FailureCode.ENGINE_ERROR
 
 
 class Sequence:

@@ -35,7 +35,7 @@ class Vocabulary:
         self._example = self._tokens("a")
         self._example_length = len(self.decode(self._example))
         example = list(tokenizer("a", verbose=False)["input_ids"])
-        self._prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._example[0] else []
+        self.prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._example[0] else []
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
@@ -43,7 +43,7 @@ class Vocabulary:
         Raises:
             ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
         """
-        tokens = self._prefix + self._tokens(prompt)
+        tokens = self.prefix + self._tokens(prompt)
         if tokens:
             return tokens
         if self._start is None:

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from contract.errors import SettingsError
+from contract.failures import FailureCode
 from contract.spec import SamplingSettings, output_seed
 from db.jobs.jobs import JobRow, get_job, stored_settings
 from db.work.claims import Claim, finish_generation, release_claim
 from db.work.lease import LeaseLost
 from db.work.outputs import GeneratedText, IncompletePrompt, incomplete_prompts, record_fault, save_texts
-from worker.engine.admission import describe
+from worker.engine.admission import code_of, describe
 from worker.engine.encoded_prompt import EncodedPrompt, Rejected
 from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
@@ -100,7 +101,8 @@ class Generation:
             key = work.position if work.custom_id is None else work.custom_id
             seeds = {index: output_seed(self._job.seed, settings.seed, key, index) for index in work.missing}
         except (SettingsError, ValueError, TypeError) as error:
-            self._fault(work.prompt_id, f"its stored settings cannot be used: {error}", certain=True)
+            reason = f"its stored settings cannot be used: {error}"
+            self._fault(work.prompt_id, reason, FailureCode.BAD_SETTINGS, certain=True)
             return ()
         if not self._read(work, settings):
             return ()
@@ -120,12 +122,12 @@ class Generation:
                 self._encoded = self._intake.read(work.prompt, settings, self._encoded)
                 return True
             except Rejected as error:
-                self._fault(work.prompt_id, str(error), certain=True)
+                self._fault(work.prompt_id, str(error), error.code, certain=True)
                 return False
             except Exception as error:
                 if out_of_memory(error):
                     raise
-                if self._fault(work.prompt_id, describe(error), certain=False):
+                if self._fault(work.prompt_id, describe(error), code_of(error), certain=False):
                     return False
 
     def _handle_result(self, result: Completion | Fault | None) -> None:
@@ -153,6 +155,7 @@ class Generation:
                 seed=request.seed,
                 mean_logprob=completion.mean_logprob,
                 logprobs=completion.logprobs,
+                fitted=request.encoded.fitted if request.encoded else None,
             )
         )
 
@@ -161,7 +164,7 @@ class Generation:
         request = self._requests.get(fault.key)  # type: ignore[call-overload]
         if request is None:
             return  # the prompt died of another sample's fault
-        if not self._fault(prompt_id, fault.reason, certain=fault.certain):
+        if not self._fault(prompt_id, fault.reason, fault.code, certain=fault.certain):
             self._intake.add([request])
             return
         siblings = [key for key in self._requests if key[0] == prompt_id]
@@ -169,11 +172,13 @@ class Generation:
             del self._requests[key]
         self._intake.drop(siblings)
 
-    def _fault(self, prompt_id: int, reason: str, *, certain: bool) -> bool:
+    def _fault(self, prompt_id: int, reason: str, code: FailureCode, *, certain: bool) -> bool:
         self._fault_counts[prompt_id] = self._fault_counts.get(prompt_id, 0) + 1
         self._faults[prompt_id] = number = self._faults[prompt_id] + 1
         return self._runtime.patiently(
-            lambda: record_fault(self._runtime.database, self._claim, prompt_id, reason, number=number, certain=certain)
+            lambda: record_fault(
+                self._runtime.database, self._claim, prompt_id, reason, number=number, certain=certain, code=code
+            )
         )
 
     def _save(self) -> None:

@@ -16,15 +16,20 @@ from producer.read.contents import DELIMITERS, separator
 from producer.read.formats.csv_records import CsvRecord, cells_of, csv_records
 from producer.read.formats.csv_syntax import CsvSyntax
 from producer.read.lines import BOM, JOINED_FILES, numbered_lines
+from producer.read.own_table import OwnTable, columns_of, is_own_table
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
 from producer.source import Source
+from producer.write.csv import unguard_formula
 
 MOST_WORDS_OF_A_NAME = 3
 ONLY_COMMAS = Problem("", 'has nothing but delimiters; remove it, or write "" and take it with --empty-prompts')
 """The problem with a row that spreadsheets write after the last one."""
 REPEATED_HEADER = Problem("", "repeats the header, as where files were joined; remove it")
+GUARDED = (
+    "was exported for spreadsheets: apostrophes before what a spreadsheet would take for a formula are taken off again"
+)
 BLANK_BEFORE_QUOTE = Problem("", "has a blank before a quote, which makes the quote part of the text; remove the blank")
 
 
@@ -36,7 +41,8 @@ class CsvReader(FormatReader[CsvRecord]):
 
     def __init__(self, source: Source, options: ReadOptions) -> None:
         super().__init__(source, options)
-        self._columns: Columns | None = None
+        self._columns: Columns | OwnTable | None = None
+        self._is_guarded = False  # an export for spreadsheets, with apostrophes before what looks like a formula
         self._header_cells: list[str] = []
         first = next((line for _, line in self._lines() if line.strip()), b"")
         separator_named = separator(first)
@@ -51,11 +57,18 @@ class CsvReader(FormatReader[CsvRecord]):
         self._header_cells = self._cells_of_header(header)
         names = [name.strip() for name in self._header_cells]
         self._check_single(names)
-        self._columns = Columns(names, source.name, options)
+        if is_own_table(names, options):
+            self._is_guarded = self._has_bom()
+            names = [unguard_formula(name) if self._is_guarded else name for name in self._header_cells]
+        self._columns = columns_of(names, source.name, options)
         self.header = self._preamble + header.raw + b"\n"
         self.notes += self._columns.notes
+        if self._is_guarded:
+            self.notes.append(GUARDED)
 
     def records(self) -> Iterator[tuple[int, CsvRecord]]:
+        if self._columns is not None:
+            self._columns.begin()
         records = self._all_records()
         for _, record in records:
             if not self._syntax.is_empty(record.raw):
@@ -66,22 +79,26 @@ class CsvReader(FormatReader[CsvRecord]):
         if self._columns is None or self._syntax.is_empty(record.raw):
             return None
         cells = cells_of(record)
-        self._check(record, cells)
-        return self._columns.fields(cells)
+        if cells == self._header_cells:
+            raise BadRow(REPEATED_HEADER)
+        if not isinstance(self._columns, OwnTable):  # an export has whatever was in the prompts
+            self._check_meaning(record, cells)
+        return self._columns.fields([unguard_formula(cell) for cell in cells] if self._is_guarded else cells)
 
     def raw(self, record: CsvRecord) -> bytes:
         return record.raw
 
-    def _check(self, record: CsvRecord, cells: Sequence[str]) -> None:
+    def _check_meaning(self, record: CsvRecord, cells: Sequence[str]) -> None:
         """Refuses a record that a reader of CSV accepts, but nobody meant."""
         if len(cells) > 1 and not record.raw.strip(self._syntax.blank_bytes):
             raise BadRow(ONLY_COMMAS)
-        if cells == self._header_cells:
-            raise BadRow(REPEATED_HEADER)
         if BOM in record.raw and b'"' not in record.raw:
             raise BadRow(JOINED_FILES)
         if self._syntax.has_blank_before_quote(record.raw, cells):
             raise BadRow(BLANK_BEFORE_QUOTE)
+
+    def _has_bom(self) -> bool:
+        return decompressed(self.source).read(len(BOM)) == BOM
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         return numbered_lines(decompressed(self.source), self.source.name)

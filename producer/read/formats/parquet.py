@@ -21,6 +21,7 @@ from producer.dry_run import survives
 from producer.read.columns import Columns
 from producer.read.formats.parquet_limits import ParquetLimits, expanded_size
 from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
+from producer.read.own_table import OwnTable, columns_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
@@ -46,7 +47,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
     def __init__(self, source: Source, options: ReadOptions) -> None:
         super().__init__(source, options)
         self._spool: BinaryIO | None = None
-        self._columns: Columns | None = None
+        self._columns: Columns | OwnTable | None = None
         if not source.size:
             return
         if compression(source):
@@ -61,6 +62,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
     def records(self) -> Iterator[tuple[int, ParquetRecord]]:
         if self._columns is None:
             return
+        self._columns.begin()
         number = 0
         for batch in self._batches():
             with _translate_errors(self.source.name):
@@ -112,7 +114,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
         cursor = Cursor(self._spool.fileno()) if self._spool else self.source.cursor()
         return pq.ParquetFile(cursor, pre_buffer=False, buffer_size=BLOCK_BYTES, read_dictionary=as_dictionaries)
 
-    def _read_columns(self) -> Columns:
+    def _read_columns(self) -> Columns | OwnTable:
         name = self.source.name
         if not survives(lambda: ParquetLimits(self._open_file(), name, self.source.size)):
             raise UsageError(f"{name}: is a damaged Parquet file (its footer cannot be read); write or copy it again")
@@ -120,7 +122,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
             file = self._open_file()
             names = [str(column) for column in file.schema_arrow.names]
             ParquetLimits(file, name, self.source.size)
-        return Columns(names, name, self.options)
+        return columns_of(names, name, self.options)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from contract.errors import UsageError
+from contract.failures import FailureCode
 from contract.spec import FINISHED_JOBS, BatchStatus, JobStatus, PromptRow
 from db.jobs.jobs import cancel_job, fail_job, pause_job, resume_job
 from db.jobs.reflag import reflag_job
@@ -89,10 +90,10 @@ class Lockstep:
         fail_job(self.database, job.id, "no model")
         self.model.fail(job)
 
-    def retry(self, job: JobPicture, *, any_worker: bool = False, reason: str | None = None) -> None:
+    def retry(self, job: JobPicture, *, any_worker: bool = False, reason: FailureCode | None = None) -> None:
         over = job.status in FINISHED_JOBS
         refused = self._refused_alike(
-            lambda: retry_job(self.database, job.id, any_worker=any_worker, reason=reason),
+            lambda: retry_job(self.database, job.id, any_worker=any_worker, code=reason),
             lambda: self.model.retry(job, any_worker=any_worker, reason=reason),
         )
         if over and not refused:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from contract.failures import FailureCode
 from contract.spec import Safety
 from tests.unit.db.crew import REVISIONS, Crew
 from tests.unit.db.picture import HELD, UNDER_WAY
@@ -17,7 +18,8 @@ COUNTS = st.lists(st.integers(1, 3), min_size=1, max_size=6)
 SAFETIES = st.sampled_from(["demo", "demo", "none"])
 SOMEBODY = st.integers(0, len(REVISIONS) - 1)
 TOXICITIES = st.sampled_from([0.1, 0.6, 0.9])
-REASONS = ("it cannot be sampled", "it is too long")
+REASONS = tuple(FailureCode)[:2]
+"""Why prompts die here: each reason is its code."""
 
 
 class Machine(Crew):
@@ -79,7 +81,7 @@ class Machine(Crew):
         self.desk.resume(self._job(data))
 
     @rule(data=st.data(), any_worker=st.booleans(), reason=st.none() | st.sampled_from(REASONS))
-    def retry(self, data: st.DataObject, any_worker: bool, reason: str | None) -> None:
+    def retry(self, data: st.DataObject, any_worker: bool, reason: FailureCode | None) -> None:
         job = self._job(data)
         self.desk.retry(job, any_worker=any_worker, reason=reason)
         self.desk.look(job)
@@ -187,7 +189,7 @@ class Machine(Crew):
 
     @precondition(lambda self: any(task.samples for task in self._tasks(scoring=False)))
     @rule(data=st.data(), reason=st.sampled_from(REASONS), times=st.integers(1, 3), certain=st.booleans())
-    def fault(self, data: st.DataObject, reason: str, times: int, certain: bool) -> None:
+    def fault(self, data: st.DataObject, reason: FailureCode, times: int, certain: bool) -> None:
         """Of a prompt that still lacks a text; an answer may be lost, and it is told again."""
         tasks = [task for task in self._tasks(scoring=False) if task.samples]
         task = tasks[data.draw(st.integers(0, len(tasks) - 1), label="task")]

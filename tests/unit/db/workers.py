@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from contract.blocklist import Blocklist
+from contract.failures import FailureCode
 from contract.spec import BatchStatus
 from db.session.engine import Database
 from db.work.claims import (
@@ -165,7 +166,9 @@ class Workers(Lockstep):
         number = self.model.prompts[prompt].faults + 1
 
         def act() -> bool:
-            return record_fault(self.database, task.claim, prompt, reason, number=number, certain=certain)
+            return record_fault(
+                self.database, task.claim, prompt, reason, number=number, certain=certain, code=FailureCode(reason)
+            )
 
         batch = self.fenced(task, act)
         if batch is not None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tiny_models import Tiny, run_all, settings
 
+from contract.failures import FailureCode
 from worker.engine.encoded_prompt import Rejected
-from worker.engine.sequence import Request
+from worker.engine.sequence import Completion, Fault, Request
 
 OWN: dict[str, Any] = {"bad_words": ("the", "mill"), "stop": ("er",), "logit_bias": ((7, 2.0),), "max_new_tokens": 12}
 
@@ -81,3 +82,80 @@ def test_the_caller_is_told_after_each_text(tiny: Tiny) -> None:
     words = tuple(f"word {number}" for number in range(20))
     tiny.engine().read("Once", settings(bad_words=words), alive=lambda: texts.append(None))
     assert len(texts) == 21
+
+
+LONG = "".join(f"The miller had {number} wheels. " for number in range(40))
+
+
+def most(tiny: Tiny) -> int:
+    """How many tokens a text may have behind no prompt."""
+    room = tiny.engine()._limits.room(0)
+    assert room is not None
+    return room
+
+
+def test_a_prompt_that_fits_exactly_is_left_as_it_is(tiny: Tiny) -> None:
+    tokens = len(tiny.vocabulary.encode("Once upon a time"))
+    for way in ("refuse", "truncate-left", "truncate-right", "shorten"):
+        asked = settings(max_new_tokens=most(tiny) - tokens, on_too_long=way)
+        encoded = tiny.engine().read("Once upon a time", asked)
+        assert (encoded.fitted, encoded.settings, len(encoded.tokens)) == (None, asked, tokens)
+
+
+@pytest.mark.parametrize(("way", "kept"), [("truncate-left", slice(-20, None)), ("truncate-right", slice(None, 20))])
+def test_a_prompt_that_is_too_long_is_cut_where_it_is_said(tiny: Tiny, way: str, kept: slice) -> None:
+    tokens = tiny.vocabulary.encode(LONG)
+    asked = settings(max_new_tokens=most(tiny) - 20, min_new_tokens=most(tiny) - 20, on_too_long=way)
+    encoded = tiny.engine().read(LONG, asked)
+    assert encoded.tokens == tokens[kept] and encoded.settings == asked
+    used = {"prompt_tokens": 20, "cut_tokens": len(tokens) - 20, "max_new_tokens": most(tiny) - 20}
+    assert encoded.fitted == used
+    report = run_all(tiny.engine(1), [Request(0, LONG, asked, 5)])[0]
+    assert isinstance(report, Completion)
+    assert (report.prompt_tokens, report.tokens) == (20, most(tiny) - 20)
+
+
+def test_what_stands_before_every_prompt_is_never_cut(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = tiny.vocabulary.encode(LONG)
+    monkeypatch.setattr(tiny.vocabulary, "prefix", [7])
+    for way, rest in (("truncate-left", tokens[-19:]), ("truncate-right", tokens[:19])):
+        encoded = tiny.engine().read(LONG, settings(max_new_tokens=most(tiny) - 20, on_too_long=way))
+        assert encoded.tokens == [7, *rest]
+
+
+def test_a_text_is_shortened_to_what_the_prompt_leaves(tiny: Tiny) -> None:
+    prompt = "x" * 40
+    tokens = len(tiny.vocabulary.encode(prompt))
+    asked = settings(max_new_tokens=100, min_new_tokens=95, on_too_long="shorten")
+    left = most(tiny) - tokens
+    assert left < 95
+    report = run_all(tiny.engine(1), [Request(0, prompt, asked, 5)])[0]
+    assert isinstance(report, Completion)
+    assert (report.prompt_tokens, report.tokens, report.finish_reason) == (tokens, left, "length")
+    plain = settings(max_new_tokens=left, min_new_tokens=left)
+    assert run_all(tiny.engine(1), [Request(0, prompt, plain, 5)])[0] == report
+    assert tiny.engine().read(prompt, asked).fitted == {
+        "prompt_tokens": tokens, "cut_tokens": 0, "max_new_tokens": left,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["refuse", "truncate-left", "truncate-right", "shorten"])
+def test_what_cannot_be_made_to_fit_is_refused(tiny: Tiny, way: str) -> None:
+    prompt, new = (LONG, 8) if way in ("refuse", "shorten") else ("Once", 1024)
+    (fault,) = run_all(tiny.engine(1), [Request(0, prompt, settings(max_new_tokens=new, on_too_long=way), 0)]).values()
+    assert isinstance(fault, Fault)
+    assert (fault.certain, fault.code) == (True, FailureCode.TOO_LONG)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "values", "code"),
+    [
+        ("half \ud800", {}, FailureCode.BAD_PROMPT),
+        ("x", {"stop": ("\ud800",)}, FailureCode.BAD_SETTINGS),
+        ("x", {"logit_bias": ((100_000, 1.0),)}, FailureCode.BAD_SETTINGS),
+    ],
+)
+def test_a_refusal_has_a_code(tiny: Tiny, prompt: str, values: dict[str, Any], code: FailureCode) -> None:
+    with pytest.raises(Rejected) as caught:
+        tiny.engine().read(prompt, settings(**values))
+    assert caught.value.code == code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
+from contract.failures import FailureCode
 from contract.review import Action, Filter, State
 from db.insights import sample
 from db.insights.advice import Judged, Texts, evidence
@@ -95,16 +96,17 @@ def test_an_account_counts_every_reason_and_cuts_long_texts(database: Database) 
     assert len(found.unflagged) == 3 and not any(one.flagged for one in found.unflagged)
 
 
-def test_one_reason_is_retried_alone(mill: Mill) -> None:
+def test_one_code_is_retried_alone(mill: Mill) -> None:
     job = mill.submit(4, batch_size=4)
     claim = mill.claim()
-    for (work, _), reason in zip(mill.missing(claim), ("a", "a", "b"), strict=False):
-        record_fault(mill.database, claim, work.prompt_id, reason, number=1, certain=True)
+    codes = (FailureCode.TOO_LONG, FailureCode.TOO_LONG, FailureCode.BAD_PROMPT)
+    for (work, _), code in zip(mill.missing(claim), codes, strict=False):
+        record_fault(mill.database, claim, work.prompt_id, f"why {code}", number=1, certain=True, code=code)
     mill.finish(claim)
     mill.finish_texts(mill.claim_texts())
-    assert retry_job(mill.database, job, reason="c").prompts == 0
-    assert retry_job(mill.database, job, reason="a").prompts == 2
-    assert snapshot(mill.database, job).failures == {"b": 1}
+    assert retry_job(mill.database, job, code=FailureCode.UNKNOWN).prompts == 0
+    assert retry_job(mill.database, job, code=FailureCode.TOO_LONG).prompts == 2
+    assert snapshot(mill.database, job).failures == {"why bad-prompt": 1}
     assert get_job(mill.database, job).status == "queued"
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from contract.errors import UsageError
+from contract.failures import FailureCode
 from contract.spec import BatchStatus, JobStatus
 from db.jobs import requeue
 from db.jobs.jobs import assign_owner, cancel_job, fail_job, get_job, list_jobs, unfinished_jobs
@@ -315,10 +316,10 @@ def test_a_job_that_was_cancelled_when_all_its_texts_were_there_is_completed_by_
     assert mill.status(job) == JobStatus.COMPLETED
 
 
-def test_a_retry_of_one_reason_leaves_a_cancelled_job_cancelled(mill: Mill) -> None:
+def test_a_retry_of_one_code_leaves_a_cancelled_job_cancelled(mill: Mill) -> None:
     job = mill.submit(2)
     cancel_job(mill.database, job)
-    assert retry_job(mill.database, job, reason="it is too long") == Retried(0, 0)
+    assert retry_job(mill.database, job, code=FailureCode.TOO_LONG) == Retried(0, 0)
     assert mill.status(job) == JobStatus.CANCELLED
 
 

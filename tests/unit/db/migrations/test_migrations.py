@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from contract.errors import UsageError
+from contract.failures import FailureCode, failure_code
 from contract.review import Filter
 from db.jobs.reflag import Reflagged, reflag_job, unfinished_reflags
 from db.migrations import HEAD
@@ -113,8 +114,8 @@ INSERT INTO scores (output_id, revision, classifier, classifier_revision, toxici
 """
 
 
-def make_old(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database of an earlier revision, with `FIRST_ROWS`."""
+def make_old(url: str, revision: str, monkeypatch: pytest.MonkeyPatch, rows: str = FIRST_ROWS) -> None:
+    """A database of an earlier revision, with those rows."""
 
     def no_further(connection: Any) -> None:
         configuration = config()
@@ -125,7 +126,7 @@ def make_old(url: str, revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
         patched.setattr("db.migrations.apply.upgrade", no_further)
         old = open_database(url)
     with old.write() as connection:
-        for statement in FIRST_ROWS.split(";\n"):
+        for statement in rows.split(";\n"):
             if statement.strip():
                 connection.execute(text(statement.replace(":", "\\:")))
     old.close()
@@ -170,4 +171,34 @@ def test_a_producer_of_before_leases_keeps_the_minute_that_it_had(
     database = open_database(empty_url)
     with database.read() as connection:
         assert connection.execute(text("SELECT ingest_until, owner FROM jobs")).one() == (1060, None)
+    database.close()
+
+
+OLD_REASONS = {
+    "the prompt has 900 tokens and max_new_tokens is 200: together 1100, more than the model's 1024 positions; shorten":
+        FailureCode.TOO_LONG,
+    "the worker process was killed 3 times while it generated this prompt alone": FailureCode.KILLED_WORKER,
+    "its stored settings cannot be used: n": FailureCode.BAD_SETTINGS,
+    "'x' has half of a surrogate pair at character 3; remove it": FailureCode.BAD_PROMPT,
+    "OutOfMemoryError: CUDA": FailureCode.OUT_OF_MEMORY,
+    "RuntimeError: odd": FailureCode.UNKNOWN,
+}  # fmt: skip
+
+
+def _literal(value: str | None) -> str:
+    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
+
+
+def test_prompts_that_died_before_there_were_codes_have_one(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = OLD_REASONS | {None: FailureCode.UNKNOWN}
+    cells = (f"({n}, 1, 1, {n}, 1, 'dead', 'p', {_literal(reason)})" for n, reason in enumerate(old, 10))
+    dead = f"""
+UPDATE batches SET dead = {len(old)};
+INSERT INTO prompts (id, job_id, batch_id, position, n, status, prompt, reason) VALUES {", ".join(cells)};
+"""
+    make_old(empty_url, "0011", monkeypatch, FIRST_ROWS + dead)
+    database = open_database(empty_url)
+    with database.read() as connection:
+        found = connection.execute(text("SELECT reason, code FROM prompts WHERE status = 'dead' ORDER BY id"))
+        assert {reason: failure_code(code) for reason, code in found} == old
     database.close()

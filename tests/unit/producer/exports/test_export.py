@@ -247,10 +247,10 @@ def test_dead_and_cancelled_prompts_go_to_a_file_beside_the_export(mill: Any, ou
     cancel_job(mill.database, job)
     export_job(mill.database, job, out / "o.jsonl")
     assert lines(out / "o.jsonl.errors.jsonl") == [
-        {"job": job, "custom_id": "r-1", "position": 0, "prompt": "=x", "status": "dead", "reason": "ran out of luck",
-         "metadata": {"k": 1}},
-        {"job": job, "custom_id": None, "position": 2, "prompt": "c", "status": "cancelled", "reason": None,
-         "metadata": None},
+        {"job": job, "custom_id": "r-1", "position": 0, "prompt": "=x", "status": "dead", "code": "engine-error",
+         "reason": "ran out of luck", "metadata": {"k": 1}},
+        {"job": job, "custom_id": None, "position": 2, "prompt": "c", "status": "cancelled", "code": None,
+         "reason": None, "metadata": None},
     ]  # fmt: skip
 
 

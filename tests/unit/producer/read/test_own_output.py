@@ -90,7 +90,7 @@ def test_results_in_openais_form_say_where_the_prompts_are(mill: Mill, out: Path
 def test_every_field_of_an_export_is_known(mill: Mill, out: Path) -> None:
     from contract.spec import SamplingSettings
 
-    job = mill.submit(["a", "b"], on_flag="redact", settings=SamplingSettings(logprobs=1))
+    job = mill.submit(["a", "b"], on_flag="redact", settings=SamplingSettings(logprobs=1, on_too_long="shorten"))
     mill.generate(dead={1: "x"})
     export_job(mill.database, job, out / "o.jsonl")
     kept = {"prompt", "custom_id", "metadata"}

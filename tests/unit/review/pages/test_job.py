@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from itertools import count
 
 import pytest
 
+from contract.failures import FailureCode
 from contract.review import Action, Filter
 from db.jobs.jobs import get_job
 from db.jobs.status import snapshot
@@ -29,12 +31,16 @@ from tests.unit.review.site import Site, words_of
 EVIL = "<b>night</b>\u202e\x07.jsonl"
 
 
-def _dead(mill: Mill, reasons: list[str]) -> int:
+TOO_LONG = FailureCode.TOO_LONG
+
+
+def _dead(mill: Mill, reasons: list[str], codes: list[FailureCode] | None = None) -> int:
     """A job that is over, with a dead prompt for each reason."""
     job = mill.submit(len(reasons) + 1, batch_size=len(reasons) + 1)
     claim = mill.claim()
-    for (work, _), reason in zip(mill.missing(claim), reasons, strict=False):
-        record_fault(mill.database, claim, work.prompt_id, reason, number=1, certain=True)
+    codes = codes or [FailureCode.ENGINE_ERROR] * len(reasons)
+    for (work, _), reason, code in zip(mill.missing(claim), reasons, codes, strict=False):
+        record_fault(mill.database, claim, work.prompt_id, reason, number=1, certain=True, code=code)
     mill.finish(claim)
     mill.finish_texts(mill.claim_texts())
     return job
@@ -81,17 +87,41 @@ def test_one_job_says_how_it_stands(mill: Mill) -> None:
     assert "not enough progress lately to estimate" in words_of(Site(mill.database).sign_in().get(f"/jobs/{job}").text)
 
 
-def test_failures_are_grouped_and_one_reason_is_retried_alone(mill: Mill) -> None:
-    job = _dead(mill, ["too <long>", "too <long>", "bad luck"])
+def test_failures_are_grouped_by_code_and_one_is_retried_alone(mill: Mill) -> None:
+    job = _dead(mill, ["too <long>", "too <longer>", "bad luck"], [TOO_LONG, TOO_LONG, FailureCode.KILLED_WORKER])
     site = Site(mill.database).sign_in()
     page = site.get(f"/jobs/{job}").text
-    reasons = [unescape(value) for value in re.findall(r'name="reason" value="([^"]*)"', page)]
-    assert reasons == ["too <long>", "bad luck"]
-    answer = site.post(f"/jobs/{job}/retry", {"reason": "too <long>"})
+    assert re.findall(r'name="code" value="([^"]*)"', page) == ["too-long", "killed-worker"]
+    assert "too &lt;long&gt;" in page and "prompt 1" in page and "Retry all failed prompts" in page
+    answer = site.post(f"/jobs/{job}/retry", {"code": "too-long", "on_too_long": "truncate-left"})
     assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}")
     assert "2 prompts queued again" in site.get(f"/jobs/{job}").text
     now = snapshot(mill.database, job)
     assert (now.status, now.dead, now.failures) == ("queued", 1, {"bad luck": 1})
+    assert [prompt.settings for prompt in mill.prompts(job)][:3] == [{"on_too_long": "truncate-left"}] * 2 + [None]
+
+
+def test_a_retry_is_offered_only_where_it_can_help(mill: Mill) -> None:
+    job = _dead(mill, ["half a character", "too long"], [FailureCode.BAD_PROMPT, TOO_LONG])
+    page = Site(mill.database).sign_in().get(f"/jobs/{job}").text
+    assert re.findall(r'name="code" value="([^"]*)"', page) == ["too-long"]
+    assert "Retry all failed prompts" not in page
+
+
+def test_failed_prompts_can_be_downloaded(mill: Mill) -> None:
+    job = _dead(mill, ["too long", "bad luck"], [TOO_LONG, FailureCode.KILLED_WORKER])
+    site = Site(mill.database).sign_in()
+    page = site.get(f"/jobs/{job}").text
+    found: dict[str, list[str]] = {}
+    for address in map(unescape, re.findall(rf'href="(/jobs/{job}/failed[^"]*)"', page)):
+        answer = site.get(address)
+        assert answer.headers["content-disposition"].startswith('attachment; filename="job-')
+        found[address.rpartition("=")[2]] = [json.loads(line)["reason"] for line in answer.text.splitlines()]
+    everything = found.pop(f"/jobs/{job}/failed.jsonl")
+    assert found == {"too-long": ["too long"], "killed-worker": ["bad luck"]}
+    assert everything == ["too long", "bad luck"]
+    assert site.get(f"/jobs/{job}/failed.jsonl?code=nonsense").status_code == 400
+    assert Site(mill.database).browser.get(f"/jobs/{job}/failed.jsonl").status_code != 200
 
 
 def test_a_retry_needs_a_job_that_is_over_and_a_form_of_ours(mill: Mill) -> None:
