@@ -91,14 +91,14 @@ class Filter:
     reason: str | None = None  # a flag reason; "blocklist" = any word of a blocklist
     state: StateFilter = StateFilter.PENDING
     reviewer: str | None = None  # whose decision stands
-    query: str | None = None  # words in prompt or text; "a phrase", a beginn*
+    query: str | None = None  # words in custom_id, prompt, text or metadata; "a phrase", a beginn*
     order: Order = Order.SCORE
 
     @property
     def of_everything(self) -> bool:
         """Whether texts are asked for that nobody has to look at, by nothing that only those of the queue have."""
         everything = self.state in (StateFilter.ALL, StateFilter.UNFLAGGED)
-        return everything and not (self.query or self.reviewer or self.reason)
+        return everything and not (self.reviewer or self.reason)
 
     @property
     def orders(self) -> tuple[Order, ...]:

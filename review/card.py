@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from contract.policy import DEFAULT_THRESHOLD, NO_SAFETY
 from contract.review import DECIDED_STATES, Seen
 from contract.spec import Safety, SamplingSettings
 from db.review.detail import OutputDetail, read_output
-from db.search import read_query
+from db.search import plain_value, read_query
 from db.work.score_requests import MarkedWords, read_words
 from review.context import Page
 from review.queue_view import QueueView
@@ -23,6 +24,8 @@ from review.show.text_markup import SHOWN_CHARACTERS, marked
 STRONG_SHARE = 0.5
 """Of the largest drop in the score: words from this share on are highlighted strongly."""
 WEAK_SHARE = 0.15
+SHOWN_CUSTOM_ID, SHOWN_METADATA, SHOWN_NAME, SHOWN_VALUE = 100, 12, 60, 200
+"""Characters of a custom_id; entries of metadata, and characters of a name and of a value."""
 SEEN_WORDS = {
     Seen.REVEALED: "hidden, revealed",
     Seen.LISTED: "in the table",
@@ -79,6 +82,8 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "full": full,
         "fingerprint": fingerprint(output, words, held_by),
         "prompt": _highlighted(output.prompt, view, full),
+        "custom_id": _highlighted((output.custom_id or "")[:SHOWN_CUSTOM_ID], view, full),
+        "metadata": _metadata(output.metadata, view),
         "text": "" if covered else _text(output, view, words, full),
         "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
         "bars": [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
@@ -117,6 +122,29 @@ def _highlighted(text: str, view: QueueView, full: bool) -> Markup:
     shown = text if full else text[:SHOWN_CHARACTERS]
     spans = read_query(view.filter.query).hits(shown) if view.filter.query else ()
     return marked(shown, spans)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRow:
+    """One entry of a prompt's metadata, as shown."""
+
+    name: Markup
+    value: Markup
+    found: bool  # by the view's query
+
+
+def _metadata(metadata: Mapping[str, Any], view: QueueView) -> list[MetadataRow]:
+    """The first entries, and those that the view's query finds."""
+    query = read_query(view.filter.query) if view.filter.query else None
+    rows = []
+    for place, (name, value) in enumerate(metadata.items()):
+        shown = plain_value(value)[:SHOWN_VALUE]
+        of_name, of_value = (query.hits(name[:SHOWN_NAME]), query.hits(shown)) if query else ((), ())
+        if place < SHOWN_METADATA or of_name or of_value:
+            rows.append(
+                MetadataRow(marked(name[:SHOWN_NAME], of_name), marked(shown, of_value), bool(of_name or of_value))
+            )
+    return rows
 
 
 def _drops(words: MarkedWords) -> list[float]:

@@ -160,3 +160,21 @@ def test_a_search_finds_and_marks_its_words(both: Site) -> None:
     assert '<mark class="hit">fools</mark>' in shown
     assert 'data-output="2"' in shown and 'data-output="4"' not in shown
     assert '<mark class="hit">fools</mark>' in both.get("/outputs/2?q=fools").text
+
+
+@pytest.mark.parametrize("path", ["/queue", "/bulk"])
+def test_a_search_without_a_hit_says_so_and_how_many_there_are_in_everything(both: Site, path: str) -> None:
+    said = words_of(both.get(f"{path}?q=quietly").text)
+    assert "Nothing here matches “ quietly ”" in said and "Among all outputs, whatever their state, 1 has them" in said
+    assert "/queue?q=quietly&amp;state=all" in both.get(f"{path}?q=quietly").text
+    assert 'data-output="1"' in both.get(f"{path}?q=quietly&state=all").text
+    nowhere = words_of(both.get(f"{path}?q=zebra&state=all").text)
+    assert "Nothing here matches “ zebra ”" in nowhere and "its custom_id or its metadata" in nowhere
+
+
+def test_what_a_search_finds_by_its_custom_id_or_its_metadata_is_marked_there(both: Site) -> None:
+    assert '<mark class="hit">r</mark>-<mark class="hit">1</mark>' in both.get("/outputs/2?q=r-1").text
+    assert '<mark class="hit">r</mark>-<mark class="hit">1</mark>' in both.get("/bulk?q=r-1").text
+    shown = both.get("/outputs/2?q=topic:town").text
+    assert "<summary>Metadata</summary>" in shown
+    assert '<mark class="hit">town</mark>' in both.get("/outputs/2?q=town").text
