@@ -61,10 +61,11 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     """The values of the card's template."""
     parameters = page.request.query_params
     output = read_output(page.database, output_id)
+    blind = is_blind(output)
     can_cover = covers(page, output.top_score, output.safety)
     covered = can_cover and parameters.get("reveal") != "1"
     full = parameters.get("full") == "1"
-    words = read_words(page.database, output_id)
+    words = None if blind else read_words(page.database, output_id)
     held_by = held_by_colleague(page, output)
     return {
         "output": output,
@@ -75,6 +76,7 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "can_cover": can_cover,
         "seen": Seen.COVERED if covered else Seen.REVEALED if can_cover else Seen.SHOWN,
         "held_by": held_by,
+        "blind": blind,
         "decidable": held_by is None and output.safety is not Safety.WAITING,
         "approvable": not output.edited or bool(output.scores) or output.job_safety == NO_SAFETY,
         "decided_by": None if output.decided_by == page.reviewer else output.decided_by,
@@ -96,6 +98,11 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "key": secrets.token_urlsafe(16),
         "undo_key": secrets.token_urlsafe(16),
     }  # fmt: skip
+
+
+def is_blind(output: OutputDetail) -> bool:
+    """Whether an output is being audited: who knows what the classifier said judges the classifier by itself."""
+    return output.claim is not None and output.claim.drawn and output.state not in DECIDED_STATES
 
 
 def held_by_colleague(page: Page, output: OutputDetail) -> str | None:

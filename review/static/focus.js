@@ -252,6 +252,7 @@ function give_reason() { holder.querySelector("[data-reason]")?.focus(); }
 async function words() {
   const output = number();
   if (output === undefined) return;
+  if (card().dataset.blind === "yes") return toast("This text is audited: its words are shown once it is decided.");
   if (card().dataset.covered === "yes") return toast("Reveal the text first.");
   const answer = await post(`/outputs/${output}/words`, { view });
   if (!answer.ok) return toast(answer.body.message ?? "The server does not answer.");

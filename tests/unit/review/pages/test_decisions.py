@@ -178,3 +178,16 @@ def test_what_a_search_finds_by_its_custom_id_or_its_metadata_is_marked_there(bo
     shown = both.get("/outputs/2?q=topic:town").text
     assert "<summary>Metadata</summary>" in shown
     assert '<mark class="hit">town</mark>' in both.get("/outputs/2?q=town").text
+
+
+def test_an_audited_text_shows_what_the_classifier_said_once_it_is_decided(both: Site) -> None:
+    audited = Site(both.database, audit_share=0.999).sign_in()
+    drawn = audited.ask("/queue/next").json()
+    assert drawn["output"] == 1
+    for shown in (drawn["card"], audited.get("/outputs/1").text, audited.get("/outputs/1/card?reveal=1").text):
+        assert "drawn for an audit" in shown and "quietly by the sea" in shown
+        article = shown[shown.index("<article") : shown.index("</article>")]
+        assert "bar-score" not in article and "not flagged" not in article and "data-words" not in article
+    audited.ask("/outputs/1/decisions", {"action": "approve", "seen": "shown"})
+    after = audited.get("/outputs/1").text
+    assert "drawn for an audit" not in after and "bar-score" in after

@@ -189,7 +189,8 @@ def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Databas
     drawn = next(found for _ in range(200) if (found := next_output(database, "mara", Filter(), audit_share=0.9)))
     decide(database, drawn, "mara", Action.APPROVE)
     said = words_of(site.get("/jobs/1/advice").text)
-    assert "Recall 100" in said and "1 sampled from 4 others" in said
+    assert "Recall too few 1 audited, " in said and "1 sampled from 4 others" in said
+    assert re.search(r"flagged decided: \d+ % to 100 % of unfit texts are flagged", said.replace("&nbsp;", " "))
     undo(database, "mara", drawn)
     assert "Recall unknown" in words_of(site.get("/jobs/1/advice").text)
 
