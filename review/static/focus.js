@@ -8,6 +8,9 @@ import { all_sent, outbox, unsent } from "./outbox.js";
 import { follow } from "./page.js";
 import { fetch_markup, post } from "./requests.js";
 
+/** Of a text, so much has to be on the screen with its heading. */
+const LINES_PX = 60;
+
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
@@ -32,9 +35,17 @@ function show(markup, focus = "#output-title") {
   holder.setAttribute("aria-busy", "false");
   const shown = number();
   if (shown === before && reason) holder.querySelector("[data-reason]").value = reason;
-  if (shown !== before) scrollTo({ top: 0 });
   ready();
+  if (shown !== before) stay_at_text();
+  holder.style.minHeight = "";
   (holder.querySelector(focus) ?? holder.querySelector("[data-done]"))?.focus({ preventScroll: true });
+}
+
+/** Moves the page only where the new text does not begin on the screen: then to the card's beginning. */
+function stay_at_text() {
+  const start = (holder.querySelector("#text-title") ?? holder).getBoundingClientRect().top;
+  const bar = holder.querySelector(".decide"), hidden = bar && getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+  if (start < 0 || start > innerHeight - hidden - LINES_PX) holder.scrollIntoView({ block: "start" });
 }
 
 /** Sets up the card that is shown: its row, its address, its unsent decisions, and a watch while it is pending. */
@@ -119,6 +130,7 @@ function described() {
 }
 
 function skeleton() {
+  holder.style.minHeight = `${holder.offsetHeight}px`; // a page that grows shorter would scroll
   holder.setAttribute("aria-busy", "true");
   holder.innerHTML = '<div class="card skeleton"><i></i><i></i><i></i><i></i><span class="visually-hidden">Loading</span></div>';
 }

@@ -127,7 +127,12 @@ def time_charts(insights: Insights) -> list[Chart]:
     pace = [(moment, rate, f"{rate:,.0f} tokens a second") for moment, rate in rates]
     return [
         _over_time(
-            "outputs", "Outputs over time", f"Outputs stored in each {each}.", f"outputs in {each}", outputs, insights
+            "outputs",
+            "Outputs over time",
+            f"Outputs stored in each {each}.",
+            f"outputs in each {each}",
+            outputs,
+            insights,
         ),
         _over_time(
             "tokens",
