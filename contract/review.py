@@ -47,9 +47,9 @@ class Seen(StrEnum):
     """How a text was seen by whoever decided it. Scripts do not say."""
 
     SHOWN = "shown"  # it stood open
-    REVEALED = "revealed"  # it was hidden, and revealed
+    REVEALED = "revealed"  # it was covered, and revealed
     LISTED = "listed"  # its beginning stood in the table
-    COVERED = "covered"  # it was hidden, and stayed so
+    COVERED = "covered"  # it was, and stayed so
     UNOPENED = "unopened"  # one of many, on no page that was looked at
 
 

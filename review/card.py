@@ -1,4 +1,4 @@
-"""One output in the focus view: what is hidden, what is highlighted, how much of a long text is shown."""
+"""One output in the focus view: what is covered, what is highlighted, how much of a long text is shown."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ WEAK_SHARE = 0.15
 SHOWN_CUSTOM_ID, SHOWN_METADATA, SHOWN_NAME, SHOWN_VALUE = 100, 12, 60, 200
 """Characters of a custom_id; entries of metadata, and characters of a name and of a value."""
 SEEN_WORDS = {
-    Seen.REVEALED: "hidden, revealed",
+    Seen.REVEALED: "covered, revealed",
     Seen.LISTED: "in the table",
-    Seen.COVERED: "hidden, not revealed",
+    Seen.COVERED: "covered, not revealed",
     Seen.UNOPENED: "never opened",
 }
 """How the record says that a text was seen otherwise than open."""
@@ -49,7 +49,7 @@ class ScoreBar:
 
 
 def card(page: Page, view: QueueView, output_id: int) -> Markup:
-    """The card of one output as markup. `reveal` and `full` in the address show a hidden text and all of a long one.
+    """The card of one output as markup. `reveal` and `full` in the address show a covered text and all of a long one.
 
     Raises:
         NoSuchOutput: there is none with that number.

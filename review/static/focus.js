@@ -19,7 +19,7 @@ let ahead = null;
 let stop_watching = () => {}, latest_load = 0;
 /** The rail's next rows, on their way. @type {Promise<boolean> | null} */
 let loading = null;
-/** Texts (output.revision) that were hidden and have been revealed on this page, hidden again or not. */
+/** Texts (output.revision) that were covered and have been revealed on this page, covered again or not. */
 const revealed = new Set();
 
 const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
@@ -126,7 +126,7 @@ async function advance(after) {
 
 function described() {
   const shown = card(), top = shown.querySelector(".bar-score")?.firstChild?.textContent?.trim();
-  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", hidden" : ""}.`;
+  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", covered" : ""}.`;
 }
 
 function skeleton() {
@@ -180,7 +180,7 @@ function decidable(shown, action) {
     return false;
   }
   if (action === "approve" && seen(number()) === "covered") {
-    toast("This text is hidden: reveal it with r and read it before you approve it.");
+    toast("This text is covered: reveal it with r and read it before you approve it.");
     shown.querySelector("[data-reveal]")?.focus();
     return false;
   }
@@ -247,7 +247,7 @@ async function reveal() {
   if (!shown || shown.dataset.canCover !== "yes") return false;
   const covered = shown.dataset.covered === "yes";
   const done = await open(number(), covered ? { reveal: 1 } : {}, "#text-title");
-  if (done) announce(covered ? "Revealed." : "Hidden.");
+  if (done) announce(covered ? "Revealed." : "Covered again.");
   return done;
 }
 

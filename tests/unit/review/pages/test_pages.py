@@ -25,7 +25,7 @@ def test_a_covered_text_is_nowhere_in_the_page(site: Site) -> None:
         assert SECRET not in site.get(path).text, path
     assert SECRET not in site.ask("/queue/next").json()["card"]
     assert SECRET in site.get("/outputs/3?reveal=1").text
-    assert "Hidden." in site.get("/outputs/3").text
+    assert "Covered." in site.get("/outputs/3").text
 
 
 def test_a_text_that_is_still_to_be_scored_is_covered_wherever_it_is_listed(both: Site, mill: Mill) -> None:
