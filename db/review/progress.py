@@ -81,7 +81,7 @@ def _decided_counts(connection: Connection, reviewer: str | None) -> tuple[int, 
     """Outputs whose decision stands; and those of them that were decided in the last day."""
     # Entries are numbered as they come: the day's begin at its first one, and one index holds all that is counted.
     day = select(Decision.id).where(Decision.created_at > now() - DAY_SECONDS).order_by(Decision.created_at).limit(1)
-    lately = func.count().filter(Review.decision_id >= connection.scalar(day))
+    lately = func.count().filter(Review.decision_id >= day.scalar_subquery())
     counts = select(func.count(), lately).select_from(Review)
     counts = counts.where(Review.decided_by.is_not(None) if reviewer is None else Review.decided_by == reviewer)
     everything, today = connection.execute(counts).one()
