@@ -165,7 +165,8 @@ def test_a_search_finds_and_marks_its_words(both: Site) -> None:
 @pytest.mark.parametrize("path", ["/queue", "/bulk"])
 def test_a_search_without_a_hit_says_so_and_how_many_there_are_in_everything(both: Site, path: str) -> None:
     said = words_of(both.get(f"{path}?q=quietly").text)
-    assert "Nothing left in this view matches “ quietly ”" in said and "Among all outputs, whatever their state, 1 has them" in said
+    assert "Nothing left in this view matches “ quietly ”" in said
+    assert "Among all outputs, whatever their state, 1 has them" in said
     assert "/queue?q=quietly&amp;state=all" in both.get(f"{path}?q=quietly").text
     assert 'data-output="1"' in both.get(f"{path}?q=quietly&state=all").text
     nowhere = words_of(both.get(f"{path}?q=zebra&state=all").text)
