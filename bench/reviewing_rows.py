@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from typing import Any
@@ -19,7 +19,8 @@ from contract.policy import ORIGINAL_LABELS
 from contract.spec import JobSpec, Provenance, SamplingSettings
 from db.models import Job
 from db.models import Provenance as ProvenanceTable
-from db.search import search_words
+from db.search import output_words
+from db.search_index import index_words
 from db.session.engine import Database
 
 SEED = 8123
@@ -164,17 +165,21 @@ class _Chunk:
                                           *ORIGINAL_LABELS),
                   [(id, self._job, "pending", True, max(draft.scores), rng.randrange(2**31),
                     orjson.dumps(draft.reasons).decode(), *draft.scores) for id, _, draft in flagged])  # fmt: skip
-        _index(connection, [(id, search_words(f"Tell of {position}", draft.text)) for id, position, draft in flagged])
+        words = {id: self._words(position, draft) for id, position, _, draft in outputs}
+        index_words(connection, "output_words", words.items())
+        index_words(connection, "review_words", [(id, words[id]) for id, _, _ in flagged])
 
     def _at(self, position: int) -> float:
         return self._ended - NIGHT_SECONDS * (1 - position / self._prompts)
 
     def _prompt_row(self, position: int) -> tuple[Any, ...]:
-        metadata = {"topic": WORDS[position % 7], "audience": ("children", "adults")[position % 2], "source": position}
         return (
             self._prompt + position, self._job, self._batch + position // BATCH, position, N, "done", f"p-{position}",
-            f"Tell of {position}", orjson.dumps(metadata).decode(),
+            f"Tell of {position}", orjson.dumps(_metadata(position)).decode(),
         )  # fmt: skip
+
+    def _words(self, position: int, draft: DraftOutput) -> str:
+        return output_words(f"p-{position}", f"Tell of {position}", draft.text, _metadata(position))
 
     def _output_row(self, id: int, position: int, sample: int, draft: DraftOutput) -> tuple[Any, ...]:
         reasons = draft.reasons
@@ -183,6 +188,10 @@ class _Chunk:
             position * N + sample, -2.5, self._at(position), "scored", bool(reasons),
             orjson.dumps(reasons).decode() if reasons else None, max(draft.scores),
         )  # fmt: skip
+
+
+def _metadata(position: int) -> dict[str, Any]:
+    return {"topic": WORDS[position % 7], "audience": ("children", "adults")[position % 2], "source": position}
 
 
 _PROMPT = ("id", "job_id", "batch_id", "position", "n", "status", "custom_id", "prompt", "metadata")
@@ -206,13 +215,6 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
     with connection.connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-
-
-def _index(connection: Connection, entries: Iterator[tuple[int, str]] | list[tuple[int, str]]) -> None:
-    words = "?, ?" if connection.dialect.name == "sqlite" else "%s, to_tsvector('simple', %s)"
-    as_list = list(entries)
-    if as_list:
-        connection.exec_driver_sql(f"INSERT INTO review_words (rowid, words) VALUES ({words})", as_list)
 
 
 _COUNT_BATCHES = """

@@ -47,9 +47,9 @@ class Seen(StrEnum):
     """How a text was seen by whoever decided it. Scripts do not say."""
 
     SHOWN = "shown"  # it stood open
-    REVEALED = "revealed"  # it was hidden, and revealed
+    REVEALED = "revealed"  # it was covered, and revealed
     LISTED = "listed"  # its beginning stood in the table
-    COVERED = "covered"  # it was hidden, and stayed so
+    COVERED = "covered"  # it was, and stayed so
     UNOPENED = "unopened"  # one of many, on no page that was looked at
 
 
@@ -91,14 +91,14 @@ class Filter:
     reason: str | None = None  # a flag reason; "blocklist" = any word of a blocklist
     state: StateFilter = StateFilter.PENDING
     reviewer: str | None = None  # whose decision stands
-    query: str | None = None  # words in prompt or text; "a phrase", a beginn*
+    query: str | None = None  # words in custom_id, prompt, text or metadata; "a phrase", a beginn*
     order: Order = Order.SCORE
 
     @property
     def of_everything(self) -> bool:
         """Whether texts are asked for that nobody has to look at, by nothing that only those of the queue have."""
         everything = self.state in (StateFilter.ALL, StateFilter.UNFLAGGED)
-        return everything and not (self.query or self.reviewer or self.reason)
+        return everything and not (self.reviewer or self.reason)
 
     @property
     def orders(self) -> tuple[Order, ...]:

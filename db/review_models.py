@@ -53,7 +53,7 @@ class Review(Base):
         Index("ix_reviews_job_lot", "job_id", "state", "lot", "output_id"),
         Index("ix_reviews_oldest", "state", "output_id"),
         Index("ix_reviews_job_oldest", "job_id", "state", "output_id"),
-        Index("ix_reviews_decided_by", "decided_by", sqlite_where=sql("decided_by IS NOT NULL"),
+        Index("ix_reviews_decided_by", "decided_by", "decision_id", sqlite_where=sql("decided_by IS NOT NULL"),
               postgresql_where=sql("decided_by IS NOT NULL")),
     )  # fmt: skip
 

@@ -27,9 +27,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from contract.policy import LABELS
 from contract.review import State
-from db.models import Job, Output, Prompt, Score
+from db.models import Job, Output, Score
 from db.review_models import NO_SCORE, Review
-from db.search import index_texts, search_words
+from db.search_index import index_words, words_of_outputs
 from db.session.dialect import id_chunks, insert_or
 from db.standing import REVISION, SCORES, UNDECIDED_STATE, scores_of
 
@@ -101,9 +101,6 @@ def _copied() -> list[Any]:
 
 def _index(connection: Connection, ids: Sequence[int]) -> None:
     here = select(Review.output_id).where(Review.output_id.in_(ids))
-    fresh = connection.execute(
-        select(Output.id, Prompt.prompt, Output.text)
-        .join(Prompt, Prompt.id == Output.prompt_id)
-        .where(Output.id.in_(here), sql("NOT EXISTS (SELECT 1 FROM review_words WHERE rowid = outputs.id)"))
-    ).all()
-    index_texts(connection, [(row.id, search_words(row.prompt, row.text)) for row in fresh])
+    absent = sql("NOT EXISTS (SELECT 1 FROM review_words WHERE rowid = outputs.id)")
+    fresh = words_of_outputs(connection, and_(Output.id.in_(here), absent))
+    index_words(connection, "review_words", fresh.items())

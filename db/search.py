@@ -1,32 +1,28 @@
-"""Searching words in the texts that people look at, and where in a text the hits lie.
+"""What words a search sees of an output, what a query asks for, and where in a text its hits lie.
 
-Both databases index the same words: texts are cut into words here, and their search is fed nothing else. Only flagged
-and decided outputs are in the index, and each is entered by the transaction that flags or decides it: storing texts
-costs what it cost, and no search finds half of what is there.
+Both databases index the same words: texts are cut into words here, and their search is fed nothing else. How they
+come into the index is the business of `search_index`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import TextClause, text
 
 from contract.errors import UsageError
-from db.session.dialect import is_sqlite
 
 SEARCHED_CHARACTERS = 50_000
-"""Of a prompt, and of a text, that are searched: PostgreSQL ends a row's words at a megabyte."""
+"""Of a prompt, of a text and of metadata that are searched: PostgreSQL ends a row's words at a megabyte."""
 LONGEST_WORD = 100
 """Characters of a word that count; PostgreSQL leaves out words over 2 KB."""
 
 SEPARATOR = "z" * (LONGEST_WORD + 1)
 """Stands between a prompt and its text, so that a phrase is found only inside one of them. No query has this word."""
-
-CHUNK_EDITS = 1000
-"""Texts of so many outputs are in memory at once."""
 
 _WORD = re.compile(r"[^\W_]+")
 _QUERY = re.compile(r'"([^"]*)"?|(\S+)')
@@ -41,13 +37,36 @@ def search_words(*parts: str) -> str:
     return f" {SEPARATOR} ".join(" ".join(map(_folded, _WORD.findall(part[:SEARCHED_CHARACTERS]))) for part in parts)
 
 
-@dataclass(frozen=True, slots=True)
-class EditedText:
-    """A text that a decision put in an output's place."""
+def output_words(custom_id: str | None, prompt: str, text: str, metadata: Mapping[str, Any] | None) -> str:
+    """What the index is given of an output: all that a search finds it by."""
+    # The metadata come last: PostgreSQL knows the places of the first 16,383 words, which phrases are found by.
+    return search_words(custom_id or "", prompt, text, *metadata_parts(metadata or {}))
 
-    output_id: int
-    decision_id: int
-    words: str  # as `search_words` gives them
+
+def metadata_parts(metadata: Any) -> Iterator[str]:
+    """Each value of metadata behind its names, as `topic:sea` asks for it; so many as are searched."""
+    left = SEARCHED_CHARACTERS
+    for part in _named_values(metadata, ()):
+        if left <= 0:
+            return
+        yield part[:left]
+        left -= len(part) + 1
+
+
+def _named_values(value: Any, names: tuple[str, ...]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _named_values(inner, (*names, str(name)))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named_values(inner, names)
+    else:
+        yield " ".join((*names, plain_value(value)))
+
+
+def plain_value(value: Any) -> str:
+    """A value of metadata as it is searched and shown: true, 0.5, and text as it is."""
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,44 +141,29 @@ def matches_query(query: Query, *, sqlite: bool) -> TextClause:
     # A semi-join: for a rare word PostgreSQL begins at the words, for a frequent one it walks the order's index.
     return text(
         "EXISTS (SELECT FROM review_words WHERE review_words.rowid = reviews.output_id "
-        "AND words @@ to_tsquery('simple', :words))"
+        "AND words @@ CAST(:words AS tsquery))"
     ).bindparams(words=query.postgresql)
 
 
-def index_texts(connection: Connection, texts: Iterable[tuple[int, str]]) -> None:
-    """Puts outputs into the index that are not in it: (number, words as `search_words` gives them)."""
-    rows = [{"number": number, "words": words} for number, words in texts]
-    if not rows:
-        return
-    if is_sqlite(connection):
-        statement = "INSERT INTO review_words (rowid, words) VALUES (:number, :words)"
-    else:
-        statement = (
-            "INSERT INTO review_words (rowid, words) VALUES (:number, to_tsvector('simple', :words)) "
-            "ON CONFLICT DO NOTHING"
-        )
-    connection.execute(text(statement), rows)
+def matches_any_output(query: Query, stretch: tuple[int, int], *, sqlite: bool) -> TextClause:
+    """A condition on the `outputs` of a stretch of numbers: as `matches_query`, whoever looks at them or not."""
+    statement = _ANY_OUTPUT_SQLITE if sqlite else _ANY_OUTPUT_POSTGRESQL
+    words = query.sqlite if sqlite else query.postgresql
+    return text(statement).bindparams(words=words, first=stretch[0], last=stretch[1])
 
 
-def index_edits(connection: Connection, edits: Sequence[EditedText]) -> None:
-    """Lets outputs be found by the words of their newest edits too."""
-    if is_sqlite(connection):  # its index keeps no texts, so a row cannot be changed: another is added
-        index_texts(connection, [(-edit.decision_id, edit.words) for edit in edits])
-        return
-    for first in range(0, len(edits), CHUNK_EDITS):
-        _add_words(connection, {edit.output_id: edit.words for edit in edits[first : first + CHUNK_EDITS]})
-
-
-def _add_words(connection: Connection, edited: Mapping[int, str]) -> None:
-    parts = text("SELECT o.id, p.prompt, o.text FROM outputs o JOIN prompts p ON p.id = o.prompt_id "
-                 "WHERE o.id = ANY(:outputs)")  # fmt: skip
-    rows = [
-        {"output": row.id, "words": f"{search_words(row.prompt, row.text)} {SEPARATOR} {edited[row.id]}"}
-        for row in connection.execute(parts, {"outputs": list(edited)})
-    ]
-    if rows:
-        add = "UPDATE review_words SET words = to_tsvector('simple', :words) WHERE rowid = :output"
-        connection.execute(text(add), rows)
+_ANY_OUTPUT_SQLITE = (
+    "outputs.id IN (SELECT rowid FROM output_words WHERE output_words MATCH :words AND rowid BETWEEN :first AND :last "
+    "UNION ALL SELECT output_id FROM decisions WHERE id IN "
+    "(SELECT -rowid FROM review_words WHERE review_words MATCH :words AND rowid < 0))"
+)
+# What was edited has its edit's words in `review_words` alone.
+_ANY_OUTPUT_POSTGRESQL = (
+    "outputs.id IN (SELECT rowid FROM output_words "
+    "WHERE rowid BETWEEN :first AND :last AND words @@ CAST(:words AS tsquery) "
+    "UNION ALL SELECT rowid FROM review_words "
+    "WHERE rowid BETWEEN :first AND :last AND words @@ CAST(:words AS tsquery))"
+)
 
 
 def reason_as_json(reason: str) -> str:

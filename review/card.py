@@ -1,9 +1,9 @@
-"""One output in the focus view: what is hidden, what is highlighted, how much of a long text is shown."""
+"""One output in the focus view: what is covered, what is highlighted, how much of a long text is shown."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from contract.policy import BLOCKLIST, DEFAULT_THRESHOLD, NO_SAFETY
 from contract.review import DECIDED_STATES, Seen
 from contract.spec import Safety, SamplingSettings
 from db.review.detail import OutputDetail, read_output
-from db.search import read_query
+from db.search import plain_value, read_query
 from db.work.score_requests import MarkedWords, read_words
 from review.context import Page
 from review.queue_view import QueueView
@@ -22,10 +22,12 @@ from review.reading import covers
 from review.show.marks import FLOOR, Carrier, Mark, carriers, laid_over, listed_marks, score_marks, top_words
 from review.show.text_markup import SHOWN_CHARACTERS, marked, marked_for
 
+SHOWN_CUSTOM_ID, SHOWN_METADATA, SHOWN_NAME, SHOWN_VALUE = 100, 12, 60, 200
+"""Characters of a custom_id; entries of metadata, and characters of a name and of a value."""
 SEEN_WORDS = {
-    Seen.REVEALED: "hidden, revealed",
+    Seen.REVEALED: "covered, revealed",
     Seen.LISTED: "in the table",
-    Seen.COVERED: "hidden, not revealed",
+    Seen.COVERED: "covered, not revealed",
     Seen.UNOPENED: "never opened",
 }
 """How the record says that a text was seen otherwise than open."""
@@ -53,7 +55,7 @@ class DecidingSentence:
 
 
 def card(page: Page, view: QueueView, output_id: int) -> Markup:
-    """The card of one output as markup. `reveal` and `full` in the address show a hidden text and all of a long one.
+    """The card of one output as markup. `reveal` and `full` in the address show a covered text and all of a long one.
 
     Raises:
         NoSuchOutput: there is none with that number.
@@ -65,13 +67,15 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
     """The values of the card's template."""
     parameters = page.request.query_params
     output = read_output(page.database, output_id)
+    blind = is_blind(output)
     can_cover = covers(page, output.top_score, output.safety)
     covered = can_cover and parameters.get("reveal") != "1"
     full = parameters.get("full") == "1"
-    words = read_words(page.database, output_id)
+    words = None if blind else read_words(page.database, output_id)
     bars = [ScoreBar(label, score, output.thresholds.get(label, DEFAULT_THRESHOLD))
             for label, score in sorted(output.scores.items(), key=lambda pair: -pair[1])]  # fmt: skip
     carried = [] if covered else carriers(words)
+    reasons = () if blind else output.reasons
     held_by = held_by_colleague(page, output)
     return {
         "output": output,
@@ -82,6 +86,7 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "can_cover": can_cover,
         "seen": Seen.COVERED if covered else Seen.REVEALED if can_cover else Seen.SHOWN,
         "held_by": held_by,
+        "blind": blind,
         "decidable": held_by is None and output.safety is not Safety.WAITING,
         "approvable": not output.edited or bool(output.scores) or output.job_safety == NO_SAFETY,
         "decided_by": None if output.decided_by == page.reviewer else output.decided_by,
@@ -89,11 +94,13 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "full": full,
         "fingerprint": fingerprint(output, words, held_by),
         "prompt": _highlighted(output.prompt, view, full),
-        "text": "" if covered else _text(output, view, carried, full),
-        "listed": [reason.removeprefix(BLOCKLIST) for reason in output.reasons if reason.startswith(BLOCKLIST)],
+        "custom_id": _highlighted((output.custom_id or "")[:SHOWN_CUSTOM_ID], view, full),
+        "metadata": _metadata(output.metadata, view),
+        "text": "" if covered else _text(output, reasons, view, carried, full),
+        "listed": [reason.removeprefix(BLOCKLIST) for reason in reasons if reason.startswith(BLOCKLIST)],
         "longer": max(len(output.text), len(output.prompt)) > SHOWN_CHARACTERS and not full,
         "bars": bars,
-        "deciding": [] if covered else deciding_sentences(output, bars),
+        "deciding": [] if covered or blind else deciding_sentences(output, bars),
         "words": words,
         "top_words": top_words(carried, output.text),
         "floor": FLOOR,
@@ -115,6 +122,11 @@ def deciding_sentences(output: OutputDetail, bars: Sequence[ScoreBar]) -> list[D
     return [DecidingSentence(output.text[start:end], tuple(bars)) for (start, end), bars in by_span.items()]
 
 
+def is_blind(output: OutputDetail) -> bool:
+    """Whether an output is being audited: who knows what the classifier said judges the classifier by itself."""
+    return output.claim is not None and output.claim.drawn and output.state not in DECIDED_STATES
+
+
 def held_by_colleague(page: Page, output: OutputDetail) -> str | None:
     """The colleague who has an output open."""
     return output.claim.reviewer if output.claim and output.claim.reviewer != page.reviewer else None
@@ -127,11 +139,13 @@ def fingerprint(output: OutputDetail, words: MarkedWords | None, held_by: str | 
     return orjson.dumps((output.version, output.state, edit, marks, held_by)).decode()
 
 
-def _text(output: OutputDetail, view: QueueView, carried: Sequence[Carrier], full: bool) -> Markup:
+def _text(
+    output: OutputDetail, reasons: Sequence[str], view: QueueView, carried: Sequence[Carrier], full: bool
+) -> Markup:
     """The text with its marks: those of the blocklist always, then words that carry a score, or else search hits."""
     shown = output.text if full else output.text[:SHOWN_CHARACTERS]
     lower = score_marks(carried) or [Mark(*hit, "hit") for hit in _hits(shown, view)]
-    return marked_for(shown, laid_over(listed_marks(shown, output.reasons), lower))
+    return marked_for(shown, laid_over(listed_marks(shown, reasons), lower))
 
 
 def _hits(text: str, view: QueueView) -> Sequence[tuple[int, int]]:
@@ -141,6 +155,29 @@ def _hits(text: str, view: QueueView) -> Sequence[tuple[int, int]]:
 def _highlighted(text: str, view: QueueView, full: bool) -> Markup:
     shown = text if full else text[:SHOWN_CHARACTERS]
     return marked(shown, _hits(shown, view))
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRow:
+    """One entry of a prompt's metadata, as shown."""
+
+    name: Markup
+    value: Markup
+    found: bool  # by the view's query
+
+
+def _metadata(metadata: Mapping[str, Any], view: QueueView) -> list[MetadataRow]:
+    """The first entries, and those that the view's query finds."""
+    query = read_query(view.filter.query) if view.filter.query else None
+    rows = []
+    for place, (name, value) in enumerate(metadata.items()):
+        shown = plain_value(value)[:SHOWN_VALUE]
+        of_name, of_value = (query.hits(name[:SHOWN_NAME]), query.hits(shown)) if query else ((), ())
+        if place < SHOWN_METADATA or of_name or of_value:
+            rows.append(
+                MetadataRow(marked(name[:SHOWN_NAME], of_name), marked(shown, of_value), bool(of_name or of_value))
+            )
+    return rows
 
 
 def _settings(settings: SamplingSettings) -> list[tuple[str, object]]:

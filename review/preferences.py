@@ -1,4 +1,4 @@
-"""One reviewer's preferences: light or dark, keys on or off, and the score from which texts are hidden.
+"""One reviewer's preferences: light or dark, keys on or off, and the score from which texts are covered.
 
 Kept in a cookie, so that they apply with JavaScript or without.
 """
@@ -21,10 +21,10 @@ class Preferences:
 
     theme: str = "auto"
     keys: bool = True
-    cover: float = COVER  # hide texts whose highest score is at least this; above 1 = none
+    cover: float = COVER  # cover texts whose highest score is at least this; above 1 = none
 
     def covers(self, top_score: float | None, scored: bool) -> bool:
-        """Whether a text is hidden at first. One that was not scored may contain anything."""
+        """Whether a text is covered at first. One that was not scored may contain anything."""
         if self.cover > 1:
             return False
         return not scored if top_score is None else top_score >= self.cover
@@ -58,5 +58,5 @@ def changed(current: Preferences, choices: dict[str, str]) -> Preferences:
     except ValueError:
         cover = -1.0
     if not 0 <= cover <= 2:
-        raise UsageError("cover: must be a score from 0 to 1, or 2 to hide nothing")
+        raise UsageError("cover: must be a score from 0 to 1, or 2 to cover nothing")
     return Preferences(theme=theme, keys=keys == "on", cover=cover)

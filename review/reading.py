@@ -1,4 +1,4 @@
-"""How a reviewer reads texts: which are hidden at first, which have been on the screen, what of many was not."""
+"""How a reviewer reads texts: which are covered at first, which have been on the screen, what of many was not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_LOOKS, LAST_REVISION = 500, 2**31 - 1
 
 
 def covers(page: Page, top_score: float | None, safety: str) -> bool:
-    """Whether a text is hidden until it is revealed."""
+    """Whether a text is covered until it is revealed."""
     # Where a job has a classifier, a text without a score is not scored yet, or was edited since.
     return page.preferences.covers(top_score, scored=safety == Safety.NONE)
 
@@ -60,7 +60,7 @@ class Reading:
     """What a reviewer knows of many texts that they are about to decide."""
 
     looks: dict[int, Seen]
-    covered: int  # hidden until they are revealed
+    covered: int  # until they are revealed
     others: Counter[str] = field(default_factory=Counter)  # decided by colleagues
 
     @property
@@ -74,16 +74,16 @@ def read_by(page: Page, ids: Sequence[int]) -> Reading:
     looks: dict[int, Seen] = {}
     covered, others = 0, Counter[str]()
     for one in standing_of(page.database, page.reviewer, ids):
-        hidden = covers(page, one.top_score, one.safety)
-        looks[one.output_id] = _seen(one, hidden)
-        covered += hidden
+        under_cover = covers(page, one.top_score, one.safety)
+        looks[one.output_id] = _seen(one, under_cover)
+        covered += under_cover
         if one.decided_by not in (None, page.reviewer):
             others[str(one.decided_by)] += 1
     return Reading(looks, covered, others)
 
 
-def _seen(one: Standing, hidden: bool) -> Seen:
-    # What was only listed before it was hidden was not revealed.
-    if one.seen is not None and not (hidden and one.seen is Seen.LISTED):
+def _seen(one: Standing, under_cover: bool) -> Seen:
+    # What was only listed before it was covered was not revealed.
+    if one.seen is not None and not (under_cover and one.seen is Seen.LISTED):
         return one.seen
-    return Seen.COVERED if hidden else Seen.UNOPENED
+    return Seen.COVERED if under_cover else Seen.UNOPENED

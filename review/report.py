@@ -54,7 +54,7 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         waiting=states.get(State.WAITING, 0),
         flaws=count_flaws(database, job_id),
         charts=job_charts(insights(database, job_id), job_id, job.thresholds, links=False),
-        # As on the page: a high score is hidden too, even where a high threshold lets it pass.
+        # As on the page: a high score is covered too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),
         show_flagged=show_flagged,
         record=acts_on(database, job_id),

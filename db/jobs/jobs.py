@@ -104,10 +104,11 @@ def get_job(database: Database, job_id: int) -> JobRow:
     return _job_row(row)
 
 
-def list_jobs(database: Database, limit: int = 100) -> list[ListedJob]:
-    """The newest jobs, newest first."""
+def list_jobs(database: Database, limit: int = 100, *, before: int | None = None) -> list[ListedJob]:
+    """The newest jobs, newest first; `before` a job, where one is named."""
+    query = select(*_LISTED_COLUMNS).order_by(Job.id.desc()).limit(limit)
     with database.read() as connection:
-        rows = connection.execute(select(*_LISTED_COLUMNS).order_by(Job.id.desc()).limit(limit)).all()
+        rows = connection.execute(query if before is None else query.where(Job.id < before)).all()
     return [ListedJob(**_values(row)) for row in rows]
 
 

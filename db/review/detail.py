@@ -60,6 +60,7 @@ class CurrentClaim:
 
     reviewer: str
     seconds: float  # left
+    drawn: bool  # at random, for an audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,6 +227,7 @@ def _siblings(connection: Connection, prompt_id: int, output_id: int) -> tuple[S
 
 
 def _claim(connection: Connection, output_id: int) -> CurrentClaim | None:
-    held = select(ReviewClaim.reviewer, SECONDS_LEFT).where(ReviewClaim.output_id == output_id, CLAIM_LIVES)
+    held = select(ReviewClaim.reviewer, SECONDS_LEFT, ReviewClaim.drawn.is_not(None))
+    held = held.where(ReviewClaim.output_id == output_id, CLAIM_LIVES)
     row = connection.execute(held).first()
     return None if row is None else CurrentClaim(*row)

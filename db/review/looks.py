@@ -1,6 +1,6 @@
 """Which texts a reviewer has had on the screen, and what has to be known of many texts before they are decided.
 
-What is hidden from whom is the page's to say; here are only looks and standing figures.
+What is covered for whom is the page's to say; here are only looks and standing figures.
 """
 
 from __future__ import annotations

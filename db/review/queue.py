@@ -52,7 +52,7 @@ class QueueRow:
     revision: int  # of the text that stands
     decided_by: str | None  # whose decision stands
     claimed_by: str | None  # another reviewer who has it in hand
-    hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt" and "text": (start, end)
+    hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt", "text", "custom_id": (start, end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +153,12 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> QueueRow:
         reasons=tuple(row.flag_reasons or ()),
         scores=scores_in(row),
         claimed_by=row.claimed_by if row.claimed and row.claimed_by != reviewer else None,
-        hits={"prompt": query.hits(prompt), "text": query.hits(text)} if query else {},
+        hits=_hits(query, prompt=prompt, text=text, custom_id=row.custom_id or "") if query else {},
     )
+
+
+def _hits(query: search.Query, **shown: str) -> dict[str, tuple[tuple[int, int], ...]]:
+    return {name: query.hits(part) for name, part in shown.items()}
 
 
 def count_matching(database: Database, wanted: Filter, cap: int | None = 1000) -> CappedCount:

@@ -6,16 +6,20 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import Connection, Select, func, or_, select, true
 
 from contract.review import Filter, Order, StateFilter
+from db import search
 from db.models import Job, Output, Score
 from db.review.paging import SEARCH_SECONDS, CappedCount, FoundOutputs, JobFilter, Place, score_in_range
 from db.review_models import Decision
+from db.session.dialect import is_sqlite
 from db.standing import UNFLAGGED, scores_of
 
-WINDOW = 2_000
-"""Outputs that are looked through by one statement of such a search."""
+WINDOW, LARGEST_WINDOW = 2_000, 100_000
+"""Outputs that are looked through by one statement: always as many, or more each time where an index has the words."""
+QUERY_SECONDS = 0.5
+"""How long one page may search for words: a search that breaks off looks like one that found nothing."""
 ALL = 2**31
 
 
@@ -25,7 +29,11 @@ class ViewOfEverything:
     order = Order.OLDEST
 
     def __init__(self, connection: Connection, wanted: Filter) -> None:
+        """Raises:
+        UsageError: where the query has no word in it.
+        """
         self._connection, self.filter = connection, wanted
+        self._query = search.read_query(wanted.query) if wanted.query else None
         self.number: Any = Output.id
         self._jobs = JobFilter(connection, wanted)
 
@@ -39,6 +47,7 @@ class ViewOfEverything:
         seconds: float | None = SEARCH_SECONDS,
     ) -> FoundOutputs:
         behind = place.output_id if place else 0 if forwards else 2**62
+        seconds = QUERY_SECONDS if seconds is not None and self._query else seconds
         deadline = None if seconds is None else time.monotonic() + seconds
         ids: list[int] = []
         for stretch in self._windows(behind, forwards=forwards):
@@ -53,7 +62,7 @@ class ViewOfEverything:
         return FoundOutputs(tuple(ids), more=False)
 
     def shows(self, output_id: int) -> bool:
-        return bool(self.find(Place(0, output_id - 1), 1, extra=[Output.id == output_id], seconds=0).ids)
+        return self._connection.scalar(self._outputs((output_id, output_id), forwards=True)) is not None
 
     def place_of(self, output_id: int) -> Place | None:
         return Place(0, output_id)
@@ -71,20 +80,38 @@ class ViewOfEverything:
     def _windows(self, behind: int, *, forwards: bool) -> Iterator[tuple[int, int]]:
         """Stretches of output numbers, (first, last), that together hold all that may match behind one."""
         # Two looks: SQLite takes the least and the greatest from an index only where each is asked for alone.
-        first = self._connection.scalar(select(func.min(Output.id)))
-        last = self._connection.scalar(select(func.max(Output.id)))
+        here = true() if self.filter.job is None else Output.job_id == self.filter.job
+        first = self._connection.scalar(select(func.min(Output.id)).where(here))
+        last = self._connection.scalar(select(func.max(Output.id)).where(here))
         if first is None or last is None:
             return
+        sizes = self._window_sizes()
         if forwards:
-            for start in range(max(first, behind + 1), last + 1, WINDOW):
-                yield start, min(start + WINDOW - 1, last)
+            start = max(first, behind + 1)
+            while start <= last:
+                end = min(start + next(sizes) - 1, last)
+                yield start, end
+                start = end + 1
         else:
-            for end in range(min(last, behind - 1), first - 1, -WINDOW):
-                yield max(end - WINDOW + 1, first), end
+            end = min(last, behind - 1)
+            while end >= first:
+                start = max(end - next(sizes) + 1, first)
+                yield start, end
+                end = start - 1
+
+    def _window_sizes(self) -> Iterator[int]:
+        size = WINDOW
+        while True:
+            yield size
+            if self._query:  # a frequent word fills the page at once, a rare one has few hits in many
+                size = min(4 * size, LARGEST_WINDOW)
 
     def _outputs(self, stretch: tuple[int, int], *, forwards: bool, extra: Sequence[Any] = ()) -> Select[Any]:
         """Ids of the matching outputs of a stretch of numbers."""
         query = select(Output.id).where(Output.id.between(*stretch), self._jobs.matches(Output.job_id), *extra)
+        if self._query:
+            sqlite = is_sqlite(self._connection)
+            query = query.where(search.matches_any_output(self._query, stretch, sqlite=sqlite))
         if self.filter.state is StateFilter.UNFLAGGED:
             query = query.where(UNFLAGGED)
         if self.filter.label is not None:

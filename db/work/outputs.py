@@ -17,6 +17,8 @@ from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
 from db.review_models import Review
 from db.review_sync import sync_reviews
+from db.search import output_words
+from db.search_index import index_words
 from db.session.dialect import insert_or
 from db.session.engine import Database, now
 from db.session.row_locks import lock_rows
@@ -117,10 +119,13 @@ def save_texts(
         "safety": safety.value,
     }
     rows = [shared | {f.name: getattr(text, f.name) for f in fields(text)} for text in texts]
+    words = _searched(database, texts)
     with database.write() as connection:
         fence(connection, claim, BatchStatus.GENERATING, expiries=0, **_counted(texts))
         inserting = insert_or(connection, Output).on_conflict_do_nothing().values(created_at=now())
-        stored = connection.execute(inserting.returning(Output.prompt_id, Output.sample_index), rows).all()
+        returned = (Output.id, Output.prompt_id, Output.sample_index)
+        stored = connection.execute(inserting.returning(*returned), rows).all()
+        index_words(connection, "output_words", ((row.id, words[row.prompt_id, row.sample_index]) for row in stored))
         if len(stored) < len(texts):  # the others were there already, and were counted when they came
             fresh = {(row.prompt_id, row.sample_index): row for row in stored}
             twins = [text for text in texts if fresh.pop((text.prompt_id, text.sample_index), None) is None]
@@ -128,6 +133,19 @@ def save_texts(
         if claim.alone:  # a save clears what it saved
             saved = {text.prompt_id for text in texts}
             connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))
+
+
+def _searched(database: Database, texts: Sequence[GeneratedText]) -> dict[tuple[int, int], str]:
+    """The words that a search finds each text by; read before the transaction, which others wait for."""
+    columns = (Prompt.id, Prompt.custom_id, Prompt.prompt, Prompt.extra.label("extra"))
+    with database.read() as connection:
+        query = select(*columns).where(Prompt.id.in_({text.prompt_id for text in texts}))
+        prompts = {row.id: row for row in connection.execute(query)}
+    return {
+        (text.prompt_id, text.sample_index): output_words(prompt.custom_id, prompt.prompt, text.text, prompt.extra)
+        for text in texts
+        if (prompt := prompts.get(text.prompt_id))
+    }
 
 
 def _counted(texts: Sequence[GeneratedText], sign: int = 1) -> dict[str, Any]:

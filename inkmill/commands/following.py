@@ -29,11 +29,11 @@ def jobs(
     """List the jobs, newest first, and what tells those of one file apart."""
     from contract.waiting.surroundings import Surroundings
     from db.insights.pace import read_pace
+    from db.job_differences import as_words, differences
     from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
     from inkmill.show.display import jobs_table, messages, print_json, print_table, status_json
-    from inkmill.show.job_differences import as_words, differences
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()

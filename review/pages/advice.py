@@ -141,7 +141,7 @@ def _curves(label_advice: LabelAdvice) -> LineChart:
         axis=f"threshold for {name}",
         curves=(
             Curve("Precision", "precision", [(one.threshold, one.precision) for one in label_advice.advice]),
-            Curve("Recall", "recall", [(one.threshold, one.recall) for one in label_advice.advice]),
+            Curve("Recall", "recall", [(one.threshold, one.recall) for one in label_advice.advice], square=True),
         ),
         mark=(label_advice.current_threshold, f"threshold {label_advice.current_threshold:g}"),
     )

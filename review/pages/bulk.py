@@ -60,15 +60,15 @@ def _selected(value: str) -> tuple[int, int]:
 
 @router.get("/bulk", response_model=None)
 def table(page: CurrentPage, view: ShownView) -> Response:
-    """A page of the view as a table; `reveal` shows its hidden texts, all at once."""
+    """A page of the view as a table; `reveal` shows its covered texts, all at once."""
     if short := short_address(page, view):
         return short
     cursor = page.request.query_params.get("cursor") or None
     rows = read_page(page.database, view.filter, cursor=cursor, limit=TABLE_ROWS, reviewer=page.reviewer)
     reveal = page.request.query_params.get("reveal") == "1"
-    hidden = {row.output_id for row in rows.rows if covers(page, row.top_score, row.safety)}
-    listed = {row.output_id: row.revision for row in rows.rows if row.output_id not in hidden}
-    revealed = {row.output_id: row.revision for row in rows.rows if row.output_id in hidden and reveal}
+    under_cover = {row.output_id for row in rows.rows if covers(page, row.top_score, row.safety)}
+    listed = {row.output_id: row.revision for row in rows.rows if row.output_id not in under_cover}
+    revealed = {row.output_id: row.revision for row in rows.rows if row.output_id in under_cover and reveal}
     return page.render(
         "bulk.html",
         status=400 if view.problems else 200,
@@ -79,8 +79,8 @@ def table(page: CurrentPage, view: ShownView) -> Response:
         count=count_matching(page.database, view.filter, LEFT_CAP),
         progress=review_progress(page.database, view.filter, page.reviewer),
         choices=filter_choices(page, view),
-        covered=lambda row: row.output_id in hidden,
-        hidden_rows=len(hidden),
+        covered=lambda row: row.output_id in under_cover,
+        covered_rows=len(under_cover),
         listed=packed(listed) if listed else "",
         revealed=packed(revealed) if revealed else "",
         reveal=reveal,

@@ -72,15 +72,15 @@ def _action(value: str) -> Action:
 def _unread(
     page: Page, view: QueueView, output_id: int, form: Form, action: Action, seen: Seen | None
 ) -> Response | None:
-    """The answer to an approval of a hidden text that its reviewer has not revealed; None to any other decision."""
+    """The answer to an approval of a covered text that its reviewer has not revealed; None to any other decision."""
     if action is not Action.APPROVE or seen not in (None, *UNREAD):
         return None
     output = read_output(page.database, output_id)
     if _is_stale(output, form) or not covers(page, output.top_score, output.safety):
         return None
-    words = f"Output {output.id} is hidden: reveal it and read it before you approve it. Nothing was stored."
+    words = f"Output {output.id} is covered: reveal it and read it before you approve it. Nothing was stored."
     if page.wants_json:
-        return answer(page, 409, "hidden", "Hidden", words)
+        return answer(page, 409, "hidden", "Covered", words)
     return page.back(view.address(f"/outputs/{output.id}"), words, notice_kind="warning")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -12,16 +12,19 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from common.json_lines import json_line
+from contract.errors import UsageError
 from contract.failures import parse_code
 from contract.sampling import read_settings
-from db.jobs.jobs import get_job
+from db.job_differences import as_words, differences
+from db.jobs.jobs import get_job, list_jobs, pause_job, resume_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
 from db.results.export_rows import reading_results
-from review.context import CurrentPage
+from db.session.engine import Database
+from review.context import CurrentPage, safe_address
 from review.live.stream import events
 from review.security.form import CurrentForm
-from review.show.job_overview import JobId, JobOverview, job_overview, overview_of
+from review.show.job_overview import JobId, job_overview, overview_of
 
 SHOWN = 50
 JOB_SECONDS, LIST_SECONDS = 1.0, 2.0
@@ -35,7 +38,7 @@ Before = Annotated[int | None, Query(ge=1, le=2**62)]
 @router.get("/jobs", response_model=None)
 def jobs(page: CurrentPage, before: Before = None) -> Response:
     """The newest jobs, or those before one."""
-    return page.render("jobs.html", current="jobs", before=before, **_listed(page, before))
+    return page.render("jobs.html", current="jobs", before=before, **_listed(page.database, before))
 
 
 @router.get("/jobs/events", response_model=None)
@@ -43,17 +46,18 @@ def follow_jobs(page: CurrentPage, before: Before = None) -> Response:
     """The list, live."""
 
     def look() -> str:
-        return page.fragment("_jobs.html", before=before, **_listed(page, before))
+        read = partial(_listed, page.database, before)
+        listed = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
+        return page.fragment("_jobs.html", before=before, **listed)
 
     return events(page, look, seconds=LIST_SECONDS)
 
 
-def _listed(page: CurrentPage, before: int | None) -> dict[str, Any]:
-    def read() -> list[JobOverview]:
-        return [overview_of(page.database, job) for job in snapshots(page.database, limit=SHOWN + 1, before=before)]
-
-    listed = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
-    return {"jobs": listed[:SHOWN], "more": len(listed) > SHOWN}
+def _listed(database: Database, before: int | None) -> dict[str, Any]:
+    listed = [overview_of(database, job) for job in snapshots(database, limit=SHOWN + 1, before=before)]
+    differ = differences(list_jobs(database, SHOWN, before=before))
+    told_apart = {job: as_words(values) for job, values in differ.items()}
+    return {"jobs": listed[:SHOWN], "more": len(listed) > SHOWN, "differ": told_apart}
 
 
 @router.get("/jobs/{job_id}", response_model=None)
@@ -115,3 +119,25 @@ def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     )
     texts = f" and {retried.texts:,} texts" if retried.texts else ""
     return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")
+
+
+@router.post("/jobs/{job_id}/pause", response_model=None)
+def pause(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
+    """Pauses a job: nothing more of it is claimed."""
+    return _steered(page, job_id, form, pause_job, "is paused. Texts that are being written are given back.")
+
+
+@router.post("/jobs/{job_id}/resume", response_model=None)
+def resume(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
+    """Queues a paused job again."""
+    return _steered(page, job_id, form, resume_job, "is queued again.")
+
+
+def _steered(page: CurrentPage, job_id: int, form: CurrentForm, steer: Callable[..., None], words: str) -> Response:
+    get_job(page.database, job_id)
+    back = safe_address(form.one("back") or f"/jobs/{job_id}")
+    try:
+        steer(page.database, job_id, by=page.reviewer)
+    except UsageError as error:  # it went on while the page showed the button
+        return page.back(back, f"{error}".capitalize() + ".", notice_kind="warning")
+    return page.back(back, f"Job {job_id} {words}")

@@ -9,12 +9,13 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from contract.policy import LABELS
-from contract.review import StateFilter
+from contract.review import Filter, StateFilter
 from db.jobs.jobs import list_jobs
 from db.review.claims import next_output
+from db.review.paging import CappedCount
 from db.review.progress import known_reasons, review_progress, reviewers
 from db.review.queue import QueuePage as Rows
-from db.review.queue import neighbour, read_page
+from db.review.queue import count_matching, neighbour, read_page
 from review.card import card
 from review.context import CurrentPage, Page
 from review.queue_view import PARAMETERS, CurrentView, OutputId, QueueView, ShownView
@@ -94,7 +95,15 @@ def filter_choices(page: Page, view: QueueView) -> dict[str, Any]:
 
 def done(page: Page, view: QueueView) -> Markup:
     """What is shown where a view has nothing, or nothing more."""
-    return page.fragment("_done.html", view=view, any_jobs=bool(list_jobs(page.database, 1)))
+    unfound = _matches_anywhere(page, view.filter)
+    return page.fragment("_done.html", view=view, unfound=unfound, any_jobs=bool(list_jobs(page.database, 1)))
+
+
+def _matches_anywhere(page: Page, wanted: Filter) -> CappedCount | None:
+    """Of how many outputs a view's words are, where none of the view has them."""
+    if not wanted.query or read_page(page.database, wanted, limit=1).rows:
+        return None
+    return count_matching(page.database, Filter(query=wanted.query, state=StateFilter.ALL))
 
 
 def _rows(page: Page, view: QueueView) -> Rows:

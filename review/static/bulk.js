@@ -12,7 +12,7 @@ const rows = form ? /** @type {HTMLTableRowElement[]} */ ([...form.querySelector
 const all = /** @type {HTMLInputElement} */ (form?.querySelector("[data-all]"));
 const box = row => /** @type {HTMLInputElement} */ (row.querySelector('input[name="output"]'));
 let current = -1, anchor = -1;
-const hidden_cells = new Map();
+const covered_cells = new Map();
 
 function go_to_row(place) {
   if (!rows.length) return;
@@ -46,7 +46,7 @@ function decide_selected(action) {
   if (chosen() || all.checked) return form.requestSubmit(button);
   if (current < 0) return toast("Go to a row with j, or select some.");
   const row = rows[current], seen = row.dataset.seen;
-  if (action === "approve" && seen === "covered") return toast("This text is hidden: reveal it with r and read it before you approve it.");
+  if (action === "approve" && seen === "covered") return toast("This text is covered: reveal it with r and read it before you approve it.");
   if (!may_decide(row, action)) return;
   decide({ output: Number(row.dataset.output), version: row.dataset.version, action, view, seen });
   mark(row, "sending", `${STATE[action]} …`);
@@ -70,15 +70,15 @@ async function reveal() {
   const row = rows[current];
   if (!row || row.dataset.covered !== "yes") return;
   const cell = row.querySelector("[data-excerpt]");
-  if (hidden_cells.has(row)) {
-    cell.innerHTML = hidden_cells.get(row);
-    hidden_cells.delete(row);
-    return announce("Hidden.");
+  if (covered_cells.has(row)) {
+    cell.innerHTML = covered_cells.get(row);
+    covered_cells.delete(row);
+    return announce("Covered again.");
   }
   const answer = await fetch_markup(`/outputs/${row.dataset.output}/card?reveal=1`);
   const text = answer.ok && new DOMParser().parseFromString(answer.text, "text/html").querySelector("[data-text]");
   if (!text) return toast("The text cannot be shown right now.");
-  hidden_cells.set(row, cell.innerHTML);
+  covered_cells.set(row, cell.innerHTML);
   cell.replaceChildren(...text.childNodes);
   row.dataset.seen = "revealed";
   post("/claims", { looked: row.dataset.output, seen: "revealed" });

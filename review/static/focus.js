@@ -8,6 +8,9 @@ import { all_sent, outbox, unsent } from "./outbox.js";
 import { follow } from "./page.js";
 import { fetch_markup, post } from "./requests.js";
 
+/** Of a text, so much has to be on the screen with its heading. */
+const LINES_PX = 60;
+
 const page = /** @type {HTMLElement} */ (document.querySelector("[data-focus]"));
 const view = page.dataset.view;
 const holder = document.getElementById("card"), rail = document.getElementById("rail");
@@ -16,7 +19,7 @@ let ahead = null;
 let stop_watching = () => {}, latest_load = 0;
 /** The rail's next rows, on their way. @type {Promise<boolean> | null} */
 let loading = null;
-/** Texts (output.revision) that were hidden and have been revealed on this page, hidden again or not. */
+/** Texts (output.revision) that were covered and have been revealed on this page, covered again or not. */
 const revealed = new Set();
 
 const card = () => /** @type {HTMLElement | null} */ (holder.querySelector("[data-output]"));
@@ -32,9 +35,17 @@ function show(markup, focus = "#output-title") {
   holder.setAttribute("aria-busy", "false");
   const shown = number();
   if (shown === before && reason) holder.querySelector("[data-reason]").value = reason;
-  if (shown !== before) scrollTo({ top: 0 });
   ready();
+  if (shown !== before) stay_at_text();
+  holder.style.minHeight = "";
   (holder.querySelector(focus) ?? holder.querySelector("[data-done]"))?.focus({ preventScroll: true });
+}
+
+/** Moves the page only where the new text does not begin on the screen: then to the card's beginning. */
+function stay_at_text() {
+  const start = (holder.querySelector("#text-title") ?? holder).getBoundingClientRect().top;
+  const bar = holder.querySelector(".decide"), hidden = bar && getComputedStyle(bar).position === "sticky" ? bar.offsetHeight : 0;
+  if (start < 0 || start > innerHeight - hidden - LINES_PX) holder.scrollIntoView({ block: "start" });
 }
 
 /** Sets up the card that is shown: its row, its address, its unsent decisions, and a watch while it is pending. */
@@ -115,10 +126,11 @@ async function advance(after) {
 
 function described() {
   const shown = card(), top = shown.querySelector(".bar-score")?.firstChild?.textContent?.trim();
-  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", hidden" : ""}.`;
+  return `Output ${shown.dataset.output}${top ? `, score ${top}` : ""}${shown.dataset.covered === "yes" ? ", covered" : ""}.`;
 }
 
 function skeleton() {
+  holder.style.minHeight = `${holder.offsetHeight}px`; // a page that grows shorter would scroll
   holder.setAttribute("aria-busy", "true");
   holder.innerHTML = '<div class="card skeleton"><i></i><i></i><i></i><i></i><span class="visually-hidden">Loading</span></div>';
 }
@@ -168,7 +180,7 @@ function decidable(shown, action) {
     return false;
   }
   if (action === "approve" && seen(number()) === "covered") {
-    toast("This text is hidden: reveal it with r and read it before you approve it.");
+    toast("This text is covered: reveal it with r and read it before you approve it.");
     shown.querySelector("[data-reveal]")?.focus();
     return false;
   }
@@ -235,7 +247,7 @@ async function reveal() {
   if (!shown || shown.dataset.canCover !== "yes") return false;
   const covered = shown.dataset.covered === "yes";
   const done = await open(number(), covered ? { reveal: 1 } : {}, "#text-title");
-  if (done) announce(covered ? "Revealed." : "Hidden.");
+  if (done) announce(covered ? "Revealed." : "Covered again.");
   return done;
 }
 
@@ -252,6 +264,7 @@ function give_reason() { holder.querySelector("[data-reason]")?.focus(); }
 async function words() {
   const output = number();
   if (output === undefined) return;
+  if (card().dataset.blind === "yes") return toast("This text is audited: its words are shown once it is decided.");
   if (card().dataset.covered === "yes") return toast("Reveal the text first.");
   const answer = await post(`/outputs/${output}/words`, { view });
   if (!answer.ok) return toast(answer.body.message ?? "The server does not answer.");

@@ -61,6 +61,13 @@ function show_switch() {
   form.querySelector("button").textContent = `Turn keys ${off ? "on" : "off"}`;
 }
 
+/** To the search field, which a narrow screen keeps folded. */
+function search() {
+  const fold = /** @type {HTMLInputElement | null} */ (document.getElementById("filters-shown"));
+  if (fold) fold.checked = true;
+  document.querySelector("[data-search]")?.focus();
+}
+
 const help = /** @type {HTMLDialogElement} */ (document.getElementById("keys-help"));
 document.querySelector("[data-theme-switch]")?.addEventListener("submit", switch_theme);
 document.querySelector("[data-keys-switch]")?.addEventListener("submit", switch_keys);
@@ -72,7 +79,7 @@ for (const list of document.querySelectorAll("[data-progress]")) {
 }
 on_keys({
   "?": () => help?.showModal(),
-  "/": () => document.querySelector("[data-search]")?.focus(),
+  "/": search,
 });
 document.querySelector("[data-search]")?.addEventListener("keydown", event => {
   if (event.key === "Escape" && !event.target.value) event.target.blur();

@@ -27,6 +27,8 @@ from review.stats.intervals import NOTHING, Estimate, effective, fraction, share
 
 GRID = tuple(step / 20 for step in range(1, 20))
 BAND = 10  # hundredths of a score
+FEW = 30
+"""Under so many judged texts a share is not told as a figure of its own, only with its interval."""
 
 Side = Callable[[Texts | Judged], bool]
 
@@ -44,6 +46,11 @@ class Advice:
     precision: Estimate | None  # unfit among those it flags; None = unknown
     recall: Estimate | None  # the share of unfit texts that it flags; None = unknown
 
+    @property
+    def few_decided(self) -> bool:
+        """Whether precision rests on a handful of texts."""
+        return self.decided < min(FEW, self.flags)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
@@ -53,6 +60,16 @@ class Basis:
     flagged_decided: int
     unflagged: float
     audited: int
+
+    @property
+    def few_audited(self) -> bool:
+        """Whether recall rests on a handful: what the flag misses is known from the audited texts alone."""
+        return self.audited < min(FEW, self.unflagged)
+
+    @property
+    def few_decided(self) -> bool:
+        """Whether precision rests on a handful."""
+        return self.flagged_decided < min(FEW, self.flagged)
 
 
 def basis(evidence: Evidence) -> Basis:

@@ -113,12 +113,12 @@ def marked(sitting: Sitting, output: int, text: str) -> None:
     save_words(sitting.database, claim, spans, {"toxicity": falls})
 
 
-def views(hidden: int) -> list[tuple[str, str, tuple[str, ...]]]:
+def views(covered: int) -> list[tuple[str, str, tuple[str, ...]]]:
     """Each screenshot's name, its page's address, the keys to press there."""
     return [
-        ("focus", f"/outputs/{hidden}?reveal=1", ()),
-        ("hidden", f"/outputs/{hidden}", ()),
-        ("edit", f"/outputs/{hidden}?reveal=1", ("e",)),
+        ("focus", f"/outputs/{covered}?reveal=1", ()),
+        ("covered", f"/outputs/{covered}", ()),
+        ("edit", f"/outputs/{covered}?reveal=1", ("e",)),
         ("bulk", "/bulk?label=insult&low=0.4&high=0.75&order=label", ("j", "j", "m", "j", "m", "j")),
         ("confirm", "/bulk", ("*", "x")),
         ("keys", "/queue", ("?",)),
@@ -140,15 +140,15 @@ def screenshots(sitting: Sitting, folder: Path) -> None:
     page = sitting.reviewer()
     decide_some(sitting, page)
     page.goto(f"{sitting.web.base}/queue")
-    hidden = int(page.get_attribute("article[data-output]", "data-output") or 0)
-    page.goto(f"{sitting.web.base}/outputs/{hidden}?reveal=1")
-    marked(sitting, hidden, page.inner_text("[data-text]"))
+    covered = int(page.get_attribute("article[data-output]", "data-output") or 0)
+    page.goto(f"{sitting.web.base}/outputs/{covered}?reveal=1")
+    marked(sitting, covered, page.inner_text("[data-text]"))
     for theme in THEMES:
         page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
-        for name, address, keys in views(hidden):
+        for name, address, keys in views(covered):
             keep_alive(sitting.database)
             take(page, sitting.web.base + address, folder / f"{name}-{theme}.png", keys)
-    phones(sitting, folder, hidden)
+    phones(sitting, folder, covered)
 
 
 def phones(sitting: Sitting, folder: Path, output: int) -> None:

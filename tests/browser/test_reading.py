@@ -1,4 +1,4 @@
-"""What asks first, in a browser: hidden texts, colleagues' texts and decisions; and what the page shows of them."""
+"""What asks first, in a browser: covered texts, colleagues' texts and decisions; and what the page shows of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.conftest import Seat, Sitting
 from tests.browser.stock import Piece
 from tests.browser.test_sitting import flagged, on_screen, ready, settled, states
 
-HIDDEN = [Piece(" is a text nobody should read by accident.", score) for score in (0.98, 0.97, 0.96)]
+COVERED = [Piece(" is a text nobody should read by accident.", score) for score in (0.98, 0.97, 0.96)]
 
 
 def seen(sitting: Sitting, output: int) -> Seen | None:
@@ -23,8 +23,8 @@ def color(page: Page, selector: str) -> str:
     return str(page.locator(selector).evaluate("found => getComputedStyle(found).color"))
 
 
-def test_a_hidden_text_asks_to_be_revealed_before_it_is_approved(seat: Seat) -> None:
-    sitting = seat([*HIDDEN[:2], *flagged(2)])
+def test_a_covered_text_asks_to_be_revealed_before_it_is_approved(seat: Seat) -> None:
+    sitting = seat([*COVERED[:2], *flagged(2)])
     first, second, third, _ = sitting.outputs
     page = sitting.reviewer()
     on_screen(page, first)
@@ -35,7 +35,7 @@ def test_a_hidden_text_asks_to_be_revealed_before_it_is_approved(seat: Seat) -> 
     assert states(sitting, first) == ["pending"]
     page.keyboard.press("r")
     expect(page.locator("[data-text]")).to_contain_text("by accident")
-    page.keyboard.press("r")  # hidden again, and read
+    page.keyboard.press("r")  # covered again, and read
     expect(page.locator("[data-text]")).to_have_count(0)
     page.keyboard.press("a")
     on_screen(page, second)
@@ -48,7 +48,7 @@ def test_a_hidden_text_asks_to_be_revealed_before_it_is_approved(seat: Seat) -> 
 
 
 def test_the_table_asks_too_and_reveals_a_page_at_once(seat: Seat) -> None:
-    sitting = seat([*HIDDEN, *flagged(2)])
+    sitting = seat([*COVERED, *flagged(2)])
     first, *_ = sitting.outputs
     page = sitting.reviewer()
     page.goto(f"{sitting.web.base}/bulk")
@@ -189,7 +189,7 @@ def test_the_rail_goes_on_beyond_its_first_rows(seat: Seat) -> None:
 
 
 def test_everything_that_asks_asks_without_javascript_too(seat: Seat) -> None:
-    sitting = seat([*HIDDEN[:1], *flagged(3)])
+    sitting = seat([*COVERED[:1], *flagged(3)])
     first, second, third, _ = sitting.outputs
     page = sitting.reviewer(java_script_enabled=False)
     page.click("button:has-text('Approve')")

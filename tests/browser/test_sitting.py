@@ -90,7 +90,7 @@ def test_a_whole_sitting_by_keyboard(seat: Seat) -> None:
     on_screen(page, rest[4])
 
     page.keyboard.press("/")
-    page.keyboard.type("number 5")
+    page.keyboard.type('"number 5"')
     page.keyboard.press("Enter")
     on_screen(page, rest[5])
     expect(page.locator("mark").first).to_have_text("number")

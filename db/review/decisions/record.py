@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from contract.review import Action, State
-from db import search
 from db.flagging import BlocklistMatches, flag_outputs
 from db.models import Output
 from db.record import record_act
 from db.review.decisions.rules import LockedOutput, Step, StoredDecision
 from db.review_models import Decision, Review, ReviewClaim
 from db.review_sync import sync_reviews
+from db.search_index import EditedText, index_edits
 from db.session.dialect import id_chunks
 from db.session.engine import now
 from db.standing import STORED_DECISIONS
@@ -135,8 +135,8 @@ def _update_scoring(connection: Connection, steps: Sequence[Step], numbers: dict
         The requests by output.
     """
     withdraw_requests(connection, [(step.output.id, step.output.revision) for step in steps if _is_replaced(step)])
-    edits = [search.EditedText(step.output.id, numbers[step.output.id], step.words) for step in steps if step.words]
-    search.index_edits(connection, edits)
+    edits = [EditedText(step.output.id, numbers[step.output.id], step.words) for step in steps if step.words]
+    index_edits(connection, edits)
     waiting = [step for step in steps if step.to_state is State.WAITING]
     return make_requests(connection, EDIT, [(step.output.id, step.revision, step.output.safety) for step in waiting])
 

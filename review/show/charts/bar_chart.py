@@ -13,18 +13,23 @@ from review.show.charts.svg import (
     PLOT_HEIGHT,
     PLOT_WIDTH,
     TOP,
-    axis_name,
+    axis_names,
     axis_number,
     chart,
     element,
     horizontal_grid,
+    horizontal_ticks,
     line,
     nice_step,
-    text,
+    threshold,
 )
 
 Scale = tuple[Callable[[float], float], list[tuple[float, str]]]
 """From a value to its height in the plot, 0 to 1; and the grid lines' heights with their labels."""
+HATCHING = 5
+"""Between two lines across a bar."""
+LEAST_SCALE = 0.004
+"""The least that a linear scale ends at: numbers under a thousandth have no room beside it."""
 MIN_HEIGHT = 1.5
 """A bar over 0 is always visible."""
 
@@ -47,7 +52,8 @@ class BarChart:
     title: str
     description: str
     bars: Sequence[Bar]
-    axis: str
+    axis: str  # what lies along it
+    value_axis: str  # what the bars' heights are
     ticks: Sequence[tuple[float, str]]  # position from 0 to 1, and the label there
     logarithmic: bool = False
     mark: tuple[float, str] | None = None  # a position, and its label
@@ -61,9 +67,9 @@ class BarChart:
             horizontal_grid(grid),
             *(self._bar(number, bar, heights(bar.value)) for number, bar in enumerate(self.bars)),
             line(LEFT, TOP + PLOT_HEIGHT, LEFT + PLOT_WIDTH, TOP + PLOT_HEIGHT, "axis"),
-            *(_tick(place, label) for place, label in self.ticks),
-            *([_mark(*self.mark)] if self.mark else []),
-            axis_name(self.axis),
+            horizontal_ticks(self.ticks),
+            *([threshold(*self.mark)] if self.mark else []),
+            axis_names(self.axis, self.value_axis),
             name=self.name,
             linked=any(bar.link for bar in self.bars),
         )
@@ -73,10 +79,10 @@ class BarChart:
         gap = min(1.0, slot / 6)
         bar_height = max(height * PLOT_HEIGHT, MIN_HEIGHT) if bar.value > 0 else 0.0
         x = LEFT + number * slot
-        rectangle = element(
-            "rect", x=x + gap / 2, y=TOP + PLOT_HEIGHT - bar_height, width=slot - gap, height=bar_height,
-            class_="bar over" if bar.over_threshold else "bar",
-        )  # fmt: skip
+        form = {"x": x + gap / 2, "y": TOP + PLOT_HEIGHT - bar_height, "width": slot - gap, "height": bar_height}
+        rectangle = element("rect", **form, class_="bar over" if bar.over_threshold else "bar")
+        if bar.over_threshold:
+            rectangle += _hatching(**form)
         # The whole column reacts to the pointer: a bar of one text is a pixel and a half.
         column = element("rect", x=x, y=float(TOP), width=slot, height=float(PLOT_HEIGHT), class_="column")
         title = element("title", Markup.escape(bar.tooltip))
@@ -88,7 +94,7 @@ class BarChart:
         )
 
     def _linear(self, largest: float) -> Scale:
-        step = nice_step(largest, 4) if largest > 0 else 1.0
+        step = nice_step(max(largest, LEAST_SCALE), 4) if largest > 0 else 1.0
         top = step * max(math.ceil(largest / step - 1e-9), 1)
         return (lambda value: value / top), [
             (i * step / top, axis_number(i * step)) for i in range(round(top / step) + 1)
@@ -103,16 +109,8 @@ class BarChart:
         return (lambda value: math.log10(1 + value) / top), ticks
 
 
-def _tick(place: float, label: str) -> Markup:
-    return text(LEFT + place * PLOT_WIDTH, TOP + PLOT_HEIGHT + 13, label)
-
-
-def _mark(place: float, label: str) -> Markup:
-    x = LEFT + place * PLOT_WIDTH
-    anchor, offset = ("start", 4) if place < 0.6 else ("end", -4)
-    return Markup("").join(
-        [
-            line(x, TOP - 4, x, TOP + PLOT_HEIGHT, "threshold"),
-            text(x + offset, TOP + 5, label, anchor=anchor, class_="threshold-name"),
-        ]
-    )
+def _hatching(x: float, y: float, width: float, height: float) -> Markup:
+    """Lines across a bar that is over a threshold, for who does not tell the colours apart."""
+    heights = [y + height - up for up in range(HATCHING // 2 + 1, int(height) + 1, HATCHING)]
+    path = "".join(f"M{x:.1f} {at:.1f}h{width:.1f}" for at in heights)
+    return element("path", d=path, class_="hatching") if path else Markup("")

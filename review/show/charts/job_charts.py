@@ -106,7 +106,8 @@ def _scores(
         description=f"Histogram of {_about(sum(counts) * insights.scale, insights)} scores from 0 to 1 with a "
         f"logarithmic scale; about {over * insights.scale:,.0f} are over the threshold {threshold:g}.",
         bars=bars,
-        axis="score (logarithmic counts)",
+        axis=f"score for {name}",
+        value_axis="texts (logarithmic scale)",
         ticks=[(step / 5, f"{step / 5:.1f}") for step in range(6)],
         logarithmic=True,
         mark=(threshold, f"threshold {threshold:g}"),
@@ -125,8 +126,22 @@ def time_charts(insights: Insights) -> list[Chart]:
     rates = [(moment, moment.tokens / _covered(moment, insights)) for moment in insights.moments]
     pace = [(moment, rate, f"{rate:,.0f} tokens a second") for moment, rate in rates]
     return [
-        _over_time("outputs", "Outputs over time", f"Outputs stored in each {each}.", outputs, insights),
-        _over_time("tokens", "Tokens over time", f"Tokens a second, averaged over each {each}.", pace, insights),
+        _over_time(
+            "outputs",
+            "Outputs over time",
+            f"Outputs stored in each {each}.",
+            f"outputs in each {each}",
+            outputs,
+            insights,
+        ),
+        _over_time(
+            "tokens",
+            "Tokens over time",
+            f"Tokens a second, averaged over each {each}.",
+            "tokens a second",
+            pace,
+            insights,
+        ),
     ]
 
 
@@ -137,7 +152,7 @@ def _covered(moment: Moment, insights: Insights) -> float:
 
 
 def _over_time(
-    name: str, title: str, caption: str, values: Sequence[tuple[Moment, float, str]], insights: Insights
+    name: str, title: str, caption: str, unit: str, values: Sequence[tuple[Moment, float, str]], insights: Insights
 ) -> Chart:
     seconds = insights.moment_seconds
     first, last = values[0][0].start, values[-1][0].start + seconds
@@ -148,7 +163,8 @@ def _over_time(
         description=f"{caption} From {_clock(first, seconds, dated=True)} to {_clock(last, seconds, dated=True)}; "
         f"at most {largest:,.0f}.",
         bars=[Bar(value=value, tooltip=f"{_clock(m.start, seconds)}: {tooltip}") for m, value, tooltip in values],
-        axis=datetime.fromtimestamp(first).strftime("from %Y-%m-%d %H:%M"),
+        axis=datetime.fromtimestamp(first).strftime("time, from %Y-%m-%d %H:%M"),
+        value_axis=unit,
         ticks=[((at - first) / (last - first), _clock(at, seconds)) for at in _ticks(first, last)],
     )
     rows = tuple((Cell(_clock(m.start, seconds, dated=True)), Cell(f"{value:,.0f}")) for m, value, _ in values)
@@ -192,7 +208,8 @@ def length_chart(insights: Insights) -> Chart | None:
             Bar(value=n * insights.scale, tooltip=f"{_about(n * insights.scale, insights)} texts of {span} tokens")
             for n, span in zip(counts, spans, strict=True)
         ],
-        axis="tokens",
+        axis="tokens in a text",
+        value_axis="texts",
         ticks=[(i * step / (len(counts) * width), f"{i * step:g}") for i in range(int(len(counts) * width / step) + 1)],
     )
     rows = tuple(

@@ -12,14 +12,17 @@ from review.show.charts.svg import (
     PLOT_HEIGHT,
     PLOT_WIDTH,
     TOP,
-    axis_name,
+    axis_names,
     chart,
     element,
     horizontal_grid,
-    line,
+    horizontal_ticks,
     text,
+    threshold,
 )
 from review.stats.intervals import Estimate
+
+NAME_HEIGHT = 14.0
 
 Point = tuple[float, Estimate | None]  # position from 0 to 1, and the estimate there
 
@@ -31,6 +34,7 @@ class Curve:
     title: str
     css_class: str
     points: Sequence[Point]
+    square: bool = False  # its points, which else are round
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +55,11 @@ class LineChart:
             self.description,
             horizontal_grid(ticks),
             *(_band(stretch, curve.css_class) for curve in self.curves for stretch in _stretches(curve.points)),
-            *(_line(stretch, curve.css_class) for curve in self.curves for stretch in _stretches(curve.points)),
-            *(text(_x(place), TOP + PLOT_HEIGHT + 13, f"{place:.1f}") for place in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)),
-            *([line(_x(self.mark[0]), TOP - 4, _x(self.mark[0]), TOP + PLOT_HEIGHT, "threshold")] if self.mark else []),
-            axis_name(self.axis),
+            *(_line(stretch, curve) for curve in self.curves for stretch in _stretches(curve.points)),
+            horizontal_ticks([(place / 5, f"{place / 5:.1f}") for place in range(6)]),
+            *([threshold(*self.mark)] if self.mark else []),
+            _names(self.curves),
+            axis_names(self.axis, "share of texts"),
             name=self.name,
         )
 
@@ -90,9 +95,32 @@ def _band(stretch: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
     return element("polygon", points=_points([*upper, *lower]), class_=f"band {kind}")
 
 
-def _line(stretch: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
-    dots = [element("circle", cx=_x(x), cy=_y(estimate.value), r=2.0, class_=f"dot {kind}") for x, estimate in stretch]
-    polyline = element(
-        "polyline", points=_points([(x, estimate.value) for x, estimate in stretch]), class_=f"line {kind}"
-    )
-    return Markup("").join([polyline, *dots])
+def _line(stretch: Sequence[tuple[float, Estimate]], curve: Curve) -> Markup:
+    dots = [_dot(_x(place), _y(estimate.value), curve) for place, estimate in stretch]
+    points = _points([(place, estimate.value) for place, estimate in stretch])
+    return Markup("").join([element("polyline", points=points, class_=f"line {curve.css_class}"), *dots])
+
+
+def _dot(x: float, y: float, curve: Curve) -> Markup:
+    kind = f"dot {curve.css_class}"
+    if curve.square:
+        return element("rect", x=x - 2.5, y=y - 2.5, width=5.0, height=5.0, class_=kind)
+    return element("circle", cx=x, cy=y, r=2.5, class_=kind)
+
+
+def _names(curves: Sequence[Curve]) -> Markup:
+    """Each curve's name at its last point, one under the other where they end close together."""
+    ends = []
+    for curve in curves:
+        known = [(place, estimate) for place, estimate in curve.points if estimate is not None]
+        if known:
+            ends.append((_y(known[-1][1].value) - 6, _x(known[-1][0]), curve))
+    parts, free = [], TOP + NAME_HEIGHT
+    for number, (y, x, curve) in enumerate(sorted(ends, key=lambda end: end[0])):
+        lowest = TOP + PLOT_HEIGHT - 4 - NAME_HEIGHT * (len(ends) - 1 - number)
+        y = min(max(y, free), lowest)
+        free = y + NAME_HEIGHT
+        parts.append(
+            text(x, y, curve.title, anchor="end" if x > LEFT + PLOT_WIDTH / 2 else "start", class_="curve-name")
+        )
+    return Markup("").join(parts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from db.insights.figures import Insights, KeyShares
-from review.show.charts.svg import element
+from review.show.charts.svg import element, nice_step
 from review.stats.intervals import Estimate, wilson
 
 MANY_VALUES = 50
@@ -46,7 +46,7 @@ def finish_reasons(insights: Insights) -> ShareTable | None:
         name="finishes",
         title="Finish reasons",
         caption="stop: ended by the model or by a stop string. length: cut off at max_new_tokens.",
-        headings=("Reason", "", "Share", "Texts"),
+        headings=("Reason", "0 to 100 %", "Share", "Texts"),
         rows=tuple(
             _share_row(reason, round(number * insights.scale), Estimate(*[number / total] * 3), 1.0)
             for reason, number in insights.finishes.items()
@@ -62,7 +62,8 @@ def metadata_shares(insights: Insights) -> list[ShareTable]:
 def _metadata_share(name: str, key: KeyShares, insights: Insights) -> ShareTable:
     frequent = key.distinct <= MANY_VALUES or key.values[0].outputs >= FREQUENT * insights.counted
     estimates = [wilson(value.flagged / value.outputs, value.outputs) for value in key.values]
-    largest = max((estimate.high for estimate in estimates), default=1.0) or 1.0
+    # The end of the bars' track is a round share, and is named over them.
+    largest = min(nice_step(max((estimate.high for estimate in estimates), default=1.0), 1), 1.0)
     rows = tuple(
         _share_row(value.value, round(value.outputs * insights.scale), estimate, largest)
         for value, estimate in zip(key.values, estimates, strict=True)
@@ -77,7 +78,7 @@ def _metadata_share(name: str, key: KeyShares, insights: Insights) -> ShareTable
         name=name,
         title=key.key,
         caption="",
-        headings=("Value", "", "Flagged", "Outputs"),
+        headings=("Value", f"0 to {100 * largest:g} %", "Flagged", "Outputs"),
         rows=rows,
         note=f"The {len(rows)} most frequent of {key.distinct:,} values." if left_out else "",
     )
@@ -90,7 +91,7 @@ def _share_row(name: str, outputs: int, estimate: Estimate, largest: float) -> S
     ]
     if estimate.high > estimate.low:
         low, high = 100 * estimate.low / largest, 100 * estimate.high / largest
-        parts.append(element("rect", x=low, y=5.0, width=max(high - low, 0.5), height=2.0, class_="whisker"))
+        parts.append(element("rect", x=min(low, 99.5), y=5.0, width=max(high - low, 0.5), height=2.0, class_="whisker"))
     svg = element(
         "svg", *parts, class_="share", viewBox="0 0 100 12", preserveAspectRatio="none", aria_hidden="true",
         focusable="false",

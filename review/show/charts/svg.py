@@ -6,14 +6,18 @@ Colours and type come from `static/charts.css`, by class; only geometry is set h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
 # In SVG units, about a pixel each: the chart shrinks a little on a phone, and type stays readable, as it would not in a
 # wider one.
-WIDTH, HEIGHT = 340, 190
-LEFT, RIGHT, TOP, BOTTOM = 42, 8, 10, 36
+WIDTH, HEIGHT = 340, 214
+LEFT, RIGHT, TOP, BOTTOM = 42, 8, 34, 36
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+CHARACTER, GAP = 6.8, 6.0
+"""The width of a digit as charts write them, and what stays free between two labels."""
 
 
 def element(name: str, *children: str, **attributes: object) -> Markup:
@@ -68,9 +72,51 @@ def horizontal_grid(ticks: list[tuple[float, str]]) -> Markup:
     return Markup("").join(parts)
 
 
-def axis_name(name: str) -> Markup:
-    """The label of the horizontal axis, under it."""
-    return text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, name, class_="axis-name")
+def horizontal_ticks(ticks: Sequence[tuple[float, str]]) -> Markup:
+    """Labels under the plot, of every so-manieth tick: so many that none touches another or leaves the chart.
+
+    Args:
+        ticks: position from 0 to 1, and the label there.
+    """
+    shown = next((some for step in range(1, len(ticks) + 1) if _have_room(some := ticks[::step])), ())
+    parts = []
+    for place, label in shown:
+        x, y = LEFT + place * PLOT_WIDTH, TOP + PLOT_HEIGHT
+        parts += [line(x, y, x, y + 3, "axis"), text(_label_x(place, label), y + 15, label)]
+    return Markup("").join(parts)
+
+
+def _have_room(ticks: Sequence[tuple[float, str]]) -> bool:
+    """Whether neighbouring labels leave a gap; a single one always has room."""
+    centres = [(_label_x(place, label), len(label) * CHARACTER / 2) for place, label in ticks]
+    return all(x + half + GAP <= next_x - next_half for (x, half), (next_x, next_half) in pairwise(centres))
+
+
+def _label_x(place: float, label: str) -> float:
+    half = len(label) * CHARACTER / 2
+    return max(min(LEFT + place * PLOT_WIDTH, WIDTH - half), half)
+
+
+def axis_names(horizontal: str, vertical: str) -> Markup:
+    """The names of both axes: under the one, over the other."""
+    return Markup("").join(
+        [
+            text(LEFT + PLOT_WIDTH / 2, HEIGHT - 4, _fitting(horizontal), class_="axis-name"),
+            text(2, 12, _fitting(vertical), anchor="start", class_="axis-name"),
+        ]
+    )
+
+
+def _fitting(name: str) -> str:
+    most = int(WIDTH / (CHARACTER + 0.5))
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def threshold(place: float, label: str) -> Markup:
+    """A dashed line at a position from 0 to 1, with its label over the plot, where nothing else is."""
+    x = LEFT + place * PLOT_WIDTH
+    mark = line(x, TOP - 4, x, TOP + PLOT_HEIGHT, "threshold")
+    return mark + text(x, TOP - 7, label, anchor="start" if place < 0.6 else "end", class_="threshold-name")
 
 
 def nice_step(largest: float, steps: int) -> float:

@@ -29,10 +29,21 @@ class Desk(Mill):
         scores: Sequence[float | Mapping[str, float]],
         texts: Sequence[str] | None = None,
         prompts: Sequence[str] | None = None,
+        custom_ids: Sequence[str | None] | None = None,
+        metadata: Sequence[dict[str, Any] | None] | None = None,
         **spec: Any,
     ) -> list[int]:
         """A finished job of one output a prompt, with these scores (a number is the toxicity). Their ids, in order."""
-        rows = [PromptRow(position=i, prompt=prompts[i] if prompts else f"prompt {i}", n=1) for i in range(len(scores))]
+        rows = [
+            PromptRow(
+                position=i,
+                prompt=prompts[i] if prompts else f"prompt {i}",
+                n=1,
+                custom_id=custom_ids[i] if custom_ids else None,
+                metadata=metadata[i] if metadata else None,
+            )
+            for i in range(len(scores))
+        ]
         job = self.submit(rows, batch_size=max(len(rows), 1), **spec)
         claim = self.claim()
         self.save(claim, [text_of(w, i, texts[w.position] if texts else None) for w, i in self.missing(claim)])

@@ -56,8 +56,9 @@ def empty(database: Database) -> None:
             if table.name != Provenance.__tablename__:
                 connection.execute(delete(table))
         # SQLite's index keeps no texts and deletes no rows; it forgets them all at once.
-        forget = "INSERT INTO review_words (review_words) VALUES ('delete-all')"
-        connection.execute(text(forget if database.sqlite else "DELETE FROM review_words"))
+        for words in ("review_words", "output_words"):
+            forget = f"INSERT INTO {words} ({words}) VALUES ('delete-all')"
+            connection.execute(text(forget if database.sqlite else f"DELETE FROM {words}"))
 
 
 def hurry(database: Database) -> None:

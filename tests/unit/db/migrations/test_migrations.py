@@ -16,7 +16,7 @@ from sqlalchemy import inspect, text
 
 from contract.errors import UsageError
 from contract.failures import FailureCode, failure_code
-from contract.review import Filter
+from contract.review import Filter, StateFilter
 from db.jobs.reflag import Reflagged, reflag_job, unfinished_reflags
 from db.migrations import HEAD
 from db.migrations.apply import config
@@ -25,6 +25,7 @@ from db.review.queue import read_page
 from db.session.engine import Database, open_database
 
 ROOT = Path(__file__).parents[4]
+SEARCHED = ("review_words", "ix_review_words", "output_words", "ix_output_words")
 OPENER = """
 import sys, time
 from db.session.engine import open_database
@@ -40,7 +41,7 @@ database.close()
 def test_migrated_and_declared_tables_are_the_same(database: Database) -> None:
     def compared(thing: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
         # The words that are searched have tables of the databases' own kinds; `test_search` reads them.
-        return not (name or "").startswith(("review_words", "ix_review_words"))
+        return not (name or "").startswith(SEARCHED)
 
     options = {"compare_type": True, "compare_server_default": True, "include_object": compared}
     with database.read() as connection:
@@ -56,7 +57,7 @@ def test_opening_twice_changes_nothing(empty_url: str) -> None:
     for _ in range(2):
         database = open_database(empty_url)
         with database.read() as connection:
-            there = {name for name in inspect(connection).get_table_names() if not name.startswith("review_words")}
+            there = {name for name in inspect(connection).get_table_names() if not name.startswith(SEARCHED)}
             assert there == {*Base.metadata.tables, "alembic_version"}
         database.close()
 
@@ -156,6 +157,37 @@ def test_a_database_of_before_reviewing_comes_into_the_queue_whole(
     assert [row.output_id for row in read_page(database, Filter(query="harbour rude")).rows] == [1]
     assert [row.output_id for row in read_page(database, Filter(reason="unscored")).rows] == [3]
     database.close()
+
+
+def test_a_database_of_before_everything_was_searched_finds_all_its_texts(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_old(empty_url, "0011", monkeypatch)
+    with monkeypatch.context() as patched:
+        patched.setattr("db.session.engine._migrate", lambda database: None)
+        old = open_database(empty_url)
+    with old.write() as connection:
+        for statement in QUEUED.split(";\n"):
+            connection.execute(text(statement.replace(":", "\\:")))
+    old.close()
+    database = open_database(empty_url)
+
+    def found(query: str, state: StateFilter = StateFilter.ALL) -> list[int]:
+        return sorted(row.output_id for row in read_page(database, Filter(query=query, state=state)).rows)
+
+    assert found("kind") == found("tea") == [2]
+    assert found("harbour rude") == found("order-1", StateFilter.PENDING) == [1]
+    assert found("mild") == found("mild", StateFilter.WAITING) == found("lost") == [3]
+    database.close()
+
+
+QUEUED = """UPDATE prompts SET custom_id = 'order-1' WHERE id = 1;
+UPDATE prompts SET metadata = '{"topic": "tea"}' WHERE id = 2;
+INSERT INTO reviews (output_id, job_id, state, flagged, top_score, lot) VALUES (1, 1, 'pending', true, 0.8, 1);
+INSERT INTO decisions (id, output_id, reviewer, action, from_state, to_state, text, revision, flagged, created_at)
+  VALUES (7, 3, 'anna', 'edit', 'pending', 'waiting', 'mild', 1, true, 5);
+INSERT INTO reviews (output_id, job_id, state, flagged, top_score, lot, revision, decision_id, decided_by, version)
+  VALUES (3, 1, 'waiting', true, -1, 1, 1, 7, 'anna', 7)"""
 
 
 def test_a_producer_of_before_leases_keeps_the_minute_that_it_had(

@@ -100,8 +100,8 @@ def test_a_save_that_fails_stores_and_counts_nothing(mill: Mill) -> None:
     job = mill.submit(2)
     claim = mill.claim()
     texts = [text_of(work, index) for work, index in mill.missing(claim)]
-    with pytest.raises(Exception, match="text"):
-        mill.save(claim, [texts[0], replace(texts[1], text=None)])  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="finish_reason"):
+        mill.save(claim, [texts[0], replace(texts[1], finish_reason=None)])  # type: ignore[arg-type]
     assert mill.outputs(job) == []
 
 

@@ -10,12 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from contract.policy import LABELS
 from db.insights.figures import SCORE_BINS, Insights, KeyShares, Moment, ValueShare
 from review.show.charts.bar_chart import MIN_HEIGHT, Bar, BarChart
 from review.show.charts.job_charts import length_chart, score_charts, time_charts
 from review.show.charts.line_chart import Curve, LineChart
 from review.show.charts.share_tables import finish_reasons, metadata_shares
-from review.show.charts.svg import PLOT_HEIGHT, axis_number, element, nice_step
+from review.show.charts.svg import HEIGHT, PLOT_HEIGHT, WIDTH, axis_number, element, nice_step
 from review.stats.intervals import Estimate
 
 EVIL = '<script>alert("x")</script>&\'\u202e'
@@ -40,7 +41,12 @@ def _classed(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
 
 
 def _bars(**values: Any) -> BarChart:
-    return BarChart(**({"name": "n", "title": "t", "description": "d", "axis": "a", "ticks": [], "bars": []} | values))
+    return BarChart(
+        **(
+            {"name": "n", "title": "t", "description": "d", "axis": "a", "value_axis": "v", "ticks": [], "bars": []}
+            | values
+        )
+    )
 
 
 def test_everything_in_a_chart_is_escaped() -> None:
@@ -169,3 +175,91 @@ def test_a_curve_stops_where_nothing_is_known() -> None:
 def test_steps_and_figures_of_axes_are_round() -> None:
     assert [nice_step(most, 4) for most in (4, 5, 30, 0.9, 1234)] == [1, 2, 10, 0.5, 500]
     assert [axis_number(value) for value in (0, 950, 1500, 20_000, 3_000_000)] == ["0", "950", "1.5k", "20k", "3M"]
+
+
+def _labels(root: ElementTree.Element) -> list[tuple[float, float, float, float, str]]:
+    """Each text as a box (left, top, right, bottom), as wide as its characters at least are, and what it says."""
+    boxes = []
+    for found in root.iter("text"):
+        said, x, y = found.text or "", float(found.get("x", "")), float(found.get("y", ""))
+        width = 6.2 * len(said)
+        left = x - width * {"start": 0, "middle": 0.5, "end": 1}[found.get("text-anchor", "start")]
+        boxes.append((left, y - 9, left + width, y + 2, said))
+    return boxes
+
+
+def _assert_apart(svg: str) -> None:
+    boxes = _labels(_parsed(svg))
+    for number, (left, top, right, bottom, said) in enumerate(boxes):
+        assert left >= -1 and right <= WIDTH + 1 and bottom <= HEIGHT, said
+        for other in boxes[:number]:
+            apart = right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+            assert apart, (said, other[4])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.02, 0.3, 0.59, 0.6, 0.9999, 1.0])
+def test_no_label_of_a_histogram_touches_another(threshold: float) -> None:
+    for label in LABELS:
+        found = replace(_scores(), scores={label: (1_234_567,) * SCORE_BINS})
+        _assert_apart(score_charts(found, 1, {label: threshold}, links=False)[0].svg)
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 5, 60, 600, 3600, 86400])
+@pytest.mark.parametrize("bars", [1, 3, 7, 30, 60])
+def test_no_label_of_a_time_axis_touches_another(seconds: int, bars: int) -> None:
+    start = 1_700_000_000 // seconds * float(seconds)
+    moments = tuple(Moment(start=start + seconds * i, outputs=10**i % 999_983, tokens=1) for i in range(bars))
+    found = replace(NOTHING, moments=moments, moment_seconds=seconds, first_at=start, last_at=start + seconds * bars)
+    for chart in time_charts(found):
+        _assert_apart(chart.svg)
+
+
+def test_many_and_long_labels_are_thinned_and_fitted() -> None:
+    ticks = [(i / 30, f"{i}0000 tokens") for i in range(31)]
+    chart = _bars(ticks=ticks, axis="x" * 200, value_axis="y" * 200, bars=[Bar(value=1e9, tooltip="")])
+    _assert_apart(chart.svg())
+    assert len(_classed(_parsed(chart.svg()), "tick")) > 3
+
+
+@pytest.mark.parametrize("ends", [(0.5, 0.5), (1.0, 1.0), (0.0, 0.01), (0.98, 0.95), (0.3, 0.31)])
+@pytest.mark.parametrize("last", [0.05, 0.5, 0.95])
+def test_the_names_of_curves_stand_at_their_ends_and_apart(ends: tuple[float, float], last: float) -> None:
+    curves = [
+        Curve(name, name.lower(), [(last, Estimate(end, end, end))])
+        for name, end in zip(("Precision", "Recall"), ends, strict=True)
+    ]
+    svg = LineChart(
+        name="c", title="t", description="d", axis="a", curves=curves, mark=(last, f"threshold {last}")
+    ).svg()
+    _assert_apart(svg)
+    assert {found.text for found in _classed(_parsed(svg), "curve-name")} == {"Precision", "Recall"}
+
+
+def test_both_axes_of_every_chart_have_a_name() -> None:
+    moments = (Moment(start=1.7e9, outputs=1, tokens=1),)
+    found = replace(_scores(3), moments=moments, lengths={3: 1}, first_at=1.7e9, last_at=1.7e9 + 1)
+    lengths = length_chart(found)
+    assert lengths is not None
+    for chart in (*score_charts(found, 1, {}, links=False), *time_charts(found), lengths):
+        assert len([name for name in _classed(_parsed(chart.svg), "axis-name") if name.text]) == 2, chart.name
+
+
+def test_what_is_over_a_threshold_is_hatched_and_recalls_points_are_square() -> None:
+    [chart] = score_charts(_scores(*[1] * SCORE_BINS), 1, {"toxicity": 0.8}, links=False)
+    root = _parsed(chart.svg)
+    assert len(_classed(root, "hatching")) == len(_classed(root, "over")) == 4
+    points = [(0.5, Estimate(0.5, 0.4, 0.6))]
+    curves = [Curve("P", "precision", points), Curve("R", "recall", points, square=True)]
+    dots = _classed(_parsed(LineChart(name="c", title="t", description="d", axis="a", curves=curves).svg()), "dot")
+    assert [found.tag for found in dots] == ["circle", "rect"]
+
+
+@pytest.mark.parametrize(
+    ("flagged", "outputs", "end"), [(0, 2000, "0.2"), (3, 100, "10"), (9, 10, "100"), (1, 1, "100")]
+)
+def test_the_track_of_shares_ends_at_a_round_share_that_is_named(flagged: int, outputs: int, end: str) -> None:
+    key = KeyShares(key="k", distinct=1, values=(ValueShare(value="v", outputs=outputs, flagged=flagged),))
+    [found] = metadata_shares(replace(NOTHING, counted=outputs, keys=(key,)))
+    assert found.headings[1] == f"0 to {end} %"
+    for rectangle in _parsed(found.rows[0].svg).iter("rect"):
+        assert float(rectangle.get("x", "")) + float(rectangle.get("width", "")) <= 100.0001

@@ -160,3 +160,35 @@ def test_a_search_finds_and_marks_its_words(both: Site) -> None:
     assert '<mark class="hit">fools</mark>' in shown
     assert 'data-output="2"' in shown and 'data-output="4"' not in shown
     assert '<mark class="hit">fools</mark>' in both.get("/outputs/2?q=fools").text
+
+
+@pytest.mark.parametrize("path", ["/queue", "/bulk"])
+def test_a_search_without_a_hit_says_so_and_how_many_there_are_in_everything(both: Site, path: str) -> None:
+    said = words_of(both.get(f"{path}?q=quietly").text)
+    assert "Nothing left in this view matches “ quietly ”" in said
+    assert "Among all outputs, whatever their state, 1 has them" in said
+    assert "/queue?q=quietly&amp;state=all" in both.get(f"{path}?q=quietly").text
+    assert 'data-output="1"' in both.get(f"{path}?q=quietly&state=all").text
+    nowhere = words_of(both.get(f"{path}?q=zebra&state=all").text)
+    assert "Nothing matches “ zebra ”" in nowhere and "its custom_id or its metadata" in nowhere
+
+
+def test_what_a_search_finds_by_its_custom_id_or_its_metadata_is_marked_there(both: Site) -> None:
+    assert '<mark class="hit">r</mark>-<mark class="hit">1</mark>' in both.get("/outputs/2?q=r-1").text
+    assert '<mark class="hit">r</mark>-<mark class="hit">1</mark>' in both.get("/bulk?q=r-1").text
+    shown = both.get("/outputs/2?q=topic:town").text
+    assert "<summary>Metadata</summary>" in shown
+    assert '<mark class="hit">town</mark>' in both.get("/outputs/2?q=town").text
+
+
+def test_an_audited_text_shows_what_the_classifier_said_once_it_is_decided(both: Site) -> None:
+    audited = Site(both.database, audit_share=0.999).sign_in()
+    drawn = audited.ask("/queue/next").json()
+    assert drawn["output"] == 1
+    for shown in (drawn["card"], audited.get("/outputs/1").text, audited.get("/outputs/1/card?reveal=1").text):
+        assert "drawn for an audit" in shown and "quietly by the sea" in shown
+        article = shown[shown.index("<article") : shown.index("</article>")]
+        assert "bar-score" not in article and "not flagged" not in article and "data-words" not in article
+    audited.ask("/outputs/1/decisions", {"action": "approve", "seen": "shown"})
+    after = audited.get("/outputs/1").text
+    assert "drawn for an audit" not in after and "bar-score" in after

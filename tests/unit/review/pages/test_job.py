@@ -13,8 +13,10 @@ import pytest
 
 from contract.failures import FailureCode
 from contract.review import Action, Filter
+from contract.spec import JobStatus, SamplingSettings
 from db.jobs.jobs import get_job
 from db.jobs.status import snapshot
+from db.record import acts_on
 from db.review.claims import next_output
 from db.review.decisions.acts import decide, undo
 from db.session.engine import Database
@@ -219,7 +221,8 @@ def test_recall_is_unknown_until_an_unflagged_text_was_decided(database: Databas
     drawn = next(found for _ in range(200) if (found := next_output(database, "mara", Filter(), audit_share=0.9)))
     decide(database, drawn, "mara", Action.APPROVE)
     said = words_of(site.get("/jobs/1/advice").text)
-    assert "Recall 100" in said and "1 sampled from 4 others" in said
+    assert "Recall too few 1 audited, " in said and "1 sampled from 4 others" in said
+    assert re.search(r"flagged decided: \d+ % to 100 % of unfit texts are flagged", said.replace("&nbsp;", " "))
     undo(database, "mara", drawn)
     assert "Recall unknown" in words_of(site.get("/jobs/1/advice").text)
 
@@ -294,3 +297,25 @@ def test_advice_for_a_job_that_nobody_scores_says_so(mill: Mill) -> None:
     mill.work_off()
     page = Site(mill.database).sign_in().get(f"/jobs/{job}/advice").text
     assert "No scores, no advice" in page
+
+
+def test_jobs_of_one_file_are_told_apart_and_can_be_paused(mill: Mill) -> None:
+    for temperature in (0.5, 0.9):
+        mill.submit(1, name="night.jsonl", settings=SamplingSettings(temperature=temperature))
+    mill.submit(1, name="other.jsonl")
+    site = Site(mill.database).sign_in()
+    said = words_of(site.get("/jobs").text)
+    assert "night.jsonl temperature 0.5" in said and "night.jsonl temperature 0.9" in said
+    assert said.count("Pause job") == 3
+    answer = site.post("/jobs/1/pause", {"back": "/jobs"})
+    assert answer.headers["location"] == "/jobs" and get_job(mill.database, 1).status is JobStatus.PAUSED
+    said = words_of(site.get("/jobs").text)
+    assert "Job 1 is paused" in said and "Resume job 1" in said and "Pause job 1" not in said
+    assert "Resume job 1" in words_of(site.get("/jobs/1").text)
+    assert [act.who for act in acts_on(mill.database, 1) if act.what == "pause"] == ["mara"]
+    site.post("/jobs/1/pause")
+    assert "already paused" in words_of(site.get("/jobs/1").text)
+    site.post("/jobs/1/resume")
+    assert get_job(mill.database, 1).status is JobStatus.QUEUED
+    assert site.post("/jobs/99/pause").status_code == 404
+    assert site.post("/jobs/1/pause", {"back": "https://example.com"}).headers["location"].startswith("/")

@@ -30,7 +30,7 @@ def test_a_covered_text_is_nowhere_in_the_page(site: Site) -> None:
         assert SECRET not in site.get(path).text, path
     assert SECRET not in site.ask("/queue/next").json()["card"]
     assert SECRET in site.get("/outputs/3?reveal=1").text
-    assert "Hidden." in site.get("/outputs/3").text
+    assert "Covered." in site.get("/outputs/3").text
 
 
 def test_a_text_that_is_still_to_be_scored_is_covered_wherever_it_is_listed(both: Site, mill: Mill) -> None:
@@ -177,7 +177,8 @@ def test_a_bad_filter_decides_nothing(site: Site) -> None:
         ("label=insult", {"score", "label", "oldest", "random"}),
         ("state=all", set()),
         ("state=unflagged&label=insult&low=0.1", set()),
-        ("state=all&q=fools", {"score", "oldest", "random"}),
+        ("state=all&q=fools", set()),
+        ("state=flagged&q=fools", {"score", "oldest", "random"}),
         ("state=all&order=random", set()),
         ("order=label", {"score", "oldest", "random"}),
     ],
@@ -226,7 +227,7 @@ def test_an_empty_queue_says_what_to_do(one_database: Database) -> None:
         said = words_of(site.get(path).text)
         assert "No jobs yet" in said and "inkmill run" in said, path
     assert "No jobs yet" in site.ask("/queue/next").json()["card"]
-    assert "Nothing left in this view" in words_of(site.get("/bulk?q=zebra").text)
+    assert "Nothing left in this view" in words_of(site.get("/bulk?label=insult").text)
     stock(one_database, [Piece(" lived by the sea.", 0.1)])
     assert "Nothing left to review" in words_of(site.get("/queue").text)
 

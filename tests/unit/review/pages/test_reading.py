@@ -1,4 +1,4 @@
-"""Hidden texts are revealed before they are approved, many are counted, and the record keeps how each was seen."""
+"""Covered texts are revealed before they are approved, many are counted, and the record keeps how each was seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from review.show.selection import packed
 from tests.browser.stock import Piece, stock
 from tests.unit.review.site import Site, words_of
 
-HIDDEN, OPEN = 3, 2
+COVERED, OPEN = 3, 2
 SECRET = "nobody should read by accident"
 
 
@@ -34,35 +34,35 @@ def fields(page: str, output: int, path: str = "decisions") -> dict[str, str]:
 
 
 @pytest.mark.parametrize("said", [{}, {"seen": "covered"}, {"seen": "unopened"}, {"seen": ""}])
-def test_a_hidden_text_cannot_be_approved_unseen(both: Site, said: dict[str, str]) -> None:
-    asked = both.ask(f"/outputs/{HIDDEN}/decisions", {"action": "approve", "expected": "0"} | said)
+def test_a_covered_text_cannot_be_approved_unseen(both: Site, said: dict[str, str]) -> None:
+    asked = both.ask(f"/outputs/{COVERED}/decisions", {"action": "approve", "expected": "0"} | said)
     assert asked.status_code == 409 and "reveal it" in asked.json()["message"]
-    answer = both.post(f"/outputs/{HIDDEN}/decisions", {"action": "approve", "expected": "0"} | said)
-    assert answer.status_code == 303 and answer.headers["location"] == f"/outputs/{HIDDEN}"
-    page = both.get(f"/outputs/{HIDDEN}").text
+    answer = both.post(f"/outputs/{COVERED}/decisions", {"action": "approve", "expected": "0"} | said)
+    assert answer.status_code == 303 and answer.headers["location"] == f"/outputs/{COVERED}"
+    page = both.get(f"/outputs/{COVERED}").text
     assert "reveal it and read it before you approve it" in words_of(page) and SECRET not in page
-    assert state(both, HIDDEN) is State.PENDING
+    assert state(both, COVERED) is State.PENDING
 
 
 def test_a_revealed_text_is_approved_and_the_record_says_so(both: Site) -> None:
-    page = both.get(f"/outputs/{HIDDEN}?reveal=1").text
-    both.post(f"/outputs/{HIDDEN}/decisions", fields(page, HIDDEN) | {"action": "approve"})
-    assert (state(both, HIDDEN), seen(both, HIDDEN)) == (State.APPROVED, Seen.REVEALED)
-    assert "hidden, revealed" in words_of(both.get(f"/outputs/{HIDDEN}").text)
+    page = both.get(f"/outputs/{COVERED}?reveal=1").text
+    both.post(f"/outputs/{COVERED}/decisions", fields(page, COVERED) | {"action": "approve"})
+    assert (state(both, COVERED), seen(both, COVERED)) == (State.APPROVED, Seen.REVEALED)
+    assert "covered, revealed" in words_of(both.get(f"/outputs/{COVERED}").text)
 
 
-def test_a_hidden_text_may_be_rejected_unread_and_the_record_says_so(both: Site) -> None:
+def test_a_covered_text_may_be_rejected_unread_and_the_record_says_so(both: Site) -> None:
     both.post(
-        f"/outputs/{HIDDEN}/decisions", fields(both.get(f"/outputs/{HIDDEN}").text, HIDDEN) | {"action": "reject"}
+        f"/outputs/{COVERED}/decisions", fields(both.get(f"/outputs/{COVERED}").text, COVERED) | {"action": "reject"}
     )
     both.post(f"/outputs/{OPEN}/decisions", fields(both.get(f"/outputs/{OPEN}").text, OPEN) | {"action": "approve"})
-    assert (seen(both, HIDDEN), seen(both, OPEN)) == (Seen.COVERED, Seen.SHOWN)
-    assert "hidden, not revealed" in words_of(both.get(f"/outputs/{HIDDEN}").text)
+    assert (seen(both, COVERED), seen(both, OPEN)) == (Seen.COVERED, Seen.SHOWN)
+    assert "covered, not revealed" in words_of(both.get(f"/outputs/{COVERED}").text)
 
 
 def test_whoever_hides_nothing_approves_at_once(site: Site) -> None:
     site.post("/preferences", {"cover": "2"})
-    assert site.ask(f"/outputs/{HIDDEN}/decisions", {"action": "approve"}).status_code == 200
+    assert site.ask(f"/outputs/{COVERED}/decisions", {"action": "approve"}).status_code == 200
 
 
 def test_how_it_was_seen_is_one_of_a_few_words(site: Site) -> None:
@@ -72,7 +72,7 @@ def test_how_it_was_seen_is_one_of_a_few_words(site: Site) -> None:
 
 def test_the_table_reveals_a_page_at_once(both: Site) -> None:
     page = both.get("/bulk").text
-    assert SECRET not in page and "Reveal 1 hidden" in words_of(page)
+    assert SECRET not in page and "Reveal 1 covered" in words_of(page)
     link = re.search(r'href="([^"]*)" data-reveal-page', page)
     assert link is not None
     revealed = both.get(link[1]).text
@@ -96,7 +96,7 @@ def test_a_decision_of_many_says_how_many_are_covered_and_never_opened(both: Sit
 
 
 def test_what_was_opened_alone_is_not_counted_as_never_opened(both: Site) -> None:
-    both.ask("/claims", {"looked": str(HIDDEN), "seen": "revealed"})
+    both.ask("/claims", {"looked": str(COVERED), "seen": "revealed"})
     asked = both.post("/bulk/confirm", {"action": "reject", "output": ["2.0", "3.0", "4.0"]})
     assert "1 covered, 2 never opened" in words_of(asked.text)
     site = Site(both.database).sign_in()

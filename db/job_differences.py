@@ -1,4 +1,4 @@
-"""What tells jobs of one name apart: the settings in which they differ."""
+"""What tells jobs of one name apart, in words: the settings in which they differ. Reads nothing itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def differences(jobs: Iterable[ListedJob]) -> dict[int, dict[str, Any]]:
 
 
 def as_words(values: Mapping[str, Any]) -> str:
-    """Settings as a table shows them."""
+    """Settings as a list of jobs shows them."""
     return ", ".join(f"{name} {_shown(value)}" for name, value in values.items())
 
 
