@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -25,6 +26,7 @@ from inkmill.commands import (
     submitting,
     web,
 )
+from inkmill.show.terminal import accept_every_character, discard_the_rest, flush, messages, output
 
 app = typer.Typer(
     name="inkmill",
@@ -44,7 +46,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from inkmill.version import own_version
 
-        typer.echo(f"inkmill {own_version()}")
+        output.print(f"inkmill {own_version()}", markup=False)
         raise typer.Exit
 
 
@@ -63,23 +65,36 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
+    accept_every_character()
     words = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(words)
+        flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        return ExitCode.FAILED
+    except OSError as error:
+        with suppress(OSError):
+            messages.print(f"inkmill: {error}", markup=False)
+        return ExitCode.FAILED
+    finally:
+        discard_the_rest()
+
+
+def _run(words: list[str]) -> int:
     try:
         for word in words:
             check_utf8(word)
         status: Any = app(args=words, standalone_mode=False, prog_name="inkmill")
         return status if isinstance(status, int) else ExitCode.DONE
     except InkmillError as error:
-        print(f"inkmill: {error}", file=sys.stderr)
+        messages.print(f"inkmill: {error}", markup=False)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except OSError as error:
-        print(f"inkmill: {error}", file=sys.stderr)
-        return ExitCode.FAILED
     except Exception as error:
-        show = getattr(error, "show", None)  # Typer's own errors print themselves
-        if show is None:
+        message = getattr(error, "format_message", None)  # of Typer's own errors
+        if message is None:
             raise
-        show()
+        messages.print(f"inkmill: {message()}", markup=False)
         return int(getattr(error, "exit_code", ExitCode.USAGE))

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
+from common.wording import counted
 from contract.errors import InkmillError, ModelUnavailable
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
-from inkmill.show.display import messages, print_json
+from inkmill.show.display import print_json
+from inkmill.show.terminal import messages, output
 
 SAMPLES = 3
 
@@ -75,7 +76,8 @@ def show(generated: list[GeneratedSample], *, json: bool) -> None:
     if json:
         print_json([{name: getattr(sample, name) for name in GeneratedSample.__slots__} for sample in generated])
         return
-    console = Console(highlight=False, soft_wrap=True)
     for sample in generated:
-        console.rule(f"{sample.finish_reason}, {sample.tokens} tokens, mean log-probability {sample.mean_logprob:.2f}")
-        console.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")
+        output.rule(
+            f"{sample.finish_reason}, {counted(sample.tokens, 'token')}, mean log-probability {sample.mean_logprob:.2f}"
+        )
+        output.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")

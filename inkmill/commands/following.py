@@ -32,8 +32,9 @@ def jobs(
     from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
-    from inkmill.show.display import jobs_table, messages, print_json, print_table, status_json
+    from inkmill.show.display import jobs_table, print_json, print_table, status_json
     from inkmill.show.job_differences import as_words, differences
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -117,7 +118,8 @@ def workers(
 ) -> None:
     """List the workers, newest first."""
     from db.work.workers import list_workers
-    from inkmill.show.display import messages, print_json, print_table
+    from inkmill.show.display import print_json, print_table
+    from inkmill.show.terminal import messages
     from inkmill.show.worker_list import is_listed, worker_json, workers_table
     from inkmill.startup import settings_and_database
 

@@ -98,7 +98,7 @@ def stop() -> None:
     """Stop the local stack now. Unfinished jobs continue when it is started again."""
     from contract.settings import settings
     from inkmill.local.stack import Stack
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
 
     config = settings()
     if Stack(config).stop():

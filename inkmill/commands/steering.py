@@ -73,9 +73,10 @@ def retry(
     json: o.Json = False,
 ) -> None:
     """Retry JOB's dead and cancelled prompts and unscored texts."""
+    from common.wording import counted
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     config, database = settings_and_database()
@@ -87,7 +88,8 @@ def retry(
             "each line of an export says which revision scored its text",
             markup=False,
         )
-    messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
+    prompts, texts = counted(retried.prompts, "prompt"), counted(retried.texts, "text")
+    messages.print(f"job {job}: {prompts} and {texts} queued again")
     _queue_hints(config, database, job)
     _print_status(database, job, json)
 
@@ -119,13 +121,15 @@ def reflag(
 
     Says first what that would change, and asks. Without a terminal, --yes is needed if it takes flags off.
     """
+    from common.wording import counted
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
     from db.jobs.reflag_preview import preview_reflag
-    from inkmill.show.display import command_line, messages
+    from inkmill.show.display import command_line
     from inkmill.show.reflag_question import confirm_reflag
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     if threshold is None and blocklist is None and not reset_thresholds:
@@ -143,23 +147,25 @@ def reflag(
         messages.print("nothing was changed")
         raise typer.Exit(ExitCode.FAILED)
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
-    messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
+    flagged = counted(changed.flagged, "output is", "outputs are")
+    messages.print(f"job {job}: {flagged} flagged now, {changed.changed:,} changed", markup=False)
     _print_status(database, job, json)
 
 
 def rescore(job: JobId, json: o.Json = False) -> None:
     """Score JOB's stored texts again with the current classifier; flags follow, decisions stay."""
+    from common.wording import counted
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
     from db.work.workers import list_workers
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
     texts = rescore_job(database, job)
     messages.print(
-        f"job {job}: {texts:,} texts will be scored again by the next worker with its classifier; until then each "
-        "keeps its scores and its flag",
+        f"job {job}: {counted(texts, 'text')} will be scored again by the next worker with its classifier; until then "
+        "each keeps its scores and its flag",
         markup=False,
     )
     safety = get_job(database, job).safety
@@ -175,7 +181,7 @@ def rescore(job: JobId, json: o.Json = False) -> None:
 
 def _queue_hints(config: Settings, database: Database, job: int) -> None:
     from db.jobs.jobs import get_job
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from producer.submit import queue_hints
 
     error = queue_hints(database, job, get_job(database, job).model)

@@ -84,7 +84,8 @@ def system_reviewer() -> str:
 
 
 def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
+    from inkmill.show.terminal import messages, output
     from review.security.hosts import is_loopback
 
     if json:
@@ -93,7 +94,7 @@ def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
             "reviewers": list(address.reviewers),
         })  # fmt: skip
     else:
-        print(address.url, flush=True)
+        output.print(address.url, markup=False)
         messages.print("open it in a browser; Ctrl-C stops it", markup=False)
     if not is_loopback(address.host) and not behind_tls:
         messages.print(

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.times import duration, iso
+from common.wording import on_one_line
 from db.work.workers import WorkerRow
 from inkmill.show.display import table_of
 
@@ -25,7 +26,7 @@ def workers_table(workers: list[WorkerRow]) -> Table:
             f"{worker.tokens_per_second:,.0f}", f"{worker.memory_mb:,.0f} MB", f"{duration(worker.silent)} ago",
             ", ".join(worker.classifiers),
         )  # fmt: skip
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(on_one_line(cell)) for cell in cells))
     return table
 
 
