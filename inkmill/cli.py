@@ -8,12 +8,13 @@ from __future__ import annotations
 import gc
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from contract.errors import ExitCode, InkmillError
 from contract.names import check_utf8
+from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
 from inkmill.commands import (
     deciding,
     exporting,
@@ -26,14 +27,16 @@ from inkmill.commands import (
     submitting,
     web,
 )
+from inkmill.show.help import command_help
 from inkmill.show.terminal import accept_every_character, discard_the_rest, flush, messages, output
 
-app = typer.Typer(
-    name="inkmill",
-    no_args_is_help=True,
+app = CommandLine(
+    name=PROGRAM,
+    cls=Group,
+    context_settings=HELP,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     help="Generate text in bulk, unattended: GPT-2 generation, Detoxify scores, all in one SQL database.",
     epilog="Exit status: 0 done, 1 failed, 2 usage error or bad input, 4 a service or model is unavailable, "
     "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
@@ -48,6 +51,18 @@ def _print_version(wanted: bool) -> None:
 
         output.print(f"inkmill {own_version()}", markup=False)
         raise typer.Exit
+
+
+@app.command(name="help")
+def show_help(
+    context: typer.Context,
+    command: Annotated[str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
+) -> None:
+    """Explain COMMAND, or list the commands."""
+    assert context.parent is not None
+    program: Any = context.parent.command
+    explained = command_help(program.find(command), f"{PROGRAM} {command}") if command else None
+    output.print(explained or program.get_help(context.parent), markup=False)
 
 
 @app.callback()
@@ -85,7 +100,7 @@ def _run(words: list[str]) -> int:
     try:
         for word in words:
             check_utf8(word)
-        status: Any = app(args=words, standalone_mode=False, prog_name="inkmill")
+        status: Any = app(args=words, standalone_mode=False, prog_name=PROGRAM)
         return status if isinstance(status, int) else ExitCode.DONE
     except InkmillError as error:
         messages.print(f"inkmill: {error}", markup=False)
@@ -93,7 +108,7 @@ def _run(words: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except Exception as error:
-        message = getattr(error, "format_message", None)  # of Typer's own errors
+        message = getattr(error, "format_message", None)  # of those errors of Typer's that have no words of ours
         if message is None:
             raise
         messages.print(f"inkmill: {message()}", markup=False)

@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="List at most this many, the newest.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=2**31, help="List at most this many, the newest.")
+    ] = 100,
 ) -> None:
     """List the jobs, newest first, and what tells those of one file apart."""
     from contract.waiting.surroundings import Surroundings

@@ -32,11 +32,13 @@ def reproduce(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=1, max=2**31, help=f"How many to draw. [default: {SAMPLE}]"),
+        typer.Option("--sample", metavar="N", min=1, max=2**31, help=f"How many to draw. [default: {SAMPLE}]"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=2**53 - 1, help="The seed of the draw. [default: random, and printed]"),
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**53 - 1, help="The seed of the draw. [default: random, and printed]"
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto = the kind that generated each output, where available.")

@@ -22,11 +22,16 @@ def worker(
     dtype: o.Dtype = None,
     safety: Annotated[
         list[str] | None,
-        typer.Option("--safety", help="A classifier to serve; repeatable. [default: every built-in one, at first use]"),
+        typer.Option(
+            "--safety",
+            help="A classifier to serve; may be given more than once. [default: every built-in one, at first use]",
+        ),
     ] = None,
     threads: Annotated[
         int,
-        typer.Option("--threads", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"),
+        typer.Option(
+            "--threads", metavar="N", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"
+        ),
     ] = 0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept a Redis on another host without a password.")

@@ -20,9 +20,14 @@ def register(app: typer.Typer) -> None:
 
 
 def web(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 = any free port.")] = PORT,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 = any free port.")
+    ] = PORT,
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen on; any but a loopback address needs --token-file.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="The address to listen on; any but a loopback address needs --token-file."
+        ),
     ] = "127.0.0.1",
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="The reviewer's name. [default: the system user]")
@@ -35,7 +40,7 @@ def web(
     ] = None,
     host_name: Annotated[
         list[str] | None,
-        typer.Option("--host-name", metavar="NAME", help="Another host name of the page; repeatable."),
+        typer.Option("--host-name", metavar="NAME", help="Another host name of the page; may be given more than once."),
     ] = None,
     behind_tls: Annotated[
         bool,
@@ -43,7 +48,9 @@ def web(
     ] = False,
     audit_share: Annotated[
         float,
-        typer.Option("--audit-share", min=0, max=1, help="Share of the queue drawn at random from unflagged texts."),
+        typer.Option(
+            "--audit-share", metavar="X", min=0, max=1, help="Share of the queue drawn at random from unflagged texts."
+        ),
     ] = 0.0,
     json: o.Json = False,
 ) -> None:
