@@ -27,6 +27,7 @@ from inkmill.commands import (
     submitting,
     web,
 )
+from inkmill.quiet_libraries import quiet_libraries
 from inkmill.show.help import command_help
 from inkmill.show.terminal import accept_every_character, discard_the_rest, flush, messages, output
 
@@ -74,6 +75,7 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits; user-facing errors come without a traceback."""
+    quiet_libraries()
     gc.set_threshold(50_000)  # imports make hundreds of thousands of objects, hardly any of them garbage
     sys.exit(run(arguments))
 

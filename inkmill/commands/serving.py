@@ -45,7 +45,8 @@ def worker(
     from importlib.util import find_spec
 
     from contract.errors import ModelUnavailable
-    from contract.names import model_name, safety_name
+    from contract.model_folders import check_classifier
+    from contract.names import checked_model, safety_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.local.stack import Stack
@@ -56,12 +57,14 @@ def worker(
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     options = WorkerOptions(
-        model=model_name(o.or_default(model, config.model)),
+        model=checked_model(o.or_default(model, config.model)),
         device=device,
         dtype=dtype,
         threads=threads,
         safety=tuple(safety_name(name) for name in safety or ()),
     )
+    for name in options.safety:
+        check_classifier(name)
     if find_spec("torch") is None:
         raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
     if not config.embedded:

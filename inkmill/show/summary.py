@@ -11,6 +11,7 @@ from rich.markup import escape
 from common.times import duration
 from common.wording import counted, folded, on_one_line
 from contract.errors import DatabaseUnreachable, UsageError
+from contract.model_folders import folder_of_that_name
 from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.flaws import FlawCounts
@@ -41,6 +42,8 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
         messages.print(f"note: {remark}", markup=False)
     if file.model and file.model != submitted.model and _stored_name(file.model) != submitted.model:
         messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
+    if beside := folder_of_that_name(submitted.model):
+        messages.print(f"note: {beside}", markup=False)
     if submitted.bad_lines:
         messages.print(
             f"{counted(submitted.bad_lines, 'bad line')} skipped and written to {submitted.bad_path}", markup=False
