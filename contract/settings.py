@@ -213,7 +213,8 @@ class _Toml(TomlConfigSettingsSource):
         try:
             values = super()._read_file(file_path)
         except (ValueError, OSError) as error:
-            raise UsageError(f"{file_path}: cannot be read: {error}") from None
+            kind = "is not written in TOML" if isinstance(error, ValueError) else "cannot be read"
+            raise UsageError(f'{file_path}: {kind}: {error}; a line looks like this: model = "gpt2"') from None
         check_keys(values, Settings.model_fields, Path(file_path))
         url = values.get("database_url")
         if isinstance(url, str):
@@ -243,10 +244,12 @@ def _told(name: str, context: dict[str, Any]) -> str:
     elif field.annotation in (int, float):
         limits = {key: getattr(limit, key) for limit in field.metadata for key in ("ge", "le") if hasattr(limit, key)}
         kind = "a whole number" if field.annotation is int else "a number"
-        reason = f"has to be {kind} from {limits['ge']:g} to {limits['le']:g}"
+        reason = f"has to be {kind} from {limits['ge']:.10g} to {limits['le']:.10g}"
     else:
         reason = "has to be a text in quotes"
-    return f"{PREFIX}{name.upper()}: {reason}"
+    variable = f"{PREFIX}{name.upper()}"
+    in_a_file = variable not in map(str.upper, os.environ)
+    return f"{variable}{f' ({name} in inkmill.toml)' if in_a_file else ''}: {reason}"
 
 
 @lru_cache(maxsize=1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from common.wording import counted
 from db.jobs.jobs import get_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
@@ -78,5 +79,5 @@ def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     get_job(page.database, job_id)
     # No message is sent: the workers' maintenance finds the new batches in SQL within seconds.
     retried = retry_job(page.database, job_id, reason=form.one("reason") or None, by=page.reviewer)
-    texts = f" and {retried.texts:,} texts" if retried.texts else ""
-    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")
+    texts = f" and {counted(retried.texts, 'text')}" if retried.texts else ""
+    return page.back(f"/jobs/{job_id}", f"{counted(retried.prompts, 'prompt')}{texts} queued again.")
