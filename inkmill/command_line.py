@@ -51,7 +51,7 @@ class Group(TyperGroup):
     """The program's list of commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args:
+        if not args and not ctx.resilient_parsing:  # as it does for a shell's completion
             messages.print(self.get_help(ctx), markup=False)
             raise typer.Exit(ExitCode.USAGE)
         with _in_our_words(self, ctx, args):
@@ -61,7 +61,8 @@ class Group(TyperGroup):
         return group_help(self, ctx.command_path)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        self.find(args[0])
+        if not ctx.resilient_parsing:
+            self.find(args[0])
         return super().resolve_command(ctx, args)
 
     def find(self, name: str) -> Any:

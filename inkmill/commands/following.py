@@ -119,6 +119,7 @@ def workers(
     ] = False,
 ) -> None:
     """List the workers, newest first."""
+    from common.wording import on_one_line
     from db.work.workers import list_workers
     from inkmill.show.display import print_json, print_table
     from inkmill.show.terminal import messages
@@ -133,7 +134,7 @@ def workers(
         print_table(workers_table(listed))
         for worker in listed:
             if worker.error:
-                messages.print(f"{worker.id}: {worker.error}", markup=False)
+                messages.print(f"{worker.id}: {on_one_line(worker.error)}", markup=False)
     else:
         messages.print("no workers; start one: inkmill worker")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +57,7 @@ def web(
 ) -> None:
     """Serve the review page until Ctrl-C. Prints its address, with a one-time token."""
     from contract.errors import UsageError
+    from inkmill.show.terminal import Log
     from inkmill.startup import settings_and_database
     from review.server import WebOptions, serve
 
@@ -63,6 +65,7 @@ def web(
         raise UsageError("--audit-share: must be less than 1, or no flagged text would ever be shown")
     if name is not None and token_file is not None:
         raise UsageError("--as: with --token-file each reviewer has the name next to their token; leave out --as")
+    logging.basicConfig(handlers=[Log()], level=logging.WARNING, format="%(levelname)s: %(message)s")
     config, database = settings_and_database()
     options = WebOptions(
         host=host,

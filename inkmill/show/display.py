@@ -122,9 +122,9 @@ def print_status(
     if waiting:
         console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
-        console.print(f"  failed: {job.error}", markup=False)
+        console.print(f"  failed: {on_one_line(job.error)}", markup=False)
     for reason, count in job.failures.items():
-        console.print(f"  {count:,} dead: {reason}", markup=False)
+        console.print(f"  {count:,} dead: {on_one_line(reason)}", markup=False)
     if record:
         last = record[-1]
         at = datetime.fromtimestamp(last.at).strftime("%Y-%m-%d %H:%M")

@@ -33,8 +33,8 @@ def group_help(group: Any, path: str) -> str:
     for name in names:
         said = _wrapped(_first_sentence(group.commands[name].help or ""), indent=column)
         lines += [f"  {name}".ljust(column) + said[0].lstrip(), *said[1:]] if said else [f"  {name}"]
-    lines += ["", *_paragraphs(f"'{path} help COMMAND' says what a command takes."), *_paragraphs(group.epilog or "")]
-    return "\n".join(lines)
+    lines += ["", *_listed({OPTIONS: list(group.params)})]
+    return "\n".join([*lines, *_paragraphs(f"'{path} help COMMAND' says what a command takes. {group.epilog or ''}")])
 
 
 def is_option(param: Any) -> bool:

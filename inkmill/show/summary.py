@@ -85,13 +85,14 @@ def print_summary(database: Database, report: ExportReport, pace: Pace, flaws: F
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
     say(f"  tokens    {job.generated_tokens:,}, {pace.average:,.0f} a second")
     for reason, count in job.failures.items():
-        say(f"  dead      {count:,}: {reason}", markup=False)
+        say(f"  dead      {count:,}: {on_one_line(reason)}", markup=False)
     if job.generated:
         _print_texts(database, job)
     say(f"  database  {database.address}", markup=False)
-    say(f"  export    {report.path} ({counted(report.rows, 'row')})", markup=False)
+    say(f"  export    {on_one_line(str(report.path))} ({counted(report.rows, 'row')})", markup=False)
     if report.errors_path:
-        say(f"  errors    {report.errors_path} ({counted(report.errors, 'dead or cancelled prompt')})", markup=False)
+        lost = counted(report.errors, "dead or cancelled prompt")
+        say(f"  errors    {on_one_line(str(report.errors_path))} ({lost})", markup=False)
     _print_next(job, report.path, flaws)
 
 

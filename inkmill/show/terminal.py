@@ -6,6 +6,7 @@ Data goes another way: `print_json` in `inkmill.show.display`, and exports by `p
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,14 @@ messages = Terminal(stderr=True)
 
 output = Terminal()
 """What a command was asked for, as people read it, on standard output."""
+
+
+class Log(logging.Handler):
+    """What libraries and servers log, as messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):
+            messages.print(self.format(record), markup=False)
 
 
 def accept_every_character() -> None:

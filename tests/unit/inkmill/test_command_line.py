@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -111,3 +114,13 @@ def test_the_program_without_a_command_lists_the_commands(capsys: pytest.Capture
     listed = capsys.readouterr().err
     assert all(f"\n  {name} " in listed for name in COMMANDS)
     assert helped(capsys, "help") == helped(capsys, "--help") == listed
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("inkmill st", "status"), ("inkmill run --mo", "--model"), ("inkmill ", "run")]
+)
+def test_a_shell_can_complete_commands_and_options(typed: str, offered: str) -> None:
+    asked = {"_INKMILL_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    words = [sys.executable, "-m", "inkmill"]
+    done = subprocess.run(words, env=os.environ | asked, capture_output=True, text=True, check=True)
+    assert offered in done.stdout.split() and not done.stderr
