@@ -232,12 +232,19 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(_told(str(problem["loc"][0]), problem.get("ctx", {})) for problem in error.errors())
+        problems = "; ".join(
+            _told(name := str(problem["loc"][0]), problem.get("ctx", {}), said_here=name in overrides)
+            for problem in error.errors()
+        )
         raise UsageError(f"invalid settings: {problems}") from None
 
 
-def _told(name: str, context: dict[str, Any]) -> str:
-    """What is wrong with a setting, in words of ours."""
+def _told(name: str, context: dict[str, Any], *, said_here: bool) -> str:
+    """What is wrong with a setting, in words of ours.
+
+    Args:
+        said_here: by the program, neither by a variable nor by a file.
+    """
     field, cause = Settings.model_fields[name], context.get("error")
     if isinstance(cause, ValueError):
         reason = str(cause)
@@ -248,7 +255,7 @@ def _told(name: str, context: dict[str, Any]) -> str:
     else:
         reason = "has to be a text in quotes"
     variable = f"{PREFIX}{name.upper()}"
-    in_a_file = variable not in map(str.upper, os.environ)
+    in_a_file = not said_here and variable not in map(str.upper, os.environ)
     return f"{variable}{f' ({name} in inkmill.toml)' if in_a_file else ''}: {reason}"
 
 

@@ -62,7 +62,7 @@ def _generate(
     dtype: str,
     say: Callable[[str], object],
 ) -> list[GeneratedSample]:
-    say(f"loading {model}; the first time on a machine, it may have to be fetched and the engine compiled")
+    say(f"loading {model} (the first time, it may be fetched and compiled)")
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 

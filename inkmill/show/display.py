@@ -14,6 +14,7 @@ from typing import Any, Literal
 import orjson
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from common.times import duration, iso
 from common.wording import counted, on_one_line, visible
@@ -148,7 +149,7 @@ def jobs_table(jobs: list[tuple[JobSnapshot, Pace]], differences: Mapping[int, s
     names = [name for name in rows[0] if name not in OPTIONAL or any(row[name] for row in rows)]
     table = table_of(*names, shortened=("name", "model", "differs in"), right=RIGHT_ALIGNED)
     for row in rows:
-        table.add_row(*(escape(on_one_line(row[name])) for name in names))
+        table.add_row(*(cell(row[name]) for name in names))
     return table
 
 
@@ -180,8 +181,14 @@ def table_of(*names: str, shortened: Sequence[str], right: Sequence[str]) -> Tab
     for name in names:
         width = 6 if name in shortened else None
         justify: Literal["right", "left"] = "right" if name in right else "left"
-        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True, min_width=width)
+        whole = name not in shortened
+        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=whole, min_width=width)
     return table
+
+
+def cell(text: str) -> Text:
+    """A cell of a table: one line, whose end is left out where its column is shortened."""
+    return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def print_table(table: Table) -> None:

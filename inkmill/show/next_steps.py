@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.wording import counted
 from contract.policy import NO_SAFETY
 from db.insights.flaws import FlawCounts
 from db.jobs.status import JobSnapshot
@@ -29,7 +28,8 @@ def next_steps(job: JobSnapshot, export: Path, flaws: FlawCounts) -> Iterator[St
     if job.cancelled or any(not reason.startswith(TOO_LONG) for reason in job.failures):
         yield "try again what failed or was cancelled", ("retry", number)
     if job.pending_review:
-        yield f"read the {counted(job.pending_review, 'flagged text')} and decide", ("web",)
+        texts = "text" if job.pending_review == 1 else f"texts ({job.pending_review:,})"
+        yield f"read the flagged {texts} and decide", ("web",)
     if job.flagged and job.safety != NO_SAFETY:
         yield "export the rest without them", ("export", number, "-o", _beside(export, "clean"), "--only", "clean")
     if flaws.found:

@@ -221,7 +221,7 @@ def test_try_writes_the_same_samples_for_the_same_seed(home: Home) -> None:
     assert first.stdout == second.stdout
     assert len(json.loads(first.stdout)) == 3
     seed, loading, writing = second.stderr.splitlines()  # and no word of a library
-    assert (seed, writing) == ("seed 3", "writing 3 texts") and loading.startswith("loading demo; the first time")
+    assert (seed, writing) == ("seed 3", "writing 3 texts") and loading.startswith("loading demo (the first time")
 
 
 def test_doctor_finds_a_fresh_machine_in_order(home: Home) -> None:

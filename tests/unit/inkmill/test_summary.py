@@ -70,7 +70,7 @@ def test_a_job_with_flagged_texts_is_reviewed_and_exported_under_the_runs_name(
 ) -> None:
     finished(mill, ["Once", "Twice"], " bad")
     said = summary(mill, capsys, "night/tales.csv.gz", model="demo")
-    assert "read the 2 flagged texts and decide" in said
+    assert "read the flagged texts (2) and decide" in said
     assert "export 1 -o night/tales.clean.csv.gz --only clean" in said
     assert "run FILE --model gpt2" in said
 
