@@ -92,7 +92,7 @@ def check_model(name: str) -> None:
         UsageError: with the sentence that a worker would say.
     """
     is_folder = Path(name).is_absolute()
-    if problem := model_folder_problem(Path(name)) if is_folder else _hub_id_problem(name):
+    if problem := model_folder_problem(Path(name)) if is_folder else hub_id_problem(name):
         raise UsageError(problem)
 
 
@@ -242,7 +242,7 @@ def _pointer_problem(path: Path) -> str | None:
     return None if begun else f"{path}: cannot be loaded, it is empty; fetch it once more"
 
 
-def _hub_id_problem(name: str) -> str | None:
+def hub_id_problem(name: str) -> str | None:
     """Why a name cannot be that of a model of the Hub."""
     if Path(name).is_file() and any(kind.found([name]) for kind in OTHER_KINDS):
         return not_a_folder(Path(name).absolute())

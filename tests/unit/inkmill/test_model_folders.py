@@ -119,6 +119,10 @@ def test_what_is_no_folder_is_named(told: Told, model: Path, name: str, problem:
         Path(file).write_bytes(b"x")
     said = told("submit", "p.jsonl", "--model", name, "--safety", "demo", code=2 if problem else 0)
     assert problem in said and stored_jobs() == (0 if problem else 1)
+    if "Hub id" in problem:
+        with pytest.raises(ModelUnavailable) as loading:
+            find_checkpoint(name)
+        assert said == f"inkmill: {loading.value}\n"
 
 
 def test_a_hub_id_that_is_also_a_folder_here_is_noted(told: Told, model: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import ModelUnavailable
-from contract.model_folders import model_folder_problem, not_a_folder, weights_files
+from contract.model_folders import hub_id_problem, model_folder_problem, not_a_folder, weights_files
 from contract.names import local_path
 from worker.demo import GPT2_DIR
 from worker.engine.load import hub
@@ -60,8 +60,10 @@ def find_checkpoint(model: str) -> Checkpoint:
         return in_folder(path)
     if path is not None and path.exists():
         raise ModelUnavailable(not_a_folder(path))
-    if path is not None or model.count("/") > 1 or not model:
+    if path is not None:
         raise ModelUnavailable(f"there is no folder {model!r}; {hub.alternatives()}")
+    if problem := hub_id_problem(model):
+        raise ModelUnavailable(problem)
     return _of_the_hub(model)
 
 
