@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from common.wording import visible
+
 QUIET_SECONDS = 2.0
 """How long a wait may last without a word."""
 
@@ -41,4 +43,4 @@ def tell(what: str) -> None:
         return
     _last = what
     with suppress(OSError, ValueError):  # nobody listens any more
-        print(f"inkmill: waiting for {what}", file=sys.stderr, flush=True)
+        print(visible(f"inkmill: waiting for {what}"), file=sys.stderr, flush=True)

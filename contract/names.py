@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.near_misses import did_you_mean
 from contract.errors import UsageError
+from contract.model_folders import check_model, not_a_folder
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 
 LONGEST_JOB_NAME = 200
@@ -42,8 +43,19 @@ def model_name(name: str) -> str:
     if path is None:
         return name
     if not path.is_dir():
-        raise UsageError(f"--model {name}: there is no folder {path}; give a model's folder, a Hub id, or demo")
+        raise UsageError(f"--model {name}: {not_a_folder(path)}")
     return str(path)
+
+
+def checked_model(name: str) -> str:
+    """`model_name` of a model that is about to be loaded here.
+
+    Raises:
+        UsageError: no worker could load it, as far as its name and its files show.
+    """
+    known = model_name(name)
+    check_model(known)
+    return known
 
 
 def job_name(name: str) -> str:

@@ -131,45 +131,69 @@ class Setting:
     name: str
     read: Reader
     help: str
+    range: str  # what `read` takes, in words
+    example: str  # as a flag takes it
     aliases: tuple[str, ...] = ()
 
 
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("n", _integer(1, 1000), "outputs for each prompt", ("num_return_sequences", "nsamples")),
+        Setting(
+            "n", _integer(1, 1000), "outputs for each prompt", "1 to 1000", "3", ("num_return_sequences", "nsamples")
+        ),
         Setting(
             "max_new_tokens",
             _integer(1, 1024),
             "most tokens to write",
+            "1 to 1024",
+            "200",
             ("max_tokens", "max_completion_tokens", "length"),
         ),
-        Setting("min_new_tokens", _integer(0, 1024), "fewest tokens to write", ("min_tokens",)),
-        Setting("do_sample", _flag, "sample (true) or decode greedily (false)"),
-        Setting("temperature", _number(0, 100), "0 = greedy"),
-        Setting("top_k", _integer(0, 1_000_000), "sample among the k likeliest tokens; 0 = off"),
-        Setting("top_p", _number(0, 1, above=True), "nucleus sampling; 1 = off"),
-        Setting("min_p", _number(0, 1), "drop tokens below this share of the likeliest; 0 = off"),
-        Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off"),
-        Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off"),
-        Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off"),
-        Setting("no_repeat_ngram_size", _integer(0, 1024), "never write an n-gram of tokens twice; 0 = off"),
-        Setting("bad_words", _strings(1000), "words never to write, upper and lower case as given"),
+        Setting("min_new_tokens", _integer(0, 1024), "fewest tokens to write", "0 to 1024", "20", ("min_tokens",)),
+        Setting("do_sample", _flag, "sample (true) or decode greedily (false)", "true or false", ""),
+        Setting("temperature", _number(0, 100), "higher = more surprising; 0 = greedy", "0 to 100", "0.8"),
+        Setting("top_k", _integer(0, 1_000_000), "sample among the k likeliest tokens; 0 = off", "-1 to 1000000", "40"),
+        Setting("top_p", _number(0, 1, above=True), "nucleus sampling; 1 = off", "above 0, to 1", "0.95"),
+        Setting("min_p", _number(0, 1), "drop tokens below this share of the likeliest; 0 = off", "0 to 1", "0.05"),
+        Setting("repetition_penalty", _number(0.01, 100), "over prompt and text; 1 = off", "0.01 to 100", "1.2"),
+        Setting("presence_penalty", _number(-2, 2), "over the text; 0 = off", "-2 to 2", "0.5"),
+        Setting("frequency_penalty", _number(-2, 2), "over the text; 0 = off", "-2 to 2", "0.5"),
+        Setting(
+            "no_repeat_ngram_size",
+            _integer(0, 1024),
+            "never write an n-gram of tokens twice; 0 = off",
+            "0 to 1024",
+            "3",
+        ),
+        Setting(
+            "bad_words",
+            _strings(1000),
+            "words never to write, upper and lower case as given",
+            "up to 1000 texts",
+            "damn",
+        ),
         Setting(
             "bad_words_match",
             _choice(*BAD_WORDS_MATCHES),
             "word: bad_words may be parts of longer words; substring: they may not",
+            "word or substring",
+            "substring",
         ),
-        Setting("logit_bias", _bias, "token id to number, added to its logit"),
-        Setting("stop", _strings(16), "texts to stop at; cut from the output"),
-        Setting("seed", _integer(0, SEED_LIMIT - 1), "the row's own seed"),
+        Setting(
+            "logit_bias", _bias, "token id to number, added to its logit", "-100 to 100 a token", "'{\"198\": -100}'"
+        ),
+        Setting("stop", _strings(16), "texts to stop at; cut from the output", "up to 16 texts", "'\\n'"),
+        Setting("seed", _integer(0, SEED_LIMIT - 1), "the row's own seed", "-1 to 9007199254740991", "42"),
         Setting(
             "on_too_long",
             _choice(*TOO_LONG_CHOICES),
             "refuse a prompt that does not fit the model's window with its text; cut the prompt at its beginning "
             "(truncate-left) or its end (truncate-right); or shorten: lower max_new_tokens",
+            "refuse, truncate-left, truncate-right or shorten",
+            "truncate-left",
         ),
-        Setting("logprobs", _integer(0, 20), "alternatives to keep for each token; 0 = off"),
+        Setting("logprobs", _integer(0, 20), "alternatives to keep for each token; 0 = off", "0 to 20", "5"),
     )
 }
 

@@ -220,7 +220,8 @@ class _Toml(TomlConfigSettingsSource):
         try:
             values = super()._read_file(file_path)
         except (ValueError, OSError) as error:
-            raise UsageError(f"{file_path}: cannot be read: {error}") from None
+            kind = "is not written in TOML" if isinstance(error, ValueError) else "cannot be read"
+            raise UsageError(f'{file_path}: {kind}: {error}; a line looks like this: model = "gpt2"') from None
         check_keys(values, Settings.model_fields, Path(file_path))
         url = values.get("database_url")
         if isinstance(url, str):
@@ -238,22 +239,31 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
-        problems = "; ".join(_told(str(problem["loc"][0]), problem.get("ctx", {})) for problem in error.errors())
+        problems = "; ".join(
+            _told(name := str(problem["loc"][0]), problem.get("ctx", {}), said_here=name in overrides)
+            for problem in error.errors()
+        )
         raise UsageError(f"invalid settings: {problems}") from None
 
 
-def _told(name: str, context: dict[str, Any]) -> str:
-    """What is wrong with a setting, in words of ours."""
+def _told(name: str, context: dict[str, Any], *, said_here: bool) -> str:
+    """What is wrong with a setting, in words of ours.
+
+    Args:
+        said_here: by the program, neither by a variable nor by a file.
+    """
     field, cause = Settings.model_fields[name], context.get("error")
     if isinstance(cause, ValueError):
         reason = str(cause)
     elif field.annotation in (int, float):
         limits = {key: getattr(limit, key) for limit in field.metadata for key in ("ge", "le") if hasattr(limit, key)}
         kind = "a whole number" if field.annotation is int else "a number"
-        reason = f"has to be {kind} from {limits['ge']:g} to {limits['le']:g}"
+        reason = f"has to be {kind} from {limits['ge']:.10g} to {limits['le']:.10g}"
     else:
         reason = "has to be a text in quotes"
-    return f"{PREFIX}{name.upper()}: {reason}"
+    variable = f"{PREFIX}{name.upper()}"
+    in_a_file = not said_here and variable not in map(str.upper, os.environ)
+    return f"{variable}{f' ({name} in inkmill.toml)' if in_a_file else ''}: {reason}"
 
 
 @lru_cache(maxsize=1)

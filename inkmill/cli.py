@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 
 from contract.errors import ExitCode, InkmillError
 from contract.names import check_utf8
+from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
 from inkmill.commands import (
     deciding,
     exporting,
@@ -25,13 +27,17 @@ from inkmill.commands import (
     submitting,
     web,
 )
+from inkmill.quiet_libraries import quiet_libraries
+from inkmill.show.help import command_help
+from inkmill.show.terminal import accept_every_character, discard_the_rest, flush, messages, output
 
-app = typer.Typer(
-    name="inkmill",
-    no_args_is_help=True,
+app = CommandLine(
+    name=PROGRAM,
+    cls=Group,
+    context_settings=HELP,
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     help="Generate text in bulk, unattended: GPT-2 generation, Detoxify scores, all in one SQL database.",
     epilog="Exit status: 0 done, 1 failed, 2 usage error or bad input, 4 a service or model is unavailable, "
     "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
@@ -44,8 +50,20 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from inkmill.version import own_version
 
-        typer.echo(f"inkmill {own_version()}")
+        output.print(f"inkmill {own_version()}", markup=False)
         raise typer.Exit
+
+
+@app.command(name="help")
+def show_help(
+    context: typer.Context,
+    command: Annotated[str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
+) -> None:
+    """Explain COMMAND, or list the commands."""
+    assert context.parent is not None
+    program: Any = context.parent.command
+    explained = command_help(program.find(command), f"{PROGRAM} {command}") if command else None
+    output.print(explained or program.get_help(context.parent), markup=False)
 
 
 @app.callback()
@@ -57,29 +75,43 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits; user-facing errors come without a traceback."""
+    quiet_libraries()
     gc.set_threshold(50_000)  # imports make hundreds of thousands of objects, hardly any of them garbage
     sys.exit(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command line. Returns the exit status."""
+    accept_every_character()
     words = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(words)
+        flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has left, as `head` does
+        return ExitCode.FAILED
+    except OSError as error:
+        with suppress(OSError):
+            messages.print(f"inkmill: {error}", markup=False)
+        return ExitCode.FAILED
+    finally:
+        discard_the_rest()
+
+
+def _run(words: list[str]) -> int:
     try:
         for word in words:
             check_utf8(word)
-        status: Any = app(args=words, standalone_mode=False, prog_name="inkmill")
+        status: Any = app(args=words, standalone_mode=False, prog_name=PROGRAM)
         return status if isinstance(status, int) else ExitCode.DONE
     except InkmillError as error:
-        print(f"inkmill: {error}", file=sys.stderr)
+        messages.print(f"inkmill: {error}", markup=False)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
-    except OSError as error:
-        print(f"inkmill: {error}", file=sys.stderr)
-        return ExitCode.FAILED
     except Exception as error:
-        show = getattr(error, "show", None)  # Typer's own errors print themselves
-        if show is None:
+        message = getattr(error, "format_message", None)  # of those errors of Typer's that have no words of ours
+        if message is None:
             raise
-        show()
+        messages.print(f"inkmill: {message()}", markup=False)
         return int(getattr(error, "exit_code", ExitCode.USAGE))

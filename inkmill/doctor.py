@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
-from rich.console import Console
 
+from common.wording import counted
 from contract.errors import ExitCode, InkmillError
 from contract.setting_names import unknown_variables
 from contract.settings import Settings, settings
 from inkmill.local.stack import PYTHON
 from inkmill.show.display import print_json
+from inkmill.show.terminal import output
 from inkmill.version import installed, own_version
 
 SAFE_SQLITE = (3, 51, 3)
@@ -55,13 +56,12 @@ def report(findings: list[Finding], *, json: bool) -> int:
     if json:
         print_json([asdict(finding) for finding in findings])
     else:
-        console = Console(highlight=False, soft_wrap=True)
         marks = {GOOD: "[green]ok     [/green]", NOTE: "[yellow]note   [/yellow]", BAD: "[red]missing[/red]"}
         for finding in findings:
-            console.print(f"{marks[finding.state]} {finding.what:<12} ", end="")
-            console.print(finding.detail, markup=False)
+            output.print(f"{marks[finding.state]} {finding.what:<12} ", end="")
+            output.print(finding.detail, markup=False)
             if finding.mend:
-                console.print(f"{'':<21}→ {finding.mend}", markup=False)
+                output.print(f"{'':<21}→ {finding.mend}", markup=False)
     return ExitCode.UNREACHABLE if any(finding.state == BAD for finding in findings) else ExitCode.DONE
 
 
@@ -163,7 +163,7 @@ def _device(config: Settings) -> Iterator[Finding]:
     except (subprocess.SubprocessError, IndexError, ValueError) as error:
         yield Finding("device", BAD, f"torch cannot be loaded: {error}", "pip install --force-reinstall torch")
         return
-    cpu = f"CPU with {os.cpu_count()} cores, {hardware['isa']}"
+    cpu = f"CPU with {counted(os.cpu_count() or 1, 'core')}, {hardware['isa']}"
     yield Finding("device", GOOD, ", ".join([*hardware["cuda"], cpu]))
     if hardware["cuda"] or config.device.startswith("cuda"):
         yield Finding("gpu", NOTE, NEVER_RUN_ON_A_GPU, "bench/on_a_gpu.sh")

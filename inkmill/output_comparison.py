@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from common.wording import counted
 from contract.spec import Provenance
 from db.results.reproduction import OutputRecord
 from worker.engine.sequence import Completion, Fault
@@ -125,7 +126,7 @@ def provenance_changes(comparisons: Iterable[OutputComparison]) -> Iterator[str]
     changes = (d for comparison in comparisons for d in comparison.differs if d.what in (*PROVENANCE, *NUMERICS_CAUSES))
     for change, count in Counter(changes).items():
         for line in _lines(change):
-            yield f"{line} ({count:,} outputs)"
+            yield f"{line} ({counted(count, 'output')})"
 
 
 def _lines(difference: Difference) -> Iterator[str]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS
 from db.jobs.jobs import JobRow
-from inkmill.show.display import command_line, messages
+from inkmill.show.display import command_line
+from inkmill.show.terminal import messages
 from producer.submit import SubmitOptions
 
 

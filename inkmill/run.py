@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from common.wording import counted
 from contract.errors import (
     DatabaseUnreachable,
     DuplicateJob,
@@ -33,8 +34,9 @@ from db.session.engine import Database
 from db.work.workers import list_workers
 from inkmill.local.stack import Stack
 from inkmill.resuming import check_policy, note_dropped_options
-from inkmill.show.display import ProgressLine, messages, print_json, status_json
+from inkmill.show.display import ProgressLine, print_json, status_json
 from inkmill.show.summary import note_reflag, print_submitted, print_summary
+from inkmill.show.terminal import messages
 from producer.export import STDOUT, ExportReport, errors_path, export_job, export_targets, parse_only, parse_without
 from producer.read.prompt_file import PromptFile, open_prompt_file
 from producer.submit import SubmitOptions, fingerprint, queue_hints, submit
@@ -128,7 +130,7 @@ class RunCommand:
             if self._order.owner is not None:
                 assign_owner(self._database, job.id, self._order.owner)
             retried = retry_job(self._database, job.id)
-            messages.print(f"job {job.id}: {retried.prompts:,} prompts queued again", markup=False)
+            messages.print(f"job {job.id}: {counted(retried.prompts, 'prompt')} queued again", markup=False)
         elif job.status == JobStatus.PAUSED:
             resume_job(self._database, job.id)
             messages.print(f"job {job.id}: resumed", markup=False)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 
+from common.wording import counted
 from contract.errors import InkmillError, ModelUnavailable
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
-from inkmill.show.display import messages, print_json
+from inkmill.show.display import ProgressLine, print_json
+from inkmill.show.terminal import messages, output
 
 SAMPLES = 3
 
@@ -47,16 +49,25 @@ def samples(
     # A job of one prompt with this seed gives the same texts: its position is 0.
     seeds = [output_seed(job_seed, None, 0, index) for index in range(settings.n)]
     messages.print(f"seed {job_seed}")
-    return _generate(model, prompt, settings, seeds, device, dtype)
+    with ProgressLine() as progress:
+        return _generate(model, prompt, settings, seeds, device, dtype, progress.say)
 
 
 def _generate(
-    model: str, prompt: str, settings: SamplingSettings, seeds: list[int], device: str, dtype: str
+    model: str,
+    prompt: str,
+    settings: SamplingSettings,
+    seeds: list[int],
+    device: str,
+    dtype: str,
+    say: Callable[[str], object],
 ) -> list[GeneratedSample]:
+    say(f"loading {model} (the first time, it may be fetched and compiled)")
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
     engine = load_engine(model, device, dtype, slots=min(len(seeds), 64)).engine
+    say(f"writing {counted(len(seeds), 'text')}")
     engine.add(Request(key=index, prompt=prompt, settings=settings, seed=seed) for index, seed in enumerate(seeds))
     generated: dict[int, GeneratedSample] = {}
     while engine.pending:
@@ -75,7 +86,8 @@ def show(generated: list[GeneratedSample], *, json: bool) -> None:
     if json:
         print_json([{name: getattr(sample, name) for name in GeneratedSample.__slots__} for sample in generated])
         return
-    console = Console(highlight=False, soft_wrap=True)
     for sample in generated:
-        console.rule(f"{sample.finish_reason}, {sample.tokens} tokens, mean log-probability {sample.mean_logprob:.2f}")
-        console.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")
+        output.rule(
+            f"{sample.finish_reason}, {counted(sample.tokens, 'token')}, mean log-probability {sample.mean_logprob:.2f}"
+        )
+        output.print(f"[dim]{escape(sample.prompt)}[/dim]{escape(sample.text)}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from common.near_misses import did_you_mean
+from common.wording import counted
 from contract.errors import UsageError
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
@@ -275,9 +276,9 @@ class _Export:
                 "or use --allow-empty for an empty file"
             )
         raise UsageError(
-            f"job {job.id} has {job.generated:,} outputs ({job.scored:,} scored, {job.flagged:,} flagged), and none "
-            f"of them is {self.chosen}; use --only all{' or less of --without' if self.chosen.without else ''}, or "
-            "--allow-empty for an empty file"
+            f"job {job.id} has {counted(job.generated, 'output')} ({job.scored:,} scored, {job.flagged:,} flagged), "
+            f"and none of them is {self.chosen}; use --only all{' or less of --without' if self.chosen.without else ''}"
+            ", or --allow-empty for an empty file"
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from contract.errors import QueueUnreachable
+from contract.model_folders import check_classifier, check_model
 from contract.names import model_name
 from contract.policy import ScoreBy
 from contract.settings import settings
@@ -108,6 +109,8 @@ def submit(
         UsageError: the file or the options cannot be used, or the file changed meanwhile; nothing was submitted.
     """
     spec = _spec(options, file)
+    check_model(spec.model)
+    check_classifier(spec.safety)
     if options.model:
         file.accept_any_model()
     bad = _bad_lines(database, file, options)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Scope
@@ -15,8 +16,10 @@ from contract.errors import ClaimedByOther, DatabaseUnreachable, InkmillError, N
 from review.context import Page
 from review.security.form import MOST_FIELDS
 from review.security.guard import HEADERS
+from review.security.hosts import host_of
 from review.show import formatting
 
+SHOWN_CHARACTERS = 200
 log = logging.getLogger("inkmill.review")
 
 REFUSALS = {
@@ -45,7 +48,26 @@ def refusal(scope: Scope, status: int, reason: str) -> ASGIApp:
     if reason == "sign in":
         return _sign_in(page)
     title, advice = REFUSALS[reason]
-    return answer(page, status, reason, title, advice)
+    return answer(page, status, reason, title, advice + _about_a_proxy(page.request.headers, reason))
+
+
+def _about_a_proxy(headers: Headers, reason: str) -> str:
+    """What a proxy in front of the page has to pass on, where one may be why a request was refused."""
+    host, origin = headers.get("host", "")[:SHOWN_CHARACTERS], headers.get("origin", "")[:SHOWN_CHARACTERS]
+    if reason == "unknown host":
+        return f" It was asked for as ‘{host}’: if that name is right, start ‘inkmill web --host-name {_name(host)}’."
+    if reason != "another site" or headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return ""
+    return (
+        f" The browser was at ‘{origin}’, but the request came here for ‘{host}’: a proxy between them has to pass on"
+        " the headers Host and Origin as the browser sent them (nginx: proxy_set_header Host $http_host; Apache:"
+        f" ProxyPreserveHost On), and ‘inkmill web’ needs --host-name {_name(origin.partition('://')[2])}, with TLS"
+        " also --behind-tls. X-Forwarded-Host and its like are not read."
+    )
+
+
+def _name(host: str) -> str:
+    return host_of(f"//{host}") or "NAME"
 
 
 def answer(page: Page, status: int, kind: str, title: str, advice: str, **more: Any) -> Response:

@@ -105,6 +105,7 @@ def serve(database: Database, home: Path, options: WebOptions, ready: Callable[[
         uvicorn.Config(
             create_app(database, config),
             access_log=False,  # it would print addresses, and one of them holds the token
+            log_config=None,  # the program's own handlers show what it logs
             log_level="error",
             server_header=False,
             proxy_headers=False,  # anyone may send X-Forwarded-…; --behind-tls declares a proxy instead

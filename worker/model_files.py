@@ -16,18 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelUnavailable
+from contract.model_folders import TOKENIZER_FILES
 
 REVISION_DIGITS = 16
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "vocab.json",
-    "tokenizer.model",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "vocab.txt",
-)
-"""At least one of these is needed; all that exist are used."""
 
 TOKENIZER_EXTRAS = (
     *("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),

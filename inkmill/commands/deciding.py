@@ -41,7 +41,7 @@ def decide(
     from contract.review import checked_name
     from db.review.decisions.decision_list import decide_list
     from inkmill.commands.web import system_reviewer
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     reviewer = checked_name(system_reviewer() if name is None else name)
@@ -80,7 +80,8 @@ def _from_words(words: list[str], reason: str | None) -> list[Instruction]:
 
 
 def _print_result(decisions: list[StoredDecision], reviewer: str, json: bool) -> None:
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
+    from inkmill.show.terminal import messages
 
     if json:
         print_json(

@@ -27,10 +27,12 @@ def export(
     json: o.Json = False,
 ) -> None:
     """Write JOB's outputs to FILE; dead and cancelled prompts go to FILE.errors.jsonl."""
+    from common.wording import counted
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
     from inkmill.show.summary import note_reflag, note_unfinished
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
     from producer.export import export_job, parse_only, parse_without
 
@@ -55,6 +57,7 @@ def export(
              "complete": report.job.finished}
         )  # fmt: skip
         return
-    messages.print(f"{report.rows:,} outputs written to {report.path}", markup=False)
+    messages.print(f"{counted(report.rows, 'output')} written to {report.path}", markup=False)
     if report.errors_path:
-        messages.print(f"{report.errors:,} dead or cancelled prompts are in {report.errors_path}", markup=False)
+        lost = counted(report.errors, "dead or cancelled prompt is", "dead or cancelled prompts are")
+        messages.print(f"{lost} in {report.errors_path}", markup=False)

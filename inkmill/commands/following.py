@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 def jobs(
     json: o.Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=2**31, help="List at most this many, the newest.")] = 100,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=2**31, help="List at most this many, the newest.")
+    ] = 100,
 ) -> None:
     """List the jobs, newest first, and what tells those of one file apart."""
     from contract.waiting.surroundings import Surroundings
@@ -33,7 +35,8 @@ def jobs(
     from db.jobs.jobs import list_jobs
     from db.jobs.status import snapshots
     from db.jobs.waiting import waiting_for
-    from inkmill.show.display import jobs_table, messages, print_json, print_table, status_json
+    from inkmill.show.display import jobs_table, print_json, print_table, status_json
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -119,8 +122,10 @@ def workers(
     ] = False,
 ) -> None:
     """List the workers, newest first."""
+    from common.wording import on_one_line
     from db.work.workers import list_workers
-    from inkmill.show.display import messages, print_json, print_table
+    from inkmill.show.display import print_json, print_table
+    from inkmill.show.terminal import messages
     from inkmill.show.worker_list import is_listed, worker_json, workers_table
     from inkmill.startup import settings_and_database
 
@@ -132,7 +137,7 @@ def workers(
         print_table(workers_table(listed))
         for worker in listed:
             if worker.error:
-                messages.print(f"{worker.id}: {worker.error}", markup=False)
+                messages.print(f"{worker.id}: {on_one_line(worker.error)}", markup=False)
     else:
         messages.print("no workers; start one: inkmill worker")
 

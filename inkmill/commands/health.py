@@ -24,7 +24,7 @@ def try_prompt(
     json: o.Json = False,
 ) -> None:
     """Generate a few samples now, in this process, to try out settings. Nothing is stored."""
-    from contract.names import model_name
+    from contract.names import checked_model
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.try_prompt import samples, show
@@ -32,7 +32,7 @@ def try_prompt(
     config = settings()
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
-    name = model_name(o.or_default(model, config.model))
+    name = checked_model(o.or_default(model, config.model))
     show(samples(name, prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
 
 

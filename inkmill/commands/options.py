@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,25 +14,31 @@ from contract.errors import UsageError
 from contract.policy import ScoreBy, read_score_by
 from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES
 
+if TYPE_CHECKING:
+    from contract.sampling import Setting
+
 Command = Callable[..., Any]
 SAMPLING_PANEL = "Sampling settings (a row's own values take precedence)"
 RETRY_PANEL = "Sampling settings of dead prompts (instead of a row's own)"
 JOB_PANEL = "Model and safety"
 FILE_PANEL = "Reading the prompt file"
+MORE_THAN_ONCE = "may be given more than once"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", help="demo, a Hub id such as gpt2, or a folder. [default: gpt2]", rich_help_panel=JOB_PANEL
+        "--model",
+        help="demo, a Hub id, or a folder; for example --model gpt2 or --model ./my-model. [default: gpt2]",
+        rich_help_panel=JOB_PANEL,
     ),
 ]
 Safety = Annotated[
     str | None,
     typer.Option(
         "--safety",
-        help="original, unbiased, multilingual, original-small, unbiased-small, demo, a checkpoint's path, or none. "
-        "[default: original]",
+        help="original, unbiased, multilingual, original-small, unbiased-small, demo, a checkpoint's path, or none; "
+        "for example --safety unbiased. [default: original]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -50,7 +57,8 @@ Threshold = Annotated[
     typer.Option(
         "--threshold",
         metavar="LABEL=X",
-        help="Flag scores of at least X; repeatable. [default: 0.7 for every label]",
+        help="Flag scores of at least X, from 0 to 1; may be given more than once; for example --threshold insult=0.5. "
+        "[default: 0.7 for every label]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -59,7 +67,8 @@ BlocklistFile = Annotated[
     typer.Option(
         "--blocklist",
         metavar="FILE",
-        help="Words that flag a text, one per line; toad* for what begins so.",
+        help="Words that flag a text, one per line; toad* for what begins so; for example --blocklist words.txt. "
+        "[default: none]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -67,18 +76,35 @@ OnFlag = Annotated[
     str,
     typer.Option(
         "--on-flag",
-        help="keep, or redact: exports leave out the text of flagged rows.",
+        help="keep, or redact: exports leave out the text of flagged rows; for example --on-flag redact.",
         rich_help_panel=JOB_PANEL,
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help=f"{DEVICE_CHOICES}.", rich_help_panel=JOB_PANEL)]
-Dtype = Annotated[str | None, typer.Option("--dtype", help=f"{DTYPE_CHOICES}.", rich_help_panel=JOB_PANEL)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help=f"{DEVICE_CHOICES}; for example --device cpu. [default: auto]", rich_help_panel=JOB_PANEL
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help=f"{DTYPE_CHOICES}; for example --dtype fp32. [default: auto]", rich_help_panel=JOB_PANEL
+    ),
+]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="The job's seed. [default: drawn at random and printed]", min=0),
+    typer.Option(
+        "--seed",
+        help="The job's seed, from 0 to 2**53 - 1; for example --seed 42. [default: drawn at random and printed]",
+        min=0,
+    ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", help="The name under which the job is listed. [default: the file's]")
+    str | None,
+    typer.Option(
+        "--name", help="The name under which the job is listed; for example --name night-1. [default: the file's]"
+    ),
 ]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Submit the good lines; write the bad ones to a file next to the input.")
@@ -89,7 +115,8 @@ Form = Annotated[
     str | None,
     typer.Option(
         "--form",
-        help="jsonl, csv, tsv, parquet, txt or openai; otherwise its name and contents tell.",
+        help="jsonl, csv, tsv, parquet, txt or openai; for example --form csv. [default: what "
+        "its name and contents tell]",
         rich_help_panel=FILE_PANEL,
     ),
 ]
@@ -98,22 +125,37 @@ Delimiter = Annotated[
     typer.Option(
         "--delimiter",
         metavar="CHAR",
-        help="What separates the cells of a table: , ; | or tab; otherwise the header tells.",
+        help="What separates the cells of a table: , ; | or tab; for example --delimiter tab. "
+        "[default: what the header "
+        "tells]",
         rich_help_panel=FILE_PANEL,
     ),
 ]
 PromptColumn = Annotated[
-    str, typer.Option("--prompt-column", metavar="NAME", help="Where the prompts are.", rich_help_panel=FILE_PANEL)
+    str,
+    typer.Option(
+        "--prompt-column",
+        metavar="NAME",
+        help="Where the prompts are; for example --prompt-column text.",
+        rich_help_panel=FILE_PANEL,
+    ),
 ]
 IdColumn = Annotated[
-    str, typer.Option("--id-column", metavar="NAME", help="Where the custom_ids are.", rich_help_panel=FILE_PANEL)
+    str,
+    typer.Option(
+        "--id-column",
+        metavar="NAME",
+        help="Where the custom_ids are; for example --id-column doi.",
+        rich_help_panel=FILE_PANEL,
+    ),
 ]
 MetadataColumn = Annotated[
     list[str] | None,
     typer.Option(
         "--metadata-column",
         metavar="NAME",
-        help="Keep a column as data though it is named like a setting; repeatable.",
+        help="Keep a column as data though it is named like a setting; may be given more than once; for example "
+        "--metadata-column length. [default: none]",
         rich_help_panel=FILE_PANEL,
     ),
 ]
@@ -121,16 +163,27 @@ EmptyPrompts = Annotated[
     bool,
     typer.Option("--empty-prompts", help="Write texts from nothing for empty cells.", rich_help_panel=FILE_PANEL),
 ]
-Out = Annotated[str | None, typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output.")]
+Out = Annotated[
+    str | None,
+    typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output; for example -o texts.csv."),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the -o file even if it is not an earlier export of this job.")
 ]
 ExportFormat = Annotated[
     str | None,
-    typer.Option("--format", help="jsonl, csv, parquet or openai. [default: by file extension; jsonl without one]"),
+    typer.Option(
+        "--format",
+        help="jsonl, csv, parquet or openai; for example --format csv. [default: by file extension; jsonl without one]",
+    ),
 ]
 Only = Annotated[
-    str, typer.Option("--only", metavar="WHICH", help="clean, approved, flagged or all; separate several with commas.")
+    str,
+    typer.Option(
+        "--only",
+        metavar="WHICH",
+        help="clean, approved, flagged or all; separate several with commas; for example --only clean,approved.",
+    ),
 ]
 
 Without = Annotated[
@@ -139,7 +192,7 @@ Without = Annotated[
         "--without",
         metavar="FLAWS",
         help="Leave out texts that are empty, cut (they ended at a length) or repeating (they end in the same piece "
-        "again and again); separate several with commas.",
+        "again and again); separate several with commas; for example --without empty,cut. [default: none]",
     ),
 ]
 Flat = Annotated[bool, typer.Option("--flat", help="CSV and Parquet: make each key of the metadata a column.")]
@@ -151,21 +204,16 @@ ForSpreadsheets = Annotated[
     ),
 ]
 
-_FLAG_TYPES: dict[str, Any] = {
-    "do_sample": bool,
-    "stop": list[str],
-    "bad_words": list[str],
-    "bad_words_match": str,
-    "on_too_long": str,
-    "logit_bias": str,
-    "temperature": float,
-    "top_p": float,
-    "min_p": float,
-    "repetition_penalty": float,
-    "presence_penalty": float,
-    "frequency_penalty": float,
+_FLAG_TYPES: dict[str, Any] = {"do_sample": bool, "stop": list[str], "bad_words": list[str]}
+"""The type of those sampling flags that are not read as text first, so that one table tells what is wrong with any."""
+_FLAG_METAVARS = {
+    "stop": "TEXT",
+    "bad_words": "TEXT",
+    "bad_words_match": "HOW",
+    "on_too_long": "HOW",
+    "logit_bias": "JSON",
 }
-"""The type of each sampling flag; int for those not listed."""
+"""What stands for the value of those that take no number."""
 
 
 def checked_score_by(value: str) -> ScoreBy:
@@ -186,19 +234,37 @@ def _flags(name: str, panel: str) -> list[inspect.Parameter]:
     from contract.sampling import SETTINGS
 
     setting = SETTINGS[name]
-    aliases = f" (also {', '.join(map(_flag_name, setting.aliases))})" if setting.aliases else ""
     shown = "--do-sample/--no-do-sample" if name == "do_sample" else _flag_name(name)
-    option = typer.Option(shown, help=setting.help + aliases, rich_help_panel=panel, show_default=False)
+    metavar = None if name == "do_sample" else _FLAG_METAVARS.get(name, "N")
+    option = typer.Option(shown, metavar=metavar, help=_explained(setting), rich_help_panel=panel, show_default=False)
     hidden = [(alias, typer.Option(_flag_name(alias), hidden=True)) for alias in setting.aliases]
     return [
         inspect.Parameter(
             name_or_alias,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_FLAG_TYPES.get(name, int) | None, how],
+            annotation=Annotated[_FLAG_TYPES.get(name, str) | None, how],
         )
         for name_or_alias, how in [(name, option), *hidden]
     ]
+
+
+def _explained(setting: Setting) -> str:
+    """A setting with its range, its default, an example and its other names."""
+    from contract.spec import SamplingSettings
+
+    default = getattr(SamplingSettings(), setting.name)
+    example = f"; for example {_flag_name(setting.name)} {setting.example}" if setting.example else ""
+    more = f"; {MORE_THAN_ONCE}" if setting.name in ("stop", "bad_words") else ""
+    also = f". Also {', '.join(map(_flag_name, setting.aliases))}" if setting.aliases else ""
+    span = f" ({setting.range})" if setting.example else ""
+    return f"{setting.help}{span}{more}{example}{also}. [default: {_shown(default)}]"
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "--do-sample"
+    return f"{default:g}" if isinstance(default, float) else str(default or 0) if default != () else "none"
 
 
 def _flag_name(name: str) -> str:
@@ -230,6 +296,14 @@ def _signed(wrapper: Command, command: Command, parameters: list[inspect.Paramet
     return wrapper
 
 
+def _typed_number(value: Any) -> Any:
+    """A flag's value as a number, if it is one."""
+    for kind in (int, float):
+        with suppress(ValueError, TypeError):
+            return kind(value) if isinstance(value, str) else value
+    return value
+
+
 def sampling_flags(panel: str = SAMPLING_PANEL) -> Command:
     """Every sampling setting as a flag, checked. Not a row's `seed`: `--seed` is the job's."""
     from contract.sampling import SETTINGS
@@ -253,7 +327,7 @@ def read_flags(values: dict[str, Any]) -> dict[str, Any]:
     from contract.errors import SettingsError
     from contract.sampling import TYPED_TEXTS, read_settings, typed_text
 
-    set_flags = {name: value for name, value in values.items() if value not in (None, [])}
+    set_flags = {name: _typed_number(value) for name, value in values.items() if value not in (None, [])}
     for name in set_flags.keys() & set(TYPED_TEXTS):
         set_flags[name] = [typed_text(text) for text in set_flags[name]]
     if "logit_bias" in set_flags:

@@ -28,8 +28,9 @@ def report(
     from contract.errors import UsageError
     from db.jobs.jobs import get_job
     from db.jobs.status import snapshot
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
     from inkmill.show.summary import note_reflag
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
     from inkmill.version import own_version
     from producer.export import IF_TAKEN

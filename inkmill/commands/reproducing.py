@@ -32,11 +32,13 @@ def reproduce(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option("--sample", min=1, max=2**31, help=f"How many to draw. [default: {SAMPLE}]"),
+        typer.Option("--sample", metavar="N", min=1, max=2**31, help=f"How many to draw. [default: {SAMPLE}]"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=2**53 - 1, help="The seed of the draw. [default: random, and printed]"),
+        typer.Option(
+            "--seed", metavar="N", min=0, max=2**53 - 1, help="The seed of the draw. [default: random, and printed]"
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto = the kind that generated each output, where available.")
@@ -79,17 +81,19 @@ def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None
 
 
 def _draw(database: Database, job: int, sample: int, seed: int) -> Draw:
+    from common.wording import counted
     from db.jobs.jobs import get_job
     from db.results.reproduction import draw_outputs
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
 
     drawn = draw_outputs(database, job, sample, seed)
     if not drawn.ids:
         raise UsageError(f"job {job} has no outputs, it is {get_job(database, job).status}: nothing to regenerate")
     if len(drawn.ids) == drawn.total:
-        messages.print(f"job {job} has {drawn.total:,} outputs: regenerating all of them", markup=False)
+        messages.print(f"job {job} has {counted(drawn.total, 'output')}: regenerating all of them", markup=False)
     else:
         messages.print(
-            f"{len(drawn.ids):,} of the {drawn.total:,} outputs of job {job}, drawn with seed {seed}", markup=False
+            f"{len(drawn.ids):,} of the {counted(drawn.total, 'output')} of job {job}, drawn with seed {seed}",
+            markup=False,
         )
     return drawn

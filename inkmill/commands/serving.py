@@ -22,11 +22,16 @@ def worker(
     dtype: o.Dtype = None,
     safety: Annotated[
         list[str] | None,
-        typer.Option("--safety", help="A classifier to serve; repeatable. [default: every built-in one, at first use]"),
+        typer.Option(
+            "--safety",
+            help="A classifier to serve; may be given more than once. [default: every built-in one, at first use]",
+        ),
     ] = None,
     threads: Annotated[
         int,
-        typer.Option("--threads", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"),
+        typer.Option(
+            "--threads", metavar="N", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"
+        ),
     ] = 0,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept a Redis on another host without a password.")
@@ -40,7 +45,8 @@ def worker(
     from importlib.util import find_spec
 
     from contract.errors import ModelUnavailable
-    from contract.names import model_name, safety_name
+    from contract.model_folders import check_classifier
+    from contract.names import checked_model, safety_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.local.stack import Stack
@@ -51,12 +57,14 @@ def worker(
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     options = WorkerOptions(
-        model=model_name(o.or_default(model, config.model)),
+        model=checked_model(o.or_default(model, config.model)),
         device=device,
         dtype=dtype,
         threads=threads,
         safety=tuple(safety_name(name) for name in safety or ()),
     )
+    for name in options.safety:
+        check_classifier(name)
     if find_spec("torch") is None:
         raise ModelUnavailable("torch is not installed, and a worker needs it: pip install 'inkmill[worker]'")
     if not config.embedded:
@@ -98,7 +106,7 @@ def stop() -> None:
     """Stop the local stack now. Unfinished jobs continue when it is started again."""
     from contract.settings import settings
     from inkmill.local.stack import Stack
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
 
     config = settings()
     if Stack(config).stop():

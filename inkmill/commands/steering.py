@@ -81,10 +81,11 @@ def retry(
 
     Sampling settings are for dead prompts of which no text is stored, and beat a row's own. --n and seeds stay.
     """
+    from common.wording import counted
     from contract.failures import parse_code
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     config, database = settings_and_database()
@@ -98,11 +99,12 @@ def retry(
             "each line of an export says which revision scored its text",
             markup=False,
         )
-    messages.print(f"job {job}: {retried.prompts:,} prompts and {retried.texts:,} texts queued again")
+    prompts, texts = counted(retried.prompts, "prompt"), counted(retried.texts, "text")
+    messages.print(f"job {job}: {prompts} and {texts} queued again")
     if retried.kept:
         messages.print(
-            f"note: {retried.kept:,} of the dead prompts have texts already, and keep the settings of those; submit "
-            "them anew for others"
+            f"note: {counted(retried.kept, 'dead prompt')} with texts already keep the settings of those; submit such "
+            "prompts anew for others"
         )
     _queue_hints(config, database, job)
     _print_status(database, job, json)
@@ -135,13 +137,15 @@ def reflag(
 
     Says first what that would change, and asks. Without a terminal, --yes is needed if it takes flags off.
     """
+    from common.wording import counted
     from contract.blocklist import read_blocklist
     from contract.errors import UsageError
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
     from db.jobs.reflag_preview import preview_reflag
-    from inkmill.show.display import command_line, messages
+    from inkmill.show.display import command_line
     from inkmill.show.reflag_question import confirm_reflag
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     if threshold is None and blocklist is None and not reset_thresholds:
@@ -159,7 +163,8 @@ def reflag(
         messages.print("nothing was changed")
         raise typer.Exit(ExitCode.FAILED)
     changed = reflag_job(database, job, thresholds=thresholds, blocklist=words, reset=reset_thresholds)
-    messages.print(f"job {job}: {changed.flagged:,} outputs are flagged now, {changed.changed:,} changed", markup=False)
+    flagged = counted(changed.flagged, "output is", "outputs are")
+    messages.print(f"job {job}: {flagged} flagged now, {changed.changed:,} changed", markup=False)
     _print_status(database, job, json)
 
 
@@ -177,18 +182,19 @@ def rescore(
     json: o.Json = False,
 ) -> None:
     """Score JOB's stored texts again with the current classifier; flags follow, decisions stay."""
+    from common.wording import counted
     from db.jobs.jobs import get_job
     from db.jobs.rescore import rescore_job
     from db.work.workers import list_workers
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
     scoring = None if score_by is None else o.checked_score_by(score_by)
     texts = rescore_job(database, job, score_by=scoring)
     messages.print(
-        f"job {job}: {texts:,} texts will be scored again by the next worker with its classifier; until then each "
-        "keeps its scores and its flag",
+        f"job {job}: {counted(texts, 'text')} will be scored again by the next worker with its classifier; until then "
+        "each keeps its scores and its flag",
         markup=False,
     )
     safety = get_job(database, job).safety
@@ -204,7 +210,7 @@ def rescore(
 
 def _queue_hints(config: Settings, database: Database, job: int) -> None:
     from db.jobs.jobs import get_job
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
     from producer.submit import queue_hints
 
     error = queue_hints(database, job, get_job(database, job).model)

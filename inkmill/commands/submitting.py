@@ -70,8 +70,9 @@ def submit(
     json: o.Json = False,
 ) -> None:
     """Submit FILE and print the job's id; workers do the rest."""
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
     from inkmill.show.summary import print_submitted
+    from inkmill.show.terminal import messages, output
     from inkmill.startup import settings_and_database
     from producer.read.prompt_file import open_prompt_file
     from producer.submit import submit as submit_file
@@ -95,14 +96,14 @@ def submit(
             }
         )
     else:
-        typer.echo(submitted.job_id)
+        output.print(str(submitted.job_id), markup=False)
 
 
 def _warn(config: Settings, database: Database, submitted: SubmittedJob) -> None:
     from contract.waiting.surroundings import Surroundings
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
-    from inkmill.show.display import messages
+    from inkmill.show.terminal import messages
 
     if submitted.queue_error and not config.embedded:
         messages.print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +21,14 @@ def register(app: typer.Typer) -> None:
 
 
 def web(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 = any free port.")] = PORT,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port to listen on; 0 = any free port.")
+    ] = PORT,
     host: Annotated[
-        str, typer.Option("--host", help="The address to listen on; any but a loopback address needs --token-file.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="The address to listen on; any but a loopback address needs --token-file."
+        ),
     ] = "127.0.0.1",
     name: Annotated[
         str | None, typer.Option("--as", metavar="NAME", help="The reviewer's name. [default: the system user]")
@@ -35,7 +41,7 @@ def web(
     ] = None,
     host_name: Annotated[
         list[str] | None,
-        typer.Option("--host-name", metavar="NAME", help="Another host name of the page; repeatable."),
+        typer.Option("--host-name", metavar="NAME", help="Another host name of the page; may be given more than once."),
     ] = None,
     behind_tls: Annotated[
         bool,
@@ -43,12 +49,15 @@ def web(
     ] = False,
     audit_share: Annotated[
         float,
-        typer.Option("--audit-share", min=0, max=1, help="Share of the queue drawn at random from unflagged texts."),
+        typer.Option(
+            "--audit-share", metavar="X", min=0, max=1, help="Share of the queue drawn at random from unflagged texts."
+        ),
     ] = 0.0,
     json: o.Json = False,
 ) -> None:
     """Serve the review page until Ctrl-C. Prints its address, with a one-time token."""
     from contract.errors import UsageError
+    from inkmill.show.terminal import Log
     from inkmill.startup import settings_and_database
     from review.server import WebOptions, serve
 
@@ -56,6 +65,7 @@ def web(
         raise UsageError("--audit-share: must be less than 1, or no flagged text would ever be shown")
     if name is not None and token_file is not None:
         raise UsageError("--as: with --token-file each reviewer has the name next to their token; leave out --as")
+    logging.basicConfig(handlers=[Log()], level=logging.WARNING, format="%(levelname)s: %(message)s")
     config, database = settings_and_database()
     options = WebOptions(
         host=host,
@@ -84,7 +94,8 @@ def system_reviewer() -> str:
 
 
 def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
-    from inkmill.show.display import messages, print_json
+    from inkmill.show.display import print_json
+    from inkmill.show.terminal import messages, output
     from review.security.hosts import is_loopback
 
     if json:
@@ -93,7 +104,7 @@ def _print_address(address: Address, json: bool, behind_tls: bool) -> None:
             "reviewers": list(address.reviewers),
         })  # fmt: skip
     else:
-        print(address.url, flush=True)
+        output.print(address.url, markup=False)
         messages.print("open it in a browser; Ctrl-C stops it", markup=False)
     if not is_loopback(address.host) and not behind_tls:
         messages.print(

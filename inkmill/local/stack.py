@@ -174,9 +174,7 @@ class Stack:
         for process in leaving:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)
-        with told_when_long(
-            lambda: f"processes {_numbers(leaving)} to end; a worker finishes what it is writing first"
-        ):
+        with told_when_long(lambda: f"{_living(leaving)} to end; a worker finishes what it is writing first"):
             self._until_gone(leaving)
         return True
 
@@ -184,13 +182,14 @@ class Stack:
         deadline = time.monotonic() + self.config.grace_seconds + 15
         while any(process.lives() for process in leaving):
             if time.monotonic() > deadline:
-                raise InkmillError(f"the stack does not stop (processes {_numbers(leaving)}); see {self.log}")
+                raise InkmillError(f"the stack does not stop ({_living(leaving)}); see {self.log}")
             time.sleep(0.05)
 
 
-def _numbers(processes: list[Process]) -> str:
-    """Those that still live."""
-    return ", ".join(str(process.pid) for process in processes if process.lives())
+def _living(processes: list[Process]) -> str:
+    """Those that still live, by number."""
+    numbers = [str(process.pid) for process in processes if process.lives()]
+    return f"{'process' if len(numbers) == 1 else 'processes'} {', '.join(numbers)}"
 
 
 @contextmanager

@@ -12,11 +12,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from common.times import duration, iso
+from common.wording import counted, on_one_line, visible
 from contract.policy import ScoreBy
 from contract.text_flaws import TextFlaw
 from db.insights.failures import FailureGroup
@@ -24,11 +25,9 @@ from db.insights.flaws import FlawCounts
 from db.insights.pace import Pace
 from db.jobs.status import JobSnapshot
 from db.record import Act
+from inkmill.show.terminal import Terminal, messages, output
 from producer.read.row_parser import printable
-
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
-"""Progress and messages go to standard error; standard output is for data. Rich handles NO_COLOR and terminals."""
-
+from producer.write.new_file import standard_output
 
 OPTIONAL = ("dead", "cancelled", "left", "differs in")
 RIGHT_ALIGNED = ("job", "done", "dead", "cancelled", "flagged", "tokens/s", "time")
@@ -101,9 +100,14 @@ def record_json(record: Sequence[Act]) -> list[dict[str, Any]]:
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
-    sys.stdout.flush()
+    """One JSON document on standard output: always UTF-8, and with nothing in it that a terminal may obey.
+
+    Raises:
+        InkmillError: standard output cannot be written.
+    """
+    document = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    with standard_output() as file:
+        file.write(visible(document).encode())
 
 
 def print_status(
@@ -123,8 +127,8 @@ def print_status(
         reflagging: a reflag is running or was interrupted: flags follow two policies.
         record: what was done to it, oldest first.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    name, model, safety = map(escape, (job.name, job.model, job.safety))
+    console = output
+    name, model, safety = (escape(on_one_line(said)) for said in (job.name, job.model, job.safety))
     safety += " by sentence" if job.score_by == ScoreBy.SENTENCE else ""
     console.print(f"job {job.id}  {name}  [bold]{job.status}[/bold]  model {model}, safety {safety}")
     lost = "".join(f", {n:,} {what}" for n, what in ((job.dead, "dead"), (job.cancelled, "cancelled")) if n)
@@ -139,25 +143,27 @@ def print_status(
         console.print("  reflag   running or interrupted: an export or a report finishes it first")
     console.print(f"  tokens   {job.generated_tokens:,} {_speed(job, pace)}")
     if job.rescoring:
-        console.print(f"  rescoring: {job.to_score + job.in_hand:,} batches left")
+        console.print(f"  rescoring: {counted(job.to_score + job.in_hand, 'batch', 'batches')} left")
     if pace.time_left is not None:
         console.print(f"  left     {pace.time_left}")
     if waiting:
         console.print(f"  waiting for {waiting}", markup=False)
     if job.error:
-        console.print(f"  failed: {job.error}", markup=False)
+        console.print(f"  failed: {on_one_line(job.error)}", markup=False)
     for line in failure_lines(job, groups):
         console.print(f"  {line}", markup=False)
     if record:
         last = record[-1]
         at = datetime.fromtimestamp(last.at).strftime("%Y-%m-%d %H:%M")
-        console.print(f"  record   {len(record):,} acts, the last: {last.what} by {last.who}, {at}", markup=False)
+        console.print(
+            f"  record   {counted(len(record), 'act')}, the last: {last.what} by {last.who}, {at}", markup=False
+        )
 
 
 def failure_lines(job: JobSnapshot, groups: Sequence[FailureGroup]) -> Iterator[str]:
     """Why prompts are dead, which ones, what may help, and where all of them are."""
     for group in groups:
-        yield f"{group.prompts:,} dead: {group.code}: {group.reason}"
+        yield f"{group.prompts:,} dead: {group.code}: {on_one_line(group.reason)}"
         names = [printable(prompt.name) for prompt in group.examples]
         more = f" and {group.prompts - len(names):,} more" if group.prompts > len(names) else ""
         yield f"  {', '.join(names)}{more}; {group.remedy.advice}"
@@ -189,7 +195,7 @@ def jobs_table(jobs: list[tuple[JobSnapshot, Pace]], differences: Mapping[int, s
     names = [name for name in rows[0] if name not in OPTIONAL or any(row[name] for row in rows)]
     table = table_of(*names, shortened=("name", "model", "differs in"), right=RIGHT_ALIGNED)
     for row in rows:
-        table.add_row(*(escape(row[name]) for name in names))
+        table.add_row(*(cell(row[name]) for name in names))
     return table
 
 
@@ -221,15 +227,20 @@ def table_of(*names: str, shortened: Sequence[str], right: Sequence[str]) -> Tab
     for name in names:
         width = 6 if name in shortened else None
         justify: Literal["right", "left"] = "right" if name in right else "left"
-        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=True, min_width=width)
+        whole = name not in shortened
+        table.add_column(name, justify=justify, overflow="ellipsis", no_wrap=whole, min_width=width)
     return table
+
+
+def cell(text: str) -> Text:
+    """A cell of a table: one line, whose end is left out where its column is shortened."""
+    return Text(on_one_line(text), no_wrap=True, overflow="ellipsis")
 
 
 def print_table(table: Table) -> None:
     """A table on standard output."""
-    console = Console(highlight=False)
     # A pipe has no width: nothing is cut there.
-    Console(highlight=False, width=None if console.is_terminal else 400).print(table)
+    Terminal(width=None if output.is_terminal else 400).print(table, soft_wrap=False)
 
 
 def command_line(*words: str) -> str:
@@ -265,7 +276,7 @@ class ProgressLine:
     def say(self, line: str, *, at_once: bool = True) -> None:
         """Shows a line; off a terminal only where it is new and, unless `at_once`, the last one is some seconds old."""
         if self._status is not None:
-            self._status.update(escape(line))
+            self._status.update(escape(on_one_line(line)))
         elif line != self._last_line and (at_once or time.monotonic() - self._last_at >= self.PLAIN_SECONDS):
             messages.print(line, markup=False)
             self._last_line, self._last_at = line, time.monotonic()

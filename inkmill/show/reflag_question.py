@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import typer
 
+from common.wording import counted
 from contract.errors import UsageError
 from db.jobs.reflag_preview import ReflagPreview
-from inkmill.show.display import messages
+from inkmill.show.terminal import messages
 
 SHOWN_REASONS = 5
 
@@ -31,7 +32,8 @@ def confirm_reflag(
     messages.print(f"job {job_id}: {_changes(preview)}", markup=False)
     if words and not preview.listed:
         messages.print(
-            f"note: none of the {len(words):,} words of the blocklist is in any of the {preview.judged:,} scored texts",
+            f"note: none of the {counted(len(words), 'word')} of the blocklist is in any of the "
+            f"{counted(preview.judged, 'scored text')}",
             markup=False,
         )
     if yes or not (preview.flagged or preview.unflagged or preview.reworded):
@@ -40,8 +42,8 @@ def confirm_reflag(
         return typer.confirm("apply it?", err=True)
     if preview.unflagged:
         raise UsageError(
-            f"reflag: {preview.unflagged:,} outputs would lose their flag, and there is no terminal to ask on; nothing "
-            f"was changed. To apply it all the same: {command}"
+            f"reflag: {counted(preview.unflagged, 'output')} would lose their flag, and there is no terminal to ask "
+            f"on; nothing was changed. To apply it all the same: {command}"
         )
     return True
 
@@ -53,7 +55,7 @@ def _changes(preview: ReflagPreview) -> str:
         f"{preview.reworded:,} would stay flagged for other reasons" if preview.reworded else "",
     ]
     said = "; ".join(part for part in parts if part)
-    return f"of {preview.judged:,} scored outputs {said}" if said else "no flag would change"
+    return f"of {counted(preview.judged, 'scored output')} {said}" if said else "no flag would change"
 
 
 def _part(outputs: int, what: str, reasons: Counter[str]) -> str:
@@ -61,5 +63,5 @@ def _part(outputs: int, what: str, reasons: Counter[str]) -> str:
         return ""
     shown = [f"{reason} {count:,}" for reason, count in reasons.most_common(SHOWN_REASONS)]
     more = len(reasons) - len(shown)
-    shown += [f"{more:,} more reasons"] if more > 0 else []
+    shown += [counted(more, "more reason")] if more > 0 else []
     return f"{outputs:,} {what} ({', '.join(shown)})"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from itertools import islice
+from pathlib import Path
 
 from rich.markup import escape
 
 from common.times import duration
+from common.wording import counted, folded, on_one_line
 from contract.errors import DatabaseUnreachable, UsageError
+from contract.model_folders import folder_of_that_name
 from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.failures import FailureGroup
@@ -20,28 +23,32 @@ from db.jobs.reflag import unfinished_reflags
 from db.jobs.status import JobSnapshot
 from db.results.export_rows import StoredOutput, reading_results
 from db.session.engine import Database
-from inkmill.show.display import command_line, messages, retry_commands
+from inkmill.show.display import command_line
+from inkmill.show.next_steps import next_steps
+from inkmill.show.terminal import messages
 from producer.export import ExportReport
 from producer.read.prompt_file import PromptFile
 from producer.submit import SubmittedJob
 
-SHOWN_TEXTS, SHOWN_CHARACTERS = 3, 300
+SHOWN_TEXTS, SHOWN_PROMPT, SHOWN_CHARACTERS = 3, 60, 300
 
 
 def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
     """Prints what was submitted."""
     messages.print(
-        f"job {submitted.job_id}: {submitted.prompts:,} prompts of {file.name}, {submitted.outputs:,} outputs, "
-        f"model {submitted.model}, seed {submitted.seed}",
+        f"job {submitted.job_id}: {counted(submitted.prompts, 'prompt')} of {on_one_line(file.name)}, "
+        f"{counted(submitted.outputs, 'output')}, model {on_one_line(submitted.model)}, seed {submitted.seed}",
         markup=False,
     )
     for remark in (*file.remarks, *submitted.remarks):
         messages.print(f"note: {remark}", markup=False)
     if file.model and file.model != submitted.model and _stored_name(file.model) != submitted.model:
         messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
+    if beside := folder_of_that_name(submitted.model):
+        messages.print(f"note: {beside}", markup=False)
     if submitted.bad_lines:
         messages.print(
-            f"{submitted.bad_lines:,} bad lines were skipped and written to {submitted.bad_path}", markup=False
+            f"{counted(submitted.bad_lines, 'bad line')} skipped and written to {submitted.bad_path}", markup=False
         )
 
 
@@ -62,7 +69,7 @@ def note_unfinished(job: JobSnapshot) -> None:
     if not job.finished:
         messages.print(
             f"note: job {job.id} is {job.status}, so this is incomplete: "
-            f"{job.generated:,} of {job.outputs:,} texts, {job.settled:,} of them scored",
+            f"{job.generated:,} of {counted(job.outputs, 'text')}, {job.settled:,} of them scored",
             markup=False,
         )
 
@@ -75,22 +82,23 @@ def print_summary(
     note_unfinished(job)
     share = f" ({job.flagged / job.settled:.0%})" if job.settled else ""
     say(f"\n[bold]job {job.id} {job.status}[/bold] in {duration(job.seconds)}")
-    say(f"  texts     {job.generated:,} of {job.outputs:,}, from {job.prompts:,} prompts")
+    say(f"  texts     {job.generated:,} of {job.outputs:,}, from {counted(job.prompts, 'prompt')}")
     if flaws.found:
         say(f"  of these  {flaws}")
     if job.safety != NO_SAFETY:
         say(f"  flagged   {job.flagged:,}{share} by {escape(job.safety)}")
     say(f"  tokens    {job.generated_tokens:,}, {pace.average:,.0f} a second")
     for group in groups:
-        say(f"  dead      {group.prompts:,}: {group.code}: {group.reason}", markup=False)
+        say(f"  dead      {group.prompts:,}: {group.code}: {on_one_line(group.reason)}", markup=False)
         say(f"            {group.remedy.advice}", markup=False)
     if job.generated:
         _print_texts(database, job)
     say(f"  database  {database.address}", markup=False)
-    say(f"  export    {report.path} ({report.rows:,} rows)", markup=False)
+    say(f"  export    {on_one_line(str(report.path))} ({counted(report.rows, 'row')})", markup=False)
     if report.errors_path:
-        say(f"  errors    {report.errors_path} ({report.errors:,} dead or cancelled prompts)", markup=False)
-    _print_next(job, groups)
+        lost = counted(report.errors, "dead or cancelled prompt")
+        say(f"  errors    {on_one_line(str(report.errors_path))} ({lost})", markup=False)
+    _print_next(job, report.path, flaws, groups)
 
 
 def _print_texts(database: Database, job: JobSnapshot) -> None:
@@ -98,14 +106,20 @@ def _print_texts(database: Database, job: JobSnapshot) -> None:
         samples = _some_texts(database, job)
     except DatabaseUnreachable:  # the export is written; these are only samples of it
         return
-    say = messages.print
-    say("\n  samples")
-    for output in samples:
-        text = " ".join(output.text.split())
-        short = text[:SHOWN_CHARACTERS] + ("…" if len(text) > SHOWN_CHARACTERS else "")
-        flag = f" [red]flagged: {escape(', '.join(output.flag_reasons))}[/red]" if output.flagged else ""
-        say(f"  · [bold]{escape(output.prompt or '(no prompt)')}[/bold] {escape(short)}{flag}")
-    say("")
+    messages.print("\n  samples")
+    for sample in samples:
+        prompt = folded(sample.prompt, SHOWN_PROMPT) or "(no prompt)"
+        messages.print(f"  · [bold]{escape(prompt)}[/bold] {_shown_text(sample)}")
+    if any(sample.flagged for sample in samples):
+        messages.print(f"    Flagged texts are covered here; to read them: {command_line('web')}", markup=False)
+    messages.print("")
+
+
+def _shown_text(sample: StoredOutput) -> str:
+    if sample.flagged:
+        reasons = escape(on_one_line(", ".join(sample.flag_reasons)))
+        return f"[red]({counted(len(sample.text), 'character')}, flagged: {reasons})[/red]"
+    return escape(folded(sample.text, SHOWN_CHARACTERS))
 
 
 def _some_texts(database: Database, job: JobSnapshot) -> list[StoredOutput]:
@@ -113,14 +127,8 @@ def _some_texts(database: Database, job: JobSnapshot) -> list[StoredOutput]:
         return list(islice((output for output in stored if output.sample_index == 0), SHOWN_TEXTS))
 
 
-def _print_next(job: JobSnapshot, groups: Sequence[FailureGroup]) -> None:
-    number = str(job.id)
-    commands: list[tuple[str, ...]] = (
-        [("export", number, "-o", "clean.jsonl", "--only", "clean")] if job.safety != NO_SAFETY else []
-    )
-    commands += [("status", number, "--json")]
-    commands += retry_commands(job, groups)
-    commands += [("run", "YOUR_PROMPTS.jsonl", "--model", "gpt2", "--safety", "original")]
-    messages.print("\n  next", markup=False)
-    for words in commands:
-        messages.print(f"    {command_line(*words)}", markup=False)
+def _print_next(job: JobSnapshot, export: Path, flaws: FlawCounts, groups: Sequence[FailureGroup]) -> None:
+    steps = list(next_steps(job, export, flaws, groups))
+    messages.print("\n  next" if steps else "", markup=False)
+    for purpose, words in steps:
+        messages.print(f"    {purpose}:\n      {command_line(*words)}", markup=False)

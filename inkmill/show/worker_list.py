@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from common.times import duration, iso
 from db.work.workers import WorkerRow
-from inkmill.show.display import table_of
+from inkmill.show.display import cell, table_of
 
 COLUMNS = ("worker", "host", "pid", "state", "model", "dtype", "device", "tokens/s", "memory", "seen", "scores with")
 
@@ -25,7 +24,7 @@ def workers_table(workers: list[WorkerRow]) -> Table:
             f"{worker.tokens_per_second:,.0f}", f"{worker.memory_mb:,.0f} MB", f"{duration(worker.silent)} ago",
             ", ".join(worker.classifiers),
         )  # fmt: skip
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(cell, cells))
     return table
 
 

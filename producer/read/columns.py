@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from common.near_misses import one_letter_off
+from common.wording import counted
 from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
 from producer.read.contents import DELIMITERS
@@ -133,7 +134,7 @@ class Columns:
             raise BadRow(
                 Problem(
                     "",
-                    f"has {_count_of(len(cells), 'cell')}, but the header has {_count_of(len(names), 'column')}; "
+                    f"has {counted(len(cells), 'cell')}, but the header has {counted(len(names), 'column')}; "
                     "quote cells that contain commas or line breaks",
                 )
             )
@@ -245,7 +246,3 @@ def _duplicate_names(names: Sequence[str]) -> Iterable[str]:
 def _name_list(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_NAMES_IN_NOTE:,} more" if len(names) > MAX_NAMES_IN_NOTE else ""
     return ", ".join(map(printable, names[:MAX_NAMES_IN_NOTE])) + more
-
-
-def _count_of(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -5,6 +5,7 @@ Knows bytes only. A file is written under a temporary name in its folder, synced
 
 from __future__ import annotations
 
+import codecs
 import errno
 import fcntl
 import gzip
@@ -25,6 +26,7 @@ from typing import Any, BinaryIO, cast
 
 import zstandard
 
+from common.wording import visible
 from contract.errors import InkmillError, UsageError
 
 TEMPORARY_NAME = re.compile(r"\.inkmill-[0-9a-f]{32}\.tmp")
@@ -33,7 +35,7 @@ BUFFER_BYTES = 1 << 20
 MIN_LEFTOVER_AGE_SECONDS = 60
 """An unfinished file younger than this may not be locked by its process yet."""
 FREE_SPACE_ADVICE = "nothing was lost: free some space or name another place, and export again"
-STDOUT_CLOSED = "-o -: standard output is closed; name a file"
+STDOUT_CLOSED = "standard output is closed; name a file with -o FILE, or leave it open"
 DISK_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -150,7 +152,8 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def standard_output() -> Iterator[BinaryIO]:
-    """Standard output as bytes. If the reader closes it early, that is a BrokenPipeError, as usual.
+    """Standard output as bytes. If the reader closes it early, that is a BrokenPipeError, as usual. A terminal gets
+    control characters spelled out; a file and a pipe get the very bytes.
 
     Raises:
         UsageError: it is closed.
@@ -160,8 +163,20 @@ def standard_output() -> Iterator[BinaryIO]:
         raise UsageError(STDOUT_CLOSED)
     with _translate_errors("standard output", InkmillError, "the output is incomplete"):
         sys.stdout.flush()
-        yield sys.stdout.buffer
+        yield cast(BinaryIO, _TextOnly(sys.stdout.buffer)) if sys.stdout.isatty() else sys.stdout.buffer
         sys.stdout.buffer.flush()
+
+
+class _TextOnly:
+    """A terminal, which shows what it is sent and obeys none of it."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        self._terminal = terminal
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def write(self, data: bytes) -> int:
+        self._terminal.write(visible(self._decoder.decode(data)).encode())
+        return len(data)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Parquet: row groups are written as they fill, so that memory stays constant.
 
 There is one schema for every job, in which `deciding_sentences`, `review`, `metadata`, `settings`, `fitted` and
-`logprobs` are JSON text and each score is a column. Only where each key of the metadata is a column, the schema is the job's own.
+`logprobs` are JSON text and each score is a column. Only where each key of the metadata is a column, the schema is the
+job's own.
 """
 
 from __future__ import annotations

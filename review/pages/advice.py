@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from markupsafe import Markup
 from starlette.responses import Response
 
+from common.wording import counted
 from contract.errors import UsageError
 from contract.policy import DEFAULT_THRESHOLD, LABELS, NO_SAFETY, unknown_label
 from db.insights.advice import evidence
@@ -88,7 +89,8 @@ def apply_threshold(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Resp
         return page.back(address, f"Reflagging failed: {run.error}", notice_kind="danger")
     if run.result is None:
         return page.back(address, f"Reflagging by {formatting.label(label)} at {threshold:g} is in progress.")
-    counts = f"{run.result.flagged:,} outputs are flagged now; {run.result.changed:,} changed."
+    flagged = counted(run.result.flagged, "output is", "outputs are")
+    counts = f"{flagged} flagged now; {run.result.changed:,} changed."
     return page.back(address, f"The threshold for {formatting.label(label)} is now {threshold:g}. {counts}")
 
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
 from common.json_lines import json_line
+from common.wording import counted
 from contract.errors import UsageError
 from contract.failures import parse_code
 from contract.sampling import read_settings
@@ -117,8 +118,8 @@ def retry(page: CurrentPage, job_id: JobId, form: CurrentForm) -> Response:
     retried = retry_job(
         page.database, job_id, code=parse_code(code) if code else None, settings=settings, by=page.reviewer
     )
-    texts = f" and {retried.texts:,} texts" if retried.texts else ""
-    return page.back(f"/jobs/{job_id}", f"{retried.prompts:,} prompts{texts} queued again.")
+    texts = f" and {counted(retried.texts, 'text')}" if retried.texts else ""
+    return page.back(f"/jobs/{job_id}", f"{counted(retried.prompts, 'prompt')}{texts} queued again.")
 
 
 @router.post("/jobs/{job_id}/pause", response_model=None)

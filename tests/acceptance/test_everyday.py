@@ -12,7 +12,7 @@ import time
 import pytest
 
 from tests.acceptance.conftest import LONG, Home, write_prompts
-from worker.demo import CLASSIFIER_PATH
+from worker.demo import CLASSIFIER_PATH, GPT2_DIR
 
 DEMO = ("--model", "demo", "--safety", "demo")
 
@@ -86,7 +86,8 @@ def test_the_status_of_a_job_without_workers_names_the_command_that_starts_one(h
 
 def test_a_run_whose_model_cannot_be_loaded_fails_its_job_and_can_be_resumed(home: Home) -> None:
     write_prompts(home.folder / "p.jsonl", 5)
-    (home.folder / "model").mkdir()
+    shutil.copytree(GPT2_DIR, home.folder / "model")
+    (home.folder / "model" / "model.safetensors").write_bytes(b"these are no weights")
     failed = home.inkmill("run", "p.jsonl", "--model", "./model", "--safety", "none", code=4)
     assert "model" in failed.stderr
     assert home.status()["status"] == "failed"
@@ -219,6 +220,8 @@ def test_try_writes_the_same_samples_for_the_same_seed(home: Home) -> None:
     first, second = home.inkmill(*words), home.inkmill(*words)
     assert first.stdout == second.stdout
     assert len(json.loads(first.stdout)) == 3
+    seed, loading, writing = second.stderr.splitlines()  # and no word of a library
+    assert (seed, writing) == ("seed 3", "writing 3 texts") and loading.startswith("loading demo (the first time")
 
 
 def test_doctor_finds_a_fresh_machine_in_order(home: Home) -> None:

@@ -219,6 +219,7 @@ def test_the_settings_table_names_every_setting_its_aliases_and_its_default() ->
     assert list(rows) == list(SETTINGS)
     for name, row in rows.items():
         assert tuple(code(row[1])) == SETTINGS[name].aliases
+        assert row[3].replace("`", "") == SETTINGS[name].range
         default = defaults[name]
         assert row[2] == (json.dumps(default) if default not in (None, [], {}) else "none"), name
 

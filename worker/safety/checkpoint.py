@@ -24,11 +24,11 @@ from detoxify.detoxify import MODEL_URLS
 
 from common.near_misses import did_you_mean
 from contract.errors import ModelUnavailable
+from contract.model_folders import CLASSIFIER_SUFFIXES, classifier_problem
 from contract.policy import BUILT_IN_CLASSIFIERS
 from worker.model_files import REVISION_DIGITS
 
 DOWNLOAD_TIMEOUT = 15  # seconds without a byte
-SUFFIXES = (".ckpt", ".pt")
 
 _CHUNK = 1 << 20
 _STANDARD_NAMES = {
@@ -70,10 +70,10 @@ def find_checkpoint(name: str) -> Path:
 
         return CLASSIFIER_PATH
     path = Path(name).expanduser()
-    if name and path.is_dir():
-        return _only_checkpoint(path)
-    if path.is_file():
-        return path
+    if name and path.exists():
+        if problem := classifier_problem(path):
+            raise ModelUnavailable(problem)
+        return _only_checkpoint(path) if path.is_dir() else path
     raise ModelUnavailable(_unknown(name))
 
 
@@ -154,18 +154,11 @@ def _classes(path: Path, config: Any, arguments: Mapping[str, Any]) -> tuple[str
 
 
 def _only_checkpoint(folder: Path) -> Path:
-    checkpoints = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    if len(checkpoints) != 1:
-        names = ", ".join(path.name for path in checkpoints) or "none"
-        raise ModelUnavailable(
-            f"{folder}: a classifier's folder holds exactly one {' or '.join(SUFFIXES)} file, here: {names}; "
-            "give the file's own path"
-        )
-    return checkpoints[0]
+    return next(path for path in sorted(folder.iterdir()) if path.suffix in CLASSIFIER_SUFFIXES and path.is_file())
 
 
 def _unknown(name: str) -> str:
-    if os.sep in name or Path(name).suffix in SUFFIXES:
+    if os.sep in name or Path(name).suffix in CLASSIFIER_SUFFIXES:
         return f"{name}: there is no such checkpoint file or folder; check the path"
     known = f"known: {', '.join(BUILT_IN_CLASSIFIERS)}, a checkpoint's path"
     return f"{name!r} is not a classifier; {did_you_mean(name, BUILT_IN_CLASSIFIERS, known)}"

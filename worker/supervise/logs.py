@@ -10,10 +10,12 @@ from typing import TextIO, cast
 
 import structlog
 
+from common.wording import visible
+
 
 class LossyStream:
     """Standard error, except that a line which cannot be written is dropped: a full disk or a closed pipe under the log
-    must not end the work.
+    must not end the work. Names and errors in a line are text to the terminal, whatever they contain.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -21,7 +23,7 @@ class LossyStream:
 
     def write(self, text: str) -> int:
         with suppress(OSError, ValueError):
-            self._stream.write(text)
+            self._stream.write(visible(text))
         return len(text)
 
     def flush(self) -> None:

@@ -131,7 +131,7 @@ def test_a_variable_that_resembles_no_setting_may_be_somebody_elses(monkeypatch:
         ('INKMILL_MODEL = "demo"', "INKMILL_MODEL is no setting; did you mean model?"),
         ("idle-seconds = 3", "idle-seconds is no setting; did you mean idle_seconds?"),
         ('[inkmill]\nmodel = "demo"', "inkmill is no setting; there are home, database_url"),
-        ("model = demo", "cannot be read"),
+        ("model = demo", "is not written in TOML"),
     ],
 )
 @pytest.mark.parametrize("where", ["home", "here"])
@@ -172,8 +172,8 @@ def test_what_is_wrong_with_a_value_is_said_in_words_of_ours(monkeypatch: pytest
         load_settings()
     said = str(refused.value)
     assert "INKMILL_NICE: has to be a whole number from 0 to 10" in said
-    assert "INKMILL_LEASE_SECONDS: has to be a number from 1 to 3600" in said
-    assert "INKMILL_MODEL: has to be a text in quotes" in said
+    assert "INKMILL_LEASE_SECONDS (lease_seconds in inkmill.toml): has to be a number from 1 to 3600" in said
+    assert "INKMILL_MODEL (model in inkmill.toml): has to be a text in quotes" in said
 
 
 def test_a_relative_database_lies_in_the_folder_where_it_is_said(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,13 @@ from typing import Any
 import pytest
 
 from contract.settings import Settings
+from db.insights.pace import read_pace
+from db.jobs.status import snapshots
 from db.session.engine import Database, open_database
 from db.work.workers import record_heartbeat, register_worker
 from inkmill.cli import run
+from inkmill.show.display import jobs_table
+from inkmill.show.terminal import Terminal
 from tests.unit.inkmill.conftest import DEMO, Told, finish, work
 
 Shown = Callable[..., str]
@@ -79,6 +84,16 @@ def test_jobs_that_differ_in_nothing_else_are_told_apart_by_their_seeds(told: To
 def test_a_list_of_files_that_all_differ_has_no_column_for_it(told: Told, shown: Shown) -> None:
     told("submit", "p.jsonl", *DEMO)
     assert "differs" not in shown("jobs")
+
+
+def test_on_a_narrow_terminal_a_long_name_is_shortened_and_nothing_else(told: Told) -> None:
+    told("submit", "p.jsonl", *DEMO, "--name", "n" * 120)
+    database = stored()
+    narrow = Terminal(width=80, file=io.StringIO())
+    narrow.print(jobs_table([(job, read_pace(database, job)) for job in snapshots(database)], {}), soft_wrap=False)
+    said = narrow.file.getvalue()  # type: ignore[attr-defined]
+    assert all(word in said for word in ("nnn…", "queued", "0/2", "demo", "tokens/s", "created"))
+    assert max(map(len, said.splitlines())) <= 80
 
 
 def test_a_job_has_the_name_it_was_given(told: Told, shown: Shown) -> None:

@@ -24,4 +24,4 @@ def test_a_number_that_is_far_too_large_or_small_is_refused(
     *_, option = words.split()
     assert run([*words.split(), number]) == 2
     said = capsys.readouterr().err
-    assert option in said or (option == "--" and ("'JOB'" in said or "'OUTPUT'" in said))
+    assert option in said or (option == "--" and (f"JOB '{number}'" in said or f"OUTPUT '{number}'" in said))

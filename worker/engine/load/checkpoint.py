@@ -5,17 +5,17 @@ Folders here; `worker.engine.load.hub` knows of the Hugging Face cache and the H
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import ModelUnavailable
+from contract.model_folders import hub_id_problem, model_folder_problem, not_a_folder, weights_files
 from contract.names import local_path
 from worker.demo import GPT2_DIR
 from worker.engine.load import hub
-from worker.engine.load.weight_files import DEMO, WEIGHTS
-from worker.model_files import REVISION_DIGITS, TOKENIZER_FILES, config_and_tokenizer_files, hash_files
+from worker.engine.load.weight_files import DEMO
+from worker.model_files import REVISION_DIGITS, config_and_tokenizer_files, hash_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,11 @@ def find_checkpoint(model: str) -> Checkpoint:
     if path is not None and path.is_dir():
         return in_folder(path)
     if path is not None and path.exists():
-        raise ModelUnavailable(f"{model} is a file; a model is a folder with config.json, weights and tokenizer")
-    if path is not None or model.count("/") > 1 or not model:
+        raise ModelUnavailable(not_a_folder(path))
+    if path is not None:
         raise ModelUnavailable(f"there is no folder {model!r}; {hub.alternatives()}")
+    if problem := hub_id_problem(model):
+        raise ModelUnavailable(problem)
     return _of_the_hub(model)
 
 
@@ -69,22 +71,12 @@ def in_folder(folder: Path) -> Checkpoint:
     """The checkpoint in a folder.
 
     Raises:
-        ModelUnavailable: naming what is missing, or what sends its reader to other files.
+        ModelUnavailable: it cannot be a model, or something in it sends its reader to other files.
     """
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = []
-    if "config.json" not in present:
-        missing.append("config.json")
-    weights = next((name for name in WEIGHTS if name in present), None)
-    if weights is None:
-        missing.append("model.safetensors (or pytorch_model.bin)")
-    if not present.intersection(TOKENIZER_FILES):
-        missing.append("the tokenizer (tokenizer.json, or vocab.json and merges.txt)")
-    files = _with_shards(folder, weights) if weights else ()
-    missing += [name for name in files if name not in present]
-    if missing:
-        raise ModelUnavailable(f"the model folder {folder} lacks {', '.join(missing)}; {hub.alternatives()}")
-    return Checkpoint(folder, files, config_and_tokenizer_files(folder))
+    if problem := model_folder_problem(folder):
+        raise ModelUnavailable(problem)
+    weights = weights_files(folder, [path.name for path in folder.iterdir()])
+    return Checkpoint(folder, weights, config_and_tokenizer_files(folder))
 
 
 def _of_the_hub(model: str) -> Checkpoint:
@@ -94,14 +86,3 @@ def _of_the_hub(model: str) -> Checkpoint:
         with suppress(ModelUnavailable):
             return in_folder(folder)
     return in_folder(hub.download(model))
-
-
-def _with_shards(folder: Path, weights: str) -> tuple[str, ...]:
-    """The weights' file, or an index and the files it names."""
-    if not weights.endswith(".index.json"):
-        return (weights,)
-    try:
-        names = set(json.loads((folder / weights).read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelUnavailable(f"{folder / weights} is no index of weights: {error}") from error
-    return (weights, *sorted(map(str, names)))

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from worker.model_files import TOKENIZER_EXTRAS, TOKENIZER_FILES
+from contract.model_folders import TOKENIZER_FILES, WEIGHTS
+from worker.model_files import TOKENIZER_EXTRAS
 
 DEMO = "demo"
-
-WEIGHTS = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
-"""One of these is needed; the first one found is used."""
 
 
 def wanted(names: set[str]) -> list[str]:

@@ -57,4 +57,4 @@ def test_stop_says_which_processes_it_waits_for(stack: Stack, capsys: pytest.Cap
         stack.write(StackState(database="a hash", daemon=Process.of(daemon.pid)))
         assert stack.stop()
     assert daemon.returncode in (0, -signal.SIGTERM)
-    assert f"inkmill: waiting for processes {daemon.pid} to end" in capsys.readouterr().err
+    assert f"inkmill: waiting for process {daemon.pid} to end" in capsys.readouterr().err

@@ -88,6 +88,28 @@ def test_another_sites_form_is_refused_even_with_the_right_token(site: Site, hea
     assert site.post(DECIDE, {"action": "approve"}, headers={"origin": HERE}).status_code == 303
 
 
+@pytest.mark.parametrize("more", [{}, {"sec-fetch-site": "same-origin"}])
+def test_a_refusal_behind_a_proxy_says_what_the_proxy_has_to_pass_on(site: Site, more: dict[str, str]) -> None:
+    headers = {"origin": "https://review.example", "host": "127.0.0.1:8765"} | more
+    answer = site.post(DECIDE, {"action": "approve"}, headers=headers)
+    assert answer.status_code == 403
+    for said in ("https://review.example", "127.0.0.1:8765", "Host and Origin", "proxy_set_header Host $http_host",
+                 "--host-name review.example", "--behind-tls", "X-Forwarded-Host"):  # fmt: skip
+        assert said in answer.text
+
+
+def test_a_refusal_of_another_sites_form_speaks_of_no_proxy_and_runs_no_markup(site: Site) -> None:
+    headers = {"origin": "http://evil.example", "sec-fetch-site": "cross-site"}
+    assert "proxy" not in site.post(DECIDE, {"action": "approve"}, headers=headers).text
+    hostile = site.post(DECIDE, {"action": "approve"}, headers={"origin": "http://<script>alert(1)</script>"})
+    assert hostile.status_code == 403 and "<script>alert" not in hostile.text
+
+
+def test_an_unknown_host_is_told_with_the_option_that_makes_it_known(site: Site) -> None:
+    answer = site.get("/queue", headers={"host": "review.example:8443"})
+    assert answer.status_code == 421 and "inkmill web --host-name review.example’" in answer.text
+
+
 def test_another_site_cannot_sign_somebody_in(site: Site) -> None:
     stranger = Site(site.database)
     assert isinstance(stranger.access, OneTimeToken)
