@@ -27,6 +27,11 @@ class RunningSequence:
     stop_tokens: frozenset[int] = frozenset()
     computed: int = 0  # positions whose keys and values are in the cache
 
+    @property
+    def longest(self) -> int:
+        """How many positions it comes to at most."""
+        return len(self.prompt) + self.sequence.request.settings.max_new_tokens
+
     def is_ended_by(self, token: int, vocabulary: Vocabulary) -> bool:
         """Whether the next token ends the text without adding to it: an end of text, or a special one to stop at."""
         long_enough = len(self.sequence.tokens) + 1 >= self.sequence.request.settings.min_new_tokens

@@ -138,7 +138,11 @@ class SlotEngine:
         while admitted := self._scheduler.admit():
             slot, request = admitted
             try:
-                self._running[slot] = admit(request, self._vocabulary, self._limits)
+                running = admit(request, self._vocabulary, self._limits)
+                if not self._cache.set_aside(slot, running.longest):
+                    self._scheduler.put_back(slot)
+                    break
+                self._running[slot] = running
             except Rejected as error:
                 self._fail(slot, request.key, str(error), reports, certain=True)
             except Exception as error:

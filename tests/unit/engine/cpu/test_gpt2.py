@@ -233,7 +233,7 @@ def test_rows_are_padded_to_no_more_than_it_takes() -> None:
 def test_a_model_whose_layers_round_by_row_count_is_padded_to_blocks(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.engine.cpu.gpt2.row_multiple_of", lambda *_: None)
+    monkeypatch.setattr("worker.engine.cpu.batch_invariant.kept_result", lambda *_: None)
     padded = GPT2(tiny.reference.config, tiny.reference.state_dict())
     tokens = tokens_of(tiny, PROMPTS[0])
     assert padded.multiple == BLOCK
