@@ -42,7 +42,7 @@ class CacheShape:
         return self.blocks * self._block_bytes
 
     def blocks_of(self, slots: int) -> int:
-        """How many blocks a cache has: enough for every slot at full length, or what memory is for, and enough for one."""
+        """How many blocks a cache has: enough for every slot at full length, or for the memory, and always for one."""
         most = slots * self.blocks
         return most if self.memory is None else max(self.blocks, min(most, self.memory // self._block_bytes))
 

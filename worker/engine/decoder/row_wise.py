@@ -86,11 +86,10 @@ class RotaryTable(torch.nn.Module):
         return tuple(table[position_ids[0]][None] for table in self._tables[key])
 
     def _table(self, hidden: torch.Tensor, others: Any, named: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        (embedding,), last = self._embedding, torch.tensor([self._positions - 1])
-        beginning = torch.arange(min(ROTARY_CHUNK, self._positions))
-        alone = embedding(hidden, beginning[None], *others, **named)
-        beside = embedding(hidden, torch.cat([beginning, last])[None], *others, **named)
-        if not all(torch.allclose(one, other[:, :-1]) for one, other in zip(alone, beside, strict=True)):
+        (embedding,) = self._embedding
+        second, last = torch.tensor([[1]]), torch.tensor([[1, self._positions - 1]])
+        alone, beside = (embedding(hidden, places, *others, **named) for places in (second, last))
+        if not all(torch.equal(one, other[:, :1]) for one, other in zip(alone, beside, strict=True)):
             raise Unsupported("its rotary embedding depends on the longest text beside a row")
         chunks = [
             embedding(hidden, chunk[None], *others, **named)

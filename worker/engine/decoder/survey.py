@@ -112,8 +112,12 @@ def _recording(network: Any, calls: list[AttentionCall], positions: int) -> Iter
 
     ALL_ATTENTION_FUNCTIONS.register(SURVEY, attend)
     ALL_MASK_ATTENTION_FUNCTIONS.register(SURVEY, mask)
+    before = network.config._attn_implementation
     network.set_attn_implementation(SURVEY)
-    yield
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(before)
 
 
 def _call(

@@ -39,7 +39,8 @@ def _decoder(dtype: str, head_dim: int) -> Decoder:
         num_hidden_layers=1,
         num_attention_heads=1,
     )
-    return Decoder(LlamaForCausalLM(config).eval(), dtype)
+    network: Any = LlamaForCausalLM(config)  # its methods are untyped
+    return Decoder(network.eval(), dtype)
 
 
 if __name__ == "__main__":
