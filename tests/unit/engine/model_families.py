@@ -47,7 +47,9 @@ def make_network(family: str, vocabulary: int = 300, seed: int = 0, **changes: A
     config: Any = AutoConfig
     model: Any = AutoModelForCausalLM
     torch.manual_seed(seed)
-    network = model.from_config(config.for_model(family, **(values | FAMILIES.get(family, {}) | changes))).float().eval()
+    network = (
+        model.from_config(config.for_model(family, **(values | FAMILIES.get(family, {}) | changes))).float().eval()
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.dim() == 1:  # biases and norms, too, or they would not be tested

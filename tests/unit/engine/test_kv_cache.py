@@ -39,7 +39,8 @@ def test_blocks_are_set_aside_while_there_are_enough_and_given_back() -> None:
 
 def test_texts_that_find_no_room_wait_and_come_out_the_same(tiny: Tiny) -> None:
     requests = [
-        Request(number, SENTENCES[number % 4], settings(max_new_tokens=20 + number), seed=number) for number in range(12)
+        Request(number, SENTENCES[number % 4], settings(max_new_tokens=20 + number), seed=number)
+        for number in range(12)
     ]
     expected = run_all(tiny.engine(4), requests)
     engine = tiny.engine(4)

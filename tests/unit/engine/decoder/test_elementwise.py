@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worker.engine.decoder.row_wise import RowWiseActivation, RowWiseNorm, _quick_gelu, _silu
 from worker.engine.decoder.elementwise import erf_gelu, tanh_gelu
+from worker.engine.decoder.row_wise import RowWiseActivation, RowWiseNorm, _quick_gelu, _silu
 
 ROWS = 300
 WIDTHS = (1, 15, 64, 203)
