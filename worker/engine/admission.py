@@ -49,7 +49,7 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
     if not 0 <= request.seed < SEEDS:
         raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1")
     encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
-    sequence = Sequence(request, len(encoded.tokens), encoded.stops)
+    sequence = Sequence(request, len(encoded.tokens), encoded.stops, vocabulary.begin_text(encoded.tokens))
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
     return RunningSequence(encoded.tokens, sequence, state, encoded.stop_tokens)
 
