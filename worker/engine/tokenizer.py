@@ -121,7 +121,12 @@ class ByteVocabulary(Vocabulary):
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
 
-def is_byte_level(tokenizer: Any) -> bool:
+def vocabulary_of(tokenizer: Any, config: Any) -> Vocabulary:
+    """The vocabulary of a tokenizer, of whatever kind, for a model with that configuration."""
+    return (ByteVocabulary if _is_byte_level(tokenizer) else Vocabulary)(tokenizer, config)
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
     """Whether a tokenizer's tokens stand for bytes, as GPT-2's do."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

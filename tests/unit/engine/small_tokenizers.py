@@ -11,7 +11,7 @@ from tiny_models import SENTENCES
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
-from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
+from worker.engine.tokenizer import Vocabulary, vocabulary_of
 
 SPECIAL = ["<unk>", "<s>", "</s>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -126,11 +126,13 @@ def wrapped(backend: Tokenizer, added: list[str] | None = None) -> Any:
     return tokenizer
 
 
-def vocabulary_of(tokenizer: Any) -> Vocabulary:
+def made_vocabulary(kind: str, folder: Path) -> Vocabulary:
+    """That of a model which has three more ids than its tokenizer has tokens."""
+    tokenizer = make(kind, folder)
     config = SimpleNamespace(
         vocab_size=len(tokenizer) + 3, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id
     )
-    return (ByteVocabulary if is_byte_level(tokenizer) else Vocabulary)(tokenizer, config)
+    return vocabulary_of(tokenizer, config)
 
 
 JOINING: dict[str, Callable[..., Any]] = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from expected_texts import expected_text
-from small_tokenizers import JOINING, make, vocabulary_of
+from small_tokenizers import JOINING, made_vocabulary
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, make_tokenizer, run_all, settings
 from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import (
@@ -257,7 +257,7 @@ def test_both_engines_write_the_same_text_with_one_models_weights(tiny: Tiny) ->
 
 @pytest.mark.parametrize("kind", [*JOINING, "word-ends"])
 def test_both_engines_write_the_same_text_whatever_the_tokenizer(kind: str, tmp_path: Path) -> None:
-    vocabulary = vocabulary_of(make(kind, tmp_path))
+    vocabulary = made_vocabulary(kind, tmp_path)
     torch.manual_seed(3)
     config = GPT2Config(
         vocab_size=len(vocabulary.tokenizer) + 3, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.4
@@ -265,12 +265,12 @@ def test_both_engines_write_the_same_text_whatever_the_tokenizer(kind: str, tmp_
     reference = GPT2LMHeadModel(config).eval()
     slots = SlotEngine(GPT2(config, reference.state_dict(), "fp32"), vocabulary, 4)
     unknown, its_token = vocabulary.tokenizer.unk_token, vocabulary.tokenizer.unk_token_id
-    plain: dict[str, Any] = {"max_new_tokens": 20, "top_k": 0, "stop": ("e",)}
+    plain: dict[str, Any] = {"max_new_tokens": 15, "top_k": 0, "stop": ("e",)}
     special = {"max_new_tokens": 5, "logit_bias": ((its_token, 100.0),)}
     own = [plain, plain | {"min_new_tokens": 8}, special, special | {"stop": (unknown,)}]
     if kind != "word-ends":
         own.append(plain | {"bad_words": ("the", "a", "é"), "stop": ()})
-    asked = [Request(i, ["the mill", "a"][i % 2], settings(**own[i % len(own)]), i) for i in range(20)]
+    asked = [Request(i, ["the mill", "a"][i % 2], settings(**own[i % len(own)]), i) for i in range(10)]
     reports = run_all(slots, asked)
     assert all(isinstance(report, Completion) for report in reports.values()), reports
     others = run_all(FallbackEngine(reference, vocabulary), asked)

@@ -24,7 +24,7 @@ from worker.engine.engine import SlotEngine
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.numerics import numerics
-from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
+from worker.engine.tokenizer import vocabulary_of
 from worker.model_files import refuse_changes
 from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_variables, onednn_version, processor
 from worker.remote_code import refuse_remote_kernels
@@ -140,12 +140,12 @@ def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int
     """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
     refuse_remote_kernels(checkpoint.folder)
     tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
-    if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
+    if reason := gpt2.unsupported(network.config):
         return _fallback(network, tokenizer, reason, device, dtype)
     config, weights = network.config, network.state_dict()
     network.to("meta")  # transformers' models are cycles, which would keep the weights until garbage is collected
     model = CudaGPT2(config, weights, dtype, device) if device.type == "cuda" else gpt2.GPT2(config, weights, dtype)
-    vocabulary = ByteVocabulary(tokenizer, config)
+    vocabulary = vocabulary_of(tokenizer, config)
     del weights
     _give_memory_back()
     return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
@@ -157,8 +157,7 @@ def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, d
     if dtype == "int8":
         raise ModelUnavailable(f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16")
     network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    kind = ByteVocabulary if is_byte_level(tokenizer) else Vocabulary
-    return FallbackEngine(network, kind(tokenizer, network.config.get_text_config()))
+    return FallbackEngine(network, vocabulary_of(tokenizer, network.config.get_text_config()))
 
 
 def _give_memory_back() -> None:

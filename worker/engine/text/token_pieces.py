@@ -79,14 +79,17 @@ class TokenPieces:
 
     def _decoded_behind_another(self, token: int) -> bytes:
         """Many tokenizers write no space before a text's first token."""
-        behind = self.decode([*self._another, token])[len(self.decode(self._another)) :]
-        return behind.encode("utf-8", "replace")
+        return self.decode([*self._another, token])[self._another_length :].encode("utf-8", "replace")
 
     @cached_property
     def _another(self) -> list[int]:
         """A token that writes something that can be seen; none where there is none."""
         plain = (token for token in sorted(self._tokens.values()) if not self.is_single_byte(token))
         return next(([token] for token in plain if self.decode([token]).strip().strip(REPLACEMENT)), [])
+
+    @cached_property
+    def _another_length(self) -> int:
+        return len(self.decode(self._another))
 
     @cached_property
     def _single_bytes(self) -> dict[int, bytes]:
@@ -111,7 +114,7 @@ class TokenPieces:
     def _join(self, tokens: list[int]) -> bool:
         """Whether decoding these joins their pieces, at a text's start and behind another token."""
         start, tokens = self._another, [*tokens, *self._another]  # the last one ends what is unfinished
-        behind = self.decode([*start, *tokens])[len(self.decode(start)) :]
+        behind = self.decode([*start, *tokens])[self._another_length :]
         return self._joined(tokens, self.opening) == _stored(self.decode(tokens)) and (
             self._joined(tokens, None) == _stored(behind)
         )

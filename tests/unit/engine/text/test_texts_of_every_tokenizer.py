@@ -8,7 +8,7 @@ import pytest
 from expected_texts import behind, expected_text
 from hypothesis import given
 from hypothesis import strategies as st
-from small_tokenizers import JOINING, make, vocabulary_of
+from small_tokenizers import JOINING, made_vocabulary
 
 from tests.examples import examples
 from worker.engine.text.decoded import DecodedText
@@ -18,7 +18,7 @@ from worker.engine.tokenizer import Vocabulary
 
 @pytest.fixture(scope="module", params=JOINING)
 def vocabulary(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    return vocabulary_of(make(request.param, tmp_path_factory.mktemp("tokenizer")))
+    return made_vocabulary(request.param, tmp_path_factory.mktemp("tokenizer"))
 
 
 def drawn(vocabulary: Vocabulary, seed: int, count: int) -> list[int]:
@@ -36,7 +36,7 @@ def another(vocabulary: Vocabulary) -> list[int]:
     return [next(token for token in range(200) if vocabulary.pieces.piece(token).strip() in (b"a", b"t", b"the"))]
 
 
-@examples(150)
+@examples(100)
 @given(st.integers(0, 2**32), st.sampled_from(["", "the mill", "x"]))
 def test_a_text_is_at_every_token_what_decoding_gives(vocabulary: Vocabulary, seed: int, words: str) -> None:
     prompt = vocabulary._tokens(words)
@@ -71,7 +71,7 @@ def test_special_tokens_write_nothing(vocabulary: Vocabulary) -> None:
 
 @pytest.fixture(scope="module")
 def word_ends(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
-    return vocabulary_of(make("word-ends", tmp_path_factory.mktemp("tokenizer")))
+    return made_vocabulary("word-ends", tmp_path_factory.mktemp("tokenizer"))
 
 
 def test_where_a_token_writes_something_else_beside_others_all_are_decoded_again(word_ends: Vocabulary) -> None:
