@@ -71,8 +71,9 @@ class Vocabulary:
 
     def shown(self, token: int) -> str:
         """A token as `logprobs` shows it."""
-        name = self.tokenizer.convert_ids_to_tokens(token)
-        return f"token:{token}" if name is None else str(name).replace("\0", REPLACEMENT)
+        if not self._pieces.has(token):
+            return f"token:{token}"
+        return str(self.tokenizer.convert_ids_to_tokens(token)).replace("\0", REPLACEMENT)
 
     def _tokens(self, text: str) -> list[int]:
         try:

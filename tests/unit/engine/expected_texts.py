@@ -13,14 +13,16 @@ CONTINUATIONS = [bytes(rest) for count in (1, 2, 3) for rest in product((0x80, 0
 def expected_text(vocabulary: Vocabulary, prompt: list[int], tokens: list[int]) -> str:
     """What is to be stored of tokens behind a prompt."""
     pieces = vocabulary.pieces
+    tokens = [token for token in tokens if token < len(vocabulary.tokenizer)]
     written = [token for token in tokens if pieces.piece(token)]
     if isinstance(vocabulary, ByteVocabulary):
         text = decoded(vocabulary, tokens)
         text = text[:-1] if unfinished(b"".join(map(pieces.piece, written))) else text
     else:
         run = [*takewhile(pieces.is_single_byte, reversed(written))][::-1]
-        left = unfinished(b"".join(map(pieces.piece, run)))
-        text = behind(vocabulary, prompt, written[: len(written) - left])
+        for _ in range(unfinished(b"".join(map(pieces.piece, run)))):
+            del tokens[max(place for place, token in enumerate(tokens) if pieces.is_single_byte(token))]
+        text = behind(vocabulary, prompt, tokens)
     return text.replace("\0", "\ufffd")
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from sentencepiece import SentencePieceTrainer
 from tiny_models import SENTENCES
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizerFast, PreTrainedTokenizerFast
+from transformers import BertTokenizerFast, GPTSw3Tokenizer, PreTrainedTokenizerFast
 
 from worker.engine.tokenizer import Vocabulary, vocabulary_of
 
@@ -106,6 +107,16 @@ def word_ends() -> Any:
     return wrapped(backend)
 
 
+def sentencepiece(folder: Path) -> Any:
+    """SentencePiece's own code, which GPT-SW3 is read by: it writes characters beside bytes that are none."""
+    (folder / "sentences.txt").write_text("\n".join(SENTENCES * 30), "utf-8")
+    SentencePieceTrainer.train(
+        input=str(folder / "sentences.txt"), model_prefix=str(folder / "own"), vocab_size=360, byte_fallback=True,
+        character_coverage=0.98, model_type="bpe", pad_id=0, unk_id=1, bos_id=2, eos_id=3, minloglevel=2,
+    )  # fmt: skip
+    return GPTSw3Tokenizer(str(folder / "own.model"), name_or_path="own")
+
+
 def make_backend(model: Any, pre_tokenizer: Any, decoder: Any = None) -> Tokenizer:
     backend = Tokenizer(model)
     backend.pre_tokenizer = pre_tokenizer
@@ -143,10 +154,11 @@ JOINING: dict[str, Callable[..., Any]] = {
     "metaspace": metaspace,
     "wordpiece": wordpiece,
     "words": words_with_spaces_between,
+    "sentencepiece": sentencepiece,
 }
 """Tokenizers whose tokens write the same beside whatever other tokens."""
 
 
 def make(kind: str, folder: Path) -> Any:
     maker = (JOINING | {"word-ends": word_ends})[kind]
-    return maker(folder) if maker is wordpiece else maker()
+    return maker(folder) if maker in (wordpiece, sentencepiece) else maker()

@@ -1,7 +1,7 @@
 """Tokens in a row that each stand for a byte: how SentencePiece's vocabularies write what they have no token for.
 
 Where such a run is no UTF-8 altogether, decoding writes U+FFFD for each of its bytes, good characters included
-(`ByteFallback` of the tokenizers library).
+(`ByteFallback` of the tokenizers library), or for each byte that is none of a character (SentencePiece's own code).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 REPLACEMENT = "\ufffd"
 BROKEN = REPLACEMENT.encode()
 SPACE = b" "
+STRAY = re.compile("[\udc80-\udcff]")
 BEGUN = re.compile(
     rb"([\xc2-\xdf]|\xe0[\xa0-\xbf]?|[\xe1-\xec\xee\xef][\x80-\xbf]?|\xed[\x80-\x9f]?"
     rb"|\xf0([\x90-\xbf][\x80-\xbf]?)?|[\xf1-\xf3][\x80-\xbf]{0,2}|\xf4([\x80-\x8f][\x80-\xbf]?)?)\Z"
@@ -21,9 +22,13 @@ BEGUN = re.compile(
 class ByteRun:
     """A run that starts at the byte `start` of its text."""
 
-    def __init__(self, start: int, *, loses_space: bool) -> None:
-        """`loses_space`: decoding takes a space from its start, which is that of the whole text."""
-        self.start, self._loses_space = start, loses_space
+    def __init__(self, start: int, *, loses_space: bool, spares_characters: bool) -> None:
+        """
+        Args:
+            loses_space: decoding takes a space from its start, which is that of the whole text.
+            spares_characters: those beside bytes that are no UTF-8 stay as they are.
+        """
+        self.start, self._loses_space, self._spares_characters = start, loses_space, spares_characters
         self._bytes = b""
 
     def append(self, byte: bytes) -> None:
@@ -46,11 +51,10 @@ class ByteRun:
         return self._decoded(self._bytes)
 
     def _decoded(self, content: bytes) -> bytes:
-        try:
-            content.decode("utf-8")
-        except UnicodeDecodeError:
+        text = content.decode("utf-8", "surrogateescape")  # a surrogate for each byte that is none of a character
+        if not self._spares_characters and STRAY.search(text):
             return BROKEN * len(content)
-        return content.removeprefix(SPACE) if self._loses_space else content
+        return STRAY.sub(REPLACEMENT, text.removeprefix(" ") if self._loses_space else text).encode()
 
 
 def unfinished_end(content: bytes) -> bytes:

@@ -18,8 +18,15 @@ SEPARATOR = b"\xff"
 class Pieces:
     """Every token that adds something to a text, with its bytes."""
 
-    def __init__(self, pieces: Mapping[int, bytes], single_bytes: Iterable[int] = ()) -> None:
-        """`single_bytes`: the tokens of which a ByteRun is made."""
+    def __init__(
+        self, pieces: Mapping[int, bytes], single_bytes: Iterable[int] = (), *, spares_characters: bool = False
+    ) -> None:
+        """
+        Args:
+            single_bytes: the tokens of which a ByteRun is made.
+            spares_characters: of such a run; see there.
+        """
+        self.spares_characters = spares_characters
         self._of = {token: piece for token, piece in pieces.items() if piece}
         self._single_bytes = frozenset(single_bytes)
         self._sorted = sorted((piece, token) for token, piece in self._of.items())

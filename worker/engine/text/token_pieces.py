@@ -36,23 +36,35 @@ class TokenPieces:
         """
         self._tokenizer, self._special = tokenizer, special
         self._tokens = {name: token for name, token in tokenizer.get_vocab().items() if token < size}
+        self._ids = frozenset(self._tokens.values())
         self._found: dict[int, bytes] = {}
         self.opening = self._decoded_first
 
     def piece(self, token: int) -> bytes:
         """None for special tokens and for ids without a token."""
-        if token in self._special:
+        if token in self._special or not self.has(token):
             return b""
         if token not in self._found:
             self._found[token] = self._single_bytes.get(token) or self._decoded_behind_another(token)
         return self._found[token]
 
+    def has(self, token: int) -> bool:
+        """Whether the tokenizer has it: models often have more ids than their tokenizers have tokens."""
+        return token in self._ids
+
     def is_single_byte(self, token: int) -> bool:
         """Whether it stands for a byte and goes into a run of such tokens; see `ByteRun`."""
         return token in self._single_bytes
 
+    @cached_property
+    def spares_characters(self) -> bool:
+        """Whether a byte that is no UTF-8 leaves characters beside it as they are; see `ByteRun`."""
+        mixed = [self._token_of_byte.get(byte, -1) for byte in b"a\xff"]
+        return min(mixed) >= 0 and "a" in self.decode(mixed)
+
     def decode(self, tokens: Sequence[int]) -> str:
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        known = list(filter(self.has, tokens))
+        return str(self._tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def begin_text(self, prompt: list[int]) -> Text:
         """An empty text behind a prompt."""
@@ -72,7 +84,8 @@ class TokenPieces:
                 "bad_words cannot be kept with this model: what one of its tokens writes depends on the tokens "
                 "around it; remove bad_words"
             )
-        return Pieces({token: self.piece(token) for token in self._tokens.values()}, self._single_bytes)
+        pieces = {token: self.piece(token) for token in self._ids}
+        return Pieces(pieces, self._single_bytes, spares_characters=self.spares_characters)
 
     def _decoded_first(self, token: int) -> bytes:
         return self.decode([token]).encode("utf-8", "replace")
@@ -84,7 +97,7 @@ class TokenPieces:
     @cached_property
     def _another(self) -> list[int]:
         """A token that writes something that can be seen; none where there is none."""
-        plain = (token for token in sorted(self._tokens.values()) if not self.is_single_byte(token))
+        plain = (token for token in sorted(self._ids) if not self.is_single_byte(token))
         return next(([token] for token in plain if self.decode([token]).strip().strip(REPLACEMENT)), [])
 
     @cached_property
@@ -100,16 +113,20 @@ class TokenPieces:
             if byte and token not in self._special and self.decode([token]) != name
         }
 
+    @property
+    def _token_of_byte(self) -> dict[int, int]:
+        return {byte[0]: token for token, byte in self._single_bytes.items()}
+
     @cached_property
     def _seem_to_join(self) -> bool:
         """Whether decoding tokens joins their pieces, as far as trying some shows."""
-        token_of = {byte[0]: token for token, byte in self._single_bytes.items()}
+        token_of = self._token_of_byte
         runs = [[token_of[byte] for byte in run] for run in TRIED_RUNS if token_of.keys() >= set(run)]
         return all(map(self._join, [*runs, self._shuffled[:TRIED_TOKENS]]))
 
     @property
     def _shuffled(self) -> list[int]:
-        return sorted(self._tokens.values(), key=lambda token: token * 2654435761 % 2**32)  # Knuth's hash
+        return sorted(self._ids, key=lambda token: token * 2654435761 % 2**32)  # Knuth's hash
 
     def _join(self, tokens: list[int]) -> bool:
         """Whether decoding these joins their pieces, at a text's start and behind another token."""

@@ -30,6 +30,10 @@ class Text(Protocol):
 class PieceSource(Protocol):
     """What tokens write."""
 
+    @property
+    def spares_characters(self) -> bool:
+        """See ByteRun."""
+
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text: none where it adds nothing."""
 
@@ -86,7 +90,7 @@ class WrittenText:
     def _extend_run(self, byte: bytes, *, loses_space: bool) -> int:
         length = len(self)
         if self._run is None:
-            self._run = ByteRun(length, loses_space=loses_space)
+            self._run = ByteRun(length, loses_space=loses_space, spares_characters=self._pieces.spares_characters)
         before = self._run.so_far
         self._run.append(byte)
         self._bytes[self._run.start :] = now = self._run.so_far

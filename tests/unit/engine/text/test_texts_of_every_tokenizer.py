@@ -50,7 +50,7 @@ def test_a_text_is_at_every_token_what_decoding_gives(vocabulary: Vocabulary, se
         before = text[0:length]
         changed = text.append(token)
         assert text[0:changed] == before[:changed]
-        names = vocabulary.tokenizer.convert_ids_to_tokens(tokens)
+        names = list(map(vocabulary.shown, tokens))
         assert text.finished() == expected_text(vocabulary, prompt, tokens), names
 
 
