@@ -29,8 +29,8 @@ class RunningSequence:
 
     @property
     def longest(self) -> int:
-        """How many positions it comes to at most."""
-        return len(self.prompt) + self.sequence.request.settings.max_new_tokens
+        """How many positions it comes to at most: the last token needs none."""
+        return len(self.prompt) + self.sequence.request.settings.max_new_tokens - 1
 
     def is_ended_by(self, token: int, vocabulary: Vocabulary) -> bool:
         """Whether the next token ends the text without adding to it: an end of text, or a special one to stop at."""
@@ -54,7 +54,7 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
     if not 0 <= request.seed < SEEDS:
         raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1")
     encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
-    sequence = Sequence(request, len(encoded.tokens), encoded.stops)
+    sequence = Sequence(request, len(encoded.tokens), encoded.stops, vocabulary.begin_text(encoded.tokens))
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
     return RunningSequence(encoded.tokens, sequence, state, encoded.stop_tokens)
 

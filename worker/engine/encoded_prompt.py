@@ -109,9 +109,10 @@ def _check_known(tokens: list[int], limits: ModelLimits) -> None:
 
 def _check_length(prompt_tokens: int, settings: SamplingSettings, limits: ModelLimits, at_least: str = "") -> None:
     total = prompt_tokens + settings.max_new_tokens
-    if limits.positions is not None and total > limits.positions:
+    if limits.positions is not None and total > limits.positions + 1:  # the last token is never read
+        tokens = "token" if prompt_tokens == 1 else "tokens"
         raise Rejected(
-            f"the prompt has {at_least}{prompt_tokens} tokens and max_new_tokens is {settings.max_new_tokens}: "
-            f"together {at_least}{total}, more than the model's {limits.positions} positions; "
-            "shorten the prompt or lower max_new_tokens"
+            f"the prompt has {at_least}{prompt_tokens} {tokens} and max_new_tokens is {settings.max_new_tokens}: "
+            f"together {at_least}{total}, more than the {limits.positions + 1} for which the model's "
+            f"{limits.positions} positions are enough; shorten the prompt or lower max_new_tokens"
         )

@@ -21,7 +21,7 @@ from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
 from worker.engine.scheduler import SlotScheduler
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.tokenizer import ByteVocabulary
+from worker.engine.tokenizer import Vocabulary
 
 Report = Completion | Fault
 
@@ -50,7 +50,7 @@ class SlotEngine:
 
     name = "inkmill-slots 3"
 
-    def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
+    def __init__(self, model: Model, vocabulary: Vocabulary, slots: int) -> None:
         self.model = model
         self._vocabulary = vocabulary
         self._limits = ModelLimits(model.vocabulary, model.positions)
@@ -227,7 +227,7 @@ class SlotEngine:
         if running.is_ended_by(choice.token, self._vocabulary):
             running.sequence.end(choice.token, choice.logprob, entry)
         else:
-            running.sequence.append(choice.token, self._vocabulary.piece(choice.token), choice.logprob, entry)
+            running.sequence.append(choice.token, choice.logprob, entry)
         running.state.append(choice.token)
         if running.sequence.finish_reason is not None:
             reports.append(running.sequence.completion())

@@ -26,7 +26,7 @@ from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.numerics import numerics
 from worker.engine.load.slot_model import slot_model
-from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
+from worker.engine.tokenizer import vocabulary_of
 from worker.model_files import refuse_changes
 from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_variables, onednn_version, processor
 from worker.remote_code import refuse_remote_kernels
@@ -150,14 +150,12 @@ def _engine(
     tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
     config = network.config.get_text_config()
     try:
-        if not is_byte_level(tokenizer):
-            raise Unsupported("its tokenizer is not byte-level")
         model = slot_model(network, dtype, device, revision)
     except Unsupported as reason:
         del network  # it may have been changed
         log.warning("one text at a time: the slot engine does not run this model", because=str(reason))
         return _fallback(read_network(checkpoint), tokenizer, str(reason), device, dtype), str(reason)
-    vocabulary = ByteVocabulary(tokenizer, config)
+    vocabulary = vocabulary_of(tokenizer, config)
     _give_memory_back()
     model.cache_shape = replace(model.cache_shape, memory=_cache_memory(device))
     return SlotEngine(model, vocabulary, slots or (CUDA_SLOTS if device.type == "cuda" else CPU_SLOTS)), None
@@ -171,8 +169,7 @@ def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, d
             f"dtype int8 is for models that the slot engine runs, which this is not ({reason}); use fp32 or bf16"
         )
     network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    kind = ByteVocabulary if is_byte_level(tokenizer) else Vocabulary
-    return FallbackEngine(network, kind(tokenizer, network.config.get_text_config()))
+    return FallbackEngine(network, vocabulary_of(tokenizer, network.config.get_text_config()))
 
 
 def _give_memory_back() -> None:

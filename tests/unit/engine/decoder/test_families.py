@@ -1,4 +1,4 @@
-"""Any architecture whose attention transformers lets us take over: its own greedy texts, and the same in any company."""
+"""Any architecture whose attention we can take over: its own greedy texts, and the same in any company."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model_families import FAMILIES, make_checkpoint
 from tiny_models import SENTENCES, run_all, settings
 from transformers import AutoModelForCausalLM
 
-from worker.engine.load.loading import Loaded, load_engine
+from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
 
 PROMPTS = [SENTENCES[0][:40], SENTENCES[2][:25], "The", SENTENCES[1]]
@@ -42,20 +42,17 @@ def mixed_requests() -> list[Request]:
     ]
 
 
-def greedy_text(loaded: Loaded, network: Any, prompt: str) -> tuple[str, str]:
+def greedy_tokens(engine: Any, network: Any, prompt: str) -> tuple[list[str], list[str]]:
     """Ours, and what transformers itself would write."""
-    (ours,) = run_all(loaded.engine, [Request(0, prompt, settings(max_new_tokens=12, do_sample=False), 0)]).values()
+    greedy = settings(max_new_tokens=12, do_sample=False, logprobs=1)
+    (ours,) = run_all(engine, [Request(0, prompt, greedy, 0)]).values()
     assert isinstance(ours, Completion)
-    engine: Any = loaded.engine
-    tokens = list(engine.read(prompt, settings(max_new_tokens=12)).tokens)
+    tokens, end = list(engine.read(prompt, greedy).tokens), network.config.get_text_config().eos_token_id
     written: list[int] = []
-    while len(written) < 12:
+    while len(written) < 12 and written[-1:] != [end]:
         with torch.inference_mode():
-            token = int(network(torch.tensor([tokens + written])).logits[0, -1].argmax())
-        if token == network.config.get_text_config().eos_token_id:
-            break
-        written.append(token)
-    return ours.text, engine._vocabulary.decode(written).replace("\0", "\ufffd")  # no database takes a null character
+            written.append(int(network(torch.tensor([tokens + written])).logits[0, -1].argmax()))
+    return [entry["token"] for entry in ours.logprobs or ()], [engine._vocabulary.shown(token) for token in written]
 
 
 def test_it_has_slots_and_writes_what_transformers_would(checkpoint: Path) -> None:
@@ -64,7 +61,7 @@ def test_it_has_slots_and_writes_what_transformers_would(checkpoint: Path) -> No
     model: Any = AutoModelForCausalLM
     network = model.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager").eval()
     for prompt in PROMPTS:
-        ours, theirs = greedy_text(loaded, network, prompt)
+        ours, theirs = greedy_tokens(loaded.engine, network, prompt)
         assert ours == theirs
 
 
