@@ -168,8 +168,8 @@ class JobSpec:
 
 
 def room_for_text(window: int, prompt_tokens: int) -> int:
-    """How many tokens a text may have behind a prompt, by the positions that a model has."""
-    return window - prompt_tokens
+    """How many tokens a text may have behind a prompt, by the positions that a model has: the last token takes none."""
+    return window + 1 - prompt_tokens
 
 
 def output_seed(job_seed: int, row_seed: int | None, row_key: str | int, sample_index: int) -> int:

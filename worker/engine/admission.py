@@ -29,6 +29,11 @@ class RunningSequence:
     stop_tokens: frozenset[int] = frozenset()
     computed: int = 0  # positions whose keys and values are in the cache
 
+    @property
+    def longest(self) -> int:
+        """How many positions it comes to at most: the last token needs none."""
+        return len(self.prompt) + self.sequence.request.settings.max_new_tokens - 1
+
     def is_ended_by(self, token: int, vocabulary: Vocabulary) -> bool:
         """Whether the next token ends the text without adding to it: an end of text, or a special one to stop at."""
         long_enough = len(self.sequence.tokens) + 1 >= self.sequence.request.settings.min_new_tokens
@@ -52,7 +57,7 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
         raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1", FailureCode.BAD_SETTINGS)
     encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
     request = replace(request, settings=encoded.settings, encoded=encoded)
-    sequence = Sequence(request, len(encoded.tokens), encoded.stops)
+    sequence = Sequence(request, len(encoded.tokens), encoded.stops, vocabulary.begin_text(encoded.tokens))
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)
     return RunningSequence(encoded.tokens, sequence, state, encoded.stop_tokens)
 

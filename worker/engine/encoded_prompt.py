@@ -176,9 +176,11 @@ def _check_length(prompt_tokens: int, settings: SamplingSettings, limits: ModelL
 
 def _too_long(prompt_tokens: int, settings: SamplingSettings, limits: ModelLimits, at_least: str = "") -> Rejected:
     total = prompt_tokens + settings.max_new_tokens
+    tokens = "token" if prompt_tokens == 1 else "tokens"
+    ways_out = _WAYS_OUT.get(settings.on_too_long, "lower max_new_tokens, which leaves no room for a prompt")
     return Rejected(
-        f"the prompt has {at_least}{prompt_tokens} tokens and max_new_tokens is {settings.max_new_tokens}: "
-        f"together {at_least}{total}, more than the model's {limits.positions} positions; "
-        + _WAYS_OUT.get(settings.on_too_long, "lower max_new_tokens, which leaves no room for a prompt"),
+        f"the prompt has {at_least}{prompt_tokens} {tokens} and max_new_tokens is {settings.max_new_tokens}: "
+        f"together {at_least}{total}, more than the {(limits.positions or 0) + 1} for which the model's "
+        f"{limits.positions} positions are enough; {ways_out}",
         FailureCode.TOO_LONG,
     )

@@ -21,7 +21,7 @@ from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
 from worker.engine.scheduler import SlotScheduler
 from worker.engine.sequence import Completion, Fault, Request
-from worker.engine.tokenizer import ByteVocabulary
+from worker.engine.tokenizer import Vocabulary
 
 Report = Completion | Fault
 
@@ -50,7 +50,7 @@ class SlotEngine:
 
     name = "inkmill-slots 3"
 
-    def __init__(self, model: Model, vocabulary: ByteVocabulary, slots: int) -> None:
+    def __init__(self, model: Model, vocabulary: Vocabulary, slots: int) -> None:
         self.model = model
         self._vocabulary = vocabulary
         self._limits = ModelLimits(model.vocabulary, model.positions)
@@ -138,7 +138,11 @@ class SlotEngine:
         while admitted := self._scheduler.admit():
             slot, request = admitted
             try:
-                self._running[slot] = admit(request, self._vocabulary, self._limits)
+                running = admit(request, self._vocabulary, self._limits)
+                if not self._cache.set_aside(slot, running.longest):
+                    self._scheduler.put_back(slot)
+                    break
+                self._running[slot] = running
             except Rejected as error:
                 reports.append(Fault(request.key, str(error), certain=True, code=error.code))
                 self._release(slot, finished=False)
@@ -224,7 +228,7 @@ class SlotEngine:
         if running.is_ended_by(choice.token, self._vocabulary):
             running.sequence.end(choice.token, choice.logprob, entry)
         else:
-            running.sequence.append(choice.token, self._vocabulary.piece(choice.token), choice.logprob, entry)
+            running.sequence.append(choice.token, choice.logprob, entry)
         running.state.append(choice.token)
         if running.sequence.finish_reason is not None:
             reports.append(running.sequence.completion())

@@ -32,8 +32,6 @@ from worker.engine.tokenizer import Vocabulary
 
 Report = Completion | Fault
 
-REPLACEMENT = "\ufffd"
-
 
 class FallbackEngine:
     """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
@@ -141,7 +139,6 @@ class _SamplingProcessor(LogitsProcessor):
 
     def __init__(self, running: RunningSequence, vocabulary: Vocabulary, alive: Callable[[], object]) -> None:
         self._running, self._vocabulary, self._alive = running, vocabulary, alive
-        self._decoder = _StreamDecoder(vocabulary, running.prompt)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores`: [1, vocabulary], raw. Returns the same, -inf but for the token that was drawn."""
@@ -151,13 +148,10 @@ class _SamplingProcessor(LogitsProcessor):
             raise choice
         self._running.state.append(choice.token)
         sequence, entry = self._running.sequence, self._running.entry(choice, self._vocabulary)
-        ended = self._running.is_ended_by(choice.token, self._vocabulary)
-        if ended:
+        if self._running.is_ended_by(choice.token, self._vocabulary):
             sequence.end(choice.token, choice.logprob, entry)
         else:
-            sequence.append(choice.token, self._decoder.push(choice.token), choice.logprob, entry)
-        if sequence.finish_reason == "length" or ended:
-            sequence.flush(self._decoder.rest())
+            sequence.append(choice.token, choice.logprob, entry)
         forced = torch.full_like(scores, -torch.inf)
         forced[0, choice.token] = 0
         return forced
@@ -170,29 +164,3 @@ class _StopWhenFinished(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
         finished = self._running.sequence.finish_reason is not None
         return torch.full((input_ids.shape[0],), finished, device=input_ids.device)
-
-
-class _StreamDecoder:
-    """The text after the prompt, piece by piece.
-
-    Every time the tokens are decoded together with the prompt, since many tokenizers write a token
-    differently at the start of a text. A character whose last bytes are still to come is held back.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, prompt: list[int]) -> None:
-        self._vocabulary = vocabulary
-        self._tokens = list(prompt)
-        self._written = len(vocabulary.decode(self._tokens))
-
-    def push(self, token: int) -> bytes:
-        self._tokens.append(token)
-        return self._beyond(self._vocabulary.decode(self._tokens).rstrip(REPLACEMENT))
-
-    def rest(self) -> bytes:
-        """What was held back, once no token can follow."""
-        return self._beyond(self._vocabulary.decode(self._tokens))
-
-    def _beyond(self, text: str) -> bytes:
-        piece = text[self._written :]
-        self._written = max(self._written, len(text))
-        return piece.encode("utf-8", errors="replace")

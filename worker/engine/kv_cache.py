@@ -1,7 +1,8 @@
 """Keys and values of every position that was computed, in blocks that sequences hold and can share.
 
-There are blocks enough for every slot at full length, so that none ever has to wait for one. Memory that no
-block in use lies on is not even touched on a CPU. Which sequence owns a slot is the scheduler's business.
+A sequence gets a slot only with blocks for its whole length set aside, so that none ever has to wait for one or to
+give one up. Memory that no block in use lies on is not even touched on a CPU. Which sequence owns a slot is the
+scheduler's business.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ BLOCK = 32  # positions that lie together
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What one slot holds."""
+    """What one slot holds, and what all of them may take."""
 
     layers: int
     heads: int
     positions: int
     head_dim: int
     dtype: torch.dtype
+    memory: int | None = None  # bytes of all slots together; None = what they take at full length
 
     @property
     def blocks(self) -> int:
@@ -37,8 +39,17 @@ class CacheShape:
     @property
     def slot_bytes(self) -> int:
         """How much memory one slot takes at most."""
+        return self.blocks * self._block_bytes
+
+    def blocks_of(self, slots: int) -> int:
+        """How many blocks a cache has: enough for every slot at full length, or for the memory, and always for one."""
+        most = slots * self.blocks
+        return most if self.memory is None else max(self.blocks, min(most, self.memory // self._block_bytes))
+
+    @property
+    def _block_bytes(self) -> int:
         scale = 4 if self.dtype == torch.int8 else 0
-        return 2 * self.layers * self.heads * self.blocks * BLOCK * (self.head_dim * self.dtype.itemsize + scale)
+        return 2 * self.layers * self.heads * BLOCK * (self.head_dim * self.dtype.itemsize + scale)
 
 
 class LayerCache(NamedTuple):
@@ -59,18 +70,27 @@ class KVCache:
     """
 
     def __init__(self, shape: CacheShape, slots: int, device: torch.device) -> None:
-        blocks = slots * shape.blocks
+        blocks = shape.blocks_of(slots)
         dimensions = (shape.layers, blocks, shape.heads, BLOCK, shape.head_dim)
         self.keys, self.values = (_allocate(dimensions, shape.dtype, device) for _ in range(2))
         self.key_scales, self.value_scales = (_scales(dimensions[:-1], shape.dtype, device) for _ in range(2))
         self.tables = np.zeros((slots, shape.blocks), dtype=np.int32)
         self._held = [0] * slots  # blocks of each slot
+        self._set_aside = [0] * slots  # how many blocks each slot may come to hold
         self._users = [0] * blocks  # slots of each block
         self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
 
     def layer(self, index: int) -> LayerCache:
         parts = (self.keys, self.key_scales, self.values, self.value_scales)
         return LayerCache(*(as_array(part[index]) for part in parts))
+
+    def set_aside(self, slot: int, length: int) -> bool:
+        """Keep blocks for a sequence that will be so long at most; False where there are not enough left."""
+        blocks = -(-length // BLOCK)
+        if sum(self._set_aside) + blocks > len(self._users):
+            return False
+        self._set_aside[slot] = blocks
+        return True
 
     def reserve(self, slot: int, length: int) -> None:
         """Give a slot the blocks for positions 0 to length - 1."""
@@ -97,7 +117,7 @@ class KVCache:
             self._users[block] -= 1
             if not self._users[block]:
                 heapq.heappush(self._free, block)
-        self._held[slot] = 0
+        self._held[slot] = self._set_aside[slot] = 0
 
     def _hold(self, slot: int, block: int) -> None:
         self.tables[slot, self._held[slot]] = block

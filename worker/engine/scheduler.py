@@ -88,6 +88,10 @@ class SlotScheduler:
         self._active[slot] = queue.popleft()
         return slot, self._active[slot]
 
+    def put_back(self, slot: int) -> None:
+        """Let the request that was just admitted wait again, first in line."""
+        self._queue().appendleft(self._active.pop(slot))
+
     def release(self, slot: int, *, finished: bool = True) -> None:
         """Free the slot of a sequence that ended: was finished, or failed."""
         key = self._active.pop(slot).key

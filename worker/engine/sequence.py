@@ -14,6 +14,7 @@ from contract.spec import SamplingSettings
 
 if TYPE_CHECKING:
     from worker.engine.encoded_prompt import EncodedPrompt
+    from worker.engine.text.written import Text
 
 FinishReason = Literal["stop", "length"]
 
@@ -55,60 +56,55 @@ class Fault:
 class Sequence:
     """A text while it is being written.
 
-    GPT-2's tokens stand for bytes, not characters, so the text is bytes until it is finished; stop strings
-    are looked for as UTF-8 bytes, each time only where the newest token can have completed one.
+    Tokens stand for bytes, not characters, so stop strings are looked for as UTF-8 bytes, each time only where the
+    newest token can have completed one.
     """
 
-    def __init__(self, request: Request, prompt_tokens: int, stops: tuple[bytes, ...]) -> None:
-        """`stops`: the settings' stop strings in UTF-8."""
+    def __init__(self, request: Request, prompt_tokens: int, stops: tuple[bytes, ...], text: Text) -> None:
+        """
+        Args:
+            stops: the settings' stop strings in UTF-8.
+            text: one with nothing in it yet.
+        """
         self.request = request
         self.prompt_tokens = prompt_tokens
         self.tokens: list[int] = []
         self.finish_reason: FinishReason | None = None
-        self._text = bytearray()
+        self._text = text
         self._stops = stops
         self._logprob_sum = 0.0
         self._logprobs: list[dict[str, Any]] | None = [] if request.settings.logprobs else None
 
-    def append(self, token: int, piece: bytes, logprob: float, entry: dict[str, Any] | None = None) -> None:
+    def append(self, token: int, logprob: float, entry: dict[str, Any] | None = None) -> None:
         """Take the next token.
 
         Args:
             token: its id.
-            piece: the bytes it adds to the text.
             logprob: its log probability under the raw model.
             entry: its line of `Completion.logprobs`, where those were asked for.
 
         A stop string complete before `min_new_tokens` tokens were written has no effect, then or later.
         """
-        self.tokens.append(token)
-        self._logprob_sum += logprob
-        if self._logprobs is not None and entry is not None:
-            self._logprobs.append(entry)
-        old_length = len(self._text)
-        self._text += piece
+        self._count(token, logprob, entry)
+        changed = self._text.append(token)
         settings = self.request.settings
-        if len(self.tokens) >= settings.min_new_tokens and self._cut_at_stop(old_length):
+        if len(self.tokens) >= settings.min_new_tokens and self._cut_at_stop(changed):
             self.finish_reason = "stop"
         elif len(self.tokens) >= settings.max_new_tokens:
             self.finish_reason = "length"
 
     def end(self, token: int, logprob: float, entry: dict[str, Any] | None = None) -> None:
         """Take the end-of-text token: it is counted, and adds nothing to the text."""
-        self.append(token, b"", logprob, entry)
+        self._count(token, logprob, entry)
         self.finish_reason = "stop"
 
-    def flush(self, piece: bytes) -> None:
-        """Add what a decoder held back, once no token can follow."""
-        self._text += piece
-
     def completion(self) -> Completion:
-        """The finished text. Bytes that are no UTF-8, and U+0000, become U+FFFD."""
+        """The finished text, without an unfinished character at its end."""
         if self.finish_reason is None:
             raise ValueError("the sequence is not finished")
         return Completion(
             key=self.request.key,
-            text=self._text.decode("utf-8", errors="replace").replace("\0", "\ufffd"),
+            text=self._text.finished(),
             finish_reason=self.finish_reason,
             tokens=len(self.tokens),
             prompt_tokens=self.prompt_tokens,
@@ -116,10 +112,16 @@ class Sequence:
             logprobs=self._logprobs,
         )
 
-    def _cut_at_stop(self, old_length: int) -> bool:
-        # What ends before `old_length` was looked for when it came.
-        places = [self._text.find(stop, max(0, old_length - len(stop) + 1)) for stop in self._stops]
+    def _count(self, token: int, logprob: float, entry: dict[str, Any] | None) -> None:
+        self.tokens.append(token)
+        self._logprob_sum += logprob
+        if self._logprobs is not None and entry is not None:
+            self._logprobs.append(entry)
+
+    def _cut_at_stop(self, changed: int) -> bool:
+        # What ends before the byte `changed` was looked for when it came.
+        places = [self._text.find(stop, max(0, changed - len(stop) + 1)) for stop in self._stops]
         starts = [place for place in places if place >= 0]
         if starts:
-            del self._text[min(starts) :]
+            self._text.cut(min(starts))
         return bool(starts)

@@ -6,16 +6,15 @@ Wraps a transformers tokenizer. Nothing is loaded here, and torch is not known.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Any
 
-from worker.engine.pieces import Pieces
+from worker.engine.text.byte_run import REPLACEMENT
+from worker.engine.text.pieces import Pieces
+from worker.engine.text.token_pieces import ByteLevelPieces, TokenPieces, has_every_byte
+from worker.engine.text.written import Text
 
 END_OF_TEXT = "<|endoftext|>"
-BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
-"""How SentencePiece names a token that stands for a byte."""
 
 
 class Vocabulary:
@@ -25,17 +24,16 @@ class Vocabulary:
     Gemma were trained so. No other special token is added; GPT-2's tokenizer adds none.
     """
 
+    _kind_of_pieces = TokenPieces
+
     def __init__(self, tokenizer: Any, config: Any) -> None:
         self.tokenizer = tokenizer
         self.eos = _eos(tokenizer, config)
         self._start = self._start_token(config)
         self._special_names = _special_names(tokenizer)
-        self._special = frozenset(self._special_names.values())
-        self._model_tokens = int(config.vocab_size)
-        self._example = self._tokens("a")
-        self._example_length = len(self.decode(self._example))
-        example = list(tokenizer("a", verbose=False)["input_ids"])
-        self.prefix = example[:1] if example[0] == tokenizer.bos_token_id != self._example[0] else []
+        special = frozenset(self._special_names.values())
+        self._pieces = self._kind_of_pieces(tokenizer, special, int(config.vocab_size))
+        self.prefix = self._start_of_every_text()
 
     def encode(self, prompt: str) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
@@ -50,27 +48,18 @@ class Vocabulary:
             raise ValueError("the prompt is empty, and this model has no end-of-text token to start from")
         return [self._start]
 
-    @cached_property
+    @property
     def pieces(self) -> Pieces:
-        """The bytes that each token adds to a text, of those that the model has."""
-        tokens = set(self.tokenizer.get_vocab().values())
-        return Pieces({token: self.piece(token) for token in tokens if token < self._model_tokens})
+        """The bytes that each token adds to a text, of those that the model has.
 
-    def piece(self, token: int) -> bytes:
-        """The bytes that a token adds to the text: none for special tokens and for ids without a token.
-
-        Here found by decoding it behind another one: many tokenizers write a token differently at a text's start.
+        Raises:
+            ValueError: they depend on the tokens around it.
         """
-        if token in self._special:
-            return b""
-        name = str(self.tokenizer.convert_ids_to_tokens(token))
-        if (byte := BYTE_TOKEN.fullmatch(name)) and self.decode([token]) != name:
-            return bytes([int(byte[1], 16)])
-        return self.decode([*self._example, token])[self._example_length :].encode("utf-8", "replace")
+        return self._pieces.table
 
-    def decode(self, tokens: list[int]) -> str:
-        """The text that tokens write, without special ones."""
-        return str(self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def begin_text(self, prompt: list[int]) -> Text:
+        """The text behind a prompt, with nothing in it yet."""
+        return self._pieces.begin_text(prompt)
 
     def special(self, texts: Iterable[str]) -> frozenset[int]:
         """The special tokens among texts."""
@@ -82,8 +71,9 @@ class Vocabulary:
 
     def shown(self, token: int) -> str:
         """A token as `logprobs` shows it."""
-        name = self.tokenizer.convert_ids_to_tokens(token)
-        return f"token:{token}" if name is None else str(name).replace("\0", "\ufffd")
+        if not self._pieces.has(token):
+            return f"token:{token}"
+        return str(self.tokenizer.convert_ids_to_tokens(token)).replace("\0", REPLACEMENT)
 
     def _tokens(self, text: str) -> list[int]:
         try:
@@ -94,6 +84,11 @@ class Vocabulary:
             ) from None
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
+    def _start_of_every_text(self) -> list[int]:
+        """The token that the tokenizer puts before texts, where it does."""
+        alone, whole = self._tokens("a"), list(self.tokenizer("a", verbose=False)["input_ids"])
+        return whole[:1] if whole[:1] == [self.tokenizer.bos_token_id] != alone[:1] else []
+
     def _start_token(self, config: Any) -> int | None:
         end_of_text = self.tokenizer.get_vocab().get(END_OF_TEXT)
         candidates = (end_of_text, config.bos_token_id, self.tokenizer.bos_token_id, *sorted(self.eos))
@@ -101,33 +96,24 @@ class Vocabulary:
 
 
 class ByteVocabulary(Vocabulary):
-    """A byte-level BPE vocabulary, GPT-2's: every token stands for bytes."""
+    """A byte-level vocabulary, GPT-2's: every token stands for bytes."""
+
+    _kind_of_pieces = ByteLevelPieces
 
     def __init__(self, tokenizer: Any, config: Any) -> None:
         super().__init__(tokenizer, config)
-        self._pieces: dict[int, bytes] = {}
-        added = tokenizer.added_tokens_decoder
-        values = _byte_values()
-        for name, token in tokenizer.get_vocab().items():
-            if token in added or not values.keys() >= set(name):
-                self._pieces[token] = str(added[token].content if token in added else name).encode("utf-8")
-            else:
-                self._pieces[token] = bytes(map(values.__getitem__, name))
-        self._longest = max(map(len, self._pieces.values())) if _keeps_every_byte(tokenizer) else None
+        self._longest = _longest_token(tokenizer) if _keeps_every_byte(tokenizer) else None
 
     def fewest_tokens(self, text: str) -> int:
         if self._longest is None:
             return 0
         return -(-len(text.encode("utf-8", "surrogatepass")) // self._longest)
 
-    def piece(self, token: int) -> bytes:
-        return b"" if token in self._special else self._pieces.get(token, b"")
-
     def shown(self, token: int) -> str:
         """The token's text; where its bytes are no text, `bytes:` and what they are, as OpenAI's API does."""
-        piece = self._pieces.get(token)
-        if piece is None:
-            return f"token:{token}"
+        piece = self._pieces.piece(token)
+        if not piece:  # a special token, or none
+            return super().shown(token)
         try:
             if b"\0" not in piece:
                 return piece.decode("utf-8")
@@ -136,14 +122,18 @@ class ByteVocabulary(Vocabulary):
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)
 
 
-def is_byte_level(tokenizer: Any) -> bool:
-    """Whether a tokenizer is a byte-level BPE."""
+def vocabulary_of(tokenizer: Any, config: Any) -> Vocabulary:
+    """The vocabulary of a tokenizer, of whatever kind, for a model with that configuration."""
+    return (ByteVocabulary if _is_byte_level(tokenizer) else Vocabulary)(tokenizer, config)
+
+
+def _is_byte_level(tokenizer: Any) -> bool:
+    """Whether a tokenizer's tokens stand for bytes, as GPT-2's do."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         return False
-    parts = json.loads(backend.to_str())
-    decoder = parts.get("decoder") or {}
-    return decoder.get("type") == "ByteLevel" and parts["model"]["type"] == "BPE"
+    decoder = json.loads(backend.to_str()).get("decoder") or {}
+    return bool(decoder.get("type") == "ByteLevel")
 
 
 def _keeps_every_byte(tokenizer: Any) -> bool:
@@ -151,23 +141,19 @@ def _keeps_every_byte(tokenizer: Any) -> bool:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return (
         backend is not None
+        and type(backend.model).__name__ == "BPE"  # others may read a long word as one token
         and backend.normalizer is None
         and backend.truncation is None
         and type(backend.pre_tokenizer).__name__ == "ByteLevel"  # others may drop what they split at
         and not any(token.lstrip or token.rstrip for token in tokenizer.added_tokens_decoder.values())
-        and tokenizer.get_vocab().keys() >= _byte_values().keys()
+        and has_every_byte(set(tokenizer.get_vocab()))
     )
 
 
-def _byte_values() -> dict[str, int]:
-    """The byte that each of GPT-2's printable characters stands for: `bytes_to_unicode` of its encoder.py, inverted."""
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+def _longest_token(tokenizer: Any) -> int:
+    """The most bytes that one token stands for. Names have as many characters, but for added tokens'."""
+    added = (len(token.content.encode("utf-8")) for token in tokenizer.added_tokens_decoder.values())
+    return max(*map(len, tokenizer.get_vocab()), *added)
 
 
 def _special_names(tokenizer: Any) -> dict[str, int]:

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from worker.engine.cpu.batch_invariant import row_multiple_of
 from worker.engine.cpu.linear import BLOCK, Activations, Products, row_multiple
-from worker.engine.cpu.row_multiples import row_multiple_of
 
 HEAD_ROWS = 8
 """Windows that go through the head together, always so many: so few that no thread shares them with another."""

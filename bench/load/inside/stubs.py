@@ -91,7 +91,7 @@ def _load_engine(model: str, *_: object, **__: object) -> Any:
 
     made_by = Provenance(model=model, revision="stub 1", engine=InstantEngine.name, torch=torch.__version__,
                          device="cpu", isa="", dtype="fp32")  # fmt: skip
-    return Loaded(InstantEngine(), made_by, "cpu")  # type: ignore[arg-type]
+    return Loaded(InstantEngine(), None, made_by, "cpu")  # type: ignore[arg-type]
 
 
 def _load_classifier(*_: object, **__: object) -> InstantClassifier:

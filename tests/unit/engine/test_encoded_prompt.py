@@ -49,7 +49,7 @@ def test_a_prompt_whose_length_alone_is_too_much_is_refused_unread(tiny: Tiny, m
     fewest = -(-900_000 // longest)
     assert str(caught.value) == (
         f"the prompt has at least {fewest} tokens and max_new_tokens is 100: together at least {fewest + 100}, "
-        "more than the model's 128 positions; shorten the prompt or lower max_new_tokens"
+        "more than the 129 for which the model's 128 positions are enough; shorten the prompt or lower max_new_tokens"
     )
 
 

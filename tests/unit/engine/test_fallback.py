@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from expected_texts import expected_text
+from small_tokenizers import JOINING, made_vocabulary
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, make_tokenizer, run_all, settings
 from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
@@ -20,6 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
 from worker.engine.load.loading import load_engine
@@ -67,7 +72,9 @@ def test_a_prompt_begins_as_the_tokenizer_begins_texts(tmp_path: Path) -> None:
     assert vocabulary.encode("Once") == with_start("Once")["input_ids"]
     assert vocabulary.encode("Once")[0] == with_start.bos_token_id
     assert vocabulary.encode("") == [with_start.bos_token_id]
-    assert vocabulary.piece(with_start.bos_token_id) == b""
+    text = vocabulary.begin_text([])
+    text.append(with_start.bos_token_id)
+    assert text.finished() == ""
 
 
 def make_neox(folder: Path) -> Path:
@@ -128,13 +135,10 @@ def test_greedy_texts_are_those_of_transformers(engine: FallbackEngine, folder: 
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=15, pad_token_id=0
         )[0].tolist()
-        whole, start = (
-            tokenizer.decode(part, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            for part in (output, output[: ids.shape[1]])
-        )
+        new = output[ids.shape[1] :]
         assert isinstance(done, Completion)
-        assert done.text == whole[len(start) :].replace("\0", "\ufffd")
-        assert done.tokens == len(output) - ids.shape[1]
+        assert done.text == expected_text(engine._vocabulary, ids[0].tolist(), new)
+        assert done.tokens == len(new)
 
 
 def test_the_models_own_generation_config_is_ignored(folder: Path) -> None:
@@ -150,7 +154,7 @@ def test_the_models_own_generation_config_is_ignored(folder: Path) -> None:
 def test_stop_strings_cut_the_text(engine: FallbackEngine) -> None:
     whole = run_all(engine, [Request(0, "Once upon", settings(max_new_tokens=20, do_sample=False), 0)])[0]
     assert isinstance(whole, Completion)
-    at = next(i for i in range(2, len(whole.text) - 2) if "\ufffd" not in whole.text[i : i + 2])
+    at = next(i for i in range(2, len(whole.text) - 2) if "\ufffd" not in whole.text[i - 1 : i + 2])
     stop = whole.text[at : at + 2]
     own = settings(max_new_tokens=20, do_sample=False, stop=(stop,))
     cut = run_all(engine, [Request(0, "Once upon", own, 0)])[0]
@@ -249,6 +253,32 @@ def test_both_engines_write_the_same_text_with_one_models_weights(tiny: Tiny) ->
     asked = [request for request in requests() if request.prompt]
     ours, theirs = run_all(tiny.engine(4), asked), run_all(other, asked)
     assert {key: report.text for key, report in ours.items()} == {key: report.text for key, report in theirs.items()}
+
+
+@pytest.mark.parametrize("kind", [*JOINING, "word-ends"])
+def test_both_engines_write_the_same_text_whatever_the_tokenizer(kind: str, tmp_path: Path) -> None:
+    vocabulary = made_vocabulary(kind, tmp_path)
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=len(vocabulary.tokenizer) + 3, n_positions=64, n_embd=32, n_layer=2, n_head=2, initializer_range=0.4
+    )
+    reference = GPT2LMHeadModel(config).eval()
+    slots = SlotEngine(GPT2(config, reference.state_dict(), "fp32"), vocabulary, 4)
+    unknown, its_token = vocabulary.tokenizer.unk_token, vocabulary.tokenizer.unk_token_id
+    plain: dict[str, Any] = {"max_new_tokens": 15, "top_k": 0, "stop": ("e",)}
+    special = {"max_new_tokens": 5, "logit_bias": ((its_token, 100.0),)}
+    own = [plain, plain | {"min_new_tokens": 8}, special, special | {"stop": (unknown,)}]
+    if kind != "word-ends":
+        own.append(plain | {"bad_words": ("the", "a", "é"), "stop": ()})
+    asked = [Request(i, ["the mill", "a"][i % 2], settings(**own[i % len(own)]), i) for i in range(10)]
+    reports = run_all(slots, asked)
+    assert all(isinstance(report, Completion) for report in reports.values()), reports
+    others = run_all(FallbackEngine(reference, vocabulary), asked)
+    assert {key: report.text for key, report in others.items()} == {key: report.text for key, report in reports.items()}
+    assert (reports[2].text, reports[2].tokens) == ("", 5)  # special tokens are never written
+    assert (reports[3].text, reports[3].tokens, reports[3].finish_reason) == ("", 1, "stop")
+    texts = [reports[request.key].text for request in asked if request.settings.bad_words]
+    assert not any(re.search(r"\b(the|a|é)\b", text) for text in texts), texts
 
 
 def test_a_gpt2_that_the_slot_engine_cannot_run_goes_to_the_fallback(tmp_path: Path) -> None:

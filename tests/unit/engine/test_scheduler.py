@@ -218,3 +218,14 @@ def test_running_out_of_memory_in_quarantine_keeps_the_group_together() -> None:
 def test_sequence_and_scheduler_load_without_torch() -> None:
     code = "import sys, worker.engine.scheduler, worker.engine.sequence; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_request_that_is_put_back_is_the_next_one_again() -> None:
+    scheduler = SlotScheduler(2)
+    scheduler.add([Request(key, "", SamplingSettings(), 0) for key in "abc"])
+    admitted = [scheduler.admit(), scheduler.admit()]
+    assert [request.key for _, request in filter(None, admitted)] == ["a", "b"]
+    scheduler.put_back(1)
+    assert (scheduler.active, scheduler.pending) == (1, 3)
+    slot, request = scheduler.admit() or (None, None)
+    assert (slot, request and request.key) == (1, "b")

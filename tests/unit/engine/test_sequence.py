@@ -6,15 +6,22 @@ import pytest
 
 from contract.spec import SamplingSettings
 from worker.engine.sequence import Completion, Request, Sequence
+from worker.engine.text.pieces import Pieces
+from worker.engine.text.written import WrittenText
 
 
-def written(pieces: list[bytes], **settings: Any) -> Sequence:
-    """A sequence fed with pieces until it is finished or they are used up."""
+def written(pieces: list[bytes], *, single_bytes: bool = False, **settings: Any) -> Sequence:
+    """A sequence fed with pieces until it is finished or they are used up.
+
+    `single_bytes`: those of one byte are as SentencePiece's, to be decoded together.
+    """
     request = Request("key", "prompt", SamplingSettings(**settings), 0)
-    sequence = Sequence(request, prompt_tokens=3, stops=tuple(stop.encode() for stop in request.settings.stop))
-    for token, piece in enumerate(pieces):
+    stops = tuple(stop.encode() for stop in request.settings.stop)
+    single = [token for token, piece in enumerate(pieces) if len(piece) == 1] if single_bytes else []
+    sequence = Sequence(request, 3, stops, WrittenText(Pieces(dict(enumerate(pieces)), single)))
+    for token in range(len(pieces)):
         if sequence.finish_reason is None:
-            sequence.append(token, piece, -1.0)
+            sequence.append(token, -1.0)
     return sequence
 
 
@@ -79,6 +86,40 @@ def test_a_character_split_over_tokens_is_whole_in_the_text() -> None:
 
 def test_bytes_that_are_no_character_become_replacement_characters() -> None:
     assert completed([b"a\xf0\x9f", b"b"]).text == "a\ufffdb"
+
+
+@pytest.mark.parametrize("single_bytes", [False, True])
+@pytest.mark.parametrize(
+    ("pieces", "stop", "text"),
+    [
+        ([b"a", b"\xe2", b"\x82"], (), "a"),  # ended by its length
+        ([b"a", b"\xe2", b"\x82", b"END", b"x"], ("END",), "a"),  # by a stop string
+        ([b"a", b"\xe2", b"\x82", b" E", b"ND", b"x"], (" END",), "a"),
+        ([b"\xe2", b"\x82", b"\xac", b"\xf0", b"\x9f", b"END"], ("END",), "€"),
+        ([b"a", b"\xef", b"\xbf", b"\xbd"], (), "a\ufffd"),  # written as such
+        ([b"aa", b"\xff"], (), "aa\ufffd"),  # begins no character
+        ([b"\xff", b"\xe2", b"\x82"], (), "\ufffd"),
+        ([b"a\xe2\x82"], (), "a"),
+        ([b"\xf0\x9f\x98", b"END"], ("END",), ""),
+    ],
+)
+def test_an_unfinished_character_at_the_end_is_left_out_however_a_text_ends(
+    single_bytes: bool, pieces: list[bytes], stop: tuple[str, ...], text: str
+) -> None:
+    assert completed(pieces, stop=stop, single_bytes=single_bytes).text == text
+
+
+def test_an_unfinished_character_before_the_end_of_text_token_is_left_out() -> None:
+    sequence = written([b"a", b"\xe2\x82"], max_new_tokens=5)
+    sequence.end(50256, -3.0)
+    assert sequence.completion().text == "a"
+
+
+def test_a_stop_string_is_found_in_bytes_that_are_decoded_together_only_where_they_are_text() -> None:
+    euro = [b"\xe2", b"\x82", b"\xac"]
+    assert completed([b"a", *euro, b"x"], stop=("€",), single_bytes=True).tokens == 4
+    broken = completed([b"\xff", *euro, b"b", b"x", b"yy"], stop=("€", "bx", "\ufffdyy"), single_bytes=True)
+    assert (broken.text, broken.finish_reason) == ("\ufffd" * 5, "stop")
 
 
 def test_a_null_character_becomes_a_replacement_character() -> None:

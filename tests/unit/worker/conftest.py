@@ -64,7 +64,7 @@ def make_runtime(database: Database, tmp_path: Path) -> Callable[..., Runtime]:
         config = Settings(home=tmp_path, redis_url="redis://127.0.0.1:1/0", service_seconds=1, **settings)
         classifiers = Classifiers(("demo",), "cpu")
         classifiers._loaded["demo"] = classifier  # type: ignore[assignment]
-        loaded = Loaded(engine=engine, provenance=provenance, device="cpu")  # type: ignore[arg-type]
+        loaded = Loaded(engine=engine, why_fallback=None, provenance=provenance, device="cpu")  # type: ignore[arg-type]
         runtime = Runtime(worker=worker, database=database, config=config, loaded=loaded, classifiers=classifiers)
         # The queue is away here: refilling it is what the acceptance tests see.
         runtime.refill_generation = runtime.refill_scoring = lambda: None  # type: ignore[method-assign]

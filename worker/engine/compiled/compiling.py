@@ -115,8 +115,11 @@ class CacheAtFirstUse(NullCache):  # type: ignore[misc]
         return self._dispatcher._cache.load_overload(sig, target_context)
 
 
-def ensure_compiled(dtype: str, head_dim: int) -> None:
+def ensure_compiled(dtype: str, head_dim: int, kind: str = "gpt2") -> None:
     """Have the loops for a model compiled and on disk, before this process calls any of them.
+
+    Args:
+        kind: "gpt2" or "decoder": which of the engine's models it is.
 
     Takes half a minute, the first time on a machine and after a change of this engine.
 
@@ -127,7 +130,7 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
     _make(folder)  # it may have been tidied away since this process began
     if not _is_private(folder):
         raise ModelUnavailable(f"others can write to {folder}, and could put code there: remove it")
-    done = folder / f"{dtype}-{head_dim if head_dim == SPECIALISED_HEAD_DIM else 'any'}.done"
+    done = folder / f"{kind}-{dtype}-{head_dim if head_dim == SPECIALISED_HEAD_DIM else 'any'}.done"
     if COMPILING in os.environ or done.exists():
         return
     with (folder / "lock").open("w") as lock:
@@ -135,7 +138,7 @@ def ensure_compiled(dtype: str, head_dim: int) -> None:
         if done.exists():
             return
         log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
-        command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", dtype, str(head_dim)]
+        command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", kind, dtype, str(head_dim)]
         environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(folder)}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if result.returncode:

@@ -14,21 +14,9 @@ import torch
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.compiled.float_bits import as_array
 from worker.engine.cpu.attention import CacheRows, attention, share_out
-from worker.engine.cpu.linear import (
-    BLOCK,
-    CHUNK,
-    Activations,
-    BlockedLinear,
-    Linear,
-    Products,
-    activations,
-    empty_activations,
-    linear,
-    row_multiple,
-    trial_rows,
-)
+from worker.engine.cpu.batch_invariant import batch_invariant
+from worker.engine.cpu.linear import CHUNK, Activations, Linear, Products, activations, empty_activations
 from worker.engine.cpu.norm import add_and_norm, dot_products, embed
-from worker.engine.cpu.row_multiples import row_multiple_of
 from worker.engine.forward import Indices, Logits, Rows
 from worker.engine.gpt2_weights import GPT2Builder, Norm
 from worker.engine.kv_cache import CacheShape, KVCache
@@ -42,15 +30,10 @@ ROWS_APART = 32
 """Padding costs one row in so many at most."""
 
 
-def unsupported(config: Any) -> str | None:
-    """Why this module cannot run a model of that configuration; None where it can."""
-    if config.model_type != "gpt2":
-        return f"its model_type is {config.model_type!r}"
-    if config.activation_function not in ACTIVATIONS:
-        return f"its activation is {config.activation_function!r}"
-    if config.add_cross_attention:
-        return "it has cross-attention"
-    return "it is quantised" if getattr(config, "quantization_config", None) else None
+def supports(config: Any) -> bool:
+    """Whether this module can run a model of that configuration."""
+    gpt2 = config.model_type == "gpt2" and not config.add_cross_attention
+    return gpt2 and config.activation_function in ACTIVATIONS
 
 
 class GPT2:
@@ -160,10 +143,6 @@ class _CPUBuilder(GPT2Builder[Linear]):
         return self._batch_invariant(centred, None), mean
 
     def _batch_invariant(self, weight: torch.Tensor, bias: torch.Tensor | None, gelu: bool = False) -> Linear:
-        layer = linear(weight, bias, self._dtype, self._threads)
-        kind = (*weight.shape, gelu, self._dtype, self._threads)  # its weights do not matter
-        product = layer.activated if gelu else layer
-        rows = (weight.shape[1], self._dtype, self._threads)
-        multiple = row_multiple_of(kind, lambda: row_multiple(product, trial_rows(*rows)))
-        self.multiple = max(self.multiple, multiple or BLOCK)
-        return layer if multiple else BlockedLinear(layer)
+        layer, multiple = batch_invariant(weight, bias, self._dtype, self._threads, gelu=gelu)
+        self.multiple = max(self.multiple, multiple)
+        return layer

@@ -6,31 +6,35 @@ Weights come from safetensors, or from PyTorch files read with weights_only; a m
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import structlog
 import torch
 
 from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
 from contract.names import local_path
 from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES, Provenance
-from worker.engine.cpu import gpt2
-from worker.engine.cuda.gpt2 import CudaGPT2
+from worker.engine.decoder.survey import Unsupported
 from worker.engine.engine import SlotEngine
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.numerics import numerics
-from worker.engine.tokenizer import ByteVocabulary, Vocabulary, is_byte_level
+from worker.engine.load.slot_model import slot_model
+from worker.engine.tokenizer import vocabulary_of
 from worker.model_files import refuse_changes
 from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_variables, onednn_version, processor
 from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine
+
+log = structlog.get_logger()
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -43,6 +47,7 @@ class Loaded:
     """An engine, and what is said of everything it writes."""
 
     engine: SlotEngine | FallbackEngine
+    why_fallback: str | None  # why the slot engine does not run this model; None where it does
     provenance: Provenance
     device: str  # as torch names it: "cpu", "cuda:0"
 
@@ -61,7 +66,8 @@ def load_engine(
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         dtype: "auto" (bf16 on CUDA and on a CPU that has it in hardware, else fp32), "fp32", "bf16", or on a
             CPU "int8".
-        slots: sequences decoded at once; None = as many as memory allows, up to 128 on a CPU and 256 on CUDA.
+        slots: sequences decoded at once; None = 128 on a CPU and 256 on CUDA. Where texts are long there may be no room
+            for the keys and values of so many.
         threads: torch's threads; None = the cores this process may use.
 
     Raises:
@@ -75,7 +81,7 @@ def load_engine(
     checkpoint = find_checkpoint(model)
     with refuse_changes(checkpoint.paths), ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
         revision = beside.submit(checkpoint.revision)
-        engine = _engine(checkpoint, place, kind, slots)
+        engine, why_fallback = _engine(checkpoint, place, kind, slots, revision.result)
         engine.warm()
         bits = numerics(engine)
     provenance = Provenance(
@@ -92,7 +98,7 @@ def load_engine(
         variables=kernel_variables(),
         numerics=bits,
     )
-    return Loaded(engine, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
+    return Loaded(engine, why_fallback, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 
 
 def _name(model: str, checkpoint: Checkpoint) -> str:
@@ -136,29 +142,34 @@ def _dtype(asked: str, device: torch.device) -> str:
     return asked
 
 
-def _engine(checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None) -> SlotEngine | FallbackEngine:
-    """The slot engine; for a model that it cannot run, the fallback, which has one slot in any case."""
+def _engine(
+    checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None, revision: Callable[[], str]
+) -> tuple[SlotEngine | FallbackEngine, str | None]:
+    """The slot engine; or the fallback, which has one slot in any case, and why."""
     refuse_remote_kernels(checkpoint.folder)
     tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
-    if reason := gpt2.unsupported(network.config) or (None if is_byte_level(tokenizer) else "of its tokenizer"):
-        return _fallback(network, tokenizer, reason, device, dtype)
-    config, weights = network.config, network.state_dict()
-    network.to("meta")  # transformers' models are cycles, which would keep the weights until garbage is collected
-    model = CudaGPT2(config, weights, dtype, device) if device.type == "cuda" else gpt2.GPT2(config, weights, dtype)
-    vocabulary = ByteVocabulary(tokenizer, config)
-    del weights
+    config = network.config.get_text_config()
+    try:
+        model = slot_model(network, dtype, device, revision)
+    except Unsupported as reason:
+        del network  # it may have been changed
+        log.warning("one text at a time: the slot engine does not run this model", because=str(reason))
+        return _fallback(read_network(checkpoint), tokenizer, str(reason), device, dtype), str(reason)
+    vocabulary = vocabulary_of(tokenizer, config)
     _give_memory_back()
-    return SlotEngine(model, vocabulary, slots or _default_slots(model.cache_shape.slot_bytes, device))
+    model.cache_shape = replace(model.cache_shape, memory=_cache_memory(device))
+    return SlotEngine(model, vocabulary, slots or (CUDA_SLOTS if device.type == "cuda" else CPU_SLOTS)), None
 
 
 def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, dtype: str) -> FallbackEngine:
     from worker.engine.fallback import FallbackEngine
 
     if dtype == "int8":
-        raise ModelUnavailable(f"dtype int8 is for GPT-2 models only, which this is not ({reason}); use fp32 or bf16")
+        raise ModelUnavailable(
+            f"dtype int8 is for models that the slot engine runs, which this is not ({reason}); use fp32 or bf16"
+        )
     network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    kind = ByteVocabulary if is_byte_level(tokenizer) else Vocabulary
-    return FallbackEngine(network, kind(tokenizer, network.config.get_text_config()))
+    return FallbackEngine(network, vocabulary_of(tokenizer, network.config.get_text_config()))
 
 
 def _give_memory_back() -> None:
@@ -167,9 +178,8 @@ def _give_memory_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _default_slots(slot_bytes: int, device: torch.device) -> int:
-    """As many as the device keeps busy with, if the cache fits into its share of memory."""
+def _cache_memory(device: torch.device) -> int:
+    """How many bytes keys and values may take: their share of what is free."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(1, min(CUDA_SLOTS, free // CUDA_SHARE // slot_bytes))
-    return max(1, min(CPU_SLOTS, psutil.virtual_memory().available // CPU_SHARE // slot_bytes))
+        return int(torch.cuda.mem_get_info(device)[0]) // CUDA_SHARE
+    return int(psutil.virtual_memory().available) // CPU_SHARE

@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from common.bounded_memo import BoundedMemo
 from common.word_characters import is_mark, is_word_character
-from worker.engine.pieces import REPLACEMENT, Pieces
+from worker.engine.text.byte_run import REPLACEMENT
+from worker.engine.text.pieces import Pieces
+from worker.engine.text.written import WrittenText
 
 Tokens = npt.NDArray[np.int32]
 NO_TOKENS: Tokens = np.zeros(0, np.int32)
@@ -141,16 +143,15 @@ class TextEnd:
 
     def __init__(self, words: BadWords) -> None:
         self._words = words
-        self._text = bytearray()
+        self._text = WrittenText(words.pieces)
         self._starts: list[int] = []  # where beginnings of words start that the text ends with
 
     def append(self, token: int) -> None:
         if not self._words:
             return
-        length = len(self._text)
-        self._text += self._words.pieces[token]
-        starts = [*self._starts, *range(length, len(self._text))]
-        self._starts = [start for start in starts if self._words.begin_with(bytes(self._text[start:]))]
+        changed = self._text.append(token)
+        starts = [*(start for start in self._starts if start < changed), *range(changed, len(self._text))]
+        self._starts = [start for start in starts if self._words.begin_with(self._text[start:])]
 
     @property
     def banned(self) -> Tokens:
@@ -158,7 +159,10 @@ class TextEnd:
             return NO_TOKENS
         start = self._starts[0] if self._starts else len(self._text)
         before = self._text[max(0, start - LOOKED_BACK) : start]
-        return self._words.banned_after(bytes(self._text[start:]), bytes(before))
+        banned = self._words.banned_after(self._text[start:], before)
+        if not self._text.is_run_unfinished:
+            return banned
+        return np.concatenate([banned, self._words.banned_after(b"", REPLACEMENT.encode())])  # what may be there then
 
 
 def ends_inside_word(text: bytes, otherwise: bool = False) -> bool:

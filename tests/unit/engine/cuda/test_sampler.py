@@ -12,12 +12,12 @@ from tiny_models import settings
 from tests.unit.engine.sampling.test_sampler import edited_row, kept_weights
 from worker.engine.cuda import sampler as sampler_cuda
 from worker.engine.forward import Logits
-from worker.engine.pieces import Pieces
 from worker.engine.sampling import sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState, TokenRules
+from worker.engine.text.pieces import Pieces
 
 LETTERS = Pieces({token: bytes([ord("a") + token]) for token in range(30)})
 ROWS = 64  # drawn at once

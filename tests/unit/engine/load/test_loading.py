@@ -14,8 +14,9 @@ import torch
 from fake_hub import serving
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from small_tokenizers import wordpiece
 from tiny_models import make_tokenizer, run_all, settings
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from contract.errors import ModelUnavailable, UsageError
 from worker.engine.engine import SlotEngine
@@ -73,6 +74,19 @@ def test_a_folder_is_loaded_and_its_provenance_says_what_it_is(checkpoint: Path)
     assert torch.get_num_threads() == 2
     assert 1 <= loaded.engine.slots <= CPU_SLOTS
     assert text_of(loaded.engine)
+
+
+def test_a_gpt2_runs_in_the_slots_whatever_its_tokenizer(tmp_path: Path) -> None:
+    """The usual Chinese one has BERT's."""
+    tokenizer = wordpiece(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    engine = load_engine(str(tmp_path), device="cpu", dtype="fp32", threads=2).engine
+    assert isinstance(engine, SlotEngine)
+    forced = settings(max_new_tokens=2, logit_bias=((tokenizer.convert_tokens_to_ids("好"), 100.0),))
+    (done,) = run_all(engine, [Request(0, "你", forced, 0)]).values()
+    assert isinstance(done, Completion)
+    assert done.text == " 好 好"
 
 
 def test_the_demo_model_is_loaded_by_its_name() -> None:

@@ -13,9 +13,10 @@ from tiny_models import Tiny, load_tiny, run_all, settings
 
 from tests.examples import examples
 from worker.engine.fallback import FallbackEngine
-from worker.engine.pieces import Pieces
 from worker.engine.sampling.bad_words import BadWords, TextEnd
 from worker.engine.sequence import Completion, Request
+from worker.engine.text.pieces import Pieces
+from worker.engine.text.written import WrittenText
 
 SPACELESS = "猫犬ばｶไຂ"
 WHOLE = ["a", "b", "ab", "ba", "é", "_", "1", ".", " ", " a", "b.", "가", "aab", "-ba", *SPACELESS]
@@ -82,7 +83,7 @@ def test_exactly_those_tokens_are_banned_with_which_a_text_would_contain_a_word(
         expected = {
             token
             for token in range(len(WHOLE))
-            if any(contains(shown(text + pieces[token]), word, match) for word in bad_words)
+            if any(contains(shown(text + pieces.piece(token)), word, match) for word in bad_words)
         }
         assert set(end.banned.tolist()) == expected, text
         left = sorted(set(range(len(WHOLE))) - expected)
@@ -90,7 +91,7 @@ def test_exactly_those_tokens_are_banned_with_which_a_text_would_contain_a_word(
             return
         token = chance.choice(left)
         end.append(token)
-        text += pieces[token]
+        text += pieces.piece(token)
 
 
 @pytest.mark.parametrize("match", ["word", "substring"])
@@ -108,10 +109,62 @@ def test_a_text_may_end_after_any_token_and_at_any_stop_string_without_containin
             return
         token = chance.choice(left)
         end.append(token)
-        text += pieces[token]
+        text += pieces.piece(token)
         for stop in ("", *stops):
             place = text.find(stop.encode()) if stop else len(text)
             assert not any(contains(shown(text[:place]), word, match) for word in bad_words if place >= 0), text
+
+
+SINGLE = [bytes([byte]) for byte in {*"ab_1 .-é가猫\u0301\ufffd".encode(), 0xFF}]
+"""Tokens that stand for a byte each, and are decoded together where they stand together."""
+
+
+@pytest.mark.parametrize("match", ["word", "substring"])
+@examples(150)
+@given(words, st.integers(0, 2**32), st.lists(st.sampled_from([".", "ab", "é", "-"]), max_size=2))
+def test_the_same_holds_where_bytes_that_are_no_text_take_their_neighbours_with_them(
+    match: str, bad_words: list[str], seed: int, stops: list[str]
+) -> None:
+    chance, count = random.Random(seed), len(WHOLE) + len(SINGLE)
+    written = (piece.encode() if isinstance(piece, str) else piece for piece in [*WHOLE, *SINGLE])
+    pieces = Pieces(dict(enumerate(written)), range(len(WHOLE), count))
+    end, tokens = TextEnd(BadWords(bad_words, pieces, whole=match == "word", stops=stops)), list[int]()
+    for _ in range(30):
+        left = sorted(set(range(count)) - set(end.banned.tolist()))
+        if not left:
+            return
+        tokens.append(chance.choice(left))
+        end.append(tokens[-1])
+        for stop in ("", *stops):
+            text = ended_by(stop, tokens, pieces)
+            assert not any(contains(text, word, match) for word in bad_words), (text, tokens)
+
+
+def ended_by(stop: str, tokens: list[int], pieces: Pieces) -> str:
+    """The text of some tokens, up to a stop string where it has that."""
+    text = WrittenText(pieces)
+    for token in tokens:
+        text.append(token)
+    place = text.find(stop.encode(), 0) if stop else -1
+    if place >= 0:
+        text.cut(place)
+    return text.finished()
+
+
+def test_a_word_behind_letters_that_a_byte_beside_them_makes_unreadable_is_a_whole_word() -> None:
+    pieces = Pieces(dict(enumerate([b"the", b"then", b"\xff", b" ", b"b", b"a", b"\xe2"])), range(2, 7))
+
+    def banned_after(*tokens: int) -> set[int]:
+        end = TextEnd(BadWords(["the"], pieces))
+        for token in tokens:
+            end.append(token)
+        return set(end.banned.tolist())
+
+    assert banned_after(4, 5) == set()  # "bathe"
+    assert banned_after(2, 4, 5) == {0}  # three U+FFFD, "the"
+    assert banned_after(2, 3, 4, 5) == {0}
+    assert banned_after(2, *([4, 5] * 40)) == {0}
+    assert banned_after(4, 5, 6) == {0}
 
 
 def banned(text: str, word: str, vocabulary: list[str], **how: object) -> set[str]:

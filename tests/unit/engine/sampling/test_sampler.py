@@ -19,13 +19,13 @@ from transformers import (
 )
 
 from worker.engine.forward import Logits
-from worker.engine.pieces import Pieces
 from worker.engine.sampling import penalties, sampler, truncation
 from worker.engine.sampling.bad_words import BadWords
 from worker.engine.sampling.penalties import edited, edits_of
 from worker.engine.sampling.philox import uniform
 from worker.engine.sampling.sampler import Choice, sample
 from worker.engine.sampling.state import RECORD, SamplingState, TokenRules
+from worker.engine.text.pieces import Pieces
 
 CASES = 200
 VOCABULARY = 301

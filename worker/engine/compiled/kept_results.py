@@ -1,4 +1,4 @@
-"""In what multiples of rows products come out alike on this machine, kept on disk: to try takes longer than a start."""
+"""What was found by trying on this machine, kept on disk beside compiled loops: to try takes longer than a start."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from worker.engine.compiled.compiling import code_folder
-from worker.engine.cpu.linear import MULTIPLES
 from worker.processor import instruction_set, kernel_variables, processor
 
 
-def row_multiple_of(kind: tuple[object, ...], measure: Callable[[], int | None]) -> int | None:
-    """What `measure` returns, or returned before for a product of that kind.
+def kept_result(
+    name: str, kind: tuple[object, ...], measure: Callable[[], Any], possible: Callable[[Any], bool]
+) -> Any:
+    """What `measure` returns, which JSON has to take, or returned before on such a machine for that kind.
 
     Args:
-        kind: what decides which kernels a product takes: its shape, GELU, dtype and number of threads.
+        name: what is tried; the file's name begins with it.
+        kind: all that it depends on besides the machine, torch and this engine's sources.
+        possible: whether something can have been returned; what cannot is tried again.
     """
-    file = code_folder() / f"rows-{_digest(kind)}.json"
+    file = code_folder() / f"{name}-{_digest(kind)}.json"
     with suppress(OSError, ValueError):
-        known: int | None = json.loads(file.read_text())
-        if known is None or known in MULTIPLES:
+        known = json.loads(file.read_text())
+        if possible(known):
             return known
-    multiple = measure()
+    result = measure()
     with suppress(OSError):
-        _write(file, json.dumps(multiple))
-    return multiple
+        _write(file, json.dumps(result))
+    return result
 
 
 def _digest(kind: tuple[object, ...]) -> str:

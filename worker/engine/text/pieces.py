@@ -6,10 +6,11 @@ Words, texts and tokenizers are not known here.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
-REPLACEMENT = "\ufffd"
+from worker.engine.text.byte_run import REPLACEMENT
+
 SEPARATOR = b"\xff"
 """No UTF-8 has this byte, so nothing that is looked for reaches from one piece into the next."""
 
@@ -17,16 +18,28 @@ SEPARATOR = b"\xff"
 class Pieces:
     """Every token that adds something to a text, with its bytes."""
 
-    def __init__(self, pieces: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, pieces: Mapping[int, bytes], single_bytes: Iterable[int] = (), *, spares_characters: bool = False
+    ) -> None:
+        """
+        Args:
+            single_bytes: the tokens of which a ByteRun is made.
+            spares_characters: of such a run; see there.
+        """
+        self.spares_characters = spares_characters
         self._of = {token: piece for token, piece in pieces.items() if piece}
+        self._single_bytes = frozenset(single_bytes)
         self._sorted = sorted((piece, token) for token, piece in self._of.items())
         self._joined = SEPARATOR.join(piece for piece, _ in self._sorted)
         self._longest = max(map(len, self._of.values()), default=0)
         self._starts = list(accumulate((len(piece) + 1 for piece, _ in self._sorted), initial=0))
 
-    def __getitem__(self, token: int) -> bytes:
+    def piece(self, token: int) -> bytes:
         """A token's bytes: none where it adds nothing."""
         return self._of.get(token, b"")
+
+    def is_single_byte(self, token: int) -> bool:
+        return token in self._single_bytes
 
     def broken(self) -> Iterator[int]:
         """Every token whose bytes alone are not shown as they are: no whole characters, or U+0000."""

@@ -1,0 +1,91 @@
+"""A network that computes something else, or whose rows depend on their neighbours, does not earn the slots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_families import make_checkpoint, make_network
+from tiny_models import run_all, settings
+
+from worker.engine.decoder import attention, served_attention
+from worker.engine.decoder.decoder import Decoder
+from worker.engine.decoder.row_wise import RowWiseActivation
+from worker.engine.decoder.trial import Reference, verdict
+from worker.engine.fallback import FallbackEngine
+from worker.engine.load import slot_model
+from worker.engine.load.loading import load_engine
+from worker.engine.sequence import Completion, Request
+
+
+def judged(network: Any, dtype: str = "fp32") -> str | None:
+    reference = Reference(network)
+    return verdict(Decoder(network, dtype), reference)
+
+
+def test_attention_that_is_not_transformers_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sharper(scale: Any, *others: Any) -> attention.Rules:
+        return attention.Rules(scale * 2, *others)
+
+    monkeypatch.setattr(served_attention, "Rules", sharper)
+    assert "first layers are off by" in str(judged(make_network("llama")))
+
+
+class Rounding(torch.nn.Module):
+    """An activation of nobody's, whose last bits depend on the number of rows, as torch's may."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(rows) * (1 + 1e-6 * (rows.shape[-2] > 100))
+
+
+class Mixing(torch.nn.Module):
+    """One that sees the row before, which at a text's beginning is another text's."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(rows) + torch.nn.functional.pad(rows, (0, 0, 1, 0))[..., :-1, :]
+
+
+@pytest.mark.parametrize(("activation", "reason"), [(Rounding, "texts beside it in fp32"), (Mixing, "layers are off")])
+def test_a_row_that_depends_on_its_neighbours_is_noticed(activation: type[torch.nn.Module], reason: str) -> None:
+    network = make_network("llama")
+    for layer in network.model.layers:
+        layer.mlp.act_fn = activation()
+    assert reason in str(judged(network))
+
+
+def test_known_activations_are_replaced_and_others_stay() -> None:
+    network = make_network("llama")
+    network.model.layers[1].mlp.act_fn = Rounding()
+    decoder = Decoder(network, "fp32")
+    kinds = [type(layer.mlp.act_fn) for layer in decoder._network.model.layers]
+    assert kinds == [RowWiseActivation, Rounding]
+
+
+LONG_ROPE = {"rope_type": "longrope", "short_factor": [1.0] * 6, "long_factor": [4.0] * 6, "rope_theta": 10000.0}
+
+
+def test_a_rotary_embedding_that_looks_at_the_longest_row_is_for_the_fallback(tmp_path: Path) -> None:
+    """A neighbour beyond the limit would change a text; alone in the fallback it does not."""
+    folder = make_checkpoint(
+        tmp_path, "phi3", rope_parameters=LONG_ROPE, original_max_position_embeddings=32, max_position_embeddings=128
+    )
+    loaded = load_engine(str(folder), "cpu", "fp32")
+    assert isinstance(loaded.engine, FallbackEngine)
+    assert "longest text beside a row" in str(loaded.why_fallback)
+    short, long = (Request(key, "a" * key, settings(max_new_tokens=8, do_sample=False), 0) for key in (5, 60))
+    alone = run_all(loaded.engine, [short])
+    assert run_all(loaded.engine, [long, short])[5] == alone[5]
+
+
+def test_a_verdict_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path, "llama", seed=11)
+    trials: list[str] = []
+    monkeypatch.setattr(slot_model, "verdict", lambda *_: trials.append("tried") or "somebody said so")
+    for _ in range(2):
+        loaded = load_engine(str(folder), "cpu", "fp32")
+        assert loaded.why_fallback == "somebody said so"
+        (text,) = run_all(loaded.engine, [Request(0, "The", settings(max_new_tokens=2), 0)]).values()
+        assert isinstance(text, Completion)
+    assert trials == ["tried"]

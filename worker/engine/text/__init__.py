@@ -1,0 +1,4 @@
+"""From tokens to the text that they write.
+
+Knows nothing of models, of slots or of sampling.
+"""
