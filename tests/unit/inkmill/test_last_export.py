@@ -112,6 +112,6 @@ def test_a_summary_does_without_texts_where_the_database_is_away_again(
     url = "postgresql+psycopg://nobody@127.0.0.1:1/none"
     away = Database(url, create_engine(url))
     report = ExportReport(path=Path("o"), errors_path=None, rows=1, errors=0, format="jsonl", job=done)
-    print_summary(away, report, read_pace(mill.database, done), count_flaws(mill.database, 1))
+    print_summary(away, report, read_pace(mill.database, done), count_flaws(mill.database, 1), ())
     said = capsys.readouterr().err
     assert "export    o (1 row)" in said and "  samples" not in said
