@@ -51,13 +51,22 @@ class TokenCounter:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         alone, example = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
-        self._prefix = int(example[:1] != alone[:1])  # tokens before every prompt
+        start = self._tokenizer.id_to_token(example[0]) if example[:1] != alone[:1] else None
+        self._prefix = int(start is not None and start == _start_token(folder))  # tokens before every prompt
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """How many tokens each prompt has; half a character, which the worker refuses, counts as a question mark."""
         texts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
         encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [self._prefix + max(len(one), 1) for one in encoded]
+
+
+def _start_token(folder: Path) -> str | None:
+    """The token that the tokenizer's configuration says texts begin with."""
+    with suppress(OSError):
+        said = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("bos_token")
+        return str(said.get("content")) if isinstance(said, dict) else said
+    return None
 
 
 def local_window(model: str) -> Window | None:

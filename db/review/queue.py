@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from contract.review import Filter, Order, State
+from contract.review import DECIDED_STATES, Filter, Order, State
 from contract.spec import Safety
 from db import search
 from db.models import Job, Output, Prompt, Score
@@ -52,6 +52,7 @@ class QueueRow:
     revision: int  # of the text that stands
     decided_by: str | None  # whose decision stands
     claimed_by: str | None  # another reviewer who has it in hand
+    blind: bool  # it is being audited: who decides it must not know its score
     hits: dict[str, tuple[tuple[int, int], ...]]  # of the query, in "prompt", "text", "custom_id": (start, end)
 
 
@@ -124,7 +125,7 @@ def _rows_query(ids: Sequence[int]) -> Any:
             func.substr(text, 1, EXCERPT_CHARACTERS + 1).label("text"),
             STATE.label("state"), VERSION.label("version"), REVISION.label("revision"),
             Review.decided_by,
-            ReviewClaim.reviewer.label("claimed_by"), CLAIM_LIVES.label("claimed"),
+            ReviewClaim.reviewer.label("claimed_by"), CLAIM_LIVES.label("claimed"), ReviewClaim.drawn,
             *SCORES,
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
@@ -153,6 +154,7 @@ def _row(row: Any, query: search.Query | None, reviewer: str) -> QueueRow:
         reasons=tuple(row.flag_reasons or ()),
         scores=scores_in(row),
         claimed_by=row.claimed_by if row.claimed and row.claimed_by != reviewer else None,
+        blind=bool(row.claimed) and row.drawn is not None and State(row.state) not in DECIDED_STATES,
         hits=_hits(query, prompt=prompt, text=text, custom_id=row.custom_id or "") if query else {},
     )
 

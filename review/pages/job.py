@@ -21,8 +21,7 @@ from db.jobs.jobs import get_job, list_jobs, pause_job, resume_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
 from db.results.export_rows import reading_results
-from db.session.engine import Database
-from review.context import CurrentPage, safe_address
+from review.context import CurrentPage, Page, safe_address
 from review.live.stream import events
 from review.security.form import CurrentForm
 from review.show.job_overview import JobId, job_overview, overview_of
@@ -39,7 +38,7 @@ Before = Annotated[int | None, Query(ge=1, le=2**62)]
 @router.get("/jobs", response_model=None)
 def jobs(page: CurrentPage, before: Before = None) -> Response:
     """The newest jobs, or those before one."""
-    return page.render("jobs.html", current="jobs", before=before, **_listed(page.database, before))
+    return page.render("jobs.html", current="jobs", before=before, **_listed(page, before))
 
 
 @router.get("/jobs/events", response_model=None)
@@ -47,15 +46,16 @@ def follow_jobs(page: CurrentPage, before: Before = None) -> Response:
     """The list, live."""
 
     def look() -> str:
-        read = partial(_listed, page.database, before)
+        read = partial(_listed, page, before)
         listed = page.services.shared_reads.get(("jobs", before), read, LIST_SECONDS / 2)
         return page.fragment("_jobs.html", before=before, **listed)
 
     return events(page, look, seconds=LIST_SECONDS)
 
 
-def _listed(database: Database, before: int | None) -> dict[str, Any]:
-    listed = [overview_of(database, job) for job in snapshots(database, limit=SHOWN + 1, before=before)]
+def _listed(page: Page, before: int | None) -> dict[str, Any]:
+    database, reads = page.database, page.services.shared_reads
+    listed = [overview_of(database, job, reads) for job in snapshots(database, limit=SHOWN + 1, before=before)]
     differ = differences(list_jobs(database, SHOWN, before=before))
     told_apart = {job: as_words(values) for job, values in differ.items()}
     return {"jobs": listed[:SHOWN], "more": len(listed) > SHOWN, "differ": told_apart}
@@ -68,7 +68,7 @@ def job(page: CurrentPage, job_id: JobId) -> Response:
         "job.html",
         current="jobs",
         job=get_job(page.database, job_id),
-        overview=job_overview(page.database, job_id),
+        overview=job_overview(page.database, job_id, page.services.shared_reads),
     )
 
 
@@ -78,7 +78,7 @@ def follow_job(page: CurrentPage, job_id: JobId) -> Response:
     get_job(page.database, job_id)
 
     def look() -> str:
-        read = partial(job_overview, page.database, job_id)
+        read = partial(job_overview, page.database, job_id, page.services.shared_reads)
         overview = page.services.shared_reads.get(("job", job_id), read, JOB_SECONDS / 2)
         return page.fragment("_job.html", overview=overview)
 

@@ -14,7 +14,9 @@ from db.insights.pace import Pace, read_pace
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
+from review.live.shared_reads import SharedReads
 
+FAILURES_SECONDS = 30.0
 JobId = Annotated[int, Path(ge=1, le=2**62)]
 
 
@@ -50,18 +52,27 @@ class JobOverview:
         return max(self.job.prompts - self.finished_prompts, 0)
 
 
-def job_overview(database: Database, job_id: int) -> JobOverview:
+def job_overview(database: Database, job_id: int, reads: SharedReads | None = None) -> JobOverview:
     """How a job stands.
+
+    Args:
+        reads: of the server; what was read of failures is kept there, as long as their number is the same.
 
     Raises:
         NoSuchJob: where there is none.
     """
-    return overview_of(database, snapshot(database, job_id))
+    return overview_of(database, snapshot(database, job_id), reads)
 
 
-def overview_of(database: Database, job: JobSnapshot) -> JobOverview:
+def overview_of(database: Database, job: JobSnapshot, reads: SharedReads | None = None) -> JobOverview:
     """What can be said of a job beside its counters."""
     waiting = None if job.finished else waiting_for(database, job, Surroundings())
-    failures = tuple(failure_groups(database, job.id)) if job.dead else ()
+    failures = _failures(database, job, reads or SharedReads()) if job.dead else ()
     pace = read_pace(database, job, waiting=bool(waiting))
     return JobOverview(job=job, pace=pace, waiting=waiting, failures=failures)
+
+
+def _failures(database: Database, job: JobSnapshot, reads: SharedReads) -> tuple[FailureGroup, ...]:
+    """Of a job whose million prompts are dead it takes seconds, and a page asks every second."""
+    topic = ("failures", job.id, job.dead)
+    return reads.get(topic, lambda: tuple(failure_groups(database, job.id)), FAILURES_SECONDS)

@@ -134,7 +134,7 @@ def test_bad_lines_are_all_reported_and_nothing_is_submitted(home: Home) -> None
         assert expected in refused.stderr
     assert json.loads(home.inkmill("jobs", "--json").stdout) == []
     taken = home.inkmill("submit", "p.jsonl", *DEMO, "--skip-bad")
-    assert "3 bad lines were skipped" in taken.stderr
+    assert "3 bad lines skipped and written to" in taken.stderr
     assert home.status()["prompts"]["total"] == 1
     assert (home.folder / "p.bad.jsonl").read_text().splitlines() == lines[1:]
 

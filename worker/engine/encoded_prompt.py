@@ -90,7 +90,8 @@ def read(
     except ValueError as error:  # a UnicodeEncodeError of a stop string is one, too
         raise Rejected(str(error), FailureCode.BAD_SETTINGS) from error
     tokens = _tokens(prompt, settings, vocabulary, limits, alive)
-    return _fitting(replace(earlier, tokens=tokens, settings=settings), len(vocabulary.prefix), limits)
+    encoded = replace(earlier, tokens=tokens, settings=settings, cut=0, shortened=False)
+    return _fitting(encoded, len(vocabulary.prefix), limits)
 
 
 def _tokens(

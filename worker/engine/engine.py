@@ -56,6 +56,7 @@ class SlotEngine:
         self._limits = ModelLimits(model.vocabulary, model.positions)
         self._scheduler = SlotScheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
+        self._waits_for_room = False  # the request that is next: until a slot is given up, or the request
         self._running: dict[int, RunningSequence] = {}  # slot -> what is written there, in order of admission
 
     @property
@@ -102,6 +103,7 @@ class SlotEngine:
 
     def cancel(self, keys: Iterable[Hashable]) -> None:
         """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
+        self._waits_for_room = False
         for slot in self._scheduler.cancel(keys):
             self._clear(slot)
 
@@ -135,13 +137,14 @@ class SlotEngine:
         """Give free slots to waiting requests."""
         if self._cache is None:
             self._cache = self.model.new_cache(self.slots)
-        while admitted := self._scheduler.admit():
+        while not self._waits_for_room and (admitted := self._scheduler.admit()):
             slot, request = admitted
             try:
                 running = admit(request, self._vocabulary, self._limits)
                 if not self._cache.set_aside(slot, running.longest):
                     self._scheduler.put_back(slot)
-                    break
+                    self._waits_for_room = True
+                    continue
                 self._running[slot] = running
             except Rejected as error:
                 reports.append(Fault(request.key, str(error), certain=True, code=error.code))
@@ -243,6 +246,7 @@ class SlotEngine:
         self._scheduler.release(slot, finished=finished)
 
     def _clear(self, slot: int) -> None:
+        self._waits_for_room = False
         if self._running.pop(slot, None) is not None and self._cache is not None:
             self._cache.release(slot)
 
@@ -261,7 +265,7 @@ class SlotEngine:
     def _restart(self) -> None:
         """Forget what was computed of active sequences, which the scheduler has put back into a queue."""
         self._running.clear()
-        self._cache = None
+        self._cache, self._waits_for_room = None, False
 
 
 def device_lost(error: Exception) -> bool:

@@ -22,7 +22,7 @@ TRIAL_ROWS = 2048
 SHARED_NUMBERS = 32_768
 """torch computes so many numbers on one thread (at::internal::GRAIN_SIZE)."""
 VECTOR = 64  # numbers; two vectors of the smallest type, which torch computes at once
-LARGE_COUNTS = (512, 776, 1024, 1544, 1920)
+LARGE_COUNTS = (512, 514, 776, 1024, 1026, 1544, 1900, 1920)
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """[rows, in] to [rows, out]."""

@@ -1,7 +1,8 @@
-"""The text of tokens: what transformers decodes, but for an unfinished character at the end."""
+"""The text of tokens: what transformers decodes, but for an unfinished character at the end, and BERT's spaces."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from itertools import product, takewhile
 
@@ -31,7 +32,8 @@ def behind(vocabulary: Vocabulary, prompt: list[int], tokens: list[int]) -> str:
 
 
 def decoded(vocabulary: Vocabulary, tokens: list[int]) -> str:
-    return str(vocabulary.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    text = str(vocabulary.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return re.sub(" (?=[\u4e00-\u9fff])", "", text) if "##好" in vocabulary.tokenizer.get_vocab() else text
 
 
 def unfinished(content: bytes) -> int:

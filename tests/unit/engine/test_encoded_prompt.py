@@ -159,3 +159,12 @@ def test_a_refusal_has_a_code(tiny: Tiny, prompt: str, values: dict[str, Any], c
     with pytest.raises(Rejected) as caught:
         tiny.engine().read(prompt, settings(**values))
     assert caught.value.code == code
+
+
+def test_what_became_of_a_long_prompt_is_not_said_of_the_next_one(tiny: Tiny) -> None:
+    for way in ("truncate-left", "shorten"):
+        asked = settings(max_new_tokens=most(tiny) - 20, on_too_long=way)
+        prompt = LONG if way == "truncate-left" else "The miller had a wheel. " * 4
+        earlier = tiny.engine().read(prompt, asked)
+        assert earlier.fitted is not None
+        assert tiny.engine().read("Hi", asked, earlier).fitted is None

@@ -56,17 +56,23 @@ class Decoder:
         return KVCache(self.cache_shape, slots, torch.device("cpu"))
 
     @torch.inference_mode()
-    def forward(self, rows: Rows, cache: KVCache) -> Logits:
-        """Compute rows, and store their keys and values."""
+    def forward(self, rows: Rows, cache: KVCache, ahead: int = 0) -> Logits:
+        """Compute rows, and store their keys and values.
+
+        Args:
+            ahead: how many positions further on the layers take the rows to be than they are in the cache: so a trial
+                needs no text that fills the window.
+        """
         padded = filled_up(len(rows.tokens), ROWS_APART, self.multiple)
-        self._step.cache = cache
-        self._step.places = CacheRows(cache.tables[rows.slots], rows.positions, share_out(rows.positions, self.threads))
-        logits = self._network(
-            input_ids=_extended(rows.tokens, padded)[None],
-            position_ids=_extended(rows.positions, padded)[None],
-            use_cache=False,
-            logits_to_keep=_extended(rows.wanted, filled_up(len(rows.wanted), ROWS_APART, self.multiple)),
-        ).logits[0]
+        wanted = filled_up(max(len(rows.wanted), 1), ROWS_APART, self.multiple)  # layers have no product of no rows
+        places = CacheRows(cache.tables[rows.slots], rows.positions, share_out(rows.positions, self.threads))
+        with self._step.of(places, cache):
+            logits = self._network(
+                input_ids=_extended(rows.tokens, padded)[None],
+                position_ids=_extended(rows.positions + ahead, padded)[None],
+                use_cache=False,
+                logits_to_keep=_extended(rows.wanted, wanted),
+            ).logits[0]
         return Logits(logits[: len(rows.wanted)], np.zeros(len(rows.wanted), np.float32))
 
     def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]:

@@ -21,7 +21,6 @@ from worker.engine.decoder.survey import Unsupported
 
 ALIKE = 1e-5  # how far a function may be from the one tried: float32's rounding, and no more
 TRIED_ROWS = 3
-GRAIN = 32_768  # torch computes fewer numbers than this in one thread
 ROTARY_CHUNK = 64
 
 Activate = Callable[[Any, int, Any], None]  # rows, threads, result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,15 @@ class Step:
 
     places: CacheRows | None = None
     cache: KVCache | None = None
+
+    @contextmanager
+    def of(self, places: CacheRows, cache: KVCache) -> Iterator[None]:
+        """For a while: a cache that the engine drops is held by nobody."""
+        self.places, self.cache = places, cache
+        try:
+            yield
+        finally:
+            self.places = self.cache = None
 
 
 class LayerAttention:

@@ -22,7 +22,13 @@ UNDERSTOOD = ("scaling", "softcap", "s_aux", "sliding_window", "position_ids", "
 
 
 class Unsupported(Exception):
-    """Why the slot engine does not run a network; it completes "because"."""
+    """Why the slot engine does not run a network; it completes "because".
+
+    Attributes:
+        spent: whether the network was changed meanwhile, and nothing else can run it.
+    """
+
+    spent = False
 
 
 @dataclass(frozen=True, slots=True)

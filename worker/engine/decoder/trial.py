@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -17,8 +18,10 @@ import torch
 from worker.engine.decoder.decoder import Decoder
 from worker.engine.decoder.survey import Survey, survey
 from worker.engine.forward import Indices, Rows
+from worker.engine.kv_cache import KVCache
 
-LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55)  # of the texts that are computed alone and together
+LENGTHS = (1, 2, 3, 5, 8, 13, 21, 34, 55, 242)
+"""Of the texts that are computed alone and together; together they have as many rows as a step has."""
 EXACT = 1e-3
 """In fp32: how far a logit may be from transformers' own, as a share of the largest."""
 
@@ -33,8 +36,12 @@ class Reference:
         """network: float32."""
         found = survey(network)
         self.texts = _texts(found)
-        self.shallow_error = _shallow_error(network, found, self.texts[-2:])
-        self.logits = _own_logits(network, self.texts[-1])
+        attention = network.config._attn_implementation
+        try:
+            self.shallow_error = _shallow_error(network, found, self.texts[-3:])
+            self.logits = _own_logits(network, self.texts[-1])
+        finally:
+            network.set_attn_implementation(attention)
 
 
 def verdict(decoder: Decoder, reference: Reference) -> str | None:
@@ -45,8 +52,7 @@ def verdict(decoder: Decoder, reference: Reference) -> str | None:
     error = _mean_error(together[-1], reference.logits)
     if not error <= CLOSE[decoder.dtype]:
         return f"its logits are off by {error:.2g} of their size in {decoder.dtype}"
-    alone = [_logits(decoder, [text])[0] for text in reference.texts]
-    if not all(map(torch.equal, alone, together)) or not _same_in_parts(decoder, reference.texts, together):
+    if not _same_in_company(decoder, reference.texts) or not _same_in_parts(decoder, reference.texts, together):
         return f"a text's bits depend on the texts beside it in {decoder.dtype} with {decoder.threads} threads"
     return None
 
@@ -98,25 +104,40 @@ def _own_logits(network: Any, text: Indices) -> torch.Tensor:
     return logits
 
 
-def _logits(decoder: Decoder, texts: Sequence[Indices]) -> list[torch.Tensor]:
-    """Of every token of every text, in one step."""
-    cache = decoder.new_cache(len(texts))
+def _same_in_company(decoder: Decoder, texts: Sequence[Indices]) -> bool:
+    """Whether each text comes out alike alone and with the others, at the window's beginning and at its end."""
+    for ahead in {0, decoder.positions - max(map(len, texts))}:
+        together = _logits(decoder, texts, ahead)
+        alone = (_logits(decoder, [text], ahead)[0] for text in texts)
+        if not all(map(torch.equal, alone, together)):
+            return False
+    return True
+
+
+def _cache(decoder: Decoder, texts: Sequence[Indices]) -> KVCache:
+    """Room for these, where a slot of the decoder's own may take gigabytes."""
+    longest = max(map(len, texts))
+    cache = KVCache(replace(decoder.cache_shape, positions=longest), len(texts), torch.device("cpu"))
     for slot, text in enumerate(texts):
         cache.reserve(slot, len(text))
-    lengths = [len(text) for text in texts]
+    return cache
+
+
+def _logits(decoder: Decoder, texts: Sequence[Indices], ahead: int = 0) -> list[torch.Tensor]:
+    """Of every token of every text, in one step."""
+    cache, lengths = _cache(decoder, texts), [len(text) for text in texts]
     rows = Rows(
         tokens=np.concatenate(texts),
         positions=np.concatenate([np.arange(length) for length in lengths]),
         slots=np.repeat(np.arange(len(texts)), lengths),
         wanted=np.arange(sum(lengths)),
     )
-    return list(torch.split(decoder.forward(rows, cache).values.clone().float(), lengths))
+    return list(torch.split(decoder.forward(rows, cache, ahead).values.clone().float(), lengths))
 
 
 def _same_in_parts(decoder: Decoder, texts: Sequence[Indices], whole: Sequence[torch.Tensor]) -> bool:
     """Whether the longest text's last token comes out alike when it is read in steps, as texts are written."""
-    text, cache = texts[-1], decoder.new_cache(1)
-    cache.reserve(0, len(text))
+    text, cache = texts[-1], _cache(decoder, texts[-1:])
     cuts = [0, len(text) // 3, len(text) - 1, len(text)]
     for start, end in pairwise(cuts):
         positions = np.arange(start, end)

@@ -6,6 +6,7 @@ Weights come from safetensors, or from PyTorch files read with weights_only; a m
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,7 +27,7 @@ from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.engine.load.numerics import numerics
 from worker.engine.load.slot_model import slot_model
-from worker.engine.tokenizer import vocabulary_of
+from worker.engine.tokenizer import Vocabulary, vocabulary_of
 from worker.model_files import refuse_changes
 from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_variables, onednn_version, processor
 from worker.remote_code import refuse_remote_kernels
@@ -148,20 +149,24 @@ def _engine(
     """The slot engine; or the fallback, which has one slot in any case, and why."""
     refuse_remote_kernels(checkpoint.folder)
     tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
-    config = network.config.get_text_config()
+    vocabulary = vocabulary_of(tokenizer, network.config.get_text_config())
     try:
         model = slot_model(network, dtype, device, revision)
-    except Unsupported as reason:
-        del network  # it may have been changed
-        log.warning("one text at a time: the slot engine does not run this model", because=str(reason))
-        return _fallback(read_network(checkpoint), tokenizer, str(reason), device, dtype), str(reason)
-    vocabulary = vocabulary_of(tokenizer, config)
-    _give_memory_back()
-    model.cache_shape = replace(model.cache_shape, memory=_cache_memory(device))
-    return SlotEngine(model, vocabulary, slots or (CUDA_SLOTS if device.type == "cuda" else CPU_SLOTS)), None
+    except Unsupported as refusal:
+        reason, spent = str(refusal), refusal.spent
+    else:
+        _give_memory_back()
+        model.cache_shape = replace(model.cache_shape, memory=_cache_memory(device))
+        return SlotEngine(model, vocabulary, slots or (CUDA_SLOTS if device.type == "cuda" else CPU_SLOTS)), None
+    log.warning("one text at a time: the slot engine does not run this model", because=reason)
+    if spent:
+        del network
+        gc.collect()  # transformers' models are cycles; two of them may be too much
+        network = read_network(checkpoint)
+    return _fallback(network, vocabulary, reason, device, dtype), reason
 
 
-def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, dtype: str) -> FallbackEngine:
+def _fallback(network: Any, vocabulary: Vocabulary, reason: str, device: torch.device, dtype: str) -> FallbackEngine:
     from worker.engine.fallback import FallbackEngine
 
     if dtype == "int8":
@@ -169,7 +174,7 @@ def _fallback(network: Any, tokenizer: Any, reason: str, device: torch.device, d
             f"dtype int8 is for models that the slot engine runs, which this is not ({reason}); use fp32 or bf16"
         )
     network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    return FallbackEngine(network, vocabulary_of(tokenizer, network.config.get_text_config()))
+    return FallbackEngine(network, vocabulary)
 
 
 def _give_memory_back() -> None:

@@ -22,7 +22,7 @@ SlotModel = gpt2.GPT2 | CudaGPT2 | Decoder
 def slot_model(network: Any, dtype: str, device: torch.device, revision: Callable[[], str]) -> SlotModel:
     """
     Args:
-        network: of transformers, float32, on the CPU. It is changed, even where it gets no model.
+        network: of transformers, float32, on the CPU. It belongs to the model then.
         revision: names its weights.
 
     Raises:
@@ -41,22 +41,34 @@ def slot_model(network: Any, dtype: str, device: torch.device, revision: Callabl
 
 def _decoder(network: Any, dtype: str, revision: Callable[[], str]) -> Decoder:
     """The model, tried once for each revision, machine, version, dtype and number of threads."""
-    earned: list[Decoder] = []
+    trial = _Trial(network, dtype)
+    kind = (revision(), transformers.__version__, dtype, torch.get_num_threads())
+    try:
+        reason = kept_result("trial", kind, trial.verdict, lambda known: known is None or isinstance(known, str))
+    except Exception as error:  # whatever a model's code says of being run in another way, or what lacks for a moment
+        if out_of_memory(error):
+            raise
+        reason = f"its trial failed ({type(error).__name__}: {error})"
+    if reason is None:
+        return trial.decoder or Decoder(network, dtype)
+    refusal = Unsupported(reason)
+    refusal.spent = trial.began
+    raise refusal
 
-    def tried() -> str | None:
+
+class _Trial:
+    """What is done the first time."""
+
+    def __init__(self, network: Any, dtype: str) -> None:
+        self._network, self._dtype = network, dtype
+        self.decoder: Decoder | None = None
+        self.began = False  # to change the network
+
+    def verdict(self) -> str | None:
         try:
-            reference = Reference(network)
-            earned.append(Decoder(network, dtype))
-            return verdict(earned[0], reference)
+            reference = Reference(self._network)
+            self.began = True
+            self.decoder = Decoder(self._network, self._dtype)
         except Unsupported as reason:
             return str(reason)
-        except Exception as error:  # whatever a model's code says of being run in another way
-            if out_of_memory(error):
-                raise
-            return f"its trial failed ({type(error).__name__}: {error})"
-
-    kind = (revision(), transformers.__version__, dtype, torch.get_num_threads())
-    reason = kept_result("trial", kind, tried, lambda known: known is None or isinstance(known, str))
-    if reason is not None:
-        raise Unsupported(reason)
-    return earned[0] if earned else Decoder(network, dtype)
+        return verdict(self.decoder, reference)

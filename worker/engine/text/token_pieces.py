@@ -17,6 +17,9 @@ from worker.engine.text.written import Text, WrittenText
 
 BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 """How SentencePiece names a token that stands for a byte."""
+SPACELESS = "[\u2e80-\u312f\u3190-\u9fff\uf900-\ufaff\ufe30-\ufe4f\uff01-\uff60\U00020000-\U0003ffff]"
+"""Characters of Chinese and Japanese, and their punctuation."""
+CHARACTER, SPACE_BEFORE_CHARACTER = re.compile(SPACELESS), re.compile(f" (?={SPACELESS})")
 TRIED_TOKENS = 500
 TRIED_RUNS = ("é€🙂".encode(), b"a\xe2\x82", b"\xff\xe2\x82\xac", b"\n\xed\xa0\x80")
 """What is tried the first time that a text begins."""
@@ -63,8 +66,18 @@ class TokenPieces:
         return min(mixed) >= 0 and "a" in self.decode(mixed)
 
     def decode(self, tokens: Sequence[int]) -> str:
+        text = self._decoded(tokens)
+        return SPACE_BEFORE_CHARACTER.sub("", text) if self._separates_characters else text
+
+    def _decoded(self, tokens: Sequence[int]) -> str:
         known = list(filter(self.has, tokens))
         return str(self._tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    @cached_property
+    def _separates_characters(self) -> bool:
+        """Whether spaces stand between Chinese characters, as BERT's tokenizer has it: nobody writes them."""
+        pair = [token for name, token in self._tokens.items() if CHARACTER.fullmatch(name)][:2]
+        return len(pair) == 2 and " " in self._decoded(pair)
 
     def begin_text(self, prompt: list[int]) -> Text:
         """An empty text behind a prompt."""

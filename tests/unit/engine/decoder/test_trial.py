@@ -89,3 +89,33 @@ def test_a_verdict_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (text,) = run_all(loaded.engine, [Request(0, "The", settings(max_new_tokens=2), 0)]).values()
         assert isinstance(text, Completion)
     assert trials == ["tried"]
+
+
+def test_what_failed_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path, "llama", seed=12)
+    with monkeypatch.context() as patch:
+        patch.setattr(slot_model, "Reference", lambda _: (_ for _ in ()).throw(OSError("no space left on device")))
+        loaded = load_engine(str(folder), "cpu", "fp32")
+        assert "no space left" in str(loaded.why_fallback)
+    assert load_engine(str(folder), "cpu", "fp32").why_fallback is None
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
+def test_prompts_that_take_more_than_a_step_to_read_are_written_on(tmp_path: Path, dtype: str) -> None:
+    """A step that reads a prompt alone wants no logits."""
+    folder = make_checkpoint(tmp_path, "llama", seed=13, max_position_embeddings=2048)
+    engine: Any = load_engine(str(folder), "cpu", dtype, slots=2).engine
+    requests = [Request(n, "the river " * (300 + n), settings(max_new_tokens=4), n) for n in range(3)]
+    together = run_all(engine, requests)
+    assert all(isinstance(report, Completion) for report in together.values())
+    assert run_all(type(engine)(engine.model, engine._vocabulary, 1), requests) == together
+
+
+def test_a_window_of_a_million_positions_costs_nothing_where_texts_are_short(tmp_path: Path) -> None:
+    folder = make_checkpoint(
+        tmp_path, "llama", num_key_value_heads=4, num_hidden_layers=8, max_position_embeddings=2**20
+    )
+    loaded = load_engine(str(folder), "cpu", "fp32")
+    assert loaded.why_fallback is None
+    (text,) = run_all(loaded.engine, [Request(0, "The", settings(max_new_tokens=2), 0)]).values()
+    assert isinstance(text, Completion)

@@ -88,3 +88,11 @@ def test_where_a_token_writes_something_else_beside_others_all_are_decoded_again
 def test_bad_words_are_refused_where_what_a_token_writes_cannot_be_stated(word_ends: Vocabulary) -> None:
     with pytest.raises(ValueError, match="bad_words cannot be kept with this model"):
         _ = word_ends.pieces
+
+
+def test_berts_tokenizer_puts_no_spaces_between_chinese_characters(tmp_path_factory: pytest.TempPathFactory) -> None:
+    vocabulary = made_vocabulary("wordpiece", tmp_path_factory.mktemp("tokenizer"))
+    text = vocabulary.begin_text(vocabulary.encode("the"))
+    for token in vocabulary._tokens("the mill 你好吗 do not 東京"):
+        text.append(token)
+    assert text.finished() == " the mill你好吗 do not東京"
