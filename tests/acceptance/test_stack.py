@@ -205,10 +205,10 @@ def test_run_reports_that_a_relative_database_of_another_folder_is_a_different_o
 
 def test_names_with_markup_are_shown_as_they_are(home: Home) -> None:
     write_prompts(home.folder / "a[red]b.jsonl", 1)
-    home.inkmill("submit", "a[red]b.jsonl", "--model", "m[/red]", "--safety", "none")
+    submitted = home.inkmill("submit", "a[red]b.jsonl", "--model", "demo", "--name", "m[/red]", "--safety", "none")
+    assert "of a[red]b.jsonl" in submitted.stderr
     for words in (("jobs",), ("status", "1")):
         shown = home.inkmill(*words).stdout
-        assert "a[red]b.jsonl" in shown
         assert "m[/red]" in shown
 
 

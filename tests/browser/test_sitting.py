@@ -243,7 +243,7 @@ def test_what_a_worker_finds_out_comes_into_the_open_page(seat: Seat) -> None:
     marks = claim_request(sitting.database, "worker-1", ["demo"], 60)
     assert marks is not None
     save_words(sitting.database, marks, [(4, 8)], {"toxicity": [0.5]})
-    expect(page.locator("mark.strong")).to_have_text("text")
+    expect(page.locator("mark.strong[title]")).to_have_text("text")
     expect(page.locator(".words")).to_contain_text("approximate")
 
     page.keyboard.press("e")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, PreTrainedTokenizerFast
 
 from contract.settings import Settings, settings
 from contract.spec import JobSpec, PromptRow, SamplingSettings
@@ -68,7 +68,7 @@ def write(database: Database, home: Path, model: str, dtype: str) -> None:
     runtime.leases.stop()
 
 
-def make_llama(folder: Path) -> str:
+def make_bloom(folder: Path) -> str:
     """A tiny checkpoint that only the fallback engine runs."""
     alphabet = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     backend = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
@@ -77,12 +77,11 @@ def make_llama(folder: Path) -> str:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=end, eos_token=end)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=4, max_position_embeddings=64, initializer_range=0.3,
+    config = BloomConfig(
+        vocab_size=len(tokenizer), hidden_size=32, n_layer=2, n_head=4, initializer_range=0.3,
         bos_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    BloomForCausalLM(config).save_pretrained(folder)
     return str(folder.resolve())
 
 
@@ -90,9 +89,9 @@ def make_llama(folder: Path) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose database holds finished jobs and one that nobody began."""
     home = tmp_path_factory.mktemp("finished")
-    llama = make_llama(home / "llama")
+    bloom = make_bloom(home / "bloom")
     database = open_database(f"sqlite:///{home / 'inkmill.db'}")
-    for model, dtype, count in (("demo", "fp32", 6), ("demo", "bf16", 3), (llama, "fp32", 3)):
+    for model, dtype, count in (("demo", "fp32", 6), ("demo", "bf16", 3), (bloom, "fp32", 3)):
         submit(database, model, count)
         write(database, home, model, dtype)
     submit(database, "demo", 2)

@@ -212,5 +212,7 @@ def test_what_cannot_be_scored_by_is_refused(here: Path) -> None:
     (here / "inkmill.toml").write_text('score_by = "sentence"')
     assert load_settings().score_by == "sentence"
     (here / "inkmill.toml").write_text('score_by = "line"')
-    with pytest.raises(UsageError, match="INKMILL_SCORE_BY: must be window or sentence, not 'line'"):
+    with pytest.raises(
+        UsageError, match=r"INKMILL_SCORE_BY \(score_by in inkmill.toml\): must be window or sentence, not 'line'"
+    ):
         load_settings()
