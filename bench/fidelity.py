@@ -18,11 +18,12 @@ import torch
 from transformers import AutoTokenizer
 
 from bench.engine import make_checkpoint
-from bench.engines import CHECKPOINT
+from bench.engines import CHECKPOINT, SMOLLM2
 from bench.workloads import workload
 from contract.errors import ModelUnavailable
 from contract.spec import SamplingSettings
 from worker.engine.cpu.gpt2 import GPT2
+from worker.engine.decoder.decoder import Decoder
 from worker.engine.forward import Rows
 from worker.engine.load.checkpoint import find_checkpoint
 from worker.engine.load.loading import Loaded, load_engine
@@ -31,6 +32,11 @@ from worker.engine.sequence import Completion, Request
 DTYPES = ("bf16", "int8")
 EXAMPLES = Path(__file__).parents[1] / "examples" / "prompts.jsonl"
 TEXT_TOKENS = 128
+MODELS = (
+    ("GPT-2 124M, random weights", str(CHECKPOINT)),
+    ("demo, trained", "demo"),
+    ("SmolLM2-135M-Instruct", str(SMOLLM2)),
+)
 
 
 @dataclass(slots=True)
@@ -57,9 +63,13 @@ def main() -> None:
     make_checkpoint()
     print("| model | dtype | positions | mean KL, nats | largest | same likeliest token |")
     print("|---|---|---|---|---|---|")
-    for name, model in (("GPT-2 124M, random weights", str(CHECKPOINT)), ("demo, trained", "demo")):
+    for name, model in MODELS:
+        if model == str(SMOLLM2) and not (SMOLLM2 / "tokenizer.json").exists():
+            print(f"{name} is left out: `make bench-smollm2` fetches it", file=sys.stderr)
+            continue
         exact = _load(model, "fp32", options.threads)
-        prompts = _demo_texts(exact) if model == "demo" else workload("w1").cut(options.prompts).prompts
+        random = model == str(CHECKPOINT)
+        prompts = workload("w1").cut(options.prompts).prompts if random else _own_texts(exact, model)
         for dtype in DTYPES:
             try:
                 distance = _distance(exact, _load(model, dtype, options.threads), prompts)
@@ -81,8 +91,8 @@ def _load(model: str, dtype: str, threads: int) -> Loaded:
     return load_engine(model, device="cpu", dtype=dtype, slots=1, threads=threads)
 
 
-def _demo_texts(exact: Loaded) -> list[list[int]]:
-    """What the trained model writes after the example prompts, as it would in a job, and the prompts before it."""
+def _own_texts(exact: Loaded, model: str) -> list[list[int]]:
+    """What a trained model writes after the example prompts, as it would in a job, and the prompts before it."""
     prompts = [orjson.loads(line)["prompt"] for line in EXAMPLES.read_bytes().splitlines()]
     settings = SamplingSettings(max_new_tokens=TEXT_TOKENS)
     exact.engine.add([Request(index, prompt, settings, seed=index) for index, prompt in enumerate(prompts)])
@@ -90,7 +100,7 @@ def _demo_texts(exact: Loaded) -> list[list[int]]:
     while exact.engine.pending:
         done = [report for report in exact.engine.step() if isinstance(report, Completion)]
         texts += [prompts[int(str(completion.key))] + completion.text for completion in done]
-    tokenizer = AutoTokenizer.from_pretrained(find_checkpoint("demo").folder)
+    tokenizer = AutoTokenizer.from_pretrained(find_checkpoint(model).folder)
     return [tokenizer(text)["input_ids"] for text in texts]
 
 
@@ -104,7 +114,7 @@ def _distance(exact: Loaded, other: Loaded, prompts: Iterable[Sequence[int]]) ->
 def next_token_logits(loaded: Loaded, tokens: Sequence[int]) -> torch.Tensor:
     """What the engine's model says after each of `tokens`, [tokens, vocabulary], float32."""
     model = loaded.engine.model
-    assert isinstance(model, GPT2)
+    assert isinstance(model, GPT2 | Decoder)
     cache, places = model.new_cache(1), np.arange(len(tokens))
     cache.reserve(0, len(tokens))
     rows = Rows(tokens=np.array(tokens), positions=places, slots=np.zeros_like(places), wanted=places)
