@@ -47,8 +47,8 @@ ScoringBy = Annotated[
     typer.Option(
         "--score-by",
         metavar="WHAT",
-        help="window, or sentence: each sentence is scored by itself, and a text has the highest score of each label. "
-        "[default: window]",
+        help="window, or sentence: each sentence is scored by itself, and a text has the highest score of each label; "
+        "for example --score-by sentence. [default: window]",
         rich_help_panel=JOB_PANEL,
     ),
 ]

@@ -277,6 +277,8 @@ class Model(Picture):
             job.status = JobStatus.FAILED
 
     def retry(self, job: JobPicture, *, any_worker: bool, reason: str | None) -> Retried:
+        if reason and job.status not in FINISHED_JOBS:
+            raise UsageError
         if any_worker and job.status != JobStatus.CANCELLING:
             job.revision = None
             if job.status not in FINISHED_JOBS:

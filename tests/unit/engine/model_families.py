@@ -23,7 +23,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "opt": {"ffn_dim": 96, "word_embed_proj_dim": 48},
     "olmo2": GROUPED,
     "smollm3": GROUPED,
-    "stablelm": GROUPED,
+    "stablelm": GROUPED | {"hidden_size": 64},  # a quarter of each head is rotated
     "starcoder2": GROUPED,
     "gpt_bigcode": GPT2_NAMES,
     "gpt2": GPT2_NAMES,

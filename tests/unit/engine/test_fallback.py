@@ -10,7 +10,7 @@ import pytest
 import torch
 from expected_texts import expected_text
 from small_tokenizers import JOINING, made_vocabulary
-from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, make_tokenizer, run_all, settings
+from tiny_models import SENTENCES, Tiny, load_tiny, make_tokenizer, run_all, settings
 from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -24,9 +24,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from contract.errors import ModelUnavailable
 from worker.engine.cpu.gpt2 import GPT2
+from worker.engine.decoder.survey import Unsupported
 from worker.engine.engine import SlotEngine
 from worker.engine.fallback import FallbackEngine
+from worker.engine.load import loading
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import Vocabulary
@@ -93,6 +96,16 @@ def make_neox(folder: Path) -> Path:
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made: Path = request.param(tmp_path_factory.mktemp("other"))
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models whose texts are easily compared with transformers' own run in slots, too."""
+
+    def refuse(*_: object) -> None:
+        raise Unsupported("these tests want the fallback")
+
+    monkeypatch.setattr(loading, "slot_model", refuse)
 
 
 @pytest.fixture
@@ -281,6 +294,12 @@ def test_both_engines_write_the_same_text_whatever_the_tokenizer(kind: str, tmp_
     assert not any(re.search(r"\b(the|a|é)\b", text) for text in texts), texts
 
 
-def test_a_gpt2_that_the_slot_engine_cannot_run_goes_to_the_fallback(tmp_path: Path) -> None:
-    folder = make_gpt2(tmp_path, activation_function="relu")
-    assert isinstance(load_engine(str(folder), device="cpu", dtype="fp32", threads=2).engine, FallbackEngine)
+def test_why_a_model_is_here_is_said(folder: Path) -> None:
+    assert (
+        load_engine(str(folder), device="cpu", dtype="fp32", threads=2).why_fallback == "these tests want the fallback"
+    )
+
+
+def test_int8_is_refused_with_the_reason(folder: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"not \(these tests want the fallback\); use fp32 or bf16"):
+        load_engine(str(folder), device="cpu", dtype="int8")

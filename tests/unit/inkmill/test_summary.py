@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from db.insights.failures import failure_groups
 from db.insights.flaws import count_flaws
 from db.insights.pace import read_pace
 from db.jobs.jobs import cancel_job
@@ -30,7 +31,13 @@ def mill(tmp_path: Path) -> Iterator[Mill]:
 def summary(mill: Mill, capsys: pytest.CaptureFixture[str], path: str = "o.jsonl", model: str = "gpt2") -> str:
     now = replace(snapshot(mill.database, 1), model=model)
     report = ExportReport(path=Path(path), errors_path=None, rows=now.generated, errors=0, format="jsonl", job=now)
-    print_summary(mill.database, report, read_pace(mill.database, now), count_flaws(mill.database, 1), ())
+    print_summary(
+        mill.database,
+        report,
+        read_pace(mill.database, now),
+        count_flaws(mill.database, 1),
+        failure_groups(mill.database, 1),
+    )
     return capsys.readouterr().err
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract.failures import FailureCode
 from contract.spec import JobSpec, PromptRow, Provenance, SamplingSettings
 from db.jobs.ingest import Ingest
 from db.jobs.jobs import get_job
@@ -77,7 +78,9 @@ class Mill:
         texts = []
         for work in incomplete_prompts(self.database, claim):
             if work.position in dead:
-                record_fault(self.database, claim, work.prompt_id, dead[work.position], number=1, certain=True)
+                reason = dead[work.position]
+                code = FailureCode.TOO_LONG if reason.startswith("the prompt has ") else FailureCode.ENGINE_ERROR
+                record_fault(self.database, claim, work.prompt_id, reason, number=1, certain=True, code=code)
                 continue
             for sample in work.missing:
                 text = write(work, sample)
