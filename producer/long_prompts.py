@@ -21,6 +21,7 @@ SECONDS = 3.0
 """Tokenising takes a second a megabyte; after so long in all, the rest of the file is not looked at."""
 BATCH_BYTES = 1 << 20
 SHOWN_LINES = 5
+TOKEN_CHARACTERS = 64  # hardly a text has more characters for each token
 ADDED_TOKENS = 2
 """What a tokenizer may put before a text at most."""
 WINDOW_NAMES = ("n_positions", "max_position_embeddings", "n_ctx")
@@ -139,7 +140,8 @@ class LongPrompts:
         if self._spent > SECONDS:
             self._unread_from = line
             return
-        self._waiting.append(_Prompt(row.prompt, line, most, own.get("on_too_long", self._base.on_too_long)))
+        beginning = row.prompt[: TOKEN_CHARACTERS * self._tokens]  # which alone is too long; the rest takes memory
+        self._waiting.append(_Prompt(beginning, line, most, own.get("on_too_long", self._base.on_too_long)))
         self._bytes += size
         if self._bytes >= BATCH_BYTES:
             self.count()

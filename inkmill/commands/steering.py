@@ -175,7 +175,8 @@ def rescore(
         typer.Option(
             "--score-by",
             metavar="WHAT",
-            help="window, or sentence: each sentence is scored by itself; for example --score-by sentence. [default: as before]",
+            help="window, or sentence: each sentence is scored by itself; for example --score-by sentence. "
+            "[default: as before]",
             rich_help_panel=o.JOB_PANEL,
         ),
     ] = None,

@@ -17,6 +17,7 @@ from producer.long_prompts import LongPrompts, TokenCounter, Window, local_windo
 DEMO = local_window("demo")
 assert DEMO is not None
 WINDOW = DEMO.tokens
+ROOM = WINDOW + 1  # a prompt and its text together: the last token needs no position
 WORDS = "The captain went down to the river. "
 
 
@@ -39,7 +40,7 @@ def counted(rows: list[tuple[str, dict[str, Any] | None]], window: Window | None
 
 
 def test_a_prompt_is_too_long_by_the_token_that_is_one_too_many() -> None:
-    fits, too_long = prompt_of(WINDOW - 64), prompt_of(WINDOW - 63)
+    fits, too_long = prompt_of(ROOM - 64), prompt_of(ROOM - 63)
     assert counted([(fits, None)]).remarks() == []
     long = counted([("a", None), (too_long, None), (fits, {"max_new_tokens": 65}), (too_long, {"max_new_tokens": 63})])
     assert long.refused == 2
@@ -57,8 +58,8 @@ def test_what_becomes_of_each_is_told_by_its_own_setting() -> None:
             (longest, {"on_too_long": "truncate-left"}),
             (longest, {"on_too_long": "shorten"}),
             (longest, {"on_too_long": "refuse"}),
-            (prompt_of(WINDOW - 1), {"on_too_long": "shorten"}),
-            ("a", {"on_too_long": "truncate-left", "max_new_tokens": WINDOW}),
+            (prompt_of(ROOM - 1), {"on_too_long": "shorten"}),
+            ("a", {"on_too_long": "truncate-left", "max_new_tokens": ROOM}),
         ],
         on_too_long="truncate-right",
     )
