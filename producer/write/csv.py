@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import orjson
@@ -35,16 +35,6 @@ def guard_formula(text: str) -> str:
 def unguard_formula(cell: str) -> str:
     """The text from which `guard_formula` made `cell`."""
     return cell[1:] if cell.startswith("'") and _FORMULA_START.match(cell) else cell
-
-
-def unguard_record(cells: Sequence[str]) -> list[str]:
-    """The texts of a record whose cells `guard_formula` made; as they are where one of them was not made so.
-
-    A program that has saved an unguarded export again may have put a byte order mark before it, too.
-    """
-    if any(_FORMULA_START.match(cell) and not cell.startswith("'") for cell in cells):
-        return list(cells)
-    return [unguard_formula(cell) for cell in cells]
 
 
 def write_csv(outputs: Iterable[StoredOutput], table: Table, file: BinaryIO) -> int:

@@ -21,7 +21,7 @@ from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
 from producer.source import Source
-from producer.write.csv import unguard_formula, unguard_record
+from producer.write.csv import unguard_formula
 
 MOST_WORDS_OF_A_NAME = 3
 ONLY_COMMAS = Problem("", 'has nothing but delimiters; remove it, or write "" and take it with --empty-prompts')
@@ -83,7 +83,7 @@ class CsvReader(FormatReader[CsvRecord]):
             raise BadRow(REPEATED_HEADER)
         if not isinstance(self._columns, OwnTable):  # an export has whatever was in the prompts
             self._check_meaning(record, cells)
-        return self._columns.fields(unguard_record(cells) if self._is_guarded else cells)
+        return self._columns.fields([unguard_formula(cell) for cell in cells] if self._is_guarded else cells)
 
     def raw(self, record: CsvRecord) -> bytes:
         return record.raw

@@ -82,14 +82,18 @@ def test_a_job_with_flagged_texts_is_reviewed_and_exported_under_the_runs_name(
     assert "run FILE --model gpt2" in said
 
 
-@pytest.mark.parametrize(("reason", "offered"), [("ran out of memory", True), (TOO_LONG, False)])
-def test_a_retry_is_offered_where_it_can_help(
-    mill: Mill, capsys: pytest.CaptureFixture[str], reason: str, offered: bool
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [("ran out of memory", "retry 1\n"), (TOO_LONG, "retry 1 --code too-long --on-too-long truncate-left\n")],
+)
+def test_the_retry_that_can_help_is_offered(
+    mill: Mill, capsys: pytest.CaptureFixture[str], reason: str, command: str
 ) -> None:
     mill.submit(["Once", "Twice"])
     mill.generate(dead={0: reason})
     mill.score()
-    assert ("retry 1" in summary(mill, capsys)) is offered
+    said = summary(mill, capsys)
+    assert command in said and said.count("retry 1") == 1
 
 
 def test_a_cancelled_job_can_be_retried(mill: Mill, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,14 +114,3 @@ def test_a_shuffled_table_doubles_no_prompt(mill: Mill, out: Path, read: Reading
 
 def test_every_column_is_known() -> None:
     assert OF_OUTPUTS | {"prompt", "custom_id", "metadata"} == set(COLUMNS)
-
-
-def test_a_plain_export_that_a_spreadsheet_saved_again_loses_no_apostrophes(
-    mill: Mill, out: Path, read: Reading
-) -> None:
-    prompts = ["'=1+1", "'-5", "plain"]
-    job = mill.submit(prompts)
-    mill.generate()
-    export_job(mill.database, job, out / "o.csv")
-    found = read(b"\xef\xbb\xbf" + (out / "o.csv").read_bytes(), "p.csv")
-    assert [row.prompt for row in found.rows] == prompts
