@@ -31,7 +31,8 @@ CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 help:
 	@echo "make demo   write, score and export the texts of examples/prompts.jsonl with the demonstration models"
 	@echo "make test   the whole suite: ruff, mypy, import-linter, pytest"
-	@echo "make test-long  what make test looks at with fixed examples, with others and FUZZ times as many (25; minutes)"
+	@echo "make test-long  what make test looks at with fixed examples, with others and FUZZ times as many (25; minutes);"
+	@echo "                and every architecture in every dtype"
 	@echo "make audit  known holes in the pinned packages (pip-audit), and bandit on our own code"
 	@echo "make chaos  workers, servers and producers killed while jobs run, for 105 minutes (docs/reliability.md);"
 	@echo "            ROW=4 DATABASE=sqlite SEED=7: one row of it; without ROW it goes on where it stopped"
@@ -73,13 +74,14 @@ check: $(VENV)/.dev
 
 # For a new machine the engine's loops are compiled for a minute, beside the checks, which have use for one core.
 test: browser $(VENV)/.dev
-	$(BIN)/python -c 'from worker.engine.compiled.compiling import ensure_compiled as c; [c(t, 32) for t in ("bf16", "fp32", "int8")]' & \
+	$(BIN)/python -c 'from worker.engine.compiled.compiling import ensure_compiled as c; [c(t, 32, k) for k in ("gpt2", "decoder") for t in ("bf16", "fp32", "int8")]' & \
 	$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# What hypothesis tests look at, with other examples each time: --hypothesis-seed of its output draws them again.
+# What hypothesis tests look at, with other examples each time: --hypothesis-seed of its output draws them again. And the
+# tests of which make test runs a part.
 test-long: $(VENV)/.dev
-	FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PYTEST_ARGS) -m hypothesis --timeout=0
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PYTEST_ARGS) -m "hypothesis or long" --timeout=0
 
 # Known holes in what constraints.txt names (asks the package index, and fails where that cannot say), and our own code.
 # Tools in an environment of their own: they need not fit to ours.

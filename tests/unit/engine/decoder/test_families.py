@@ -65,8 +65,23 @@ def test_it_has_slots_and_writes_what_transformers_would(checkpoint: Path) -> No
         assert ours == theirs
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "bf16", "int8"])
-def test_a_text_is_the_same_alone_and_in_any_company(checkpoint: Path, dtype: str) -> None:
+def test_a_text_is_the_same_alone_and_in_any_company(checkpoint: Path) -> None:
+    compare_alone_and_in_company(checkpoint, "bf16")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_text_is_the_same_alone_and_in_any_company_in_other_dtypes(checkpoint: Path, dtype: str) -> None:
+    compare_alone_and_in_company(checkpoint, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_text_of_the_hardest_is_the_same_in_other_dtypes(tmp_path: Path, dtype: str) -> None:
+    """Gemma 3 has windows of its own kind, norms within attention, and two rotary embeddings."""
+    compare_alone_and_in_company(make_checkpoint(tmp_path, "gemma3_text"), dtype)
+
+
+def compare_alone_and_in_company(checkpoint: Path, dtype: str) -> None:
     loaded = load_engine(str(checkpoint), "cpu", dtype, slots=1)
     assert loaded.why_fallback is None
     engine: Any = loaded.engine
