@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import structlog
 import torch
 
 from common.processes import cores
@@ -33,8 +32,6 @@ from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine
-
-log = structlog.get_logger()
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -62,7 +59,7 @@ def load_engine(
     """Load a model.
 
     Args:
-        model: "demo", a Hub id, or a folder.
+        model: "demo", a Hub id (with @REV: that revision), a folder, or a GGUF file.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         dtype: "auto" (bf16 on CUDA and on a CPU that has it in hardware, else fp32), "fp32", "bf16", or on a
             CPU "int8".
@@ -85,7 +82,7 @@ def load_engine(
         engine.warm()
         bits = numerics(engine)
     provenance = Provenance(
-        model=_name(model, checkpoint),
+        model=_name(model),
         revision=revision.result(),
         engine=engine.name,
         torch=torch.__version__,
@@ -101,9 +98,9 @@ def load_engine(
     return Loaded(engine, why_fallback, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 
 
-def _name(model: str, checkpoint: Checkpoint) -> str:
-    """What was asked for; a folder by its whole path."""
-    return str(checkpoint.folder.resolve()) if local_path(model) is not None else model
+def _name(model: str) -> str:
+    """What was asked for; a folder or a file by its whole path."""
+    return str(local_path(model) or model)
 
 
 def _check_counts(slots: int | None, threads: int | None) -> None:
@@ -146,14 +143,14 @@ def _engine(
     checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None, revision: Callable[[], str]
 ) -> tuple[SlotEngine | FallbackEngine, str | None]:
     """The slot engine; or the fallback, which has one slot in any case, and why."""
-    refuse_remote_kernels(checkpoint.folder)
-    tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
+    if not checkpoint.gguf:  # beside which other models' files may lie
+        refuse_remote_kernels((checkpoint.base or checkpoint).folder)
+    tokenizer, network = read_tokenizer(checkpoint), read_network(checkpoint)
     config = network.config.get_text_config()
     try:
         model = slot_model(network, dtype, device, revision)
     except Unsupported as reason:
         del network  # it may have been changed
-        log.warning("one text at a time: the slot engine does not run this model", because=str(reason))
         return _fallback(read_network(checkpoint), tokenizer, str(reason), device, dtype), str(reason)
     vocabulary = vocabulary_of(tokenizer, config)
     _give_memory_back()
