@@ -1,5 +1,5 @@
-"""What a folder has to hold to be a model or a classifier, told by its files alone: before a job is stored, and when a
-worker loads it, in the same words.
+"""What a name or a folder has to be to mean a model or a classifier, told by its files alone: before a job is stored,
+and when a worker loads it, in the same words.
 
 Nothing is loaded here, and torch is not known.
 """
@@ -7,12 +7,15 @@ Nothing is loaded here, and torch is not known.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import UsageError
+from contract.model_kinds import adapter
+from contract.model_kinds.gguf import gguf_problem, is_gguf
+from contract.model_kinds.hub_model import HubModel, is_hub_id, revision_problem
+from contract.model_kinds.unfetched import unfetched_problem
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 
 WEIGHTS = (
@@ -34,9 +37,6 @@ TOKENIZER_FILES = (
 CLASSIFIER_SUFFIXES = (".ckpt", ".pt")
 
 LAYOUT = "config.json, weights (model.safetensors) and a tokenizer (tokenizer.json)"
-POINTER = b"version https://git-lfs"
-"""How a file begins that Git LFS has put in the place of a large one."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,14 @@ def _ending(*endings: str) -> Callable[[Sequence[str]], str | None]:
 
 OTHER_KINDS = (
     OtherKind(
-        _named("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
-        "is an adapter, not a whole model: merge it into its base model (in peft: merge_and_unload(), then "
-        "save_pretrained() of the model and of the tokenizer), and give that folder",
+        _named(adapter.CONFIG, adapter.WEIGHTS, "adapter_model.bin"),
+        f"is part of an adapter: give the folder that has both {adapter.CONFIG} and {adapter.WEIGHTS} "
+        "(peft's save_pretrained() writes them)",
     ),
+    OtherKind(_ending(".gguf"), "is a model in llama.cpp's format: give that file itself as --model"),
     OtherKind(
-        _ending(".gguf", ".ggml"),
-        f"is llama.cpp's format, which is not read here: give the folder that it was made from, with {LAYOUT}",
+        _ending(".ggml"),
+        f"is in llama.cpp's old format, which is not read here: give the folder that it was made from, with {LAYOUT}",
     ),
     OtherKind(
         _ending(".h5", ".msgpack", ".onnx", ".tflite", ".mlmodel"),
@@ -91,8 +92,8 @@ def check_model(name: str) -> None:
     Raises:
         UsageError: with the sentence that a worker would say.
     """
-    is_folder = Path(name).is_absolute()
-    if problem := model_folder_problem(Path(name)) if is_folder else hub_id_problem(name):
+    path = Path(name)
+    if problem := path_problem(path) if path.is_absolute() else hub_id_problem(name):
         raise UsageError(problem)
 
 
@@ -112,10 +113,16 @@ def check_classifier(name: str) -> None:
 
 
 def folder_of_that_name(name: str) -> str | None:
-    """What to know of a Hub id where a folder of that name lies here, which it does not mean."""
-    if name == "demo" or Path(name).is_absolute() or not (Path(name) / "config.json").is_file():
+    """What to know of a Hub id where a model of that name lies here, which it does not mean."""
+    folder = Path(HubModel.parse(name).id)
+    if name == "demo" or folder.is_absolute() or not _shows_a_model(folder):
         return None
-    return f"--model {name} is the Hub's model; for the folder of that name here give --model ./{name}"
+    return f"--model {name} is the Hub's model; for the folder of that name here give --model ./{folder}"
+
+
+def path_problem(path: Path) -> str | None:
+    """Why a path cannot be a model's, with the way out; None if it may be."""
+    return gguf_problem(path) if is_gguf(path) and not path.is_dir() else model_folder_problem(path)
 
 
 def model_folder_problem(folder: Path) -> str | None:
@@ -124,6 +131,8 @@ def model_folder_problem(folder: Path) -> str | None:
         return not_a_folder(folder)
     try:
         present = sorted(path.name for path in folder.iterdir())
+        if adapter.is_adapter(present, WEIGHTS):
+            return adapter.adapter_problem(folder) or _base_problem(folder)
         lacking = list(_lacking(folder, present))
         return _incomplete(folder, present, lacking) if lacking else _unusable(folder, present)
     except OSError as error:
@@ -134,10 +143,10 @@ def not_a_folder(path: Path) -> str:
     """Why something that is no folder is no model."""
     if not path.exists():
         return f"there is no folder {path}; give a model's folder, a Hub id such as gpt2, or --model demo"
-    beside = f"; perhaps {path.parent}" if (path.parent / "config.json").is_file() else ""
+    beside = f"; perhaps {path.parent}" if _shows_a_model(path.parent) else ""
     for kind in OTHER_KINDS:
         if kind.found([path.name]):
-            return f"{path} is a file, and no model is one; it {kind.told}{beside}"
+            return f"{path} is a file, and no model by itself; it {kind.told}{beside}"
     return f"{path} is a file; a model is a folder with {LAYOUT}: give the folder{beside}"
 
 
@@ -160,14 +169,14 @@ def weights_files(folder: Path, present: Sequence[str]) -> tuple[str, ...]:
 def classifier_problem(path: Path) -> str | None:
     """Why a path cannot be a classifier's checkpoint, with the way out; None if it may be one."""
     if not path.is_dir():
-        return _pointer_problem(path) if path.is_file() else f"{path}: there is no such checkpoint file or folder"
+        return unfetched_problem(path) if path.is_file() else f"{path}: there is no such checkpoint file or folder"
     try:
         present = sorted(entry.name for entry in path.iterdir())
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror}); give a checkpoint that you may read"
     checkpoints = [name for name in present if name.endswith(CLASSIFIER_SUFFIXES) and (path / name).is_file()]
     if len(checkpoints) == 1:
-        return _pointer_problem(path / checkpoints[0])
+        return unfetched_problem(path / checkpoints[0])
     held = f"a classifier's folder holds exactly one {' or '.join(CLASSIFIER_SUFFIXES)} file"
     if checkpoints:
         return f"{path}: {held}, here: {', '.join(checkpoints)}; give the file's own path"
@@ -176,8 +185,25 @@ def classifier_problem(path: Path) -> str | None:
     return f"{path}: {held}, here: none; give a checkpoint in Detoxify's layout, or one of {_built_in()}"
 
 
+def _shows_a_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", adapter.CONFIG))
+
+
 def _built_in() -> str:
     return ", ".join(BUILT_IN_CLASSIFIERS)
+
+
+def _base_problem(folder: Path) -> str | None:
+    """Why an adapter's base cannot be what it is merged into."""
+    name = adapter.base_model(folder)
+    base = Path(name)
+    if not base.is_absolute():
+        problem = hub_id_problem(name)
+    elif base.is_dir() and adapter.is_adapter({path.name for path in base.iterdir()}, WEIGHTS):
+        problem = f"{base} holds an adapter itself; merge that into its own base first"
+    else:
+        problem = model_folder_problem(base)
+    return problem and f"the adapter in {folder} belongs to another model ({adapter.CONFIG} names it), but {problem}"
 
 
 def _lacking(folder: Path, present: Sequence[str]) -> Iterator[str]:
@@ -196,7 +222,7 @@ def _lacking(folder: Path, present: Sequence[str]) -> Iterator[str]:
 
 
 def _incomplete(folder: Path, present: Sequence[str], lacking: Sequence[str]) -> str:
-    beneath = next((path for path in _folders_beneath(folder) if (path / "config.json").is_file()), None)
+    beneath = next(filter(_shows_a_model, _folders_beneath(folder)), None)
     if "config.json" in lacking and beneath:
         return f"the model folder {folder} holds no model itself, but {beneath} may be one; give that"
     for kind in OTHER_KINDS:
@@ -228,27 +254,17 @@ def _unusable(folder: Path, present: Sequence[str]) -> str | None:
         weights = weights_files(folder, present)
     except ValueError as error:
         return f"{error}; fetch or save the model once more"
-    return next((problem for name in weights if (problem := _pointer_problem(folder / name))), None)
-
-
-def _pointer_problem(path: Path) -> str | None:
-    """Why a file is only the promise of one."""
-    with path.open("rb") as file:
-        begun = file.read(len(POINTER))
-    if begun == POINTER:
-        return (
-            f"{path}: cannot be loaded, it is only Git LFS's pointer to the file; fetch the file itself: git lfs pull"
-        )
-    return None if begun else f"{path}: cannot be loaded, it is empty; fetch it once more"
+    return next((problem for name in weights if (problem := unfetched_problem(folder / name))), None)
 
 
 def hub_id_problem(name: str) -> str | None:
-    """Why a name cannot be that of a model of the Hub."""
+    """Why a name cannot be that of a model of the Hub, or of one of its revisions."""
     if Path(name).is_file() and any(kind.found([name]) for kind in OTHER_KINDS):
         return not_a_folder(Path(name).absolute())
-    if not _HUB_ID.fullmatch(name) or "--" in name or ".." in name or name.endswith((".", "-")):
-        return (
-            f"{name!r} is neither a folder here nor a Hub id, which is NAME or OWNER/NAME; give a folder that exists "
-            "(./NAME), a Hub id such as gpt2, or --model demo"
-        )
-    return None
+    model = HubModel.parse(name)
+    if is_hub_id(model.id):
+        return revision_problem(model)
+    return (
+        f"{name!r} is neither a folder here nor a Hub id, which is NAME or OWNER/NAME; give a folder that exists "
+        "(./NAME), a Hub id such as gpt2, or --model demo"
+    )

@@ -9,6 +9,7 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def run_checks() -> list[Finding]:
     """Runs every check; a check that fails is a finding, never a crash."""
     config = settings()
     checks: list[Callable[[Settings], Iterator[Finding]]] = [
-        _python, _variables, _privacy, _packages, _sqlite, _database, _redis, _device, _models, _classifiers
+        _python, _variables, _privacy, _packages, _sqlite, _database, _workers, _redis, _device, _models, _classifiers
     ]  # fmt: skip
     return [finding for check in checks for finding in check(config)]
 
@@ -124,6 +125,24 @@ def _database(config: Settings) -> Iterator[Finding]:
         return
     yield Finding("database", GOOD, database.address)
     database.close()
+
+
+def _workers(config: Settings) -> Iterator[Finding]:
+    """Those that run now, and of each slow one why."""
+    from db.session.engine import open_database
+    from db.work.workers import list_workers
+
+    try:
+        with closing(open_database(config.sql_url, timeout=config.service_seconds)) as database:
+            alive = [worker for worker in list_workers(database) if worker.alive]
+    except InkmillError:
+        return  # the finding before this one says why
+    if alive:
+        yield Finding("workers", GOOD, ", ".join(f"{one.model} (process {one.pid} on {one.host})" for one in alive))
+    for worker in alive:
+        if worker.why_fallback:
+            who = f"process {worker.pid} on {worker.host} writes {worker.model} one text at a time"
+            yield Finding("slow worker", NOTE, f"{who}, because {worker.why_fallback}")
 
 
 def _redis(config: Settings) -> Iterator[Finding]:

@@ -66,7 +66,10 @@ def _generate(
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
-    engine = load_engine(model, device, dtype, slots=min(len(seeds), 64)).engine
+    loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64))
+    if loaded.why_fallback:
+        messages.print(f"note: one text at a time, because {loaded.why_fallback}", markup=False)
+    engine = loaded.engine
     say(f"writing {counted(len(seeds), 'text')}")
     engine.add(Request(key=index, prompt=prompt, settings=settings, seed=seed) for index, seed in enumerate(seeds))
     generated: dict[int, GeneratedSample] = {}

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from contract.model_folders import WEIGHTS
+from contract.model_kinds import adapter
+from contract.model_kinds.hub_model import HubModel
 from contract.names import local_path
 from contract.spec import PromptRow, SamplingSettings, room_for_text
 
@@ -74,8 +77,10 @@ def local_window(model: str) -> Window | None:
     """The window of a model whose configuration and tokenizer are on this machine; None if they are not, or odd."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
         folder = _folder(model)
-        if folder is not None and (folder / "tokenizer.json").is_file():
-            return _window(folder)
+        base = folder and _base(folder)
+        places = [place for place in (folder, base) if place and (place / "tokenizer.json").is_file()]
+        tokens = base and _positions(base)
+        return Window(tokens, places[0]) if tokens and places else None
     return None
 
 
@@ -88,15 +93,25 @@ def _folder(model: str) -> Path | None:
         return path
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(model, "config.json")
-    return Path(found).parent if isinstance(found, str) else None
+    named = HubModel.parse(model)
+    for file in ("config.json", adapter.CONFIG):
+        found = try_to_load_from_cache(named.id, file, revision=named.revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
-def _window(folder: Path) -> Window | None:
+def _base(folder: Path) -> Path | None:
+    """Where the model itself is that an adapter in a folder belongs to; else that folder."""
+    if not adapter.is_adapter({path.name for path in folder.iterdir()}, WEIGHTS):
+        return folder
+    return _folder(adapter.base_model(folder))
+
+
+def _positions(folder: Path) -> int | None:
     config = json.loads((folder / "config.json").read_bytes())
     config = config.get("text_config") or config
-    tokens = next((config[name] for name in WINDOW_NAMES if isinstance(config.get(name), int)), None)
-    return None if tokens is None else Window(tokens, folder)
+    return next((config[name] for name in WINDOW_NAMES if isinstance(config.get(name), int)), None)
 
 
 @dataclass(frozen=True, slots=True)

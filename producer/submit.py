@@ -13,7 +13,7 @@ import orjson
 
 from contract.errors import QueueUnreachable
 from contract.model_folders import check_classifier, check_model
-from contract.names import model_name
+from contract.names import model_name, with_revision
 from contract.policy import ScoreBy
 from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings
@@ -36,6 +36,7 @@ class SubmitOptions:
 
     model: str | None  # None = the one in the file, else the default
     default_model: str
+    revision: str | None = None  # of the Hub's model, whoever names it; None = the one in its name, else the main one
     safety: str
     flags: dict[str, Any] = field(default_factory=dict)  # sampling settings for the whole job
     reading: ReadOptions = field(default_factory=ReadOptions)  # how the prompt file is read
@@ -72,8 +73,13 @@ class SubmittedJob:
 
 
 def job_model(options: SubmitOptions, file: PromptFile) -> str:
-    """The job's model: the one in the options, else the one in the file, else the default."""
-    return options.model or (model_name(file.model) if file.model else options.default_model)
+    """The job's model: the one in the options, else the one in the file, else the default; in the revision asked for.
+
+    Raises:
+        UsageError: there can be no such model, or no such revision of it.
+    """
+    named = options.model or (model_name(file.model) if file.model else options.default_model)
+    return with_revision(named, options.revision)
 
 
 def fingerprint(options: SubmitOptions, file: PromptFile) -> str:

@@ -75,11 +75,11 @@ def hash_files(folder: Path, names: Iterable[str], digest: Any = None) -> Any:
 
 
 @contextmanager
-def isolated_folder(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+def isolated_folder(paths: Iterable[Path]) -> Iterator[Path]:
     """A folder with links to these files and nothing else, since the library would also read other files it finds."""
     with tempfile.TemporaryDirectory(prefix="inkmill-") as temporary:
-        for name in names:
-            (Path(temporary) / name).symlink_to((folder / name).resolve())
+        for path in paths:
+            (Path(temporary) / path.name).symlink_to(path.resolve())
         yield Path(temporary)
 
 

@@ -30,6 +30,7 @@ class WorkerRow:
     engine: str | None
     numerics: str | None
     threads: int | None
+    why_fallback: str | None  # why its engine writes one text at a time; None = it does not, or it is not known yet
     classifiers: list[str]
     classifier_revisions: dict[str, str] | None  # of those that are loaded
     error: str | None
@@ -74,6 +75,16 @@ def list_workers(database: Database) -> list[WorkerRow]:
     query = select(*columns, (now() - Worker.last_seen).label("silent")).order_by(Worker.started_at.desc())
     with database.read() as connection:
         return [WorkerRow(**row._mapping) for row in connection.execute(query)]
+
+
+def one_at_a_time(database: Database, model: str, engine: str | None) -> str | None:
+    """Why the texts of a model are written one at a time; None where they are not, or where nobody remembers.
+
+    Args:
+        engine: the one that writes them, or wrote them; None = that of whatever worker there is.
+    """
+    serving = [worker for worker in list_workers(database) if worker.model == model and worker.why_fallback]
+    return next((one.why_fallback for one in serving if (one.engine == engine if engine else one.alive)), None)
 
 
 def get_worker(database: Database, worker: str) -> WorkerRow | None:

@@ -122,11 +122,10 @@ def workers(
     ] = False,
 ) -> None:
     """List the workers, newest first."""
-    from common.wording import on_one_line
     from db.work.workers import list_workers
     from inkmill.show.display import print_json, print_table
     from inkmill.show.terminal import messages
-    from inkmill.show.worker_list import is_listed, worker_json, workers_table
+    from inkmill.show.worker_list import is_listed, remarks, worker_json, workers_table
     from inkmill.startup import settings_and_database
 
     _, database = settings_and_database()
@@ -135,9 +134,8 @@ def workers(
         print_json([worker_json(worker) for worker in listed])
     elif listed:
         print_table(workers_table(listed))
-        for worker in listed:
-            if worker.error:
-                messages.print(f"{worker.id}: {on_one_line(worker.error)}", markup=False)
+        for remark in remarks(listed):
+            messages.print(remark, markup=False)
     else:
         messages.print("no workers; start one: inkmill worker")
 

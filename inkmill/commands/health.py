@@ -18,13 +18,13 @@ def try_prompt(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue; '' = start from nothing.")],
     sampling: dict[str, Any],
     model: o.Model = None,
+    revision: o.Revision = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     seed: o.Seed = None,
     json: o.Json = False,
 ) -> None:
     """Generate a few samples now, in this process, to try out settings. Nothing is stored."""
-    from contract.names import checked_model
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.try_prompt import samples, show
@@ -32,7 +32,7 @@ def try_prompt(
     config = settings()
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
-    name = checked_model(o.or_default(model, config.model))
+    name = o.model_to_load(o.or_default(model, config.model), revision)
     show(samples(name, prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
 
 

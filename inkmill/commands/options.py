@@ -29,7 +29,18 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="demo, a Hub id, or a folder; for example --model gpt2 or --model ./my-model. [default: gpt2]",
+        help="demo, a Hub id, a model's or an adapter's folder, or a GGUF file; for example --model gpt2 or --model "
+        "./my-model. [default: gpt2]",
+        rich_help_panel=JOB_PANEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        metavar="REV",
+        help="A branch, a tag or a commit of a model of the Hub; --model NAME@REV says the same; for example "
+        "--revision v1.0. [default: the main branch]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -227,6 +238,18 @@ def checked_score_by(value: str) -> ScoreBy:
 def or_default(said: str | None, default: str) -> str:
     """What was said on the command line; an empty word was said too, and is refused where it is read."""
     return default if said is None else said
+
+
+def model_to_load(named: str, revision: str | None) -> str:
+    """A model that this command loads, checked; with a word where a folder of that name lies here."""
+    from contract.model_folders import folder_of_that_name
+    from contract.names import checked_model
+    from inkmill.show.terminal import messages
+
+    model = checked_model(named, revision)
+    if beside := folder_of_that_name(model):
+        messages.print(f"note: {beside}", markup=False)
+    return model
 
 
 def _flags(name: str, panel: str) -> list[inspect.Parameter]:

@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
 
 def worker(
     model: o.Model = None,
+    revision: o.Revision = None,
     device: o.Device = None,
     dtype: o.Dtype = None,
     safety: Annotated[
@@ -46,7 +47,7 @@ def worker(
 
     from contract.errors import ModelUnavailable
     from contract.model_folders import check_classifier
-    from contract.names import checked_model, safety_name
+    from contract.names import safety_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
     from inkmill.local.stack import Stack
@@ -57,7 +58,7 @@ def worker(
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     options = WorkerOptions(
-        model=checked_model(o.or_default(model, config.model)),
+        model=o.model_to_load(o.or_default(model, config.model), revision),
         device=device,
         dtype=dtype,
         threads=threads,

@@ -140,6 +140,7 @@ def _order(
     sampling: dict[str, Any],
     reading: Any,
     model: o.Model = None,
+    revision: o.Revision = None,
     safety: o.Safety = None,
     score_by: o.ScoringBy = None,
     threshold: o.Threshold = None,
@@ -178,6 +179,7 @@ def _order(
     return SubmitOptions(
         model=None if model is None else model_name(model),
         default_model=model_name(config.model),
+        revision=revision,
         safety=safety,
         score_by=ScoreBy.WINDOW if safety == NO_SAFETY else scoring,
         flags=sampling,

@@ -13,6 +13,7 @@ from common.times import duration
 from common.wording import counted, folded, on_one_line
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.model_folders import folder_of_that_name
+from contract.model_kinds.hub_model import HubModel
 from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.failures import FailureGroup
@@ -42,7 +43,7 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
     )
     for remark in (*file.remarks, *submitted.remarks):
         messages.print(f"note: {remark}", markup=False)
-    if file.model and file.model != submitted.model and _stored_name(file.model) != submitted.model:
+    if file.model and not _means(file.model, submitted.model):
         messages.print(f"note: --model {submitted.model} wins over {file.model!r}, which its lines name", markup=False)
     if beside := folder_of_that_name(submitted.model):
         messages.print(f"note: {beside}", markup=False)
@@ -52,10 +53,11 @@ def print_submitted(file: PromptFile, submitted: SubmittedJob) -> None:
         )
 
 
-def _stored_name(model: str) -> str:
+def _means(named: str, model: str) -> bool:
+    """Whether a model that a file names is the job's, perhaps in a revision that the command names."""
     with suppress(UsageError):
-        return str(local_path(model) or model)
-    return model
+        named = str(local_path(named) or named)
+    return named in (model, HubModel.parse(model).id)
 
 
 def note_reflag(database: Database, job_id: int) -> None:

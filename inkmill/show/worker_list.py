@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.table import Table
 
 from common.times import duration, iso
+from common.wording import on_one_line
 from db.work.workers import WorkerRow
 from inkmill.show.display import cell, table_of
 
@@ -26,6 +28,15 @@ def workers_table(workers: list[WorkerRow]) -> Table:
         )  # fmt: skip
         table.add_row(*map(cell, cells))
     return table
+
+
+def remarks(workers: list[WorkerRow]) -> Iterator[str]:
+    """What the table has no room for: errors, and why some write one text at a time."""
+    for worker in workers:
+        if worker.error:
+            yield f"{worker.id}: {on_one_line(worker.error)}"
+        if worker.why_fallback:
+            yield f"{worker.id}: one text at a time, because {on_one_line(worker.why_fallback)}"
 
 
 def is_listed(worker: WorkerRow) -> bool:
@@ -52,6 +63,7 @@ def worker_json(worker: WorkerRow) -> dict[str, Any]:
         "threads": worker.threads,
         "engine": worker.engine,
         "numerics": worker.numerics,
+        "why_fallback": worker.why_fallback,
         "classifiers": worker.classifiers,
         "tokens_per_second": round(worker.tokens_per_second, 1),
         "memory_mb": round(worker.memory_mb, 1),

@@ -91,7 +91,8 @@ def build(checkpoint: Checkpoint, configuration: Path) -> tuple[Encoder, WindowT
     try:
         # The local folder goes in as `model_type`. As `huggingface_config_path` it would be read a second time
         # without num_classes, and a base configuration, which has two labels, would not fit the weights.
-        with isolated_folder(configuration, config_and_tokenizer_files(configuration)) as place:
+        files = config_and_tokenizer_files(configuration)
+        with isolated_folder([configuration / name for name in files]) as place:
             model, tokenizer = get_model_and_tokenizer(
                 model_type=str(place),
                 model_name=checkpoint.model_name,

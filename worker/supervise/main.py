@@ -128,11 +128,15 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     provenance = loaded.provenance
     reported = {name: getattr(provenance, name) for name in (*MUST_MATCH, "threads")}
     _retry_while_unreachable(
-        lambda: record_heartbeat(database, worker, state="ready", device=loaded.device, **reported)
+        lambda: record_heartbeat(
+            database, worker, state="ready", device=loaded.device, why_fallback=loaded.why_fallback, **reported
+        )
     )
     log.info(
         "ready", model=provenance.model, revision=provenance.revision, dtype=provenance.dtype, device=provenance.device
     )
+    if loaded.why_fallback:
+        log.warning("one text at a time: the slot engine does not run this model", because=loaded.why_fallback)
     serve(runtime)
     register(default_app())
     runtime.watchdog.arm()

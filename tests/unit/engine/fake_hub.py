@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-COMMIT = "5" * 40
+MAIN = "main"
 
 
 @contextmanager
-def serving(model: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """A Hub that has one model. Yields its address, and the paths it is asked for as they come."""
+def serving(model: str, folder: Path, **others: Path) -> Iterator[tuple[str, list[str]]]:
+    """A Hub that has one model. Yields its address, and the paths it is asked for as they come.
+
+    Args:
+        others: the folders of its other branches by name.
+    """
     asked: list[str] = []
+    branches = {MAIN: folder, **others}
+    commits = {name: sha1(name.encode()).hexdigest() for name in branches}
+
+    def branch_of(revision: str) -> str | None:
+        return next((name for name in branches if revision in (name, commits[name])), None)
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -28,29 +37,41 @@ def serving(model: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
         def _answer(self, *, with_body: bool) -> None:
             path = self.path.partition("?")[0]
             asked.append(path)
-            if path.startswith(f"/api/models/{model}/tree/"):
-                files = sorted(folder.iterdir())
-                about = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": COMMIT} for f in files]
-                body = json.dumps(about).encode()
-            elif path.startswith(f"/api/models/{model}"):
-                names = [{"rfilename": file.name} for file in sorted(folder.iterdir())]
-                body = json.dumps({"id": model, "modelId": model, "sha": COMMIT, "siblings": names}).encode()
+            if path.startswith(about := f"/api/models/{model}"):
+                kind, _, revision = path.removeprefix(about).lstrip("/").partition("/")
+                branch = branch_of(revision or MAIN)
+                body = b"" if branch is None else self._described(branch, tree=kind == "tree")
             else:
-                file = folder / path.rpartition("/")[2]
-                if not path.startswith(f"/{model}/resolve/") or not file.is_file():
-                    self.send_response(404)
-                    self.send_header("X-Error-Code", "EntryNotFound")
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                body = file.read_bytes()
+                revision, _, name = path.removeprefix(f"/{model}/resolve/").partition("/")
+                branch = branch_of(revision)
+                file = branches[branch or MAIN] / name
+                if branch is not None and not file.is_file():
+                    return self._absent("EntryNotFound")
+                body = file.read_bytes() if branch else b""
+            if branch is None:
+                return self._absent("RevisionNotFound")
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Repo-Commit", commits[branch])
             self.send_header("ETag", f'"{sha256(body).hexdigest()}"')
             self.end_headers()
             if with_body:
                 self.wfile.write(body)
+            return None
+
+        def _described(self, branch: str, *, tree: bool) -> bytes:
+            files, commit = sorted(branches[branch].iterdir()), commits[branch]
+            if tree:
+                about = [{"type": "file", "path": f.name, "size": f.stat().st_size, "oid": commit} for f in files]
+                return json.dumps(about).encode()
+            names = [{"rfilename": file.name} for file in files]
+            return json.dumps({"id": model, "modelId": model, "sha": commit, "siblings": names}).encode()
+
+        def _absent(self, code: str) -> None:
+            self.send_response(404)
+            self.send_header("X-Error-Code", code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""

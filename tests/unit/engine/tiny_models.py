@@ -102,3 +102,10 @@ def run_all(engine: Any, requests: Iterable[Request] = (), limit: int = 5000) ->
             assert report.key not in reports
             reports[report.key] = report
     raise AssertionError(f"{engine.pending} requests are still pending after {limit} steps")
+
+
+def text_of(engine: Any) -> str:
+    """What an engine writes for one fixed request."""
+    report = run_all(engine, [Request(0, "Once upon", settings(max_new_tokens=12), 5)])[0]
+    assert isinstance(report, Completion), report
+    return report.text

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings
+from db.session.engine import open_database
+from db.work.workers import register_worker
 from inkmill import doctor
 
 
@@ -33,3 +35,19 @@ def test_doctor_says_that_the_code_for_gpus_was_not_run_on_one(
 
 def test_doctor_says_nothing_of_gpus_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert set(devices(monkeypatch, tmp_path, [], "auto")) == {"device"}
+
+
+def test_doctor_names_the_workers_that_write_one_text_at_a_time_and_why(tmp_path: Path) -> None:
+    config = Settings(home=tmp_path)
+    assert list(doctor._workers(config)) == []
+    database = open_database(config.sql_url)
+    common = {"host": "quill", "dtype": "fp32", "device": "cpu", "classifiers": []}
+    register_worker(database, "w1", pid=7, state="ready", model="demo", **common)
+    register_worker(database, "w2", pid=8, state="ready", model="bloom", why_fallback="it has no slots", **common)
+    register_worker(database, "w3", pid=9, state="stopped", model="old", why_fallback="it had none", **common)
+    database.close()
+    found = {finding.what: finding for finding in doctor._workers(config)}
+    assert "demo (process 7 on quill)" in found["workers"].detail and "old" not in found["workers"].detail
+    assert found["slow worker"].detail == (
+        "process 8 on quill writes bloom one text at a time, because it has no slots"
+    )

@@ -158,7 +158,8 @@ def test_workers_are_listed_with_what_they_serve(told: Told, shown: Shown) -> No
     register_worker(database, "w-failed", state="failed", model="gpt2", error="no such folder", **common)
     register_worker(database, "w-stopped", state="stopped", model="demo", **common)
     register_worker(database, "w-silent", state="ready", model="demo", **common)
-    record_heartbeat(database, "w-ready", tokens_per_second=123.4, memory_mb=900.0)
+    slow = {"why_fallback": "its layers are run twice", "tokens_per_second": 123.4, "memory_mb": 900.0}
+    record_heartbeat(database, "w-ready", **slow)
     register_worker(database, "w-gone", state="ready", model="demo", **common)
     with database.write() as connection:
         connection.exec_driver_sql("UPDATE workers SET last_seen = last_seen - 100 WHERE id = 'w-silent'")
@@ -167,7 +168,12 @@ def test_workers_are_listed_with_what_they_serve(told: Told, shown: Shown) -> No
     table = shown("workers")
     assert "w-ready" in table and "123" in table and "900 MB" in table
     assert "w-failed" in table and "w-silent" in table and "w-stopped" not in table and "w-gone" not in table
-    assert "w-failed: no such folder" in told("workers")
+    said = told("workers")
+    assert "w-failed: no such folder" in said
+    assert "w-ready: one text at a time, because its layers are run twice" in said
+    assert [one["why_fallback"] for one in records(shown("workers", "--json")) if one["why_fallback"]] == [
+        "its layers are run twice"
+    ]
     states = {worker["id"]: worker["state"] for worker in records(shown("workers", "--all", "--json"))}
     assert states == {"w-ready": "ready", "w-failed": "failed", "w-stopped": "stopped", "w-silent": "silent",
                       "w-gone": "silent"}  # fmt: skip

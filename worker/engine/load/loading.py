@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import structlog
 import torch
 
 from common.processes import cores
@@ -34,8 +33,6 @@ from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
     from worker.engine.fallback import FallbackEngine
-
-log = structlog.get_logger()
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -63,7 +60,7 @@ def load_engine(
     """Load a model.
 
     Args:
-        model: "demo", a Hub id, or a folder.
+        model: "demo", a Hub id (with @REV: that revision), a folder, or a GGUF file.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         dtype: "auto" (bf16 on CUDA and on a CPU that has it in hardware, else fp32), "fp32", "bf16", or on a
             CPU "int8".
@@ -86,7 +83,7 @@ def load_engine(
         engine.warm()
         bits = numerics(engine)
     provenance = Provenance(
-        model=_name(model, checkpoint),
+        model=_name(model),
         revision=revision.result(),
         engine=engine.name,
         torch=torch.__version__,
@@ -102,9 +99,9 @@ def load_engine(
     return Loaded(engine, why_fallback, provenance, str(place) if place.type == "cpu" else f"cuda:{place.index or 0}")
 
 
-def _name(model: str, checkpoint: Checkpoint) -> str:
-    """What was asked for; a folder by its whole path."""
-    return str(checkpoint.folder.resolve()) if local_path(model) is not None else model
+def _name(model: str) -> str:
+    """What was asked for; a folder or a file by its whole path."""
+    return str(local_path(model) or model)
 
 
 def _check_counts(slots: int | None, threads: int | None) -> None:
@@ -147,8 +144,9 @@ def _engine(
     checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None, revision: Callable[[], str]
 ) -> tuple[SlotEngine | FallbackEngine, str | None]:
     """The slot engine; or the fallback, which has one slot in any case, and why."""
-    refuse_remote_kernels(checkpoint.folder)
-    tokenizer, network = read_tokenizer(checkpoint.folder), read_network(checkpoint)
+    if not checkpoint.gguf:  # beside which other models' files may lie
+        refuse_remote_kernels((checkpoint.base or checkpoint).folder)
+    tokenizer, network = read_tokenizer(checkpoint), read_network(checkpoint)
     vocabulary = vocabulary_of(tokenizer, network.config.get_text_config())
     try:
         model = slot_model(network, dtype, device, revision)
@@ -158,7 +156,6 @@ def _engine(
         _give_memory_back()
         model.cache_shape = replace(model.cache_shape, memory=_cache_memory(device))
         return SlotEngine(model, vocabulary, slots or (CUDA_SLOTS if device.type == "cuda" else CPU_SLOTS)), None
-    log.warning("one text at a time: the slot engine does not run this model", because=reason)
     if spent:
         del network
         gc.collect()  # transformers' models are cycles; two of them may be too much

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from contract.model_folders import TOKENIZER_FILES, WEIGHTS
+from contract.model_kinds import adapter
 from worker.model_files import TOKENIZER_EXTRAS
 
 DEMO = "demo"
 
 
-def wanted(names: set[str]) -> list[str]:
+def wanted(names: Collection[str]) -> list[str]:
     """Which of a repository's files to download."""
+    tokenizer = (*TOKENIZER_FILES, *TOKENIZER_EXTRAS)
+    if adapter.is_adapter(names, WEIGHTS):
+        return [adapter.CONFIG, adapter.WEIGHTS, *tokenizer]
     weights = next((name for name in WEIGHTS if name in names), WEIGHTS[0])
     stem, ending = ("model", "safetensors") if "safetensors" in weights else ("pytorch_model", "bin")
     shards = [f"{stem}-*.{ending}"] if weights.endswith(".index.json") else []
-    return ["config.json", weights, *shards, *TOKENIZER_FILES, *TOKENIZER_EXTRAS]
+    return ["config.json", weights, *shards, *tokenizer]

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from fake_hub import serving
-from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_tokenizers import wordpiece
-from tiny_models import make_tokenizer, run_all, settings
+from tiny_models import make_tokenizer, run_all, settings, text_of
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
 from contract.errors import ModelUnavailable, UsageError
@@ -28,22 +27,6 @@ from worker.engine.sequence import Completion, Request
 from worker.processor import has_bfloat16, instruction_set
 
 
-@pytest.fixture
-def copy(checkpoint: Path, tmp_path: Path) -> Path:
-    """The tiny checkpoint in a folder that a test may spoil."""
-    return Path(shutil.copytree(checkpoint, tmp_path / "model"))
-
-
-@pytest.fixture
-def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a Hub whose address refuses connections. Returns the cache."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    return cache
-
-
 def in_cache(cache: Path, model: str, files: Path) -> None:
     """Lay files into a Hugging Face cache as a download would."""
     folder = cache / f"models--{model.replace('/', '--')}"
@@ -51,12 +34,6 @@ def in_cache(cache: Path, model: str, files: Path) -> None:
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(revision)
     shutil.copytree(files, folder / "snapshots" / revision)
-
-
-def text_of(engine: object) -> str:
-    report = run_all(engine, [Request(0, "Once upon", settings(max_new_tokens=12), 5)])[0]
-    assert isinstance(report, Completion)
-    return report.text
 
 
 def test_a_folder_is_loaded_and_its_provenance_says_what_it_is(checkpoint: Path) -> None:
@@ -331,16 +308,13 @@ def test_a_model_in_the_local_cache_is_loaded_without_asking_the_network(no_hub:
 
 
 def test_a_model_that_was_downloaded_is_there_without_the_network(
-    no_hub: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+    no_hub: Path, reach: Callable[[str], None], copy: Path
 ) -> None:
     (copy / "modeling.py").write_text("raise SystemExit('its own code was run')")
     with serving("someone/model", copy) as (address, asked):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        template = address + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        reach(address)
         first = find_checkpoint("someone/model")
     assert not any("modeling.py" in path for path in asked)
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     again = find_checkpoint("someone/model")
     assert (again.folder, again.revision()) == (first.folder, first.revision())
     assert text_of(load_engine("someone/model", device="cpu", threads=2).engine)
@@ -439,9 +413,9 @@ def test_transformers_sees_no_file_that_the_revision_does_not_cover(
 
     for library in (from_transformers.library.AutoTokenizer, from_transformers.library.AutoModelForCausalLM):
         monkeypatch.setattr(library, "from_pretrained", watched(library.from_pretrained))
-    from_transformers.read_tokenizer(copy)
+    from_transformers.read_tokenizer(checkpoint)
     from_transformers.read_network(checkpoint)
-    assert seen == [set(checkpoint.others), set(checkpoint.names)]
+    assert seen == [set(checkpoint.others), {*checkpoint.weights, *checkpoint.others}]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])

@@ -24,7 +24,7 @@ def engine(slots: int = 4, nudge: str = "") -> SlotEngine:
     if nudge:
         weights[nudge] = weights[nudge].clone()
         weights[nudge].view(torch.int16 if weights[nudge].element_size() == 2 else torch.int32)[..., 0] ^= 1
-    return SlotEngine(GPT2(config, weights, "fp32"), ByteVocabulary(read_tokenizer(checkpoint.folder), config), slots)
+    return SlotEngine(GPT2(config, weights, "fp32"), ByteVocabulary(read_tokenizer(checkpoint), config), slots)
 
 
 def test_it_depends_neither_on_slots_nor_on_what_was_written_before_and_leaves_nothing_behind() -> None:

@@ -183,6 +183,19 @@ def test_workers_show_their_state_device_and_error(mill: Mill) -> None:
     assert said.index("host-w1") < said.index("Past workers") < said.index("host-w2")
 
 
+def test_a_job_and_its_worker_say_why_texts_are_written_one_at_a_time(mill: Mill) -> None:
+    job = mill.submit(4)
+    said = "one text at a time, because its <layers> are run twice"
+    site = Site(mill.database).sign_in()
+    assert said not in words_of(site.get(f"/jobs/{job}").text)
+    for name, model, why in (("w1", "gpt2", "of another model"), ("w2", "demo", "its <layers> are run twice")):
+        register_worker(mill.database, name, host="quill", pid=7, state="ready", model=model, dtype="fp32",
+                        device="cpu", engine="inkmill-fallback 2", classifiers=["demo"], why_fallback=why)  # fmt: skip
+    for page in (f"/jobs/{job}", "/workers"):
+        assert said in unescape(words_of(site.get(page).text))
+    assert "of another model" not in site.get(f"/jobs/{job}").text
+
+
 PIECES = tuple(Piece(f" text {i}", toxicity) for i, toxicity in enumerate((0.02, 0.1, 0.32, 0.33, 0.72, 0.74, 0.91)))
 
 
