@@ -63,13 +63,14 @@ class TokenCounter:
 def local_window(model: str) -> Window | None:
     """The window of a model whose configuration and tokenizer are on this machine; None if they are not, or odd."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
-        folder = _folder(model)
+        folder = model_folder(model)
         if folder is not None and (folder / "tokenizer.json").is_file():
             return _window(folder)
     return None
 
 
-def _folder(model: str) -> Path | None:
+def model_folder(model: str) -> Path | None:
+    """Where a model's files are on this machine; None if they are not."""
     if model == "demo":
         worker = find_spec("worker")
         places = worker.submodule_search_locations if worker else None
@@ -121,7 +122,7 @@ class LongPrompts:
         return None if self._window is None else len(self._lines.get("refuse", ()))
 
     def look(self, row: PromptRow, line: int) -> None:
-        """Takes note of a row."""
+        """Takes note of a row. Of messages the chat template makes some tokens more, which are not known here."""
         own = row.settings or {}
         most = own.get("max_new_tokens", self._base.max_new_tokens)
         size = len(row.prompt) if row.prompt.isascii() else len(row.prompt.encode("utf-8", "surrogatepass"))
