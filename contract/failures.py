@@ -16,7 +16,8 @@ class FailureCode(StrEnum):
     """The kind of reason for which a prompt is dead."""
 
     TOO_LONG = "too-long"  # it and its max_new_tokens do not fit the model's window
-    BAD_PROMPT = "bad-prompt"  # no valid text, or empty where the model cannot start from nothing
+    BAD_PROMPT = "bad-prompt"  # no valid text, empty where the model cannot start from nothing, or not for its template
+    NO_CHAT_TEMPLATE = "no-chat-template"  # it is messages, and the model has no template to make a prompt of them
     BAD_SETTINGS = "bad-settings"  # its settings cannot be used with this model
     WRONG_TOKENIZER = "wrong-tokenizer"  # the tokenizer in the model's folder belongs to another model
     OUT_OF_MEMORY = "out-of-memory"  # alone it needs more memory than there is
@@ -40,6 +41,7 @@ REMEDIES: dict[FailureCode, Remedy] = {
         ("--on-too-long", "truncate-left"),  # shorten does not help where a prompt fills the window by itself
     ),
     FailureCode.BAD_PROMPT: Remedy("correct the prompts in an export's .errors.jsonl, and submit that", None),
+    FailureCode.NO_CHAT_TEMPLATE: Remedy("submit the file with a --model that was tuned to chat", None),
     FailureCode.BAD_SETTINGS: Remedy("retry them with other settings, or submit them anew", None),
     FailureCode.WRONG_TOKENIZER: Remedy(
         "put the model's own tokenizer into its folder, then retry with --any-worker", None

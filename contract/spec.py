@@ -135,12 +135,17 @@ def contradictions(settings: SamplingSettings) -> list[Problem]:
     return problems
 
 
+Messages = list[dict[str, str]]
+"""A conversation: the `role` and the `content` of each message."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptRow:
     """One prompt as the producer hands it to SQL."""
 
     position: int  # 0-based place among the job's prompts
-    prompt: str
+    prompt: str  # of messages: they as one text
+    messages: Messages | None = None  # from which the model's chat template makes the prompt
     n: int  # outputs it shall have
     custom_id: str | None = None
     settings: dict[str, Any] | None = None  # the row's own, by canonical name; None = the job's

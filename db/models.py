@@ -155,7 +155,9 @@ class Prompt(Base):
     faults: Mapped[int] = mapped_column(Integer, server_default="0")  # errors of its own
     deaths: Mapped[int] = mapped_column(Integer, server_default="0")  # processes that died while it ran alone
     custom_id: Mapped[str | None] = mapped_column(Text)
-    prompt: Mapped[str] = mapped_column(Text)
+    prompt: Mapped[str] = mapped_column(Text)  # of messages: they as one text, to be read and searched
+    messages: Mapped[list[dict[str, str]] | None] = mapped_column(Json)
+    sent: Mapped[str | None] = mapped_column(AnyText)  # what the chat template made of them, once a text is stored
     settings: Mapped[dict[str, Any] | None] = mapped_column(Json)
     # "metadata" itself is a name that SQLAlchemy keeps for its own use.
     extra: Mapped[dict[str, Any] | None] = mapped_column("metadata", Json)

@@ -94,7 +94,7 @@ def _regenerate(setup: Setup, records: Sequence[OutputRecord]) -> Iterator[Outpu
     _warn_of_other_revisions(setup.model, records, loaded.provenance.revision)
     by_key: dict[Hashable, OutputRecord] = {record.id: record for record in records}
     engine = loaded.engine
-    engine.add(Request(key=r.id, prompt=r.prompt, settings=r.settings, seed=r.seed) for r in records)
+    engine.add(Request(key=r.id, prompt=r.prompt, settings=r.settings, seed=r.seed, chat=r.chat) for r in records)
     while engine.pending:
         for result in engine.step():
             yield compare(by_key[result.key], result, loaded.provenance)

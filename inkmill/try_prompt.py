@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -15,8 +15,33 @@ from contract.errors import InkmillError, ModelUnavailable
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
+from producer.chat import as_messages, plain_prompts, with_system
+
+if TYPE_CHECKING:
+    from worker.engine.load.loading import Loaded
 
 SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TriedPrompt:
+    """What was typed."""
+
+    text: str
+    system: str | None = None  # then the text is the user's message behind it
+
+    def sent_to(self, loaded: Loaded, model: str) -> str:
+        """What the model is sent.
+
+        Raises:
+            Rejected: it has no chat template, or one that does not take these messages.
+        """
+        template = loaded.engine.chat_template
+        if self.system is None:
+            if template.exists and self.text:
+                messages.print(f"note: {plain_prompts(model)}", markup=False)
+            return self.text
+        return template.prompt_of(with_system(as_messages(self.text), self.system), model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +57,7 @@ class GeneratedSample:
 
 
 def samples(
-    model: str, prompt: str, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None
+    model: str, prompt: TriedPrompt, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None
 ) -> list[GeneratedSample]:
     """A few texts for one prompt: three, unless the settings set n or are greedy.
 
@@ -55,7 +80,7 @@ def samples(
 
 def _generate(
     model: str,
-    prompt: str,
+    prompt: TriedPrompt,
     settings: SamplingSettings,
     seeds: list[int],
     device: str,
@@ -63,6 +88,7 @@ def _generate(
     say: Callable[[str], object],
 ) -> list[GeneratedSample]:
     say(f"loading {model} (the first time, it may be fetched and compiled)")
+    from worker.engine.encoded_prompt import Rejected
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
@@ -70,8 +96,14 @@ def _generate(
     if loaded.why_fallback:
         messages.print(f"note: one text at a time, because {loaded.why_fallback}", markup=False)
     engine = loaded.engine
+    try:
+        sent, chat = prompt.sent_to(loaded, model), prompt.system is not None
+    except Rejected as error:
+        raise InkmillError(f"the prompt cannot be continued: {error}") from None
     say(f"writing {counted(len(seeds), 'text')}")
-    engine.add(Request(key=index, prompt=prompt, settings=settings, seed=seed) for index, seed in enumerate(seeds))
+    engine.add(
+        Request(key=index, prompt=sent, settings=settings, seed=seed, chat=chat) for index, seed in enumerate(seeds)
+    )
     generated: dict[int, GeneratedSample] = {}
     while engine.pending:
         for result in engine.step():
@@ -79,7 +111,7 @@ def _generate(
                 raise InkmillError(f"the prompt cannot be continued: {result.reason}")
             index = int(str(result.key))
             generated[index] = GeneratedSample(
-                prompt, result.text, result.finish_reason, result.tokens, seeds[index], result.mean_logprob
+                sent, result.text, result.finish_reason, result.tokens, seeds[index], result.mean_logprob
             )
     return [generated[index] for index in sorted(generated)]
 

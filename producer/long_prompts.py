@@ -76,7 +76,7 @@ def _start_token(folder: Path) -> str | None:
 def local_window(model: str) -> Window | None:
     """The window of a model whose configuration and tokenizer are on this machine; None if they are not, or odd."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
-        folder = _folder(model)
+        folder = model_folder(model)
         base = folder and _base(folder)
         places = [place for place in (folder, base) if place and (place / "tokenizer.json").is_file()]
         tokens = base and _positions(base)
@@ -84,7 +84,8 @@ def local_window(model: str) -> Window | None:
     return None
 
 
-def _folder(model: str) -> Path | None:
+def model_folder(model: str) -> Path | None:
+    """Where a model's files are on this machine; None if they are not."""
     if model == "demo":
         worker = find_spec("worker")
         places = worker.submodule_search_locations if worker else None
@@ -105,7 +106,7 @@ def _base(folder: Path) -> Path | None:
     """Where the model itself is that an adapter in a folder belongs to; else that folder."""
     if not adapter.is_adapter({path.name for path in folder.iterdir()}, WEIGHTS):
         return folder
-    return _folder(adapter.base_model(folder))
+    return model_folder(adapter.base_model(folder))
 
 
 def _positions(folder: Path) -> int | None:
@@ -146,7 +147,7 @@ class LongPrompts:
         return None if self._window is None else len(self._lines.get("refuse", ()))
 
     def look(self, row: PromptRow, line: int) -> None:
-        """Takes note of a row."""
+        """Takes note of a row. Of messages the chat template makes some tokens more, which are not known here."""
         own = row.settings or {}
         most = own.get("max_new_tokens", self._base.max_new_tokens)
         size = len(row.prompt) if row.prompt.isascii() else len(row.prompt.encode("utf-8", "surrogatepass"))

@@ -22,6 +22,7 @@ from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
+from producer.chat import ChatRows
 from producer.long_prompts import LongPrompts, local_window
 from producer.read.prompt_file import EmptyInput, PromptFile
 from producer.read.read_options import ReadOptions
@@ -67,7 +68,7 @@ class SubmittedJob:
     outputs: int
     bad_lines: int
     bad_path: Path | None  # where bad lines were written
-    remarks: tuple[str, ...] = ()  # what the user should know of its prompts' lengths
+    remarks: tuple[str, ...] = ()  # what the user should know of its prompts' lengths and of messages
     too_long: int | None = None  # prompts that will be given up as too long; None = not known here
     queue_error: str | None = None  # why no hints were sent; the next sweep of a worker sends them
 
@@ -120,11 +121,11 @@ def submit(
     if options.model:
         file.accept_any_model()
     bad = _bad_lines(database, file, options)
-    long = LongPrompts(local_window(spec.model), spec.settings)
+    long, chat = LongPrompts(local_window(spec.model), spec.settings), ChatRows()
     ingest = Ingest(database, spec, again=options.again, lease=min(LEASE_SECONDS, settings().lease_seconds))
     try:
         with bad:
-            _write(ingest, _good_rows(file, options, bad, long, progress), options)
+            _write(ingest, _good_rows(file, options, bad, long, chat, progress), options)
             long.count()
             file.check_contents()
         if bad.total and (not options.skip_bad or not ingest.prompts):
@@ -142,7 +143,7 @@ def submit(
         outputs=ingest.outputs,
         bad_lines=bad.total,
         bad_path=file.bad_path if bad.total else None,
-        remarks=tuple(long.remarks()),
+        remarks=(*long.remarks(), *chat.remarks(spec.model)),
         too_long=long.refused,
         queue_error=queue_hints(database, ingest.job_id, spec.model),
     )
@@ -200,7 +201,12 @@ def _write(ingest: Ingest, rows: Iterator[PromptRow], options: SubmitOptions) ->
 
 
 def _good_rows(
-    file: PromptFile, options: SubmitOptions, bad: BadLines, long: LongPrompts, progress: Callable[[int], object]
+    file: PromptFile,
+    options: SubmitOptions,
+    bad: BadLines,
+    long: LongPrompts,
+    chat: ChatRows,
+    progress: Callable[[int], object],
 ) -> Iterator[PromptRow]:
     for row in file.rows(options.flags, bad):
         # After a bad line nothing more is written; the rest is read only to report its bad lines.
@@ -210,4 +216,5 @@ def _good_rows(
             progress(row.position)
             file.check_stat()  # or a file that grows as fast as it is read would never end
         long.look(row, file.line)
+        chat.look(row)
         yield row

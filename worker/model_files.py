@@ -21,7 +21,7 @@ from contract.model_folders import TOKENIZER_FILES
 REVISION_DIGITS = 16
 
 TOKENIZER_EXTRAS = (
-    *("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("bpe.codes", "emoji.json"),
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection
 
-from contract.spec import PromptRow, PromptStatus
+from contract.spec import Messages, PromptRow, PromptStatus
 from db.session.dialect import is_sqlite
 
 CHUNK_ROWS = 8192
@@ -31,10 +31,11 @@ PROMPT_COLUMNS = (
     "status",
     "custom_id",
     "prompt",
+    "messages",
     "settings",
     "metadata",
 )
-StoredRow = tuple[int, int, str, str | None, str, str | None, str | None]
+StoredRow = tuple[int, int, str, str | None, str, str | None, str | None, str | None]
 """The columns from `position` on. What is nested is JSON text: as objects it would take up to 25 times the memory."""
 
 
@@ -46,12 +47,10 @@ class NewBatch:
         self.outputs = self.size = 0
 
     def add(self, row: PromptRow) -> None:
-        settings, metadata = _json(row.settings), _json(row.metadata)
-        self.rows.append(
-            (row.position, row.n, PromptStatus.PENDING.value, row.custom_id, row.prompt, settings, metadata)
-        )
+        nested = (_json(row.messages), _json(row.settings), _json(row.metadata))
+        self.rows.append((row.position, row.n, PromptStatus.PENDING.value, row.custom_id, row.prompt, *nested))
         self.outputs += row.n
-        self.size += getsizeof(row.prompt) + getsizeof(settings) + getsizeof(metadata)
+        self.size += getsizeof(row.prompt) + sum(map(getsizeof, nested))
 
     def is_full(self, batch_size: int) -> bool:
         return fills_batch(batch_size, len(self.rows), self.outputs, self.size)
@@ -62,7 +61,7 @@ def fills_batch(batch_size: int, prompts: int, outputs: int, size: int) -> bool:
     return prompts >= batch_size or size >= BATCH_BYTES or outputs >= BATCH_OUTPUTS
 
 
-def _json(value: dict[str, Any] | None) -> str | None:
+def _json(value: dict[str, Any] | Messages | None) -> str | None:
     return None if value is None else orjson.dumps(value).decode()
 
 

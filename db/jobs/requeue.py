@@ -133,7 +133,8 @@ def _look(database: Database, job: JobRow, wanted: ColumnElement[bool]) -> Itera
     What died in a batch that a worker has in hand is left to it.
     """
     mine = and_(Batch.job_id == job.id, or_(Batch.dead > 0, Batch.cancelled > 0), ~HELD)
-    size = func.length(Prompt.prompt) + func.coalesce(func.length(cast(Prompt.settings, Text)), 0)
+    messages, settings = (func.coalesce(func.length(cast(c, Text)), 0) for c in (Prompt.messages, Prompt.settings))
+    size = func.length(Prompt.prompt) + messages + settings
     prompts = select(Prompt.id, Prompt.batch_id, Prompt.n, size.label("size")).order_by(Prompt.position)
     some = select(Batch.id).order_by(Batch.id).limit(min(max(LOOK_PROMPTS // job.batch_size, 1), LOOK_BATCHES))
     after = 0

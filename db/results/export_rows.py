@@ -14,7 +14,7 @@ from common.bounded_memo import BoundedMemo
 from contract.failures import FailureCode, failure_code
 from contract.policy import LABELS
 from contract.review import APPROVED_STATES, State
-from contract.spec import PromptStatus, Safety, SamplingSettings
+from contract.spec import Messages, PromptStatus, Safety, SamplingSettings
 from contract.text_flaws import TextFlaw, text_flaws
 from db.jobs.jobs import JobRow, stored_settings, used_settings
 from db.jobs.reflag import finish_reflag
@@ -66,7 +66,9 @@ class StoredOutput:
     id: int
     position: int
     custom_id: str | None
-    prompt: str
+    prompt: str  # of messages: they as one text
+    messages: Messages | None
+    sent: str | None  # what the model's chat template made of them
     prompt_status: str
     metadata: dict[str, Any]
     settings: SamplingSettings  # it was made with
@@ -114,7 +116,8 @@ class LostPrompt:
 
     position: int
     custom_id: str | None
-    prompt: str
+    prompt: str  # of messages: they as one text
+    messages: Messages | None
     metadata: dict[str, Any]
     status: str
     reason: str | None
@@ -132,6 +135,7 @@ class LostPrompt:
             "custom_id": self.custom_id,
             "position": self.position,
             "prompt": self.prompt,
+            **({"messages": self.messages} if self.messages else {}),
             "status": self.status,
             "code": self.failure,
             "reason": self.reason,
@@ -188,9 +192,11 @@ class Results:
         """Dead and cancelled prompts by position; or those alone that are dead of one code."""
         columns = [Prompt.__table__.c[name] for name in _LOST]
         lost = given_up(code)
-        query = select(*columns, cast(Prompt.extra, Text)).order_by(Prompt.position)
-        for *plain, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
-            yield LostPrompt(**dict(zip(_LOST, plain, strict=True)), metadata=_parsed(metadata) or {})
+        query = select(*columns, cast(Prompt.messages, Text), cast(Prompt.extra, Text)).order_by(Prompt.position)
+        for *plain, messages, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
+            yield LostPrompt(
+                **dict(zip(_LOST, plain, strict=True)), messages=_parsed(messages), metadata=_parsed(metadata) or {}
+            )
 
     def _by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
         """The rows of `query`, a range of positions after the other, few of them held at once."""
@@ -226,7 +232,7 @@ _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "promp
            "mean_logprob", "fitted", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
 _SCORED_BY = ("classifier", "classifier_revision", "score_by")
-_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "prompt_status", *_MADE_BY, *_SCORED_BY)
+_PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "sent", "prompt_status", *_MADE_BY, *_SCORED_BY)
 """The fields that are columns as they stand; they lead in the query, and the scores follow them."""
 _LOST = ("position", "custom_id", "prompt", "status", "reason", "code")
 _SCORES_FROM, _SCORES_TO = len(_PLAIN), len(_PLAIN) + len(LABELS)
@@ -238,7 +244,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
         select(
             *(Output.__table__.c[name] for name in _OUTPUT),
             standing_text(edit.c).label("text"),
-            *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.status),
+            *(Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.sent, Prompt.status),
             *(Provenance.__table__.c[name] for name in _MADE_BY),
             *(Score.__table__.c[name] for name in _SCORED_BY),
             *SCORES,
@@ -251,6 +257,7 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
             cast(Score.deciding, Text),
             cast(Output.logprobs, Text),
             cast(Output.flag_reasons, Text),
+            cast(Prompt.messages, Text),
             cast(Prompt.extra, Text),
             cast(Prompt.settings, Text),
         )
@@ -266,19 +273,19 @@ def _query(job_id: int, classifier: str, chosen: ColumnElement[bool]) -> Select[
 
 
 class _RowReader:
-    """Makes outputs of rows. Those of one prompt share its text and its metadata."""
+    """Makes outputs of rows. Those of one prompt share its texts and its metadata."""
 
     def __init__(self) -> None:
         self._position = -1
         self._prompt: dict[str, Any] = {}
 
     def output(self, row: Sequence[Any], settings: _RowSettings) -> StoredOutput:
-        *_, action, by, at, reason, original, deciding, logprobs, flag_reasons, metadata, own = row
+        *_, action, by, at, reason, original, deciding, logprobs, flag_reasons, messages, metadata, own = row
         scores = zip(LABELS, row[_SCORES_FROM:_SCORES_TO], strict=True)
         plain = dict(zip(_PLAIN, row, strict=False))
         decided = action and ReviewRecord(action=action, by=by, at=at, reason=reason, original_text=original)
         return StoredOutput(
-            **plain | self._of_prompt(plain["position"], plain["prompt"], metadata),
+            **plain | self._of_prompt(plain, messages, metadata),
             review=decided or None,
             logprobs=_parsed(logprobs) if original is None else None,
             settings=used_settings(settings.of(own), plain["fitted"]),
@@ -287,9 +294,11 @@ class _RowReader:
             flag_reasons=_parsed(flag_reasons) or [],
         )
 
-    def _of_prompt(self, position: int, prompt: str, metadata: str | None) -> dict[str, Any]:
-        if position != self._position:
-            self._position, self._prompt = position, {"prompt": prompt, "metadata": _parsed(metadata) or {}}
+    def _of_prompt(self, plain: dict[str, Any], messages: str | None, metadata: str | None) -> dict[str, Any]:
+        if plain["position"] != self._position:
+            self._position = plain["position"]
+            texts = {name: plain[name] for name in ("prompt", "sent")}
+            self._prompt = texts | {"messages": _parsed(messages), "metadata": _parsed(metadata) or {}}
         return self._prompt
 
 

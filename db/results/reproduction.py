@@ -27,7 +27,8 @@ class OutputRecord:
 
     id: int
     job_id: int
-    prompt: str
+    prompt: str  # as the model was sent it
+    chat: bool  # whether its chat template made it
     settings: SamplingSettings  # the job's, with the row's own laid over them
     seed: int  # the output's
     text: str
@@ -89,7 +90,7 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
     query = (
         select(
             *(Output.__table__.c[name] for name in columns),
-            *(Prompt.prompt, Prompt.settings, Output.fitted),
+            *(Prompt.prompt, Prompt.sent, Prompt.settings, Output.fitted),
             *(ProvenanceTable.__table__.c[name] for name in PROVENANCE_FIELDS),
         )
         .join(Prompt, Prompt.id == Output.prompt_id)
@@ -103,7 +104,8 @@ def _read(database: Database, ids: Sequence[int], bases: dict[int, SamplingSetti
     return [
         OutputRecord(
             **{name: getattr(row, name) for name in columns},
-            prompt=row.prompt,
+            prompt=row.prompt if row.sent is None else row.sent,
+            chat=row.sent is not None,
             settings=used_settings(stored_settings(bases[row.job_id], row.settings), row.fitted),
             made_by=Provenance(**{name: getattr(row, name) for name in PROVENANCE_FIELDS}),
         )

@@ -77,6 +77,7 @@ class OutputDetail:
     sample_index: int
     samples: int  # n of its prompt
     prompt: str
+    sent: str | None  # where the prompt was messages: what the model's chat template made of them
     metadata: dict[str, Any]
     text: str  # that stands
     original_text: str
@@ -123,7 +124,7 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
         claim = _claim(connection, output_id)
         request = edit_request(connection, output_id, row.revision) if row.revision else None
     plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
-             "prompt", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
+             "prompt", "sent", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
              "top_score", "version", "revision", "decided_by")  # fmt: skip
     return OutputDetail(
         **{name: getattr(row, name) for name in plain},
@@ -161,7 +162,7 @@ def _query(output_id: int) -> Any:
             standing_text().label("text"), Job.name.label("job_name"), Job.safety.label("job_safety"),
             Job.served_classifier_revision,
             ProvenanceTable.model, Job.settings.label("job_settings"), Job.thresholds, Prompt.custom_id,
-            Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.extra.label("extra"),
+            Prompt.position, Prompt.n.label("samples"), Prompt.prompt, Prompt.sent, Prompt.extra.label("extra"),
             Prompt.settings.label("own_settings"),
             *(ProvenanceTable.__table__.c[name].label(f"made_{name}") for name in PROVENANCE_FIELDS),
             *SCORES, Score.deciding,

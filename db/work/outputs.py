@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from contract.blocklist import blocklist_digest
 from contract.failures import FailureCode
 from contract.policy import LABELS, UNSCORED, ScoreBy, flag_reasons, top_score
-from contract.spec import BatchStatus, PromptStatus, Provenance, Safety
+from contract.spec import BatchStatus, Messages, PromptStatus, Provenance, Safety
 from db.flagging import BlocklistMatches, flag_outputs, with_matches
 from db.models import Batch, Job, Output, Prompt, Score
 from db.models import Provenance as ProvenanceTable
@@ -39,6 +40,8 @@ class IncompletePrompt:
     position: int
     custom_id: str | None
     prompt: str
+    messages: Messages | None
+    sent: str | None  # what the chat template made of them, if it has
     settings: dict[str, Any] | None
     missing: tuple[int, ...]
     faults: int  # how often it failed by itself
@@ -66,7 +69,15 @@ def incomplete_prompts(database: Database, claim: Claim) -> list[IncompletePromp
     with database.read() as connection:
         prompts = connection.execute(
             select(
-                Prompt.id, Prompt.position, Prompt.custom_id, Prompt.prompt, Prompt.settings, Prompt.n, Prompt.faults
+                Prompt.id,
+                Prompt.position,
+                Prompt.custom_id,
+                Prompt.prompt,
+                Prompt.messages,
+                Prompt.sent,
+                Prompt.settings,
+                Prompt.n,
+                Prompt.faults,
             )
             .where(here)
             .order_by(Prompt.position)
@@ -85,6 +96,8 @@ def incomplete_prompts(database: Database, claim: Claim) -> list[IncompletePromp
                     position=row.position,
                     custom_id=row.custom_id,
                     prompt=row.prompt,
+                    messages=row.messages,
+                    sent=row.sent,
                     settings=row.settings,
                     missing=missing,
                     faults=row.faults,
@@ -103,9 +116,18 @@ def provenance_id(database: Database, provenance: Provenance) -> int:
 
 
 def save_texts(
-    database: Database, claim: Claim, texts: Sequence[GeneratedText], provenance: int, *, scored_later: bool
+    database: Database,
+    claim: Claim,
+    texts: Sequence[GeneratedText],
+    provenance: int,
+    *,
+    scored_later: bool,
+    sent: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
     """Stores generated texts of a claimed batch, all of them or none.
+
+    Args:
+        sent: by prompt, what the model was sent of its messages; what an earlier save has stored stands.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more; nothing is stored then.
@@ -130,6 +152,10 @@ def save_texts(
             fresh = {(row.prompt_id, row.sample_index): row for row in stored}
             twins = [text for text in texts if fresh.pop((text.prompt_id, text.sample_index), None) is None]
             connection.execute(update(Batch).where(Batch.id == claim.batch_id).values(_counted(twins, -1)))
+        if sent:
+            first = update(Prompt).where(Prompt.id == bindparam("sent_of"), Prompt.sent.is_(None))
+            rows = [{"sent_of": prompt_id, "text": text} for prompt_id, text in sent.items()]
+            connection.execute(first.values(sent=bindparam("text")), rows)
         if claim.alone:  # a save clears what it saved
             saved = {text.prompt_id for text in texts}
             connection.execute(update(Prompt).where(Prompt.id.in_(saved)).values(deaths=0))

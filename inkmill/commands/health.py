@@ -22,18 +22,30 @@ def try_prompt(
     device: o.Device = None,
     dtype: o.Dtype = None,
     seed: o.Seed = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system",
+            metavar="TEXT",
+            help="The system message; PROMPT is then the user's. Needs a model with a chat template; for example "
+            "--system 'Answer in one sentence.' [default: none]",
+        ),
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Generate a few samples now, in this process, to try out settings. Nothing is stored."""
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
-    from inkmill.try_prompt import samples, show
+    from inkmill.try_prompt import TriedPrompt, samples, show
+    from producer.read.read_options import check_system
 
     config = settings()
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
     name = o.model_to_load(o.or_default(model, config.model), revision)
-    show(samples(name, prompt, sampling, device=device, dtype=dtype, seed=seed), json=json)
+    if system is not None:
+        check_system(system)
+    show(samples(name, TriedPrompt(prompt, system), sampling, device=device, dtype=dtype, seed=seed), json=json)
 
 
 def doctor(json: o.Json = False) -> None:

@@ -174,6 +174,16 @@ EmptyPrompts = Annotated[
     bool,
     typer.Option("--empty-prompts", help="Write texts from nothing for empty cells.", rich_help_panel=FILE_PANEL),
 ]
+System = Annotated[
+    str | None,
+    typer.Option(
+        "--system",
+        metavar="TEXT",
+        help="The system message of rows that have none; plain prompts become the user's message. Needs a model with a "
+        "chat template; for example --system 'Answer in one sentence.' [default: none]",
+        rich_help_panel=FILE_PANEL,
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option("-o", "--out", metavar="FILE", help="Where to write; - is standard output; for example -o texts.csv."),

@@ -122,6 +122,7 @@ def _reading(
     id_column: o.IdColumn = "custom_id",
     metadata_column: o.MetadataColumn = None,
     empty_prompts: o.EmptyPrompts = False,
+    system: o.System = None,
 ) -> Any:
     """How the user wants the prompt file to be read, checked."""
     from producer.read.read_options import ReadOptions, parse_delimiter
@@ -133,6 +134,7 @@ def _reading(
         id_column=id_column,
         metadata_columns=tuple(metadata_column or ()),
         empty_prompts=empty_prompts,
+        system=system,
     )
 
 

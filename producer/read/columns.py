@@ -14,6 +14,7 @@ from common.near_misses import one_letter_off
 from common.wording import counted
 from contract.errors import Problem, UsageError
 from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
+from producer.chat import EXAMPLE
 from producer.read.contents import DELIMITERS
 from producer.read.field_names import field_of, merge_metadata
 from producer.read.formats.jsonl import check_numbers, read_object
@@ -24,6 +25,9 @@ MAX_COLUMNS = 1000
 MAX_COLUMN_NAME = 512  # characters; a name is stored with every row that has a value in its column
 MAX_NAMES_IN_NOTE = 20  # column names in one note
 TAB = "\t"
+MESSAGES = "messages"
+EMPTY = (None, "")
+"""Cells that count as absent."""
 NO_PROMPT = Problem("prompt", "is empty; remove the row, or take empty cells for empty prompts with --empty-prompts")
 MISSING_VALUES = frozenset(
     """
@@ -69,6 +73,7 @@ class Columns:
         if problems:
             raise UsageError(f"{source}: " + "\n  ".join(problems))
         self._fields = [_field_held(name, options) for name in self._names]
+        self._messages_at = self._fields.index(MESSAGES) if MESSAGES in self._fields else None
         self._note_roles()
 
     def _take_single(self, name: str, source: str) -> None:
@@ -107,10 +112,13 @@ class Columns:
         self.check_count(cells, self._names)
         fields: dict[str, Any] = {}
         metadata: dict[str, object] = {}
+        has_messages = self._messages_at is not None and cells[self._messages_at] not in EMPTY
         for name, field, cell in zip(self._names, self._fields, cells, strict=True):
+            if field == "prompt" and has_messages and (self._as_exported or cell in EMPTY):
+                continue  # an export says there what the messages became
             if field == "prompt":
                 fields[field] = self._prompt(cell)
-            elif cell is None or cell == "":
+            elif cell in EMPTY:
                 continue
             elif field is None:
                 metadata[name] = cell
@@ -154,6 +162,8 @@ def _value(field: str, cell: object) -> object:
     """What a cell that is not empty means for `field`."""
     if field == "metadata":
         return _metadata_object(cell)
+    if field == MESSAGES:
+        return _message_list(cell)
     if field not in CANONICAL:
         _check_present(field, cell)
         return cell
@@ -189,6 +199,15 @@ def _metadata_object(cell: object) -> dict[str, object]:
     return read_object(cell.encode(), "metadata") or {} if isinstance(cell, str) else value
 
 
+def _message_list(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    try:
+        return orjson.loads(cell)
+    except orjson.JSONDecodeError:
+        raise BadRow(Problem(MESSAGES, f"must be a list in JSON, for example {EXAMPLE}")) from None
+
+
 def _field_held(name: str, options: ReadOptions) -> str | None:
     """The field that a column holds; None if it is metadata."""
     field = field_of(name, options)
@@ -197,7 +216,8 @@ def _field_held(name: str, options: ReadOptions) -> str | None:
 
 def _near_misses(names: Sequence[str], options: ReadOptions) -> Iterable[str]:
     """What to ask about names that are probably mistyped."""
-    fields = [field for field in FIELD_NAMES if field not in options.renames.values()]
+    # A column "message" is data more often than a slip.
+    fields = [field for field in FIELD_NAMES if field not in (*options.renames.values(), MESSAGES)]
     for name in names:
         if field_of(name, options) != name or name in FIELD_NAMES or len(name) > MAX_NAME:
             continue
@@ -219,11 +239,15 @@ def _missing_columns(names: Sequence[str], options: ReadOptions) -> Iterable[str
     for option, name in asked:
         if name not in names and name not in ("prompt", "custom_id"):
             yield f"no column is named {printable(name)!r}, which {option} names. {shown}"
-    if options.prompt_column == "prompt" and "prompt" not in names:
+    if options.prompt_column == "prompt" and "prompt" not in names and not _has_messages(names, options):
         yield (
             "no column is named 'prompt'; rename the one with the prompts, or name it with --prompt-column NAME. "
             f"{shown}"
         )
+
+
+def _has_messages(names: Sequence[str], options: ReadOptions) -> bool:
+    return MESSAGES in (_field_held(name, options) for name in names)
 
 
 def _overlong_names(names: Sequence[str]) -> Iterable[str]:

@@ -149,7 +149,7 @@ def _is_header(lines: Sequence[str], delimiter: str) -> bool:
     if len(names) < 2:
         return False
     regular = len(rows) > 1 and all(len(row) == len(names) for row in rows)
-    if "prompt" in (name.strip().casefold() for name in names):
+    if {"prompt", "messages"}.intersection(name.strip().casefold() for name in names):
         return regular or all(_COLUMN_NAME.fullmatch(name.strip()) for name in names)
     if delimiter == "\t":
         return regular

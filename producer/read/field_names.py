@@ -38,6 +38,8 @@ def field_of(name: str, options: ReadOptions) -> str | None:
         return options.renames[name]
     if name in options.metadata_columns or name in options.renames.values():
         return None
+    if name == "messages" and options.prompt_column != "prompt":
+        return None  # the user has said where the prompts are
     return name
 
 

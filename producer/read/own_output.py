@@ -18,7 +18,7 @@ OF_OUTPUTS = OF_ALL | {
     "logprobs", "redacted",
 }  # fmt: skip
 OF_LOST = OF_ALL | {"status", "code", "reason"}
-"""What lines of each kind say beside `prompt`, `custom_id` and `metadata`."""
+"""What lines of each kind say beside `prompt`, `messages`, `custom_id` and `metadata`."""
 NOTE = (
     "is an export: each of its prompts is taken once, with its custom_id and metadata; what says how the texts were "
     "made and judged (settings, seed, scores and the like) is left out, and settings are those of this command"
@@ -48,7 +48,8 @@ class OwnOutput:
             return line
         if self.is_another_of_the_same(line["job"], line["position"]):
             return None
-        return {name: value for name, value in line.items() if name not in known}
+        made = {"prompt"} if line.get("messages") else set()  # from messages, by the model's chat template
+        return {name: value for name, value in line.items() if name not in known | made}
 
     def is_another_of_the_same(self, job: object, position: object) -> bool:
         """Whether the prompt at this position is that of the line before.

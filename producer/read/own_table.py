@@ -15,7 +15,7 @@ from producer.read.read_options import ReadOptions
 from producer.write.metadata_columns import PREFIX
 from producer.write.table import COLUMNS
 
-OF_PROMPTS = ("prompt", "custom_id", "metadata")
+OF_PROMPTS = ("prompt", "messages", "custom_id", "metadata")
 OF_OUTPUTS = frozenset(COLUMNS).difference(OF_PROMPTS)
 TELLING = frozenset({"job", "position", "prompt", "id", "sample_index", "text"})
 """A table with all of these is an export."""

@@ -112,7 +112,8 @@ class PromptFile:
             UsageError: the file is damaged. This may come after good rows, which should then not be used.
         """
         reader = self._reader
-        parser = RowParser(self.base_settings(flags), empty_prompts=self.options.empty_prompts)
+        options = self.options
+        parser = RowParser(self.base_settings(flags), empty_prompts=options.empty_prompts, system=options.system)
         parse, fields_of = parser.parse, reader.fields
         empty = True
         for line, record in reader.records():

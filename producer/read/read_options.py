@@ -25,6 +25,7 @@ class ReadOptions:
     id_column: str = "custom_id"
     metadata_columns: tuple[str, ...] = ()  # kept as data, although they are named like a setting
     empty_prompts: bool = False  # an empty cell or a null is an empty prompt
+    system: str | None = None  # the system message before each row's messages, or before its prompt as the user's
 
     def __post_init__(self) -> None:
         if self.prompt_column == self.id_column:
@@ -32,6 +33,9 @@ class ReadOptions:
         for option, name in (("--prompt-column", self.prompt_column), ("--id-column", self.id_column)):
             if name in self.metadata_columns:
                 raise UsageError(f"{option} and --metadata-column: both name {name!r}; leave out one of them")
+
+        if self.system is not None:
+            check_system(self.system)
 
     @property
     def renames(self) -> dict[str, str]:
@@ -49,7 +53,22 @@ class ReadOptions:
         factors = [
             self.delimiter, self.prompt_column, self.id_column, sorted(self.metadata_columns), self.empty_prompts,
         ]  # fmt: skip
-        return [] if factors == [None, "prompt", "custom_id", [], False] else factors
+        said = [] if factors == [None, "prompt", "custom_id", [], False] else factors
+        return said if self.system is None else [*said, ["system", self.system]]
+
+
+def check_system(text: str) -> None:
+    """Checks the system message that was typed.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if not text.strip():
+        raise UsageError("--system: is empty; write the system message, or leave it out")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--system: contains half a character (a lone surrogate), which is not valid text") from None
 
 
 def parse_delimiter(text: str | None) -> str | None:

@@ -26,7 +26,7 @@ class FormatReader(ABC, Generic[Record]):
 
     name: ClassVar[str]  # of the format
     extension: ClassVar[str]  # of the file that bad records are written to
-    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # the format's own default settings
+    defaults: Mapping[str, Any] = MappingProxyType({})  # the format's own default settings
 
     delimiter: ClassVar[str | None] = None  # between cells, unless another is asked for; None = it has no cells
     names_fields: ClassVar[bool] = False  # whether the user may say which column or field is the prompt

@@ -16,12 +16,13 @@ from common.exact_numbers import MAX_EXACT_DOUBLE
 from common.near_misses import nearest
 from contract.errors import Problem, SettingsError
 from contract.sampling import CANONICAL, json_ready, read_settings, unknown_setting
-from contract.spec import PromptRow, SamplingSettings, merge
+from contract.spec import Messages, PromptRow, SamplingSettings, merge
+from producer.chat import BadMessages, as_messages, as_text, read_messages, with_system
 from producer.custom_id_index import CustomIdIndex
 from producer.read.lines import NUL_CHARACTER
 from producer.unknown_scripts import ScriptCounts
 
-ROW_FIELDS = ("prompt", "custom_id", "metadata")
+ROW_FIELDS = ("prompt", "messages", "custom_id", "metadata")
 FIELD_NAMES = (*ROW_FIELDS, *CANONICAL)
 """Every field that a row may have."""
 
@@ -30,6 +31,10 @@ MAX_NAME = 64  # characters; a longer name is not compared with the valid ones
 MAX_CACHED_NAMES = 4096  # of at most MAX_NAME characters each
 
 _ABSENT = object()
+TWO_PROMPTS = Problem(
+    "messages",
+    "stands beside prompt; keep one of them, or keep a column as data with --metadata-column messages",
+)
 
 
 class BadRow(ValueError):
@@ -136,9 +141,14 @@ class RowParser:
     million ids, two collide in one of 30 million runs.
     """
 
-    def __init__(self, base: SamplingSettings, *, empty_prompts: bool = False) -> None:
+    def __init__(self, base: SamplingSettings, *, empty_prompts: bool = False, system: str | None = None) -> None:
+        """
+        Args:
+            system: the system message of every row; then a prompt is the user's message.
+        """
         self.count = 0
-        self._n, self._empty_prompts = base.n, empty_prompts
+        self._n, self._too_long = base.n, base.on_too_long
+        self._empty_prompts, self._system = empty_prompts, system
         self.scripts = ScriptCounts()
         self._ending_in_space = self._first_ending_in_space = 0
         self._settings = RowSettings(base)
@@ -150,27 +160,57 @@ class RowParser:
         Raises:
             BadRow: they cannot be used.
         """
-        prompt = fields.pop("prompt", _ABSENT)
+        prompt, messages = fields.pop("prompt", _ABSENT), fields.pop("messages", None)
         custom_id = fields.pop("custom_id", None)
         metadata = fields.pop("metadata", None)
         settings, n = self._settings.read(fields) if fields else (None, self._n)
-        if prompt is None and self._empty_prompts:
-            prompt = ""
-        if type(prompt) is not str or "\0" in prompt:
-            raise BadRow(_prompt_problem(prompt))
+        messages = self._conversation(prompt, messages)
+        if messages is None:
+            prompt = self._checked_prompt(prompt)
+        else:
+            _check_not_cut((settings or {}).get("on_too_long", self._too_long))
+            prompt = as_text(messages)
         if metadata is not None:
             _check_metadata(metadata)
         if custom_id is not None:
             custom_id = self._unique_id(custom_id, line)
         row = PromptRow(
-            position=self.count, prompt=prompt, n=n, custom_id=custom_id, settings=settings, metadata=metadata
-        )
+            position=self.count, prompt=prompt, messages=messages, n=n, custom_id=custom_id, settings=settings,
+            metadata=metadata,
+        )  # fmt: skip
         self.count += 1
-        self.scripts.look(prompt, line)
-        if prompt.endswith(" "):
+        self.scripts.look(messages[-1]["content"] if messages else prompt, line)
+        if messages is None and prompt.endswith(" "):
             self._first_ending_in_space = self._first_ending_in_space or line
             self._ending_in_space += 1
         return row
+
+    def _checked_prompt(self, prompt: object) -> str:
+        if prompt is None and self._empty_prompts:
+            prompt = ""
+        if type(prompt) is not str or "\0" in prompt:
+            raise BadRow(_prompt_problem(prompt))
+        return prompt
+
+    def _conversation(self, prompt: object, messages: object) -> Messages | None:
+        """The row's messages, behind the command's system message; None if it is a plain prompt."""
+        if messages is None:
+            if self._system is None:
+                return None
+            messages = self._as_messages(prompt)
+        elif prompt is not _ABSENT and prompt is not None:
+            raise BadRow(TWO_PROMPTS)
+        encoded(messages, "messages")
+        try:
+            return with_system(read_messages(messages), self._system)
+        except BadMessages as error:
+            raise BadRow(error.problem) from None
+
+    def _as_messages(self, prompt: object) -> Messages:
+        text = self._checked_prompt(prompt)
+        if not text.strip():
+            raise BadRow(Problem("prompt", "is empty, and with --system it is the user's message; write one"))
+        return as_messages(text)
 
     def remarks(self) -> list[str]:
         """What the user should know of the rows so far."""
@@ -195,6 +235,17 @@ class RowParser:
                 Problem("custom_id", f"{printable(text)!r} is already on line {first:,}; give each prompt its own")
             )
         return text
+
+
+def _check_not_cut(on_too_long: str) -> None:
+    if on_too_long.startswith("truncate"):
+        raise BadRow(
+            Problem(
+                "on_too_long",
+                f"is {on_too_long}, but nothing can be left out of messages without breaking the model's chat "
+                "template; use shorten or refuse for this row",
+            )
+        )
 
 
 def _id_text(custom_id: object) -> str:

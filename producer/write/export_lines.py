@@ -45,15 +45,15 @@ class ExportLines:
         return self._redact and (output.flagged or unscored) and output.decision not in APPROVING
 
     def line_of(self, output: StoredOutput) -> dict[str, Any]:
-        """The output's line. It has `fitted` and `logprobs` if the output's settings asked for them."""
+        """The output's line. It has `messages` if its row had; `fitted`, `logprobs` if its settings asked for them."""
         redacted = self.redacted(output)
-        line = {
+        line: dict[str, Any] = {
             "id": output.id,
             "job": self.job_id,
             "custom_id": output.custom_id,
             "position": output.position,
             "sample_index": output.sample_index,
-            "prompt": output.prompt,
+            "prompt": output.prompt if output.sent is None else output.sent,
             "text": None if redacted else output.text,
             "finish_reason": output.finish_reason,
             "tokens": output.tokens,
@@ -80,6 +80,8 @@ class ExportLines:
             "processor": output.processor,
             "numerics": output.numerics,
         }
+        if output.messages:
+            line["messages"] = output.messages
         if output.settings.on_too_long != "refuse":
             line["fitted"] = output.fitted
         if output.settings.logprobs:

@@ -1,8 +1,8 @@
-"""OpenAI's batch output files: a completions response for each prompt, with its outputs as choices.
+"""OpenAI's batch output files: a completion for each prompt, or a chat completion for messages; outputs are choices.
 
 A dead or cancelled prompt is in the error file only, even if some of its outputs are stored. Every prompt has a
 custom_id here: a made-up one where it had none.
-See https://platform.openai.com/docs/api-reference/batch/request-output and …/completions/object.
+See https://platform.openai.com/docs/api-reference/batch/request-output, …/completions/object and …/chat/object.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def _response(samples: list[StoredOutput], lines: ExportLines) -> dict[str, Any]
     first = samples[0]
     request_key = f"{lines.job_id}-{first.position}"  # the same in every export of the job
     completion_tokens = sum(output.tokens for output in samples)
+    prefix, kind, choice = CHAT if first.messages else TEXT
     return {
         "id": f"batch_req_{request_key}",
         "custom_id": lines.custom_id(first),
@@ -62,11 +63,11 @@ def _response(samples: list[StoredOutput], lines: ExportLines) -> dict[str, Any]
             "status_code": 200,
             "request_id": f"req_{request_key}",
             "body": {
-                "id": f"cmpl-{request_key}",
-                "object": "text_completion",
+                "id": f"{prefix}-{request_key}",
+                "object": kind,
                 "created": int(first.created_at),
                 "model": first.model,
-                "choices": [_choice(output, withheld=lines.redacted(output)) for output in samples],
+                "choices": [choice(output, withheld=lines.redacted(output)) for output in samples],
                 "usage": {
                     "prompt_tokens": first.prompt_tokens,
                     "completion_tokens": completion_tokens,
@@ -83,12 +84,46 @@ def _choice(output: StoredOutput, *, withheld: bool) -> dict[str, Any]:
     return {
         "index": output.sample_index,
         "text": "" if withheld else output.text,
-        "finish_reason": "content_filter" if withheld else output.finish_reason,
         "logprobs": logprobs(output.logprobs, output.text) if output.logprobs and not withheld else None,
+        **_ending_of(output, withheld=withheld),
+    }
+
+
+def _chat_choice(output: StoredOutput, *, withheld: bool) -> dict[str, Any]:
+    return {
+        "index": output.sample_index,
+        "message": {"role": "assistant", "content": "" if withheld else output.text, "refusal": None},
+        "logprobs": chat_logprobs(output.logprobs) if output.logprobs and not withheld else None,
+        **_ending_of(output, withheld=withheld),
+    }
+
+
+def _ending_of(output: StoredOutput, *, withheld: bool) -> dict[str, Any]:
+    return {
+        "finish_reason": "content_filter" if withheld else output.finish_reason,
         # Not OpenAI's: clients ignore fields they do not know.
         "classifier": output.classifier,
         "classifier_revision": output.classifier_revision,
     }
+
+
+TEXT = ("cmpl", "text_completion", _choice)
+CHAT = ("chatcmpl", "chat.completion", _chat_choice)
+"""What ids begin with, what an answer is called, and what a choice looks like, for prompts and for messages."""
+
+
+def chat_logprobs(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Stored log probabilities as the chat completions endpoint returns them."""
+    content = [
+        _chat_logprob(entry["token"], entry["logprob"])
+        | {"top_logprobs": [_chat_logprob(token, logprob) for token, logprob in (entry["top"] or {}).items()]}
+        for entry in entries
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _chat_logprob(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(_token_bytes(token))}
 
 
 def logprobs(entries: list[dict[str, Any]], text: str) -> dict[str, list[Any]]:

@@ -1,8 +1,8 @@
 """Parquet: row groups are written as they fill, so that memory stays constant.
 
-There is one schema for every job, in which `deciding_sentences`, `review`, `metadata`, `settings`, `fitted` and
-`logprobs` are JSON text and each score is a column. Only where each key of the metadata is a column, the schema is the
-job's own.
+There is one schema for every job, in which `deciding_sentences`, `review`, `metadata`, `settings`, `messages`, `fitted`
+and `logprobs` are JSON text and each score is a column. Only where each key of the metadata is a column, the schema is
+the job's own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES = (
 )
 _NULLABLE = ("custom_id", "text", "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier",
              "classifier_revision", "score_by", "deciding_sentences", "flag_reasons", "review", "metadata",
-             "fitted", "logprobs")  # fmt: skip
+             "messages", "fitted", "logprobs")  # fmt: skip
 
 
 def schema(metadata: Sequence[MetadataColumn] | None = None) -> pa.Schema:

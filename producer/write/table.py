@@ -19,11 +19,12 @@ COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
     "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier", "classifier_revision", "score_by",
     "deciding_sentences", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device",
-    "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "fitted", "logprobs", "redacted",
+    "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "messages", "fitted", "logprobs",
+    "redacted",
 )  # fmt: skip
 """The columns of every table, whatever the job's settings; `scores` becomes one column for each label."""
 
-_JSON_COLUMNS = ("deciding_sentences", "review", "metadata", "settings", "fitted", "logprobs")
+_JSON_COLUMNS = ("deciding_sentences", "review", "metadata", "settings", "messages", "fitted", "logprobs")
 _METADATA_AT = COLUMNS.index("metadata")
 
 

@@ -55,7 +55,7 @@ def admit(request: Request, vocabulary: Vocabulary, limits: ModelLimits) -> Runn
     """
     if not 0 <= request.seed < SEEDS:
         raise Rejected(f"the seed is {request.seed}; it must be from 0 to 2**64 - 1", FailureCode.BAD_SETTINGS)
-    encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits)
+    encoded = request.encoded or read(request.prompt, request.settings, vocabulary, limits, chat=request.chat)
     request = replace(request, settings=encoded.settings, encoded=encoded)
     sequence = Sequence(request, len(encoded.tokens), encoded.stops, vocabulary.begin_text(encoded.tokens))
     state = SamplingState(request.settings, request.seed, encoded.tokens, encoded.rules)

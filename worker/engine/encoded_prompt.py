@@ -49,7 +49,7 @@ class EncodedPrompt:
     tokens: list[int]
     rules: TokenRules
     stops: tuple[bytes, ...]
-    stop_tokens: frozenset[int]  # special tokens among the stop strings: they add nothing to a text
+    stop_tokens: frozenset[int]  # special tokens that end a text and add nothing to it: stop strings, a turn's end
     source: tuple[object, ...]  # the settings that the rules and the stops were made from
     settings: SamplingSettings  # as asked for, but for what `on_too_long` lowered
     cut: int = 0  # tokens of the prompt that `on_too_long` left out
@@ -71,36 +71,42 @@ def read(
     limits: ModelLimits,
     earlier: EncodedPrompt | None = None,
     alive: Alive = lambda: None,
+    *,
+    chat: bool = False,
 ) -> EncodedPrompt:
     """Tokenise a prompt and what its settings say in words, and check them against the model.
 
     Args:
         earlier: where these settings are the same, its rules are shared.
         alive: called after each text, of which there may be thousands.
+        chat: the model's chat template made the prompt: nothing can be left out of it, and the text ends with the turn.
 
     Raises:
         Rejected: the request can never be served by this model.
     """
-    source = (settings.bad_words, settings.bad_words_match, settings.logit_bias, settings.stop)
+    if chat and settings.on_too_long.startswith("truncate"):
+        settings = replace(settings, on_too_long="refuse")
+    source = (settings.bad_words, settings.bad_words_match, settings.logit_bias, settings.stop, chat)
     try:
         if earlier is None or earlier.source != source:
-            rules = _rules(settings, vocabulary, limits, alive)
-            stops, special = _stops(settings), vocabulary.special(settings.stop)
+            ends = vocabulary.turn_ends if chat else frozenset[int]()
+            rules = _rules(settings, vocabulary, limits, ends, alive)
+            stops, special = _stops(settings), vocabulary.special(settings.stop) | ends
             earlier = EncodedPrompt([], rules, stops, special, source, settings)
     except ValueError as error:  # a UnicodeEncodeError of a stop string is one, too
         raise Rejected(str(error), FailureCode.BAD_SETTINGS) from error
-    tokens = _tokens(prompt, settings, vocabulary, limits, alive)
+    tokens = _tokens(prompt, settings, vocabulary, limits, alive, chat=chat)
     encoded = replace(earlier, tokens=tokens, settings=settings, cut=0, shortened=False)
     return _fitting(encoded, len(vocabulary.prefix), limits)
 
 
 def _tokens(
-    prompt: str, settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive
+    prompt: str, settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive, *, chat: bool
 ) -> list[int]:
     if settings.on_too_long == "refuse":  # before it is tokenised: that takes a second a megabyte
         _check_length(vocabulary.fewest_tokens(prompt), settings, limits, at_least="at least ")
     try:
-        tokens = vocabulary.encode(prompt)
+        tokens = vocabulary.encode(prompt, chat=chat)
     except ValueError as error:
         raise Rejected(str(error), FailureCode.BAD_PROMPT) from error
     finally:
@@ -132,14 +138,16 @@ def _fitting(encoded: EncodedPrompt, prefix: int, limits: ModelLimits) -> Encode
     raise _too_long(len(tokens), settings, limits)
 
 
-def _rules(settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, alive: Alive) -> TokenRules:
+def _rules(
+    settings: SamplingSettings, vocabulary: Vocabulary, limits: ModelLimits, ends: frozenset[int], alive: Alive
+) -> TokenRules:
     unknown = [token for token, _ in settings.logit_bias if not 0 <= token < limits.tokens]
     if unknown:
         raise Rejected(
             f"logit_bias has the token id {unknown[0]}, but the model's ids go from 0 to {limits.tokens - 1}",
             FailureCode.BAD_SETTINGS,
         )
-    return TokenRules(_bad_words(settings, vocabulary, alive), settings.logit_bias, sorted(vocabulary.eos))
+    return TokenRules(_bad_words(settings, vocabulary, alive), settings.logit_bias, sorted(vocabulary.eos | ends))
 
 
 def _bad_words(settings: SamplingSettings, vocabulary: Vocabulary, alive: Alive) -> BadWords:

@@ -13,6 +13,7 @@ import torch
 
 from contract.spec import SamplingSettings
 from worker.engine.admission import RunningSequence, admit, code_of, describe
+from worker.engine.chat import ChatTemplate
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
@@ -52,7 +53,7 @@ class SlotEngine:
 
     def __init__(self, model: Model, vocabulary: Vocabulary, slots: int) -> None:
         self.model = model
-        self._vocabulary = vocabulary
+        self._vocabulary, self.chat_template = vocabulary, ChatTemplate(vocabulary)
         self._limits = ModelLimits(model.vocabulary, model.positions)
         self._scheduler = SlotScheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
@@ -83,7 +84,13 @@ class SlotEngine:
         return self._scheduler.pending
 
     def read(
-        self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None = None, alive: Alive = lambda: None
+        self,
+        prompt: str,
+        settings: SamplingSettings,
+        earlier: EncodedPrompt | None = None,
+        alive: Alive = lambda: None,
+        *,
+        chat: bool = False,
     ) -> EncodedPrompt:
         """What a prompt's requests may bring along, so that no step has to work it out; see
         worker.engine.encoded_prompt.
@@ -91,7 +98,7 @@ class SlotEngine:
         Raises:
             Rejected: this model can never serve them.
         """
-        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive)
+        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive, chat=chat)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.

@@ -21,6 +21,7 @@ from transformers import (
 
 from contract.spec import SamplingSettings
 from worker.engine.admission import RunningSequence, admit, code_of, describe
+from worker.engine.chat import ChatTemplate
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits
@@ -43,7 +44,7 @@ class FallbackEngine:
     def __init__(self, model: Any, vocabulary: Vocabulary) -> None:
         ensure_compiled("fp32", 64)  # of which it needs sampling
         self.model = model
-        self._vocabulary = vocabulary
+        self._vocabulary, self.chat_template = vocabulary, ChatTemplate(vocabulary)
         config = model.config.get_text_config()
         self._limits = ModelLimits(config.vocab_size, getattr(config, "max_position_embeddings", None))
         self._waiting: deque[Request] = deque()
@@ -69,10 +70,16 @@ class FallbackEngine:
         return len(self._waiting)
 
     def read(
-        self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None = None, alive: Alive = lambda: None
+        self,
+        prompt: str,
+        settings: SamplingSettings,
+        earlier: EncodedPrompt | None = None,
+        alive: Alive = lambda: None,
+        *,
+        chat: bool = False,
     ) -> EncodedPrompt:
         """As the slot engine's."""
-        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive)
+        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive, chat=chat)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.

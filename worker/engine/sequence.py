@@ -28,6 +28,7 @@ class Request:
     settings: SamplingSettings
     seed: int  # 0 to 2**64 - 1
     encoded: EncodedPrompt | None = None  # from the engine's `read`; None = it is read when it gets a slot
+    chat: bool = False  # the model's chat template made the prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from worker.engine.text.byte_run import REPLACEMENT
@@ -15,6 +16,8 @@ from worker.engine.text.token_pieces import ByteLevelPieces, TokenPieces, has_ev
 from worker.engine.text.written import Text
 
 END_OF_TEXT = "<|endoftext|>"
+ANSWER = "answer"
+"""Stands for a model's answer where only what follows it is wanted."""
 
 
 class Vocabulary:
@@ -35,13 +38,16 @@ class Vocabulary:
         self._pieces = self._kind_of_pieces(tokenizer, special, int(config.vocab_size))
         self.prefix = self._start_of_every_text()
 
-    def encode(self, prompt: str) -> list[int]:
+    def encode(self, prompt: str, *, chat: bool = False) -> list[int]:
         """The prompt's tokens, never none: an empty prompt means the end-of-text token.
+
+        Args:
+            chat: the model's chat template made it, and it brings along the token that texts start with.
 
         Raises:
             ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
         """
-        tokens = self.prefix + self._tokens(prompt)
+        tokens = self._tokens(prompt) if chat else self.prefix + self._tokens(prompt)
         if tokens:
             return tokens
         if self._start is None:
@@ -60,6 +66,21 @@ class Vocabulary:
     def begin_text(self, prompt: list[int]) -> Text:
         """The text behind a prompt, with nothing in it yet."""
         return self._pieces.begin_text(prompt)
+
+    @cached_property
+    def turn_ends(self) -> frozenset[int]:
+        """The special token that the chat template puts behind an answer, if it does: texts of a chat end there.
+
+        A model's configuration need not name it: Gemma's names `<eos>` alone, and answers end in `<end_of_turn>`.
+        """
+        if not getattr(self.tokenizer, "chat_template", None):
+            return frozenset()
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER}]
+        try:
+            behind = str(self.tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(ANSWER)[2].lstrip()
+        except Exception:  # whatever the template's code raises: it says so again of the user's own messages
+            return frozenset()
+        return frozenset(self._tokens(behind)[:1]).intersection(self._special_names.values())
 
     def special(self, texts: Iterable[str]) -> frozenset[int]:
         """The special tokens among texts."""

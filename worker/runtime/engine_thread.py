@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from contract.spec import SamplingSettings
+from contract.spec import Messages, SamplingSettings
 from worker.engine.encoded_prompt import EncodedPrompt
 from worker.engine.engine import SlotEngine
 from worker.engine.memory_blame import out_of_memory
@@ -36,13 +36,23 @@ class Intake:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self.open = 0  # requests without a result
 
-    def read(self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None) -> EncodedPrompt:
+    def read(
+        self, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None, *, chat: bool
+    ) -> EncodedPrompt:
         """What the engine makes of a prompt, on the caller's thread, so that no step waits for it.
 
         Raises:
             Rejected: the model can never serve it.
         """
-        return self._feeder.read(f"reading for intake {self._number}", prompt, settings, earlier)
+        return self._feeder.read(f"reading for intake {self._number}", prompt, settings, earlier, chat=chat)
+
+    def prompt_of(self, messages: Messages, model: str) -> str:
+        """What the model's chat template makes of messages, on the caller's thread too.
+
+        Raises:
+            Rejected: there is none, or it does not take them.
+        """
+        return self._feeder.prompt_of(f"reading for intake {self._number}", messages, model)
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -124,10 +134,17 @@ class Feeder:
         """Whether what is in hand no longer does more than fill the slots: time to claim one batch more."""
         return not self.filling and self.load <= self.engine.slots
 
-    def read(self, name: str, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None) -> EncodedPrompt:
+    def read(
+        self, name: str, prompt: str, settings: SamplingSettings, earlier: EncodedPrompt | None, *, chat: bool
+    ) -> EncodedPrompt:
         """Under watch from text to text: one that hangs the tokenizer hangs this process for good."""
         with self._watchdog.step(name):
-            return self.engine.read(prompt, settings, earlier, alive=lambda: self._watchdog.touch(name))
+            return self.engine.read(prompt, settings, earlier, alive=lambda: self._watchdog.touch(name), chat=chat)
+
+    def prompt_of(self, name: str, messages: Messages, model: str) -> str:
+        """Under watch: a template is code."""
+        with self._watchdog.step(name):
+            return self.engine.chat_template.prompt_of(messages, model)
 
     def intake(self) -> Intake:
         return Intake(self, next(self._numbers))

@@ -42,6 +42,7 @@ class Generation:
         self._faults: dict[int, int] = {}  # of each prompt, over all claims
         self._fault_counts: dict[int, int] = {}  # of each prompt, in this claim, for the log
         self._encoded: EncodedPrompt | None = None  # of the last prompt that was tokenised
+        self._sent: dict[int, str] = {}  # by prompt, what the chat template made of messages; until a save stores it
         self._group: list[GeneratedText] = []
         self._saved_at = time.monotonic()
 
@@ -104,31 +105,43 @@ class Generation:
             reason = f"its stored settings cannot be used: {error}"
             self._fault(work.prompt_id, reason, FailureCode.BAD_SETTINGS, certain=True)
             return ()
-        if not self._read(work, settings):
+        prompt = self._read(work, settings)
+        if prompt is None:
             return ()
         requests = {
             (work.prompt_id, index): Request(
-                key=(work.prompt_id, index), prompt=work.prompt, settings=settings, seed=seed, encoded=self._encoded
+                key=(work.prompt_id, index), prompt=prompt, settings=settings, seed=seed,
+                chat=work.messages is not None, encoded=self._encoded,
             )
             for index, seed in seeds.items()
-        }
+        }  # fmt: skip
         self._requests |= requests
         return requests.values()
 
-    def _read(self, work: IncompletePrompt, settings: SamplingSettings) -> bool:
-        """Tokenises a prompt and its settings, reusing the last reading. Returns False if the prompt is now dead."""
+    def _read(self, work: IncompletePrompt, settings: SamplingSettings) -> str | None:
+        """Tokenises a prompt and its settings, reusing the last reading. Returns what is sent; None: it is now dead."""
         while True:
             try:
-                self._encoded = self._intake.read(work.prompt, settings, self._encoded)
-                return True
+                prompt = self._prompt_of(work)
+                self._encoded = self._intake.read(prompt, settings, self._encoded, chat=work.messages is not None)
+                return prompt
             except Rejected as error:
                 self._fault(work.prompt_id, str(error), error.code, certain=True)
-                return False
+                return None
             except Exception as error:
                 if out_of_memory(error):
                     raise
                 if self._fault(work.prompt_id, describe(error), code_of(error), certain=False):
-                    return False
+                    return None
+
+    def _prompt_of(self, work: IncompletePrompt) -> str:
+        """What the model is sent. Messages are made a prompt once: a template may write the day's date."""
+        if work.messages is None:
+            return work.prompt
+        if work.sent is not None:
+            return work.sent
+        self._sent[work.prompt_id] = prompt = self._intake.prompt_of(work.messages, self._job.model)
+        return prompt
 
     def _handle_result(self, result: Completion | Fault | None) -> None:
         if isinstance(result, Completion):
@@ -185,11 +198,13 @@ class Generation:
         group, self._group = self._group, []
         if group:
             scored_later = self._job.safety != "none"
+            sent = {text.prompt_id: self._sent.pop(text.prompt_id) for text in group if text.prompt_id in self._sent}
             self._runtime.patiently(
                 lambda: save_texts(
-                    self._runtime.database, self._claim, group, self._runtime.provenance, scored_later=scored_later
+                    self._runtime.database, self._claim, group, self._runtime.provenance, scored_later=scored_later,
+                    sent=sent,
                 )
-            )
+            )  # fmt: skip
         self._saved_at = time.monotonic()
 
     def _give_back(self) -> bool:

@@ -150,7 +150,7 @@ class JsonReader(LineReader):
 
 
 class JsonlReader(JsonReader):
-    """`{"prompt": …, "custom_id"?: …, settings …, "metadata"?: {}}` on each line; or an export of ours."""
+    """`{"prompt": … or "messages": […], "custom_id"?: …, settings …, "metadata"?: {}}` on each line; or an export."""
 
     name, extension = "jsonl", ".jsonl"
     names_fields = True

@@ -66,10 +66,10 @@ def others_are_unchanged(tiny: Tiny, reports: dict[Any, Any], asked: list[Reques
 def test_an_error_at_admission_belongs_to_that_request(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     encode = tiny.vocabulary.encode
 
-    def fail(text: str) -> list[int]:
+    def fail(text: str, *, chat: bool) -> list[int]:
         if text == POISON:
             raise RuntimeError("a tokenizer failed")
-        return encode(text)
+        return encode(text, chat=chat)
 
     monkeypatch.setattr(tiny.vocabulary, "encode", fail)
     reports = run_all(tiny.engine(4), requests(poisoned=[2, 6]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from contract.spec import SamplingSettings
@@ -25,6 +25,12 @@ SENTENCES = [
 ]
 
 Report = Completion | Fault
+
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TURNS = [AddedToken(name, special=True) for name in ("<|im_start|>", "<|im_end|>")]
 
 
 def make_tokenizer(folder: Path, vocabulary: int = 400) -> PreTrainedTokenizerFast:
@@ -44,9 +50,17 @@ def make_tokenizer(folder: Path, vocabulary: int = 400) -> PreTrainedTokenizerFa
     return tokenizer
 
 
-def make_gpt2(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A checkpoint whose logits are spread out enough that greedy texts and filters mean something."""
+def make_gpt2(folder: Path, seed: int = 0, chat: str = "", **changes: Any) -> Path:
+    """A checkpoint whose logits are spread out enough that greedy texts and filters mean something.
+
+    Args:
+        chat: its chat template; "" = it has none.
+    """
     tokenizer = make_tokenizer(folder)
+    if chat:
+        tokenizer.add_tokens(TURNS, special_tokens=True)
+        tokenizer.chat_template = chat
+        tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
     values: dict[str, Any] = {
         "vocab_size": len(tokenizer),

@@ -25,8 +25,8 @@ MADE_BY = Provenance(
     threads=2, processor="A CPU", onednn="3.12.0", variables="", numerics="0123456789abcdef",
 )  # fmt: skip
 RECORD = OutputRecord(
-    id=17, job_id=1, prompt="Once", settings=SamplingSettings(), seed=5, text=" upon a time, there was a mill",
-    finish_reason="length", tokens=9, mean_logprob=-1.5, made_by=MADE_BY,
+    id=17, job_id=1, prompt="Once", chat=False, settings=SamplingSettings(), seed=5,
+    text=" upon a time, there was a mill", finish_reason="length", tokens=9, mean_logprob=-1.5, made_by=MADE_BY,
 )  # fmt: skip
 AGAIN = Completion(17, RECORD.text, "length", 9, 1, -1.5, None)
 

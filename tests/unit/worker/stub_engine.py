@@ -24,7 +24,7 @@ class StubEngine:
         self.gate.set()
         self.closes_at: int | None = None  # so many finished requests close the gate
 
-    def read(self, prompt: str, settings: SamplingSettings, like: object, alive: object) -> None:
+    def read(self, prompt: str, settings: SamplingSettings, like: object, alive: object, *, chat: bool) -> None:
         """A stub reads nothing beforehand."""
 
     def add(self, requests: Iterable[Request]) -> None:

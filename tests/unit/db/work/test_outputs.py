@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from contract.spec import JobStatus
+from contract.spec import JobStatus, PromptRow
+from db.jobs.jobs import get_job
+from db.jobs.retry import retry_job
+from db.results.export_rows import reading_results
+from db.results.reproduction import output_records
 from db.work.claims import finish_generation, finish_scoring
 from db.work.outputs import (
     ScoredText,
@@ -14,9 +18,10 @@ from db.work.outputs import (
     give_up_scoring,
     provenance_id,
     record_fault,
+    save_texts,
     texts_to_score,
 )
-from db.work.recovery import sweep
+from db.work.recovery import finish_jobs, sweep
 from tests.unit.db.mill import MADE_BY, Mill, text_of, together, worker
 
 
@@ -257,3 +262,26 @@ def test_attempts_to_score_are_remembered_from_one_claim_to_the_next(mill: Mill)
         count_scoring_attempt(mill.database, claim, text.output_id, before + 1)
         mill.expire(claim)
         sweep(mill.database)
+
+
+def test_what_was_sent_of_messages_is_kept_from_the_first_save_and_again_after_a_retry(mill: Mill) -> None:
+    messages = [{"role": "user", "content": "“Who” is \\ it?\n"}]
+    rows = [PromptRow(position=place, prompt="user: Who?", messages=messages, n=2) for place in (0, 1)]
+    job = mill.submit(rows, safety="none")
+    claim = mill.claim()
+    (first, _), (_, _), (dead, _), _ = mill.missing(claim)
+    assert (first.messages, first.sent) == (messages, None)
+    made_by = provenance_id(mill.database, MADE_BY)
+    for index, sent in enumerate(("<user>Who?", "<user>Who, on another day?")):
+        texts = [text_of(first, index)]
+        save_texts(mill.database, claim, texts, made_by, scored_later=False, sent={first.prompt_id: sent})
+    record_fault(mill.database, claim, dead.prompt_id, "no template", number=1, certain=True)
+    finish_generation(mill.database, claim)
+    finish_jobs(mill.database)
+    records = output_records(mill.database, [row.id for row in mill.outputs(job)])
+    assert [(record.prompt, record.chat) for record in records] == [("<user>Who?", True)] * 2
+    with reading_results(mill.database, get_job(mill.database, job)) as results:
+        assert [(one.sent, one.messages) for one in results.outputs()] == [("<user>Who?", messages)] * 2
+        assert [(one.prompt, one.messages) for one in results.lost_prompts()] == [("user: Who?", messages)]
+    assert retry_job(mill.database, job).prompts == 1
+    assert [work.messages for work, _ in mill.missing(mill.claim())] == [messages] * 2

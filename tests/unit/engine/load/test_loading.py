@@ -398,7 +398,7 @@ def test_a_configuration_that_names_other_files_to_read_is_refused(
 def test_transformers_sees_no_file_that_the_revision_does_not_cover(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("adapter_config.json", "chat_template.jinja", "config.4.0.0.json", "quantize_config.json"):
+    for name in ("adapter_config.json", "config.4.0.0.json", "quantize_config.json"):
         (copy / name).write_text("{}")
     (copy / "generation_config.json").write_text("no JSON")
     checkpoint = in_folder(copy)

@@ -75,8 +75,10 @@ class Mill:
         dead: dict[int, str],
         logprobs: Callable[[str], list[Any]] | None,
     ) -> None:
-        texts = []
+        texts, sent = [], {}
         for work in incomplete_prompts(self.database, claim):
+            if work.messages:
+                sent[work.prompt_id] = f"<chat>{work.prompt}"
             if work.position in dead:
                 reason = dead[work.position]
                 code = FailureCode.TOO_LONG if reason.startswith("the prompt has ") else FailureCode.ENGINE_ERROR
@@ -98,7 +100,7 @@ class Mill:
                     )
                 )
         if texts:
-            save_texts(self.database, claim, texts, made_by, scored_later=self._scored(claim))
+            save_texts(self.database, claim, texts, made_by, scored_later=self._scored(claim), sent=sent)
         finish_generation(self.database, claim)
 
     def _scored(self, claim: Claim) -> bool:

@@ -13,6 +13,7 @@ from producer.read.prompt_file import open_prompt_file
 from tests.unit.producer.conftest import Read, no_bad_line
 
 Reading = Callable[..., Read]
+USER = {"role": "user", "content": "Name a river."}
 
 
 def request(body: dict[str, Any], custom_id: str = "a", /, **envelope: Any) -> str:
@@ -76,8 +77,15 @@ def test_a_second_model_is_a_bad_line(read: Reading) -> None:
         (request({"prompt": "", "model": 5}), "body.model: must be text, not a number"),
         (
             request({"prompt": ""}, url="/v1/chat/completions"),
-            'url: must be "/v1/completions": these models complete text',
+            'prompt: is not for "/v1/chat/completions"; write messages, or send the line to "/v1/completions"',
         ),
+        (request({}, url="/v1/chat/completions"), "messages: is missing; write a list such as"),
+        (request({"messages": [USER]}), 'messages: is not for "/v1/completions"; send the line to "/v1/chat/'),
+        (
+            request({"messages": [USER], "top_logprobs": 2}, url="/v1/chat/completions"),
+            "top_logprobs: needs logprobs: true beside it",
+        ),
+        (request({"prompt": ""}, url="/v1/embeddings"), 'url: must be "/v1/completions" or "/v1/chat/completions"'),
         (request({"prompt": ""}, url=None), 'url: must be "/v1/completions"'),
         (request({"prompt": ""}, method="GET"), 'method: must be "POST"'),
         (
@@ -92,6 +100,23 @@ def test_a_bad_request_is_reported_with_its_field_and_a_remedy(read: Reading, li
     found = read(request({"prompt": "good"}, "first") + line)
     assert found.told.startswith("line 2: " + told), found.told
     assert len(found.rows) == 1
+
+
+def test_a_conversation_has_no_default_length_of_openais(read: Reading) -> None:
+    found = read(request({"messages": [USER]}, url="/v1/chat/completions"), flags={"min_new_tokens": 50})
+    assert [row.messages for row in found.rows] == [[USER]]  # 50 is less than our own 64
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [({}, None), ({"logprobs": False}, {"logprobs": 0}), ({"logprobs": True}, {"logprobs": 1}),
+     ({"logprobs": True, "top_logprobs": 4}, {"logprobs": 4}), ({"logprobs": None, "top_logprobs": 0}, None)],
+)  # fmt: skip
+def test_the_log_probabilities_of_a_conversation_are_asked_for_as_openai_does(
+    read: Reading, said: dict[str, Any], kept: dict[str, Any] | None
+) -> None:
+    (row,) = read(request({"messages": [USER], **said}, url="/v1/chat/completions")).rows
+    assert row.settings == kept
 
 
 def test_openai_fields_that_ask_for_what_happens_anyway_are_accepted(read: Reading) -> None:

@@ -113,4 +113,4 @@ def test_a_shuffled_table_doubles_no_prompt(mill: Mill, out: Path, read: Reading
 
 
 def test_every_column_is_known() -> None:
-    assert OF_OUTPUTS | {"prompt", "custom_id", "metadata"} == set(COLUMNS)
+    assert OF_OUTPUTS | {"prompt", "messages", "custom_id", "metadata"} == set(COLUMNS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import update
 
 from contract.review import Seen, State
+from db.models import Prompt
 from db.review.claims import claim_output, release_output
 from db.review.decisions.acts import decide
 from db.review.detail import read_output
@@ -183,3 +185,13 @@ def test_a_decision_of_many_says_whose_it_replaces(both: Site) -> None:
     version = decide(both.database, OPEN, "noor", "approve").version
     asked = both.post("/bulk/confirm", {"action": "reject", "output": [f"{OPEN}.{version}", "4.0"]})
     assert "noor has decided 1 of them" in words_of(asked.text)
+
+
+def test_messages_are_read_as_one_text_and_what_was_sent_stands_beside_them(both: Site) -> None:
+    with both.database.write() as connection:
+        connection.execute(
+            update(Prompt).values(prompt="user: Who?", messages=[], sent="<|im_start|>user\nWho?<|im_end|>")
+        )
+    page = both.get(f"/outputs/{OPEN}").text
+    assert "user: Who?" in page
+    assert "&lt;|im_start|&gt;user\nWho?&lt;|im_end|&gt;" in page
