@@ -12,13 +12,14 @@ from typing import BinaryIO, cast
 import zstandard
 
 from contract.errors import UsageError
-from producer.source import Cursor, Readable, Source
+from producer.source import Cursor, Readable, Source, spool
 
 GZIP, ZSTD = "gz", "zst"
 MAGIC = {b"\x1f\x8b": GZIP, b"\x28\xb5\x2f\xfd": ZSTD}
 
 ALWAYS_ALLOWED_BYTES = 1 << 30
 """Any file may expand to this many bytes (1 GiB), however small it is."""
+SPOOL_BYTES = 1 << 16
 MAX_RATIO = 1000
 """A file may expand to this many times its size; more counts as a decompression bomb."""
 
@@ -48,6 +49,16 @@ def decompressed(source: Source) -> Readable:
     """
     kind = compression(source)
     return DecompressedFile(source, kind) if kind else PlainFile(source)
+
+
+def spool_decompressed(source: Source) -> BinaryIO:
+    """All of `source`, decompressed into a temporary file: for formats that are read from their end.
+
+    Raises:
+        UsageError: as `decompressed`.
+    """
+    stream = decompressed(source)
+    return spool(iter(lambda: stream.read(SPOOL_BYTES), b""), source.name)
 
 
 class PlainFile:

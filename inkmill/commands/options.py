@@ -126,7 +126,7 @@ Form = Annotated[
     str | None,
     typer.Option(
         "--form",
-        help="jsonl, csv, tsv, parquet, txt or openai; for example --form csv. [default: what "
+        help="jsonl, csv, tsv, parquet, xlsx, txt or openai; for example --form csv. [default: what "
         "its name and contents tell]",
         rich_help_panel=FILE_PANEL,
     ),

@@ -68,7 +68,7 @@ def foreign_kind(head: bytes) -> tuple[str, str] | None:
 
 def _zip_kind(head: bytes) -> tuple[str, str]:
     if b"xl/" in head or b"spreadsheet" in head:
-        return "a spreadsheet", OFFICE
+        return "a spreadsheet", "say --form xlsx, or save the table as CSV in UTF-8"
     if b"word/" in head or b"opendocument.text" in head:
         return "a word processor's document", "save its text as UTF-8"
     return "a zip archive", ARCHIVE

@@ -16,11 +16,13 @@ from producer.read.formats.jsonl import JsonlReader
 from producer.read.formats.openai import OpenAiReader
 from producer.read.formats.parquet import ParquetReader
 from producer.read.formats.txt import TextReader
+from producer.read.formats.xlsx import XlsxReader
 from producer.read.reader import FormatReader
 from producer.source import Source
 
 READERS: dict[str, type[FormatReader[Any]]] = {
-    reader.name: reader for reader in (JsonlReader, OpenAiReader, CsvReader, TsvReader, ParquetReader, TextReader)
+    reader.name: reader
+    for reader in (JsonlReader, OpenAiReader, CsvReader, TsvReader, ParquetReader, XlsxReader, TextReader)
 }
 
 FORMATS_BY_EXTENSION = {
@@ -28,6 +30,8 @@ FORMATS_BY_EXTENSION = {
     ".tsv": "tsv",
     ".tab": "tsv",
     ".parquet": "parquet",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
     ".pq": "parquet",
     ".txt": "txt",
     ".jsonl": "jsonl",
@@ -41,11 +45,12 @@ LOOKS = {
     "csv": "a table with a header",
     "tsv": "a table with tabs between its columns",
     "parquet": "Parquet",
+    "xlsx": "a spreadsheet",
     "txt": "plain text",
 }
 _AS_TEXT = "write it as JSON lines, CSV or plain text"
 UNSUPPORTED_EXTENSIONS = {
-    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), OFFICE),
+    **dict.fromkeys((".xls", ".ods", ".numbers"), OFFICE),
     **dict.fromkeys((".docx", ".doc", ".odt", ".rtf", ".pdf"), "save its text as UTF-8"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ARCHIVE),
     **dict.fromkeys((".bz2", ".xz", ".lz4", ".br"), COMPRESSED),
@@ -70,6 +75,8 @@ def find_reader(source: Source, form: str | None) -> type[FormatReader[Any]]:
     extension = _extension(source.name)
     if extension in UNSUPPORTED_EXTENSIONS:
         raise UsageError(f"{source.name}: {extension} files are not supported; {UNSUPPORTED_EXTENSIONS[extension]}")
+    if FORMATS_BY_EXTENSION.get(extension) == "xlsx":
+        return READERS["xlsx"]
     head = _head(source)
     if (foreign := foreign_kind(head)) is not None:
         kind, advice = foreign

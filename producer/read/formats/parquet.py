@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from contract.errors import Problem, UsageError
-from producer.decompression import compression, decompressed
+from producer.decompression import compression, spool_decompressed
 from producer.dry_run import survives
 from producer.read.columns import Columns
 from producer.read.formats.parquet_limits import ParquetLimits, expanded_size
@@ -25,7 +25,7 @@ from producer.read.own_table import OwnTable, columns_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
-from producer.source import Cursor, Source, spool
+from producer.source import Cursor, Source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +51,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
         if not source.size:
             return
         if compression(source):
-            self._spool = _spool_decompressed(source)
+            self._spool = spool_decompressed(source)
         try:
             self._columns = self._read_columns()
         except BaseException:
@@ -135,12 +135,6 @@ def _translate_errors(name: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{name}: is not a Parquet file, or is damaged ({reason}); write or copy it again") from error
-
-
-def _spool_decompressed(source: Source) -> BinaryIO:
-    # Parquet is read from its end, so a compressed file has to be decompressed first.
-    stream = decompressed(source)
-    return spool(iter(lambda: stream.read(BLOCK_BYTES), b""), source.name)
 
 
 def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:

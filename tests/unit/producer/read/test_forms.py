@@ -119,7 +119,7 @@ def feathered() -> bytes:
         (zipped("p.jsonl"), "is a zip archive, not a prompt file; unpack it"),
         (
             zipped("[Content_Types].xml", "xl/workbook.xml"),
-            "is a spreadsheet, not a prompt file; save the table as CSV",
+            "is a spreadsheet, not a prompt file; say --form xlsx, or save the table as CSV",
         ),
         (tarred(), "is a tar archive"),
         (bz2.compress(LINES.encode()), "is bzip2 data, not a prompt file; decompress it"),
@@ -139,7 +139,7 @@ def test_another_kind_of_file_is_named(read: Reading, name: str, data: bytes, to
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [("p.xlsx", "as CSV in UTF-8"), ("p.tar.gz", "unpack it"), ("p.bz2", "decompress it"), ("p.yaml", "write it as")],
+    [("p.ods", "as CSV in UTF-8"), ("p.tar.gz", "unpack it"), ("p.bz2", "decompress it"), ("p.yaml", "write it as")],
 )
 def test_an_unsupported_name_is_told_with_what_to_do(read: Reading, name: str, advice: str) -> None:
     with pytest.raises(UsageError, match=rf"files are not supported; .*{advice}"):
