@@ -14,6 +14,7 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from common import times
+from common.wording import counted
 from db.session.engine import Database
 from review.preferences import COOKIE, Preferences, read_preferences
 from review.security.cookie import SignedIn, read_cookies
@@ -37,6 +38,7 @@ environment.filters |= {
     "plain": plain,
     "marked": marked,
     "number": formatting.number,
+    "counted": counted,
     "score": formatting.score,
     "at_least": formatting.at_least,
     "duration": times.duration,

@@ -93,7 +93,8 @@ def _scores(
         low, high = place / SCORE_BINS, (place + 1) / SCORE_BINS
         number = _about(count * insights.scale, insights)
         link = queue_link(job_id, label=label, low=f"{low:.2f}", high=f"{high:.2f}", state="all") if links else None
-        tooltip = f"{number} outputs from {low:.2f} to {high:.2f}"
+        noun = "output" if number == "1" else "outputs"
+        tooltip = f"{number} {noun} from {low:.2f} to {high:.2f}"
         # A bar that straddles the threshold counts as over where most of it is.
         bars.append(
             Bar(value=count * insights.scale, tooltip=tooltip, link=link, over_threshold=(low + high) / 2 >= threshold)
