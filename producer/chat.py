@@ -15,7 +15,7 @@ from typing import Any
 from common.near_misses import did_you_mean
 from contract.errors import Problem
 from contract.spec import Messages, PromptRow
-from producer.long_prompts import model_folder
+from producer.long_prompts import tokenizer_folder
 
 ROLES = ("system", "user", "assistant")
 EXAMPLE = '[{"role": "user", "content": "Name a river."}]'
@@ -112,10 +112,7 @@ def plain_prompts(model: str) -> str:
 def lacks_chat_template(model: str) -> bool | None:
     """Whether a model has no chat template; None if its tokenizer is not on this machine, or nothing tells."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
-        folder = model_folder(model)
-        if folder is not None and any(
-            (folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")
-        ):
+        if (folder := tokenizer_folder(model)) is not None:
             return not _has_chat_template(folder)
     return None
 

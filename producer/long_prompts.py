@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract.model_folders import WEIGHTS
+from contract.model_folders import TOKENIZER_FILES, WEIGHTS
 from contract.model_kinds import adapter
 from contract.model_kinds.hub_model import HubModel
 from contract.names import local_path
@@ -67,7 +67,7 @@ class TokenCounter:
 
 def _start_token(folder: Path) -> str | None:
     """The token that the tokenizer's configuration says texts begin with."""
-    with suppress(OSError):
+    with suppress(Exception):  # there may be anything in it, or nothing
         said = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("bos_token")
         return str(said.get("content")) if isinstance(said, dict) else said
     return None
@@ -76,11 +76,10 @@ def _start_token(folder: Path) -> str | None:
 def local_window(model: str) -> Window | None:
     """The window of a model whose configuration and tokenizer are on this machine; None if they are not, or odd."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
-        folder = model_folder(model)
+        folder, place = model_folder(model), tokenizer_folder(model)
         base = folder and _base(folder)
-        places = [place for place in (folder, base) if place and (place / "tokenizer.json").is_file()]
         tokens = base and _positions(base)
-        return Window(tokens, places[0]) if tokens and places else None
+        return Window(tokens, place) if tokens and place and (place / "tokenizer.json").is_file() else None
     return None
 
 
@@ -99,6 +98,15 @@ def model_folder(model: str) -> Path | None:
         found = try_to_load_from_cache(named.id, file, revision=named.revision)
         if isinstance(found, str):
             return Path(found).parent
+    return None
+
+
+def tokenizer_folder(model: str) -> Path | None:
+    """Where a model's tokenizer is on this machine: an adapter's own, or its model's."""
+    folder = model_folder(model)
+    for place in (folder, folder and _base(folder)):
+        if place and any((place / name).is_file() for name in TOKENIZER_FILES):
+            return place
     return None
 
 

@@ -41,6 +41,11 @@ def base_model(folder: Path) -> str:
     path = folder / os.path.expanduser(named)
     if named.startswith((".", "~", os.sep)) or (os.sep in named and path.exists()):
         return str(path.resolve())
+    if os.sep in named and Path(named).exists():
+        raise ValueError(
+            f"{folder / CONFIG} names {named} as the adapter's model: that is a folder here, but not beside the "
+            "adapter; write its whole path there, as base_model_name_or_path"
+        )
     revision = described.get("revision")
     return f"{named}@{revision}" if revision else named
 

@@ -17,7 +17,7 @@ from contract.sampling import CANONICAL, MAX_LENGTH, parse_cell
 from producer.chat import EXAMPLE
 from producer.read.contents import DELIMITERS
 from producer.read.field_names import field_of, merge_metadata
-from producer.read.formats.jsonl import check_numbers, read_object
+from producer.read.formats.jsonl import check_duplicate_names, check_numbers, read_object
 from producer.read.read_options import ReadOptions
 from producer.read.row_parser import FIELD_NAMES, MAX_NAME, BadRow, printable, type_name
 
@@ -203,9 +203,11 @@ def _message_list(cell: object) -> object:
     if not isinstance(cell, str):
         return cell
     try:
-        return orjson.loads(cell)
+        messages = orjson.loads(cell)
     except orjson.JSONDecodeError:
         raise BadRow(Problem(MESSAGES, f"must be a list in JSON, for example {EXAMPLE}")) from None
+    check_duplicate_names(cell.encode())
+    return messages
 
 
 def _field_held(name: str, options: ReadOptions) -> str | None:

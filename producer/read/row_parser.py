@@ -200,11 +200,12 @@ class RowParser:
             messages = self._as_messages(prompt)
         elif prompt is not _ABSENT and prompt is not None:
             raise BadRow(TWO_PROMPTS)
-        encoded(messages, "messages")
         try:
-            return with_system(read_messages(messages), self._system)
+            checked = read_messages(messages)
         except BadMessages as error:
             raise BadRow(error.problem) from None
+        encoded(checked, "messages")
+        return with_system(checked, self._system)
 
     def _as_messages(self, prompt: object) -> Messages:
         text = self._checked_prompt(prompt)

@@ -241,7 +241,7 @@ def edges(span: str) -> tuple[list[object], list[object]]:
     """The outermost values that a range takes, and the nearest ones that it refuses."""
     if span == "true or false":
         return [True, False], [1, "yes"]
-    if re.fullmatch(r"`[\w-]+`( or `[\w-]+`)+", span):
+    if re.fullmatch(r"`[\w-]+`((, | or )`[\w-]+`)+", span):
         names = re.findall(r"[\w-]{3,}", span)
         return names, [names[0].upper(), ""]
     if found := re.fullmatch(r"up to (\d+) texts", span):

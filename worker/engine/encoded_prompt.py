@@ -85,7 +85,7 @@ def read(
         Rejected: the request can never be served by this model.
     """
     if chat and settings.on_too_long.startswith("truncate"):
-        settings = replace(settings, on_too_long="refuse")
+        settings = replace(settings, on_too_long="shorten")
     source = (settings.bad_words, settings.bad_words_match, settings.logit_bias, settings.stop, chat)
     try:
         if earlier is None or earlier.source != source:

@@ -48,7 +48,7 @@ def read_object(line: bytes, field: str = "") -> dict[str, Any] | None:
         raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {type_name(value)}'))
     # Counting is fast, and counts too many only if a text itself looks like a name; only then is the slow check needed.
     if len(_NAME_AND_COLON.findall(line)) > _count_names(value):
-        _check_duplicate_names(line)
+        check_duplicate_names(line)
     check_numbers(line, field)
     return value
 
@@ -77,7 +77,7 @@ def _count_names(value: object) -> int:
     return count
 
 
-def _check_duplicate_names(line: bytes) -> None:
+def check_duplicate_names(line: bytes) -> None:
     """JSON readers silently take the last of two equal names in an object."""
     try:
         json.loads(line, object_pairs_hook=_refuse_duplicates)

@@ -5,6 +5,7 @@ A model's own code is never run. What runs the model is not known here.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,10 +27,10 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
     Raises:
         ModelUnavailable: it cannot be read.
     """
-    from_gguf = _from_gguf(checkpoint)
+    _check_packages(checkpoint)
     try:
         with isolated_folder(checkpoint.tokenizer_paths) as place:
-            return library.AutoTokenizer.from_pretrained(str(place), **from_gguf, **LOCAL)
+            return library.AutoTokenizer.from_pretrained(str(place), **_from_gguf(checkpoint, place), **LOCAL)
     except Exception as error:  # transformers has no error of its own for what it cannot read
         raise _unreadable(checkpoint, error) from error
 
@@ -46,9 +47,10 @@ def read_network(checkpoint: Checkpoint) -> Any:
 
 
 def _whole_network(checkpoint: Checkpoint) -> Any:
-    from_gguf = _from_gguf(checkpoint)
+    _check_packages(checkpoint)
     try:
         with isolated_folder(checkpoint.paths) as place:
+            from_gguf = _from_gguf(checkpoint, place)
             network, report = library.AutoModelForCausalLM.from_pretrained(
                 str(place),
                 config=library.AutoConfig.from_pretrained(str(place), **from_gguf, **LOCAL),
@@ -67,7 +69,7 @@ def _whole_network(checkpoint: Checkpoint) -> Any:
             f"the weights in {checkpoint.place} lack {len(missing)} tensors of a language model ({missing[0]}, …); "
             "use a complete causal language model"
         )
-    if from_gguf:
+    if checkpoint.gguf is not None:
         network.config.quantization_config = None  # its weights are float32 now, whatever was noted of the file
     return network.eval()
 
@@ -77,16 +79,15 @@ def _unpacked() -> dict[str, Any]:
     return {"quantization_config": library.GgufConfig(dequantize=True)} if hasattr(library, "GgufConfig") else {}
 
 
-def _from_gguf(checkpoint: Checkpoint) -> dict[str, Any]:
-    """How transformers is told of a GGUF file.
+def _check_packages(checkpoint: Checkpoint) -> None:
+    """Raises ModelUnavailable where what transformers reads a GGUF file with is not installed."""
+    if checkpoint.gguf is not None:
+        require(f"{checkpoint.place} is a GGUF file", "gguf", "accelerate")
 
-    Raises:
-        ModelUnavailable: what it reads one with is not installed.
-    """
-    if checkpoint.gguf is None:
-        return {}
-    require(f"{checkpoint.place} is a GGUF file", "gguf", "accelerate")
-    return {"gguf_file": checkpoint.gguf}
+
+def _from_gguf(checkpoint: Checkpoint, place: Path) -> dict[str, Any]:
+    """How transformers is told of a GGUF file: by its whole path, for it looks for a name in the current folder."""
+    return {} if checkpoint.gguf is None else {"gguf_file": str(place / checkpoint.gguf)}
 
 
 def _unreadable(checkpoint: Checkpoint, error: Exception) -> ModelUnavailable:

@@ -59,7 +59,7 @@ def download(model: HubModel) -> Path:
 
 def _refuse_gguf_alone(model: HubModel, names: set[str]) -> None:
     files = sorted(filter(is_gguf, names))
-    if files and not names.intersection(WEIGHTS):
+    if files and not names.intersection(WEIGHTS) and not adapter.is_adapter(names, WEIGHTS):
         raise ModelUnavailable(
             f"the Hub's {model} holds its weights as GGUF files only; fetch one, and give that file: "
             f"hf download {model.id} {files[0]} --local-dir . and --model ./{files[0]}"
