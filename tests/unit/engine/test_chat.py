@@ -129,7 +129,11 @@ def test_nothing_is_left_out_of_a_conversation_that_is_too_long(chatty: Tiny) ->
 def test_the_template_belongs_to_the_revision(tmp_path: Path) -> None:
     folder = make_gpt2(tmp_path, chat=CHAT_TEMPLATE)
     assert "chat_template.jinja" in in_folder(folder).others
-    assert read_tokenizer(folder).chat_template == AutoTokenizer.from_pretrained(folder).chat_template == CHAT_TEMPLATE
+    assert (
+        read_tokenizer(in_folder(folder)).chat_template
+        == AutoTokenizer.from_pretrained(folder).chat_template
+        == CHAT_TEMPLATE
+    )
     before = in_folder(folder).revision()
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE + "!")
     assert in_folder(folder).revision() != before

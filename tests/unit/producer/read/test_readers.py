@@ -131,7 +131,9 @@ def test_the_first_line_tells_the_format_if_the_name_does_not(read: Reading, dat
 
 def test_a_requested_format_wins_over_the_file_name(read: Reading) -> None:
     assert read(as_csv(), "p.txt", form="csv", empty_prompts=True).rows == EXPECTED
-    with pytest.raises(UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, tsv, parquet, txt"):
+    with pytest.raises(
+        UsageError, match=r"'xml' is not a prompt file format.*jsonl, openai, csv, tsv, parquet, xlsx, txt"
+    ):
         read(b"x", form="xml")
 
 
@@ -234,8 +236,8 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, read: Reading) ->
         open_prompt_file(str(tmp_path / "nowhere.jsonl"))
     with pytest.raises(UsageError, match="is a directory; name a prompt file"):
         open_prompt_file(str(tmp_path))
-    with pytest.raises(UsageError, match=r"p\.xlsx: \.xlsx files are not supported; save the table as CSV in UTF-8"):
-        read(b"PK\x03\x04", "p.xlsx")
+    with pytest.raises(UsageError, match=r"p\.xls: \.xls files are not supported; save the table as CSV in UTF-8"):
+        read(b"PK\x03\x04", "p.xls")
 
 
 @pytest.mark.parametrize(
