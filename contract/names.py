@@ -7,9 +7,9 @@ from pathlib import Path
 
 from common.near_misses import did_you_mean
 from contract.errors import UsageError
-from contract.model_folders import check_model, not_a_folder
 from contract.model_kinds.gguf import gguf_problem, is_gguf
 from contract.model_kinds.hub_model import HubModel, revision_problem
+from contract.model_kinds.model_folders import check_model, not_a_folder
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 
 LONGEST_JOB_NAME = 200

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from contract.model_folders import TOKENIZER_FILES, WEIGHTS
 from contract.model_kinds import adapter
 from contract.model_kinds.hub_model import HubModel
+from contract.model_kinds.model_folders import TOKENIZER_FILES, WEIGHTS
 from contract.names import local_path
 from contract.spec import PromptRow, SamplingSettings, room_for_text
 

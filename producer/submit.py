@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from contract.errors import QueueUnreachable
-from contract.model_folders import check_classifier, check_model
+from contract.model_kinds.model_folders import check_classifier, check_model
 from contract.names import model_name, with_revision
 from contract.policy import ScoreBy
 from contract.settings import settings

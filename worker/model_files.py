@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelUnavailable
-from contract.model_folders import TOKENIZER_FILES
+from contract.model_kinds.model_folders import TOKENIZER_FILES
 
 REVISION_DIGITS = 16
 

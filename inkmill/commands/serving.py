@@ -46,7 +46,7 @@ def worker(
     from importlib.util import find_spec
 
     from contract.errors import ModelUnavailable
-    from contract.model_folders import check_classifier
+    from contract.model_kinds.model_folders import check_classifier
     from contract.names import safety_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device

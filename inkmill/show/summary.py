@@ -12,8 +12,8 @@ from rich.markup import escape
 from common.times import duration
 from common.wording import counted, folded, on_one_line
 from contract.errors import DatabaseUnreachable, UsageError
-from contract.model_folders import folder_of_that_name
 from contract.model_kinds.hub_model import HubModel
+from contract.model_kinds.model_folders import folder_of_that_name
 from contract.names import local_path
 from contract.policy import NO_SAFETY
 from db.insights.failures import FailureGroup

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import BinaryIO
 
-from common.json_lines import json_line
 from db.results.export_rows import LostPrompt, StoredOutput
+from db.results.json_lines import json_line
 from producer.write.export_lines import ExportLines
 
 

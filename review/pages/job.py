@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response, StreamingResponse
 
-from common.json_lines import json_line
 from common.wording import counted
 from contract.errors import UsageError
 from contract.failures import parse_code
@@ -21,6 +20,7 @@ from db.jobs.jobs import get_job, list_jobs, pause_job, resume_job
 from db.jobs.retry import retry_job
 from db.jobs.status import snapshots
 from db.results.export_rows import reading_results
+from db.results.json_lines import json_line
 from review.context import CurrentPage, Page, safe_address
 from review.live.stream import events
 from review.security.form import CurrentForm

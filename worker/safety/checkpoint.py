@@ -24,7 +24,7 @@ from detoxify.detoxify import MODEL_URLS
 
 from common.near_misses import did_you_mean
 from contract.errors import ModelUnavailable
-from contract.model_folders import CLASSIFIER_SUFFIXES, classifier_problem
+from contract.model_kinds.model_folders import CLASSIFIER_SUFFIXES, classifier_problem
 from contract.policy import BUILT_IN_CLASSIFIERS
 from worker.model_files import REVISION_DIGITS
 

@@ -11,7 +11,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from contract.errors import ModelUnavailable
-from contract.model_folders import TOKENIZER_FILES
+from contract.model_kinds.model_folders import TOKENIZER_FILES
 from worker.model_files import TOKENIZER_EXTRAS
 
 HUB_TIMEOUT = 10  # seconds

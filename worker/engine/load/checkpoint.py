@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelUnavailable
-from contract.model_folders import (
+from contract.model_kinds import adapter
+from contract.model_kinds.gguf import is_gguf
+from contract.model_kinds.hub_model import HubModel
+from contract.model_kinds.model_folders import (
     TOKENIZER_FILES,
     WEIGHTS,
     hub_id_problem,
@@ -19,9 +22,6 @@ from contract.model_folders import (
     path_problem,
     weights_files,
 )
-from contract.model_kinds import adapter
-from contract.model_kinds.gguf import is_gguf
-from contract.model_kinds.hub_model import HubModel
 from contract.names import local_path
 from worker.demo import GPT2_DIR
 from worker.engine.load import hub

@@ -9,10 +9,10 @@ from huggingface_hub import constants
 from huggingface_hub.errors import CacheNotFound, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from contract.errors import ModelUnavailable
-from contract.model_folders import WEIGHTS
 from contract.model_kinds import adapter
 from contract.model_kinds.gguf import is_gguf
 from contract.model_kinds.hub_model import HubModel
+from contract.model_kinds.model_folders import WEIGHTS
 from worker.engine.load.weight_files import DEMO, wanted
 
 ANSWER_SECONDS = 10  # for the Hub's first answer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from contract.model_folders import TOKENIZER_FILES, WEIGHTS
 from contract.model_kinds import adapter
+from contract.model_kinds.model_folders import TOKENIZER_FILES, WEIGHTS
 from worker.model_files import TOKENIZER_EXTRAS
 
 DEMO = "demo"

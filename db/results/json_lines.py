@@ -1,4 +1,4 @@
-"""Objects as lines of JSON."""
+"""Outputs and lost prompts as lines of JSON."""
 
 from __future__ import annotations
 
