@@ -82,7 +82,7 @@ def _unpacked() -> dict[str, Any]:
 def _check_packages(checkpoint: Checkpoint) -> None:
     """Raises ModelUnavailable where what transformers reads a GGUF file with is not installed."""
     if checkpoint.gguf is not None:
-        require(f"{checkpoint.place} is a GGUF file", "gguf", "accelerate")
+        require(f"{checkpoint.place} is a GGUF file", "gguf")
 
 
 def _from_gguf(checkpoint: Checkpoint, place: Path) -> dict[str, Any]:

@@ -24,9 +24,7 @@ from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
 
 with_peft = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
-with_gguf = pytest.mark.skipif(
-    find_spec("gguf") is None or find_spec("accelerate") is None, reason="gguf and accelerate are not installed"
-)
+with_gguf = pytest.mark.skipif(find_spec("gguf") is None, reason="gguf is not installed")
 
 
 def written(model: str | Path) -> str:
