@@ -42,7 +42,7 @@ class FallbackEngine:
     active = 0  # a step begins and ends a whole request
 
     def __init__(self, model: Any, vocabulary: Vocabulary) -> None:
-        ensure_compiled("fp32", 64)  # of which it needs sampling
+        ensure_compiled("fp32")  # of which it needs sampling
         self.model = model
         self._vocabulary, self.chat_template = vocabulary, ChatTemplate(vocabulary)
         config = model.config.get_text_config()

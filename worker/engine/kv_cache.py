@@ -74,6 +74,7 @@ class KVCache:
         dimensions = (shape.layers, blocks, shape.heads, BLOCK, shape.head_dim)
         self.keys, self.values = (_allocate(dimensions, shape.dtype, device) for _ in range(2))
         self.key_scales, self.value_scales = (_scales(dimensions[:-1], shape.dtype, device) for _ in range(2))
+        self._layers: dict[int, LayerCache] = {}
         self.tables = np.zeros((slots, shape.blocks), dtype=np.int32)
         self._held = [0] * slots  # blocks of each slot
         self._set_aside = [0] * slots  # how many blocks each slot may come to hold
@@ -81,8 +82,10 @@ class KVCache:
         self._free = list(range(blocks))  # a heap: low blocks are used again before others are touched
 
     def layer(self, index: int) -> LayerCache:
-        parts = (self.keys, self.key_scales, self.values, self.value_scales)
-        return LayerCache(*(as_array(part[index]) for part in parts))
+        if index not in self._layers:
+            parts = (self.keys, self.key_scales, self.values, self.value_scales)
+            self._layers[index] = LayerCache(*(as_array(part[index]) for part in parts))
+        return self._layers[index]
 
     def set_aside(self, slot: int, length: int) -> bool:
         """Keep blocks for a sequence that will be so long at most; False where there are not enough left."""

@@ -27,7 +27,7 @@ def two_threads() -> None:
 def compiled_code() -> None:
     """Read from disk, as in a worker, by tests of single loops too."""
     for dtype in DTYPES:
-        ensure_compiled(dtype, 16)
+        ensure_compiled(dtype)
 
 
 @pytest.fixture(scope="session")

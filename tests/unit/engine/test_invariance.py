@@ -14,8 +14,9 @@ import torch
 from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 
 from worker.engine.compiled import compiling
-from worker.engine.cpu.attention import attend_64, attend_any
-from worker.engine.cpu.linear import activate, quantise
+from worker.engine.cpu.activation import activate
+from worker.engine.cpu.attention import attend
+from worker.engine.cpu.linear import quantise
 from worker.engine.cpu.norm import add_and_norm, dot_products
 from worker.engine.load.loading import load_engine
 from worker.engine.sampling.sampler import sample_rows
@@ -123,7 +124,7 @@ def test_the_mixture_is_not_trivial(alone: dict[Any, Any]) -> None:
 
 def test_compiled_code_is_read_from_disk_and_never_compiled_here(model: Tiny, alone: dict[Any, Any]) -> None:
     """What numba has just compiled rounds otherwise than what it reads back: all processes must do the same."""
-    loops: list[Any] = [attend_64, attend_any, add_and_norm, dot_products, quantise, activate, sample_rows]
+    loops: list[Any] = [attend, add_and_norm, dot_products, quantise, activate, sample_rows]
     before = [sum(loop.stats.cache_misses.values()) for loop in loops]  # of other tests, with arrays of their own
     assert len(run_all(model.engine(5), mixed_requests())) == len(alone)
     assert [sum(loop.stats.cache_misses.values()) for loop in loops] == before

@@ -35,7 +35,6 @@ FAST = {"reassoc", "contract", "nsz"}
 Not "arcp": with it vectors divide by an estimate of the reciprocal and single numbers do not, and which of the two
 runs a loop also depends on how close to each other its arrays lie in memory."""
 
-SPECIALISED_HEAD_DIM = 64  # attention has code for this one, and code for any other
 COMPILING = "INKMILL_COMPILING"  # set in the process that compiles
 ENGINE = Path(__file__).parents[1]  # the room whose loops these are
 
@@ -115,7 +114,7 @@ class CacheAtFirstUse(NullCache):  # type: ignore[misc]
         return self._dispatcher._cache.load_overload(sig, target_context)
 
 
-def ensure_compiled(dtype: str, head_dim: int, kind: str = "gpt2") -> None:
+def ensure_compiled(dtype: str, kind: str = "gpt2") -> None:
     """Have the loops for a model compiled and on disk, before this process calls any of them.
 
     Args:
@@ -130,7 +129,7 @@ def ensure_compiled(dtype: str, head_dim: int, kind: str = "gpt2") -> None:
     _make(folder)  # it may have been tidied away since this process began
     if not _is_private(folder):
         raise ModelUnavailable(f"others can write to {folder}, and could put code there: remove it")
-    done = folder / f"{kind}-{dtype}-{head_dim if head_dim == SPECIALISED_HEAD_DIM else 'any'}.done"
+    done = folder / f"{kind}-{dtype}.done"
     if COMPILING in os.environ or done.exists():
         return
     with (folder / "lock").open("w") as lock:
@@ -138,7 +137,7 @@ def ensure_compiled(dtype: str, head_dim: int, kind: str = "gpt2") -> None:
         if done.exists():
             return
         log.info("compiling the engine for this CPU, once; this takes half a minute", dtype=dtype)
-        command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", kind, dtype, str(head_dim)]
+        command = [sys.executable, "-P", "-m", "worker.engine.load.precompile", kind, dtype]
         environment = os.environ | {COMPILING: "1", "NUMBA_CACHE_DIR": str(folder)}
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if result.returncode:

@@ -20,6 +20,7 @@ from worker.engine.compiled.compiling import inlined
 LOG2_E = np.float32(1.4426950408889634)
 LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 EXP_LEAST = np.float32(-87.0)  # below it a float32 exponential is subnormal: it counts as 0
+EXP_MOST = np.float32(80.0)  # what larger numbers count as, where a finite result is wanted
 ONE_HALF = np.float32(0.5)
 POLYNOMIAL = tuple(
     np.float32(value)

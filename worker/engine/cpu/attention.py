@@ -1,73 +1,111 @@
-"""Attention on a CPU: every row over its own sequence's keys and values, just as far as it is long.
+"""Attention on a CPU: every row over its own sequence's keys and values, just as far as it may see.
 
 A row is one token of one sequence, of a prompt or newly sampled: both are computed alike, so where a prompt
 is cut, and what runs beside it, cannot change a bit. Memory's speed limits it: keys and values are read once,
-in the order in which they lie, and the int8 engine keeps them in 8 bits.
+in the order in which they lie, and the int8 engine keeps them in 8 bits. Heads may share keys in groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from worker.engine.compiled.compiling import SPECIALISED_HEAD_DIM, each_thread, inlined, threaded
-from worker.engine.compiled.float_bits import exponential, float_of_rank, rank, widen
+from worker.engine.compiled.compiling import called, each_thread, threaded
+from worker.engine.compiled.float_bits import EXP_MOST, exponential, float_of_rank, rank, widen
+from worker.engine.compiled.vectors import LANES, add_weighted_vectors
 from worker.engine.cpu.quantise import dequantise, store_row, store_scale
 from worker.engine.kv_cache import BLOCK
 
-UNROLLED = 4  # keys at once
+NOT_SEEN = np.float32(-np.inf)
+EVERYTHING = np.iinfo(np.int64).max // 2  # a window that ends nowhere
 
 
 class CacheRows(NamedTuple):
     """Where rows lie in a cache, and which thread computes them."""
 
     tables: Any  # [rows, blocks a sequence], int32: the blocks of each row's sequence
-    positions: Any  # [rows], int64: a row sees positions 0 to its own
+    positions: Any  # [rows], int64: a row sees positions 0 to its own, or the nearest of them
     cuts: Any  # [threads + 1], int64: where each thread's rows start, and the last one's end
 
 
-@inlined
-def store(row: Any, projected: Any, cache: Any, rows: Any) -> None:
-    """Write a row's key and value, the second and third part of projected, into the cache."""
+class Rotation(NamedTuple):
+    """By how much the first numbers of each query and key are rotated (Su et al. 2021), the first half of them with
+    the second; no numbers where they are not, or were before."""
+
+    cosines: Any  # [rows, rotated], float32, or uint16, which stands for bfloat16
+    sines: Any  # the same
+
+
+class Rules(NamedTuple):
+    """How a layer attends."""
+
+    scale: Any  # float32: what queries are multiplied by
+    window: Any  # int64: how many positions a row sees, itself the last
+    cap: Any  # float32: scores are bent towards plus and minus this (Gemma 2); 0 = they are not
+    sinks: Any  # [heads], float32: a score for each head that takes weight and has no value; minus infinity = none
+
+
+def no_rotation(dtype: str) -> Rotation:
+    """dtype: one of contract.spec.DTYPES."""
+    nothing = np.empty((0, 0), np.uint16 if dtype == "bf16" else np.float32)
+    return Rotation(nothing, nothing)
+
+
+def plain_rules(scale: float, heads: int) -> Rules:
+    """Of a layer that sees everything."""
+    return Rules(np.float32(scale), np.int64(EVERYTHING), np.float32(0), np.full(heads, -np.inf, np.float32))
+
+
+@called
+def rotate(numbers: Any, cosines: Any, sines: Any, factor: Any, result: Any, head_dim: int) -> None:
+    """A head's numbers [head_dim], rotated, times a factor, as float32."""
+    half = len(cosines) // 2
+    for i in range(half):
+        first, second = widen(numbers[i]), widen(numbers[half + i])
+        result[i] = factor * (first * widen(cosines[i]) - second * widen(sines[i]))
+        result[half + i] = factor * (second * widen(cosines[half + i]) + first * widen(sines[half + i]))
+    for i in range(2 * half, head_dim):
+        result[i] = factor * widen(numbers[i])
+
+
+@called
+def store(row: Any, projected: Any, rotation: Any, cache: Any, rows: Any, heads: int) -> None:
+    """Write a row's keys and values, which stand behind its queries, into the cache.
+
+    A block's keys lie the other way round, [head_dim, BLOCK]: so a query's scores on them are a sum of vectors.
+    """
     keys, key_scales, values, value_scales = cache
-    heads, head_dim = keys.shape[1], keys.shape[3]
+    groups, head_dim = keys.shape[1], keys.shape[3]
     position = rows.positions[row]
     page, place = rows.tables[row, position // BLOCK], position % BLOCK
-    numbers = np.empty(head_dim, np.float32)
-    for head in range(heads):
+    numbers, one = np.empty(head_dim, np.float32), np.float32(1)
+    for group in range(groups):
+        key = projected[row, (heads + group) * head_dim :]
+        rotate(key, rotation.cosines[row], rotation.sines[row], one, numbers, head_dim)
+        block = keys[page, group].reshape(head_dim, BLOCK)
+        key_scales[page, group, place] = store_row(numbers, block[:, place])
         for i in range(head_dim):
-            numbers[i] = widen(projected[row, (heads + head) * head_dim + i])
-        key_scales[page, head, place] = store_row(numbers, keys[page, head, place])
-        for i in range(head_dim):
-            numbers[i] = widen(projected[row, (2 * heads + head) * head_dim + i])
-        value_scales[page, head, place] = store_row(numbers, values[page, head, place])
+            numbers[i] = widen(projected[row, (heads + groups + group) * head_dim + i])
+        value_scales[page, group, place] = store_row(numbers, values[page, group, place])
 
 
-@inlined
-def score(query: Any, keys: Any, scales: Any, scores: Any, head_dim: int) -> None:
-    """query [head_dim] on keys [BLOCK, head_dim] with their scales [BLOCK], to scores [BLOCK]."""
-    for at in range(0, BLOCK, UNROLLED):
-        first, second, third, fourth = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for i in range(head_dim):
-            number = query[i]
-            first += number * widen(keys[at, i])
-            second += number * widen(keys[at + 1, i])
-            third += number * widen(keys[at + 2, i])
-            fourth += number * widen(keys[at + 3, i])
-        scores[at], scores[at + 1] = first * scales[at], second * scales[at + 1]
-        scores[at + 2], scores[at + 3] = third * scales[at + 2], fourth * scales[at + 3]
+@called
+def bend(scores: Any, length: int, cap: Any) -> None:
+    """cap * tanh(score / cap), in place, [length]."""
+    for at in range(length):
+        power = exponential(min(np.float32(2) * scores[at] / cap, EXP_MOST))
+        scores[at] = cap - np.float32(2) * cap / (np.float32(1) + power)
 
 
-@inlined
-def softmax(scores: Any, length: int) -> None:
-    """Scores to weights, in place, [length]. What lies beyond is unused, or left from a sequence that is gone."""
-    highest = rank(scores[0])
+@called
+def softmax(scores: Any, length: int, sink: Any) -> None:
+    """Scores to weights, in place, [length]; what is minus infinity gets none. What lies beyond is unused."""
+    highest = rank(sink)
     for at in range(length):
         highest = max(highest, rank(scores[at]))
     largest = float_of_rank(highest)
-    total = np.float32(0)
+    total = exponential(sink - largest)
     for at in range(length):
         weight = exponential(scores[at] - largest)
         scores[at] = weight
@@ -77,94 +115,111 @@ def softmax(scores: Any, length: int) -> None:
         scores[at] *= share
 
 
-@inlined
-def add_weighted(weights: Any, values: Any, scales: Any, length: int, sums: Any, head_dim: int) -> None:
-    """Add the first values [BLOCK, head_dim], by their weights and scales [BLOCK], to sums [head_dim]."""
-    unrolled = length - length % UNROLLED
-    for at in range(length):
-        weights[at] *= scales[at]
-    for at in range(0, unrolled, UNROLLED):
-        first, second, third, fourth = weights[at], weights[at + 1], weights[at + 2], weights[at + 3]
-        for i in range(head_dim):
-            sums[i] += (
-                first * widen(values[at, i])
-                + second * widen(values[at + 1, i])
-                + third * widen(values[at + 2, i])
-                + fourth * widen(values[at + 3, i])
-            )
-    for at in range(unrolled, length):
-        for i in range(head_dim):
-            sums[i] += weights[at] * widen(values[at, i])
-
-
-@inlined
-def attend_rows(
-    thread: Any, projected: Any, cache: Any, rows: Any, scale: Any, attended: Any, scales: Any, head_dim: int
-) -> None:
-    """A thread's rows; see `attention`. `attended` and `scales` come apart, since inlined code writes to them."""
-    keys, key_scales, values, value_scales = cache
-    heads, longest = keys.shape[1], rows.tables.shape[1] * BLOCK
-    query = np.empty((heads, head_dim), np.float32)
-    scores = np.empty((heads, longest), np.float32)
-    sums = np.empty((heads, head_dim), np.float32)
+@called
+def longest_view(thread: Any, rows: Any, window: Any) -> Any:
+    """How many positions a thread's rows look at most over, in whole blocks."""
+    most = 0
     for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
-        length = rows.positions[row] + 1
-        pages = (length + BLOCK - 1) // BLOCK
+        position = rows.positions[row]
+        first = max(0, position + 1 - window) // BLOCK
+        most = max(most, position // BLOCK + 1 - first)
+    return most * BLOCK
+
+
+@called
+def add_values(
+    weights: Any, at: int, count: int, values: Any, start: int, sums: Any, place: int, head_dim: int
+) -> None:
+    """Add the first values of a block, by their weights, to sums[place : place + head_dim]."""
+    whole = head_dim - head_dim % LANES
+    for i in range(0, whole, LANES):
+        add_weighted_vectors(weights, at, count, values, start + i, head_dim, sums, place + i)
+    for key in range(count if whole < head_dim else 0):
+        for i in range(whole, head_dim):
+            sums[place + i] += weights[at + key] * widen(values[start + key * head_dim + i])
+
+
+@called
+def attend_rows(
+    thread: Any,
+    projected: Any,
+    rotation: Any,
+    cache: Any,
+    rows: Any,
+    rules: Any,
+    attended: Any,
+    scales: Any,
+) -> None:
+    """A thread's rows; see `attend`. `attended` and `scales` come apart, since numba drops what is written to a field.
+
+    Blocks are read in the order in which they lie, each for all heads that share it.
+    """
+    keys, key_scales, values, value_scales = cache
+    heads, groups, longest = len(rules.sinks), keys.shape[1], longest_view(thread, rows, rules.window)
+    shared, head_dim = heads // groups, keys.shape[3]
+    size = BLOCK * head_dim
+    keys, values = keys.reshape(-1), values.reshape(-1)
+    queries, sums = np.empty((heads, head_dim), np.float32), np.empty(heads * head_dim, np.float32)
+    query, scores = queries.reshape(-1), np.empty((heads, longest), np.float32)
+    flat_scores = scores.reshape(-1)
+    for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
+        end = rows.positions[row] + 1
+        first = max(0, end - rules.window)
+        first_page, pages = first // BLOCK, (end + BLOCK - 1) // BLOCK
+        start = first_page * BLOCK
         for head in range(heads):
-            for i in range(head_dim):
-                query[head, i] = scale * widen(projected[row, head * head_dim + i])
-                sums[head, i] = np.float32(0)
-        for page in range(pages):
+            numbers = projected[row, head * head_dim :]
+            rotate(numbers, rotation.cosines[row], rotation.sines[row], rules.scale, queries[head], head_dim)
+        for page in range(first_page, pages):
             block = rows.tables[row, page]
             for head in range(heads):
-                score(query[head], keys[block, head], key_scales[block, head], scores[head, page * BLOCK :], head_dim)
+                group, at = head // shared, head * longest + page * BLOCK - start
+                keys_at = (block * groups + group) * size
+                for i in range(BLOCK):
+                    flat_scores[at + i] = np.float32(0)
+                add_weighted_vectors(query, head * head_dim, head_dim, keys, keys_at, BLOCK, flat_scores, at)
+                for i in range(BLOCK):
+                    flat_scores[at + i] *= key_scales[block, group, i]
         for head in range(heads):
-            softmax(scores[head], length)
-        for page in range(pages):
-            block, used = rows.tables[row, page], min(BLOCK, length - page * BLOCK)
+            if rules.cap > 0:
+                bend(scores[head], end - start, rules.cap)
+            scores[head, : first - start] = NOT_SEEN
+            softmax(scores[head], end - start, rules.sinks[head])
+        for i in range(heads * head_dim):
+            sums[i] = np.float32(0)
+        for page in range(first_page, pages):
+            block, used = rows.tables[row, page], min(BLOCK, end - page * BLOCK)
             for head in range(heads):
-                weights = scores[head, page * BLOCK :]
-                add_weighted(weights, values[block, head], value_scales[block, head], used, sums[head], head_dim)
-        store_scale(scales, row, store_row(sums.reshape(-1), attended[row]))
+                group, at = head // shared, head * longest + page * BLOCK - start
+                for i in range(used):
+                    flat_scores[at + i] *= value_scales[block, group, i]
+                values_at = (block * groups + group) * size
+                add_values(flat_scores, at, used, values, values_at, sums, head * head_dim, head_dim)
+        store_scale(scales, row, store_row(sums, attended[row]))
 
 
 @threaded
-def attend_64(products: Any, cache: Any, rows: Any, scale: Any, attended: Any) -> None:
-    projected, factors, shift = products.values, products.scales, products.shift
-    values, scales = attended.values, attended.scales
-    for thread in each_thread(rows.cuts.shape[0] - 1):
-        for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
-            dequantise(projected[row], factors, shift, row)
-            store(row, projected, cache, rows)
-    for thread in each_thread(rows.cuts.shape[0] - 1):
-        attend_rows(thread, projected, cache, rows, scale, values, scales, 64)
-
-
-@threaded
-def attend_any(products: Any, cache: Any, rows: Any, scale: Any, attended: Any) -> None:
-    projected, factors, shift = products.values, products.scales, products.shift
-    values, scales = attended.values, attended.scales
-    for thread in each_thread(rows.cuts.shape[0] - 1):
-        for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
-            dequantise(projected[row], factors, shift, row)
-            store(row, projected, cache, rows)
-    for thread in each_thread(rows.cuts.shape[0] - 1):
-        attend_rows(thread, projected, cache, rows, scale, values, scales, cache.keys.shape[3])
-
-
-def attention(head_dim: int) -> Callable[..., None]:
-    """The compiled function for heads of that many numbers; every published GPT-2 has 64.
-
-    Its arguments:
-        products: ProductArrays, [rows, 3 * heads * head_dim]: queries, keys and values; dequantised in place.
-        cache: LayerCache; the rows' own keys and values are written first.
+def attend(products: Any, rotation: Any, cache: Any, rows: Any, rules: Any, attended: Any) -> None:
+    """
+    Args:
+        products: ProductArrays, [rows, (heads + 2 * groups) * head_dim]: queries, keys and values; heads / groups
+            queries share a key. Dequantised in place.
+        rotation: Rotation of queries and keys.
+        cache: LayerCache of as many heads as there are groups; the rows' own keys and values are written first.
         rows: CacheRows.
-        scale: what queries are multiplied by, float32.
+        rules: Rules.
         attended: ActivationArrays, [rows, heads * head_dim]: the result.
 
     Sums are float32 in any case.
     """
-    return attend_64 if head_dim == SPECIALISED_HEAD_DIM else attend_any
+    projected, factors, shift = products.values, products.scales, products.shift
+    values, scales = attended.values, attended.scales
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        for row in range(rows.cuts[thread], rows.cuts[thread + 1]):
+            dequantise(projected[row], factors, shift, row)
+            store(row, projected, rotation, cache, rows, len(rules.sinks))
+    for thread in each_thread(rows.cuts.shape[0] - 1):
+        attend_rows(thread, projected, rotation, cache, rows, rules, values, scales)
 
 
 def share_out(positions: Any, threads: int) -> Any:

@@ -13,7 +13,7 @@ import torch
 
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import CacheRows, attention, share_out
+from worker.engine.cpu.attention import CacheRows, attend, no_rotation, plain_rules, share_out
 from worker.engine.cpu.batch_invariant import batch_invariant
 from worker.engine.cpu.linear import CHUNK, Activations, Linear, Products, activations, empty_activations
 from worker.engine.cpu.norm import add_and_norm, dot_products, embed
@@ -55,8 +55,8 @@ class GPT2:
         stored = torch.float32 if dtype == "fp32" else torch.bfloat16
         cached = torch.int8 if dtype == "int8" else stored
         self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, cached)
-        ensure_compiled(dtype, self.cache_shape.head_dim)
-        self._attend = attention(self.cache_shape.head_dim)
+        ensure_compiled(dtype)
+        self._not_rotated = no_rotation(dtype)
         builder = _CPUBuilder(config, weights, dtype, self.threads)
         self._token_embedding = builder.token_embedding(stored)
         self._position_embedding = builder.position_embedding(stored)
@@ -75,13 +75,14 @@ class GPT2:
         count = len(rows.tokens)
         hidden = self._embed(rows)  # [padded, width], float32
         normed, attended = (empty_activations(hidden.shape, self.dtype) for _ in range(2))
+        attended.values[count:].zero_()
         places = CacheRows(cache.tables[rows.slots], rows.positions, share_out(rows.positions, self.threads))
         addition = Products(hidden[:0])
         for index, layer in enumerate(self._layers):
             self._add_and_norm(hidden, addition, layer.attention_norm, normed)
             projected = layer.qkv(normed).first(count)  # [rows, 3 * width]
-            scale = np.float32(layer.attention_scale)
-            self._attend(projected.arrays, cache.layer(index), places, scale, attended.arrays)
+            rules = plain_rules(layer.attention_scale, self.heads)
+            attend(projected.arrays, self._not_rotated, cache.layer(index), places, rules, attended.arrays)
             if layer is self._layers[-1]:  # of the other rows only the keys and values matter
                 chosen = self._chosen(rows.wanted)
                 hidden, attended, normed = hidden[chosen], attended.chosen(chosen), normed.first(len(chosen))

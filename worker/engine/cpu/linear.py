@@ -14,9 +14,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from worker.engine.compiled.compiling import each_thread, inlined, threaded
-from worker.engine.compiled.float_bits import as_array, exponential
-from worker.engine.cpu.quantise import ZERO, ActivationArrays, ProductArrays, dequantise, store_row
+from worker.engine.compiled.compiling import each_thread, threaded
+from worker.engine.compiled.float_bits import as_array
+from worker.engine.cpu.activation import TANH_GELU, activate
+from worker.engine.cpu.quantise import ZERO, ActivationArrays, ProductArrays, store_row
 
 MULTIPLES = (2, 8)
 """On x86 CPUs, rows in multiples of 8 come out alike whatever their number and the number of threads; with few
@@ -156,7 +157,7 @@ class Int8Linear:
     def activated(self, rows: Activations) -> Activations:
         products = self(rows)
         result = empty_activations(products.values.shape, "int8")
-        activate(products.arrays, self._threads, result.arrays)
+        activate(products.arrays, TANH_GELU, self._threads, result.arrays)
         return result
 
 
@@ -186,9 +187,8 @@ def _blocks(rows: Activations) -> list[Activations]:
 def empty_activations(shape: Sequence[int], dtype: str) -> Activations:
     """What a product of that dtype reads, yet to be filled; shape: [rows, in]."""
     kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.uint8}[dtype]
-    return Activations(
-        torch.zeros(*shape, dtype=kind), np.zeros(shape[0], np.float32) if dtype == "int8" else NO_SCALES
-    )
+    scales = np.zeros(shape[0], np.float32) if dtype == "int8" else NO_SCALES
+    return Activations(torch.empty(*shape, dtype=kind), scales)
 
 
 def activations(rows: torch.Tensor, dtype: str, threads: int) -> Activations:
@@ -236,27 +236,3 @@ def quantise(rows: Any, threads: int, quantised: Any) -> None:
     for thread in each_thread(threads):
         for row in range(count * thread // threads, count * (thread + 1) // threads):
             scales[row] = store_row(rows[row], values[row])
-
-
-@inlined
-def gelu_new(number: Any) -> Any:
-    """GPT-2's activation, the tanh form of Hendrycks & Gimpel 2016."""
-    inner = np.float32(0.7978845608028654) * (number + np.float32(0.044715) * number * number * number)
-    # tanh(x) = 1 - 2 / (1 + exp(2 x)), and so half of (1 + tanh(x)) is 1 / (1 + exp(-2 x)).
-    power = exponential(min(np.float32(-2) * inner, np.float32(80)))
-    return number / (np.float32(1) + power)
-
-
-@threaded
-def activate(products: Any, threads: int, activated: Any) -> None:
-    """Dequantise ProductArrays, in place, apply GELU, and quantise the result to ActivationArrays."""
-    sums, factors, shift = products.values, products.scales, products.shift
-    values, scales = activated.values, activated.scales
-    count, width = sums.shape
-    for thread in each_thread(threads):
-        for row in range(count * thread // threads, count * (thread + 1) // threads):
-            numbers = sums[row]
-            dequantise(numbers, factors, shift, row)
-            for i in range(width):
-                numbers[i] = gelu_new(numbers[i])
-            scales[row] = store_row(numbers, values[row])

@@ -13,8 +13,9 @@ import torch
 
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.cpu.attention import CacheRows, share_out
-from worker.engine.decoder.row_wise import Replacement
-from worker.engine.decoder.served_attention import Step, serve
+from worker.engine.decoder.fused_attention import examples_of
+from worker.engine.decoder.replacement import Replacement
+from worker.engine.decoder.served_attention import Step, layer_attentions, serve
 from worker.engine.decoder.survey import survey
 from worker.engine.forward import Indices, Logits, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
@@ -44,12 +45,14 @@ class Decoder:
         cached = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}[dtype]
         first = found.first
         self.cache_shape = CacheShape(len(found.calls), first.groups, found.positions, first.head_dim, cached)
-        ensure_compiled(dtype, first.head_dim, "decoder")
-        replacement = Replacement(dtype, found.positions)
+        ensure_compiled(dtype, "decoder")
+        self._step = Step()
+        attentions = layer_attentions(found.calls, dtype, self._step)
+        examples = examples_of(network, found.calls, found.positions)
+        replacement = Replacement(dtype, found.positions, attentions, examples)
         replacement.apply(network)
         self.multiple = replacement.multiple
-        self._step = Step()
-        serve(network, found, self._step)
+        serve(network, attentions)
         self._network = network.to(torch.bfloat16) if dtype == "bf16" else network
 
     def new_cache(self, slots: int) -> KVCache:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import CacheRows
-from worker.engine.decoder.attention import Projections, Rules, attention
-from worker.engine.decoder.survey import AttentionCall, Survey
+from worker.engine.cpu.attention import EVERYTHING, CacheRows, Rotation, Rules, attend, no_rotation
+from worker.engine.cpu.linear import Activations, Products
+from worker.engine.decoder.survey import AttentionCall
 from worker.engine.kv_cache import KVCache
 
 SERVED = "inkmill"  # the name of an attention implementation; it has no masks, so none are made
@@ -40,42 +39,52 @@ class Step:
 class LayerAttention:
     """One layer's. Rows beyond those of the step are padding, and get zeros."""
 
-    def __init__(self, index: int, call: AttentionCall, step: Step) -> None:
+    def __init__(self, index: int, call: AttentionCall, dtype: str, step: Step) -> None:
         self._index, self._step = index, step
-        self._attend = attention(call.head_dim)
+        self.width = call.heads * call.head_dim
+        self._not_rotated = no_rotation(dtype)
         sinks = np.full(call.heads, -np.inf) if call.sinks is None else call.sinks.detach().float().numpy()
-        everything = np.iinfo(np.int64).max // 2
-        self._rules = Rules(
-            np.float32(call.scale), np.int64(call.window or everything), np.float32(call.cap), sinks.astype(np.float32)
-        )
+        window = EVERYTHING if call.window is None else call.window
+        self._rules = Rules(np.float32(call.scale), np.int64(window), np.float32(call.cap), sinks.astype(np.float32))
+
+    def attend(self, projected: Products, rotation: Rotation | None, attended: Activations) -> None:
+        """
+        Args:
+            projected: [rows, (heads + 2 * groups) * head_dim]: queries, keys and values.
+            rotation: of the same rows; None where they were rotated before, or are not.
+            attended: [rows, heads * head_dim]; the result.
+        """
+        places, cache = self._step.places, self._step.cache
+        if places is None or cache is None:
+            raise RuntimeError("no step is being computed")
+        count = len(places.positions)
+        attended.values[count:].zero_()
+        products, layer = projected.first(count).arrays, cache.layer(self._index)
+        attend(products, rotation or self._not_rotated, layer, places, self._rules, attended.arrays)
 
     def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """query: [1, heads, rows, head_dim]; key and value: [1, groups, rows, head_dim].
 
         Returns [1, rows, heads, head_dim].
         """
-        places, cache = self._step.places, self._step.cache
-        if places is None or cache is None:
-            raise RuntimeError("no step is being computed")
-        count = len(places.positions)
         _, heads, rows, head_dim = query.shape
-        attended = torch.empty(rows, heads * head_dim, dtype=query.dtype)
-        attended[count:] = 0
-        projections = Projections(*(as_array(_rows_first(part, count)) for part in (query, key, value)))
-        self._attend(projections, cache.layer(self._index), places, self._rules, as_array(attended))
-        return attended.view(1, rows, heads, head_dim)
+        projected = torch.cat([part[0].transpose(0, 1).reshape(rows, -1) for part in (query, key, value)], dim=1)
+        attended = Activations(torch.empty(rows, self.width, dtype=query.dtype))
+        self.attend(Products(projected), None, attended)
+        return attended.values.view(1, rows, heads, head_dim)
 
 
-def serve(network: Any, found: Survey, step: Step) -> None:
-    """Let a network's layers attend over the cache of `step`."""
-    for index, call in enumerate(found.calls):
-        module: Any = call.module
-        module.slot_attention = LayerAttention(index, call, step)
+def layer_attentions(calls: Sequence[AttentionCall], dtype: str, step: Step) -> dict[torch.nn.Module, LayerAttention]:
+    """By the modules that call them."""
+    return {call.module: LayerAttention(index, call, dtype, step) for index, call in enumerate(calls)}
+
+
+def serve(network: Any, attentions: Mapping[torch.nn.Module, LayerAttention]) -> None:
+    """Let a network's layers attend over the cache of their step."""
+    for module, attention_of_layer in attentions.items():
+        serving: Any = module
+        serving.slot_attention = attention_of_layer
     network.set_attn_implementation(SERVED)
-
-
-def _rows_first(part: torch.Tensor, count: int) -> torch.Tensor:
-    return part[0].transpose(0, 1)[:count].contiguous()
 
 
 def _attend(

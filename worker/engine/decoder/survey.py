@@ -5,7 +5,7 @@ What is asked for and not understood makes the network unsupported: it must not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,11 +76,21 @@ def survey(network: Any) -> Survey:
         raise Unsupported("its configuration does not say how many positions it has")
     _refuse_other_weights(network)
     calls: list[AttentionCall] = []
-    with _recording(network, calls, positions):
-        tokens, places = torch.zeros(1, TOKENS, dtype=torch.long), torch.arange(TOKENS)[None]
-        kept = torch.tensor([TOKENS - 1])
+
+    def attend(
+        module: torch.nn.Module,
+        query: torch.Tensor,  # [1, heads, rows, head_dim]
+        key: torch.Tensor,  # [1, groups, rows, head_dim]
+        value: torch.Tensor,
+        attention_mask: Any,
+        **others: Any,
+    ) -> tuple[torch.Tensor, None]:
+        calls.append(_call(module, query, key, value, attention_mask, others))
+        return value.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
+
+    with recording(network, attend, positions):
         try:
-            logits = network(input_ids=tokens, position_ids=places, use_cache=False, logits_to_keep=kept).logits
+            logits = run_once(network)
         except Unsupported:
             raise
         except Exception as error:  # whatever a model's code says of arguments that it does not know
@@ -100,18 +110,17 @@ def _refuse_other_weights(network: Any) -> None:
                     raise Unsupported(f"{name}.{part} is no linear layer's (experts, convolutions, recurrent layers)")
 
 
+def run_once(network: Any) -> torch.Tensor:
+    """The logits of a few tokens' last, [1, 1, vocabulary], with whatever attention is set."""
+    tokens, places = torch.arange(TOKENS)[None], torch.arange(TOKENS)[None]
+    kept = torch.tensor([TOKENS - 1])
+    logits: torch.Tensor = network(input_ids=tokens, position_ids=places, use_cache=False, logits_to_keep=kept).logits
+    return logits
+
+
 @contextmanager
-def _recording(network: Any, calls: list[AttentionCall], positions: int) -> Iterator[None]:
-    def attend(
-        module: torch.nn.Module,
-        query: torch.Tensor,  # [1, heads, rows, head_dim]
-        key: torch.Tensor,  # [1, groups, rows, head_dim]
-        value: torch.Tensor,
-        attention_mask: Any,
-        **others: Any,
-    ) -> tuple[torch.Tensor, None]:
-        calls.append(_call(module, query, key, value, attention_mask, others))
-        return value.new_zeros(1, query.shape[2], query.shape[1], value.shape[3]), None
+def recording(network: Any, attend: Callable[..., tuple[torch.Tensor, None]], positions: int) -> Iterator[None]:
+    """Lets a network's layers call `attend` for their attention, with the window that their mask says."""
 
     def mask(*_: Any, mask_function: Any, **__: Any) -> _Mask:
         return _Mask(_window(mask_function, positions))

@@ -1,8 +1,9 @@
-"""`python -m worker.engine.load.precompile KIND DTYPE HEAD_DIM`: compiles what such a model calls, and keeps it."""
+"""`python -m worker.engine.load.precompile KIND DTYPE`: compiles what such a model calls, and keeps it."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,37 +11,37 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.decoder.decoder import Decoder
-from worker.engine.decoder.row_wise import ACTIVATIONS, RowWiseActivation
 from worker.engine.engine import SlotEngine
 
-TOKENS, POSITIONS = 64, 32
+TOKENS, POSITIONS, HEAD_DIM = 64, 32, 64
 
 
 def main() -> None:
-    kind, dtype, head_dim = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    model = _decoder(dtype, head_dim) if kind == "decoder" else _gpt2(dtype, head_dim)
+    kind, dtype = sys.argv[1:]
+    models = _decoders(dtype) if kind == "decoder" else [GPT2(*_gpt2(), dtype)]
     no_texts: Any = None
-    SlotEngine(model, no_texts, slots=1).warm()
+    for model in models:
+        SlotEngine(model, no_texts, slots=1).warm()
 
 
-def _gpt2(dtype: str, head_dim: int) -> GPT2:
-    config = GPT2Config(vocab_size=TOKENS, n_positions=POSITIONS, n_embd=head_dim, n_layer=1, n_head=1)
-    return GPT2(config, GPT2LMHeadModel(config).state_dict(), dtype)
+def _gpt2() -> tuple[GPT2Config, dict[str, torch.Tensor]]:
+    config = GPT2Config(vocab_size=TOKENS, n_positions=POSITIONS, n_embd=HEAD_DIM, n_layer=1, n_head=1)
+    return config, GPT2LMHeadModel(config).state_dict()
 
 
-def _decoder(dtype: str, head_dim: int) -> Decoder:
-    for activate in ACTIVATIONS:  # a model has one of them
-        RowWiseActivation(activate, 1)(torch.zeros(1, 1, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32))
+def _decoders(dtype: str) -> Iterator[Decoder]:
+    """One whose layers are fused, and one whose are not."""
     config = LlamaConfig(
         vocab_size=TOKENS,
         max_position_embeddings=POSITIONS,
-        hidden_size=head_dim,
-        intermediate_size=head_dim,
+        hidden_size=HEAD_DIM,
+        intermediate_size=HEAD_DIM,
         num_hidden_layers=1,
         num_attention_heads=1,
     )
-    network: Any = LlamaForCausalLM(config)  # its methods are untyped
-    return Decoder(network.eval(), dtype)
+    for network in (LlamaForCausalLM(config), GPT2LMHeadModel(_gpt2()[0])):
+        untyped: Any = network
+        yield Decoder(untyped.eval(), dtype)
 
 
 if __name__ == "__main__":

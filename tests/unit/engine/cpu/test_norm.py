@@ -21,7 +21,7 @@ CALLS = 10_000
 def test_where_arrays_lie_changes_no_bit(width: int) -> None:
     """A compiled loop is left by its vectors for single numbers where two arrays lie close to each other, as far as
     the compiler can see: with narrow rows, what malloc gives decided that about once in 300 calls."""
-    ensure_compiled("fp32", 12)
+    ensure_compiled("fp32")
     numbers, chance = np.random.default_rng(0), random.Random(1)
     row, addition = (numbers.standard_normal((1, width)).astype(np.float32) for _ in range(2))
     weight, bias = (numbers.standard_normal(width).astype(np.float32) for _ in range(2))

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import CacheRows, share_out
-from worker.engine.decoder.attention import Projections, Rules, attention
+from worker.engine.cpu.attention import EVERYTHING, CacheRows, Rules, attend, no_rotation, share_out
+from worker.engine.cpu.linear import Activations, Products
 from worker.engine.kv_cache import CacheShape, KVCache
 
 LENGTHS = (1, 31, 40, 70)  # of texts; blocks have 32 positions
-EVERYTHING = 10**9
 GROUPS, HEADS = 2, 6
 
 
@@ -44,14 +42,14 @@ def test_attention_is_torchs(head_dim: int, window: int, cap: float, sinks: bool
         [torch.randn(length, heads, head_dim, generator=random) for heads in (HEADS, GROUPS, GROUPS)]
         for length in LENGTHS
     ]
-    together = Projections(*(as_array(torch.cat(parts)) for parts in zip(*texts, strict=True)))
+    together = Products(torch.cat([torch.cat([part.flatten(1) for part in text], dim=1) for text in texts]))
     cache = KVCache(CacheShape(1, GROUPS, 128, head_dim, torch.float32), len(LENGTHS), torch.device("cpu"))
     for slot in reversed(range(len(LENGTHS))):  # so that no text's blocks lie in order of slots
         cache.reserve(slot, LENGTHS[slot])
     positions = np.concatenate([np.arange(length) for length in LENGTHS])
     places = CacheRows(cache.tables[np.repeat(np.arange(len(LENGTHS)), LENGTHS)], positions, share_out(positions, 3))
-    attended = torch.empty(len(positions), HEADS * head_dim)
-    attention(head_dim)(together, cache.layer(0), places, rules, as_array(attended))
-    ours = attended.view(-1, HEADS, head_dim).split(LENGTHS)
+    attended = Activations(torch.empty(len(positions), HEADS * head_dim))
+    attend(together.arrays, no_rotation("fp32"), cache.layer(0), places, rules, attended.arrays)
+    ours = attended.values.view(-1, HEADS, head_dim).split(LENGTHS)
     for one, text in zip(ours, texts, strict=True):
         torch.testing.assert_close(one, expected(text, rules).float(), rtol=1e-4, atol=1e-5)

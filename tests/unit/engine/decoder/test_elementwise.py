@@ -9,18 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from worker.engine.decoder.elementwise import erf_gelu, tanh_gelu
-from worker.engine.decoder.row_wise import RowWiseActivation, RowWiseNorm, _quick_gelu, _silu
+from worker.engine.cpu.activation import ERF_GELU, QUICK_GELU, SILU, TANH_GELU
+from worker.engine.decoder.row_wise import RowWiseActivation, RowWiseNorm
 
 ROWS = 300
 WIDTHS = (1, 15, 64, 203)
 THREADS = (1, 2, 3, 4, 7)
 
 MODULES: dict[str, Callable[[int, int], torch.nn.Module]] = {
-    "silu": lambda width, threads: RowWiseActivation(_silu, threads),
-    "quick gelu": lambda width, threads: RowWiseActivation(_quick_gelu, threads),
-    "tanh gelu": lambda width, threads: RowWiseActivation(tanh_gelu, threads),
-    "erf gelu": lambda width, threads: RowWiseActivation(erf_gelu, threads),
+    "silu": lambda width, threads: RowWiseActivation(SILU, threads),
+    "quick gelu": lambda width, threads: RowWiseActivation(QUICK_GELU, threads),
+    "tanh gelu": lambda width, threads: RowWiseActivation(TANH_GELU, threads),
+    "erf gelu": lambda width, threads: RowWiseActivation(ERF_GELU, threads),
     "norm": lambda width, threads: RowWiseNorm(torch.linspace(0.5, 1.5, width), 1e-5, threads),
 }
 

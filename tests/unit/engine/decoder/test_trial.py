@@ -10,9 +10,12 @@ import torch
 from model_families import make_checkpoint, make_network
 from tiny_models import run_all, settings
 
-from worker.engine.decoder import attention, served_attention
+from worker.engine.cpu.attention import Rules
+from worker.engine.decoder import served_attention
 from worker.engine.decoder.decoder import Decoder
-from worker.engine.decoder.row_wise import RowWiseActivation
+from worker.engine.decoder.fused_attention import FusedAttention
+from worker.engine.decoder.gated_mlp import GatedMLP
+from worker.engine.decoder.row_wise import RowWiseLinear
 from worker.engine.decoder.trial import Reference, verdict
 from worker.engine.fallback import FallbackEngine
 from worker.engine.load import slot_model
@@ -26,8 +29,8 @@ def judged(network: Any, dtype: str = "fp32") -> str | None:
 
 
 def test_attention_that_is_not_transformers_own_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sharper(scale: Any, *others: Any) -> attention.Rules:
-        return attention.Rules(scale * 2, *others)
+    def sharper(scale: Any, *others: Any) -> Rules:
+        return Rules(scale * 2, *others)
 
     monkeypatch.setattr(served_attention, "Rules", sharper)
     assert "first layers are off by" in str(judged(make_network("llama")))
@@ -55,12 +58,36 @@ def test_a_row_that_depends_on_its_neighbours_is_noticed(activation: type[torch.
     assert reason in str(judged(network))
 
 
-def test_known_activations_are_replaced_and_others_stay() -> None:
+def test_what_is_known_is_replaced_and_the_rest_stays() -> None:
     network = make_network("llama")
     network.model.layers[1].mlp.act_fn = Rounding()
-    decoder = Decoder(network, "fp32")
-    kinds = [type(layer.mlp.act_fn) for layer in decoder._network.model.layers]
-    assert kinds == [RowWiseActivation, Rounding]
+    network.model.layers[1].self_attn.q_proj = torch.nn.Sequential(network.model.layers[1].self_attn.q_proj)
+    first, second = Decoder(network, "fp32")._network.model.layers
+    assert (type(first.mlp), type(first.self_attn)) == (GatedMLP, FusedAttention)
+    assert (type(second.mlp.act_fn), type(second.self_attn.q_proj[0])) == (Rounding, RowWiseLinear)
+
+
+def test_layers_that_compute_something_else_are_not_fused() -> None:
+    """Each has the parts of the usual one, and would pass for it by their shapes."""
+
+    class Doubled(torch.nn.Module):
+        def __init__(self, mlp: Any) -> None:
+            super().__init__()
+            self.gate_proj, self.up_proj, self.down_proj = mlp.gate_proj, mlp.up_proj, mlp.down_proj
+
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return self.down_proj(2 * torch.nn.functional.silu(self.gate_proj(rows)) * self.up_proj(rows))
+
+    network = make_network("llama")
+    first, second = network.model.layers
+    first.mlp = Doubled(first.mlp)
+    theirs = second.self_attn.forward
+    second.self_attn.forward = lambda hidden_states, **named: tuple(
+        part if part is None else 2 * part for part in theirs(hidden_states=hidden_states, **named)
+    )
+    first, second = Decoder(network, "fp32")._network.model.layers
+    assert isinstance(first.mlp, Doubled) and isinstance(first.self_attn, FusedAttention)
+    assert isinstance(second.mlp, GatedMLP) and not isinstance(second.self_attn, FusedAttention)
 
 
 LONG_ROPE = {"rope_type": "longrope", "short_factor": [1.0] * 6, "long_factor": [4.0] * 6, "rope_theta": 10000.0}
