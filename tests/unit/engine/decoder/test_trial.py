@@ -14,7 +14,7 @@ from worker.engine.decoder import attention, served_attention
 from worker.engine.decoder.decoder import Decoder
 from worker.engine.decoder.row_wise import RowWiseActivation
 from worker.engine.decoder.trial import Reference, verdict
-from worker.engine.fallback import FallbackEngine
+from worker.engine.fallback.one_by_one import FallbackEngine
 from worker.engine.load import slot_model
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
