@@ -93,6 +93,11 @@ class GroupEngine(SteppingEngine):
             return self.model.shape(len(running.prompt), running.sequence.request.settings.max_new_tokens)
         return None
 
+    def _clear(self, slot: int) -> None:
+        super()._clear(slot)
+        if not self._running:
+            self._group = None  # its keys and values take memory
+
     def _restart(self) -> None:
         super()._restart()
         self._group = None

@@ -17,11 +17,11 @@ from worker.engine.compiled.kept_results import kept_result
 from worker.engine.decoder.survey import Unsupported
 from worker.engine.decoder.trial import EXACT
 from worker.engine.fallback.casting import cast
+from worker.engine.fallback.experts import EXPERTS
 from worker.engine.fallback.group import ROWS, Group, PaddedModel, Shape
 
 SHAPE = Shape(ROWS, 64)  # two chunks of prompts
 STEPS = 4
-EXPERTS = "_experts_implementation"  # of a configuration; transformers before 5 has none
 LENGTHS = tuple(range(1, SHAPE.width, 4))
 """Of the texts; the trial takes them in this order and in others."""
 
@@ -56,16 +56,16 @@ def why_one_by_one(network: Any, device: torch.device, dtype: torch.dtype, revis
 
 @contextmanager
 def _as_groups_need_it(network: Any) -> Iterator[Callable[[bool], None]]:
-    """With attention and experts that compute each text and each token for itself; torch's fused ones round otherwise
-    in other places. Gives a function that says whether it shall stay so."""
-    attention, experts = network.config._attn_implementation, getattr(network.config, EXPERTS, None)
+    """With attention that computes each text for itself (torch's fused one rounds otherwise in other rows), and experts
+    that do so with each token. Gives a function that says whether it shall stay so."""
+    attention, experts = network.config._attn_implementation, getattr(network.config, "_experts_implementation", None)
     stays = False
 
     def keep(wanted: bool) -> None:
         nonlocal stays
         stays = wanted
 
-    _set(network, "eager", "batched_mm")
+    _set(network, "eager", EXPERTS)
     try:
         yield keep
     finally:

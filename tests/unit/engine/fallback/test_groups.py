@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from contract.spec import IN_GROUPS, ONE_BY_ONE
 from worker.engine.fallback import group_engine, trial
+from worker.engine.fallback.experts import EXPERTS
 from worker.engine.fallback.group import PaddedModel, Shape
 from worker.engine.fallback.group_engine import GroupEngine
 from worker.engine.fallback.one_by_one import FallbackEngine
@@ -29,6 +30,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "codegen": GPT_NAMES,
     "gpt_neo": {"hidden_size": 64, "num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 9},
     "mixtral": {"hidden_size": 64, "intermediate_size": 64, "num_local_experts": 4, "num_key_value_heads": 2},
+    "gpt_oss": {
+        "hidden_size": 64,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 64,
+    },
 }
 
 
@@ -85,21 +94,20 @@ def test_greedy_texts_are_those_of_transformers_for_each_alone(checkpoint: Path)
     assert len(different) > 3
 
 
-def test_a_text_is_the_same_alone_and_in_any_company_and_order(checkpoint: Path) -> None:
-    engine = load_groups(checkpoint, "bf16")
-    requests = mixed_requests()
-    together = run_all(engine, requests)
-    assert alone(engine, requests[:9]) == {key: together[key] for key in range(9)}
-    random.Random(1).shuffle(requests)
-    assert run_all(engine, requests) == together
+@pytest.mark.parametrize("family", ["bloom", "mixtral"])
+def test_a_text_is_the_same_alone_and_in_any_company_and_order(family: str, tmp_path: Path) -> None:
+    compare_alone_and_in_company(load_groups(checkpoint_of(tmp_path, family), "bf16"), mixed_requests())
 
 
 @pytest.mark.long
-def test_a_text_is_the_same_in_float32_too(checkpoint: Path) -> None:
-    engine = load_groups(checkpoint)
-    requests = mixed_requests()
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_text_of_any_family_is_the_same_alone_and_in_any_company(checkpoint: Path, dtype: str) -> None:
+    compare_alone_and_in_company(load_groups(checkpoint, dtype), mixed_requests(40))
+
+
+def compare_alone_and_in_company(engine: GroupEngine, requests: list[Request]) -> None:
     together = run_all(engine, requests)
-    assert alone(engine, requests) == together
+    assert alone(engine, requests[:9]) == {key: together[key] for key in range(9)}
     random.Random(1).shuffle(requests)
     assert run_all(engine, requests) == together
 
@@ -267,3 +275,14 @@ def test_rotary_frequencies_stay_float32_in_bfloat16(kind: str, monkeypatch: pyt
     with torch.inference_mode():
         ours = network(input_ids=text, position_ids=places).logits.float()
     assert float((ours - expected).square().mean().sqrt() / expected.square().mean().sqrt()) < 0.05
+
+
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
+def test_experts_in_blocks_compute_what_transformers_own_do(family: str) -> None:
+    network = make_network(family, **FAMILIES[family])
+    tokens = torch.randint(0, 300, (2, 40), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        network.set_experts_implementation("eager")
+        theirs = network(tokens).logits
+        network.set_experts_implementation(EXPERTS)
+        assert torch.allclose(network(tokens).logits, theirs, rtol=1e-4, atol=1e-4)
