@@ -27,8 +27,8 @@ def experts_in_blocks(module: Any, hidden: torch.Tensor, chosen: torch.Tensor, w
 
     Returns [tokens, width].
     """
-    each = chosen.shape[1]
-    numbers, computed = chosen.reshape(-1), hidden.repeat_interleave(each, dim=0)
+    each, computed = chosen.shape[1], hidden.repeat_interleave(chosen.shape[1], dim=0)
+    numbers: Any = chosen.reshape(-1)  # its `unique` is untyped
     for expert in numbers.unique().tolist():
         for rows in torch.split((numbers == expert).nonzero().flatten(), BLOCK):
             filled = torch.cat([rows, rows[:1].expand(BLOCK - len(rows))])
