@@ -112,8 +112,9 @@ SMOLLM2_ENGINES = (
         Engine(name=f"ours-{dtype}", dtype=dtype, module="bench.ours", model=SMOLLM2)
         for dtype in ("bf16", "int8", "fp32")
     ),
-    Engine(
-        name="ours-fallback", dtype="bf16", module="bench.ours", model=SMOLLM2, options={"fallback": True}, prompts=3
+    *(
+        Engine(name=name, dtype="bf16", module="bench.ours", model=SMOLLM2, options={"fallback": kind}, prompts=prompts)
+        for name, kind, prompts in (("ours-fallback", "groups", 32), ("ours-one-by-one", "one by one", 3))
     ),
     _transformers("transformers", by_length=False, model=SMOLLM2),
     _openvino("int8", "openvino-smollm2-int8", step_tokens=512, sequences=128, DYNAMIC_QUANTIZATION_GROUP_SIZE="64"),

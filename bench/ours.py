@@ -14,14 +14,15 @@ from bench.peers.protocol import Engine, Task, Workload, run_task
 from bench.random_gpt2 import first_word, words
 from contract.spec import SamplingSettings
 from worker.engine.decoder.survey import Unsupported
+from worker.engine.fallback import trial
 from worker.engine.load import loading
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Fault, Request
 
 
 def load(task: Task) -> Engine:
-    if task["options"].get("fallback"):
-        _refuse_slots()
+    if kind := task["options"].get("fallback"):
+        _refuse_slots(groups_too=kind == "one by one")
     loaded = load_engine(task["model"], device="cpu", dtype=task["dtype"], threads=task["threads"])
     engine, words_by_id, first = loaded.engine, words(), first_word()
     is_gpt2 = Path(task["model"]) == CHECKPOINT
@@ -50,13 +51,16 @@ def load(task: Task) -> Engine:
     return Engine(loaded.provenance.engine, write)
 
 
-def _refuse_slots() -> None:
-    """So that the other engine serves any model."""
+def _refuse_slots(*, groups_too: bool) -> None:
+    """So that the other engines serve any model."""
 
     def refuse(*_: Any) -> Any:
         raise Unsupported("the bench asks for the fallback")
 
     loading.slot_model = refuse
+    if groups_too:
+        trial._verdict = lambda *_: "the bench asks for one text at a time"
+        trial.kept_result = lambda _name, _kind, measure, _possible: measure()
 
 
 def _settings(length: int, sampling: dict[str, Any]) -> SamplingSettings:

@@ -213,3 +213,22 @@ class Provenance:
 
 
 PROVENANCE_FIELDS = tuple(field.name for field in fields(Provenance))
+
+ONE_BY_ONE = "inkmill-fallback 3"
+IN_GROUPS = "inkmill-fallback 3 in groups of 16"
+"""Names of the engines for models that have no slots."""
+
+NOT_BUILT_IN = "that a text comes out the same in any company was tried when the model was loaded, and is not built in"
+"""What an engine that writes in groups does not promise."""
+
+
+def is_written_in_groups(engine: str | None) -> bool:
+    """Whether an engine of that name, of this version or another, writes texts in groups."""
+    return " in groups of " in (engine or "")
+
+
+def manner_of_writing(engine: str | None, why: str) -> str:
+    """How an engine writes that has no slots, why, and what it does not promise; for people."""
+    if is_written_in_groups(engine):
+        return f"in groups of texts, because {why}; {NOT_BUILT_IN}"
+    return f"one text at a time, because {why}"

@@ -297,7 +297,7 @@ class Worker(Base):
     engine: Mapped[str | None] = mapped_column(Text)
     numerics: Mapped[str | None] = mapped_column(Text)
     threads: Mapped[int | None] = mapped_column(Integer)
-    why_fallback: Mapped[str | None] = mapped_column(AnyText)  # why its engine writes one text at a time
+    why_fallback: Mapped[str | None] = mapped_column(AnyText)  # why its model has no slots
     classifiers: Mapped[list[str]] = mapped_column(Json)
     classifier_revisions: Mapped[dict[str, str] | None] = mapped_column(Json)  # of those that are loaded
     error: Mapped[str | None] = mapped_column(AnyText)

@@ -140,9 +140,9 @@ def _workers(config: Settings) -> Iterator[Finding]:
     if alive:
         yield Finding("workers", GOOD, ", ".join(f"{one.model} (process {one.pid} on {one.host})" for one in alive))
     for worker in alive:
-        if worker.why_fallback:
-            who = f"process {worker.pid} on {worker.host} writes {worker.model} one text at a time"
-            yield Finding("slow worker", NOTE, f"{who}, because {worker.why_fallback}")
+        if worker.without_slots:
+            who = f"process {worker.pid} on {worker.host} writes {worker.model}"
+            yield Finding("slow worker", NOTE, f"{who} {worker.without_slots}")
 
 
 def _redis(config: Settings) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from common.wording import counted
-from contract.spec import Provenance
+from contract.spec import NOT_BUILT_IN, Provenance, is_written_in_groups
 from db.results.reproduction import OutputRecord
 from worker.engine.sequence import Completion, Fault
 
@@ -48,6 +48,7 @@ class OutputComparison:
     stored_logprob: float | None
     here_logprob: float | None  # None = no text was generated
     fault: str | None = None  # why no text was generated
+    in_groups: bool = False  # it was written beside others, by an engine that promises less than slots do
 
     @property
     def same(self) -> bool:
@@ -66,6 +67,7 @@ def compare(record: OutputRecord, result: Completion | Fault, here: Provenance) 
         stored_logprob=record.mean_logprob,
         here_logprob=None if isinstance(result, Fault) else result.mean_logprob,
         fault=fault,
+        in_groups=is_written_in_groups(record.made_by.engine),
     )
 
 
@@ -116,6 +118,8 @@ def as_lines(comparison: OutputComparison) -> Iterator[str]:
     if not comparison.same:
         if not any(difference.what in (*PROVENANCE, *NUMERICS_CAUSES) for difference in comparison.differs):
             yield f"  the same here: {', '.join(PROVENANCE)}"
+        if comparison.in_groups:
+            yield _row("company", f"written in a group with others; {NOT_BUILT_IN}")
         if comparison.stored_logprob is not None and comparison.here_logprob is not None:
             stored, here = comparison.stored_logprob, comparison.here_logprob
             yield _row("mean_logprob", f"stored {stored:.4f}, here {here:.4f}")

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from common.wording import counted
 from contract.errors import InkmillError, ModelUnavailable
-from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
+from contract.spec import SEED_LIMIT, SamplingSettings, manner_of_writing, merge, output_seed
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
 from producer.chat import as_messages, plain_prompts, with_system
@@ -94,7 +94,8 @@ def _generate(
 
     loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64))
     if loaded.why_fallback:
-        messages.print(f"note: one text at a time, because {loaded.why_fallback}", markup=False)
+        manner = manner_of_writing(loaded.provenance.engine, loaded.why_fallback)
+        messages.print(f"note: {manner}", markup=False)
     engine = loaded.engine
     try:
         sent, chat = prompt.sent_to(loaded, model), prompt.system is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select, update
 
+from contract.spec import manner_of_writing
 from db.models import Worker
 from db.session.engine import Database, now
 
@@ -30,7 +31,7 @@ class WorkerRow:
     engine: str | None
     numerics: str | None
     threads: int | None
-    why_fallback: str | None  # why its engine writes one text at a time; None = it does not, or it is not known yet
+    why_fallback: str | None  # why its model has no slots; None = it has, or it is not known yet
     classifiers: list[str]
     classifier_revisions: dict[str, str] | None  # of those that are loaded
     error: str | None
@@ -44,6 +45,11 @@ class WorkerRow:
     def alive(self) -> bool:
         # A sign of life from the future is none: the clock was set back, and whoever lives gives another at once.
         return self.state in ("starting", "ready") and abs(self.silent) < SILENT_SECONDS
+
+    @property
+    def without_slots(self) -> str | None:
+        """How it writes, and why, where its model has no slots."""
+        return None if self.why_fallback is None else manner_of_writing(self.engine, self.why_fallback)
 
     def scores(self, classifier: str, revision: str | None) -> bool:
         """Whether it scores with that classifier in that revision, or may: which one it has shows at its first use.
@@ -77,14 +83,15 @@ def list_workers(database: Database) -> list[WorkerRow]:
         return [WorkerRow(**row._mapping) for row in connection.execute(query)]
 
 
-def one_at_a_time(database: Database, model: str, engine: str | None) -> str | None:
-    """Why the texts of a model are written one at a time; None where they are not, or where nobody remembers.
+def without_slots(database: Database, model: str, engine: str | None) -> str | None:
+    """How the texts of a model are written that has no slots, and why; None where it has, or where nobody remembers.
 
     Args:
         engine: the one that writes them, or wrote them; None = that of whatever worker there is.
     """
-    serving = [worker for worker in list_workers(database) if worker.model == model and worker.why_fallback]
-    return next((one.why_fallback for one in serving if (one.engine == engine if engine else one.alive)), None)
+    serving = [worker for worker in list_workers(database) if worker.model == model]
+    fitting = (one for one in serving if (one.engine == engine if engine else one.alive))
+    return next((one.without_slots for one in fitting if one.without_slots), None)
 
 
 def get_worker(database: Database, worker: str) -> WorkerRow | None:

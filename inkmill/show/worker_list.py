@@ -31,12 +31,12 @@ def workers_table(workers: list[WorkerRow]) -> Table:
 
 
 def remarks(workers: list[WorkerRow]) -> Iterator[str]:
-    """What the table has no room for: errors, and why some write one text at a time."""
+    """What the table has no room for: errors, and why some have no slots."""
     for worker in workers:
         if worker.error:
             yield f"{worker.id}: {on_one_line(worker.error)}"
-        if worker.why_fallback:
-            yield f"{worker.id}: one text at a time, because {on_one_line(worker.why_fallback)}"
+        if worker.without_slots:
+            yield f"{worker.id}: {on_one_line(worker.without_slots)}"
 
 
 def is_listed(worker: WorkerRow) -> bool:

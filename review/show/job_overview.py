@@ -14,7 +14,7 @@ from db.insights.pace import Pace, read_pace
 from db.jobs.status import JobSnapshot, snapshot
 from db.jobs.waiting import waiting_for
 from db.session.engine import Database
-from db.work.workers import one_at_a_time
+from db.work.workers import without_slots
 from review.live.shared_reads import SharedReads
 
 FAILURES_SECONDS = 30.0
@@ -29,7 +29,7 @@ class JobOverview:
     pace: Pace
     waiting: str | None  # what it waits for, with the command to type
     failures: tuple[FailureGroup, ...]  # its dead prompts by code
-    one_at_a_time: str | None = None  # why its texts are written so; None where they are not
+    without_slots: str | None = None  # how its texts are written, and why, where its model has no slots
 
     @property
     def not_scored(self) -> bool:
@@ -65,7 +65,7 @@ def job_overview(database: Database, job_id: int, reads: SharedReads | None = No
     """
     job = snapshot(database, job_id)
     overview = overview_of(database, job, reads)
-    return replace(overview, one_at_a_time=one_at_a_time(database, job.model, job.served_engine))
+    return replace(overview, without_slots=without_slots(database, job.model, job.served_engine))
 
 
 def overview_of(database: Database, job: JobSnapshot, reads: SharedReads | None = None) -> JobOverview:

@@ -39,6 +39,15 @@ class RunningSequence:
         long_enough = len(self.sequence.tokens) + 1 >= self.sequence.request.settings.min_new_tokens
         return token in vocabulary.eos or (long_enough and token in self.stop_tokens)
 
+    def append(self, choice: Choice, vocabulary: Vocabulary) -> None:
+        """Take the next token; it may end the text."""
+        sequence, entry = self.sequence, self.entry(choice, vocabulary)
+        if self.is_ended_by(choice.token, vocabulary):
+            sequence.end(choice.token, choice.logprob, entry)
+        else:
+            sequence.append(choice.token, choice.logprob, entry)
+        self.state.append(choice.token)
+
     def entry(self, choice: Choice, vocabulary: Vocabulary) -> dict[str, Any] | None:
         """The choice's entry in `Completion.logprobs`, where the request asked for those."""
         if not choice.top:

@@ -9,22 +9,16 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from contract.spec import SamplingSettings
-from worker.engine.admission import RunningSequence, admit, code_of, describe
-from worker.engine.chat import ChatTemplate
-from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
+from worker.engine.admission import RunningSequence
+from worker.engine.encoded_prompt import ModelLimits
 from worker.engine.forward import Logits, Rows
 from worker.engine.kv_cache import KVCache
-from worker.engine.memory_blame import out_of_memory
 from worker.engine.sampling.sampler import Choice
 from worker.engine.sampling.state import SamplingState
-from worker.engine.scheduler import SlotScheduler
-from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.stepping import Report, SteppingEngine
 from worker.engine.tokenizer import Vocabulary
-
-Report = Completion | Fault
 
 PREFILL_TOKENS = 256
 """Prompt tokens that one step computes at most, beside the sequences that it decodes: no step lasts long."""
@@ -46,73 +40,21 @@ class Model(Protocol):
     def sample(self, logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exception]: ...
 
 
-class SlotEngine:
-    """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
+class SlotEngine(SteppingEngine):
+    """See SteppingEngine. Only one thread may call it, but for `read`."""
 
     name = "inkmill-slots 3"
 
     def __init__(self, model: Model, vocabulary: Vocabulary, slots: int) -> None:
+        super().__init__(vocabulary, ModelLimits(model.vocabulary, model.positions), slots)
         self.model = model
-        self._vocabulary, self.chat_template = vocabulary, ChatTemplate(vocabulary)
-        self._limits = ModelLimits(model.vocabulary, model.positions)
-        self._scheduler = SlotScheduler(slots)
         self._cache: KVCache | None = None  # made when first needed, and again after a failure
         self._waits_for_room = False  # the request that is next: until a slot is given up, or the request
-        self._running: dict[int, RunningSequence] = {}  # slot -> what is written there, in order of admission
-
-    @property
-    def slots(self) -> int:
-        """How many sequences are decoded at once; fewer after memory ran out."""
-        return self._scheduler.slots
-
-    @property
-    def pause(self) -> float:
-        """Seconds to wait before the next step, where there was no memory for a single sequence; else 0."""
-        return self._scheduler.pause
-
-    @property
-    def active(self) -> int:
-        return self._scheduler.active
-
-    @property
-    def free(self) -> int:
-        return self._scheduler.free
-
-    @property
-    def pending(self) -> int:
-        """Requests that were added and not yet reported or cancelled."""
-        return self._scheduler.pending
-
-    def read(
-        self,
-        prompt: str,
-        settings: SamplingSettings,
-        earlier: EncodedPrompt | None = None,
-        alive: Alive = lambda: None,
-        *,
-        chat: bool = False,
-    ) -> EncodedPrompt:
-        """What a prompt's requests may bring along, so that no step has to work it out; see
-        worker.engine.encoded_prompt.
-
-        Raises:
-            Rejected: this model can never serve them.
-        """
-        return read(prompt, settings, self._vocabulary, self._limits, earlier, alive, chat=chat)
-
-    def add(self, requests: Iterable[Request]) -> None:
-        """Put requests at the end of the waiting queue.
-
-        Raises:
-            ValueError: a key that is pending already; nothing is added then.
-        """
-        self._scheduler.add(requests)
 
     def cancel(self, keys: Iterable[Hashable]) -> None:
-        """Forget these requests; nothing will be reported of them. Unknown keys are passed over."""
+        """As any engine's."""
         self._waits_for_room = False
-        for slot in self._scheduler.cancel(keys):
-            self._clear(slot)
+        super().cancel(keys)
 
     def warm(self) -> None:
         """Compute one token that nobody asked for, so that no later step waits for code to be compiled."""
@@ -121,24 +63,12 @@ class SlotEngine:
         zero = np.zeros(1, np.int64)
         self.model.sample(self.model.forward(Rows(zero, zero, zero, zero), cache), [state])
 
-    def step(self) -> list[Report]:
-        """One turn: refill free slots, compute a token of every sequence, report what ended.
-
-        Raises:
-            MemoryError, torch.OutOfMemoryError: not even the cache of one slot fits, and did not for long.
-            torch.AcceleratorError: the device is lost to this process; no request is charged with that.
-        """
-        reports: list[Report] = []
-        try:
-            cache = self._refill(reports)
-            rows = self._schedule(cache)
-            if rows is not None:
-                self._finish(rows, self.model.forward(rows, cache), reports)
-                if self._scheduler.grow():
-                    self._restart()
-        except Exception as error:
-            self._recover(error, reports)
-        return reports
+    def _advance(self, reports: list[Report]) -> bool:
+        cache = self._refill(reports)
+        rows = self._schedule(cache)
+        if rows is not None:
+            self._finish(rows, self.model.forward(rows, cache), reports)
+        return rows is not None
 
     def _refill(self, reports: list[Report]) -> KVCache:
         """Give free slots to waiting requests."""
@@ -146,20 +76,14 @@ class SlotEngine:
             self._cache = self.model.new_cache(self.slots)
         while not self._waits_for_room and (admitted := self._scheduler.admit()):
             slot, request = admitted
-            try:
-                running = admit(request, self._vocabulary, self._limits)
-                if not self._cache.set_aside(slot, running.longest):
-                    self._scheduler.put_back(slot)
-                    self._waits_for_room = True
-                    continue
+            running = self._admit(slot, request, reports)
+            if running is None:
+                continue
+            if self._cache.set_aside(slot, running.longest):
                 self._running[slot] = running
-            except Rejected as error:
-                reports.append(Fault(request.key, str(error), certain=True, code=error.code))
-                self._release(slot, finished=False)
-            except Exception as error:
-                if out_of_memory(error):
-                    raise
-                self._fail(slot, request.key, error, reports)
+            else:
+                self._scheduler.put_back(slot)
+                self._waits_for_room = True
         return self._cache
 
     def _schedule(self, cache: KVCache) -> Rows | None:
@@ -225,56 +149,13 @@ class SlotEngine:
             self._running[slot].computed = position + 1
         slots = rows.slots[rows.wanted].tolist()
         choices = self.model.sample(logits, [self._running[slot].state for slot in slots]) if slots else []
-        for slot, choice in zip(slots, choices, strict=True):
-            if isinstance(choice, Exception):
-                self._fail(slot, self._running[slot].sequence.request.key, choice, reports)
-            else:
-                self._append(slot, choice, reports)
-
-    def _append(self, slot: int, choice: Choice, reports: list[Report]) -> None:
-        """Append a token to its sequence; report the sequence and free its slot where that ends it."""
-        running = self._running[slot]
-        entry = running.entry(choice, self._vocabulary)
-        if running.is_ended_by(choice.token, self._vocabulary):
-            running.sequence.end(choice.token, choice.logprob, entry)
-        else:
-            running.sequence.append(choice.token, choice.logprob, entry)
-        running.state.append(choice.token)
-        if running.sequence.finish_reason is not None:
-            reports.append(running.sequence.completion())
-            self._release(slot, finished=True)
-
-    def _fail(self, slot: int, key: Hashable, error: Exception, reports: list[Report]) -> None:
-        reports.append(Fault(key, describe(error), certain=False, code=code_of(error)))
-        self._release(slot, finished=False)
-
-    def _release(self, slot: int, *, finished: bool) -> None:
-        self._clear(slot)
-        self._scheduler.release(slot, finished=finished)
+        self._take(slots, choices, reports)
 
     def _clear(self, slot: int) -> None:
         self._waits_for_room = False
         if self._running.pop(slot, None) is not None and self._cache is not None:
             self._cache.release(slot)
 
-    def _recover(self, error: Exception, reports: list[Report]) -> None:
-        """Drop the cache and restart what was active: in fewer slots, or in halves to find the one at fault."""
-        memory, idle = out_of_memory(error), not self.active
-        if device_lost(error) or (idle and not memory):
-            raise error
-        if idle and self.slots == 1 and self._scheduler.starved():
-            raise error
-        self._restart()
-        charged = self._scheduler.shrink() if memory else self._scheduler.split()
-        if charged is not None:
-            reports.append(Fault(charged.key, describe(error), certain=False, code=code_of(error)))
-
     def _restart(self) -> None:
-        """Forget what was computed of active sequences, which the scheduler has put back into a queue."""
-        self._running.clear()
+        super()._restart()
         self._cache, self._waits_for_room = None, False
-
-
-def device_lost(error: Exception) -> bool:
-    """Whether the device failed in a way that makes everything after it fail too: an illegal access, say."""
-    return isinstance(error, torch.AcceleratorError) and not out_of_memory(error)

@@ -6,7 +6,7 @@ Torch, tokens and logits are not known here, so that every decision can be teste
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from worker.engine.memory_blame import Shortage
 from worker.engine.sequence import Request
@@ -79,13 +79,15 @@ class SlotScheduler:
             del self._active[slot]
         return freed
 
-    def admit(self) -> tuple[int, Request] | None:
-        """Give the lowest free slot to the next request; None where there is no slot or no request."""
+    def admit(self, fits: Callable[[Request], bool] = lambda _: True) -> tuple[int, Request] | None:
+        """Give the lowest free slot to the next request that fits; None where there is no slot or no such request."""
         queue = self._queue()
-        if not queue or self.free < 1:
+        place = next((place for place, request in enumerate(queue) if fits(request)), None)
+        if place is None or self.free < 1:
             return None
         slot = next(slot for slot in range(self.slots) if slot not in self._active)
-        self._active[slot] = queue.popleft()
+        self._active[slot] = queue[place]
+        del queue[place]
         return slot, self._active[slot]
 
     def put_back(self, slot: int) -> None:

@@ -15,14 +15,14 @@ import structlog
 
 from contract.spec import Messages, SamplingSettings
 from worker.engine.encoded_prompt import EncodedPrompt
-from worker.engine.engine import SlotEngine
 from worker.engine.memory_blame import out_of_memory
 from worker.engine.sequence import Completion, Fault, Request
+from worker.engine.stepping import SteppingEngine
 from worker.runtime.core_lock import Cores
 from worker.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from worker.engine.fallback import FallbackEngine  # loads transformers
+    from worker.engine.fallback.one_by_one import FallbackEngine  # loads transformers
 
 log = structlog.get_logger()
 Result = Completion | Fault
@@ -102,7 +102,7 @@ class Feeder:
 
     def __init__(
         self,
-        engine: SlotEngine | FallbackEngine,
+        engine: SteppingEngine | FallbackEngine,
         watchdog: Watchdog,
         cores: Cores,
         die: Callable[[], object],
@@ -112,7 +112,7 @@ class Feeder:
             die: ends the process; called where the engine itself breaks.
         """
         self.engine, self._watchdog, self._cores, self._end_process = engine, watchdog, cores, die
-        if not isinstance(engine, SlotEngine):
+        if not isinstance(engine, SteppingEngine):
             engine.alive = self._alive
         self._commands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._owners: dict[Hashable, Intake] = {}

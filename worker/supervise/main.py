@@ -25,6 +25,7 @@ from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUn
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue
 from contract.settings import settings
+from contract.spec import manner_of_writing
 from db.session.engine import Database, open_database
 from db.work.claims import MUST_MATCH
 from db.work.workers import record_heartbeat, register_worker
@@ -136,7 +137,7 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
         "ready", model=provenance.model, revision=provenance.revision, dtype=provenance.dtype, device=provenance.device
     )
     if loaded.why_fallback:
-        log.warning("one text at a time: the slot engine does not run this model", because=loaded.why_fallback)
+        log.warning("this model has no slots", writes=manner_of_writing(provenance.engine, loaded.why_fallback))
     serve(runtime)
     register(default_app())
     runtime.watchdog.arm()

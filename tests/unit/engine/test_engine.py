@@ -16,7 +16,7 @@ from tiny_models import SENTENCES, Tiny, load_tiny, make_gpt2, run_all, settings
 from contract.spec import SamplingSettings
 from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.engine import PREFILL_TOKENS, SlotEngine
-from worker.engine.fallback import FallbackEngine
+from worker.engine.fallback.one_by_one import FallbackEngine
 from worker.engine.forward import Rows
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import ByteVocabulary

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from contract.spec import Provenance, SamplingSettings
+from contract.spec import IN_GROUPS, Provenance, SamplingSettings
 from db.results.reproduction import OutputRecord
 from inkmill.output_comparison import (
     NUMERICS_CAUSES,
@@ -53,6 +53,17 @@ def test_the_mean_log_probability_is_told_and_does_not_decide() -> None:
     assert found.same
     assert as_json(found)["mean_logprob"] == {"stored": -1.5, "here": -1.25}
     assert "mean_logprob" in list(as_lines(compared(mean_logprob=-1.25, tokens=8)))[-1]
+
+
+def test_of_a_text_that_was_written_in_a_group_is_said_what_was_not_promised() -> None:
+    record = replace(RECORD, made_by=replace(MADE_BY, engine=IN_GROUPS))
+    differing = compare(record, replace(AGAIN, text=" upon a day"), record.made_by)
+    (said,) = (line for line in as_lines(differing) if "company" in line)
+    assert said == (
+        "  company        written in a group with others; that a text comes out the same in any company was tried when "
+        "the model was loaded, and is not built in"
+    )
+    assert len(list(as_lines(compare(record, AGAIN, record.made_by)))) == 1
 
 
 @pytest.mark.parametrize("name", PROVENANCE)

@@ -59,11 +59,11 @@ class Decoder:
         return KVCache(self.cache_shape, slots, torch.device("cpu"))
 
     @torch.inference_mode()
-    def forward(self, rows: Rows, cache: KVCache, ahead: int = 0) -> Logits:
+    def forward(self, rows: Rows, cache: KVCache, ahead: Indices | None = None) -> Logits:
         """Compute rows, and store their keys and values.
 
         Args:
-            ahead: how many positions further on the layers take the rows to be than they are in the cache: so a trial
+            ahead: [rows], how many positions further on the layers take each to be than it is in the cache: so a trial
                 needs no text that fills the window.
         """
         padded = filled_up(len(rows.tokens), ROWS_APART, self.multiple)
@@ -72,7 +72,7 @@ class Decoder:
         with self._step.of(places, cache):
             logits = self._network(
                 input_ids=_extended(rows.tokens, padded)[None],
-                position_ids=_extended(rows.positions + ahead, padded)[None],
+                position_ids=_extended(rows.positions if ahead is None else rows.positions + ahead, padded)[None],
                 use_cache=False,
                 logits_to_keep=_extended(rows.wanted, wanted),
             ).logits[0]

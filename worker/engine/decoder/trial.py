@@ -105,10 +105,12 @@ def _own_logits(network: Any, text: Indices) -> torch.Tensor:
 
 
 def _same_in_company(decoder: Decoder, texts: Sequence[Indices]) -> bool:
-    """Whether each text comes out alike alone and with the others, at the window's beginning and at its end."""
-    for ahead in {0, decoder.positions - max(map(len, texts))}:
+    """Whether each text comes out alike alone and with the others, of which some are at the window's end; and there."""
+    end = decoder.positions - max(map(len, texts))
+    for places in ((0, end), (end, 0)):
+        ahead = [places[number % 2] for number in range(len(texts))]
         together = _logits(decoder, texts, ahead)
-        alone = (_logits(decoder, [text], ahead)[0] for text in texts)
+        alone = (_logits(decoder, [text], [place])[0] for text, place in zip(texts, ahead, strict=True))
         if not all(map(torch.equal, alone, together)):
             return False
     return True
@@ -123,8 +125,12 @@ def _cache(decoder: Decoder, texts: Sequence[Indices]) -> KVCache:
     return cache
 
 
-def _logits(decoder: Decoder, texts: Sequence[Indices], ahead: int = 0) -> list[torch.Tensor]:
-    """Of every token of every text, in one step."""
+def _logits(decoder: Decoder, texts: Sequence[Indices], ahead: Sequence[int] | None = None) -> list[torch.Tensor]:
+    """Of every token of every text, in one step.
+
+    Args:
+        ahead: how much further on than it is a text is taken to be; None = not at all.
+    """
     cache, lengths = _cache(decoder, texts), [len(text) for text in texts]
     rows = Rows(
         tokens=np.concatenate(texts),
@@ -132,7 +138,8 @@ def _logits(decoder: Decoder, texts: Sequence[Indices], ahead: int = 0) -> list[
         slots=np.repeat(np.arange(len(texts)), lengths),
         wanted=np.arange(sum(lengths)),
     )
-    return list(torch.split(decoder.forward(rows, cache, ahead).values.clone().float(), lengths))
+    shifts = np.repeat(ahead or [0] * len(texts), lengths)
+    return list(torch.split(decoder.forward(rows, cache, shifts).values.clone().float(), lengths))
 
 
 def _same_in_parts(decoder: Decoder, texts: Sequence[Indices], whole: Sequence[torch.Tensor]) -> bool:

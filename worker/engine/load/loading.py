@@ -32,7 +32,8 @@ from worker.processor import has_bfloat16, has_int8, instruction_set, kernel_var
 from worker.remote_code import refuse_remote_kernels
 
 if TYPE_CHECKING:
-    from worker.engine.fallback import FallbackEngine
+    from worker.engine.fallback.group_engine import GroupEngine
+    from worker.engine.fallback.one_by_one import FallbackEngine
 
 CPU_SLOTS = 128
 CUDA_SLOTS = 256
@@ -44,7 +45,7 @@ CUDA_SHARE = 2
 class Loaded:
     """An engine, and what is said of everything it writes."""
 
-    engine: SlotEngine | FallbackEngine
+    engine: SlotEngine | GroupEngine | FallbackEngine
     why_fallback: str | None  # why the slot engine does not run this model; None where it does
     provenance: Provenance
     device: str  # as torch names it: "cpu", "cuda:0"
@@ -142,8 +143,8 @@ def _dtype(asked: str, device: torch.device) -> str:
 
 def _engine(
     checkpoint: Checkpoint, device: torch.device, dtype: str, slots: int | None, revision: Callable[[], str]
-) -> tuple[SlotEngine | FallbackEngine, str | None]:
-    """The slot engine; or the fallback, which has one slot in any case, and why."""
+) -> tuple[SlotEngine | GroupEngine | FallbackEngine, str | None]:
+    """The slot engine; or another, which does not look at `slots`, and why."""
     if not checkpoint.gguf:  # beside which other models' files may lie
         refuse_remote_kernels((checkpoint.base or checkpoint).folder)
     tokenizer, network = read_tokenizer(checkpoint), read_network(checkpoint)
@@ -160,18 +161,26 @@ def _engine(
         del network
         gc.collect()  # transformers' models are cycles; two of them may be too much
         network = read_network(checkpoint)
-    return _fallback(network, vocabulary, reason, device, dtype), reason
+    return _without_slots(network, vocabulary, reason, device, dtype, revision)
 
 
-def _fallback(network: Any, vocabulary: Vocabulary, reason: str, device: torch.device, dtype: str) -> FallbackEngine:
-    from worker.engine.fallback import FallbackEngine
+def _without_slots(
+    network: Any, vocabulary: Vocabulary, reason: str, device: torch.device, dtype: str, revision: Callable[[], str]
+) -> tuple[GroupEngine | FallbackEngine, str]:
+    """The engine that writes in groups, or the one that writes one by one; and why."""
+    from worker.engine.fallback.group import PaddedModel
+    from worker.engine.fallback.group_engine import GroupEngine
+    from worker.engine.fallback.one_by_one import FallbackEngine
+    from worker.engine.fallback.trial import why_one_by_one
 
     if dtype == "int8":
         raise ModelUnavailable(
             f"dtype int8 is for models that the slot engine runs, which this is not ({reason}); use fp32 or bf16"
         )
-    network = network.to(device, torch.bfloat16 if dtype == "bf16" else torch.float32)
-    return FallbackEngine(network, vocabulary)
+    refusal = why_one_by_one(network, device, torch.bfloat16 if dtype == "bf16" else torch.float32, revision)
+    if refusal is None:
+        return GroupEngine(PaddedModel(network), vocabulary), reason
+    return FallbackEngine(network, vocabulary), f"{reason}, and not in groups, because {refusal}"
 
 
 def _give_memory_back() -> None:

@@ -17,7 +17,7 @@ from worker.engine.decoder.fused_attention import FusedAttention
 from worker.engine.decoder.gated_mlp import GatedMLP
 from worker.engine.decoder.row_wise import RowWiseLinear
 from worker.engine.decoder.trial import Reference, verdict
-from worker.engine.fallback import FallbackEngine
+from worker.engine.fallback.one_by_one import FallbackEngine
 from worker.engine.load import slot_model
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Request
@@ -146,3 +146,21 @@ def test_a_window_of_a_million_positions_costs_nothing_where_texts_are_short(tmp
     assert loaded.why_fallback is None
     (text,) = run_all(loaded.engine, [Request(0, "The", settings(max_new_tokens=2), 0)]).values()
     assert isinstance(text, Completion)
+
+
+class LooksAtTheFarthest(torch.nn.Module):
+    """A rotary embedding that takes other frequencies for all rows as soon as one is far into the window."""
+
+    def __init__(self, embedding: torch.nn.Module) -> None:
+        super().__init__()
+        self._embedding = [embedding]  # in a list it is no part of the network, and not seen to be a rotary embedding
+
+    def forward(self, hidden: torch.Tensor, position_ids: torch.Tensor) -> Any:
+        (embedding,) = self._embedding
+        return embedding(hidden, position_ids * (1 + (position_ids.max() > 600)))
+
+
+def test_a_text_that_depends_on_how_long_its_neighbour_is_is_noticed() -> None:
+    network = make_network("llama", max_position_embeddings=1024)
+    network.model.rotary_emb = LooksAtTheFarthest(network.model.rotary_emb)
+    assert "texts beside it" in str(judged(network))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_models import Tiny, load_tiny, run_all, settings
 
 from tests.examples import examples
-from worker.engine.fallback import FallbackEngine
+from worker.engine.fallback.one_by_one import FallbackEngine
 from worker.engine.sampling.bad_words import BadWords, TextEnd
 from worker.engine.sequence import Completion, Request
 from worker.engine.text.pieces import Pieces

@@ -1,4 +1,4 @@
-"""The engine for other families, on tiny random checkpoints: the same rules, seeds and stop strings."""
+"""The engine for models that run in no other way, on tiny checkpoints: the same rules, seeds and stop strings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from contract.errors import ModelUnavailable
 from worker.engine.cpu.gpt2 import GPT2
 from worker.engine.decoder.survey import Unsupported
 from worker.engine.engine import SlotEngine
-from worker.engine.fallback import FallbackEngine
+from worker.engine.fallback import trial
+from worker.engine.fallback.one_by_one import FallbackEngine
 from worker.engine.load import loading
 from worker.engine.load.loading import load_engine
 from worker.engine.sequence import Completion, Fault, Request
@@ -99,13 +100,15 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def no_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models whose texts are easily compared with transformers' own run in slots, too."""
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models whose texts are easily compared with transformers' own run in slots or in groups, too."""
 
     def refuse(*_: object) -> None:
         raise Unsupported("these tests want the fallback")
 
     monkeypatch.setattr(loading, "slot_model", refuse)
+    monkeypatch.setattr(trial, "_verdict", lambda *_: "they want it one by one")
+    monkeypatch.setattr(trial, "kept_result", lambda _name, _kind, measure, _possible: measure())
 
 
 @pytest.fixture
@@ -295,8 +298,8 @@ def test_both_engines_write_the_same_text_whatever_the_tokenizer(kind: str, tmp_
 
 
 def test_why_a_model_is_here_is_said(folder: Path) -> None:
-    assert (
-        load_engine(str(folder), device="cpu", dtype="fp32", threads=2).why_fallback == "these tests want the fallback"
+    assert load_engine(str(folder), device="cpu", dtype="fp32", threads=2).why_fallback == (
+        "these tests want the fallback, and not in groups, because they want it one by one"
     )
 
 

@@ -1,6 +1,6 @@
-"""The engine for models that are not of GPT-2's family: transformers' generate, one request at a time.
+"""The engine for models that can be run in no other way: transformers' generate, one request at a time.
 
-The same interface, sampling rules, seeds and stop strings as the slot engine; only slower.
+The same interface, sampling rules, seeds and stop strings as the other engines; only slower.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from contract.spec import SamplingSettings
+from contract.spec import ONE_BY_ONE, SamplingSettings
 from worker.engine.admission import RunningSequence, admit, code_of, describe
 from worker.engine.chat import ChatTemplate
 from worker.engine.compiled.compiling import ensure_compiled
@@ -37,7 +37,7 @@ Report = Completion | Fault
 class FallbackEngine:
     """Requests in, completions and faults out. Only one thread may call it, but for `read`."""
 
-    name = "inkmill-fallback 2"
+    name = ONE_BY_ONE
     slots = 1
     active = 0  # a step begins and ends a whole request
 
@@ -153,12 +153,7 @@ class _SamplingProcessor(LogitsProcessor):
         (choice,) = sample(Logits(scores.float().cpu(), np.zeros(1, np.float32)), [self._running.state])
         if isinstance(choice, Exception):
             raise choice
-        self._running.state.append(choice.token)
-        sequence, entry = self._running.sequence, self._running.entry(choice, self._vocabulary)
-        if self._running.is_ended_by(choice.token, self._vocabulary):
-            sequence.end(choice.token, choice.logprob, entry)
-        else:
-            sequence.append(choice.token, choice.logprob, entry)
+        self._running.append(choice, self._vocabulary)
         forced = torch.full_like(scores, -torch.inf)
         forced[0, choice.token] = 0
         return forced
