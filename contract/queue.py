@@ -1,7 +1,8 @@
 """The Celery app, the queues and the hint messages that travel in them.
 
 SQL is the truth. A message holds the id of a batch or of a tuning, or names a score request, and even that is only a
-hint: losing, doubling or forging one is harmless. Celery's own tools work on it: `celery -A contract.queue inspect active`.
+hint: losing, doubling or forging one is harmless. Celery's own tools work on it:
+`celery -A contract.queue inspect active`.
 """
 
 from __future__ import annotations
