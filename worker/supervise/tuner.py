@@ -28,6 +28,7 @@ from db.tuning.claims import (
 from db.tuning.tunings import tuning_reference
 from db.work.lease import LeaseLost
 from db.work.workers import record_heartbeat, register_worker
+from worker.supervise.attempt import Attempt
 from worker.supervise.spawn import WorkerOptions
 from worker.supervise.training_process import TRAINING, TrainingProcess
 from worker.tunings_here import tunings_here, why_not_here
