@@ -289,7 +289,7 @@ class Worker(Base):
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     host: Mapped[str] = mapped_column(Text)
     pid: Mapped[int] = mapped_column(Integer)
-    state: Mapped[str] = mapped_column(Text)  # starting, ready, failed, stopped
+    state: Mapped[str] = mapped_column(Text)  # starting, ready, tuning, failed, stopped
     model: Mapped[str] = mapped_column(Text)
     revision: Mapped[str | None] = mapped_column(Text)
     dtype: Mapped[str] = mapped_column(Text)

@@ -12,6 +12,8 @@ from db.session.engine import Database, now
 
 SILENT_SECONDS = 30.0
 """A worker that gave no sign for this long is not counted on."""
+ALIVE = ("starting", "ready", "tuning")
+"""The states of a worker that has not ended. One that is tuning has no model loaded, and does nothing else."""
 FORGOTTEN_SECONDS = 7 * 86400.0
 
 
@@ -22,7 +24,7 @@ class WorkerRow:
     id: str
     host: str
     pid: int
-    state: str  # starting, ready, failed, stopped
+    state: str  # starting, ready, tuning, failed, stopped
     model: str
     revision: str | None
     dtype: str
@@ -43,7 +45,7 @@ class WorkerRow:
     @property
     def alive(self) -> bool:
         # A sign of life from the future is none: the clock was set back, and whoever lives gives another at once.
-        return self.state in ("starting", "ready") and abs(self.silent) < SILENT_SECONDS
+        return self.state in ALIVE and abs(self.silent) < SILENT_SECONDS
 
     def scores(self, classifier: str, revision: str | None) -> bool:
         """Whether it scores with that classifier in that revision, or may: which one it has shows at its first use.

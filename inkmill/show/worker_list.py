@@ -9,7 +9,7 @@ from rich.table import Table
 
 from common.times import duration, iso
 from common.wording import on_one_line
-from db.work.workers import WorkerRow
+from db.work.workers import ALIVE, WorkerRow
 from inkmill.show.display import cell, table_of
 
 COLUMNS = ("worker", "host", "pid", "state", "model", "dtype", "device", "tokens/s", "memory", "seen", "scores with")
@@ -46,7 +46,7 @@ def is_listed(worker: WorkerRow) -> bool:
 
 def worker_state(worker: WorkerRow) -> str:
     """As it says itself, but for one that says nothing any more."""
-    return "silent" if worker.state in ("starting", "ready") and not worker.alive else worker.state
+    return "silent" if worker.state in ALIVE and not worker.alive else worker.state
 
 
 def worker_json(worker: WorkerRow) -> dict[str, Any]:

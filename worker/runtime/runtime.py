@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from contract.errors import DatabaseUnreachable, QueueUnreachable
-from contract.queue import generate_queue, request_hint, score_queue, top_up
+from contract.queue import generate_queue, request_hint, score_queue, top_up, tune_queue
 from contract.settings import Settings
 from db.session.engine import Database
 from db.work.claims import MUST_MATCH, Ability, waiting_generation, waiting_scoring
@@ -26,6 +28,7 @@ from worker.runtime.engine_thread import Feeder
 from worker.runtime.lease import LeaseKeeper
 from worker.runtime.quarantine import Turns
 from worker.runtime.watchdog import HANG_EXIT, Watchdog
+from worker.tunings_here import tunings_here
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -41,6 +44,7 @@ class Runtime:
         self.classifiers, self._made_by = classifiers, loaded.provenance
         self.device = loaded.device
         self.stopping = threading.Event()
+        self.makes_way = False  # this process ends so that its parent can train
         self.turns = Turns()
         self.watchdog = Watchdog(config.step_seconds)
         self.cores = Cores(shared=loaded.device == "cpu")
@@ -112,6 +116,17 @@ class Runtime:
     def refill_generation(self) -> None:
         """Tops up this model's queue with what this process could claim."""
         self._refill(generate_queue(self._made_by.model), waiting_generation)
+
+    def refill_tunings(self) -> None:
+        """Tops up the queue of tunings with those that this worker could take."""
+        self._refill(
+            tune_queue(self.device), lambda database, _: tunings_here(database, self.config.models_folder, self.device)
+        )
+
+    def make_way(self) -> None:
+        """Ends this process in order, as a SIGTERM from its parent would."""
+        self.makes_way = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def refill_scoring(self) -> None:
         """Tops up the queues of this process' classifiers with what it could claim."""

@@ -24,13 +24,13 @@ from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.model_kinds.own_model import own_model_folder
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.queue import default_app, generate_queue, score_queue
+from contract.queue import default_app, generate_queue, score_queue, tune_queue
 from contract.settings import settings
 from db.session.engine import Database, open_database
 from db.work.claims import MUST_MATCH
 from db.work.workers import record_heartbeat, register_worker
 from worker.supervise.logs import configure
-from worker.supervise.spawn import Launch, WorkerOptions
+from worker.supervise.spawn import MADE_WAY, Launch, WorkerOptions
 
 TASK_THREADS = 34
 """They only wait for the engine, so there may be many; small batches need several at once."""
@@ -144,9 +144,10 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     runtime.watchdog.arm()
     runtime.start()
     Sweeper(duties(runtime), runtime.config.sweep_seconds, runtime.stopping).start()
-    _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, classifier_names)])
+    queues = [generate_queue(options.model), *map(score_queue, classifier_names), tune_queue(loaded.device)]
+    _consume(runtime.stopping, queues)
     record_heartbeat(database, worker, state="stopped")
-    return 0
+    return MADE_WAY if runtime.makes_way else int(ExitCode.DONE)
 
 
 def _retry_while_unreachable(action: Callable[[], T]) -> T:

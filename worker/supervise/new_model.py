@@ -17,7 +17,6 @@ from contract.settings import write_private
 from db.session.engine import Database
 from db.tuning.claims import TuningClaim
 from db.tuning.models import NewModel, StoredModel, complete_tuning
-from worker.engine.load.checkpoint import in_folder
 
 CARD = "inkmill.json"
 RESULT, DONE, MOVED = "result", "result.json", "moved.json"
@@ -74,11 +73,18 @@ def _described(claim: TuningClaim, folder: Path) -> NewModel:
         name=claim.name,
         base=claim.base,
         base_revision=card.get("base_revision"),
-        revision=in_folder(folder).revision(),
+        revision=revision_of(folder),
         corpus=card.get("corpus", ()),
         settings=card.get("settings", {}),
         **known,
     )
+
+
+def revision_of(folder: Path) -> str:
+    """The hash of a model's files, as provenances have it."""
+    from worker.engine.load.checkpoint import in_folder  # the Hub's library with it, which a parent seldom needs
+
+    return in_folder(folder).revision()
 
 
 def _card(folder: Path) -> dict[str, Any]:

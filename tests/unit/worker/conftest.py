@@ -67,7 +67,7 @@ def make_runtime(database: Database, tmp_path: Path) -> Callable[..., Runtime]:
         loaded = Loaded(engine=engine, why_fallback=None, provenance=provenance, device="cpu")  # type: ignore[arg-type]
         runtime = Runtime(worker=worker, database=database, config=config, loaded=loaded, classifiers=classifiers)
         # The queue is away here: refilling it is what the acceptance tests see.
-        runtime.refill_generation = runtime.refill_scoring = lambda: None  # type: ignore[method-assign]
+        runtime.refill_generation = runtime.refill_scoring = runtime.refill_tunings = lambda: None  # type: ignore[method-assign]
         runtime.start()
         return runtime
 

@@ -1,7 +1,7 @@
 """A stand-in for the training process: the same folder, events and exit statuses, and no model.
 
-Run as a program: `python stub_training.py FOLDER`. It makes the steps that FOLDER/order.json asks for, with a checkpoint
-after every second one, and misbehaves as FOLDER/misbehave says, once.
+Run as a program: `python stub_training.py FOLDER`. It makes the steps that FOLDER/order.json asks for, with a
+checkpoint after every second one, and misbehaves as FOLDER/misbehave says, once.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 
 from worker.supervise.training_process import Event, FolderInUse, TrainingProcess
 
-STUB = (sys.executable, str(Path(__file__).with_name("stub_training.py")))
+STUB = (sys.executable, "-IS", str(Path(__file__).with_name("stub_training.py")))
 Start = Callable[..., TrainingProcess]
 
 
