@@ -138,7 +138,11 @@ def _workers(config: Settings) -> Iterator[Finding]:
     except InkmillError:
         return  # the finding before this one says why
     if alive:
-        yield Finding("workers", GOOD, ", ".join(f"{one.model} (process {one.pid} on {one.host})" for one in alive))
+        yield Finding(
+            "workers",
+            GOOD,
+            ", ".join(f"{one.model or 'only tunings'} (process {one.pid} on {one.host})" for one in alive),
+        )
     for worker in alive:
         if worker.why_fallback:
             who = f"process {worker.pid} on {worker.host} writes {worker.model} one text at a time"

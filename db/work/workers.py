@@ -12,8 +12,10 @@ from db.session.engine import Database, now
 
 SILENT_SECONDS = 30.0
 """A worker that gave no sign for this long is not counted on."""
-ALIVE = ("starting", "ready", "tuning")
-"""The states of a worker that has not ended. One that is tuning has no model loaded, and does nothing else."""
+TUNING = "tuning"
+"""The state of a worker that trains: it has no model loaded, and does nothing else."""
+ALIVE = ("starting", "ready", TUNING)
+"""The states of a worker that has not ended."""
 FORGOTTEN_SECONDS = 7 * 86400.0
 
 

@@ -22,7 +22,8 @@ def workers_table(workers: list[WorkerRow]) -> Table:
     table = table_of(*COLUMNS, shortened=("model", "scores with"), right=("pid", "tokens/s", "memory"))
     for worker in workers:
         cells = (
-            worker.id, worker.host, str(worker.pid), worker_state(worker), worker.model, worker.dtype, worker.device,
+            worker.id, worker.host, str(worker.pid), worker_state(worker), worker.model or "–",
+            worker.dtype, worker.device,
             f"{worker.tokens_per_second:,.0f}", f"{worker.memory_mb:,.0f} MB", f"{duration(worker.silent)} ago",
             ", ".join(worker.classifiers),
         )  # fmt: skip
@@ -56,7 +57,7 @@ def worker_json(worker: WorkerRow) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "state": worker_state(worker),
-        "model": worker.model,
+        "model": worker.model or None,
         "revision": worker.revision,
         "dtype": worker.dtype,
         "device": worker.device,

@@ -113,6 +113,7 @@ class Supervisor:
             log.warning("the worker process ended; starting another", how=describe_exit(status), pause=pause)
             self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        self._tuner.leave(database)
         return ExitCode.DONE if self._stopping else status
 
     def _train(self, database: Database) -> bool:

@@ -10,11 +10,13 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
+from contract.errors import DatabaseUnreachable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.settings import Settings, write_private
 from contract.tuning import TuningOrder
@@ -87,6 +89,12 @@ class Tuner:
             log.info("stopped", tuning=tuning_reference(claim.tuning_id), why=str(reason))
         record_heartbeat(database, self.worker, state="stopped" if self._options.model else "ready")
         return True
+
+    def leave(self, database: Database) -> None:
+        """This worker ends in order."""
+        if self._registered:
+            with suppress(DatabaseUnreachable):
+                record_heartbeat(database, self.worker, state="stopped", error=None)
 
     def _announce(self, database: Database, state: str) -> None:
         """This worker as others see it; one with a model of its own only while it trains."""
