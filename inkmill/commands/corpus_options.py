@@ -78,7 +78,7 @@ DatasetConfig = Annotated[
     typer.Option(
         "--config",
         metavar="NAME",
-        help="Which of the data set's configurations; for example --config wikitext-103-raw-v1. [default: the only one]",
+        help="One of its configurations; for example --config wikitext-103-raw-v1. [default: the only one]",
         rich_help_panel=CORPUS_PANEL,
     ),
 ]
