@@ -13,7 +13,22 @@ from producer.corpus.tokens.long_text import LongText
 from producer.corpus.tokens.tokenizer import CorpusTokenizer
 from worker.demo import GPT2_DIR
 
-WORDS = ["sea", "the", "harbour", "Captain", "Okafor's", "1,024", "naïve", "über", "海は広い", "🌊🌊", "\n", "\n\n", "  ", "…"]
+WORDS = [
+    "sea",
+    "the",
+    "harbour",
+    "Captain",
+    "Okafor's",
+    "1,024",
+    "naïve",
+    "über",
+    "海は広い",
+    "🌊🌊",
+    "\n",
+    "\n\n",
+    "  ",
+    "…",
+]
 
 
 @pytest.fixture(autouse=True)
