@@ -57,7 +57,7 @@ class TokenCounter:
         self._tokenizer.no_padding()
         alone, example = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
         start = self._tokenizer.id_to_token(example[0]) if example[:1] != alone[:1] else None
-        self._prefix = int(start is not None and start == _start_token(folder))  # tokens before every prompt
+        self._prefix = int(start is not None and start == start_token(folder))  # tokens before every prompt
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """How many tokens each prompt has; half a character, which the worker refuses, counts as a question mark."""
@@ -66,7 +66,7 @@ class TokenCounter:
         return [self._prefix + max(len(one), 1) for one in encoded]
 
 
-def _start_token(folder: Path) -> str | None:
+def start_token(folder: Path) -> str | None:
     """The token that the tokenizer's configuration says texts begin with."""
     with suppress(Exception):  # there may be anything in it, or nothing
         said = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("bos_token")

@@ -168,7 +168,7 @@ class Results:
         """
         query = _query(self._job.id, self._job.safety, or_(*(SELECTIONS[name] for name in only)))
         made, settings = _RowReader(), _RowSettings(self._job.settings)
-        for row in self._by_position(query):
+        for row in self.by_position(query):
             output = made.output(row, settings)
             if not (without and output.flaws.intersection(without)):
                 yield output
@@ -176,7 +176,7 @@ class Results:
     def metadata(self) -> Iterator[dict[str, Any]]:
         """The metadata of every prompt that has some, whatever became of the prompt, by position."""
         query = select(cast(Prompt.extra, Text)).where(Prompt.job_id == self._job.id, Prompt.extra.is_not(None))
-        for (metadata,) in self._by_position(query.order_by(Prompt.position)):
+        for (metadata,) in self.by_position(query.order_by(Prompt.position)):
             yield _parsed(metadata)
 
     def made_up_ids(self) -> str:
@@ -193,12 +193,12 @@ class Results:
         columns = [Prompt.__table__.c[name] for name in _LOST]
         lost = given_up(code)
         query = select(*columns, cast(Prompt.messages, Text), cast(Prompt.extra, Text)).order_by(Prompt.position)
-        for *plain, messages, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
+        for *plain, messages, metadata in self.by_position(query.where(Prompt.job_id == self._job.id, lost)):
             yield LostPrompt(
                 **dict(zip(_LOST, plain, strict=True)), messages=_parsed(messages), metadata=_parsed(metadata) or {}
             )
 
-    def _by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
+    def by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
         """The rows of `query`, a range of positions after the other, few of them held at once."""
         newest = select(Prompt.position).where(Prompt.job_id == self._job.id).order_by(Prompt.position.desc()).limit(1)
         last = self._connection.scalar(newest)
