@@ -25,6 +25,7 @@ from inkmill.commands import (
     serving,
     steering,
     submitting,
+    tuning,
     web,
 )
 from inkmill.quiet_libraries import quiet_libraries
@@ -42,7 +43,19 @@ app = CommandLine(
     epilog="Exit status: 0 done, 1 failed, 2 usage error or bad input, 4 a service or model is unavailable, "
     "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
 )
-for group in (submitting, following, steering, serving, exporting, reporting, web, deciding, reproducing, health):
+for group in (
+    submitting,
+    tuning,
+    following,
+    steering,
+    serving,
+    exporting,
+    reporting,
+    web,
+    deciding,
+    reproducing,
+    health,
+):
     group.register(app)
 
 

@@ -126,6 +126,12 @@ def find_tuning(database: Database, reference: int | str) -> StoredTuning:
     return _stored(row)
 
 
+def tuning_in_folder(database: Database, folder: str) -> StoredTuning | None:
+    """The tuning whose folder has that name."""
+    found = _read(database, _QUERY.where(Tuning.folder == folder).order_by(Tuning.id.desc()).limit(1))
+    return next(iter(found), None)
+
+
 def list_tunings(database: Database, limit: int = 100, *, before: int | None = None) -> list[StoredTuning]:
     """The newest tunings, newest first; `before` one, where one is named."""
     query = _QUERY if before is None else _QUERY.where(Tuning.id < before)

@@ -314,12 +314,12 @@ def gather_options(name: str, build: Command) -> Callable[[Command], Command]:
             built = build(**{option.name: values.pop(option.name) for option in options})
             return command(**{name: built}, **values)
 
-        return _signed(wrapper, command, [*remaining, *options])
+        return signed(wrapper, command, [*remaining, *options])
 
     return decorate
 
 
-def _signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
+def signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
     """`wrapper` with the command's name, docstring and those parameters, from which Typer makes its options."""
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
@@ -344,7 +344,7 @@ def sampling_flags(panel: str = SAMPLING_PANEL) -> Command:
         return read_flags(values)
 
     flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name, panel)]
-    return _signed(build, build, flags)
+    return signed(build, build, flags)
 
 
 def read_flags(values: dict[str, Any]) -> dict[str, Any]:

@@ -175,9 +175,8 @@ class Attempt:
         if status == TuningExit.DONE and is_trained(self._folder):
             self._store()
         elif status == TuningExit.DISK_FULL:
-            retry = f"inkmill retry {tuning_reference(self._claim.tuning_id)}"
-            said = self._said("the disk is full")
-            self._end(pause_tuning, f"{said}; free some space, then go on with: {retry}")
+            said = self._said("the disk is full; free some space, and go on with it")
+            self._end(pause_tuning, f"{said}: inkmill retry {tuning_reference(self._claim.tuning_id)}")
         elif status in (TuningExit.FAILED, TuningExit.UNREACHABLE) and self._progress.error is not None:
             self._end(fail_tuning, self._said(""))
         elif self._told_to_stop_at is not None or status == TuningExit.INTERRUPTED:

@@ -47,7 +47,7 @@ def misbehave(folder: Path, step: int) -> None:
         say("error", text="the corpus is not tokens", code="bad_corpus")
         sys.exit(1)
     if what == "full":
-        say("error", text="no space left on device", code="disk_full")
+        say("error", text="no space left on device; make room, and start it again", code="disk_full")
         sys.exit(28)
     if what == "unreachable":
         say("error", text="the base cannot be fetched", code="unreachable")

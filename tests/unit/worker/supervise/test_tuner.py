@@ -173,7 +173,7 @@ def test_a_full_disk_pauses_and_a_retry_goes_on(database: Database, order: Calla
     parent.train_next(database)
     now = stands(database)
     assert (now.status, now.code) == (TuningStatus.PAUSED, "disk_full")
-    assert now.error == "no space left on device; free some space, then go on with: inkmill retry t1"
+    assert now.error == "no space left on device; make room, and start it again: inkmill retry t1"
     assert not parent.train_next(database)
     retry_tuning(database, 1)
     parent.train_next(database)
