@@ -5,7 +5,7 @@ InkmillError                 1  failed
 │   ├── SettingsError           sampling settings that cannot be used, field by field
 │   ├── BadInput                a prompt file with bad lines, each named
 │   ├── DuplicateJob            the same bytes and settings were submitted before
-│   └── NotFound                there is nothing of that number: NoSuchJob, NoSuchOutput
+│   └── NotFound                there is nothing of that number or name: NoSuchJob, NoSuchOutput, …
 ├── Unreachable              4  a service or a model cannot be reached
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
@@ -102,7 +102,7 @@ class DuplicateJob(UsageError):
 
 
 class NotFound(UsageError):
-    """There is nothing of that number."""
+    """There is nothing of that number or name."""
 
 
 class NoSuchJob(NotFound):
@@ -110,6 +110,21 @@ class NoSuchJob(NotFound):
 
     def __init__(self, job_id: int) -> None:
         super().__init__(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+
+
+class NoSuchTuning(NotFound):
+    """There is no tuning of that number."""
+
+    def __init__(self, reference: int | str) -> None:
+        named = f"t{reference}" if isinstance(reference, int) else repr(reference)
+        super().__init__(f"there is no tuning {named}; tunings are called t1, t2, …, as 'inkmill tune' prints them")
+
+
+class NoSuchModel(NotFound):
+    """There is no model of one's own of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no model {name} of your own; 'inkmill models' lists what there is")
 
 
 class NoSuchOutput(NotFound):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from contract.errors import ExitCode, InkmillError
-from contract.names import check_utf8
+from contract.model_kinds.paths import check_utf8
 from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
 from inkmill.commands import (
     deciding,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from common.wording import counted
 from contract.errors import ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
 from db.results.reproduction import OutputRecord
 from inkmill.output_comparison import OutputComparison, as_json, as_lines, compare, provenance_changes
 from inkmill.show.display import ProgressLine, print_json
@@ -107,7 +108,9 @@ def _load(setup: Setup, slots: int) -> Loaded:
     refusals: list[ModelUnavailable] = []
     for dtype, device in product(setup.dtypes, setup.devices):
         try:
-            loaded = load_engine(setup.model, device, dtype, slots=slots, threads=setup.threads or None)
+            loaded = load_engine(
+                setup.model, device, dtype, slots, setup.threads or None, own_model_folder(setup.model)
+            )
         except ModelUnavailable as error:
             refusals.append(error)
             continue

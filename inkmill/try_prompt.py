@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from common.wording import counted
 from contract.errors import InkmillError, ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
 from contract.spec import SEED_LIMIT, SamplingSettings, merge, output_seed
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
@@ -92,7 +93,7 @@ def _generate(
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
-    loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64))
+    loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64), folder=own_model_folder(model))
     if loaded.why_fallback:
         messages.print(f"note: one text at a time, because {loaded.why_fallback}", markup=False)
     engine = loaded.engine

@@ -17,7 +17,8 @@ from pathlib import Path
 from contract.model_kinds import adapter
 from contract.model_kinds.hub_model import HubModel
 from contract.model_kinds.model_folders import TOKENIZER_FILES, WEIGHTS
-from contract.names import local_path
+from contract.model_kinds.own_model import own_model_folder
+from contract.model_kinds.paths import local_path
 from contract.spec import PromptRow, SamplingSettings, room_for_text
 
 SECONDS = 3.0
@@ -84,12 +85,16 @@ def local_window(model: str) -> Window | None:
 
 
 def model_folder(model: str) -> Path | None:
-    """Where a model's files are on this machine; None if they are not."""
+    """Where a model's files are on this machine; None if they are not.
+
+    Raises:
+        ModelUnavailable: it is a version of a model of one's own that is not here.
+    """
     if model == "demo":
         worker = find_spec("worker")
         places = worker.submodule_search_locations if worker else None
         return Path(places[0]) / "demo" / "gpt2" if places else None
-    if (path := local_path(model)) is not None:
+    if (path := local_path(model) or own_model_folder(model)) is not None:
         return path
     from huggingface_hub import try_to_load_from_cache
 

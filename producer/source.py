@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
 from contract.errors import UsageError
-from contract.names import check_utf8
+from contract.model_kinds.paths import check_utf8
 
 STDIN = "-"
 

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from contract.errors import QueueUnreachable
-from contract.model_kinds.model_folders import check_classifier, check_model
-from contract.names import model_name, with_revision
+from contract.model_kinds.model_folders import check_classifier
+from contract.names import check_model, model_name, with_revision
 from contract.policy import ScoreBy
 from contract.settings import settings
 from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingSettings

@@ -252,8 +252,7 @@ def or_default(said: str | None, default: str) -> str:
 
 def model_to_load(named: str, revision: str | None) -> str:
     """A model that this command loads, checked; with a word where a folder of that name lies here."""
-    from contract.model_kinds.model_folders import folder_of_that_name
-    from contract.names import checked_model
+    from contract.names import checked_model, folder_of_that_name
     from inkmill.show.terminal import messages
 
     model = checked_model(named, revision)

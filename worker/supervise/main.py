@@ -22,6 +22,7 @@ import structlog
 
 from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue
 from contract.settings import settings
@@ -111,7 +112,8 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     loading = threading.Event()
     threading.Thread(target=_beat_while_loading, args=(database, worker, loading), daemon=True).start()
     try:
-        loaded = load_engine(options.model, options.device, options.dtype, threads=options.threads or None)
+        folder, threads = own_model_folder(options.model), options.threads or None
+        loaded = load_engine(options.model, options.device, options.dtype, threads=threads, folder=folder)
         classifiers = Classifiers(classifier_names, loaded.device)
         # After a restart texts come first: classifiers are loaded when they are needed.
         if options.safety and not start.again:
