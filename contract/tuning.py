@@ -111,7 +111,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "weight_decay": (0, 10),
     "dropout": (0, 0.9),
     "tokens_per_update": (1, 100_000_000),
-    "block": (8, 1_000_000),
+    "block": (1, 1_000_000),
     "rows": (1, 65_536),
     "lora_rank": (1, 4096),
     "evaluations_per_epoch": (1, 10_000),

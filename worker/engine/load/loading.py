@@ -76,7 +76,7 @@ def load_engine(
         UsageError: slots or threads below 1.
     """
     _check_counts(slots, threads)
-    place = _device(device)
+    place = select_device(device)
     kind = _dtype(dtype, place)
     torch.set_num_threads(threads or cores())
     checkpoint = find_checkpoint(model, folder)
@@ -113,7 +113,14 @@ def _check_counts(slots: int | None, threads: int | None) -> None:
             raise UsageError(f"{name} must be at least 1, not {count}")
 
 
-def _device(asked: str) -> torch.device:
+def select_device(asked: str) -> torch.device:
+    """
+    Args:
+        asked: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ModelUnavailable: there is no such device.
+    """
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cpu":
