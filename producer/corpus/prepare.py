@@ -184,7 +184,7 @@ class _Preparation:
     def _encode(self, survey: Survey, division: Division) -> DocumentEncoder:
         """The second reading: to tokens."""
         rows, fates, place = survey.rows(), division.fates, 0
-        dtype, self._done = token_type(self._tokenizer.vocabulary), 0
+        dtype, self._done, self._told = token_type(self._tokenizer.vocabulary), 0, 0
         with ExitStack() as files:
             parts = {part: files.enter_context(PartFiles(self._folder, part, dtype)) for part in PARTS}
             encoder = DocumentEncoder(self._tokenizer, parts)
