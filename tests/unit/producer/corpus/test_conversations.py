@@ -17,8 +17,8 @@ from tests.unit.producer.corpus.conftest import END, Prepared, jsonl
 from worker.demo import GPT2_DIR
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' "
-    "}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' "
+    "+ '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 PLAIN = (
     "{%- for message in messages %}{%- if message.role == 'system' %}{{- raise_exception('no system messages') }}"
