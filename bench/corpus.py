@@ -34,22 +34,11 @@ def main() -> None:
         _write(folder, options.megabytes)
         print("| corpus | MB | seconds | MB/s | CPU seconds | peak MB |\n|---|---|---|---|---|---|")
         for file, kind in KINDS.items():
-            run = run_measured(
-                [
-                    "bench.corpus",
-                    "--model",
-                    options.model,
-                    "--prepare",
-                    str(folder / file),
-                    "--folder",
-                    str(folder / "c"),
-                ],
-                os.environ,
-            )
+            asked = ["--model", options.model, "--prepare", str(folder / file), "--folder", str(folder / "c")]
+            run = run_measured(["bench.corpus", *asked], os.environ)
             size = (folder / file).stat().st_size / 1e6
-            print(
-                f"| {kind} | {size:.1f} | {run.wall:.1f} | {size / run.wall:.2f} | {run.cpu:.1f} | {run.peak_mb:.0f} |"
-            )
+            speed = f"{run.wall:.1f} | {size / run.wall:.2f} | {run.cpu:.1f}"
+            print(f"| {kind} | {size:.1f} | {speed} | {run.peak_mb:.0f} |")
             sys.stdout.flush()
 
 
