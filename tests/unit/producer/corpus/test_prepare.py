@@ -31,6 +31,10 @@ from tests.unit.producer.corpus.conftest import END, Prepared, jsonl
 
 Prepare = Callable[..., Prepared]
 TALES = ["The sea was calm.", "Nobody at the harbour slept.", "  A lamp, a rope.\nAnd rain.", "Ümlaute, 海 and 🌊."]
+MOMENTS = (
+    "prepare.divide", "prepare.PartFiles", "prepare.DocumentEncoder", "prepare.write_description",
+    "tokens.part_files.os.fsync", "corpus_folder.json.dump", "corpus_folder.os.replace",
+)  # fmt: skip
 MANY = [f"Tale {number} of the sea." for number in range(200)]
 
 
@@ -250,14 +254,14 @@ def test_a_second_preparation_replaces_the_first(prepare: Prepare) -> None:
     assert prepared.train == ["Other."] and prepared.corpus.train.loss is None
 
 
-@pytest.mark.parametrize("moment", ["divide", "PartFiles", "DocumentEncoder", "_write_last", "json.dump", "os.fsync"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_preparation_that_was_killed_leaves_nothing_that_counts(tmp_path: Path, moment: str) -> None:
     (tmp_path / "corpus.jsonl").write_text(jsonl([{"prompt": "a", "completion": text} for text in MANY]))
     asked = [CorpusPath(str(tmp_path / "corpus.jsonl"))], "demo", tmp_path / "prepared", PrepareOptions(validation=0.0)
     child = os.fork()
     if child == 0:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(f"{preparing.__name__}.{moment}", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            patch.setattr(f"producer.corpus.{moment}", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
             prepare_corpus(*asked)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
@@ -275,7 +279,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / "prepared").mkdir()
     (tmp_path / "prepared" / "train.tokens").symlink_to("/dev/full")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparing, "_clear", lambda folder: None)
+        patch.setattr(preparing, "clear", lambda folder: None)
         with pytest.raises(InkmillError, match=r"cannot be written \(No space left on device\); free some space"):
             prepare_corpus([CorpusPath(str(tmp_path / "corpus.txt"))], "demo", tmp_path / "prepared")
 
