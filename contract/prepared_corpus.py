@@ -21,6 +21,7 @@ DESCRIPTION = "corpus.json"
 OUTPUTS = "outputs.jsonl"
 """Where a corpus came from a job: {"output", "revision", "decision"} of each of its texts, one a line."""
 TRAIN, VALIDATION = "train", "validation"
+PARTS = (TRAIN, VALIDATION)
 NARROW, WIDE = "uint16", "uint32"
 MAX_NARROW = 1 << 16
 """The largest vocabulary whose tokens take two bytes."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -192,6 +193,7 @@ def corpus_order(
     Raises:
         UsageError: they cannot be used, or have nothing to say something about.
     """
+    _check_packages()
     from producer.corpus.order import SHARE, PrepareOptions
     from producer.read.read_options import parse_delimiter
 
@@ -216,6 +218,16 @@ def corpus_order(
         None if dataset is None else (dataset, config, o.or_default(split, "train")),
         None if from_job is None else (from_job, o.or_default(only, "approved")),
     )
+
+
+def _check_packages() -> None:
+    """Raises UsageError where a base installation lacks what a corpus is prepared with."""
+    missing = [name for name in ("numpy", "tokenizers") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"a corpus is prepared with {' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+            f"installed: pip install {' '.join(missing)}"
+        )
 
 
 def _share(validation: str | None) -> float | None:

@@ -5,9 +5,10 @@ Decided by the documents' hashes and lengths alone, so that the same corpus is d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +29,29 @@ class Fate(IntEnum):
     EMPTY = 4
 
 
+class Decision(NamedTuple):
+    """What was decided of a document."""
+
+    fate: Fate
+    characters: int
+    plain: bool  # all of it is to be learned
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Division:
     """The fates of all documents."""
 
+    rows: NDArray[Any]
     fates: NDArray[np.uint8]
     counts: dict[Fate, int]
     characters: int  # of those that are used
+
+    def decisions(self) -> Iterator[Decision]:
+        """What was decided of each document, in the order of reading."""
+        for here, chunk in chunks(self.rows):
+            known = (self.fates[here].tolist(), chunk["characters"].tolist(), chunk["plain"].tolist())
+            for fate, characters, plain in zip(*known, strict=True):
+                yield Decision(Fate(fate), characters, bool(plain))
 
 
 def divide(survey: Survey, share: float, validation_files: int) -> Division:
@@ -55,7 +72,7 @@ def divide(survey: Survey, share: float, validation_files: int) -> Division:
     elif share:
         _hold_back(rows, fates, share, characters)
     counts = {fate: sum(int(np.count_nonzero(chunk == fate)) for _, chunk in chunks(fates)) for fate in Fate}
-    return Division(fates=fates, counts=counts, characters=characters)
+    return Division(rows=rows, fates=fates, counts=counts, characters=characters)
 
 
 def _characters(rows: NDArray[Any], fates: NDArray[np.uint8], fate: Fate) -> int:

@@ -5,37 +5,24 @@ Nothing counts before the description is there, which is written last.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from common.wording import counted
 from contract.errors import BadCorpus, BadLine, InkmillError, UsageError
-from contract.prepared_corpus import (
-    DESCRIPTION,
-    OUTPUTS,
-    TRAIN,
-    VALIDATION,
-    PreparedCorpus,
-    documents_file,
-    loss_file,
-    token_type,
-    tokens_file,
-)
+from contract.prepared_corpus import OUTPUTS, PARTS, PreparedCorpus, token_type
 from producer.bad_lines import BadLines
 from producer.corpus.assignment import assigned
+from producer.corpus.corpus_folder import clear, write_description
 from producer.corpus.documents.chat_template import ChatTemplate
 from producer.corpus.documents.dataset_source import DatasetSource
 from producer.corpus.documents.file_source import FileSource
 from producer.corpus.documents.job_source import JobSource
-from producer.corpus.documents.pieces import Outliner, Piece
+from producer.corpus.documents.pieces import Outliner, TextDigest, documents
 from producer.corpus.documents.rows import KNOWN_COLUMNS, RowDocuments
 from producer.corpus.documents.source import DocumentSource
-from producer.corpus.fates import Division, Fate, divide
+from producer.corpus.fates import Decision, Division, Fate, divide
 from producer.corpus.order import CorpusDataset, CorpusJob, CorpusPath, CorpusSource, PrepareOptions, Report
 from producer.corpus.survey import Survey
 from producer.corpus.tokens.encoding import DocumentEncoder
@@ -43,7 +30,6 @@ from producer.corpus.tokens.part_files import PartFiles
 from producer.corpus.tokens.tokenizer import CorpusTokenizer, find_tokenizer
 from producer.read.read_options import ReadOptions
 
-PARTS = (TRAIN, VALIDATION)
 REPORT_CHARACTERS = 1 << 20
 SHOWN_BAD_LINES = 5
 
@@ -69,7 +55,7 @@ def prepare_corpus(
     """
     tokenizer = CorpusTokenizer(find_tokenizer(model), options.end_of_text)
     try:
-        _clear(folder)
+        clear(folder)
         with _Preparation(sources, tokenizer, folder, options, report) as preparation:
             preparation.run()
     except OSError as error:
@@ -123,7 +109,7 @@ class _Preparation:
             self._look_at(source, index, survey)
         division = divide(survey, self._options.validation, len(self._options.validation_files))
         self._check_division(division)
-        encoder = self._encode(survey, division)
+        encoder = self._encode(division)
         for source in self._sources:
             source.check_contents()
         self._describe(division, encoder)
@@ -140,11 +126,11 @@ class _Preparation:
 
     def _look_at(self, source: DocumentSource, index: int, survey: Survey) -> None:
         """The first reading: what stands in it."""
-        known, found, outliner = source.digest(), _Digest(), Outliner()
+        known, found, outliner = source.digest(), TextDigest(), Outliner()
         with BadLines(source.name) as bad:
-            for piece in source.pieces(lambda line: bad(line, b"")):
+            pieces = source.pieces(lambda line: bad(line, b""))
+            for piece in pieces if known else found.watch(pieces):
                 self._tell("reading", len(piece.text), None, source)
-                found.see(piece)
                 outline = outliner.see(piece)
                 if outline is not None:
                     survey.add(outline, index)
@@ -181,28 +167,33 @@ class _Preparation:
         if counts[Fate.EMPTY] or counts[Fate.DUPLICATE]:
             report.note(f"documents left out: {left_out}")
 
-    def _encode(self, survey: Survey, division: Division) -> DocumentEncoder:
+    def _encode(self, division: Division) -> DocumentEncoder:
         """The second reading: to tokens."""
-        rows, fates, place = survey.rows(), division.fates, 0
-        dtype, self._done = token_type(self._tokenizer.vocabulary), 0
+        dtype, decisions = token_type(self._tokenizer.vocabulary), division.decisions()
+        self._done = self._told = 0
         with ExitStack() as files:
             parts = {part: files.enter_context(PartFiles(self._folder, part, dtype)) for part in PARTS}
             encoder = DocumentEncoder(self._tokenizer, parts)
             for index, source in enumerate(self._sources):
-                digest = _Digest()
-                for document in _documents(source.pieces(_ignore)):
-                    if place == len(rows):
-                        raise _changed(source)
-                    row, fate = rows[place], Fate(int(fates[place]))
-                    keep = max(1, int(row["characters"] * (1 - self._options.validation)))
-                    for part, piece in assigned(digest.watch(document), fate, keep):
-                        encoder.add(part, index, piece, plain=bool(row["plain"]))
-                        self._tell("tokenising", len(piece.text), division.characters, source)
-                    place += 1
-                if source.digest() is None and digest.hexadecimal() != self._digests[index]:
-                    raise _changed(source)
+                self._encode_source(source, index, encoder, decisions, division.characters)
             encoder.flush()
         return encoder
+
+    def _encode_source(
+        self, source: DocumentSource, index: int, encoder: DocumentEncoder, decisions: Iterator[Decision], total: int
+    ) -> None:
+        digest = None if source.digest() else TextDigest()
+        for document in documents(source.pieces(_ignore)):
+            decision = next(decisions, None)
+            if decision is None:
+                raise _changed(source)
+            keep = max(1, int(decision.characters * (1 - self._options.validation)))
+            watched = document if digest is None else digest.watch(document)
+            for part, piece in assigned(watched, decision.fate, keep):
+                encoder.add(part, index, piece, plain=decision.plain)
+                self._tell("tokenising", len(piece.text), total, source)
+        if digest is not None and digest.hexadecimal() != self._digests[index]:
+            raise _changed(source)
 
     def _tell(self, stage: str, characters: int, total: int | None, source: DocumentSource) -> None:
         self._done += characters
@@ -233,39 +224,7 @@ class _Preparation:
             "job": job,
             "outputs": None if job is None else OUTPUTS,
         }
-        _write_last(self._folder, described)
-
-
-class _Digest:
-    """SHA-256 of documents one after the other, with a zero byte behind each."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def see(self, piece: Piece) -> None:
-        self._hash.update(b"\0" if piece.ends else piece.text.encode())
-
-    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
-        """The same pieces."""
-        for piece in pieces:
-            self.see(piece)
-            yield piece
-
-    def hexadecimal(self) -> str:
-        return self._hash.hexdigest()
-
-
-def _documents(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
-    """The pieces of each document, which have to be taken before the next one."""
-    for first in pieces:
-        yield _until_end(first, pieces)
-
-
-def _until_end(piece: Piece, following: Iterator[Piece]) -> Iterator[Piece]:
-    yield piece
-    while not piece.ends:
-        piece = next(following)
-        yield piece
+        write_description(self._folder, described)
 
 
 def _ignore(line: BadLine) -> None:
@@ -274,28 +233,3 @@ def _ignore(line: BadLine) -> None:
 
 def _changed(source: DocumentSource) -> UsageError:
     return UsageError(f"{source.name}: was changed while it was being read, so nothing was prepared; prepare it again")
-
-
-def _clear(folder: Path) -> None:
-    """Makes the folder, without a corpus in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).unlink(missing_ok=True)
-    for part in PARTS:
-        for path in (tokens_file(folder, part), loss_file(folder, part), documents_file(folder, part)):
-            path.unlink(missing_ok=True)
-    (folder / OUTPUTS).unlink(missing_ok=True)
-
-
-def _write_last(folder: Path, described: dict[str, Any]) -> None:
-    """The description, on the disk as a whole once everything else is."""
-    part = folder / f".{DESCRIPTION}"
-    with part.open("w") as file:
-        json.dump(described, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / DESCRIPTION)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

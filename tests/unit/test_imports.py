@@ -52,9 +52,9 @@ def test_the_version_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["inkmill.cli", "inkmill.local.daemon", "inkmill.run", "inkmill.reproduce", "producer.submit",
-     "producer.export", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server",
-     "worker.supervise.supervisor", "worker.demo"],
+    ["inkmill.cli", "inkmill.local.daemon", "inkmill.run", "inkmill.reproduce", "producer.submit", "producer.export",
+     "producer.corpus.prepare", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy",
+     "review.server", "worker.supervise.supervisor", "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:
     found = loaded_by("-c", f"import {module}")

@@ -56,6 +56,36 @@ class Outliner:
         return None
 
 
+class TextDigest:
+    """SHA-256 of documents one after the other, with a zero byte behind each."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def watch(self, pieces: Iterable[Piece]) -> Iterator[Piece]:
+        """The same pieces."""
+        for piece in pieces:
+            self._hash.update(b"\0" if piece.ends else piece.text.encode())
+            yield piece
+
+    def hexadecimal(self) -> str:
+        """Of the documents so far."""
+        return self._hash.hexdigest()
+
+
+def documents(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
+    """The pieces of each document, all of which have to be taken before the next one."""
+    for first in pieces:
+        yield _until_end(first, pieces)
+
+
+def _until_end(piece: Piece, following: Iterator[Piece]) -> Iterator[Piece]:
+    yield piece
+    while not piece.ends:
+        piece = next(following)
+        yield piece
+
+
 def whole(line: int, segments: Iterable[tuple[str, bool]]) -> Iterator[Piece]:
     """A document that is here in full, as texts that are learned or only read."""
     for text, learned in segments:

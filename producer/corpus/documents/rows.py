@@ -117,4 +117,8 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
         return ""
     if not isinstance(value, str):
         raise BadRow(Problem(printable(name), f"must be text, not {type_name(value)}"))
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadRow(Problem(printable(name), "has half of a surrogate pair, which is not a character")) from None
     return value

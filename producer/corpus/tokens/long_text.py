@@ -6,6 +6,7 @@ further than a few words.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 WINDOW = 1 << 16
 OVERLAP = 1 << 11
 """In characters."""
-WINDOWS_AT_ONCE = 16
+WINDOWS_AT_ONCE = 8
 """The tokenizer takes so many together, one thread each."""
 AGREEING = 6
 """Tokens on either side of the seam that have to be the same in both windows."""
@@ -99,9 +100,13 @@ class LongText:
 
 def _first_at_each_place(offsets: Offsets, begin: int, end: int) -> Iterator[tuple[int, tuple[int, int]]]:
     """The tokens that start within, but for those that start within a character, where several tokens make one."""
-    before = 0
-    for index, (start, stop) in enumerate(offsets):
-        if begin <= start < end and start >= before and stop > start:
+    first = bisect_left(offsets, (begin, 0))
+    before = offsets[first - 1][1] if first else 0
+    for index in range(first, len(offsets)):
+        start, stop = offsets[index]
+        if start >= end:
+            return
+        if stop > start >= before:
             yield index, (start, stop)
         before = max(before, stop)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class Prepared:
         """The documents of a part, without the end-of-text tokens."""
         starts = [*part.documents[:, 0].tolist(), len(part.tokens)]
         found = []
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in pairwise(starts):
             tokens = part.tokens[start:end].tolist()
             assert tokens[-1] == self.corpus.end_of_text and self.corpus.end_of_text not in tokens[:-1]
             if learned and part.loss is not None:
