@@ -12,6 +12,7 @@ import numpy as np
 
 from common.wording import counted
 from contract.errors import ModelUnavailable, UsageError
+from contract.model_kinds.own_model import own_model_folder
 from inkmill.quiet_libraries import log_to_standard_error
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
@@ -49,7 +50,7 @@ def evaluate(model: str, file: str, *, device: str) -> EvaluatedText:
         from worker.engine.load.loading import load_engine
 
         log_to_standard_error()
-        loaded = load_engine(model, device, "fp32", slots=1)
+        loaded = load_engine(model, device, "fp32", slots=1, folder=own_model_folder(model))
         if loaded.why_fallback:
             messages.print(f"note: through transformers, because {loaded.why_fallback}", markup=False)
         return _evaluate(loaded, name, text, progress.say)

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import structlog
+
+from contract.text_flaws import LONG_RUN
 
 PART = 1 << 23
 """Tokens that are sorted at once: a part takes some 200 MB of memory, whatever the text is long."""
@@ -22,10 +25,11 @@ PART = 1 << 23
 LONGEST = 1 << 16
 """Runs are exact up to so many tokens: so far a part reads on into the next one."""
 
-LONG_RUN = 32
-"""From so many tokens on, a run is worth a word: chance alone writes none."""
-
+FOLDER = "copied"
+"""Where it lies in a model's folder. It is no part of the model's revision."""
 TOKENS, SUFFIXES, DOCUMENTS, DESCRIPTION = "tokens", "suffixes", "documents", "index.json"
+
+log = structlog.get_logger()
 
 
 class Run(NamedTuple):
@@ -161,6 +165,20 @@ class CopiedIndex:
         """Bytes of the training text, fewer at its end."""
         start = position * self._width
         return self._tokens[start : start + size]
+
+
+def index_in(model_folder: Path | None) -> CopiedIndex | None:
+    """The index in a model's folder; None where there is none, as of models that were not tuned here.
+
+    One that cannot be read is logged, and none: texts can be written without it.
+    """
+    if model_folder is None or not (folder := model_folder / FOLDER).is_dir():
+        return None
+    try:
+        return CopiedIndex.open(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("what texts copy is not counted: the index cannot be read", folder=str(folder), error=str(error))
+        return None
 
 
 def _big_endian(tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
