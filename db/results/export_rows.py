@@ -81,6 +81,7 @@ class StoredOutput:
     seed: int
     mean_logprob: float | None
     fitted: dict[str, int] | None  # what was really used, where `on_too_long` made it fit
+    copied_tokens: int | None  # of the generated text, the longest run in the model's training text; None = not known
     logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
     classifier: str | None  # that gave them, and its revision; None where there are none
@@ -229,7 +230,7 @@ def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]
 
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
-           "mean_logprob", "fitted", "safety", "flagged", "decision")  # fmt: skip
+           "mean_logprob", "fitted", "copied_tokens", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
 _SCORED_BY = ("classifier", "classifier_revision", "score_by")
 _PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "sent", "prompt_status", *_MADE_BY, *_SCORED_BY)

@@ -38,7 +38,7 @@ def test_the_probe_sees_what_is_loaded_inside_a_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "submit", "status", "worker", "export", "reproduce", "try", "web", "doctor"]
+    "command", ["", "run", "submit", "status", "worker", "export", "reproduce", "evaluate", "try", "web", "doctor"]
 )
 def test_help_loads_neither_torch_nor_sqlalchemy_nor_celery(command: str) -> None:
     found = loaded_by("-m", "inkmill", *command.split(), "--help")

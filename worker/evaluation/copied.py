@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import structlog
+
+from contract.text_flaws import LONG_RUN
 
 PART = 1 << 23
 """Tokens that are sorted at once: a part takes some 200 MB of memory, whatever the text is long."""
@@ -22,10 +25,14 @@ PART = 1 << 23
 LONGEST = 1 << 16
 """Runs are exact up to so many tokens: so far a part reads on into the next one."""
 
-LONG_RUN = 32
-"""From so many tokens on, a run is worth a word: chance alone writes none."""
+KEY = 8
+"""Bytes of a suffix that are compared at once, first of all. As many stand behind the training text."""
 
+FOLDER = "copied"
+"""Where it lies in a model's folder. It is no part of the model's revision."""
 TOKENS, SUFFIXES, DOCUMENTS, DESCRIPTION = "tokens", "suffixes", "documents", "index.json"
+
+log = structlog.get_logger()
 
 
 class Run(NamedTuple):
@@ -67,8 +74,9 @@ class CopiedIndex:
         self._tokens = _mapped(folder / TOKENS)
         self._suffixes = np.memmap(folder / SUFFIXES, np.int32, "r")
         self._documents = np.fromfile(folder / DOCUMENTS, np.int64).reshape(-1, 3)
-        if (len(self._tokens), len(self._suffixes)) != (self._count * self._width, self._count):
+        if (len(self._tokens), len(self._suffixes)) != (self._count * self._width + KEY, self._count):
             raise ValueError(f"the index of the training text in {folder} is not complete")
+        self._keys = _keys(self._tokens, self._width, self._count)
 
     @classmethod
     def open(cls, folder: Path) -> CopiedIndex:
@@ -99,6 +107,7 @@ class CopiedIndex:
                 _big_endian(tokens[start : start + PART]).tofile(text)
                 _sorted_suffixes(np.array(tokens[start : start + PART + LONGEST])).tofile(suffixes)
                 alive()
+            text.write(bytes(KEY))
         table = np.empty((0, 3), np.int64) if documents is None else np.asarray(documents, np.int64)
         table.tofile(folder / DOCUMENTS)
         described = {"tokens": len(tokens), "part": PART, "width": tokens.dtype.itemsize, "files": list(files)}
@@ -106,16 +115,15 @@ class CopiedIndex:
         return cls(folder)
 
     def longest_run(self, tokens: Sequence[int] | npt.NDArray[Any]) -> Run:
-        """The longest run of a text's tokens that stands in the training text; the first of several."""
+        """The longest run of a text's tokens that stands in the training text; one of them where several are."""
         text = _big_endian(np.asarray(tokens, np.uint32 if self._width == 4 else np.uint16)).tobytes()
         best = Run(0, -1, -1)
-        for start in range(len(text) // self._width):
-            if len(text) // self._width - start <= best.length:
-                break
-            rest = text[start * self._width : (start + LONGEST) * self._width]
+        for width in range(KEY // self._width, 0, -1):  # where no run has so many tokens, shorter ones are looked for
+            keys = _keys(text + bytes(KEY), self._width, len(text) // self._width - width + 1)
             for first in range(0, self._count, self._part):
-                for position in self._neighbours(rest, first):
-                    best = self._longer(best, rest, position, start)
+                best = self._longest_in(text, keys, width, first, best)
+            if best.length:
+                break
         return best
 
     def copies(self, texts: Sequence[Sequence[int]]) -> Copies:
@@ -137,15 +145,41 @@ class CopiedIndex:
         found: list[int] = np.frombuffer(self._at(position, length * self._width), f">u{self._width}").tolist()
         return found
 
-    def _neighbours(self, rest: bytes, first: int) -> list[int]:
-        """The positions between whose suffixes a text would stand in a part: none shares more tokens with it."""
+    def _longest_in(self, text: bytes, keys: npt.NDArray[Any], width: int, first: int, best: Run) -> Run:
+        """The longest run in one part, of `width` tokens or more, where it is longer than the best one so far."""
+        low, high = self._alike(keys, width, first)
+        for start in np.flatnonzero(low < high).tolist():
+            if len(text) <= (start + best.length) * self._width:
+                break
+            rest = text[start * self._width : (start + LONGEST) * self._width]
+            for position in self._neighbours(rest, first, int(low[start]), int(high[start])):
+                best = self._longer(best, rest, position, start)
+        return best
+
+    def _alike(self, keys: npt.NDArray[Any], width: int, first: int) -> npt.NDArray[np.int64]:
+        """For each key, which of a part's suffixes begin with the same `width` tokens: from where to where, [2, keys].
+
+        Two binary searches for each key, all of them at once.
+        """
         end = min(first + self._part, self._count)
+        mask = np.uint64(2**64 - 2 ** (64 - 8 * width * self._width))
+        wanted, upper = np.tile(keys & mask, (2, 1)), np.array([[False], [True]])
+        low, high = np.full(wanted.shape, first), np.full(wanted.shape, end)
+        while (low < high).any():
+            middle = np.minimum((low + high) // 2, end - 1)
+            found = self._keys[first + self._suffixes[middle]].astype(np.uint64) & mask
+            before = (low < high) & ((found < wanted) | (upper & (found == wanted)))
+            low, high = np.where(before, middle + 1, low), np.where(before, high, np.minimum(middle, high))
+        return low
+
+    def _neighbours(self, rest: bytes, first: int, low: int, high: int) -> list[int]:
+        """The positions between whose suffixes a text would stand among some: none shares more tokens with it."""
 
         def suffix(index: int) -> bytes:
             return self._at(first + int(self._suffixes[index]), len(rest))
 
-        index = bisect_left(range(self._count), rest, first, end, key=suffix)
-        return [first + int(self._suffixes[near]) for near in (index - 1, index) if first <= near < end]
+        index = bisect_left(range(self._count), rest, low, high, key=suffix)
+        return [first + int(self._suffixes[near]) for near in (index - 1, index) if low <= near < high]
 
     def _longer(self, best: Run, rest: bytes, position: int, start: int) -> Run:
         """The run of a text's rest at a position, where it is longer than the best one so far."""
@@ -160,12 +194,31 @@ class CopiedIndex:
     def _at(self, position: int, size: int) -> bytes:
         """Bytes of the training text, fewer at its end."""
         start = position * self._width
-        return self._tokens[start : start + size]
+        return self._tokens[start : min(start + size, self._count * self._width)]
+
+
+def index_in(model_folder: Path | None) -> CopiedIndex | None:
+    """The index in a model's folder; None where there is none, as of models that were not tuned here.
+
+    One that cannot be read is logged, and none: texts can be written without it.
+    """
+    if model_folder is None or not (folder := model_folder / FOLDER).is_dir():
+        return None
+    try:
+        return CopiedIndex.open(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("what texts copy is not counted: the index cannot be read", folder=str(folder), error=str(error))
+        return None
 
 
 def _big_endian(tokens: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """So that bytes have the order of tokens."""
     return tokens.astype(tokens.dtype.newbyteorder(">"))
+
+
+def _keys(text: bytes | mmap.mmap, width: int, count: int) -> npt.NDArray[Any]:
+    """The first bytes of a text's suffixes, as numbers; nothing is copied."""
+    return np.ndarray((max(count, 0),), f">u{KEY}", buffer=text, strides=(width,))
 
 
 def _sorted_suffixes(tokens: npt.NDArray[Any]) -> npt.NDArray[np.int32]:

@@ -25,6 +25,9 @@ Alive = Callable[[], object]
 ROWS = 512
 """Tokens that one forward pass computes at most, so that the logits of a long window take little memory."""
 
+NO_LIMIT = 1024
+"""The windows of a model that has no largest position."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
@@ -67,6 +70,18 @@ def evaluate(model: Any, tokens: Tokens, positions: int, alive: Alive = lambda: 
             part = np.asarray(tokens[window.start : window.end]).astype(np.int64)
             total += window_nll(part, window.scored - window.start, alive)
     return Evaluation(total, len(tokens))
+
+
+def positions_of(model: Any) -> int:
+    """How many positions a model has, of either kind."""
+    if hasattr(model, "new_cache"):
+        return int(model.positions)
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT)
+
+
+def pass_count(tokens: int, positions: int) -> int:
+    """How many forward passes an evaluation takes."""
+    return sum(len(list(_passes(window.end - window.start - 1))) for window in windows(tokens, positions))
 
 
 @contextmanager

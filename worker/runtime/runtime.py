@@ -22,6 +22,7 @@ from db.work.claims import MUST_MATCH, Ability, waiting_generation, waiting_scor
 from db.work.outputs import provenance_id
 from db.work.request_claims import waiting_requests
 from worker.engine.load.loading import Loaded
+from worker.evaluation.copied import CopiedIndex
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.core_lock import Cores
 from worker.runtime.engine_thread import Feeder
@@ -38,11 +39,23 @@ class Runtime:
     """What the task threads of one process share."""
 
     def __init__(
-        self, *, worker: str, database: Database, config: Settings, loaded: Loaded, classifiers: Classifiers
+        self,
+        *,
+        worker: str,
+        database: Database,
+        config: Settings,
+        loaded: Loaded,
+        classifiers: Classifiers,
+        training_text: CopiedIndex | None = None,
     ) -> None:
+        """
+        Args:
+            training_text: what the model was tuned with, where its folder has the index.
+        """
         self.worker, self.database, self.config = worker, database, config
         self.classifiers, self._made_by = classifiers, loaded.provenance
         self.device = loaded.device
+        self._training_text = training_text
         self.stopping = threading.Event()
         self.makes_way = False  # this process ends so that its parent can train
         self.turns = Turns()
@@ -73,6 +86,12 @@ class Runtime:
             classifiers=self.classifiers.offered,
             classifier_revisions=self.classifiers.revisions,
         )
+
+    def copied_tokens(self, text: str) -> int | None:
+        """How many tokens in a row of a text stand in what the model was tuned with; None where that is not known."""
+        if self._training_text is None:
+            return None
+        return self._training_text.longest_run(self.feeder.engine.tokens(text)).length
 
     def patiently(self, function: Callable[[], T]) -> T:
         """Runs a function, waiting for a database that is away for as long as this process is not told to stop."""

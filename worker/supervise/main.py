@@ -23,6 +23,7 @@ import structlog
 from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.model_kinds.own_model import own_model_folder
+from contract.model_kinds.paths import local_path
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue, tune_queue
 from contract.settings import settings
@@ -103,6 +104,7 @@ def _end_with_parent(parent: int) -> None:
 def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
     from worker.engine.load.loading import load_engine
+    from worker.evaluation.copied import index_in
     from worker.maintenance.sweeper import Sweeper, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
@@ -125,7 +127,14 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     finally:
         loading.set()
     runtime = _retry_while_unreachable(
-        lambda: Runtime(worker=worker, database=database, config=settings(), loaded=loaded, classifiers=classifiers)
+        lambda: Runtime(
+            worker=worker,
+            database=database,
+            config=settings(),
+            loaded=loaded,
+            classifiers=classifiers,
+            training_text=index_in(folder or local_path(options.model)),
+        )
     )
     provenance = loaded.provenance
     reported = {name: getattr(provenance, name) for name in (*MUST_MATCH, "threads")}

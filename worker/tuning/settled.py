@@ -15,7 +15,7 @@ from contract.tuning import TuningOrder
 LONGEST_BLOCK = 1024
 MICRO_BATCH = {"cpu": 2048, "cuda": 16384}
 """Tokens in a micro-batch, where memory allows: measured on a CPU, where more are no faster."""
-UPDATES_PER_EPOCH = 64  # what the token budget aims at
+UPDATES_PER_EPOCH = 256  # what the token budget aims at
 LARGEST_UPDATE = 32_768  # tokens
 EPOCHS = ((50_000, 10), (500_000, 5), (5_000_000, 3), (50_000_000, 2))
 """Up to so many tokens, so many epochs; beyond, one. Early stopping ends sooner what does not need them all."""
@@ -28,7 +28,7 @@ the time goes there at most."""
 LEAST_VALIDATION = 8  # blocks, as far as there are so many
 TRAIN_EVENTS = 500  # that a whole training gives at most
 
-LEARNING_RATE, ITS_PARAMETERS = 5e-5, 124_000_000  # GPT-2's usual one; others by the square root of their size
+LEARNING_RATE, ITS_PARAMETERS = 1e-4, 124_000_000  # GPT-2's usual one; others by the square root of their size
 LEARNING_RATES = (1e-5, 1e-3)
 LORA_FACTOR = 10
 """Adapters learn with ten times the rate of whole weights: Schulman et al., "LoRA Without Regret", 2025."""

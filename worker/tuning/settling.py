@@ -33,7 +33,7 @@ def settled_order(
         settled = Settled.from_json(read_json(folder.settled))
         _check_machine(settled, device, events)
         return settled
-    sizes = _sizes(base, corpus, device)
+    sizes = measured_sizes(base, corpus, device)
     threads = order.threads or cores()
     chosen = replace(order, device=device, base_revision=base.revision, threads=threads)
     settled = settle(chosen, sizes, machine(device, threads))
@@ -87,7 +87,7 @@ def machine(device: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _sizes(base: BaseModel, corpus: PreparedCorpus, device: str) -> Sizes:
+def measured_sizes(base: BaseModel, corpus: PreparedCorpus, device: str) -> Sizes:
     config = base.network.config.get_text_config()
     on_gpu = device == "cuda"
     return Sizes(

@@ -22,10 +22,9 @@ from worker.tuning.settled import Settled
 library: Any = transformers  # untyped
 
 
-def arguments(settled: Settled, output: Path) -> Any:
+def arguments(settled: Settled, output: Path, *, validated: bool) -> Any:
     """The Trainer's settings."""
     order = settled.order
-    validated = settled.validation_blocks > 0
     return library.TrainingArguments(
         output_dir=str(output),
         seed=order.seed % 2**32,
@@ -77,7 +76,7 @@ class TuningTrainer(library.Trainer):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             network,
-            arguments(settled, checkpoints.folder),
+            arguments(settled, checkpoints.folder, validated=validation is not None),
             data_collator=stacked,
             train_dataset=train,
             eval_dataset=validation,

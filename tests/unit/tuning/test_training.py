@@ -153,3 +153,13 @@ def test_an_adapter_is_merged_at_the_end_and_goes_on_after_a_kill(tmp_path: Path
     assert again.finish() == TuningExit.DONE, again.events
     assert weights(again) == weights(whole)
     assert not list((whole.folder / "result").glob("adapter*"))
+
+
+@pytest.mark.long
+def test_prompts_are_read_and_not_learned_and_activations_may_be_computed_again(tmp_path: Path) -> None:
+    asked = {"dtype": "fp32", "gradient_checkpointing": True, "steps": 10, "block": 64, "prompt": "Tell me a tale: "}
+    run = TuningRun(small_tuning(tmp_path, **asked))
+    assert run.finish() == TuningExit.DONE, run.events
+    assert run.of_kind("samples")[0]["samples"][1]["prompt"] == "Tell me a tale: "
+    config = json.loads((run.folder / "result" / "config.json").read_text())
+    assert config["use_cache"] is True and config["dtype"] == "float32"
