@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from producer.corpus.survey import ROWS_AT_ONCE, Survey, chunks
+from producer.corpus.survey import Survey, chunks
 
+KEYS_AT_ONCE = 1 << 19
 LONG = 1 << 16
 """Characters: only what is longer is cut where there are other documents."""
 
@@ -82,7 +83,7 @@ def _characters(rows: NDArray[Any], fates: NDArray[np.uint8], fate: Fate) -> int
 def _mark_duplicates(rows: NDArray[Any], fates: NDArray[np.uint8]) -> None:
     """Every document but the first of the same text. One range of keys after the other is looked at, so that few are in
     memory at once."""
-    buckets = np.uint64(-(-len(rows) // ROWS_AT_ONCE))
+    buckets = np.uint64(-(-len(rows) // KEYS_AT_ONCE))
     for bucket in range(int(buckets)):
         found = []
         for here, chunk in chunks(rows):

@@ -60,8 +60,8 @@ def prepare_corpus(
             preparation.run()
     except OSError as error:
         raise InkmillError(
-            f"{folder}: the corpus cannot be written ({error.strerror or error}); free some space, or choose another "
-            "place with INKMILL_MODELS"
+            f"{folder}: the corpus cannot be written ({error.strerror or error}); make room for it there, or choose "
+            "another place with INKMILL_MODELS"
         ) from error
     return PreparedCorpus.open(folder)
 

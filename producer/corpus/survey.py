@@ -19,7 +19,7 @@ from producer.corpus.documents.pieces import Outline
 ROW = np.dtype([("low", "<u8"), ("high", "<u8"), ("characters", "<i8"), ("file", "<u4"), ("plain", "u1")])
 """The two halves of a document's key, its length (0 = it is empty), its file, and whether all of it is learned."""
 _BEHIND_KEY = struct.Struct("<qIB")
-ROWS_AT_ONCE = 1 << 20
+ROWS_AT_ONCE = 1 << 16
 
 
 class Survey:

@@ -17,6 +17,9 @@ from producer.read.row_parser import BadRow, printable, type_name
 
 TEXT, PROMPT, COMPLETION = "text", "prompt", "completion"
 KNOWN_COLUMNS = (TEXT, PROMPT, COMPLETION, MESSAGES)
+OF_AN_EXPORT = {PROMPT, TEXT, "position", "sample_index"}
+"""A row with all of these is one of our exports, in which the text goes on from the prompt."""
+EXPORTED = ""  # no column is called so
 SHOWN_NAMES = 12
 
 
@@ -56,7 +59,7 @@ class RowDocuments:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Those of a table's columns that are looked at."""
-        wanted = KNOWN_COLUMNS if self._text_column is None else (self._text_column,)
+        wanted = (*KNOWN_COLUMNS, *OF_AN_EXPORT) if self._text_column is None else (self._text_column,)
         return [name for name in names if name in wanted] or list(names)
 
     def pieces(self, line: int, fields: Mapping[str, Any]) -> Iterator[Piece]:
@@ -68,19 +71,22 @@ class RowDocuments:
         kind = self._kind(fields)
         if kind == MESSAGES:
             yield from whole(line, self._conversation(fields[MESSAGES]))
-        elif kind == COMPLETION:
-            texts = [(_text(fields, PROMPT), self._learns_prompts), (_text(fields, COMPLETION), True)]
-            yield from whole(line, texts if texts[1][0].strip() else [])
+        elif kind in (COMPLETION, EXPORTED):
+            answer = _text(fields, COMPLETION if kind == COMPLETION else TEXT)
+            asked = (_text(fields, PROMPT), self._learns_prompts)
+            yield from whole(line, [asked, (answer, True)] if answer.strip() else [])
         else:
             yield from texts_between_separators(line, _text(fields, kind))
 
     def _kind(self, fields: Mapping[str, Any]) -> str:
-        """What a row is: `messages`, `completion`, or the name of the column that has its text."""
+        """What a row is: `messages`, `completion`, `EXPORTED`, or the name of the column that has its text."""
         column = self._text_column
         if column is not None:
             if column not in fields:
                 raise BadRow(_no_text(f"no column is named {printable(column)!r}, which --text-column names", fields))
             return column
+        if fields.keys() >= OF_AN_EXPORT:
+            return EXPORTED
         if fields.get(MESSAGES) not in EMPTY:
             return MESSAGES
         if PROMPT in fields and COMPLETION in fields:

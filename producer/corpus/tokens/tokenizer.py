@@ -14,7 +14,7 @@ from typing import Any
 
 from contract.errors import ModelUnavailable, UsageError
 from contract.model_kinds.model_folders import TOKENIZER_FILES
-from producer.long_prompts import model_folder, start_token, tokenizer_folder
+from producer.long_prompts import start_token, tokenizer_folder
 
 TOKENIZER = "tokenizer.json"
 VOCABULARY_AND_MERGES = ("vocab.json", "merges.txt")
@@ -98,10 +98,9 @@ def find_tokenizer(model: str | Path) -> Path:
         UsageError: there is none, or it is of a kind that cannot be read here.
         ModelUnavailable: it cannot be fetched.
     """
-    name = str(model)
-    folder = Path(name) if Path(name).is_absolute() or isinstance(model, Path) else None
-    known = tokenizer_folder(name) if folder is None or folder.is_dir() else None
-    if known is None and folder is None and model_folder(name) is None:
+    name = str(model.absolute() if isinstance(model, Path) else model)
+    known = None if Path(name).is_file() else tokenizer_folder(name)
+    if not _is_readable(known) and not Path(name).is_absolute() and name != "demo":
         known = _fetched(name)
     if known is None or not _is_readable(known):
         raise UsageError(
@@ -111,7 +110,9 @@ def find_tokenizer(model: str | Path) -> Path:
     return known
 
 
-def _is_readable(folder: Path) -> bool:
+def _is_readable(folder: Path | None) -> bool:
+    if folder is None:
+        return False
     return (folder / TOKENIZER).is_file() or all((folder / name).is_file() for name in VOCABULARY_AND_MERGES)
 
 

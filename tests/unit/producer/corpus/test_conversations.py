@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from contract.errors import BadCorpus
@@ -89,6 +91,13 @@ def test_messages_in_a_table_are_json(prepare: Prepare, tmp_path: Path) -> None:
     cell = json.dumps(TURNS[:2]).replace('"', '""')
     prepared = prepare({"t.csv": f'messages\n"{cell}"\n'}, model=model_with(CHATML, tmp_path / "model"), validation=0.0)
     assert prepared.learned == ["The Elbe.<|im_end|>\n"]
+
+
+def test_messages_in_parquet_are_lists(prepare: Prepare, tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([{"messages": TURNS, "source": "x"}]), tmp_path / "t.parquet")
+    data = (tmp_path / "t.parquet").read_bytes()
+    prepared = prepare({"t.parquet": data}, model=model_with(CHATML, tmp_path / "model"), validation=0.0)
+    assert prepared.learned == ["The Elbe.<|im_end|>\nDie Weser, 'ü'.<|im_end|>\n"]
 
 
 def refusals() -> list[tuple[str | None, Any, str]]:

@@ -13,6 +13,7 @@ from contract.spec import PromptRow
 from db.jobs.jobs import get_job
 from db.results.corpus_rows import corpus_rows
 from producer.corpus.order import CorpusJob
+from producer.export import export_job
 from tests.unit.producer.corpus.conftest import Prepared
 from tests.unit.producer.exports.conftest import any_mill, mill, mixed, postgres_mill  # noqa: F401  (fixtures)
 
@@ -63,6 +64,14 @@ def test_a_job_without_such_texts_is_refused(prepare: Prepare, mill: Any, mixed:
         prepare({}, CorpusJob(mill.database, mixed, "aproved"))
     with pytest.raises(NoSuchJob):
         prepare({}, CorpusJob(mill.database, 99))
+
+
+@pytest.mark.parametrize("name", ["o.jsonl", "o.csv", "o.parquet"])
+def test_an_export_is_the_same_corpus(prepare: Prepare, mill: Any, mixed: int, tmp_path: Any, name: str) -> None:  # noqa: F811
+    export_job(mill.database, mixed, tmp_path / f"first-{name}", only=("clean",), for_spreadsheets=name == "o.csv")
+    prepared = prepare({name: (tmp_path / f"first-{name}").read_bytes()}, validation=0.0)
+    assert prepared.train == ["Once good 0", "Twice good 1", " good 3"]
+    assert prepared.learned == [" good 0", " good 1", " good 3"]
 
 
 def test_a_job_that_is_not_finished_is_told(prepare: Prepare, mill: Any) -> None:  # noqa: F811

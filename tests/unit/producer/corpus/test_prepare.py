@@ -230,7 +230,7 @@ def test_what_cannot_be_a_corpus_is_refused_by_name(prepare: Prepare, tmp_path: 
 
 
 def test_a_row_may_be_a_book(prepare: Prepare) -> None:
-    book = "The sea was calm. " * 100_000
+    book = "The sea was calm. " * 60_000
     prepared = prepare({"t.jsonl": jsonl([{"text": book}])}, validation=0.0)
     assert prepared.train == [book]
 
@@ -280,7 +280,7 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     (tmp_path / "prepared" / "train.tokens").symlink_to("/dev/full")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "clear", lambda folder: None)
-        with pytest.raises(InkmillError, match=r"cannot be written \(No space left on device\); free some space"):
+        with pytest.raises(InkmillError, match=r"cannot be written \(No space left on device\); make room"):
             prepare_corpus([CorpusPath(str(tmp_path / "corpus.txt"))], "demo", tmp_path / "prepared")
 
 

@@ -99,6 +99,18 @@ def test_a_folder_without_a_tokenizer_is_told_the_way_out(tmp_path: Path) -> Non
         CorpusTokenizer(find_tokenizer(tmp_path))
 
 
+def test_a_model_in_the_cache_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    commit = "0" * 40
+    cached = tmp_path / "models--nobody--words"
+    (cached / "snapshots").mkdir(parents=True)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    folder = word_model(cached / "snapshots" / commit, config={"eos_token_id": 1})
+    assert find_tokenizer("nobody/words") == folder
+
+
 def test_a_tokenizer_that_cannot_be_fetched_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match="is not on this machine and cannot be fetched"):
