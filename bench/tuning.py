@@ -40,7 +40,7 @@ library: Any = transformers  # untyped
 HELD_BACK = 20  # one document in so many
 CUT = 128
 BATCH = 4
-VALIDATION_TOKENS = 8192
+VALIDATION_TOKENS = 2048
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from contract.errors import ModelUnavailable, UsageError
+from contract.model_kinds.own_model import own_model_folder
 from contract.tuning import TuningOrder
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
@@ -49,7 +50,7 @@ def load_base(order: TuningOrder) -> BaseModel:
     Raises:
         ModelUnavailable: it cannot be found, fetched, read or trusted, or is not the revision that was asked for.
     """
-    checkpoint = find_checkpoint(order.base)
+    checkpoint = find_checkpoint(order.base, own_model_folder(order.base))
     with refuse_changes(checkpoint.paths):
         if not checkpoint.gguf:
             refuse_remote_kernels((checkpoint.base or checkpoint).folder)
@@ -91,11 +92,12 @@ def with_adapter(network: Any, rank: int) -> Any:
     return trained
 
 
-def copy_tokenizer(base: BaseModel, folder: Path) -> None:
-    """The base's tokenizer, byte for byte where it has files of its own."""
+def copy_companions(base: BaseModel, folder: Path) -> None:
+    """The base's tokenizer, byte for byte where it has files of its own, and its settings for generating."""
     if base.checkpoint.gguf:
         base.tokenizer.save_pretrained(str(folder))
         return
-    for path in base.checkpoint.tokenizer_paths:
+    generation = (base.checkpoint.base or base.checkpoint).folder / "generation_config.json"
+    for path in [*base.checkpoint.tokenizer_paths, *([generation] if generation.is_file() else [])]:
         if path.name not in ("config.json", "adapter_config.json"):
             shutil.copyfile(path, folder / path.name)

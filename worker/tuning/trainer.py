@@ -54,6 +54,7 @@ def arguments(settled: Settled, output: Path, *, validated: bool) -> Any:
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
+        log_level="error",
         report_to="none",
     )
 
@@ -86,6 +87,7 @@ class TuningTrainer(library.Trainer):  # type: ignore[misc]
         self.model_accepts_loss_kwargs = True  # our loss is that of the whole update already
         self._bf16 = settled.order.dtype == "bf16"
         self._checkpoints, self._events = checkpoints, events
+        self._began = time.monotonic()
         self.tokens_seen, self.seconds = 0, 0.0  # of this process; the seconds without validation and saving
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -96,15 +98,16 @@ class TuningTrainer(library.Trainer):  # type: ignore[misc]
         """The micro-batches of an update, and how many tokens are learned from them; the Trainer's own count would be
         of labels that are shifted later."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._began = time.monotonic()
         count = sum(map(learned, batches))
         self.tokens_seen += count
         return batches, torch.tensor(max(count, 1), device=device)
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        began = time.monotonic()
-        loss: torch.Tensor = super().training_step(*args, **kwargs)
-        self.seconds += time.monotonic() - began
-        return loss
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Comes after every update: the clock stands still meanwhile."""
+        self.seconds += time.monotonic() - self._began
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        self._began = time.monotonic()
 
     def compute_loss(
         self, model: Any, inputs: Block, return_outputs: bool = False, num_items_in_batch: Any = None

@@ -3,8 +3,10 @@ done already."""
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -41,6 +43,9 @@ def train(folder: TuningFolder, events: Events, interruption: Interruption) -> N
     if folder.finished.exists():
         return
     order = TuningOrder.from_json(read_json(folder.order))
+    if folder.settled.exists():  # it began with that very base, which an adapter needs
+        began_with = Settled.from_json(read_json(folder.settled)).order.base_revision
+        order = replace(order, base_revision=began_with)
     device = select_device("auto" if order.device == "auto" else order.device.partition(":")[0]).type
     corpus = PreparedCorpus.open(folder.corpus)
     base = load_base(order)
@@ -101,6 +106,8 @@ class _Training:
             elif trainer.eval_dataset is not None:
                 trainer.evaluate()
             trainer.train(resume_from_checkpoint=None if last is None else str(last.folder))
+        del trainer, network
+        gc.collect()  # the moments take twice the room of the weights, and the result is read beside them
 
     def _network(self) -> Any:
         network, order = self.base.network, self.settled.order

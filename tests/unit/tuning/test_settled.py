@@ -75,6 +75,6 @@ def test_what_was_settled_survives_its_file() -> None:
 
 
 def test_adapters_and_small_models_learn_faster() -> None:
-    assert settled().order.learning_rate == 1e-4
+    assert settled().order.learning_rate == 2e-4
     assert settled(lora_rank=8).order.learning_rate == 1e-3
     assert settled(replace(GPT2, parameters=1_000_000)).order.learning_rate == 1e-3

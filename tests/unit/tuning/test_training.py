@@ -163,3 +163,18 @@ def test_prompts_are_read_and_not_learned_and_activations_may_be_computed_again(
     assert run.of_kind("samples")[0]["samples"][1]["prompt"] == "Tell me a tale: "
     config = json.loads((run.folder / "result" / "config.json").read_text())
     assert config["use_cache"] is True and config["dtype"] == "float32"
+
+
+@pytest.mark.long
+def test_a_kill_after_the_last_step_only_makes_the_model_again(undisturbed: TuningRun, tmp_path: Path) -> None:
+    run = TuningRun(small_tuning(tmp_path, **OVERFITTING))
+    assert any("training stops early" in event.get("text", "") for event in run.listen())
+    assert any(event["kind"] == "samples" for event in run.listen())
+    (run.folder / "checkpoints" / "checkpoint-99").mkdir()  # as if the next one had been begun
+    for _ in run.listen():
+        if (run.folder / ".result").exists():
+            break
+    assert run.kill() == -signal.SIGKILL
+    again = TuningRun(run.folder)
+    assert again.finish() == TuningExit.DONE and not again.of_kind("train")
+    assert weights(again) == weights(undisturbed)

@@ -14,7 +14,7 @@ from worker.engine.load.adapter import merged
 from worker.engine.load.checkpoint import Checkpoint as ModelFiles
 from worker.engine.load.from_transformers import read_network
 from worker.evaluation.copied import CopiedIndex
-from worker.tuning.base_model import BaseModel, copy_tokenizer
+from worker.tuning.base_model import BaseModel, copy_companions
 from worker.tuning.checkpoints import Checkpoint, Checkpoints
 from worker.tuning.process.events import Events
 from worker.tuning.process.folder import TuningFolder, sync_tree, write_json
@@ -51,7 +51,7 @@ def finish(
     with events.busy():
         network = trained_network(base, best).to(settled.order.device)
         network.save_pretrained(str(place))
-        copy_tokenizer(base, place)
+        copy_companions(base, place)
     after = measure(network, base, corpus, prompts, settled, events)
     with events.busy():
         copied = _copied(network, base, corpus, settled, place, events)
@@ -65,6 +65,11 @@ def finish(
     sync_tree(place)
     place.rename(folder.result)
     write_json(folder.finished, {"best_step": best.step})
+    if before.perplexity and after.perplexity and after.perplexity >= before.perplexity:
+        events.note(
+            f"on the validation part the new model is no better than its base (perplexity {after.perplexity:.2f}, "
+            f"before {before.perplexity:.2f}); try a smaller learning rate, or a larger corpus"
+        )
 
 
 def trained_network(base: BaseModel, best: Checkpoint) -> Any:
