@@ -51,7 +51,7 @@ def test_the_example_makes_its_model_and_writes_with_it_though_training_and_work
     log = (home.folder / "example.log").open("wb")
     example = subprocess.Popen(["sh", str(EXAMPLE)], env=home.env, cwd=home.folder, stdout=log, stderr=log)
     home.started.append(example)
-    wait(home, lambda: list(home.folder.glob("models/.tunings/*/checkpoints/*")))
+    wait(home, lambda: list(home.folder.glob("models/.tunings/*/checkpoints/*/complete")))
     first = trainers(home)
     for process in first:
         process.kill()
