@@ -8,7 +8,7 @@ from typing import Protocol
 from contract.spec import TuningStatus
 from db.session.engine import Database
 from db.tuning.tunings import StoredTuning, unfinished_tunings
-from db.work.workers import WorkerRow, list_workers
+from db.work.workers import SILENT_SECONDS, WorkerRow, get_worker, list_workers
 
 UNTAKEN_SECONDS = 10.0
 """After this long, a tuning that nobody has taken is not just about to be."""
@@ -33,6 +33,8 @@ def tuning_waits_for(database: Database, tuning: StoredTuning, around: Around | 
     """
     if tuning.status == TuningStatus.PAUSED:
         return tuning.error or f"somebody to go on with it: inkmill retry {tuning.reference}"
+    if tuning.status == TuningStatus.RUNNING:
+        return _for_another_worker(database, tuning)
     if tuning.status != TuningStatus.QUEUED:
         return None
     alive = [worker for worker in list_workers(database) if worker.alive and _fits(tuning.device, worker.device)]
@@ -40,6 +42,17 @@ def tuning_waits_for(database: Database, tuning: StoredTuning, around: Around | 
     if not able:
         return _for_a_worker(tuning, alive, around)
     return _for_its_turn(database, tuning, able, around)
+
+
+def _for_another_worker(database: Database, tuning: StoredTuning) -> str | None:
+    """A tuning in the hands of a worker that may have died with its machine."""
+    holder = get_worker(database, tuning.worker or "")
+    if holder is None or holder.silent < SILENT_SECONDS:
+        return None
+    return (
+        f"its worker (process {holder.pid} on {holder.host}), which gives no sign of life; another one goes on from "
+        f"the last checkpoint: {worker_command(tuning)}"
+    )
 
 
 def _for_a_worker(tuning: StoredTuning, refusing: list[WorkerRow], around: Around | None) -> str:

@@ -10,6 +10,7 @@ from contract.settings import Settings
 from contract.spec import TuningStatus
 from contract.waiting.surroundings import Surroundings
 from db.session.engine import Database
+from db.tuning.claims import sweep_tunings
 from db.tuning.tunings import StoredTuning, cancel_tuning, find_tuning, retry_tuning
 from db.tuning.waiting import tuning_waits_for
 from inkmill.show.display import ProgressLine, print_json
@@ -73,6 +74,7 @@ def exit_status(tuning: StoredTuning) -> int:
 
 def cancel(database: Database, number: int, *, json: bool) -> None:
     """Cancels a tuning: at once, or where a worker has it, within seconds, with a checkpoint."""
+    sweep_tunings(database)  # one whose worker is gone is cancelled at once
     cancel_tuning(database, number)
     show_status(database, number, json=json)
 

@@ -104,13 +104,17 @@ class Attempt:
 
     def _started(self) -> TrainingProcess | None:
         """The process; None where this worker is told to stop, or the tuning is unwanted, before there could be one."""
+        told = ""
         while not self._trainer.stopping() and self._wanted:
             try:
                 return self._trainer.start(self._claim, self._folder)
             except FolderInUse:
-                self._log.info("waiting for the training process of an earlier worker to end")
+                why = "that of an earlier worker has not ended yet"
             except OSError as error:  # no memory for a process, or no space for its order
-                self._log.warning("cannot start the training process", error=str(error))
+                why = str(error)
+            if why != told:
+                self._log.warning("cannot start the training process; trying again every second", why=why)
+                told = why
             time.sleep(1.0)
             self._trainer.tend()
             self._renew()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from contract.tuning import TuningOrder
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
+from db.models import Worker
 from db.session.engine import Database
 from db.tuning import waiting as tuning_waiting
 from db.tuning.claims import claim_tuning, pause_tuning
@@ -77,6 +79,16 @@ def test_the_second_one_waits_for_the_first(database: Database, monkeypatch: pyt
     monkeypatch.setattr(tuning_waiting, "UNTAKEN_SECONDS", -1.0)
     assert "has not taken it yet" in str(said(database, 2))
     assert said(database, 2, Around(redis="Redis at x, which is away")) == "Redis at x, which is away"
+
+
+def test_one_whose_worker_is_silent_names_the_command_that_starts_another(database: Database) -> None:
+    add(database)
+    worker(database, "w1", state="tuning")
+    claim_tuning(database, "w1", "cpu", 60)
+    assert said(database) is None
+    with database.write() as connection:
+        connection.execute(update(Worker).values(last_seen=Worker.last_seen - 60))
+    assert str(said(database)).startswith("its worker (process 7 on mill), which gives no sign of life")
 
 
 def test_a_paused_one_says_why_until_it_is_retried(database: Database) -> None:
