@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 
 from db.session.engine import Database
 from db.tuning.tunings import StoredTuning, list_tunings
@@ -46,6 +47,7 @@ def tuning(database: Database) -> StoredTuning | None:
     return next(iter(list_tunings(database)), None)
 
 
+@pytest.mark.timeout(600)
 def test_the_example_makes_its_model_and_writes_with_it_though_training_and_worker_are_killed(home: Home) -> None:
     home.environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     log = (home.folder / "example.log").open("wb")
@@ -58,7 +60,7 @@ def test_the_example_makes_its_model_and_writes_with_it_though_training_and_work
     wait(home, lambda: set(trainers(home)) - set(first))
     for process in processes(home, "--only-tunings"):  # the worker, which its training process outlives for a moment
         process.kill()
-    assert example.wait(240) == 0, home.logs()
+    assert example.wait(500) == 0, home.logs()
     with closing(home.database()) as database:
         made = tuning(database)
     assert made is not None and (made.status, made.model) == ("completed", "proverbs@1")
