@@ -3,9 +3,9 @@
 InkmillError                 1  failed
 ├── UsageError               2  wrong use or bad input
 │   ├── SettingsError           sampling settings that cannot be used, field by field
-│   ├── BadInput                a prompt file with bad lines, each named
+│   ├── BadInput                a prompt file with bad lines, each named; BadCorpus: a corpus with such
 │   ├── DuplicateJob            the same bytes and settings were submitted before
-│   └── NotFound                there is nothing of that number: NoSuchJob, NoSuchOutput
+│   └── NotFound                there is nothing of that number or name: NoSuchJob, NoSuchOutput, …
 ├── Unreachable              4  a service or a model cannot be reached
 │   ├── DatabaseUnreachable
 │   ├── QueueUnreachable
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
 
 class ExitCode(IntEnum):
@@ -79,15 +80,22 @@ class BadLine:
 class BadInput(UsageError):
     """A prompt file with bad lines: the first ones, and the total."""
 
+    consequence: ClassVar = "nothing was submitted"
+    advice: ClassVar = "Fix the lines, or submit the rest with --skip-bad."
+
     def __init__(self, source: str, lines: Sequence[BadLine], total: int) -> None:
         self.source, self.lines, self.total = source, tuple(lines), total
         shown = "\n".join(f"  {line}" for line in self.lines)
         more = f"\n  … and {total - len(self.lines):,} more" if total > len(self.lines) else ""
         noun = "problem" if total == 1 else "problems"
-        super().__init__(
-            f"{source}: {total:,} {noun}; nothing was submitted\n{shown}{more}\n"
-            "Fix the lines, or submit the rest with --skip-bad."
-        )
+        super().__init__(f"{source}: {total:,} {noun}; {self.consequence}\n{shown}{more}\n{self.advice}")
+
+
+class BadCorpus(BadInput):
+    """A corpus with bad lines."""
+
+    consequence = "nothing was prepared"
+    advice = "Fix the lines, or leave them out with --skip-bad."
 
 
 class DuplicateJob(UsageError):
@@ -102,7 +110,7 @@ class DuplicateJob(UsageError):
 
 
 class NotFound(UsageError):
-    """There is nothing of that number."""
+    """There is nothing of that number or name."""
 
 
 class NoSuchJob(NotFound):
@@ -110,6 +118,21 @@ class NoSuchJob(NotFound):
 
     def __init__(self, job_id: int) -> None:
         super().__init__(f"there is no job {job_id}; 'inkmill jobs' lists what there is")
+
+
+class NoSuchTuning(NotFound):
+    """There is no tuning of that number."""
+
+    def __init__(self, reference: int | str) -> None:
+        named = f"t{reference}" if isinstance(reference, int) else repr(reference)
+        super().__init__(f"there is no tuning {named}; tunings are called t1, t2, …, as 'inkmill tune' prints them")
+
+
+class NoSuchModel(NotFound):
+    """There is no model of one's own of that name."""
+
+    def __init__(self, name: str, known: str = "") -> None:
+        super().__init__(f"there is no model {name} of your own{known}; 'inkmill models' lists what there is")
 
 
 class NoSuchOutput(NotFound):

@@ -1,7 +1,8 @@
 """The Celery app, the queues and the hint messages that travel in them.
 
-SQL is the truth. A message holds a batch id, or names a score request, and even that is only a hint: losing, doubling
-or forging one is harmless. Celery's own tools work on it: `celery -A contract.queue inspect active`.
+SQL is the truth. A message holds the id of a batch or of a tuning, or names a score request, and even that is only a
+hint: losing, doubling or forging one is harmless. Celery's own tools work on it:
+`celery -A contract.queue inspect active`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MAX_MESSAGES = 64
 
 GENERATE = "inkmill.generate"
 SCORE = "inkmill.score"
+TUNE = "inkmill.tune"
 BROKER_ERRORS = (BrokerError, RedisError, OSError)
 
 if TYPE_CHECKING:
@@ -42,6 +44,16 @@ def generate_queue(model: str) -> str:
 def score_queue(classifier: str) -> str:
     """The queue of a classifier's score messages."""
     return f"score.{_slug(classifier)}"
+
+
+def tune_queue(device: str) -> str:
+    """The queue of tune messages for a kind of device: `tune.cpu` and `tune.cuda`, whichever of several GPUs it is."""
+    return f"tune.{_slug(device.partition(':')[0])}"
+
+
+def task_of(queue: str) -> str:
+    """The one task whose messages a queue holds."""
+    return {"generate": GENERATE, "tune": TUNE}.get(queue.partition(".")[0], SCORE)
 
 
 def _slug(name: str) -> str:
@@ -121,7 +133,8 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     """Fills `queue` up to a message for each waiting batch or request, `MAX_MESSAGES` at most. Returns how many went.
 
     Args:
-        waiting: ids of batches, and hints of score requests, that could be claimed now, the oldest first.
+        waiting: ids of batches or of tunings, and hints of score requests, that could be claimed now, the oldest
+            first.
 
     Raises:
         QueueUnreachable: where Redis does not answer. Nothing is lost: the next sweep tops up again.
@@ -130,7 +143,7 @@ def top_up(queue: str, waiting: Sequence[int | str], celery: Celery | None = Non
     wanted = list(waiting)[:MAX_MESSAGES]
     if not wanted:
         return 0
-    task = GENERATE if queue.startswith("generate.") else SCORE
+    task = task_of(queue)
     with _translated(celery), _connected(celery) as connection:
         there = connection.default_channel.client.llen(queue)
         # The oldest have their messages already; those without one are the newest of the wanted.

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     database_url: str = ""
     redis_url: str = ""
+    models: Path | None = None  # where models of one's own lie; None = in the home
     lease_seconds: Seconds = Field(default=60.0, ge=1, le=3600)
     sweep_seconds: Seconds = Field(default=5.0, ge=0.01, le=60)
     step_seconds: Seconds = Field(default=60.0, ge=1, le=DAY)  # one engine or scorer step longer than this is a hang
@@ -107,15 +108,17 @@ class Settings(BaseSettings):
             read_database_url(url)
         return url
 
-    @field_validator("home", mode="before")
+    @field_validator("home", "models", mode="before")
     @classmethod
-    def _absolute(cls, home: Any) -> Path:
-        if "\0" in str(home) or SURROGATE.search(str(home)):
+    def _absolute(cls, folder: Any, info: ValidationInfo) -> Path | None:
+        if "\0" in str(folder) or SURROGATE.search(str(folder)):
             raise ValueError("is not UTF-8 text, which no database could store; choose another folder")
+        if info.field_name == "models" and not str(folder or "").strip():
+            return None
         try:
-            return named_home(str(home))
+            return named_home(str(folder))
         except RuntimeError:
-            raise ValueError(f"{home}: there is no such user") from None
+            raise ValueError(f"{folder}: there is no such user") from None
 
     @field_validator("model", "safety", "device", "dtype")
     @classmethod
@@ -166,6 +169,11 @@ class Settings(BaseSettings):
         return read_database_url(self.sql_url).shown
 
     @property
+    def models_folder(self) -> Path:
+        """The folder of models of one's own."""
+        return self.models or self.home / "models"
+
+    @property
     def redis_folder(self) -> Path:
         return self.home / "redis"
 
@@ -214,7 +222,7 @@ class Settings(BaseSettings):
 
 
 class _Toml(TomlConfigSettingsSource):
-    """The settings files. A relative path to a database in one is relative to that file's folder."""
+    """The settings files. A relative path in one, to a database or to models, is relative to that file's folder."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
@@ -226,6 +234,8 @@ class _Toml(TomlConfigSettingsSource):
         url = values.get("database_url")
         if isinstance(url, str):
             values["database_url"] = with_absolute_path(url, Path(file_path).parent)
+        if isinstance(models := values.get("models"), str) and models.strip():
+            values["models"] = Path(file_path).parent / os.path.expanduser(models)
         return values
 
 

@@ -37,6 +37,22 @@ CLAIMABLE_JOBS = (JobStatus.QUEUED, JobStatus.RUNNING)
 JOBS_UNDER_WAY = (*CLAIMABLE_JOBS, JobStatus.PAUSED, JobStatus.CANCELLING)
 
 
+class TuningStatus(StrEnum):
+    """Where a tuning is."""
+
+    QUEUED = "queued"  # its corpus is prepared; no worker has it
+    RUNNING = "running"  # a worker has it
+    PAUSED = "paused"  # it cannot go on for now, such as with a full disk: until it is retried
+    COMPLETED = "completed"  # its model is in the store
+    CANCELLING = "cancelling"  # a user cancelled it, and a worker still has it
+    CANCELLED = "cancelled"
+    FAILED = "failed"  # with an error
+
+
+FINISHED_TUNINGS = frozenset({TuningStatus.COMPLETED, TuningStatus.CANCELLED, TuningStatus.FAILED})
+TUNINGS_UNDER_WAY = (TuningStatus.QUEUED, TuningStatus.RUNNING, TuningStatus.PAUSED, TuningStatus.CANCELLING)
+
+
 class BatchStatus(StrEnum):
     """Where a batch is: the unit that one task claims and one crash can cost."""
 

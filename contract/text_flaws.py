@@ -1,4 +1,5 @@
-"""What makes a text worthless whatever it says: it is empty, it was cut, or it repeats itself.
+"""What makes a text worthless whatever it says: it is empty, it was cut, or it repeats itself; or worth little: it
+stands in the training text already.
 
 Judges one text by itself; what is done about it is for others.
 """
@@ -13,6 +14,8 @@ REPEATS = 3
 REPEATED_CHARACTERS = 40
 _PROBE_CHARACTERS = 20
 """The end of a text that is looked for further ahead: so short that it recurs within any repetition that counts."""
+LONG_RUN = 32
+"""So many tokens in a row that stand in the training text are told: chance alone writes hardly any such run."""
 
 _VISIBLE_ASCII = re.compile("[!-~]")
 _INVISIBLE_CATEGORIES = ("C", "Z")  # controls and formats, spaces and separators

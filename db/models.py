@@ -211,6 +211,7 @@ class Output(Base):
     logprobs: Mapped[list[Any] | None] = mapped_column(Json)
     # What was really used of the prompt and its settings, where `on_too_long` made it fit the model's window.
     fitted: Mapped[dict[str, int] | None] = mapped_column(Json)
+    copied_tokens: Mapped[int | None] = mapped_column(Integer)  # of the model's training text; NULL = not known here
     created_at: Mapped[float] = mapped_column(Double)
     # How it stands with the classifier, the flag policy and people; `reviews` holds the flagged and the decided ones.
     safety: Mapped[str] = mapped_column(Text)
@@ -289,7 +290,7 @@ class Worker(Base):
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     host: Mapped[str] = mapped_column(Text)
     pid: Mapped[int] = mapped_column(Integer)
-    state: Mapped[str] = mapped_column(Text)  # starting, ready, failed, stopped
+    state: Mapped[str] = mapped_column(Text)  # starting, ready, tuning, failed, stopped
     model: Mapped[str] = mapped_column(Text)
     revision: Mapped[str | None] = mapped_column(Text)
     dtype: Mapped[str] = mapped_column(Text)

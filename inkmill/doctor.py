@@ -17,6 +17,7 @@ import orjson
 
 from common.wording import counted
 from contract.errors import ExitCode, InkmillError
+from contract.model_kinds.own_model import own_models
 from contract.setting_names import unknown_variables
 from contract.settings import Settings, settings
 from inkmill.local.stack import PYTHON
@@ -138,7 +139,11 @@ def _workers(config: Settings) -> Iterator[Finding]:
     except InkmillError:
         return  # the finding before this one says why
     if alive:
-        yield Finding("workers", GOOD, ", ".join(f"{one.model} (process {one.pid} on {one.host})" for one in alive))
+        yield Finding(
+            "workers",
+            GOOD,
+            ", ".join(f"{one.model or 'only tunings'} (process {one.pid} on {one.host})" for one in alive),
+        )
     for worker in alive:
         if worker.without_slots:
             who = f"process {worker.pid} on {worker.host} writes {worker.model}"
@@ -192,6 +197,8 @@ def _models(config: Settings) -> Iterator[Finding]:
     default = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
     hub = Path(os.environ.get("HF_HUB_CACHE", default))
     names = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
+    if own := own_models():
+        yield Finding("own models", GOOD, f"in {config.models_folder}: {', '.join(map(str, own))}")
     if names:
         yield Finding("models", GOOD, f"demo, and in {hub}: {', '.join(names)}")
     else:

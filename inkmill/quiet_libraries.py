@@ -26,3 +26,10 @@ def quiet_libraries() -> None:
         os.environ.setdefault(name, value)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def log_to_standard_error() -> None:
+    """Where the engine's own log goes in a command that loads it: standard output is the command's."""
+    import structlog
+
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

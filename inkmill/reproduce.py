@@ -1,6 +1,6 @@
 """`inkmill reproduce`: regenerates stored outputs with an engine in this process, and compares them.
 
-Apart from `inkmill try`, the only command code that loads torch. The command and SQL choose the outputs.
+Apart from `inkmill try` and `evaluate`, the only command code that loads torch. The command and SQL choose the outputs.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from common.wording import counted
 from contract.errors import ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
 from db.results.reproduction import OutputRecord
 from inkmill.output_comparison import OutputComparison, as_json, as_lines, compare, provenance_changes
+from inkmill.quiet_libraries import log_to_standard_error
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
 
@@ -104,10 +106,13 @@ def _load(setup: Setup, slots: int) -> Loaded:
     """The model, in the first way of the setup that works here."""
     from worker.engine.load.loading import load_engine
 
+    log_to_standard_error()
     refusals: list[ModelUnavailable] = []
     for dtype, device in product(setup.dtypes, setup.devices):
         try:
-            loaded = load_engine(setup.model, device, dtype, slots=slots, threads=setup.threads or None)
+            loaded = load_engine(
+                setup.model, device, dtype, slots, setup.threads or None, own_model_folder(setup.model)
+            )
         except ModelUnavailable as error:
             refusals.append(error)
             continue

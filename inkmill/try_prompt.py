@@ -1,4 +1,4 @@
-"""`inkmill try`: a few samples from an engine in this process. Only this and `reproduce` load torch here."""
+"""`inkmill try`: samples from an engine in this process. Only this, `evaluate` and `reproduce` load torch here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from rich.markup import escape
 
 from common.wording import counted
 from contract.errors import InkmillError, ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
 from contract.spec import SEED_LIMIT, SamplingSettings, manner_of_writing, merge, output_seed
+from inkmill.quiet_libraries import log_to_standard_error
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages, output
 from producer.chat import as_messages, plain_prompts, with_system
@@ -92,7 +94,8 @@ def _generate(
     from worker.engine.load.loading import load_engine
     from worker.engine.sequence import Completion, Request
 
-    loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64))
+    log_to_standard_error()
+    loaded = load_engine(model, device, dtype, slots=min(len(seeds), 64), folder=own_model_folder(model))
     if loaded.why_fallback:
         manner = manner_of_writing(loaded.provenance.engine, loaded.why_fallback)
         messages.print(f"note: {manner}", markup=False)

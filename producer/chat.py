@@ -53,17 +53,26 @@ def read_messages(value: object) -> Messages:
     Raises:
         BadMessages: they are something else.
     """
-    if not isinstance(value, list):
-        raise BadMessages("", f"must be a list such as {EXAMPLE}")
-    if not value:
-        raise BadMessages("", f"is an empty list; write at least one message, such as {EXAMPLE}")
-    messages = [_message(one, f"[{place}]") for place, one in enumerate(value)]
+    messages = read_turns(value)
     if messages[-1]["role"] == "assistant":
         raise BadMessages(
             f"[{len(messages) - 1}].role",
             "is assistant, and the model is to write that message; end with one of the user, or write a prompt",
         )
     return messages
+
+
+def read_turns(value: object) -> Messages:
+    """Texts of known roles, whoever wrote the last of them.
+
+    Raises:
+        BadMessages: they are something else.
+    """
+    if not isinstance(value, list):
+        raise BadMessages("", f"must be a list such as {EXAMPLE}")
+    if not value:
+        raise BadMessages("", f"is an empty list; write at least one message, such as {EXAMPLE}")
+    return [_message(one, f"[{place}]") for place, one in enumerate(value)]
 
 
 def _message(value: object, place: str) -> dict[str, str]:

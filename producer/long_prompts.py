@@ -17,7 +17,8 @@ from pathlib import Path
 from contract.model_kinds import adapter
 from contract.model_kinds.hub_model import HubModel
 from contract.model_kinds.model_folders import TOKENIZER_FILES, WEIGHTS
-from contract.names import local_path
+from contract.model_kinds.own_model import own_model_folder
+from contract.model_kinds.paths import local_path
 from contract.spec import PromptRow, SamplingSettings, room_for_text
 
 SECONDS = 3.0
@@ -56,7 +57,7 @@ class TokenCounter:
         self._tokenizer.no_padding()
         alone, example = (self._tokenizer.encode("a", add_special_tokens=special).ids for special in (False, True))
         start = self._tokenizer.id_to_token(example[0]) if example[:1] != alone[:1] else None
-        self._prefix = int(start is not None and start == _start_token(folder))  # tokens before every prompt
+        self._prefix = int(start is not None and start == start_token(folder))  # tokens before every prompt
 
     def lengths(self, prompts: Sequence[str]) -> list[int]:
         """How many tokens each prompt has; half a character, which the worker refuses, counts as a question mark."""
@@ -65,7 +66,7 @@ class TokenCounter:
         return [self._prefix + max(len(one), 1) for one in encoded]
 
 
-def _start_token(folder: Path) -> str | None:
+def start_token(folder: Path) -> str | None:
     """The token that the tokenizer's configuration says texts begin with."""
     with suppress(Exception):  # there may be anything in it, or nothing
         said = json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("bos_token")
@@ -84,12 +85,16 @@ def local_window(model: str) -> Window | None:
 
 
 def model_folder(model: str) -> Path | None:
-    """Where a model's files are on this machine; None if they are not."""
+    """Where a model's files are on this machine; None if they are not.
+
+    Raises:
+        ModelUnavailable: it is a version of a model of one's own that is not here.
+    """
     if model == "demo":
         worker = find_spec("worker")
         places = worker.submodule_search_locations if worker else None
         return Path(places[0]) / "demo" / "gpt2" if places else None
-    if (path := local_path(model)) is not None:
+    if (path := local_path(model) or own_model_folder(model)) is not None:
         return path
     from huggingface_hub import try_to_load_from_cache
 

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol, cast
 
 from contract.errors import UsageError
-from contract.names import check_utf8
+from contract.model_kinds.paths import check_utf8
 
 STDIN = "-"
 
@@ -167,8 +167,8 @@ def _stamp(file: BinaryIO) -> tuple[int, int] | None:
 
 def _changed(name: str) -> UsageError:
     return UsageError(
-        f"{name}: was changed while it was being read, so nothing was submitted; "
-        "submit it once nothing writes to it any more, or submit a copy"
+        f"{name}: was changed while it was being read, so nothing was stored; "
+        "give it once nothing writes to it any more, or give a copy"
     )
 
 

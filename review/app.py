@@ -15,6 +15,7 @@ from review.context import STATIC
 from review.pages import advice, bulk, charts, claim, decision, help, job, progress, queue, scoring, sign_in, worker
 from review.security.guard import Guard
 from review.services import ServerConfig, Services
+from review.tuning import pages as tuning
 
 
 def create_app(database: Database, config: ServerConfig) -> FastAPI:
@@ -27,7 +28,7 @@ def create_app(database: Database, config: ServerConfig) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_api_route("/", _home, methods=["GET"], response_model=None)
     for pages in (sign_in, queue, decision, claim, scoring, bulk, progress,
-                  help, job, worker, charts, advice):  # fmt: skip
+                  help, job, tuning, worker, charts, advice):  # fmt: skip
         app.include_router(pages.router)
     return app
 

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from contract.policy import BLOCKLIST, DEFAULT_THRESHOLD, NO_SAFETY
 from contract.review import DECIDED_STATES, Seen
 from contract.spec import Safety, SamplingSettings
+from contract.text_flaws import LONG_RUN
 from db.review.detail import OutputDetail, read_output
 from db.search import plain_value, read_query
 from db.work.score_requests import MarkedWords, read_words
@@ -99,6 +100,7 @@ def card_values(page: Page, view: QueueView, output_id: int) -> dict[str, Any]:
         "metadata": _metadata(output.metadata, view),
         "text": "" if covered else _text(output, reasons, view, carried, full),
         "listed": [reason.removeprefix(BLOCKLIST) for reason in reasons if reason.startswith(BLOCKLIST)],
+        "copied": output.copied_tokens if (output.copied_tokens or 0) >= LONG_RUN else None,
         "longer": max(len(output.text), len(output.prompt), len(output.sent or "")) > SHOWN_CHARACTERS and not full,
         "bars": bars,
         "deciding": [] if covered or blind else deciding_sentences(output, bars),

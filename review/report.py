@@ -11,6 +11,8 @@ from markupsafe import Markup
 
 from contract.policy import NO_SAFETY
 from contract.review import APPROVED_STATES, State
+from contract.text_flaws import LONG_RUN
+from db.insights.copied import count_copied
 from db.insights.figures import insights
 from db.insights.flaws import count_flaws
 from db.insights.report import report_facts
@@ -53,6 +55,8 @@ def report_page(database: Database, job_id: int, *, show_flagged: bool = False, 
         pending=states.get(State.PENDING, 0),
         waiting=states.get(State.WAITING, 0),
         flaws=count_flaws(database, job_id),
+        copied=count_copied(database, job_id),
+        long_run=LONG_RUN,
         charts=job_charts(insights(database, job_id), job_id, job.thresholds, links=False),
         # As on the page: a high score is covered too, even where a high threshold lets it pass.
         covered=lambda one: not show_flagged and (one.flagged or _covered(one.top_score, job.safety)),

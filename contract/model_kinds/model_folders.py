@@ -83,20 +83,6 @@ OTHER_KINDS = (
 """Asked one after the other where a folder is no whole model, and for a file that is given in a folder's place."""
 
 
-def check_model(name: str) -> None:
-    """Refuses a model that no worker could load, before anything is stored.
-
-    Args:
-        name: as `contract.names.model_name` returns it.
-
-    Raises:
-        UsageError: with the sentence that a worker would say.
-    """
-    path = Path(name)
-    if problem := path_problem(path) if path.is_absolute() else hub_id_problem(name):
-        raise UsageError(problem)
-
-
 def check_classifier(name: str) -> None:
     """Refuses a classifier that no worker could load, before anything is stored.
 
@@ -110,14 +96,6 @@ def check_classifier(name: str) -> None:
         return
     if problem := classifier_problem(Path(name)):
         raise UsageError(problem)
-
-
-def folder_of_that_name(name: str) -> str | None:
-    """What to know of a Hub id where a model of that name lies here, which it does not mean."""
-    folder = Path(HubModel.parse(name).id)
-    if name == "demo" or folder.is_absolute() or not _shows_a_model(folder):
-        return None
-    return f"--model {name} is the Hub's model; for the folder of that name here give --model ./{folder}"
 
 
 def path_problem(path: Path) -> str | None:
@@ -143,7 +121,7 @@ def not_a_folder(path: Path) -> str:
     """Why something that is no folder is no model."""
     if not path.exists():
         return f"there is no folder {path}; give a model's folder, a Hub id such as gpt2, or --model demo"
-    beside = f"; perhaps {path.parent}" if _shows_a_model(path.parent) else ""
+    beside = f"; perhaps {path.parent}" if shows_a_model(path.parent) else ""
     for kind in OTHER_KINDS:
         if kind.found([path.name]):
             return f"{path} is a file, and no model by itself; it {kind.told}{beside}"
@@ -185,7 +163,8 @@ def classifier_problem(path: Path) -> str | None:
     return f"{path}: {held}, here: none; give a checkpoint in Detoxify's layout, or one of {_built_in()}"
 
 
-def _shows_a_model(folder: Path) -> bool:
+def shows_a_model(folder: Path) -> bool:
+    """Whether a folder looks like a model's or an adapter's."""
     return any((folder / name).is_file() for name in ("config.json", adapter.CONFIG))
 
 
@@ -222,7 +201,7 @@ def _lacking(folder: Path, present: Sequence[str]) -> Iterator[str]:
 
 
 def _incomplete(folder: Path, present: Sequence[str], lacking: Sequence[str]) -> str:
-    beneath = next(filter(_shows_a_model, _folders_beneath(folder)), None)
+    beneath = next(filter(shows_a_model, _folders_beneath(folder)), None)
     if "config.json" in lacking and beneath:
         return f"the model folder {folder} holds no model itself, but {beneath} may be one; give that"
     for kind in OTHER_KINDS:

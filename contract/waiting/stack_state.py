@@ -19,7 +19,7 @@ from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 class WantedWorker:
     """A worker that some command asked for."""
 
-    model: str
+    model: str  # "" = it loads none, and only trains
     device: str = "auto"
     dtype: str = "auto"
     threads: int = 0  # 0 = the cores that its daemon may use
@@ -31,6 +31,15 @@ class WantedWorker:
         """The one that a job needs."""
         threads = job.served_threads or 0
         return cls(model=job.model, device=job.device, dtype=job.dtype, threads=threads, safety=(job.safety,))
+
+    @classmethod
+    def for_tuning(cls, device: str, threads: int | None = None) -> WantedWorker:
+        """One that only trains, where no other could."""
+        return cls(model="", device=device, threads=threads or 0)
+
+    def trains(self, device: str) -> bool:
+        """Whether it can train on such a device, as far as is known before it has started."""
+        return "auto" in (device, self.device) or device in (self.device, self.device.partition(":")[0])
 
     def covers(self, other: WantedWorker) -> bool:
         """Whether this worker does, or would do if it could be loaded, what the other one does."""
@@ -59,6 +68,10 @@ class StackState:
     def serves(self, wanted: WantedWorker) -> bool:
         """Whether a worker is there, or coming, that does what `wanted` would."""
         return any(worker.covers(wanted) for worker in self.workers if not worker.failed)
+
+    def trains(self, device: str) -> bool:
+        """Whether a worker is there, or coming, that can train on such a device."""
+        return any(worker.trains(device) for worker in self.workers if not worker.failed)
 
     def failed_to_load(self, wanted: WantedWorker) -> bool:
         """Whether just that worker could not be loaded."""

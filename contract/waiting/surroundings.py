@@ -49,3 +49,7 @@ class Surroundings:
     def starts_worker_for(self, job: Any) -> bool:
         """Whether the stack starts a worker for such a job by itself, and starts it again."""
         return self._stack is not None and self._stack.serves(WantedWorker.for_job(job))
+
+    def starts_worker_for_tuning(self, device: str) -> bool:
+        """Whether the stack has a worker that trains on such a device, or starts one by itself."""
+        return self._stack is not None and self._stack.trains(device)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from typing import Protocol
 
+from common.times import duration_range
 from contract.policy import NO_SAFETY
 from contract.spec import JobStatus
 from db.jobs.ingest_lease import is_abandoned
 from db.jobs.status import JobSnapshot
 from db.session.engine import Database
+from db.tuning.tunings import unfinished_tunings
+from db.tuning.waiting import describe_running
 from db.work.claims import MUST_MATCH
-from db.work.workers import WorkerRow, list_workers
+from db.work.workers import TUNING, WorkerRow, list_workers
 
 UNTAKEN_SECONDS = 10.0
 """After this long, a job that nobody has taken is not just about to be."""
@@ -43,10 +46,31 @@ def waiting_for(database: Database, job: JobSnapshot, around: Around | None = No
     if not (job.to_generate or job.to_score):
         return None
     workers = list_workers(database)
+    training = _who_trains(database, job, workers)
+    if training:
+        return training
     brought = around is not None and around.starts_worker_for(job)
     worker = _for_model(job, workers, brought) if job.to_generate else _for_classifier(job, workers, brought)
     redis = None if around is None else around.redis
     return "; and for ".join(reason for reason in (redis, worker) if reason) or _for_its_turn(job, workers)
+
+
+def _who_trains(database: Database, job: JobSnapshot, workers: list[WorkerRow]) -> str | None:
+    """What a job waits for whose only workers train: they write, or score, when that is done."""
+    alive = [worker for worker in workers if worker.alive]
+    writers = [worker for worker in alive if worker.model == job.model] if job.to_generate else []
+    scorers = [worker for worker in alive if worker.scores(job.safety, None)] if job.to_score else []
+    busy = next((some[0] for some in (writers, scorers) if some and all(one.state == TUNING for one in some)), None)
+    if busy is None:
+        return None
+    tuning = next((one for one in unfinished_tunings(database) if one.worker == busy.id), None)
+    what = describe_running(tuning) if tuning else "a model"
+    left = ((tuning.progress or {}).get("left") if tuning else None) or None
+    until = f", for {duration_range(left[0], left[2])} more" if left else ""
+    return (
+        f"the worker that serves it (process {busy.pid} on {busy.host}): it trains {what}{until}; start another one: "
+        f"{worker_command(job)}"
+    )
 
 
 def _for_its_turn(job: JobSnapshot, workers: list[WorkerRow]) -> str | None:

@@ -81,6 +81,7 @@ class StoredOutput:
     seed: int
     mean_logprob: float | None
     fitted: dict[str, int] | None  # what was really used, where `on_too_long` made it fit
+    copied_tokens: int | None  # of the generated text, the longest run in the model's training text; None = not known
     logprobs: list[Any] | None  # of the generated text: none where an edit stands in its place
     scores: dict[str, float]  # of the text; empty while an edit waits for its own
     classifier: str | None  # that gave them, and its revision; None where there are none
@@ -168,7 +169,7 @@ class Results:
         """
         query = _query(self._job.id, self._job.safety, or_(*(SELECTIONS[name] for name in only)))
         made, settings = _RowReader(), _RowSettings(self._job.settings)
-        for row in self._by_position(query):
+        for row in self.by_position(query):
             output = made.output(row, settings)
             if not (without and output.flaws.intersection(without)):
                 yield output
@@ -176,7 +177,7 @@ class Results:
     def metadata(self) -> Iterator[dict[str, Any]]:
         """The metadata of every prompt that has some, whatever became of the prompt, by position."""
         query = select(cast(Prompt.extra, Text)).where(Prompt.job_id == self._job.id, Prompt.extra.is_not(None))
-        for (metadata,) in self._by_position(query.order_by(Prompt.position)):
+        for (metadata,) in self.by_position(query.order_by(Prompt.position)):
             yield _parsed(metadata)
 
     def made_up_ids(self) -> str:
@@ -193,12 +194,12 @@ class Results:
         columns = [Prompt.__table__.c[name] for name in _LOST]
         lost = given_up(code)
         query = select(*columns, cast(Prompt.messages, Text), cast(Prompt.extra, Text)).order_by(Prompt.position)
-        for *plain, messages, metadata in self._by_position(query.where(Prompt.job_id == self._job.id, lost)):
+        for *plain, messages, metadata in self.by_position(query.where(Prompt.job_id == self._job.id, lost)):
             yield LostPrompt(
                 **dict(zip(_LOST, plain, strict=True)), messages=_parsed(messages), metadata=_parsed(metadata) or {}
             )
 
-    def _by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
+    def by_position(self, query: Select[Any]) -> Iterator[Sequence[Any]]:
         """The rows of `query`, a range of positions after the other, few of them held at once."""
         newest = select(Prompt.position).where(Prompt.job_id == self._job.id).order_by(Prompt.position.desc()).limit(1)
         last = self._connection.scalar(newest)
@@ -229,7 +230,7 @@ def reading_judged_results(database: Database, job: JobRow) -> Iterator[Results]
 
 
 _OUTPUT = ("id", "sample_index", "created_at", "finish_reason", "tokens", "prompt_tokens", "seed",
-           "mean_logprob", "fitted", "safety", "flagged", "decision")  # fmt: skip
+           "mean_logprob", "fitted", "copied_tokens", "safety", "flagged", "decision")  # fmt: skip
 _MADE_BY = ("model", "revision", "engine", "torch", "device", "isa", "dtype", "threads", "processor", "numerics")
 _SCORED_BY = ("classifier", "classifier_revision", "score_by")
 _PLAIN = (*_OUTPUT, "text", "position", "custom_id", "prompt", "sent", "prompt_status", *_MADE_BY, *_SCORED_BY)

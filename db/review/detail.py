@@ -85,6 +85,7 @@ class OutputDetail:
     tokens: int
     seed: int
     mean_logprob: float | None
+    copied_tokens: int | None  # of the generated text, the longest run in the model's training text; None = not known
     settings: SamplingSettings
     made_by: Provenance
     created_at: float
@@ -124,8 +125,8 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
         claim = _claim(connection, output_id)
         request = edit_request(connection, output_id, row.revision) if row.revision else None
     plain = ("id", "job_id", "job_name", "job_safety", "model", "custom_id", "position", "sample_index", "samples",
-             "prompt", "sent", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob", "created_at",
-             "top_score", "version", "revision", "decided_by")  # fmt: skip
+             "prompt", "sent", "text", "original_text", "finish_reason", "tokens", "seed", "mean_logprob",
+             "copied_tokens", "created_at", "top_score", "version", "revision", "decided_by")  # fmt: skip
     return OutputDetail(
         **{name: getattr(row, name) for name in plain},
         metadata=row.extra or {},
@@ -155,7 +156,7 @@ def read_output(database: Database, output_id: int) -> OutputDetail:
 
 def _query(output_id: int) -> Any:
     columns = ("id", "job_id", "prompt_id", "sample_index", "finish_reason", "tokens", "seed", "mean_logprob",
-               "created_at", "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
+               "copied_tokens", "created_at", "safety", "flagged", "flag_reasons", "top_score")  # fmt: skip
     return (
         select(
             *(Output.__table__.c[name] for name in columns), Output.text.label("original_text"),

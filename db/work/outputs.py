@@ -61,6 +61,7 @@ class GeneratedText:
     mean_logprob: float | None
     logprobs: list[Any] | None = None
     fitted: dict[str, int] | None = None  # what was really used, where `on_too_long` made it fit
+    copied_tokens: int | None = None  # the longest run that stands in the model's training text, where that is known
 
 
 def incomplete_prompts(database: Database, claim: Claim) -> list[IncompletePrompt]:

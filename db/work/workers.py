@@ -13,6 +13,10 @@ from db.session.engine import Database, now
 
 SILENT_SECONDS = 30.0
 """A worker that gave no sign for this long is not counted on."""
+TUNING = "tuning"
+"""The state of a worker that trains: it has no model loaded, and does nothing else."""
+ALIVE = ("starting", "ready", TUNING)
+"""The states of a worker that has not ended."""
 FORGOTTEN_SECONDS = 7 * 86400.0
 
 
@@ -23,7 +27,7 @@ class WorkerRow:
     id: str
     host: str
     pid: int
-    state: str  # starting, ready, failed, stopped
+    state: str  # starting, ready, tuning, failed, stopped
     model: str
     revision: str | None
     dtype: str
@@ -44,7 +48,7 @@ class WorkerRow:
     @property
     def alive(self) -> bool:
         # A sign of life from the future is none: the clock was set back, and whoever lives gives another at once.
-        return self.state in ("starting", "ready") and abs(self.silent) < SILENT_SECONDS
+        return self.state in ALIVE and abs(self.silent) < SILENT_SECONDS
 
     @property
     def without_slots(self) -> str | None:

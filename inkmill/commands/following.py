@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contract.errors import DatabaseUnreachable, ExitCode
 from inkmill.commands import options as o
+from inkmill.tuning.reference import WorkId, read_reference
+
+if TYPE_CHECKING:
+    from db.session.engine import Database
 
 JobId = Annotated[
     int, typer.Argument(metavar="JOB", min=1, max=2**62, help="The job's number, as listed by 'inkmill jobs'.")
@@ -55,8 +59,21 @@ def jobs(
         messages.print("no jobs yet; submit one: inkmill run FILE")
 
 
-def status(job: JobId, json: o.Json = False) -> None:
+def status(job: WorkId, json: o.Json = False) -> None:
     """Show the status of JOB, and what it is waiting for."""
+    from inkmill.startup import settings_and_database
+
+    asked = read_reference("status", job)
+    _, database = settings_and_database()
+    if not asked.is_tuning:
+        _job_status(database, asked.number, json=json)
+        return
+    from inkmill.tuning.steering import show_status
+
+    show_status(database, asked.number, json=json)
+
+
+def _job_status(database: Database, job: int, *, json: bool) -> None:
     from contract.waiting.surroundings import Surroundings
     from db.insights.failures import failure_groups
     from db.insights.flaws import count_flaws
@@ -66,9 +83,7 @@ def status(job: JobId, json: o.Json = False) -> None:
     from db.jobs.waiting import waiting_for
     from db.record import acts_on
     from inkmill.show.display import print_json, print_status, record_json, status_json
-    from inkmill.startup import settings_and_database
 
-    _, database = settings_and_database()
     now = snapshot(database, job)
     waiting = waiting_for(database, now, Surroundings())
     pace = read_pace(database, now, waiting=bool(waiting))
@@ -80,8 +95,21 @@ def status(job: JobId, json: o.Json = False) -> None:
         print_status(now, pace, waiting, flaws, groups, reflagging=job in unfinished_reflags(database), record=record)
 
 
-def watch(job: JobId, json: o.Json = False) -> None:
+def watch(job: WorkId, json: o.Json = False) -> None:
     """Follow JOB until it finishes, or can never finish. Ctrl-C stops watching, not the job."""
+    from inkmill.startup import settings_and_database
+
+    asked = read_reference("watch", job)
+    _, database = settings_and_database()
+    if not asked.is_tuning:
+        _watch_job(database, asked.number, json=json)
+        return
+    from inkmill.tuning.steering import watch as watch_tuning
+
+    raise typer.Exit(watch_tuning(database, asked.number, json=json))
+
+
+def _watch_job(database: Database, job: int, *, json: bool) -> None:
     from contract.waiting.surroundings import Surroundings
     from db.insights.failures import failure_groups
     from db.insights.flaws import count_flaws
@@ -90,9 +118,7 @@ def watch(job: JobId, json: o.Json = False) -> None:
     from db.jobs.status import snapshot
     from db.jobs.waiting import waiting_for
     from inkmill.show.display import ProgressLine, print_json, print_status, status_json
-    from inkmill.startup import settings_and_database
 
-    _, database = settings_and_database()
     snapshot(database, job)  # an unknown job fails at once
     followed = FollowedPace(database)
     with ProgressLine() as progress:

@@ -29,8 +29,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="demo, a Hub id, a model's or an adapter's folder, or a GGUF file; for example --model gpt2 or --model "
-        "./my-model. [default: gpt2]",
+        help="demo, your own model's name, a Hub id, a model's or an adapter's folder, or a GGUF file; for example "
+        "--model gpt2 or --model ./my-model. [default: gpt2]",
         rich_help_panel=JOB_PANEL,
     ),
 ]
@@ -252,8 +252,7 @@ def or_default(said: str | None, default: str) -> str:
 
 def model_to_load(named: str, revision: str | None) -> str:
     """A model that this command loads, checked; with a word where a folder of that name lies here."""
-    from contract.model_kinds.model_folders import folder_of_that_name
-    from contract.names import checked_model
+    from contract.names import checked_model, folder_of_that_name
     from inkmill.show.terminal import messages
 
     model = checked_model(named, revision)
@@ -315,12 +314,12 @@ def gather_options(name: str, build: Command) -> Callable[[Command], Command]:
             built = build(**{option.name: values.pop(option.name) for option in options})
             return command(**{name: built}, **values)
 
-        return _signed(wrapper, command, [*remaining, *options])
+        return signed(wrapper, command, [*remaining, *options])
 
     return decorate
 
 
-def _signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
+def signed(wrapper: Command, command: Command, parameters: list[inspect.Parameter]) -> Command:
     """`wrapper` with the command's name, docstring and those parameters, from which Typer makes its options."""
     keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
@@ -345,7 +344,7 @@ def sampling_flags(panel: str = SAMPLING_PANEL) -> Command:
         return read_flags(values)
 
     flags = [flag for name in SETTINGS if name != "seed" for flag in _flags(name, panel)]
-    return _signed(build, build, flags)
+    return signed(build, build, flags)
 
 
 def read_flags(values: dict[str, Any]) -> dict[str, Any]:

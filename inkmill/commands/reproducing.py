@@ -1,4 +1,4 @@
-"""`reproduce`: stored outputs regenerated and compared."""
+"""`reproduce` and `evaluate`: what a model does today with texts that are there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SAMPLE = 100
 
 def register(app: typer.Typer) -> None:
     app.command()(reproduce)
+    app.command()(evaluate)
 
 
 def reproduce(
@@ -69,6 +70,26 @@ def reproduce(
     )
     show(report, json=json)
     raise typer.Exit(ExitCode.DONE if report.same == len(records) else ExitCode.FAILED)
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model of your own, demo, a Hub id, a folder or a GGUF file.")
+    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The text, plain UTF-8; .gz and .zst too; - is stdin.")],
+    revision: o.Revision = None,
+    device: o.Device = None,
+    json: o.Json = False,
+) -> None:
+    """The perplexity of MODEL on the text in FILE, computed in this process in fp32. Nothing is stored."""
+    from contract.settings import settings
+    from inkmill.commands.submitting import check_device
+    from inkmill.evaluate import evaluate as evaluate_text
+    from inkmill.evaluate import show
+
+    device = o.or_default(device, settings().device)
+    check_device(device, "fp32")
+    show(evaluate_text(o.model_to_load(model, revision), file, device=device), json=json)
 
 
 def _check_choice(outputs: list[int] | None, job: int | None, sample: int | None, seed: int | None) -> None:

@@ -34,18 +34,21 @@ def worker(
             "--threads", metavar="N", min=0, max=MAX_THREADS, help="Compute threads. [default: the cores it may use]"
         ),
     ] = 0,
+    only_tunings: Annotated[
+        bool, typer.Option("--only-tunings", help="Train what 'inkmill tune' asks for; load no model to write with.")
+    ] = False,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Accept a Redis on another host without a password.")
     ] = False,
     in_stack: Annotated[bool, typer.Option("--in-stack", hidden=True)] = False,
 ) -> None:
-    """Work on jobs with a loaded model until stopped (Ctrl-C or SIGTERM).
+    """Work on jobs with a loaded model until stopped (Ctrl-C or SIGTERM), and on tunings, one at a time, without it.
 
     Starts an embedded Redis unless INKMILL_REDIS_URL is set.
     """
     from importlib.util import find_spec
 
-    from contract.errors import ModelUnavailable
+    from contract.errors import ModelUnavailable, UsageError
     from contract.model_kinds.model_folders import check_classifier
     from contract.names import safety_name
     from contract.settings import settings
@@ -57,8 +60,10 @@ def worker(
     config = settings()
     device, dtype = o.or_default(device, config.device), o.or_default(dtype, config.dtype)
     check_device(device, dtype)
+    if only_tunings and (model or revision or safety):
+        raise UsageError("--only-tunings: loads no model and no classifier; leave out --model, --revision and --safety")
     options = WorkerOptions(
-        model=o.model_to_load(o.or_default(model, config.model), revision),
+        model="" if only_tunings else o.model_to_load(o.or_default(model, config.model), revision),
         device=device,
         dtype=dtype,
         threads=threads,

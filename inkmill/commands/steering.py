@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contract.errors import ExitCode
+from contract.errors import ExitCode, UsageError
 from inkmill.commands import options as o
 from inkmill.commands.following import JobId
+from inkmill.tuning.reference import WorkId, read_reference
 
 if TYPE_CHECKING:
     from contract.settings import Settings
@@ -25,14 +26,25 @@ def register(app: typer.Typer) -> None:
     app.command()(rescore)
 
 
-def cancel(job: JobId, json: o.Json = False) -> None:
+def cancel(job: WorkId, json: o.Json = False) -> None:
     """Cancel JOB: at once if no worker is on it, otherwise within seconds. Stored texts stay; without a worker to score
-    them they end up unscored, and 'retry' gets them scored."""
-    from db.jobs.jobs import cancel_job
-    from db.work.unscored import leave_unscored
+    them they end up unscored, and 'retry' gets them scored. A tuning's checkpoints stay too."""
     from inkmill.startup import settings_and_database
 
+    asked = read_reference("cancel", job)
     _, database = settings_and_database()
+    if not asked.is_tuning:
+        _cancel_job(database, asked.number, json=json)
+        return
+    from inkmill.tuning.steering import cancel as cancel_tuning
+
+    cancel_tuning(database, asked.number, json=json)
+
+
+def _cancel_job(database: Database, job: int, *, json: bool) -> None:
+    from db.jobs.jobs import cancel_job
+    from db.work.unscored import leave_unscored
+
     cancel_job(database, job)
     leave_unscored(database, job)
     _print_status(database, job, json)
@@ -61,7 +73,7 @@ def resume(job: JobId, json: o.Json = False) -> None:
 
 
 def retry(
-    job: JobId,
+    job: WorkId,
     sampling: Any,
     code: Annotated[
         str | None,
@@ -77,18 +89,33 @@ def retry(
     ] = False,
     json: o.Json = False,
 ) -> None:
-    """Retry JOB's dead and cancelled prompts and unscored texts.
+    """Retry JOB's dead and cancelled prompts and unscored texts, or a tuning from its last checkpoint.
 
     Sampling settings are for dead prompts of which no text is stored, and beat a row's own. --n and seeds stay.
     """
+    from inkmill.startup import settings_and_database
+
+    asked = read_reference("retry", job)
+    config, database = settings_and_database()
+    if not asked.is_tuning:
+        _retry_job(config, database, asked.number, sampling, code, any_worker=any_worker, json=json)
+        return
+    from inkmill.tuning.steering import retry as retry_tuning
+
+    if sampling or code is not None or any_worker:
+        raise UsageError(f"retry {job}: a tuning is retried as it was ordered; leave out the other options")
+    retry_tuning(config, database, asked.number, json=json)
+
+
+def _retry_job(
+    config: Settings, database: Database, job: int, sampling: Any, code: str | None, *, any_worker: bool, json: bool
+) -> None:
     from common.wording import counted
     from contract.failures import parse_code
     from db.jobs.jobs import get_job
     from db.jobs.retry import retry_job
     from inkmill.show.terminal import messages
-    from inkmill.startup import settings_and_database
 
-    config, database = settings_and_database()
     scored_by = get_job(database, job).served_classifier_revision
     retried = retry_job(
         database, job, any_worker=any_worker, code=None if code is None else parse_code(code), settings=sampling
@@ -139,7 +166,6 @@ def reflag(
     """
     from common.wording import counted
     from contract.blocklist import read_blocklist
-    from contract.errors import UsageError
     from contract.policy import read_thresholds
     from db.jobs.reflag import check_scored, reflag_job
     from db.jobs.reflag_preview import preview_reflag

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 import structlog
@@ -19,11 +20,13 @@ from common.processes import end_with_parent
 from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.settings import Settings, settings
-from contract.spec import JobStatus
+from contract.spec import JobStatus, TuningStatus
+from contract.tuning_folder import is_here
 from contract.waiting.stack_state import StackState, WantedWorker
 from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot
 from db.session.engine import Database, open_database
+from db.tuning.tunings import StoredTuning, unfinished_tunings
 from db.work.request_claims import open_requests
 from inkmill.local.log_files import rotate
 from inkmill.local.redis_keeper import RedisKeeper
@@ -107,7 +110,8 @@ class Daemon:
         return worker
 
     def _start(self, worker: WantedWorker) -> subprocess.Popen[bytes]:
-        words = ["worker", "--in-stack", "--model", worker.model, "--device", worker.device, "--dtype", worker.dtype]
+        serving = ["--model", worker.model] if worker.model else ["--only-tunings"]
+        words = ["worker", "--in-stack", *serving, "--device", worker.device, "--dtype", worker.dtype]
         words += ["--threads", str(worker.threads)] if worker.threads else []
         for name in worker.safety:
             words += ["--safety", name]
@@ -142,10 +146,14 @@ class Daemon:
                 self._database = open_database(self._config.sql_url)
             unfinished = [snapshot(self._database, job.id) for job in unfinished_jobs(self._database)]
             requested = open_requests(self._database)
+            tunings = unfinished_tunings(self._database)
         except InkmillError:
             return True  # unknown: stay
-        scored = {name for worker in serving for name in worker.safety or BUILT_IN_CLASSIFIERS}
-        return bool(requested & scored) or any(_can_serve(job, serving) for job in unfinished)
+        if any(_can_train(tuning, serving, self._config.models_folder) for tuning in tunings):
+            return True
+        writing = [worker for worker in serving if worker.model]
+        scored = {name for worker in writing for name in worker.safety or BUILT_IN_CLASSIFIERS}
+        return bool(requested & scored) or any(_can_serve(job, writing) for job in unfinished)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -157,6 +165,12 @@ def _can_serve(job: JobSnapshot, serving: list[WantedWorker]) -> bool:
     scores = any(job.safety in (worker.safety or BUILT_IN_CLASSIFIERS) for worker in serving)
     waits = job.status is not JobStatus.PAUSED and ((job.to_generate and generates) or (job.to_score and scores))
     return bool(job.in_hand or waits)
+
+
+def _can_train(tuning: StoredTuning, serving: list[WantedWorker], models: Path) -> bool:
+    """Whether one of these workers has, or could take, the tuning."""
+    trains = is_here(models, tuning.folder) and any(worker.trains(tuning.device) for worker in serving)
+    return tuning.worker is not None or (tuning.status is TuningStatus.QUEUED and trains)
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

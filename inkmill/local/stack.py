@@ -103,7 +103,7 @@ class Stack:
                     f"the stack in {self.config.home} works on the database {state.address}, but this command on "
                     f"{self.config.sql_address}; stop it with 'inkmill stop', or choose another INKMILL_HOME"
                 )
-            if worker is not None and not state.serves(worker):
+            if worker is not None and not (state.serves(worker) or (not worker.model and state.trains(worker.device))):
                 # A worker that could not load gets another chance: the cause may have been fixed.
                 loadable = tuple(other for other in state.workers if not other.failed)
                 state = replace(state, workers=(*loadable, worker))

@@ -13,8 +13,8 @@ from common.times import duration
 from common.wording import counted, folded, on_one_line
 from contract.errors import DatabaseUnreachable, UsageError
 from contract.model_kinds.hub_model import HubModel
-from contract.model_kinds.model_folders import folder_of_that_name
-from contract.names import local_path
+from contract.model_kinds.paths import local_path
+from contract.names import folder_of_that_name
 from contract.policy import NO_SAFETY
 from db.insights.failures import FailureGroup
 from db.insights.flaws import FlawCounts

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from common.times import duration, iso
 from common.wording import on_one_line
-from db.work.workers import WorkerRow
+from db.work.workers import ALIVE, WorkerRow
 from inkmill.show.display import cell, table_of
 
 COLUMNS = ("worker", "host", "pid", "state", "model", "dtype", "device", "tokens/s", "memory", "seen", "scores with")
@@ -22,7 +22,8 @@ def workers_table(workers: list[WorkerRow]) -> Table:
     table = table_of(*COLUMNS, shortened=("model", "scores with"), right=("pid", "tokens/s", "memory"))
     for worker in workers:
         cells = (
-            worker.id, worker.host, str(worker.pid), worker_state(worker), worker.model, worker.dtype, worker.device,
+            worker.id, worker.host, str(worker.pid), worker_state(worker), worker.model or "–",
+            worker.dtype, worker.device,
             f"{worker.tokens_per_second:,.0f}", f"{worker.memory_mb:,.0f} MB", f"{duration(worker.silent)} ago",
             ", ".join(worker.classifiers),
         )  # fmt: skip
@@ -46,7 +47,7 @@ def is_listed(worker: WorkerRow) -> bool:
 
 def worker_state(worker: WorkerRow) -> str:
     """As it says itself, but for one that says nothing any more."""
-    return "silent" if worker.state in ("starting", "ready") and not worker.alive else worker.state
+    return "silent" if worker.state in ALIVE and not worker.alive else worker.state
 
 
 def worker_json(worker: WorkerRow) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def worker_json(worker: WorkerRow) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "state": worker_state(worker),
-        "model": worker.model,
+        "model": worker.model or None,
         "revision": worker.revision,
         "dtype": worker.dtype,
         "device": worker.device,

@@ -158,12 +158,38 @@ class Columns:
         return cell
 
 
+class DataColumns:
+    """The columns of a corpus: whatever they are called, each cell is given as it stands.
+
+    Raises:
+        UsageError: two have the same name.
+    """
+
+    def __init__(self, names: Sequence[str], source: str) -> None:
+        self.names = [name or f"column {number}" for number, name in enumerate(names, 1)]
+        self.notes: list[str] = []
+        if problems := list(_duplicate_names(self.names)):
+            raise UsageError(f"{source}: " + "\n  ".join(problems))
+
+    def fields(self, cells: Sequence[object]) -> dict[str, Any]:
+        """The cells of one record by the names of their columns.
+
+        Raises:
+            BadRow: there are more or fewer cells than columns.
+        """
+        Columns.check_count(cells, self.names)
+        return dict(zip(self.names, cells, strict=True))
+
+    def begin(self) -> None:
+        """The table is read from its first row."""
+
+
 def _value(field: str, cell: object) -> object:
     """What a cell that is not empty means for `field`."""
     if field == "metadata":
         return _metadata_object(cell)
     if field == MESSAGES:
-        return _message_list(cell)
+        return message_list(cell)
     if field not in CANONICAL:
         _check_present(field, cell)
         return cell
@@ -199,7 +225,12 @@ def _metadata_object(cell: object) -> dict[str, object]:
     return read_object(cell.encode(), "metadata") or {} if isinstance(cell, str) else value
 
 
-def _message_list(cell: object) -> object:
+def message_list(cell: object) -> object:
+    """The messages in a cell, which may be text in JSON.
+
+    Raises:
+        BadRow: it is no JSON.
+    """
     if not isinstance(cell, str):
         return cell
     try:

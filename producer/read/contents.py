@@ -17,10 +17,10 @@ from producer.read.lines import MAX_LINE, lines_of
 HEAD_BYTES = MAX_LINE
 MAX_LINES = 20
 
-ARCHIVE = "unpack it and name the prompt file in it"
+ARCHIVE = "unpack it and name the file in it"
 COMPRESSED = "decompress it, or compress it with gzip or zstd"
 OFFICE = "save the table as CSV in UTF-8"
-DATABASE = "export the prompts as JSON lines or CSV"
+DATABASE = "export its texts as JSON lines or CSV"
 FOREIGN_BEGINNINGS: Sequence[tuple[int, bytes, str, str]] = (
     (0, b"PK\x05\x06", "an empty zip archive", ARCHIVE),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", ARCHIVE),
@@ -43,8 +43,8 @@ FOREIGN_BEGINNINGS: Sequence[tuple[int, bytes, str, str]] = (
     (0, b"\x93NUMPY", "a NumPy array", "write the texts as JSON lines"),
     (0, b"\x80\x04\x95", "a Python pickle", "write the texts as JSON lines"),
     (0, b"\x80\x05\x95", "a Python pickle", "write the texts as JSON lines"),
-    (0, b"\x89PNG\r\n", "an image", "name a prompt file"),
-    (0, b"\xff\xd8\xff", "an image", "name a prompt file"),
+    (0, b"\x89PNG\r\n", "an image", "name a file of texts"),
+    (0, b"\xff\xd8\xff", "an image", "name a file of texts"),
 )
 """Where other kinds of file begin with which bytes, what they are, and what to do with them."""
 
@@ -60,7 +60,7 @@ def foreign_kind(head: bytes) -> tuple[str, str] | None:
     if head.startswith(b"PK\x03\x04"):
         return _zip_kind(head)
     if _WEB_PAGE.match(head):
-        return "a web page, perhaps an error or a sign-in", "download the prompt file itself"
+        return "a web page, perhaps an error or a sign-in", "download the file itself"
     return next(
         ((kind, advice) for place, magic, kind, advice in FOREIGN_BEGINNINGS if head.startswith(magic, place)), None
     )

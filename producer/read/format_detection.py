@@ -60,17 +60,20 @@ UNSUPPORTED_EXTENSIONS = {
 }
 
 
-def find_reader(source: Source, form: str | None) -> type[FormatReader[Any]]:
+def find_reader(source: Source, form: str | None, noun: str = "prompt file") -> type[FormatReader[Any]]:
     """The reader for `source`: of the form asked for, else of the one that its name and its contents agree on.
 
     JSON lines and OpenAI batch files share their extensions; the first line tells them apart.
+
+    Args:
+        noun: what the file is called in messages.
 
     Raises:
         UsageError: the form is unknown or unsupported, name and contents disagree, or the file cannot be read.
     """
     if form is not None:
         if form not in READERS:
-            raise UsageError(f"{form!r} is not a prompt file format; formats: {', '.join(READERS)}")
+            raise UsageError(f"{form!r} is not a {noun} format; formats: {', '.join(READERS)}")
         return READERS[form]
     extension = _extension(source.name)
     if extension in UNSUPPORTED_EXTENSIONS:
@@ -80,8 +83,8 @@ def find_reader(source: Source, form: str | None) -> type[FormatReader[Any]]:
     head = _head(source)
     if (foreign := foreign_kind(head)) is not None:
         kind, advice = foreign
-        raise UsageError(f"{source.name}: is {kind}, not a prompt file; {advice}")
-    return READERS[_agreed_form(source.name, FORMATS_BY_EXTENSION.get(extension), head)]
+        raise UsageError(f"{source.name}: is {kind}, not a {noun}; {advice}")
+    return READERS[_agreed_form(source.name, FORMATS_BY_EXTENSION.get(extension), head, noun)]
 
 
 def without_compression(name: str) -> str:
@@ -100,7 +103,7 @@ def _head(source: Source) -> bytes:
     return head
 
 
-def _agreed_form(name: str, named: str | None, head: bytes) -> str:
+def _agreed_form(name: str, named: str | None, head: bytes, noun: str) -> str:
     """The form on which a file's name and its contents agree.
 
     Raises:
@@ -115,12 +118,13 @@ def _agreed_form(name: str, named: str | None, head: bytes) -> str:
         return "openai" if found == "openai" else "jsonl"
     if named in ("csv", "tsv") and found in ("csv", "tsv"):
         return named
-    raise _disagreement(name, named, found)
+    raise _disagreement(name, named, found, noun)
 
 
-def _disagreement(name: str, named: str | None, found: str) -> UsageError:
+def _disagreement(name: str, named: str | None, found: str, noun: str) -> UsageError:
     meant = named or "txt"
-    claim = f"is named {_extension(name)}" if named else "would be read as plain text, each line a prompt"
+    unnamed = "would be read as plain text" + (", each line a prompt" if noun == "prompt file" else "")
+    claim = f"is named {_extension(name)}" if named else unnamed
     return UsageError(
         f"{name}: {claim}, but it looks like {LOOKS[found]}; say --form {'jsonl' if found == 'json' else found} "
         f"to read it as that, or --form {meant} if it is {LOOKS[meant]}"

@@ -13,6 +13,8 @@ from producer.source import Readable
 
 MAX_LINE = 1 << 20
 """The longest line or record, in bytes."""
+MAX_DOCUMENT = 16 << 20
+"""The same of a corpus, whose rows are whole documents."""
 
 BLOCK_BYTES = 1 << 20
 
@@ -20,14 +22,15 @@ BOM = codecs.BOM_UTF8
 
 TOO_LONG = Problem("", "is over 1 MB, more than any model reads; shorten the prompt, or split it")
 NUL_BYTES = Problem("", "has NUL bytes; it is damaged, or not a text file, or UTF-16 without a byte order mark")
+TOO_LONG_DOCUMENT = Problem("", "is over 16 MB; write a text of that length as a file of its own, in plain text (.txt)")
 JOINED_FILES = Problem("", "has a byte order mark (U+FEFF) inside, as where files were joined; break the line there")
 NUL_CHARACTER = "contains the character U+0000, which SQL databases cannot store; remove it"
 
 
-def numbered_lines(stream: Readable, name: str) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(stream: Readable, name: str, longest: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
     """Each line's number, from 1, and its bytes without the line's end. A byte order mark at the start is dropped.
 
-    A line longer than `MAX_LINE` is cut to `MAX_LINE` + 1 bytes: memory stays bounded, and its length still tells.
+    A line longer than `longest` is cut to `longest` + 1 bytes: memory stays bounded, and its length still tells.
 
     Raises:
         UsageError: the text is UTF-16 or UTF-32, or the stream cannot be read.
@@ -36,9 +39,9 @@ def numbered_lines(stream: Readable, name: str) -> Iterator[tuple[int, bytes]]:
     line_end = _line_end(rest)
     while True:
         lines = rest.split(line_end)
-        rest = lines.pop()[: MAX_LINE + 1]
+        rest = lines.pop()[: longest + 1]
         for number, line in enumerate(lines, number + 1):  # noqa: B020  (continues the count)
-            yield number, line if len(line) <= MAX_LINE else line[: MAX_LINE + 1]
+            yield number, line if len(line) <= longest else line[: longest + 1]
         block = stream.read(BLOCK_BYTES)
         if not block:
             break
@@ -82,10 +85,15 @@ def _wrong_encoding(name: str, encoding: str) -> UsageError:
     return UsageError(f"{name}: is {encoding}, not UTF-8; {advice}")
 
 
-def text_problem(line: bytes) -> Problem | None:
+def too_long(longest: int) -> Problem:
+    """The problem with a line or record of more bytes."""
+    return TOO_LONG if longest == MAX_LINE else TOO_LONG_DOCUMENT
+
+
+def text_problem(line: bytes, longest: int = MAX_LINE) -> Problem | None:
     """Why `line` is not usable text in any format; None if it is."""
-    if len(line) > MAX_LINE:
-        return TOO_LONG
+    if len(line) > longest:
+        return too_long(longest)
     if b"\0" in line:
         return NUL_BYTES
     try:

@@ -15,7 +15,7 @@ OF_OUTPUTS = OF_ALL | {
     "id", "sample_index", "text", "finish_reason", "tokens", "seed", "mean_logprob", "scores", "classifier",
     "classifier_revision", "score_by", "deciding_sentences", "flagged", "flag_reasons", "review", "model", "revision",
     "dtype", "device", "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "fitted",
-    "logprobs", "redacted",
+    "copied_tokens", "logprobs", "redacted",
 }  # fmt: skip
 OF_LOST = OF_ALL | {"status", "code", "reason"}
 """What lines of each kind say beside `prompt`, `messages`, `custom_id` and `metadata`."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from producer.read.columns import Columns
+from producer.read.columns import Columns, DataColumns
 from producer.read.own_output import NOTE, OwnOutput
 from producer.read.read_options import ReadOptions
 from producer.write.metadata_columns import PREFIX
@@ -73,12 +73,17 @@ def is_own_table(names: Collection[str], options: ReadOptions) -> bool:
     return TELLING.issubset(names) and options.prompt_column == "prompt"
 
 
-def columns_of(names: Sequence[str], source: str, options: ReadOptions) -> Columns | OwnTable:
+TableColumns = Columns | OwnTable | DataColumns
+
+
+def columns_of(names: Sequence[str], source: str, options: ReadOptions) -> TableColumns:
     """What the columns of a table hold.
 
     Raises:
         UsageError: as `Columns` does.
     """
+    if options.is_corpus:
+        return DataColumns(names, source)
     return (OwnTable if is_own_table(names, options) else Columns)(names, source, options)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import UsageError
+from producer.read.lines import MAX_DOCUMENT, MAX_LINE
 
 _DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 """Delimiters that are hard to type."""
@@ -13,7 +14,7 @@ _DELIMITERS = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "pipe":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What `run` and `submit` are told about a prompt file.
+    """What `run` and `submit` are told about a prompt file, or `tune` about a corpus.
 
     Raises:
         UsageError: they contradict each other.
@@ -27,6 +28,8 @@ class ReadOptions:
     empty_prompts: bool = False  # an empty cell or a null is an empty prompt
     system: str | None = None  # the system message before each row's messages, or before its prompt as the user's
 
+    corpus_columns: tuple[str, ...] = ()  # where texts may be if it is a corpus, whose rows are data, each as it stands
+
     def __post_init__(self) -> None:
         if self.prompt_column == self.id_column:
             raise UsageError(f"--prompt-column and --id-column: both name {self.id_column!r}; name two columns")
@@ -36,6 +39,20 @@ class ReadOptions:
 
         if self.system is not None:
             check_system(self.system)
+
+    @property
+    def is_corpus(self) -> bool:
+        return bool(self.corpus_columns)
+
+    @property
+    def noun(self) -> str:
+        """What the file is called in messages."""
+        return "corpus" if self.is_corpus else "prompt file"
+
+    @property
+    def longest(self) -> int:
+        """The longest line or record, in bytes."""
+        return MAX_DOCUMENT if self.is_corpus else MAX_LINE
 
     @property
     def renames(self) -> dict[str, str]:

@@ -45,7 +45,8 @@ class ExportLines:
         return self._redact and (output.flagged or unscored) and output.decision not in APPROVING
 
     def line_of(self, output: StoredOutput) -> dict[str, Any]:
-        """The output's line. It has `messages` if its row had; `fitted`, `logprobs` if its settings asked for them."""
+        """The output's line. It has `messages` if its row had; `fitted`, `logprobs` if its settings asked for them; and
+        `copied_tokens` if they were counted."""
         redacted = self.redacted(output)
         line: dict[str, Any] = {
             "id": output.id,
@@ -84,6 +85,8 @@ class ExportLines:
             line["messages"] = output.messages
         if output.settings.on_too_long != "refuse":
             line["fitted"] = output.fitted
+        if output.copied_tokens is not None:
+            line["copied_tokens"] = output.copied_tokens
         if output.settings.logprobs:
             line["logprobs"] = None if redacted else output.logprobs or None
         if self._redact:

@@ -24,13 +24,13 @@ GROUP_CHARACTERS = 16 << 20
 
 _TYPES = (
     dict.fromkeys(("id", "job", "position", "seed"), "int64")
-    | dict.fromkeys(("sample_index", "tokens", "threads"), "int32")
+    | dict.fromkeys(("sample_index", "tokens", "threads", "copied_tokens"), "int32")
     | dict.fromkeys(("mean_logprob", *(f"score_{label}" for label in LABELS)), "float64")
     | dict.fromkeys(("flagged", "redacted"), "bool")
 )
 _NULLABLE = ("custom_id", "text", "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier",
              "classifier_revision", "score_by", "deciding_sentences", "flag_reasons", "review", "metadata",
-             "messages", "fitted", "logprobs")  # fmt: skip
+             "messages", "fitted", "copied_tokens", "logprobs")  # fmt: skip
 
 
 def schema(metadata: Sequence[MetadataColumn] | None = None) -> pa.Schema:

@@ -19,8 +19,8 @@ COLUMNS = (
     "id", "job", "custom_id", "position", "sample_index", "prompt", "text", "finish_reason", "tokens", "seed",
     "mean_logprob", *(f"score_{label}" for label in LABELS), "classifier", "classifier_revision", "score_by",
     "deciding_sentences", "flagged", "flag_reasons", "review", "metadata", "model", "revision", "dtype", "device",
-    "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "messages", "fitted", "logprobs",
-    "redacted",
+    "torch", "engine", "settings", "isa", "threads", "processor", "numerics", "messages", "fitted",
+    "copied_tokens", "logprobs", "redacted",
 )  # fmt: skip
 """The columns of every table, whatever the job's settings; `scores` becomes one column for each label."""
 

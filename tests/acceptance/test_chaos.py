@@ -39,7 +39,7 @@ def test_a_producer_killed_and_started_again_makes_one_job_of_each_file() -> Non
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [17, 20])  # 18 and 19: test_two_homes.py and test_redis_files.py
+@pytest.mark.parametrize("number", [17, 20, 22])  # 18 and 19: test_two_homes.py and test_redis_files.py
 def test_a_home_of_its_own_keeps_its_promises_whatever_happens(number: int) -> None:
     row = next(row for row in all_rows() if row.number == number)
     trial = run_row(row, "sqlite", SEED, short=True)

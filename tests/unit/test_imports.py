@@ -38,7 +38,7 @@ def test_the_probe_sees_what_is_loaded_inside_a_function() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "submit", "status", "worker", "export", "reproduce", "try", "web", "doctor"]
+    "command", ["", "run", "submit", "status", "worker", "export", "reproduce", "evaluate", "try", "web", "doctor"]
 )
 def test_help_loads_neither_torch_nor_sqlalchemy_nor_celery(command: str) -> None:
     found = loaded_by("-m", "inkmill", *command.split(), "--help")
@@ -52,9 +52,9 @@ def test_the_version_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["inkmill.cli", "inkmill.local.daemon", "inkmill.run", "inkmill.reproduce", "producer.submit",
-     "producer.export", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy", "review.server",
-     "worker.supervise.supervisor", "worker.demo"],
+    ["inkmill.cli", "inkmill.local.daemon", "inkmill.run", "inkmill.reproduce", "producer.submit", "producer.export",
+     "producer.corpus.prepare", "db.jobs.status", "db.work.claims", "contract.queue", "contract.policy",
+     "review.server", "worker.supervise.supervisor", "worker.demo"],
 )  # fmt: skip
 def test_only_the_workers_child_loads_torch(module: str) -> None:
     found = loaded_by("-c", f"import {module}")

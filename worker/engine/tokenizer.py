@@ -47,12 +47,26 @@ class Vocabulary:
         Raises:
             ValueError: the prompt is no valid text, or is empty where the model has no token to start from.
         """
-        tokens = self._tokens(prompt) if chat else self.prefix + self._tokens(prompt)
+        tokens = self.tokens(prompt) if chat else self.prefix + self.tokens(prompt)
         if tokens:
             return tokens
         if self._start is None:
             raise ValueError("the prompt is empty, and this model has no end-of-text token to start from")
         return [self._start]
+
+    def tokens(self, text: str) -> list[int]:
+        """A text's own tokens, none of them put before it.
+
+        Raises:
+            ValueError: it is no valid text.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{text[:40]!r} has half of a surrogate pair at character {error.start}; remove it"
+            ) from None
+        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     @property
     def pieces(self) -> Pieces:
@@ -80,7 +94,7 @@ class Vocabulary:
             behind = str(self.tokenizer.apply_chat_template(turns, tokenize=False)).rpartition(ANSWER)[2].lstrip()
         except Exception:  # whatever the template's code raises: it says so again of the user's own messages
             return frozenset()
-        return frozenset(self._tokens(behind)[:1]).intersection(self._special_names.values())
+        return frozenset(self.tokens(behind)[:1]).intersection(self._special_names.values())
 
     def special(self, texts: Iterable[str]) -> frozenset[int]:
         """The special tokens among texts."""
@@ -96,18 +110,9 @@ class Vocabulary:
             return f"token:{token}"
         return str(self.tokenizer.convert_ids_to_tokens(token)).replace("\0", REPLACEMENT)
 
-    def _tokens(self, text: str) -> list[int]:
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"{text[:40]!r} has half of a surrogate pair at character {error.start}; remove it"
-            ) from None
-        return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
     def _start_of_every_text(self) -> list[int]:
         """The token that the tokenizer puts before texts, where it does."""
-        alone, whole = self._tokens("a"), list(self.tokenizer("a", verbose=False)["input_ids"])
+        alone, whole = self.tokens("a"), list(self.tokenizer("a", verbose=False)["input_ids"])
         return whole[:1] if whole[:1] == [self.tokenizer.bos_token_id] != alone[:1] else []
 
     def _start_token(self, config: Any) -> int | None:

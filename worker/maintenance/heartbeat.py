@@ -8,6 +8,7 @@ import psutil
 
 from db.work.workers import record_heartbeat
 from worker.runtime.runtime import Runtime
+from worker.tunings_here import why_not_here
 
 
 class Heartbeat:
@@ -25,7 +26,8 @@ class Heartbeat:
             state="ready",
             classifiers=list(runtime.classifiers.offered),
             classifier_revisions=runtime.classifiers.revisions,
-            error=runtime.classifiers.error,
+            error=runtime.classifiers.error
+            or why_not_here(runtime.database, runtime.config.models_folder, runtime.device),
             tokens_per_second=self._tokens_per_second(),
             memory_mb=psutil.Process().memory_info().rss / 2**20,
         )

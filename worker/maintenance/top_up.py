@@ -6,6 +6,7 @@ from worker.runtime.runtime import Runtime
 
 
 def top_up_queues(runtime: Runtime) -> None:
-    """Refills both queues. If Redis cannot be reached, the next sweep tries again."""
+    """Refills all queues. If Redis cannot be reached, the next sweep tries again."""
     runtime.refill_generation()
     runtime.refill_scoring()
+    runtime.refill_tunings()

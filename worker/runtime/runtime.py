@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,19 +15,21 @@ from typing import TypeVar
 import structlog
 
 from contract.errors import DatabaseUnreachable, QueueUnreachable
-from contract.queue import generate_queue, request_hint, score_queue, top_up
+from contract.queue import generate_queue, request_hint, score_queue, top_up, tune_queue
 from contract.settings import Settings
 from db.session.engine import Database
 from db.work.claims import MUST_MATCH, Ability, waiting_generation, waiting_scoring
 from db.work.outputs import provenance_id
 from db.work.request_claims import waiting_requests
 from worker.engine.load.loading import Loaded
+from worker.evaluation.copied import CopiedIndex
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.core_lock import Cores
 from worker.runtime.engine_thread import Feeder
 from worker.runtime.lease import LeaseKeeper
 from worker.runtime.quarantine import Turns
 from worker.runtime.watchdog import HANG_EXIT, Watchdog
+from worker.tunings_here import tunings_here
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -35,12 +39,25 @@ class Runtime:
     """What the task threads of one process share."""
 
     def __init__(
-        self, *, worker: str, database: Database, config: Settings, loaded: Loaded, classifiers: Classifiers
+        self,
+        *,
+        worker: str,
+        database: Database,
+        config: Settings,
+        loaded: Loaded,
+        classifiers: Classifiers,
+        training_text: CopiedIndex | None = None,
     ) -> None:
+        """
+        Args:
+            training_text: what the model was tuned with, where its folder has the index.
+        """
         self.worker, self.database, self.config = worker, database, config
         self.classifiers, self._made_by = classifiers, loaded.provenance
         self.device = loaded.device
+        self._training_text = training_text
         self.stopping = threading.Event()
+        self.makes_way = False  # this process ends so that its parent can train
         self.turns = Turns()
         self.watchdog = Watchdog(config.step_seconds)
         self.cores = Cores(shared=loaded.device == "cpu")
@@ -69,6 +86,12 @@ class Runtime:
             classifiers=self.classifiers.offered,
             classifier_revisions=self.classifiers.revisions,
         )
+
+    def copied_tokens(self, text: str) -> int | None:
+        """How many tokens in a row of a text stand in what the model was tuned with; None where that is not known."""
+        if self._training_text is None:
+            return None
+        return self._training_text.longest_run(self.feeder.engine.tokens(text)).length
 
     def patiently(self, function: Callable[[], T]) -> T:
         """Runs a function, waiting for a database that is away for as long as this process is not told to stop."""
@@ -112,6 +135,17 @@ class Runtime:
     def refill_generation(self) -> None:
         """Tops up this model's queue with what this process could claim."""
         self._refill(generate_queue(self._made_by.model), waiting_generation)
+
+    def refill_tunings(self) -> None:
+        """Tops up the queue of tunings with those that this worker could take."""
+        self._refill(
+            tune_queue(self.device), lambda database, _: tunings_here(database, self.config.models_folder, self.device)
+        )
+
+    def make_way(self) -> None:
+        """Ends this process in order, as a SIGTERM from its parent would."""
+        self.makes_way = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def refill_scoring(self) -> None:
         """Tops up the queues of this process' classifiers with what it could claim."""

@@ -22,15 +22,17 @@ import structlog
 
 from common.processes import end_with_parent, give_way
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
+from contract.model_kinds.own_model import own_model_folder
+from contract.model_kinds.paths import local_path
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
-from contract.queue import default_app, generate_queue, score_queue
+from contract.queue import default_app, generate_queue, score_queue, tune_queue
 from contract.settings import settings
 from contract.spec import manner_of_writing
 from db.session.engine import Database, open_database
 from db.work.claims import MUST_MATCH
 from db.work.workers import record_heartbeat, register_worker
 from worker.supervise.logs import configure
-from worker.supervise.spawn import Launch, WorkerOptions
+from worker.supervise.spawn import MADE_WAY, Launch, WorkerOptions
 
 TASK_THREADS = 34
 """They only wait for the engine, so there may be many; small batches need several at once."""
@@ -103,6 +105,7 @@ def _end_with_parent(parent: int) -> None:
 def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...]) -> int:
     # torch takes seconds to import: not before the worker has announced itself.
     from worker.engine.load.loading import load_engine
+    from worker.evaluation.copied import index_in
     from worker.maintenance.sweeper import Sweeper, duties
     from worker.runtime.classifiers import Classifiers
     from worker.runtime.runtime import Runtime
@@ -112,7 +115,8 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     loading = threading.Event()
     threading.Thread(target=_beat_while_loading, args=(database, worker, loading), daemon=True).start()
     try:
-        loaded = load_engine(options.model, options.device, options.dtype, threads=options.threads or None)
+        folder, threads = own_model_folder(options.model), options.threads or None
+        loaded = load_engine(options.model, options.device, options.dtype, threads=threads, folder=folder)
         classifiers = Classifiers(classifier_names, loaded.device)
         # After a restart texts come first: classifiers are loaded when they are needed.
         if options.safety and not start.again:
@@ -124,7 +128,14 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     finally:
         loading.set()
     runtime = _retry_while_unreachable(
-        lambda: Runtime(worker=worker, database=database, config=settings(), loaded=loaded, classifiers=classifiers)
+        lambda: Runtime(
+            worker=worker,
+            database=database,
+            config=settings(),
+            loaded=loaded,
+            classifiers=classifiers,
+            training_text=index_in(folder or local_path(options.model)),
+        )
     )
     provenance = loaded.provenance
     reported = {name: getattr(provenance, name) for name in (*MUST_MATCH, "threads")}
@@ -143,9 +154,10 @@ def _serve(database: Database, start: Launch, classifier_names: tuple[str, ...])
     runtime.watchdog.arm()
     runtime.start()
     Sweeper(duties(runtime), runtime.config.sweep_seconds, runtime.stopping).start()
-    _consume(runtime.stopping, [generate_queue(options.model), *map(score_queue, classifier_names)])
+    queues = [generate_queue(options.model), *map(score_queue, classifier_names), tune_queue(loaded.device)]
+    _consume(runtime.stopping, queues)
     record_heartbeat(database, worker, state="stopped")
-    return 0
+    return MADE_WAY if runtime.makes_way else int(ExitCode.DONE)
 
 
 def _retry_while_unreachable(action: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
 """What this worker accepts from Redis: the hint in a message, and control commands that only ask.
 
 Anyone who reaches Redis can put anything into it. So each message is read here first, and Celery gets a new one, made
-from nothing but a batch's ID or a score request's name; everything else is dropped.
+from nothing but the ID of a batch or a tuning, or a score request's name; everything else is dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 from kombu.transport import redis
 from kombu.transport.virtual import Empty
 
-from contract.queue import GENERATE, REQUEST_HINT, SCORE
+from contract.queue import REQUEST_HINT, task_of
 
 MAX_BODY_CHARACTERS = 65_536
 """A genuine one has about a hundred."""
@@ -106,7 +106,7 @@ def sanitized(message: object, queue: str) -> Message | None:
     body = _body(message)
     if queue.endswith(CONTROL_QUEUE_SUFFIX):
         return _harmless_command(body)
-    task = GENERATE if queue.startswith("generate.") else SCORE
+    task = task_of(queue)
     match body:
         case [[hint], {}, *_] if _is_for_task(message, task) and _is_hint(hint):
             return _message([[hint], {}, None], {"task": task, "id": uuid.uuid4().hex}, queue)

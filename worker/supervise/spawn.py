@@ -24,6 +24,8 @@ import structlog
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CHILD_MODULE = "worker.supervise.main"
+MADE_WAY = 76
+"""The exit status of a process with a model that ended so that its parent can train."""
 CHILD_IMPORTS = (
     CHILD_MODULE, "worker.engine.load.loading", "worker.runtime.classifiers", "worker.runtime.runtime",
     "worker.tasks.celery_tasks", "worker.maintenance.sweeper", "worker.supervise.consumer",
@@ -159,6 +161,17 @@ def preload() -> None:
         log.warning("cannot import ahead", error=str(error))
     gc.set_threshold(*threshold)
     gc.freeze()  # so that their memory pages stay shared with the children
+
+
+def describe_exit(status: int) -> str:
+    """A child's end in words: "was killed by SIGKILL", "exited with status 1"."""
+    if status >= 0:
+        return f"exited with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    return f"was killed by {name}"
 
 
 def source_files() -> list[tuple[str, int, int]]:

@@ -1,5 +1,7 @@
 """The worker's parent: starts the process with the model, restarts it when it dies, and records what it died over.
 
+Between two such processes it trains what waits to be trained (`tuner`): then no model takes up memory.
+
 The first child is a fresh interpreter, and only the child loads torch, so the parent stays small. When a child that was
 ready dies, the parent itself imports what a child needs and forks the next one; it can, because it computes nothing and
 has one thread. After a child that died before it was ready, or a change of the program's files, the next one is a fresh
@@ -21,20 +23,24 @@ import structlog
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError
 from contract.settings import Settings
 from db.session.engine import Database, open_database
+from db.tuning.claims import release_worker_tunings
 from db.work.recovery import mark_death, release_worker_claims
 from db.work.workers import WorkerRow, get_worker, record_heartbeat
 from worker.supervise.logs import configure
 from worker.supervise.spawn import (
+    MADE_WAY,
     STOP_SIGNALS,
     Child,
     ForkedProcess,
     FreshProcess,
     Launch,
     WorkerOptions,
+    describe_exit,
     preload,
     run_child,
     source_files,
 )
+from worker.supervise.tuner import Tuner
 
 ENSURE_SECONDS = 5.0
 MAX_FAILED_STARTS = 5
@@ -42,6 +48,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 STEADY_SECONDS = 30.0
 """A child that lived this long did not fail at its start: the next restart is quick again."""
 POLL_SECONDS = 0.05
+REST_SECONDS = 2.0
 log = structlog.get_logger()
 
 
@@ -66,6 +73,7 @@ class Supervisor:
         self._was_ready = False  # any child so far: all that it needs can be loaded
         self._last_was_ready = self._preloaded = self._stopping = False
         self._sources = source_files()
+        self._tuner = Tuner(options, config, stopping=lambda: self._stopping, tend=self._ensure_services)
 
     def run(self) -> int:
         """Serves until stopped by SIGTERM or SIGINT, or until it is clear that the model cannot be loaded.
@@ -82,6 +90,11 @@ class Supervisor:
             signal.signal(number, self._stop)
         pause, status = FIRST_PAUSE, int(ExitCode.DONE)
         while not self._stopping:
+            if self._train(database):
+                continue
+            if not self._options.model:
+                self._rest()
+                continue
             started = time.monotonic()
             worker = uuid.uuid4().hex
             database.close()  # it reopens itself: a connection open during a fork would be shared with the child
@@ -89,6 +102,8 @@ class Supervisor:
             died_holding_work = self._settle_claims(database, worker, status)
             if self._stopping or (status == ExitCode.UNREACHABLE and not self._was_ready):
                 break
+            if status == MADE_WAY:
+                continue
             if self._failed_starts >= MAX_FAILED_STARTS and not self._was_ready:
                 self._give_up(database, worker, status)
                 status = ExitCode.UNREACHABLE
@@ -98,7 +113,23 @@ class Supervisor:
             log.warning("the worker process ended; starting another", how=describe_exit(status), pause=pause)
             self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        self._tuner.leave(database)
         return ExitCode.DONE if self._stopping else status
+
+    def _train(self, database: Database) -> bool:
+        """Trains what waits, while there is no process with a model. Returns whether something did."""
+        try:
+            return self._tuner.train_next(database)
+        except DatabaseUnreachable as error:
+            log.warning("waiting for the database", error=str(error))
+        except Exception:  # a tuning must not end the work on jobs
+            log.exception("a tuning failed; it will be tried again when its lease has run out")
+        return False
+
+    def _rest(self) -> None:
+        """A worker that only trains looks again in a while."""
+        self._ensure_services()
+        self._pause(min(self._config.sweep_seconds, REST_SECONDS))
 
     def _open_database(self) -> Database:
         while True:
@@ -149,10 +180,11 @@ class Supervisor:
         Returns:
             Whether it died holding work. Then the next child runs it in smaller parts, so there is no need to pause.
         """
-        in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE)
+        in_order = self._stopping or status in (ExitCode.DONE, ExitCode.UNREACHABLE, MADE_WAY)
         held = 0
         while True:
             try:
+                release_worker_tunings(database, worker)  # it held one at most to make way for it
                 if in_order:
                     release_worker_claims(database, worker)
                 else:
@@ -172,6 +204,8 @@ class Supervisor:
 
     def _note_readiness(self, row: WorkerRow | None, in_order: bool) -> None:
         ready = row is not None and row.revision is not None  # stored once the model is loaded
+        if row is not None and ready:
+            self._tuner.device = row.device
         self._was_ready |= ready
         self._last_was_ready = ready
         if not in_order:
@@ -201,17 +235,6 @@ class Supervisor:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
-
-
-def describe_exit(status: int) -> str:
-    """A child's end in words: "was killed by SIGKILL", "exited with status 1"."""
-    if status >= 0:
-        return f"exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = str(-status)
-    return f"was killed by {name}"
 
 
 def main(

@@ -1,4 +1,4 @@
-"""The two Celery tasks. A message is only a hint: work is claimed in SQL, and a task that can claim nothing returns."""
+"""The Celery tasks. A message is only a hint: work is claimed in SQL, and a task that can claim nothing returns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import structlog
 from celery import Celery
 
 from contract.errors import DatabaseUnreachable
-from contract.queue import GENERATE, SCORE
+from contract.queue import GENERATE, SCORE, TUNE
+from db.tuning.claims import claim_tuning
+from db.tuning.tunings import tuning_reference
 from db.work.claims import Claim, claim_generation, claim_scoring, waiting_generation, waiting_scoring
 from db.work.request_claims import claim_request, waiting_requests
 from worker.runtime.runtime import Runtime
 from worker.tasks.generate import generate
 from worker.tasks.score import score
 from worker.tasks.score_request import serve_request
+from worker.tunings_here import tunings_here
 
 log = structlog.get_logger()
 _runtime: Runtime | None = None
@@ -27,9 +30,10 @@ def serve(runtime: Runtime) -> None:
 
 
 def register(app: Celery) -> None:
-    """Registers the two tasks under the names that messages use."""
+    """Registers the tasks under the names that messages use."""
     app.task(generate_task, name=GENERATE)
     app.task(score_task, name=SCORE)
+    app.task(tune_task, name=TUNE)
 
 
 def generate_task(hint: object = None) -> None:
@@ -42,6 +46,13 @@ def score_task(hint: object = None) -> None:
     """Serves a score request, for which a person waits; else scores the hinted batch, else the oldest waiting one."""
     if _runtime is not None:
         _run_task(_runtime, _score_one, hint, _runtime.refill_scoring)
+
+
+def tune_task(hint: object = None) -> None:
+    """Makes way for the oldest tuning that waits: this process ends in order, and its parent trains with the memory
+    that the model has left."""
+    if _runtime is not None:
+        _run_task(_runtime, _make_way, hint)
 
 
 def _run_task(
@@ -89,6 +100,21 @@ def _score_one(runtime: Runtime, hint: int | None) -> bool:
                 score(runtime, claim)
                 return True
         return granted and _score_suspect(runtime)
+
+
+def _make_way(runtime: Runtime, _: int | None) -> bool:
+    if runtime.stopping.is_set():
+        return False
+    here = tunings_here(runtime.database, runtime.config.models_folder, runtime.device)
+    if not here:
+        return False
+    # Claimed already now, so that no second worker makes way for the same one; the parent claims it anew.
+    lease = runtime.config.lease_seconds
+    claim = claim_tuning(runtime.database, runtime.worker, runtime.device, lease, among=here)
+    if claim is not None:
+        log.info("making way for a tuning", tuning=tuning_reference(claim.tuning_id))
+        runtime.make_way()
+    return claim is not None
 
 
 def _serve_request(runtime: Runtime, *, alone: bool = False) -> bool:

@@ -169,6 +169,7 @@ class Generation:
                 mean_logprob=completion.mean_logprob,
                 logprobs=completion.logprobs,
                 fitted=request.encoded.fitted if request.encoded else None,
+                copied_tokens=self._runtime.copied_tokens(completion.text),
             )
         )
 

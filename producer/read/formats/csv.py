@@ -11,12 +11,11 @@ from typing import Any
 
 from contract.errors import Problem, UsageError
 from producer.decompression import decompressed
-from producer.read.columns import Columns
 from producer.read.contents import DELIMITERS, separator
 from producer.read.formats.csv_records import CsvRecord, cells_of, csv_records
 from producer.read.formats.csv_syntax import CsvSyntax
 from producer.read.lines import BOM, JOINED_FILES, numbered_lines
-from producer.read.own_table import OwnTable, columns_of, is_own_table
+from producer.read.own_table import OwnTable, TableColumns, columns_of, is_own_table
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
@@ -41,7 +40,7 @@ class CsvReader(FormatReader[CsvRecord]):
 
     def __init__(self, source: Source, options: ReadOptions) -> None:
         super().__init__(source, options)
-        self._columns: Columns | OwnTable | None = None
+        self.columns: TableColumns | None = None
         self._is_guarded = False  # an export for spreadsheets, with apostrophes before what looks like a formula
         self._header_cells: list[str] = []
         first = next((line for _, line in self._lines() if line.strip()), b"")
@@ -60,15 +59,15 @@ class CsvReader(FormatReader[CsvRecord]):
         if is_own_table(names, options):
             self._is_guarded = self._has_bom()
             names = [unguard_formula(name) if self._is_guarded else name for name in self._header_cells]
-        self._columns = columns_of(names, source.name, options)
+        self.columns = columns_of(names, source.name, options)
         self.header = self._preamble + header.raw + b"\n"
-        self.notes += self._columns.notes
+        self.notes += self.columns.notes
         if self._is_guarded:
             self.notes.append(GUARDED)
 
     def records(self) -> Iterator[tuple[int, CsvRecord]]:
-        if self._columns is not None:
-            self._columns.begin()
+        if self.columns is not None:
+            self.columns.begin()
         records = self._all_records()
         for _, record in records:
             if not self._syntax.is_empty(record.raw):
@@ -76,14 +75,14 @@ class CsvReader(FormatReader[CsvRecord]):
         yield from records
 
     def fields(self, record: CsvRecord) -> dict[str, Any] | None:
-        if self._columns is None or self._syntax.is_empty(record.raw):
+        if self.columns is None or self._syntax.is_empty(record.raw):
             return None
-        cells = cells_of(record)
+        cells = cells_of(record, self.options.longest)
         if cells == self._header_cells:
             raise BadRow(REPEATED_HEADER)
-        if not isinstance(self._columns, OwnTable):  # an export has whatever was in the prompts
+        if not isinstance(self.columns, OwnTable):  # an export has whatever was in the prompts
             self._check_meaning(record, cells)
-        return self._columns.fields([unguard_formula(cell) for cell in cells] if self._is_guarded else cells)
+        return self.columns.fields([unguard_formula(cell) for cell in cells] if self._is_guarded else cells)
 
     def raw(self, record: CsvRecord) -> bytes:
         return record.raw
@@ -101,13 +100,13 @@ class CsvReader(FormatReader[CsvRecord]):
         return decompressed(self.source).read(len(BOM)) == BOM
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        return numbered_lines(decompressed(self.source), self.source.name)
+        return numbered_lines(decompressed(self.source), self.source.name, self.options.longest)
 
     def _all_records(self) -> Iterator[tuple[int, CsvRecord]]:
         lines = self._lines()
         if self._preamble:
             next(line for _, line in lines if line.strip())
-        return csv_records(lines, self.source.name, self._syntax)
+        return csv_records(lines, self.source.name, self._syntax, self.options.longest)
 
     def _read_header(self) -> CsvRecord:
         return next((record for _, record in self._all_records() if record.raw.strip()), CsvRecord([], b""))
@@ -123,9 +122,10 @@ class CsvReader(FormatReader[CsvRecord]):
         names = self._cells_of_header(self._read_header())
         if len(names) != 1:
             return
+        known = {self.options.prompt_column, *self.options.corpus_columns}
         for delimiter in DELIMITERS:
             parts = [part.strip(' "') for part in names[0].split(delimiter)]
-            if len(parts) > 1 and self.options.prompt_column in parts:
+            if len(parts) > 1 and known.intersection(parts):
                 self._syntax = CsvSyntax(delimiter)
                 self.notes.append(f"the cells are separated by {delimiter!r}, as in the header")
                 return

@@ -32,15 +32,17 @@ class CsvRecord:
     raw: bytes
 
 
-def csv_records(lines: Iterator[tuple[int, bytes]], name: str, syntax: CsvSyntax) -> Iterator[tuple[int, CsvRecord]]:
+def csv_records(
+    lines: Iterator[tuple[int, bytes]], name: str, syntax: CsvSyntax, longest: int = MAX_LINE
+) -> Iterator[tuple[int, CsvRecord]]:
     """Each record, good or bad, after the number of the line where it starts; blank lines are records too.
 
     Raises:
         UsageError: it is unclear where a record ends.
     """
     # The csv module's limit, 128 KiB, holds for the whole process; `_RecordLines` enforces ours for each record.
-    csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_LINE))
-    record_lines = _RecordLines(lines, name, syntax)
+    csv.field_size_limit(max(csv.field_size_limit(), 2 * longest))
+    record_lines = _RecordLines(lines, name, syntax, longest)
     reader = csv.reader(
         record_lines, strict=True, delimiter=syntax.delimiter, skipinitialspace=syntax.skips_blanks
     )  # fmt: skip
@@ -64,8 +66,8 @@ class _RecordLines:
     file is refused.
     """
 
-    def __init__(self, lines: Iterator[tuple[int, bytes]], name: str, syntax: CsvSyntax) -> None:
-        self._numbered, self._name, self._syntax = lines, name, syntax
+    def __init__(self, lines: Iterator[tuple[int, bytes]], name: str, syntax: CsvSyntax, longest: int) -> None:
+        self._numbered, self._name, self._syntax, self._longest = lines, name, syntax, longest
         self._ahead: deque[tuple[int, bytes]] = deque()  # read ahead; only the last one may contain a quote
         self._ahead_size = 0
         self.start_record()
@@ -79,7 +81,7 @@ class _RecordLines:
         Raises:
             UsageError: it may go on.
         """
-        while self._ahead_size <= MAX_LINE and b'"' not in self._last_ahead:
+        while self._ahead_size <= self._longest and b'"' not in self._last_ahead:
             numbered = next(self._numbered, None)
             if numbered is None:
                 break
@@ -105,10 +107,10 @@ class _RecordLines:
             self.first, line = number, line.removeprefix(BOM)
         self.lines.append(line)
         self._size += len(line) + 1
-        if self._size > MAX_LINE + 1:
+        if self._size > self._longest + 1:
             raise UsageError(
-                f"{self._name}: line {self.first:,}: the record that starts here is over 1 MB; "
-                "close a quote that was left open, or shorten the prompt"
+                f"{self._name}: line {self.first:,}: the record that starts here is over {self._longest >> 20} MB; "
+                "close a quote that was left open, or shorten the text"
             )
         # Bytes that are not UTF-8 pass here, so that the end of the record is found; `_cells` refuses them.
         return line.decode("utf-8", "surrogateescape") + "\n"
@@ -119,13 +121,13 @@ class _RecordLines:
         return number, line
 
 
-def cells_of(record: CsvRecord) -> list[str]:
+def cells_of(record: CsvRecord, longest: int = MAX_LINE) -> list[str]:
     """The cells of a record.
 
     Raises:
         BadRow: it has none, or is not text.
     """
-    problem = text_problem(record.raw)
+    problem = text_problem(record.raw, longest)
     if problem:
         raise BadRow(problem)
     if isinstance(record.cells, Problem):

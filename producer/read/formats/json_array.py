@@ -15,11 +15,11 @@ from producer.source import Readable
 _MARK = re.compile(rb'["\\\[\]{},]')
 
 
-def array_elements(stream: Readable, name: str) -> Iterator[tuple[int, bytes]]:
+def array_elements(stream: Readable, name: str, longest: int = MAX_LINE) -> Iterator[tuple[int, bytes]]:
     """Each element of the array that the stream holds, after the number of its line.
 
     Raises:
-        UsageError: the array has no end, something follows it, or an element is over `MAX_LINE` bytes.
+        UsageError: the array has no end, something follows it, or an element is over `longest` bytes.
     """
     boundaries, element, line = _Boundaries(), bytearray(), 1
     for block in blocks(stream, name):
@@ -32,8 +32,10 @@ def array_elements(stream: Readable, name: str) -> Iterator[tuple[int, bytes]]:
             element.clear()
             start = end + 1
         element += block[start:]
-        if len(element) > MAX_LINE:
-            raise UsageError(f"{name}: line {line:,}: the element that starts here is over 1 MB; shorten the prompt")
+        if len(element) > longest:
+            raise UsageError(
+                f"{name}: line {line:,}: the element that starts here is over {longest >> 20} MB; shorten its text"
+            )
         if boundaries.arrays > 1 or (boundaries.is_closed and element.strip()):
             raise UsageError(f"{name}: goes on after its JSON array; write one object per line, or one array")
     if not boundaries.is_closed:

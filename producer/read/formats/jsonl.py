@@ -20,7 +20,7 @@ from producer.decompression import decompressed
 from producer.read.field_names import rename_fields
 from producer.read.foreign_fields import drop_neutral
 from producer.read.formats.json_array import array_elements
-from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, TOO_LONG, numbered_lines, text_problem
+from producer.read.lines import BOM, JOINED_FILES, MAX_LINE, numbered_lines, text_problem, too_long
 from producer.read.own_output import NOTE, WITHOUT_PROMPTS, OwnOutput, is_openai_result, kind_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
@@ -36,20 +36,32 @@ def read_object(line: bytes, field: str = "") -> dict[str, Any] | None:
     Raises:
         BadRow: it is not a JSON object, is too long, has a name twice, or a number that would not be kept.
     """
-    if len(line) > MAX_LINE:
-        raise BadRow(TOO_LONG)
+    value = parse_object(line)
+    if value is None:
+        return None
+    # Counting is fast, and counts too many only if a text itself looks like a name; only then is the slow check needed.
+    if len(_NAME_AND_COLON.findall(line)) > _count_names(value):
+        check_duplicate_names(line)
+    check_numbers(line, field)
+    return value
+
+
+def parse_object(line: bytes, longest: int = MAX_LINE) -> dict[str, Any] | None:
+    """The JSON object on `line` as JSON readers take it, the last of two equal names for one; None if it is blank.
+
+    Raises:
+        BadRow: it is not a JSON object, or is too long.
+    """
+    if len(line) > longest:
+        raise BadRow(too_long(longest))
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         if not line.strip():
             return None
-        raise BadRow(text_problem(line) or _syntax_problem(error, line)) from None
+        raise BadRow(text_problem(line, longest) or _syntax_problem(error, line)) from None
     if type(value) is not dict:
         raise BadRow(Problem("", f'must be a JSON object such as {{"prompt": "Once"}}, not {type_name(value)}'))
-    # Counting is fast, and counts too many only if a text itself looks like a name; only then is the slow check needed.
-    if len(_NAME_AND_COLON.findall(line)) > _count_names(value):
-        check_duplicate_names(line)
-    check_numbers(line, field)
     return value
 
 
@@ -120,7 +132,7 @@ class LineReader(FormatReader[bytes]):
     """A reader whose records are lines. A byte order mark before one, left by joining files, is dropped."""
 
     def records(self) -> Iterator[tuple[int, bytes]]:
-        for number, line in numbered_lines(decompressed(self.source), self.source.name):
+        for number, line in numbered_lines(decompressed(self.source), self.source.name, self.options.longest):
             yield number, line.removeprefix(BOM)
 
     def raw(self, record: bytes) -> bytes:
@@ -142,7 +154,7 @@ class JsonReader(LineReader):
 
     def records(self) -> Iterator[tuple[int, bytes]]:
         if self._is_array:
-            return array_elements(decompressed(self.source), self.source.name)
+            return array_elements(decompressed(self.source), self.source.name, self.options.longest)
         return super().records()
 
     def raw(self, record: bytes) -> bytes:
@@ -160,7 +172,7 @@ class JsonlReader(JsonReader):
         fields = _fields_of(next((record for _, record in self.records() if record.strip()), b""))
         if is_openai_result(fields):
             raise UsageError(f"{source.name}: {WITHOUT_PROMPTS}")
-        self._is_export = kind_of(fields) is not None
+        self._is_export = kind_of(fields) is not None and not options.is_corpus
         if self._is_export:
             self.notes.append(f"{source.name} {NOTE}")
 
@@ -169,6 +181,8 @@ class JsonlReader(JsonReader):
         return super().records()
 
     def fields(self, record: bytes) -> dict[str, Any] | None:
+        if self.options.is_corpus:
+            return parse_object(record, self.options.longest)
         fields = read_object(record)
         if fields and self.options.names_fields:
             fields = rename_fields(fields, self.options)

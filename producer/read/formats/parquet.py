@@ -18,10 +18,9 @@ import orjson
 from contract.errors import Problem, UsageError
 from producer.decompression import compression, spool_decompressed
 from producer.dry_run import survives
-from producer.read.columns import Columns
 from producer.read.formats.parquet_limits import ParquetLimits, expanded_size
-from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG
-from producer.read.own_table import OwnTable, columns_of
+from producer.read.lines import BLOCK_BYTES, MAX_LINE, TOO_LONG, too_long
+from producer.read.own_table import TableColumns, columns_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow, printable
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-MAX_ROW_BYTES = 5 * MAX_LINE
-"""The most bytes of a row in Arrow's format, where a number takes 8 or 16 bytes; in JSON it may take 2. A batch of at
-most this size is converted at once, a larger one row by row: as Python objects it may take 20 times as much."""
+ARROW_BYTES = 5
+"""A row may take so many times the bytes in Arrow's format, where a number takes 8 or 16 of them; in JSON it may take
+2. A batch of at most a row's size is converted at once, a larger one row by row: as Python objects it may take 20 times
+as much."""
 
 ParquetRecord = dict[str, object] | Problem
 
@@ -47,26 +47,26 @@ class ParquetReader(FormatReader[ParquetRecord]):
     def __init__(self, source: Source, options: ReadOptions) -> None:
         super().__init__(source, options)
         self._spool: BinaryIO | None = None
-        self._columns: Columns | OwnTable | None = None
+        self.columns: TableColumns | None = None
         if not source.size:
             return
         if compression(source):
             self._spool = spool_decompressed(source)
         try:
-            self._columns = self._read_columns()
+            self.columns = self._read_columns()
         except BaseException:
             self.close()
             raise
-        self.notes = self._columns.notes
+        self.notes = self.columns.notes
 
     def records(self) -> Iterator[tuple[int, ParquetRecord]]:
-        if self._columns is None:
+        if self.columns is None:
             return
-        self._columns.begin()
+        self.columns.begin()
         number = 0
         for batch in self._batches():
             with _translate_errors(self.source.name):
-                records = _records(_to_microseconds(batch))
+                records = _records(_to_microseconds(batch), self.options.longest)
             for number, record in enumerate(records, number + 1):  # noqa: B020
                 yield number, record
 
@@ -84,8 +84,10 @@ class ParquetReader(FormatReader[ParquetRecord]):
                     yield batch
 
     def fields(self, record: ParquetRecord) -> dict[str, Any] | None:
-        if isinstance(record, Problem) or self._columns is None:
+        if isinstance(record, Problem) or self.columns is None:
             raise BadRow(record if isinstance(record, Problem) else TOO_LONG)
+        if self.options.is_corpus:
+            return self.columns.fields(list(record.values()))
         for name, value in record.items():
             if _has_infinity(value):
                 raise BadRow(
@@ -96,7 +98,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
         data = _to_json(record)
         if len(data) > MAX_LINE:
             raise BadRow(TOO_LONG)
-        return self._columns.fields(list(orjson.loads(data).values()))
+        return self.columns.fields(list(orjson.loads(data).values()))
 
     def raw(self, record: ParquetRecord) -> bytes:
         if isinstance(record, Problem):
@@ -114,7 +116,7 @@ class ParquetReader(FormatReader[ParquetRecord]):
         cursor = Cursor(self._spool.fileno()) if self._spool else self.source.cursor()
         return pq.ParquetFile(cursor, pre_buffer=False, buffer_size=BLOCK_BYTES, read_dictionary=as_dictionaries)
 
-    def _read_columns(self) -> Columns | OwnTable:
+    def _read_columns(self) -> TableColumns:
         name = self.source.name
         if not survives(lambda: ParquetLimits(self._open_file(), name, self.source.size)):
             raise UsageError(f"{name}: is a damaged Parquet file (its footer cannot be read); write or copy it again")
@@ -148,18 +150,18 @@ def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch
 
 
-def _records(batch: pa.RecordBatch) -> Iterable[ParquetRecord]:
-    if expanded_size(batch) <= MAX_ROW_BYTES:
+def _records(batch: pa.RecordBatch, longest: int) -> Iterable[ParquetRecord]:
+    if expanded_size(batch) <= ARROW_BYTES * longest:
         # If one value spoils the whole batch, the loop below finds it.
         with suppress(Exception):
             records: list[ParquetRecord] = batch.to_pylist(maps_as_pydicts="strict")
             return records
-    return (_record(batch.slice(index, 1)) for index in range(batch.num_rows))
+    return (_record(batch.slice(index, 1), longest) for index in range(batch.num_rows))
 
 
-def _record(row: pa.RecordBatch) -> ParquetRecord:
-    if expanded_size(row) > MAX_ROW_BYTES:
-        return TOO_LONG
+def _record(row: pa.RecordBatch, longest: int) -> ParquetRecord:
+    if expanded_size(row) > ARROW_BYTES * longest:
+        return too_long(longest)
     record: dict[str, object] = {}
     for name in row.schema.names:
         try:

@@ -17,9 +17,8 @@ import orjson
 from contract.errors import UsageError
 from producer.decompression import ALWAYS_ALLOWED_BYTES, MAX_RATIO, compression, spool_decompressed
 from producer.dry_run import survives
-from producer.read.columns import Columns
 from producer.read.lines import MAX_LINE, TOO_LONG
-from producer.read.own_table import OwnTable, columns_of
+from producer.read.own_table import TableColumns, columns_of
 from producer.read.read_options import ReadOptions
 from producer.read.reader import FormatReader
 from producer.read.row_parser import BadRow
@@ -41,7 +40,7 @@ class XlsxReader(FormatReader[Cells]):
     def __init__(self, source: Source, options: ReadOptions) -> None:
         super().__init__(source, options)
         self._spool: BinaryIO | None = None
-        self._columns: Columns | OwnTable | None = None
+        self.columns: TableColumns | None = None
         self._names: Cells = ()
         if not source.size:
             return
@@ -62,8 +61,8 @@ class XlsxReader(FormatReader[Cells]):
         others = self._read_header()
         if not self._names:
             return
-        self._columns = columns_of([name.strip() for name in self._names], self.source.name, self.options)
-        self.notes = self._columns.notes
+        self.columns = columns_of([name.strip() for name in self._names], self.source.name, self.options)
+        self.notes = self.columns.notes
         if others:
             self.notes.append(f"the first sheet is read, and not the others ({', '.join(others)})")
 
@@ -75,21 +74,21 @@ class XlsxReader(FormatReader[Cells]):
             return [str(sheet.title) for sheet in workbook.worksheets[1:]]
 
     def records(self) -> Iterator[tuple[int, Cells]]:
-        if self._columns is None:
+        if self.columns is None:
             return
-        self._columns.begin()
+        self.columns.begin()
         with _translate_errors(self.source.name):
             rows = _rows(self._workbook())
             next(rows)
             yield from rows
 
     def fields(self, record: Cells) -> dict[str, Any] | None:
-        if self._columns is None:
+        if self.columns is None:
             return None
         if sum(map(len, record)) > MAX_LINE:
             raise BadRow(TOO_LONG)
         missing = len(self._names) - len(record)
-        return self._columns.fields([*record, *[""] * missing])
+        return self.columns.fields([*record, *[""] * missing])
 
     def raw(self, record: Cells) -> bytes:
         return orjson.dumps(dict(zip(self._names, record, strict=False)))[: MAX_LINE + 1]

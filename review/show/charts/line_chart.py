@@ -1,4 +1,4 @@
-"""Line charts of shares along an axis, each with its confidence band."""
+"""Line charts along an axis, each curve with its confidence band; of shares, unless another scale is named."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from review.stats.intervals import Estimate
 NAME_HEIGHT = 14.0
 
 Point = tuple[float, Estimate | None]  # position from 0 to 1, and the estimate there
+Tick = tuple[float, str]  # position from 0 to 1, and its label
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,12 @@ class Curve:
     css_class: str
     points: Sequence[Point]
     square: bool = False  # its points, which else are round
+    dots: bool = True  # each point is marked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineChart:
-    """A line chart over an axis from 0 to 1."""
+    """A line chart over axes from 0 to 1, whose ticks say what that stands for."""
 
     name: str
     title: str
@@ -47,19 +49,21 @@ class LineChart:
     axis: str
     curves: Sequence[Curve]
     mark: tuple[float, str] | None = None
+    vertical: str = "share of texts"
+    heights: Sequence[Tick] = tuple((step / 4, f"{step * 25} %") for step in range(5))
+    places: Sequence[Tick] = tuple((place / 5, f"{place / 5:.1f}") for place in range(6))
 
     def svg(self) -> Markup:
-        ticks = [(step / 4, f"{step * 25} %") for step in range(5)]
         return chart(
             self.title,
             self.description,
-            horizontal_grid(ticks),
+            horizontal_grid(list(self.heights)),
             *(_band(stretch, curve.css_class) for curve in self.curves for stretch in _stretches(curve.points)),
             *(_line(stretch, curve) for curve in self.curves for stretch in _stretches(curve.points)),
-            horizontal_ticks([(place / 5, f"{place / 5:.1f}") for place in range(6)]),
+            horizontal_ticks(self.places),
             *([threshold(*self.mark)] if self.mark else []),
             _names(self.curves),
-            axis_names(self.axis, "share of texts"),
+            axis_names(self.axis, self.vertical),
             name=self.name,
         )
 
@@ -96,7 +100,8 @@ def _band(stretch: Sequence[tuple[float, Estimate]], kind: str) -> Markup:
 
 
 def _line(stretch: Sequence[tuple[float, Estimate]], curve: Curve) -> Markup:
-    dots = [_dot(_x(place), _y(estimate.value), curve) for place, estimate in stretch]
+    marked = stretch if curve.dots else []
+    dots = [_dot(_x(place), _y(estimate.value), curve) for place, estimate in marked]
     points = _points([(place, estimate.value) for place, estimate in stretch])
     return Markup("").join([element("polyline", points=points, class_=f"line {curve.css_class}"), *dots])
 

@@ -18,7 +18,7 @@ def no_tokenizing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("a text was tokenised")
 
-    monkeypatch.setattr(tiny.vocabulary, "_tokens", fail)
+    monkeypatch.setattr(tiny.vocabulary, "tokens", fail)
 
 
 def test_no_step_tokenises_what_was_read_before_and_the_texts_are_the_same(
@@ -71,8 +71,8 @@ def test_of_a_tokenizer_that_drops_text_no_length_proves_anything(tiny: Tiny, mo
 
 def test_bad_words_are_banned_without_being_tokenised(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     engine, read = tiny.engine(), []
-    tokens = tiny.vocabulary._tokens
-    monkeypatch.setattr(tiny.vocabulary, "_tokens", lambda text: read.append(text) or tokens(text))
+    tokens = tiny.vocabulary.tokens
+    monkeypatch.setattr(tiny.vocabulary, "tokens", lambda text: read.append(text) or tokens(text))
     engine.read("Once", settings(bad_words=("the", "x" * 900_000, "\x00" * 129)))
     assert read == ["Once"]
 

@@ -7,6 +7,9 @@ import subprocess
 import sys
 
 import pytest
+import structlog
+
+from inkmill.quiet_libraries import log_to_standard_error
 
 TALK = """
 import logging, subprocess, sys, warnings
@@ -27,3 +30,13 @@ def test_libraries_say_nothing_unless_they_are_asked_to(asked: dict[str, str], h
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
     done = subprocess.run([sys.executable, "-c", TALK], env=clean | asked, capture_output=True, text=True, check=True)
     assert ("from a library" in done.stderr) is heard and not done.stdout
+
+
+def test_the_engines_log_leaves_standard_output_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_standard_error()
+    try:
+        structlog.get_logger().info("compiling")
+    finally:
+        structlog.reset_defaults()
+    said = capsys.readouterr()
+    assert "compiling" in said.err and not said.out

@@ -98,6 +98,17 @@ def test_a_job_without_a_single_text_has_a_report(mill: Mill) -> None:
     assert "0 of 3" in words_of(report_page(mill.database, 1))
 
 
+def test_what_a_tuned_model_copied_is_told(database: Database) -> None:
+    stock(database, PIECES)
+    assert "copied" not in report_page(database, 1)
+    with database.write() as connection:
+        for output, copied in ((1, 3), (2, 32), (3, 118)):
+            connection.execute(update(Output).where(Output.id == output).values(copied_tokens=copied))
+    said = words_of(report_page(database, 1)).replace("&nbsp;", " ")
+    assert "2 of 3 texts (66.7 %) copied: 32 tokens or more in a row stand word for word in what" in said
+    assert "The longest run has 118 tokens." in said
+
+
 def test_decisions_and_failures_are_told(database: Database) -> None:
     outputs = stock(database, PIECES)
     decide(database, outputs[1], "mara", Action.REJECT)

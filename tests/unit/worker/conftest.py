@@ -16,6 +16,7 @@ from db.jobs.ingest import Ingest
 from db.session.engine import Database, open_database
 from tests.unit.worker.stub_engine import StubEngine
 from worker.engine.load.loading import Loaded
+from worker.evaluation.copied import CopiedIndex
 from worker.runtime.classifiers import Classifiers
 from worker.runtime.runtime import Runtime
 from worker.tasks import celery_tasks
@@ -57,7 +58,13 @@ def classifier() -> StubClassifier:
 
 @pytest.fixture
 def make_runtime(database: Database, tmp_path: Path) -> Callable[..., Runtime]:
-    def make(engine: StubEngine, classifier: StubClassifier, worker: str = "w1", **settings: Any) -> Runtime:
+    def make(
+        engine: StubEngine,
+        classifier: StubClassifier,
+        worker: str = "w1",
+        training_text: CopiedIndex | None = None,
+        **settings: Any,
+    ) -> Runtime:
         provenance = Provenance(
             model="demo", revision="r1", engine=engine.name, torch="0", device="cpu", isa="", dtype="fp32"
         )
@@ -65,9 +72,16 @@ def make_runtime(database: Database, tmp_path: Path) -> Callable[..., Runtime]:
         classifiers = Classifiers(("demo",), "cpu")
         classifiers._loaded["demo"] = classifier  # type: ignore[assignment]
         loaded = Loaded(engine=engine, why_fallback=None, provenance=provenance, device="cpu")  # type: ignore[arg-type]
-        runtime = Runtime(worker=worker, database=database, config=config, loaded=loaded, classifiers=classifiers)
+        runtime = Runtime(
+            worker=worker,
+            database=database,
+            config=config,
+            loaded=loaded,
+            classifiers=classifiers,
+            training_text=training_text,
+        )
         # The queue is away here: refilling it is what the acceptance tests see.
-        runtime.refill_generation = runtime.refill_scoring = lambda: None  # type: ignore[method-assign]
+        runtime.refill_generation = runtime.refill_scoring = runtime.refill_tunings = lambda: None  # type: ignore[method-assign]
         runtime.start()
         return runtime
 

@@ -27,6 +27,10 @@ class StubEngine:
     def read(self, prompt: str, settings: SamplingSettings, like: object, alive: object, *, chat: bool) -> None:
         """A stub reads nothing beforehand."""
 
+    def tokens(self, text: str) -> list[int]:
+        """A token for each character."""
+        return [ord(character) for character in text]
+
     def add(self, requests: Iterable[Request]) -> None:
         self._waiting |= {request.key: request for request in requests}
 

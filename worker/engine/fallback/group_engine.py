@@ -31,7 +31,7 @@ class GroupEngine(SteppingEngine):
     name = IN_GROUPS
 
     def __init__(self, model: PaddedModel, vocabulary: Vocabulary) -> None:
-        ensure_compiled("fp32", 64)  # of which it needs sampling
+        ensure_compiled("fp32")  # of which it needs sampling
         super().__init__(vocabulary, ModelLimits(model.vocabulary, model.positions), ROWS)
         self.model = model
         self._group: Group | None = None

@@ -81,6 +81,10 @@ class FallbackEngine:
         """As the slot engine's."""
         return read(prompt, settings, self._vocabulary, self._limits, earlier, alive, chat=chat)
 
+    def tokens(self, text: str) -> list[int]:
+        """A text's own tokens, none of them put before it; see Vocabulary.tokens."""
+        return self._vocabulary.tokens(text)
+
     def add(self, requests: Iterable[Request]) -> None:
         """Put requests at the end of the waiting queue.
 

@@ -22,7 +22,7 @@ from contract.model_kinds.model_folders import (
     path_problem,
     weights_files,
 )
-from contract.names import local_path
+from contract.model_kinds.paths import local_path
 from worker.demo import GPT2_DIR
 from worker.engine.load import hub
 from worker.engine.load.weight_files import DEMO
@@ -91,12 +91,17 @@ class Checkpoint:
         return hash_files(self.folder, (*self.weights, *self.others), before)
 
 
-def find_checkpoint(model: str) -> Checkpoint:
+def find_checkpoint(model: str, folder: Path | None = None) -> Checkpoint:
     """The files of "demo", a folder, a GGUF file or a Hub id; from the local cache where they are there.
+
+    Args:
+        folder: where the files of a model of one's own lie; None = the name says it.
 
     Raises:
         ModelUnavailable: nothing by that name, files missing, or the Hub cannot be reached.
     """
+    if folder is not None:
+        return in_folder(folder)
     if model == DEMO:
         return in_folder(GPT2_DIR)
     path = local_path(model)

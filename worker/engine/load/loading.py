@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -18,7 +19,7 @@ import torch
 
 from common.processes import cores
 from contract.errors import ModelUnavailable, UsageError
-from contract.names import local_path
+from contract.model_kinds.paths import local_path
 from contract.spec import DEVICE_CHOICES, DTYPE_CHOICES, DTYPES, Provenance
 from worker.engine.decoder.survey import Unsupported
 from worker.engine.engine import SlotEngine
@@ -57,6 +58,7 @@ def load_engine(
     dtype: str = "auto",
     slots: int | None = None,
     threads: int | None = None,
+    folder: Path | None = None,
 ) -> Loaded:
     """Load a model.
 
@@ -68,16 +70,17 @@ def load_engine(
         slots: sequences decoded at once; None = 128 on a CPU and 256 on CUDA. Where texts are long there may be no room
             for the keys and values of so many.
         threads: torch's threads; None = the cores this process may use.
+        folder: where the files of a model of one's own lie; None = the name says it.
 
     Raises:
         ModelUnavailable: it cannot be found, fetched, trusted or run here; the message says what to do.
         UsageError: slots or threads below 1.
     """
     _check_counts(slots, threads)
-    place = _device(device)
+    place = select_device(device)
     kind = _dtype(dtype, place)
     torch.set_num_threads(threads or cores())
-    checkpoint = find_checkpoint(model)
+    checkpoint = find_checkpoint(model, folder)
     with refuse_changes(checkpoint.paths), ThreadPoolExecutor(1) as beside:  # half a second's work for half a gigabyte
         revision = beside.submit(checkpoint.revision)
         engine, why_fallback = _engine(checkpoint, place, kind, slots, revision.result)
@@ -111,7 +114,14 @@ def _check_counts(slots: int | None, threads: int | None) -> None:
             raise UsageError(f"{name} must be at least 1, not {count}")
 
 
-def _device(asked: str) -> torch.device:
+def select_device(asked: str) -> torch.device:
+    """
+    Args:
+        asked: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ModelUnavailable: there is no such device.
+    """
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked == "cpu":

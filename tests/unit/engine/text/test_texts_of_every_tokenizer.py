@@ -39,7 +39,7 @@ def another(vocabulary: Vocabulary) -> list[int]:
 @examples(100)
 @given(st.integers(0, 2**32), st.sampled_from(["", "the mill", "x"]))
 def test_a_text_is_at_every_token_what_decoding_gives(vocabulary: Vocabulary, seed: int, words: str) -> None:
-    prompt = vocabulary._tokens(words)
+    prompt = vocabulary.tokens(words)
     if prompt and vocabulary.pieces.is_single_byte(prompt[-1]):
         prompt = [*prompt, *another(vocabulary)]  # a prompt's bytes are none of the text's
     text, tokens = vocabulary.begin_text(prompt), []
@@ -93,6 +93,6 @@ def test_bad_words_are_refused_where_what_a_token_writes_cannot_be_stated(word_e
 def test_berts_tokenizer_puts_no_spaces_between_chinese_characters(tmp_path_factory: pytest.TempPathFactory) -> None:
     vocabulary = made_vocabulary("wordpiece", tmp_path_factory.mktemp("tokenizer"))
     text = vocabulary.begin_text(vocabulary.encode("the"))
-    for token in vocabulary._tokens("the mill 你好吗 do not 東京"):
+    for token in vocabulary.tokens("the mill 你好吗 do not 東京"):
         text.append(token)
     assert text.finished() == " the mill你好吗 do not東京"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tracemalloc
 from pathlib import Path
@@ -12,7 +13,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 from sqlalchemy import text as sql
 
 from contract.errors import UsageError
@@ -20,6 +21,7 @@ from contract.policy import LABELS
 from contract.spec import PromptRow, SamplingSettings
 from db.jobs.jobs import cancel_job
 from db.jobs.retry import retry_job
+from db.models import Output
 from db.results import export_rows
 from producer.export import ExportReport, export_job, parse_only
 
@@ -122,6 +124,21 @@ def test_only_lines_whose_settings_asked_for_logprobs_have_them(mill: Any, out: 
     without, with_them = lines(out / "o.jsonl")
     assert "logprobs" not in without
     assert list(with_them)[-1] == "logprobs" and with_them["logprobs"] == entries
+
+
+def test_only_lines_of_models_with_a_training_text_say_what_was_copied(mill: Any, out: Path) -> None:
+    job = mill.submit(["a", "b"])
+    mill.generate()
+    with mill.database.write() as connection:
+        connection.execute(update(Output).where(Output.id == 2).values(copied_tokens=0))
+    for name in ("o.jsonl", "o.csv", "o.parquet"):
+        export_job(mill.database, job, out / name)
+    unknown, known = lines(out / "o.jsonl")
+    assert "copied_tokens" not in unknown and known["copied_tokens"] == 0
+    with (out / "o.csv").open(newline="") as file:
+        assert [row["copied_tokens"] for row in csv.DictReader(file)] == ["", "0"]
+    column = pq.read_table(out / "o.parquet")["copied_tokens"]
+    assert (column.to_pylist(), column.type) == ([None, 0], pa.int32())
 
 
 def test_hostile_texts_survive_an_export_unchanged(mill: Any, out: Path) -> None:

@@ -126,7 +126,13 @@ def test_parquet_has_the_same_values_as_json_lines(mill: Any, mixed: int, out: P
         assert {label: score for label, score in scores.items() if score is not None} == line.pop("scores")
         assert json.loads(row.pop("metadata") or "null") == line.pop("metadata")
         assert json.loads(row.pop("settings")) == line.pop("settings")
-        assert row == line | {"messages": None, "fitted": None, "logprobs": None, "redacted": False}
+        assert row == line | {
+            "messages": None,
+            "fitted": None,
+            "copied_tokens": None,
+            "logprobs": None,
+            "redacted": False,
+        }
 
 
 def test_parquet_has_the_same_schema_whatever_the_job_holds(mill: Any, hostile: int, out: Path) -> None:

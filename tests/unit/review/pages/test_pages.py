@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import update
 
 from contract.policy import ScoreBy
 from db.jobs.jobs import cancel_job
+from db.models import Output
 from db.review.decisions.acts import decide
 from db.session.engine import Database
 from db.work.outputs import ScoredText, record_fault, save_scores
@@ -115,6 +117,14 @@ def test_a_long_text_is_shown_in_parts(one_database: Database) -> None:
     assert part.count("x" * SHOWN_CHARACTERS) >= 1
     assert "Show all 100,000 characters" in words_of(part)
     assert len(whole) > len(part) + 50_000
+
+
+def test_a_card_says_what_was_copied_where_it_is_much(site: Site) -> None:
+    for copied, said in ((None, False), (31, False), (32, True)):
+        with site.database.write() as connection:
+            connection.execute(update(Output).where(Output.id == 2).values(copied_tokens=copied))
+        page = words_of(site.get("/outputs/2").text)
+        assert ("Copied: 32 tokens in a row stand word for word in what the model was tuned with." in page) is said
 
 
 def test_a_views_address_is_short_and_the_same_for_everybody(site: Site) -> None:

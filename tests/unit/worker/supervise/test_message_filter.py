@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.chaos.messages import envelope
-from contract.queue import GENERATE, SCORE, make_app
+from contract.queue import GENERATE, SCORE, TUNE, make_app
 from contract.settings import Settings
 from tests.examples import examples
 from worker.supervise.message_filter import CONTROL_QUEUE_SUFFIX, HARMLESS_COMMANDS, sanitized
@@ -37,7 +37,12 @@ def sent(task: str, hint: object, queue: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("task", "hint", "queue"),
-    [(GENERATE, 41, "generate.demo"), (SCORE, 2**63 - 1, "score.demo"), (SCORE, "request-7", "score.demo")],
+    [
+        (GENERATE, 41, "generate.demo"),
+        (SCORE, 2**63 - 1, "score.demo"),
+        (SCORE, "request-7", "score.demo"),
+        (TUNE, 5, "tune.cuda"),
+    ],
 )
 def test_a_genuine_hint_gets_through(task: str, hint: int | str, queue: str) -> None:
     anew = sanitized(sent(task, hint, queue), queue)

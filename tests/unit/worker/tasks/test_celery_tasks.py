@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
+from contract.tuning import TuningOrder
+from contract.tuning_folder import tuning_folder
 from db.jobs.jobs import cancel_job, pause_job, resume_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot
 from db.models import Batch, Output, Prompt
 from db.session.engine import Database
+from db.tuning.tunings import NewTuning, find_tuning, insert_tuning
 from db.work.claims import claim_generation, claim_scoring
 from db.work.recovery import mark_death, sweep
 from tests.unit.worker.conftest import StubClassifier
@@ -24,7 +28,7 @@ from tests.unit.worker.stub_engine import StubEngine
 from worker.runtime import quarantine
 from worker.runtime.runtime import Runtime
 from worker.tasks import generate, score
-from worker.tasks.celery_tasks import generate_task, score_task
+from worker.tasks.celery_tasks import generate_task, score_task, tune_task
 
 Submit = Callable[..., int]
 
@@ -399,3 +403,20 @@ def test_a_batch_is_not_done_if_the_engine_lost_a_request(
     sweep(database)
     drain(runtime)
     assert snapshot(database, job).status == JobStatus.COMPLETED
+
+
+def test_a_tuning_that_waits_ends_the_process_with_the_model_in_order(
+    runtime: Runtime, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signals: list[int] = []
+    monkeypatch.setattr("worker.runtime.runtime.os.kill", lambda _, number: signals.append(number))
+    tune_task(7)
+    assert not signals, "nothing waits"
+    order = TuningOrder(name="tales", base="demo").to_json()
+    insert_tuning(database, NewTuning(name="tales", base="demo", order=order, folder="work"))
+    tune_task(1)
+    assert not signals, "its corpus is on another machine"
+    (tuning_folder(runtime.config.models_folder, "work") / "corpus").mkdir(parents=True)
+    tune_task(1)
+    assert signals == [signal.SIGTERM] and runtime.makes_way
+    assert find_tuning(database, 1).worker == runtime.worker, "no second worker makes way for it"

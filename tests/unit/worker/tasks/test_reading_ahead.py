@@ -46,14 +46,14 @@ def run(runtime: Runtime) -> None:
 def in_steps(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the engine's own thread tokenises."""
     vocabulary = runtime.feeder.engine._vocabulary
-    found, tokens = list[str](), vocabulary._tokens
+    found, tokens = list[str](), vocabulary.tokens
 
     def tokenised(text: str) -> Any:
         if threading.current_thread().name == "engine":
             found.append(text[:20])
         return tokens(text)
 
-    monkeypatch.setattr(vocabulary, "_tokens", tokenised)
+    monkeypatch.setattr(vocabulary, "tokens", tokenised)
     return found
 
 
@@ -77,9 +77,9 @@ def test_prompts_far_too_long_die_for_their_length_without_being_tokenised(
     runtime: Runtime, submit: Callable[..., int], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longest: list[int] = []
-    tokens = runtime.feeder.engine._vocabulary._tokens
+    tokens = runtime.feeder.engine._vocabulary.tokens
     monkeypatch.setattr(
-        runtime.feeder.engine._vocabulary, "_tokens", lambda text: longest.append(len(text)) or tokens(text)
+        runtime.feeder.engine._vocabulary, "tokens", lambda text: longest.append(len(text)) or tokens(text)
     )
     submit(*(f"{number} " + "x " * 450_000 for number in range(12)), "Once", safety="none", max_new_tokens=3)
     run(runtime)
