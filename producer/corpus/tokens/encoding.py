@@ -13,7 +13,8 @@ from producer.corpus.tokens.long_text import WINDOW, LongText
 from producer.corpus.tokens.part_files import PartFiles
 from producer.corpus.tokens.tokenizer import CorpusTokenizer
 
-BATCH_CHARACTERS = 1 << 20
+BATCH_CHARACTERS, BATCH_DOCUMENTS = 1 << 20, 1 << 13
+"""Whichever is reached first."""
 
 Segment = tuple[str, bool]
 """A text, and whether it is to be learned."""
@@ -78,7 +79,7 @@ class DocumentEncoder:
             return
         self._waiting.append(document)
         self._waiting_characters += sum(len(text) for text, _ in document.segments)
-        if self._waiting_characters > BATCH_CHARACTERS:
+        if self._waiting_characters > BATCH_CHARACTERS or len(self._waiting) >= BATCH_DOCUMENTS:
             self.flush()
 
     def _begin_long(self, document: _Document) -> None:
