@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import json
 from pathlib import Path
 
@@ -125,3 +126,23 @@ def test_curves_give_the_mean_training_loss_between_validations() -> None:
 
 def test_a_cell_shows_any_text_as_it_is() -> None:
     assert cell("a|b\n<img src=x> *c*\n") == "a\\|b<br>&lt;img src=x&gt; \\*c\\*"
+
+
+@pytest.mark.long
+def test_the_methods_of_the_trainer_that_we_stand_in_for_take_what_they_took() -> None:
+    """An upgrade that moved them would leave ours unused: blocks in another order, checkpoints without their marker."""
+    from transformers import Trainer
+
+    seams = {
+        "_get_train_sampler": ["self", "train_dataset"],
+        "get_batch_samples": ["self", "epoch_iterator", "num_batches", "device"],
+        "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
+        "evaluation_loop": [
+            *("self", "dataloader", "description", "prediction_loss_only", "ignore_keys", "metric_key_prefix"),
+        ],
+        "_save_checkpoint": ["self", "model", "trial"],
+    }
+    for name, parameters in seams.items():
+        assert list(inspect.signature(getattr(Trainer, name)).parameters) == parameters
+    source = inspect.getsource(Trainer._run_epoch)
+    assert "self._maybe_log_save_evaluate(" in source and "self.get_batch_samples(" in source

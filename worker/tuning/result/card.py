@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.model_kinds.hub_model import is_hub_id
+from contract.model_kinds.own_model import BUILT_IN, OwnModel
 from contract.prepared_corpus import PreparedCorpus
 from worker.tuning.callbacks import perplexity
 from worker.tuning.result.measuring import Measured
@@ -48,9 +49,9 @@ class Card:
 
     def _front(self) -> Iterator[str]:
         """What the Hub reads."""
-        base = self.settled.order.base.partition("@")[0]
+        base, own = self.settled.order.base.partition("@")[0], OwnModel.parse(self.settled.order.base)
         yield from ("---", "library_name: transformers", "pipeline_tag: text-generation", "tags: [inkmill]")
-        if is_hub_id(base) and base != "demo":
+        if is_hub_id(base) and own is None and base != BUILT_IN:
             yield f"base_model: {json.dumps(base)}"
         yield "---"
 
