@@ -25,8 +25,10 @@ def main() -> None:
 
 
 def compare_perplexity(model: str, file: str, rounds: str = "3") -> None:
-    """Both in fp32 with all threads, each in turn in every round; the ratio is taken within a round. CPU seconds say more than
-    the clock on a machine that is busy."""
+    """Both in fp32 with all threads, each in turn in every round; the ratio is taken within a round.
+
+    CPU seconds say more than the clock on a machine that is busy.
+    """
     import torch
 
     from worker.engine.load.checkpoint import find_checkpoint
