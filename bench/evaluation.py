@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-ROUNDS = 3
 TEXTS, TEXT_TOKENS = 200, 200
 VOCABULARY = 50_257
 
@@ -25,8 +24,11 @@ def main() -> None:
     {"perplexity": compare_perplexity, "copied": measure_index}[what](*words)
 
 
-def compare_perplexity(model: str, file: str) -> None:
-    """Both in fp32 with all threads, each in turn in every round; the ratio is taken within a round."""
+def compare_perplexity(model: str, file: str, rounds: str = "3") -> None:
+    """Both in fp32 with all threads, each in turn in every round; the ratio is taken within a round.
+
+    CPU seconds say more than the clock on a machine that is busy.
+    """
     import torch
 
     from worker.engine.load.checkpoint import find_checkpoint
@@ -39,13 +41,12 @@ def compare_perplexity(model: str, file: str) -> None:
     tokens = np.array(engine.tokens(Path(file).read_text(encoding="utf-8")))
     positions = positions_of(engine.model)
     print(f"{engine.name}, {len(tokens):,} tokens, windows of {positions:,}, {torch.get_num_threads()} threads")
-    for _ in range(ROUNDS):
-        ours, our_seconds = _timed(lambda: evaluate(engine.model, tokens, positions).perplexity)
-        theirs, their_seconds = _timed(lambda: by_transformers(network, tokens, positions))
-        print(
-            f"ours {our_seconds:.1f} s, transformers {their_seconds:.1f} s: {their_seconds / our_seconds:.2f} times; "
-            f"perplexity {ours:.5f} and {theirs:.5f}, apart by {abs(ours / theirs - 1):.1e}"
-        )
+    for _ in range(int(rounds)):
+        ours, *ours_took = _timed(lambda: evaluate(engine.model, tokens, positions).perplexity)
+        theirs, *theirs_took = _timed(lambda: by_transformers(network, tokens, positions))
+        for clock, our, their in zip(("wall", "CPU"), ours_took, theirs_took, strict=True):
+            print(f"{clock}: ours {our:.1f} s, transformers {their:.1f} s, {their / our:.2f} times")
+        print(f"perplexity {ours:.5f} and {theirs:.5f}, apart by {abs(ours / theirs - 1):.1e}", flush=True)
 
 
 def by_transformers(network: Any, tokens: Any, positions: int) -> float:
@@ -79,21 +80,22 @@ def measure_index(tokens: str) -> None:
         training = np.memmap(Path(folder) / "tokens", np.uint16, "r")
         Path("/proc/self/clear_refs").write_text("5")  # from here on the peak counts
         before = _peak()
-        index, seconds = _timed(lambda: CopiedIndex.build(training, Path(folder) / "copied"))
+        index, seconds, _ = _timed(lambda: CopiedIndex.build(training, Path(folder) / "copied"))
         size = sum(path.stat().st_size for path in (Path(folder) / "copied").iterdir())
         print(f"{count:,} tokens: built in {seconds:.1f} s, {size / 1e6:.0f} MB, {_peak() - before:.0f} MB of memory")
         texts = (draw.zipf(1.2, (TEXTS, TEXT_TOKENS)) % VOCABULARY).astype(np.uint16)
         for text, start in zip(texts, draw.integers(0, count - 50, TEXTS), strict=True):
             text[100:150] = training[start : start + 50]
-        copies, seconds = _timed(lambda: index.copies(list(texts)))
+        copies, seconds, _ = _timed(lambda: index.copies(list(texts)))
         print(
             f"{1000 * seconds / TEXTS:.2f} ms a text of {TEXT_TOKENS} tokens; the longest run {copies.longest.length}"
         )
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    since = time.perf_counter()
-    return function(), time.perf_counter() - since
+def _timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
+    """The result, and the seconds that it took by the clock and of the processors."""
+    since, used = time.perf_counter(), time.process_time()
+    return function(), time.perf_counter() - since, time.process_time() - used
 
 
 def _peak() -> float:

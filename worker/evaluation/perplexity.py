@@ -40,7 +40,7 @@ class Evaluation:
     def perplexity(self) -> float:
         """Infinite where the mean is too large for a number."""
         mean = self.nll_sum / (self.tokens - 1)
-        return math.exp(mean) if mean < 700 else math.inf
+        return math.inf if mean > 700 else math.exp(mean)
 
     def bits_per_byte(self, size: int) -> float:
         """
