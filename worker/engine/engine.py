@@ -114,6 +114,11 @@ class SlotEngine:
         for slot in self._scheduler.cancel(keys):
             self._clear(slot)
 
+    def so_far(self, key: Hashable) -> str:
+        """What is written of a request's text, as far as it stands; "" where nothing is yet."""
+        written = (running.sequence for running in self._running.values() if running.sequence.request.key == key)
+        return next((sequence.so_far() for sequence in written), "")
+
     def warm(self) -> None:
         """Compute one token that nobody asked for, so that no later step waits for code to be compiled."""
         cache, state = self.model.new_cache(1), SamplingState(SamplingSettings(), 0, [0])
