@@ -123,8 +123,8 @@ class NoSuchTuning(NotFound):
 class NoSuchModel(NotFound):
     """There is no model of one's own of that name."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no model {name} of your own; 'inkmill models' lists what there is")
+    def __init__(self, name: str, known: str = "") -> None:
+        super().__init__(f"there is no model {name} of your own{known}; 'inkmill models' lists what there is")
 
 
 class NoSuchOutput(NotFound):

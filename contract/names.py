@@ -66,6 +66,11 @@ def with_revision(model: str, revision: str | None) -> str:
     named = HubModel(model, revision)
     if problem := revision_problem(named):
         raise UsageError(f"--revision: {problem}")
+    if OwnModel.parse(str(named)):
+        raise UsageError(
+            f"--revision {revision}: {named} would be a version of a model of your own; name the Hub's revision by its "
+            "commit"
+        )
     return str(named)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from contract.errors import ExitCode, InkmillError
+from contract.errors import ExitCode, InkmillError, UsageError
 from contract.model_kinds.paths import check_utf8
 from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
 from inkmill.commands import (
@@ -20,6 +20,7 @@ from inkmill.commands import (
     exporting,
     following,
     health,
+    models,
     reporting,
     reproducing,
     serving,
@@ -28,7 +29,7 @@ from inkmill.commands import (
     web,
 )
 from inkmill.quiet_libraries import quiet_libraries
-from inkmill.show.help import command_help
+from inkmill.show.help import command_help, group_help
 from inkmill.show.terminal import accept_every_character, discard_the_rest, flush, messages, output
 
 app = CommandLine(
@@ -42,7 +43,9 @@ app = CommandLine(
     epilog="Exit status: 0 done, 1 failed, 2 usage error or bad input, 4 a service or model is unavailable, "
     "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
 )
-for group in (submitting, following, steering, serving, exporting, reporting, web, deciding, reproducing, health):
+for group in (
+    submitting, following, steering, serving, models, exporting, reporting, web, deciding, reproducing, health,
+):  # fmt: skip
     group.register(app)
 
 
@@ -57,13 +60,18 @@ def _print_version(wanted: bool) -> None:
 @app.command(name="help")
 def show_help(
     context: typer.Context,
-    command: Annotated[str | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
+    command: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="The command to explain.")] = None,
 ) -> None:
     """Explain COMMAND, or list the commands."""
     assert context.parent is not None
-    program: Any = context.parent.command
-    explained = command_help(program.find(command), f"{PROGRAM} {command}") if command else None
-    output.print(explained or program.get_help(context.parent), markup=False)
+    explained: Any = context.parent.command
+    path = PROGRAM
+    for word in command or ():
+        if not isinstance(explained, Group):
+            raise UsageError(f"help: {path!r} has no commands of its own, such as {word!r}. See '{PROGRAM} help'")
+        explained, path = explained.find(word, typer.Context(explained, info_name=path)), f"{path} {word}"
+    helps = group_help if isinstance(explained, Group) else command_help
+    output.print(helps(explained, path), markup=False)
 
 
 @app.callback()

@@ -30,6 +30,17 @@ class CommandLine(typer.Typer):
         ours: dict[str, Any] = {"cls": Command, "context_settings": HELP}
         return super().command(name, **(ours | options))
 
+    def group(self, name: str, alone: Callable[..., None]) -> CommandLine:
+        """A command with commands of its own, such as `models rm`.
+
+        Args:
+            alone: what it does without one of them; its help is the group's.
+        """
+        group = CommandLine(cls=Group, context_settings=HELP, invoke_without_command=True)
+        group.callback()(alone)
+        self.add_typer(group, name=name)
+        return group
+
 
 class Command(TyperCommand):
     """One command."""
@@ -40,7 +51,7 @@ class Command(TyperCommand):
             left = super().parse_args(ctx, args)
         if left and not ctx.resilient_parsing:
             takes = " ".join(spelled(param) for param in self.params if not is_option(param)) or "no arguments"
-            raise _misused(self, f"{left[0]!r} is one word too many: it takes {takes}; quote what contains spaces")
+            raise _misused(ctx, f"{left[0]!r} is one word too many: it takes {takes}; quote what contains spaces")
         return left
 
     def get_help(self, ctx: Any) -> str:
@@ -48,10 +59,11 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The program's list of commands."""
+    """The program's list of commands, or a command with commands of its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args and not ctx.resilient_parsing:  # as it does for a shell's completion
+        completing = ctx.resilient_parsing  # for a shell
+        if not args and not self.invoke_without_command and not completing:
             messages.print(self.get_help(ctx), markup=False)
             raise typer.Exit(ExitCode.USAGE)
         with _in_our_words(self, ctx, args):
@@ -62,18 +74,21 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if not ctx.resilient_parsing:
-            self.find(args[0])
+            self.find(args[0], ctx)
         return super().resolve_command(ctx, args)
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str, ctx: Any) -> Any:
         """The command of that name.
+
+        Args:
+            ctx: of this group, whose commands a message names.
 
         Raises:
             UsageError: there is none.
         """
         if name not in self.commands:
             hint = did_you_mean(name, self.commands, f"there are {', '.join(self.commands)}")
-            raise _misused(self, f"{name!r} is no command; {hint}")
+            raise _misused(ctx, f"{name!r} is no command; {hint}")
         return self.commands[name]
 
 
@@ -85,14 +100,15 @@ def _in_our_words(command: Any, ctx: Any, args: list[str]) -> Iterator[None]:
         told = _TOLD.get(type(error).__name__)
         if told is None:
             raise
-        raise _misused(command, told(command, error)) from None
+        raise _misused(ctx, told(command, error)) from None
 
 
-def _misused(command: Any, problem: str) -> UsageError:
+def _misused(ctx: Any, problem: str) -> UsageError:
     end = "" if problem.endswith("?") else "."
-    if isinstance(command, Group):
+    path = ctx.command_path.removeprefix(PROGRAM).strip()  # "models rm"; the program itself has none
+    if not path:
         return UsageError(f"{problem}{end} See '{PROGRAM} help'")
-    return UsageError(f"{command.name}: {problem}{end} See '{PROGRAM} help {command.name}'")
+    return UsageError(f"{path}: {problem}{end} See '{PROGRAM} help {path}'")
 
 
 def _unknown_option(command: Any, error: Any) -> str:

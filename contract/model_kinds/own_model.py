@@ -6,16 +6,20 @@ job and its texts keep the one that they began with.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from contract.errors import ModelUnavailable, UsageError
 from contract.settings import settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
+DESCRIPTION = "inkmill.json"
+"""What a model's folder tells of its way: name, version, base, corpus, what was measured."""
 BUILT_IN = "demo"
 WELL_KNOWN = frozenset({
     "gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt", "ctrl", "transfo-xl-wt103",
@@ -98,6 +102,15 @@ def own_model_folder(text: str) -> Path | None:
         f"{model.folder.name}; share that folder between the machines, or give another model ('inkmill models' lists "
         "them)"
     )
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """What a model's folder tells of itself; empty where it tells nothing that can be read."""
+    try:
+        told = json.loads((folder / DESCRIPTION).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def own_name_problem(name: str) -> str | None:

@@ -145,12 +145,22 @@ def newest_version(database: Database, name: str) -> int:
         return connection.scalar(select(func.max(Model.version)).where(Model.name == name)) or 0
 
 
-def remove_model(database: Database, model: str) -> bool:
-    """Marks a model as removed; its row stays, as texts still name it. Returns whether SQL knew it."""
+def remove_model(database: Database, model: str, set_aside: Callable[[], object] = lambda: None) -> list[str]:
+    """Marks a model as removed; its row stays, as texts still name it. Returns what needs it: then nothing is done.
+
+    Args:
+        model: as jobs name it, NAME@VERSION; SQL need not know it.
+        set_aside: takes its folder out of the store; where it raises, nothing is marked.
+    """
     name, _, version = model.partition("@")
     named = (Model.name == name, Model.version == int(version), Model.removed_at.is_(None))
     with database.write() as connection:
-        return connection.execute(update(Model).where(*named).values(removed_at=now())).rowcount == 1
+        connection.execute(update(Model).where(*named).values(removed_at=now()))
+        if needs := _needed_by(connection, model):
+            connection.rollback()
+            return needs
+        set_aside()
+    return []
 
 
 def needed_by(database: Database, model: str) -> list[str]:
@@ -159,12 +169,16 @@ def needed_by(database: Database, model: str) -> list[str]:
     Args:
         model: as jobs name it, NAME@VERSION.
     """
+    with database.read() as connection:
+        return _needed_by(connection, model)
+
+
+def _needed_by(connection: Connection, model: str) -> list[str]:
     jobs = select(Job.id).where(Job.model == model, Job.status.not_in(FINISHED_JOBS)).order_by(Job.id)
     under_way = (Tuning.base == model, Tuning.status.in_(TUNINGS_UNDER_WAY))
     tunings = select(Tuning.id).where(*under_way).order_by(Tuning.id)
-    with database.read() as connection:
-        needing = [f"job {number}" for number in connection.scalars(jobs)]
-        return needing + [f"tuning {tuning_reference(number)}" for number in connection.scalars(tunings)]
+    needing = [f"job {number}" for number in connection.scalars(jobs)]
+    return needing + [f"tuning {tuning_reference(number)}" for number in connection.scalars(tunings)]
 
 
 def outputs_made_with(database: Database, model: str) -> int:

@@ -26,15 +26,18 @@ def command_help(command: Any, path: str) -> str:
 
 
 def group_help(group: Any, path: str) -> str:
-    """The help of the program: its commands, with the first sentence of each."""
-    lines = [f"Usage: {path} COMMAND …", "", *_paragraphs(group.help or ""), "Commands"]
+    """The help of the program, or of a command with commands of its own: those, with the first sentence of each."""
+    command = "[COMMAND …]" if group.invoke_without_command else "COMMAND …"
+    lines = [f"Usage: {path} {command}", "", *_paragraphs(group.help or ""), "Commands"]
     names = [name for name, command in group.commands.items() if not command.hidden]
     column = max(map(len, names)) + 4
     for name in names:
         said = _wrapped(_first_sentence(group.commands[name].help or ""), indent=column)
         lines += [f"  {name}".ljust(column) + said[0].lstrip(), *said[1:]] if said else [f"  {name}"]
     lines += ["", *_listed({OPTIONS: list(group.params)})]
-    return "\n".join([*lines, *_paragraphs(f"'{path} help COMMAND' says what a command takes. {group.epilog or ''}")])
+    program, *inner = path.split()
+    asked = " ".join([program, "help", *inner, "COMMAND"])
+    return "\n".join([*lines, *_paragraphs(f"'{asked}' says what a command takes. {group.epilog or ''}")])
 
 
 def is_option(param: Any) -> bool:

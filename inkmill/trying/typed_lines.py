@@ -24,7 +24,7 @@ class TypedLines:
             history: the file of the lines that were typed on a terminal; made where it is missing.
         """
         self._history = history
-        self.from_terminal = sys.stdin.isatty()
+        self.from_terminal = sys.stdin is not None and sys.stdin.isatty()
         self._edited = self.from_terminal and sys.stdout.isatty()  # as `input` edits lines, and draws its sign
 
     def __iter__(self) -> Iterator[str]:
@@ -59,7 +59,7 @@ class TypedLines:
             return line
         if self.from_terminal:
             messages.print(SIGN, end="")
-        content = sys.stdin.buffer.readline()
+        content = b"" if sys.stdin is None else sys.stdin.buffer.readline()
         if not content:
             raise EOFError
         return content.decode().removesuffix("\n").removesuffix("\r")

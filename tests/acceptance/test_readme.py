@@ -36,6 +36,7 @@ PAGES = {
         "docs/commands.md",
         "docs/reviewing.md",
         "docs/models.md",
+        "docs/tuning.md",
         "docs/configuration.md",
         "docs/deployment.md",
         "docs/reproducibility.md",
@@ -266,11 +267,18 @@ def test_the_commands_table_lists_every_command() -> None:
     assert sorted(names) == sorted(group.commands)  # type: ignore[attr-defined]
 
 
+def every_command() -> Iterator[Any]:
+    """The commands, and those that some of them have of their own."""
+    waiting: list[Any] = [typer.main.get_command(app)]
+    while waiting:
+        command = waiting.pop()
+        yield command
+        waiting += getattr(command, "commands", {}).values()
+
+
 @pytest.mark.parametrize("page", [*PAGES, "README.zh-CN.md"])
 def test_every_flag_that_a_page_names_exists(page: str) -> None:
-    group = typer.main.get_command(app)
-    known = {opt for command in group.commands.values() for param in command.params  # type: ignore[attr-defined]
-             for opt in param.opts}  # fmt: skip
+    known = {opt for command in every_command() for param in command.params for opt in param.opts}
     text = (ROOT / page).read_text()
     ours = "\n".join(line for line in text.splitlines() if not re.search(r"docker|pip install", line))
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"<!--.*?-->", "", ours)))
@@ -282,7 +290,7 @@ def test_the_variables_table_has_every_setting_of_the_installation_and_its_defau
     fields = Settings.model_fields
     assert set(rows) == {f"INKMILL_{name.upper()}" for name in fields}
     for name, field in fields.items():
-        if name not in ("home", "database_url", "redis_url"):
+        if name not in ("home", "database_url", "redis_url", "models"):
             assert rows[f"INKMILL_{name.upper()}"] == str(field.default)
 
 

@@ -10,15 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from contract.model_kinds.own_model import DESCRIPTION
 from worker.importing.importing import Imported
 
-RECORD, CARD = "inkmill.json", "README.md"
+CARD = "README.md"
 
 
 def write_card(folder: Path, imported: Imported, *, name: str, version: int, source: str) -> None:
     """Writes both into the model's folder."""
     record = _record(imported, name, version, source)
-    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / DESCRIPTION).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
     (folder / CARD).write_text(_card(imported, name, version, source), "utf-8")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from contract.errors import UsageError
+from worker.engine.load.packages import require
 from worker.importing.gpt2_files import GPT2Shape, check_counts, write_gpt2
 from worker.importing.tensorflow.tensor_bundle import TensorBundle
 from worker.importing.tokenizers import END_OF_TEXT, Tokenizer, from_openai, given
@@ -32,8 +33,10 @@ class OpenAILayout:
     def __init__(self, folder: Path) -> None:
         """
         Raises:
+            ModelUnavailable: what reads its checksums is not installed.
             UsageError: a file is missing or damaged.
         """
+        require(f"{folder} holds a checkpoint of TensorFlow", "google_crc32c")
         self._folder = folder
         self._bundle = TensorBundle(_prefix(folder))
         self._hparams = check_counts(_hparams(folder / HPARAMS), folder / HPARAMS)

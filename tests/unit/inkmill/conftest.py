@@ -24,6 +24,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("inkmill.startup.settings", Settings)
     monkeypatch.setattr("producer.submit.settings", Settings)
+    monkeypatch.setattr("contract.model_kinds.own_model.settings", Settings)
     found = tmp_path / "work"
     found.mkdir()
     monkeypatch.chdir(found)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import google_crc32c
-
 MASK_DELTA = 0xA282EAD8
 
 
@@ -24,6 +22,8 @@ def check(content: Any, masked: int, what: str) -> None:
     Raises:
         Damaged: they differ.
     """
+    import google_crc32c
+
     rotated = (masked - MASK_DELTA) % 2**32
     if google_crc32c.value(content) != (rotated >> 17 | rotated << 15) % 2**32:
         raise Damaged(f"is damaged: the checksum of {what} does not match")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ LEASE = 60.0
 class Mill:
     """Jobs as producers and workers leave them, on a real database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, model: str = "demo") -> None:
         self.database = database
+        self.able, self.made_by = replace(ABLE, model=model), replace(MADE_BY, model=model)
 
     def submit(self, rows: Iterable[PromptRow | str], *, finish: bool = True, **spec: Any) -> int:
         """A queued job of prompts; a text stands for a row that says nothing else."""
@@ -62,8 +64,8 @@ class Mill:
         batches: int = 1_000_000,
     ) -> None:
         """Generates what waits; prompts at the positions in `dead` die of what stands there."""
-        made_by = provenance_id(self.database, MADE_BY)
-        while batches and (claim := claim_generation(self.database, ABLE, LEASE)):
+        made_by = provenance_id(self.database, self.made_by)
+        while batches and (claim := claim_generation(self.database, self.able, LEASE)):
             batches -= 1
             self._generate(claim, made_by, write, dead or {}, logprobs)
 
@@ -108,7 +110,7 @@ class Mill:
 
     def score(self, toxicity: Callable[[str], float] = lambda text: 0.9 if "bad" in text else 0.1) -> None:
         """Scores what waits; over 0.7 is flagged."""
-        while claim := claim_scoring(self.database, ABLE, LEASE):
+        while claim := claim_scoring(self.database, self.able, LEASE):
             verdicts = [
                 ScoredText(output_id=one.output_id, scores={"toxicity": toxicity(one.text), "insult": 0.25})
                 for one in waiting(self.database, claim)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from contract.errors import ModelUnavailable
 from contract.model_kinds.own_model import OwnModel, check_own_name, newest
-from contract.settings import private_folder, settings
+from contract.settings import private_folder
 from db.session.engine import Database
 from db.tuning.models import NewModel, StoredModel, add_model
 
@@ -24,9 +24,15 @@ WORK = ".import-"  # what the names of unfinished folders begin with
 
 
 def import_model(
-    database: Database, source: Path, name: str, tokenizer: str | None, say: Callable[[str], object]
+    database: Database, models: Path, source: Path, name: str, tokenizer: str | None, say: Callable[[str], object]
 ) -> StoredModel:
     """Imports a checkpoint under the next version of a name.
+
+    Args:
+        models: the folder of models of one's own.
+        source: the checkpoint's folder, or its one file.
+        tokenizer: the one to take in place of its own; None = its own.
+        say: is told what is being done.
 
     Raises:
         UsageError: nobody's own model can have that name, or the checkpoint cannot be used.
@@ -39,8 +45,9 @@ def import_model(
     from worker.importing.model_card import import_settings, write_card
 
     source = source.expanduser().absolute()
-    with _new_folder(settings().models_folder) as folder:
+    with _new_folder(models) as folder:
         imported = import_checkpoint(source, folder, tokenizer, say)
+        _keep(folder)  # before the database is locked, since it may take long
 
         def place(version: int) -> str:
             write_card(folder, imported, name=name, version=version, source=str(source))
