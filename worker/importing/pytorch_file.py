@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def read_file(path: Path) -> Any:
     check_file(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (RuntimeError, OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # whatever it stumbles over in bytes that are no checkpoint
         said = on_one_line(str(error))[:SHOWN_REASON]
         raise UsageError(
             f"{path}: is no checkpoint of PyTorch with tensors and plain values alone, or damaged, and nothing else is "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from worker.model_files import config_and_tokenizer_files
 END_OF_TEXT = "<|endoftext|>"
 library: Any = transformers  # untyped
 SPECIAL = ("bos_token", "eos_token", "unk_token")
+_SPECIAL = re.compile(r"<.*>|\[.*\]", re.DOTALL)
+"""How tokens are written that nothing is merged to."""
 DESCRIPTIONS = ("config.json", "tokenizer_config.json")
 """One of these says which kind of tokenizer the other files are."""
 
@@ -109,14 +112,30 @@ def from_openai(encoder: Path, merges: Path) -> Tokenizer:
         UsageError: one is missing or damaged, or they do not belong together.
     """
     vocabulary, pairs = _vocabulary(encoder), _pairs(merges)
-    if strange := next((pair for pair in pairs if "".join(pair) not in vocabulary), None):
-        raise UsageError(
-            f"{merges}: joins {' and '.join(strange)} to a token that {encoder.name} does not have; copy both files "
-            "once more, from one folder"
-        )
+    _check_merges(vocabulary, pairs, encoder, merges)
     end = dict.fromkeys(SPECIAL, END_OF_TEXT if END_OF_TEXT in vocabulary else None)
     wrapped = library.GPT2Tokenizer(vocab=vocabulary, merges=pairs, **end)
     return Tokenizer(wrapped, str(encoder))
+
+
+def _check_merges(vocabulary: dict[str, int], pairs: list[tuple[str, str]], encoder: Path, merges: Path) -> None:
+    """Whether the merges join tokens to tokens, and to every one but single characters and special ones.
+
+    Raises:
+        UsageError: a file of another model, or one that breaks off.
+    """
+    joined = {first + second for first, second in pairs}
+    parts = {part for pair in pairs for part in pair}
+    if strange := (joined | parts) - vocabulary.keys():
+        raise UsageError(
+            f"{merges}: has a merge of or to {min(strange)!r}, which {encoder.name} does not have; copy both files "
+            "once more, from one folder"
+        )
+    if unmade := {token for token in vocabulary.keys() - joined if len(token) > 1 and not _SPECIAL.fullmatch(token)}:
+        raise UsageError(
+            f"{merges}: has no merge to {len(unmade):,} tokens of {encoder.name} ({min(unmade)!r}, …): it breaks off, or "
+            "is another model's; copy both files once more, from one folder"
+        )
 
 
 def _vocabulary(path: Path) -> dict[str, int]:

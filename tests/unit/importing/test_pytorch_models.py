@@ -265,6 +265,13 @@ def test_damaged_weights_in_a_folder_are_named(aitextgen: Path, target: Path) ->
     assert f"{aitextgen}: lacks the weights" in refused(aitextgen, target, "demo")
 
 
+def test_a_configuration_of_another_model_is_refused(aitextgen: Path, target: Path) -> None:
+    config = json.loads((aitextgen / "config.json").read_text())
+    for changed in ({"vocab_size": 2000}, {"n_layer": 2}, {"n_embd": 32}):
+        (aitextgen / "config.json").write_text(json.dumps(config | changed))
+        assert str(aitextgen) in refused(aitextgen, target, "demo")
+
+
 def test_a_folder_with_weights_alone_says_what_is_missing(aitextgen: Path, target: Path) -> None:
     (aitextgen / "config.json").unlink()
     assert f"{aitextgen}: lacks config.json, which describes the weights" in refused(aitextgen, target)

@@ -98,11 +98,11 @@ def test_a_changed_number_is_noticed_and_its_tensor_named(kinds: Path) -> None:
 def test_what_breaks_off_is_named(kinds: Path) -> None:
     numbers, index = kinds.with_name("model.ckpt.data-00000-of-00001"), kinds.with_name("model.ckpt.index")
     numbers.write_bytes(numbers.read_bytes()[:40])
-    with pytest.raises(UsageError, match=r"data-00000-of-00001: is damaged: it ends before float64 does"):
-        TensorBundle(kinds).read("float64")
+    with pytest.raises(UsageError, match=r"data-00000-of-00001: is damaged: it ends before \w+ does; copy"):
+        TensorBundle(kinds)
     numbers.unlink()
     with pytest.raises(UsageError, match=r"data-00000-of-00001: is missing; copy"):
-        TensorBundle(kinds).read("float64")
+        TensorBundle(kinds)
     for length in (0, 20, 100, 291):
         index.write_bytes((DATA / "kinds" / "model.ckpt.index").read_bytes()[:length])
         with pytest.raises(UsageError, match=r"model\.ckpt\.index: is no index of a TensorFlow checkpoint"):

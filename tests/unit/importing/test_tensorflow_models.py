@@ -153,7 +153,8 @@ def test_partitioned_tensors_are_refused_by_name(target: Path) -> None:
         ("encoder.json", '{"a": 0, "b": 5}', "encoder.json: is no list of tokens numbered from 0 on"),
         ("vocab.bpe", None, "vocab.bpe: is missing"),
         ("vocab.bpe", "no merges", "vocab.bpe: is no list of merges"),
-        ("vocab.bpe", "#version: 0.2\nx y\n", "vocab.bpe: joins x and y to a token that encoder.json does not have"),
+        ("vocab.bpe", "#version: 0.2\nx y\n", "vocab.bpe: has a merge of or to 'xy', which encoder.json does not have"),
+        ("vocab.bpe", "#version: 0.2\nh e\n", "vocab.bpe: has no merge to 42 tokens of encoder.json ('"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(file: str, content: Any, told: str, source: Path, target: Path) -> None:

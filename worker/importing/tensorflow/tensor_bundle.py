@@ -49,7 +49,7 @@ class TensorBundle:
             prefix: what the names of its files begin with: `.index` follows, and `.data-00000-of-00001`.
 
         Raises:
-            UsageError: its index is missing, damaged or none.
+            UsageError: a file of it is missing or too short, or the index is damaged or none.
         """
         self._prefix, self._index = prefix, prefix.with_name(f"{prefix.name}.index")
         self._shards, self._entries = 0, dict[str, Entry]()
@@ -58,6 +58,7 @@ class TensorBundle:
                 self._note(key, value)
         if not self._shards:
             raise UsageError(f"{self._index}: lacks the record that begins an index; {COPY_AGAIN}")
+        self._check_sizes()
 
     @property
     def names(self) -> frozenset[str]:
@@ -91,10 +92,18 @@ class TensorBundle:
         with _named(self._shard(entry.shard)):
             return self._numbers(name, entry)
 
+    def _check_sizes(self) -> None:
+        """Of all tensors, also those that nobody reads: who lost a part of a file may have lost more."""
+        sizes = {path: _size(path) for path in self.paths[1:]}
+        for name, entry in self._entries.items():
+            path = self._shard(entry.shard)
+            if not entry.is_partitioned and sizes.get(path, 0) < entry.offset + entry.size:
+                raise UsageError(f"{path}: is damaged: it ends before {name} does; {COPY_AGAIN}")
+
     def _numbers(self, name: str, entry: Entry) -> np.ndarray:
         path, kind = self._shard(entry.shard), np.dtype(DTYPES[entry.dtype])
-        if entry.size != prod(entry.shape) * kind.itemsize or path.stat().st_size < entry.offset + entry.size:
-            raise Damaged(f"is damaged: it ends before {name} does, or is another checkpoint's")
+        if entry.size != prod(entry.shape) * kind.itemsize:
+            raise Damaged(f"has {entry.size:,} bytes for {name}, whose shape is {list(entry.shape)}")
         with path.open("rb") as file:
             file.seek(entry.offset)
             content = file.read(entry.size)
@@ -126,6 +135,11 @@ def _named(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: is missing; {COPY_AGAIN}") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); {COPY_AGAIN}") from error
+
+
+def _size(path: Path) -> int:
+    with _named(path):
+        return path.stat().st_size
 
 
 def _shards(header: bytes) -> int:
