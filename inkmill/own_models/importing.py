@@ -77,7 +77,7 @@ def _new_folder(models: Path) -> Iterator[Path]:
     with _locked(private_folder(models)):
         _remove_abandoned(models)
         folder = Path(tempfile.mkdtemp(prefix=WORK, dir=models))
-        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private, and workers may run as somebody else
+        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
         lock = _lock(folder)
     try:
         yield folder
@@ -120,7 +120,9 @@ def _umask() -> int:
 
 
 def _keep(folder: Path) -> None:
-    """Has everything in a folder written to the disk."""
+    """Has everything in a folder written to the disk, and readable for workers that run as somebody else."""
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~_umask())  # safetensors' files are private
     for path in (*folder.iterdir(), folder):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -44,6 +44,9 @@ class Tokenizer:
         number = self._wrapped.get_vocab().get(name)
         return None if number is None else int(number)
 
+    def tokens(self, text: str) -> list[int]:
+        return [int(token) for token in self._wrapped(text, add_special_tokens=False)["input_ids"]]
+
     def save(self, folder: Path) -> None:
         self._wrapped.save_pretrained(folder)
 
@@ -133,8 +136,8 @@ def _check_merges(vocabulary: dict[str, int], pairs: list[tuple[str, str]], enco
         )
     if unmade := {token for token in vocabulary.keys() - joined if len(token) > 1 and not _SPECIAL.fullmatch(token)}:
         raise UsageError(
-            f"{merges}: has no merge to {len(unmade):,} tokens of {encoder.name} ({min(unmade)!r}, …): it breaks off, or "
-            "is another model's; copy both files once more, from one folder"
+            f"{merges}: has no merge to {len(unmade):,} tokens of {encoder.name} ({min(unmade)!r}, …): it breaks off, "
+            "or is another model's; copy both files once more, from one folder"
         )
 
 

@@ -66,6 +66,7 @@ def test_a_name_that_is_there_gets_its_next_version(told: Told, store: Path) -> 
     for source in ("openai", "shards"):
         told("models", "import", str(DATA / source), "--name", "tales")
     assert sorted(path.name for path in store.iterdir()) == ["tales", "tales@2"]
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in (store / "tales").iterdir())
     revisions = [in_folder(path).revision() for path in (store / "tales", store / "tales@2")]
     assert revisions[0] != revisions[1]
 
