@@ -16,12 +16,13 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     INKMILL_HOME=/data \
+    INKMILL_MODELS=/models/own \
     HF_HOME=/models/huggingface \
     TORCH_HOME=/models/torch
 
 # Named volumes take these folders' owner when they are first mounted.
 RUN useradd --create-home --uid 1000 inkmill \
-    && install --directory --owner inkmill --group inkmill /data /models /work
+    && install --directory --owner inkmill --group inkmill /data /models /models/own /work
 
 # torch is gigabytes and changes seldom: a layer of its own, that a change of the code leaves alone.
 COPY constraints.txt /tmp/constraints.txt

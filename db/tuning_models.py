@@ -33,7 +33,7 @@ class Tuning(Base):
     deaths: Mapped[int] = mapped_column(Integer, server_default="0")  # of processes in a row, no step gained between
     owner: Mapped[str | None] = mapped_column(Text)  # the installation whose stack may end it; NULL = none may
     error: Mapped[str | None] = mapped_column(AnyText)
-    code: Mapped[str | None] = mapped_column(Text)  # the same as a code
+    code: Mapped[str | None] = mapped_column(Text)  # the same in a word: killed-worker, disk-full, …
     progress: Mapped[dict[str, Any] | None] = mapped_column(Json)  # the newest
     created_at: Mapped[float] = mapped_column(Double)
     started_at: Mapped[float | None] = mapped_column(Double)

@@ -17,6 +17,7 @@ import orjson
 
 from common.wording import counted
 from contract.errors import ExitCode, InkmillError
+from contract.model_kinds.own_model import own_models
 from contract.setting_names import unknown_variables
 from contract.settings import Settings, settings
 from inkmill.local.stack import PYTHON
@@ -192,6 +193,8 @@ def _models(config: Settings) -> Iterator[Finding]:
     default = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface")) / "hub"
     hub = Path(os.environ.get("HF_HUB_CACHE", default))
     names = sorted(path.name.removeprefix("models--").replace("--", "/") for path in hub.glob("models--*"))
+    if own := own_models():
+        yield Finding("own models", GOOD, f"in {config.models_folder}: {', '.join(map(str, own))}")
     if names:
         yield Finding("models", GOOD, f"demo, and in {hub}: {', '.join(names)}")
     else:

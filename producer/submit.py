@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from contract.errors import QueueUnreachable
+from contract.errors import NoSuchModel, QueueUnreachable
 from contract.model_kinds.model_folders import check_classifier
 from contract.names import check_model, model_name, with_revision
 from contract.policy import ScoreBy
@@ -20,6 +21,7 @@ from contract.spec import SEED_LIMIT, BatchStatus, JobSpec, PromptRow, SamplingS
 from db.jobs.ingest import Ingest
 from db.jobs.ingest_lease import LEASE_SECONDS
 from db.session.engine import Database
+from db.tuning.models import find_model
 from db.work.claims import waiting_in_job
 from producer.bad_lines import BadLines
 from producer.chat import ChatRows
@@ -143,10 +145,20 @@ def submit(
         outputs=ingest.outputs,
         bad_lines=bad.total,
         bad_path=file.bad_path if bad.total else None,
-        remarks=(*long.remarks(), *chat.remarks(spec.model)),
+        remarks=(*long.remarks(), *chat.remarks(spec.model), *_own_elsewhere(database, spec.model)),
         too_long=long.refused,
         queue_error=queue_hints(database, ingest.job_id, spec.model),
     )
+
+
+def _own_elsewhere(database: Database, model: str) -> Iterator[str]:
+    """What to know of a Hub id that is also the name of an own model, which this machine's store does not have."""
+    with suppress(NoSuchModel):
+        own = find_model(database, model)
+        yield (
+            f"--model {model} is the Hub's model, as INKMILL_MODELS, {settings().models_folder} here, has none of that "
+            f"name; for your own {model}, which workers elsewhere may have, give --model {own}"
+        )
 
 
 def queue_hints(database: Database, job_id: int, model: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The kinds of model besides a folder in transformers' layout: of the Hub, in one GGUF file, an adapter to merge.
+"""The kinds of model besides a folder in transformers' layout: of the Hub, one's own, in one GGUF file, an adapter.
 
 Told by names and files alone; nothing is loaded here.
 """

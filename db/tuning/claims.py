@@ -152,7 +152,10 @@ def sweep_tunings(database: Database) -> int:
         if not connection.scalar(select(exists().where(ran_out))):
             return 0
     with database.write() as connection:
-        return connection.execute(update(Tuning).where(ran_out).values(_given_back())).rowcount
+        late = select(Tuning.id).where(ran_out).order_by(Tuning.id).with_for_update(skip_locked=True)
+        ids = connection.scalars(late).all()
+        connection.execute(update(Tuning).where(Tuning.id.in_(ids)).values(_given_back()))
+    return len(ids)
 
 
 def release_worker_tunings(database: Database, worker: str) -> int:

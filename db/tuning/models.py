@@ -75,7 +75,8 @@ def add_model(
 def complete_tuning(
     database: Database, claim: TuningClaim, new: NewModel, place: Place, *, after: int = 0, version: int | None = None
 ) -> StoredModel:
-    """Records the model that came of a tuning, as `add_model` does, and ends the tuning, in one go.
+    """Records the model that came of a tuning, as `add_model` does, and ends the tuning, in one go. One that was
+    cancelled when its model was there already is completed.
 
     Raises:
         LeaseLost: where the claim is not this worker's any more; nothing is stored then, and `place` is not called.

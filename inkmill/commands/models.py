@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contract.errors import ExitCode
+from contract.errors import ExitCode, UsageError
 from inkmill.commands import options as o
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def models(
 ) -> None:
     """List your own models, tuned or imported, with every version."""
     if context.invoked_subcommand is not None:
+        if json:
+            raise UsageError(f"models: --json stands behind {context.invoked_subcommand}, whose output it is about")
         return
     from inkmill.own_models.catalogue import catalogue
     from inkmill.show.display import print_json, print_table

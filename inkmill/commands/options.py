@@ -29,8 +29,8 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="demo, a Hub id, a model's or an adapter's folder, or a GGUF file; for example --model gpt2 or --model "
-        "./my-model. [default: gpt2]",
+        help="demo, your own model's name, a Hub id, a model's or an adapter's folder, or a GGUF file; for example "
+        "--model gpt2 or --model ./my-model. [default: gpt2]",
         rich_help_panel=JOB_PANEL,
     ),
 ]

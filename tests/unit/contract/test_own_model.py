@@ -20,6 +20,7 @@ from contract.model_kinds.own_model import (
 from contract.names import check_model, checked_model, folder_of_that_name, model_name, with_revision
 from contract.settings import Settings
 from worker.demo import GPT2_DIR
+from worker.engine.load.checkpoint import find_checkpoint, in_folder
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,14 @@ def test_what_a_store_has_is_looked_at_like_any_folder(store: Path) -> None:
         check_model("tales@3")
     shutil.copytree(GPT2_DIR, store / "tales@11")
     assert checked_model("tales") == "tales@11"
+
+
+def test_a_model_is_read_from_the_store_and_what_tells_of_it_is_not_part_of_its_revision(store: Path) -> None:
+    folder = Path(shutil.copytree(GPT2_DIR, store / "songs"))
+    for told in ("README.md", "inkmill.json"):
+        (folder / told).write_text("{}")
+    found = find_checkpoint("songs@1", own_model_folder("songs@1"))
+    assert (found.folder, found.revision()) == (folder, in_folder(GPT2_DIR).revision())
 
 
 def test_a_store_that_is_not_there_has_no_models(store: Path) -> None:

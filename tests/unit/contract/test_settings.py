@@ -216,3 +216,24 @@ def test_what_cannot_be_scored_by_is_refused(here: Path) -> None:
         UsageError, match=r"INKMILL_SCORE_BY \(score_by in inkmill.toml\): must be window or sentence, not 'line'"
     ):
         load_settings()
+
+
+def test_models_lie_in_the_home_unless_another_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, here: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for said in ("", "  "):
+        monkeypatch.setenv("INKMILL_MODELS", said)
+        assert load_settings().models_folder == home / "models"
+    monkeypatch.setenv("INKMILL_MODELS", "mine")
+    assert load_settings().models_folder == here / "mine"
+    monkeypatch.setenv("INKMILL_MODELS", "~/mine")
+    assert load_settings().models_folder == Path.home() / "mine"
+    monkeypatch.delenv("INKMILL_MODELS")
+    for said, meant in (("shared", home / "shared"), ("/x/shared", Path("/x/shared")), ("~/m", Path.home() / "m")):
+        (home / "inkmill.toml").write_text(f'models = "{said}"')
+        assert load_settings().models_folder == meant
+    monkeypatch.setenv("INKMILL_MODELS", "a\udcffb")
+    with pytest.raises(UsageError, match="INKMILL_MODELS: is not UTF-8"):
+        load_settings()

@@ -19,6 +19,12 @@ LIBRARIES = re.compile(
 )
 """How pydantic and click speak."""
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+INNER = {
+    f"{name} {inner}": command
+    for name, group in COMMANDS.items()
+    for inner, command in getattr(group, "commands", {}).items()
+}
+"""The commands of commands, such as `models rm`."""
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,13 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
         ("submit f --bad-words-match all", "--bad-words-match: must be word or substring"),
         ("submit f --safety orignal", "did you mean original?"),
         ("help statsu", "did you mean status?"),
+        ("models lst", "models: 'lst' is no command; there are show, rm"),
+        ("models rm", "models rm: NAME is missing: your own model"),
+        ("models rm x y", "models rm: 'y' is one word too many: it takes NAME"),
+        ("models --json show x", "--json stands behind show"),
+        ("help models shwo", "did you mean show? See 'inkmill help models'"),
+        ("help jobs x", "help: 'inkmill jobs' has no commands of its own, such as 'x'"),
+        ("lineage x", "OUTPUT 'x': must be a whole number"),
     ],
 )
 def test_what_is_wrong_is_told_in_words_of_ours(
@@ -76,20 +89,20 @@ def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])
-@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("command", sorted(COMMANDS | INNER))
 def test_help_cuts_no_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    said = helped(capsys, command, "--help")
+    said = helped(capsys, *command.split(), "--help")
     words = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", said))
-    for param in COMMANDS[command].params:
+    for param in (COMMANDS | INNER)[command].params:
         hidden, option = getattr(param, "hidden", False), param.param_type_name == "option"
         if option:
             assert set(param.opts) <= words or hidden
     assert "…" not in said.replace("OUTPUT…", "").replace("COMMAND …", "")
     assert max(map(len, said.splitlines())) <= max(columns, 45)
-    assert helped(capsys, "help", command) == said
+    assert helped(capsys, "help", *command.split()) == said
 
 
 def test_every_option_of_a_job_says_its_default_and_gives_an_example(capsys: pytest.CaptureFixture[str]) -> None:

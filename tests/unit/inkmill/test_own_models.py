@@ -84,6 +84,15 @@ def test_a_job_names_the_version_that_was_the_newest_when_it_was_submitted(told:
     assert "has no version '3'; there is tales@1, tales@2" in told("submit", "p.jsonl", "--model", "tales@3", code=2)
 
 
+def test_a_name_that_only_other_machines_have_is_noted(told: Told, database: Database) -> None:
+    for _ in range(2):
+        add_model(database, new(), lambda version: "/elsewhere")
+    said = told("submit", "p.jsonl", "--model", "tales", "--safety", "demo")
+    assert "note: --model tales is the Hub's model" in said and "give --model tales@2" in said
+    assert "is the Hub's" not in told("submit", "p.jsonl", "--model", "tales@2", "--safety", "demo")
+    assert get_job(database, 2).model == "tales@2"
+
+
 def test_a_line_of_a_file_may_name_a_model_of_ones_own(told: Told, database: Database) -> None:
     add_model(database, new(), place)
     body = {"prompt": "Once", "model": "tales"}

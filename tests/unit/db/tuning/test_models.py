@@ -38,8 +38,8 @@ def test_versions_count_up_and_none_is_given_twice(database: Database) -> None:
     first, second = add(database), add(database)
     assert (str(first), str(second), second.folder) == ("tales@1", "tales@2", "/models/tales@2")
     assert (first.corpus, first.settings, first.removed_at) == (CORPUS, {}, None)
-    assert remove_model(database, "tales@2")
-    assert not remove_model(database, "tales@2")
+    for _ in range(2):  # twice is once
+        assert remove_model(database, "tales@2") == []
     assert str(add(database)) == "tales@3"
     assert str(add(database, after=7)) == "tales@8"  # the store had more than SQL knew
     assert newest_version(database, "tales") == 8
@@ -112,6 +112,20 @@ def test_jobs_and_tunings_that_are_not_over_need_their_model(database: Database)
     cancel_tuning(database, tuning)
     assert needed_by(database, "tales@1") == [f"job {job}"]
     assert needed_by(database, "poems@1") == []
+    assert str(add(database)) == "tales@1"
+    aside: list[str] = []
+    assert remove_model(database, "tales@1", lambda: aside.append("set aside")) == [f"job {job}"]
+    assert (aside, [str(one) for one in list_models(database)]) == ([], ["tales@1"])
+
+
+def test_a_model_whose_folder_cannot_be_set_aside_stays(database: Database) -> None:
+    def fail() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    add(database)
+    with pytest.raises(PermissionError):
+        remove_model(database, "tales@1", fail)
+    assert [str(one) for one in list_models(database)] == ["tales@1"]
 
 
 def test_the_outputs_of_a_model_are_counted(database: Database) -> None:
