@@ -7,13 +7,10 @@ In an environment of its own (`pip install tensorflow-cpu gpt-2-simple plyvel`),
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 
 import numpy as np
 import plyvel
