@@ -15,7 +15,13 @@ def register(app: typer.Typer) -> None:
 
 
 def try_prompt(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The text to continue; '' = start from nothing.")],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", help="The text to continue; '' = start from nothing. Without it, lines are read."
+        ),
+    ] = None,
+    *,
     sampling: dict[str, Any],
     model: o.Model = None,
     revision: o.Revision = None,
@@ -33,10 +39,13 @@ def try_prompt(
     ] = None,
     json: o.Json = False,
 ) -> None:
-    """Generate a few samples now, in this process, to try out settings. Nothing is stored."""
+    """Generate a few samples now, in this process, to try out settings. Nothing is stored.
+
+    Without PROMPT it reads one line after the other and continues each; type :help there.
+    """
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
-    from inkmill.try_prompt import TriedPrompt, samples, show
+    from inkmill.trying.samples import TriedPrompt, samples, settings_of, show
     from producer.read.read_options import check_system
 
     config = settings()
@@ -45,7 +54,31 @@ def try_prompt(
     name = o.model_to_load(o.or_default(model, config.model), revision)
     if system is not None:
         check_system(system)
-    show(samples(name, TriedPrompt(prompt, system), sampling, device=device, dtype=dtype, seed=seed), json=json)
+    if prompt is not None:
+        show(samples(name, TriedPrompt(prompt, system), sampling, device=device, dtype=dtype, seed=seed), json=json)
+        return
+    settings_of(sampling)  # whether they go together
+    _converse(name, sampling, device=device, dtype=dtype, seed=seed, system=system, json=json)
+
+
+def _converse(
+    model: str, sampling: dict[str, Any], *, device: str, dtype: str, seed: int | None, system: str | None, json: bool
+) -> None:
+    from contract.settings import settings
+    from inkmill.show.display import ProgressLine
+    from inkmill.show.terminal import messages
+    from inkmill.trying.samples import SAMPLES
+    from inkmill.trying.session import converse, start_session
+    from inkmill.trying.typed_lines import TypedLines
+    from inkmill.trying.writing import load_writer
+
+    with ProgressLine() as progress:
+        writer = load_writer(model, device, dtype, SAMPLES, progress.say)
+    session = start_session(writer, sampling, seed=seed, system=system)
+    lines = TypedLines(settings().home / "try.history")
+    if lines.from_terminal:
+        messages.print(f"{model} is loaded. Type a prompt, or :help; Ctrl-D ends.", markup=False)
+    converse(writer, session, lines, json=json)
 
 
 def doctor(json: o.Json = False) -> None:

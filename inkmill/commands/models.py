@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,7 @@ def register(app: CommandLine) -> None:
     group = app.group("models", models)
     group.command()(show)
     group.command()(rm)
+    group.command("import")(import_)
     app.command()(lineage)
 
 
@@ -84,6 +86,48 @@ def rm(name: ModelName, yes: Annotated[bool, typer.Option("--yes", help="Do not 
         raise typer.Exit(ExitCode.FAILED)
     remove(database, model)
     messages.print(f"removed {model}", markup=False)
+
+
+def import_(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="The checkpoint's folder; of nanoGPT also its file, ckpt.pt.")
+    ],
+    name: Annotated[
+        str,
+        typer.Option("--name", help="What the model will be called; a name that you have gets its next version."),
+    ],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            help="The tokenizer that the model was trained with: a folder, a file such as aitextgen.tokenizer.json, a "
+            "model of your own, or a Hub id; for example --tokenizer gpt2. [default: the one in FOLDER; gpt2 for "
+            "nanoGPT]",
+        ),
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Make a model of your own of a checkpoint that another program wrote.
+
+    Reads OpenAI's and gpt-2-simple's folders, aitextgen's and transformers', and nanoGPT's ckpt.pt. FOLDER stays as it
+    is.
+    """
+    from inkmill.own_models.catalogue import find_in_catalogue
+    from inkmill.own_models.importing import import_model
+    from inkmill.show.display import ProgressLine, print_json
+    from inkmill.show.model_list import model_json
+    from inkmill.show.terminal import messages, output
+    from inkmill.startup import settings_and_database
+
+    config, database = settings_and_database()
+    with ProgressLine() as progress:
+        stored = import_model(database, config.models_folder, folder, name, tokenizer, progress.say)
+    model = find_in_catalogue(database, str(stored))
+    if json:
+        print_json(model_json(model))
+        return
+    output.print(str(model), markup=False)
+    messages.print(f"in {model.folder}; try it: inkmill try --model {model.name}", markup=False)
 
 
 def lineage(

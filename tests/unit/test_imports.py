@@ -112,7 +112,7 @@ PACKAGES = ("common", "contract", "db", "producer", "review", "worker", "inkmill
 OURS = os.pathsep.join(str(ROOM / name) for name in PACKAGES)
 ELSEWHERE = {"db.migrations.env", "bench.chaos.inside.sitecustomize", "bench.load.inside.sitecustomize"}
 """Run by Alembic, and by interpreters that are to fail: they act by design."""
-NOT_EVERYWHERE = {"triton", "ctranslate2", "openvino"}
+NOT_EVERYWHERE = {"triton", "ctranslate2", "openvino", "plyvel", "tensorflow", "gpt_2_simple"}
 """Libraries that this environment may lack, and with them the modules that need them."""
 
 IMPORTING = """

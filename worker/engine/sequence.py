@@ -99,6 +99,12 @@ class Sequence:
         self._count(token, logprob, entry)
         self.finish_reason = "stop"
 
+    def so_far(self) -> str:
+        """The text without its end, where that may yet turn out to be a stop string."""
+        content = self._text.finished().encode()
+        held = max((_begun(stop, content) for stop in self._stops), default=0)
+        return content[: len(content) - held].decode("utf-8", "ignore")
+
     def completion(self) -> Completion:
         """The finished text, without an unfinished character at its end."""
         if self.finish_reason is None:
@@ -126,3 +132,9 @@ class Sequence:
         if starts:
             self._text.cut(min(starts))
         return bool(starts)
+
+
+def _begun(stop: bytes, content: bytes) -> int:
+    """How many bytes at the end of a text are the beginning of a stop string."""
+    lengths = range(min(len(stop) - 1, len(content)), 0, -1)
+    return next((length for length in lengths if content.endswith(stop[:length])), 0)

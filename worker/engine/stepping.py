@@ -91,6 +91,11 @@ class SteppingEngine:
         for slot in self._scheduler.cancel(keys):
             self._clear(slot)
 
+    def so_far(self, key: Hashable) -> str:
+        """What is written of a request's text, as far as it stands; "" where nothing is yet."""
+        written = (running.sequence for running in self._running.values() if running.sequence.request.key == key)
+        return next((sequence.so_far() for sequence in written), "")
+
     def step(self) -> list[Report]:
         """One turn: refill free slots, compute a token of every sequence, report what ended.
 

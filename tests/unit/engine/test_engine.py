@@ -68,6 +68,18 @@ def test_a_seed_always_gives_the_same_text_and_another_seed_another(write: Write
     assert len(texts) == 3
 
 
+def test_texts_are_seen_as_they_grow(tiny: Tiny) -> None:
+    engine, seen = tiny.engine(2), dict[str, list[str]](a=[], b=[])
+    engine.add(Request(key, "Once upon", settings(max_new_tokens=12), seed) for seed, key in enumerate(seen))
+    done: dict[Any, Any] = {}
+    while engine.pending:
+        done |= {report.key: report for report in engine.step()}
+        for key, texts in seen.items():
+            texts.append(engine.so_far(key))
+    for key, texts in seen.items():
+        assert len(set(texts)) > 2 and all(done[key].text.startswith(text) for text in texts)
+
+
 def test_an_empty_prompt_means_the_end_of_text_token(write: Write) -> None:
     assert write("", max_new_tokens=10) == write("<|endoftext|>", max_new_tokens=10)
     assert write("").prompt_tokens == 1

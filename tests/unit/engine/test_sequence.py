@@ -129,3 +129,13 @@ def test_a_null_character_becomes_a_replacement_character() -> None:
 def test_an_unfinished_sequence_has_no_completion() -> None:
     with pytest.raises(ValueError, match="not finished"):
         written([b"a"], max_new_tokens=2).completion()
+
+
+def test_what_is_shown_of_a_text_before_its_end_stays() -> None:
+    pieces = [b"one E", b"N", b"X \xe2\x82", b"\xac E", b"ND two"]
+    shown = [written(pieces[:count], stop=("END",), max_new_tokens=9).so_far() for count in range(1, 6)]
+    assert shown == ["one ", "one ", "one ENX ", "one ENX € ", "one ENX € "]
+
+
+def test_of_stop_strings_the_one_that_is_furthest_begun_is_held_back() -> None:
+    assert written([b"xaba"], stop=("ab!", "aba!"), max_new_tokens=9).so_far() == "x"

@@ -38,7 +38,7 @@ INNER = {
         ("try -hello", "write -- before what only looks like an option"),
         ("status", "status: JOB is missing: the job's number"),
         ("run", "run: FILE is missing: JSONL"),
-        ("try --n 2", "try: PROMPT is missing"),
+        ("reflag --yes", "reflag: JOB is missing"),
         ("status x", "status: JOB 'x': must be a whole number, 1 or more: the job's number"),
         ("status 1.5", "JOB '1.5'"),
         ("status 1 2", "'2' is one word too many: it takes JOB"),

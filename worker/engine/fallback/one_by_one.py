@@ -49,6 +49,7 @@ class FallbackEngine:
         self._limits = ModelLimits(config.vocab_size, getattr(config, "max_position_embeddings", None))
         self._waiting: deque[Request] = deque()
         self._shortage = Shortage()
+        self._writing: RunningSequence | None = None
         self.alive: Callable[[], object] = lambda: None  # called for every token: a step is a whole text here
         rules: Any = GenerationConfig  # untyped
         self._rules = rules(do_sample=False, num_beams=1, use_cache=True, pad_token_id=0)
@@ -107,6 +108,11 @@ class FallbackEngine:
             self._shortage.forget(key)
         self._waiting = deque(request for request in self._waiting if request.key not in cancelled)
 
+    def so_far(self, key: Hashable) -> str:
+        """As the slot engine's. Only `alive` can ask in time."""
+        writing = self._writing and self._writing.sequence
+        return writing.so_far() if writing and writing.request.key == key else ""
+
     def warm(self) -> None:
         """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
         state = SamplingState(SamplingSettings(), 0, [0])
@@ -131,7 +137,7 @@ class FallbackEngine:
         return [completion]
 
     def _write(self, request: Request) -> Completion:
-        running = admit(request, self._vocabulary, self._limits)
+        running = self._writing = admit(request, self._vocabulary, self._limits)
         processor = _SamplingProcessor(running, self._vocabulary, self.alive)
         prompt = torch.tensor([running.prompt], device=self.model.device)  # [1, length]
         self.model.generate(

@@ -13,7 +13,7 @@ from contract.model_kinds import adapter
 from contract.model_kinds.gguf import is_gguf
 from contract.model_kinds.hub_model import HubModel
 from contract.model_kinds.model_folders import WEIGHTS
-from worker.engine.load.weight_files import DEMO, wanted
+from worker.engine.load.weight_files import DEMO, TOKENIZER, wanted
 
 ANSWER_SECONDS = 10  # for the Hub's first answer
 
@@ -34,8 +34,11 @@ def cached(model: HubModel) -> Path | None:
     return None
 
 
-def download(model: HubModel) -> Path:
+def download(model: HubModel, *, tokenizer_alone: bool = False) -> Path:
     """Fetches a model into the local cache, one kind of weights, configuration and tokenizer; gives its folder there.
+
+    Args:
+        tokenizer_alone: no weights.
 
     Raises:
         ModelUnavailable: there is none, it is not public, or the Hub cannot be reached.
@@ -45,10 +48,14 @@ def download(model: HubModel) -> Path:
         hub = huggingface_hub.HfApi(endpoint=constants.ENDPOINT)
         about = hub.model_info(model.id, revision=model.revision, timeout=ANSWER_SECONDS)
         names = {file.rfilename for file in about.siblings or ()}
-        _refuse_gguf_alone(model, names)
+        if not tokenizer_alone:
+            _refuse_gguf_alone(model, names)
         # Not by its commit's number: the cache would not say then which commit the model's name stands for.
         folder = huggingface_hub.snapshot_download(
-            model.id, revision=model.revision, endpoint=constants.ENDPOINT, allow_patterns=wanted(names)
+            model.id,
+            revision=model.revision,
+            endpoint=constants.ENDPOINT,
+            allow_patterns=["config.json", *TOKENIZER] if tokenizer_alone else wanted(names),
         )
     except ModelUnavailable:
         raise

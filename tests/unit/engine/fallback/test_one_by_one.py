@@ -167,6 +167,15 @@ def test_the_models_own_generation_config_is_ignored(folder: Path) -> None:
     assert run_all(plain, requests()) == run_all(again, requests())
 
 
+def test_a_text_is_seen_as_it_grows(engine: FallbackEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(engine, "alive", lambda: seen.append(engine.so_far("a")))
+    done = run_all(engine, [Request("a", "Once upon", settings(max_new_tokens=12), 5)])["a"]
+    assert isinstance(done, Completion)
+    assert engine.so_far("b") == seen[0] == "" != seen[-1]
+    assert all(done.text.startswith(text) for text in seen) and len(seen) == 12
+
+
 def test_stop_strings_cut_the_text(engine: FallbackEngine) -> None:
     whole = run_all(engine, [Request(0, "Once upon", settings(max_new_tokens=20, do_sample=False), 0)])[0]
     assert isinstance(whole, Completion)
