@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import structlog
 
-from common.processes import end_with_parent, give_way
+from common.processes import end_with_parent, give_way, leave
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.queue import default_app, generate_queue, score_queue
@@ -197,4 +197,4 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_arguments()))
+    leave(main(parse_arguments()))
