@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The check of this engine on a GPU, in under 8 minutes: the CUDA tests, the main job with a kill -9, out of memory, and
-# tokens a second beside transformers' generate. Prints one table for docs/measurements/gpu.md; writes it to $OUT/gpu.md
+# tokens a second beside transformers' generate, of GPT-2 and of a model that is none. Prints one table for docs/measurements/gpu.md; writes it to $OUT/gpu.md
 # too where OUT is set, and each part's output beside it.
 #
 #   [PYTHON=…] [OUT=…] bench/on_a_gpu.sh                    needs one CUDA device; fetches nothing
@@ -109,6 +109,7 @@ part cuda-tests 90 bash -c cuda_tests
 part main-job 150 "$PYTHON" -m bench.gpu.main_job "${suffix[@]}"
 part out-of-memory 70 "$PYTHON" -m bench.gpu.out_of_memory "${suffix[@]}"
 part speed-gpt2 60 "$PYTHON" -m bench.gpu.speed gpt2 "${suffix[@]}"
+part any-model 60 "$PYTHON" -m bench.gpu.any_model "${suffix[@]}"
 part speed-gpt2-xl 100 "$PYTHON" -m bench.gpu.speed gpt2-xl "${suffix[@]}"
 row "all of it" "$( ((failed)) && echo '**something failed**' || echo holds)" "$((SECONDS - started)) s"
 echo "what each part printed lies in $logs" >&2

@@ -24,14 +24,21 @@ def main() -> None:
 def write_checkpoint(folder: Path) -> None:
     """Writes configuration, weights (safetensors, float32) and tokenizer as transformers does."""
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(initializer_range=0.05, vocab_size=VOCABULARY))
+    model.save_pretrained(folder)
+    write_tokenizer(folder)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """Writes the tokenizer alone as transformers does."""
+    from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=byte_level_tokenizer(), eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, unk_token=END_OF_TEXT
     )
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(initializer_range=0.05, vocab_size=VOCABULARY))
-    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -7,12 +7,15 @@ Linux: the facts come from /proc and prctl.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
 AUTOGROUP_TRIES = 10
@@ -78,3 +81,10 @@ def give_way(nice: int) -> None:
 def cores() -> int:
     """The cores this process may use, where the system can tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process in order, but for one thing: the interpreter would look for garbage once more, among all the
+    objects there are, which takes a command a fifth of its time and a process with torch over a second."""
+    gc.freeze()
+    sys.exit(status)

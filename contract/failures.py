@@ -37,7 +37,8 @@ class Remedy:
 _MEMORY = "a worker with more memory, or fewer tokens, may manage"
 REMEDIES: dict[FailureCode, Remedy] = {
     FailureCode.TOO_LONG: Remedy(
-        "retry them with --on-too-long truncate-left, truncate-right or shorten, or with fewer --max-new-tokens",
+        "retry them with --on-too-long truncate-left, truncate-right or shorten (messages are never cut: their texts "
+        "get shorter), or with fewer --max-new-tokens",
         ("--on-too-long", "truncate-left"),  # shorten does not help where a prompt fills the window by itself
     ),
     FailureCode.BAD_PROMPT: Remedy("correct the prompts in an export's .errors.jsonl, and submit that", None),

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from common.processes import leave
 from contract.errors import ExitCode, InkmillError, UsageError
 from contract.model_kinds.paths import check_utf8
 from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits; user-facing errors come without a traceback."""
     quiet_libraries()
     gc.set_threshold(50_000)  # imports make hundreds of thousands of objects, hardly any of them garbage
-    sys.exit(run(arguments))
+    leave(run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import FrameType
 
 import structlog
 
-from common.processes import end_with_parent
+from common.processes import end_with_parent, leave
 from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.settings import Settings, settings
@@ -188,4 +187,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

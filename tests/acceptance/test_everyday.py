@@ -80,7 +80,7 @@ def test_the_status_of_a_job_without_workers_names_the_command_that_starts_one(h
     home.inkmill("submit", "p.jsonl", "--model", "distilgpt2", "--safety", "none")
     home.start("worker", *DEMO)
     time.sleep(1)
-    waiting = home.status()["waiting_for"]
+    waiting = json.loads(home.inkmill("status", "1", "--json").stdout)["waiting_for"]
     assert "inkmill worker --model distilgpt2" in waiting
 
 

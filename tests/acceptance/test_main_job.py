@@ -1,4 +1,4 @@
-"""The main job: 2,000 prompts of mixed settings, three outputs each, undisturbed and disturbed."""
+"""The main job: 1,000 prompts of mixed settings, three outputs each, undisturbed and disturbed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from db.models import Output, Prompt, Score
 from db.session.engine import open_database
 from tests.acceptance.conftest import LONG, Home, write_prompts
 
-PROMPTS, SAMPLES = 2000, 3
+PROMPTS, SAMPLES = 1000, 3
 DEMO = ("--model", "demo", "--safety", "demo", "--seed", "11")
 Key = tuple[str, int]
 
@@ -32,7 +32,7 @@ def texts_of(export: Path) -> dict[Key, tuple[str, int, float]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    """A home in which the 2,000 prompts ran without any disturbance."""
+    """A home in which the prompts ran without any disturbance."""
     home = Home(tmp_path_factory.mktemp("undisturbed"))
     write_prompts(home.folder / "prompts.jsonl", PROMPTS, SAMPLES)
     home.inkmill("run", "prompts.jsonl", *DEMO, "-o", "out.jsonl")
@@ -103,10 +103,10 @@ def test_killed_workers_and_a_flushed_redis_change_neither_count_nor_texts(home:
     write_prompts(home.folder / "prompts.jsonl", PROMPTS, SAMPLES)
     run = home.start("run", "prompts.jsonl", *DEMO, "-o", "out.jsonl")
     home.until_submitted()
-    for generated in (500, 1500, 3000):
+    for generated in (300, 800, 1500):
         home.until(lambda now, least=generated: now["outputs"]["generated"] >= least)  # type: ignore[misc]
         assert home.kill_workers() >= 1
-        if generated == 1500:
+        if generated == 800:
             home.redis().flushall()
     assert run.wait(280) == 0, home.logs()
     assert_complete(f"sqlite:///{home.folder / 'inkmill.db'}")
@@ -127,7 +127,7 @@ def test_two_workers_on_postgresql_and_a_stock_redis_write_the_same(
         home.start("worker", "--model", "demo", "--safety", "demo")
         home.start("worker", "--model", "demo", "--safety", "demo")
         home.inkmill("submit", "prompts.jsonl", *DEMO)
-        home.until(lambda now: now["outputs"]["generated"] >= 1500)
+        home.until(lambda now: now["outputs"]["generated"] >= 800)
         assert len(home.worker_children()) == 2
         home.worker_children()[0].kill()
         assert home.finished()["outputs"]["scored"] == PROMPTS * SAMPLES

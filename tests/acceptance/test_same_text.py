@@ -53,8 +53,9 @@ def test_a_text_is_the_same_alone_in_any_batch_and_when_one_of_two_workers_is_ki
     database.close()
     stored = {record.id: (record.text, record.finish_reason, record.tokens, record.mean_logprob) for record in records}
     assert len(stored) == PROMPTS
+    loaded = load_engine("demo", "cpu", dtype).engine
+    assert isinstance(loaded, SlotEngine)
     for together in (1, 2, 7, 64, 256):
-        engine = load_engine("demo", "cpu", dtype, slots=together).engine
-        assert isinstance(engine, SlotEngine)
+        engine = SlotEngine(loaded.model, loaded._vocabulary, slots=together)
         random.Random(together).shuffle(records)
         assert written_by(engine, records, together) == stored, f"{together} at once"

@@ -112,7 +112,7 @@ PACKAGES = ("common", "contract", "db", "producer", "review", "worker", "inkmill
 OURS = os.pathsep.join(str(ROOM / name) for name in PACKAGES)
 ELSEWHERE = {"db.migrations.env", "bench.chaos.inside.sitecustomize", "bench.load.inside.sitecustomize"}
 """Run by Alembic, and by interpreters that are to fail: they act by design."""
-NOT_EVERYWHERE = {"triton", "ctranslate2", "openvino", "plyvel", "tensorflow", "gpt_2_simple"}
+NOT_EVERYWHERE = {"triton", "ctranslate2", "llama_cpp", "openvino", "plyvel", "tensorflow", "gpt_2_simple"}
 """Libraries that this environment may lack, and with them the modules that need them."""
 
 IMPORTING = """
@@ -169,9 +169,10 @@ print(json.dumps({"acts": acts, "failures": failures, "handlers": repr(logging.r
 
 
 def modules() -> list[str]:
-    """Every module of ours."""
+    """Every module of ours; not what `make bench-peers` installs."""
     files = (path.relative_to(ROOM) for name in PACKAGES for path in (ROOM / name).rglob("*.py"))
-    names = (".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files)
+    ours = (file for file in files if not any(part.startswith(".") for part in file.parts))
+    names = (".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in ours)
     return sorted(set(names) - ELSEWHERE)
 
 

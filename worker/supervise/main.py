@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import structlog
 
-from common.processes import end_with_parent, give_way
+from common.processes import end_with_parent, give_way, leave
 from contract.errors import DatabaseUnreachable, ExitCode, InkmillError, ModelUnavailable
 from contract.model_kinds.own_model import own_model_folder
 from contract.model_kinds.paths import local_path
@@ -210,4 +210,4 @@ def _consume(stopping: threading.Event, queues: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_arguments()))
+    leave(main(parse_arguments()))
