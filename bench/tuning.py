@@ -25,8 +25,8 @@ import numpy as np
 import torch
 import transformers
 
-from contract.prepared_corpus import DESCRIPTION, TRAIN, VALIDATION, PreparedCorpus, documents_file, tokens_file
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
+from contract.tunings.prepared_corpus import DESCRIPTION, TRAIN, VALIDATION, PreparedCorpus, documents_file, tokens_file
 from worker.evaluation.perplexity import evaluate
 from worker.tuning.base_model import BaseModel, load_base, set_dropout
 from worker.tuning.blocks import IGNORED, Blocks

@@ -23,7 +23,7 @@ class Tuning(Base):
     base: Mapped[str] = mapped_column(Text)  # as contract.names.model_name gives it
     device: Mapped[str] = mapped_column(Text)  # asked for: auto, cpu, cuda, cuda:N
     dtype: Mapped[str] = mapped_column(Text)
-    order: Mapped[dict[str, Any]] = mapped_column(Json)  # a contract.tuning.TuningOrder
+    order: Mapped[dict[str, Any]] = mapped_column(Json)  # a contract.tunings.order.TuningOrder
     folder: Mapped[str] = mapped_column(Text)  # of its corpus and checkpoints
     model_id: Mapped[int | None] = mapped_column(Id)  # what came of it; the key is the one of `models.tuning_id`
     # The lease.

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from contract.prepared_corpus import PreparedCorpus
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
+from contract.tunings.prepared_corpus import PreparedCorpus
 from db.session.engine import Database
 from db.tuning.tunings import NewTuning, StoredTuning, TuningSource, find_tuning, insert_tuning
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from contract.tuning_folder import is_here, tuning_folder
+from contract.tunings.folder import is_here, tuning_folder
 from db.session.engine import Database
 from db.tuning.claims import waiting_tunings
 from db.tuning.tunings import tuning_reference

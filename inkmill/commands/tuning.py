@@ -9,7 +9,7 @@ import typer
 from contract.errors import UsageError
 from contract.spec import DEVICE_CHOICES
 from inkmill.commands import options as o
-from inkmill.commands.corpus_options import Corpora, corpus_order
+from inkmill.tuning.corpus_options import Corpora, corpus_order
 from inkmill.tuning.training_options import flag_of, training_options
 
 
@@ -83,7 +83,7 @@ def _order(name: str, base: str, device: str, training: dict[str, Any], *, train
 
     from contract.errors import SettingsError
     from contract.spec import SEED_LIMIT
-    from contract.tuning import TuningOrder
+    from contract.tunings.order import TuningOrder
 
     drawn = {"seed": secrets.randbelow(SEED_LIMIT)}
     try:

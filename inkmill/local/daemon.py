@@ -20,7 +20,7 @@ from contract.errors import ExitCode, InkmillError
 from contract.policy import BUILT_IN_CLASSIFIERS
 from contract.settings import Settings, settings
 from contract.spec import JobStatus, TuningStatus
-from contract.tuning_folder import is_here
+from contract.tunings.folder import is_here
 from contract.waiting.stack_state import StackState, WantedWorker
 from db.jobs.jobs import unfinished_jobs
 from db.jobs.status import JobSnapshot, snapshot

@@ -11,11 +11,11 @@ from pathlib import Path
 from common.long_waits import told_when_long
 from common.wording import counted
 from contract.errors import ExitCode, InkmillError, QueueUnreachable
-from contract.prepared_corpus import DESCRIPTION, PreparedCorpus
 from contract.settings import Settings
 from contract.spec import TuningStatus
-from contract.tuning import TuningOrder
-from contract.tuning_folder import CORPUS, new_tuning_folder, tuning_folder
+from contract.tunings.folder import CORPUS, new_tuning_folder, tuning_folder
+from contract.tunings.order import TuningOrder
+from contract.tunings.prepared_corpus import DESCRIPTION, PreparedCorpus
 from contract.waiting.stack_state import WantedWorker
 from db.session.engine import Database
 from db.tuning.models import find_model

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import UsageError
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from producer.corpus.order import CorpusDataset, CorpusJob, CorpusPath, CorpusSource, PrepareOptions
 
 DIGITS = 12

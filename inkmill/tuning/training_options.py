@@ -17,7 +17,7 @@ PANEL = "Training (what is left out is chosen by the size of the corpus and of t
 class TrainingOption:
     """One of them."""
 
-    field: str  # of contract.tuning.TuningOrder
+    field: str  # of contract.tunings.order.TuningOrder
     kind: Any
     help: str
     flag: str = ""  # "" = the field's name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from contract.prepared_corpus import TRAIN, VALIDATION
+from contract.tunings.prepared_corpus import TRAIN, VALIDATION
 from producer.corpus.documents.pieces import Piece
 from producer.corpus.fates import Fate
 

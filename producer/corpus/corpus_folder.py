@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from contract.prepared_corpus import DESCRIPTION, OUTPUTS, PARTS, documents_file, loss_file, tokens_file
+from contract.tunings.prepared_corpus import DESCRIPTION, OUTPUTS, PARTS, documents_file, loss_file, tokens_file
 
 
 def clear(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.wording import counted
 from contract.errors import BadCorpus, BadLine, InkmillError, UsageError
-from contract.prepared_corpus import OUTPUTS, PARTS, PreparedCorpus, token_type
+from contract.tunings.prepared_corpus import OUTPUTS, PARTS, PreparedCorpus, token_type
 from producer.bad_lines import BadLines
 from producer.corpus.assignment import assigned
 from producer.corpus.corpus_folder import clear, write_description

@@ -15,8 +15,8 @@ import structlog
 
 from contract.errors import DatabaseUnreachable, ModelUnavailable, UsageError
 from contract.settings import Settings
-from contract.tuning import TuningExit
-from contract.tuning_folder import tuning_folder
+from contract.tunings.folder import tuning_folder
+from contract.tunings.order import TuningExit
 from db.session.engine import Database
 from db.tuning.claims import (
     TuningClaim,

@@ -19,8 +19,8 @@ import structlog
 from contract.errors import DatabaseUnreachable
 from contract.policy import BUILT_IN_CLASSIFIERS, NO_SAFETY
 from contract.settings import Settings, write_private
-from contract.tuning import TuningOrder
-from contract.tuning_folder import ORDER
+from contract.tunings.folder import ORDER
+from contract.tunings.order import TuningOrder
 from db.session.engine import Database
 from db.tuning.claims import (
     TuningClaim,

@@ -16,7 +16,7 @@ import torch
 
 from contract.errors import ModelUnavailable, UsageError
 from contract.model_kinds.own_model import own_model_folder
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
 from worker.model_files import refuse_changes

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from contract.prepared_corpus import Part
+from contract.tunings.prepared_corpus import Part
 
 IGNORED = -100
 """What stands in place of a token that is not to be learned; cross_entropy passes over it."""

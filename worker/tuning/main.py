@@ -1,7 +1,7 @@
 """The training process: `python -m worker.tuning.main FOLDER`.
 
 Does what FOLDER/order.json asks for with FOLDER/corpus, says on standard output how it goes (`events`), and leaves the
-model in FOLDER/result. Started again, it goes on. Its exit statuses are those of `contract.tuning.TuningExit`.
+model in FOLDER/result. Started again, it goes on. Its exit statuses are those of `contract.tunings.order.TuningExit`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 from contract.errors import InkmillError, ModelUnavailable
-from contract.tuning import TuningExit
+from contract.tunings.order import TuningExit
 from worker.tuning.checkpoints import disk_is_full
 from worker.tuning.process.events import Events
 from worker.tuning.process.folder import TuningFolder, read_json

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from contract.errors import UsageError
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 
 LONGEST_BLOCK = 1024
 MICRO_BATCH = {"cpu": 2048, "cuda": 16384}

@@ -14,8 +14,8 @@ import transformers
 
 from common.processes import cores
 from contract.errors import ModelUnavailable
-from contract.prepared_corpus import PreparedCorpus
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
+from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.processor import has_bfloat16, instruction_set, kernel_variables, onednn_version, processor
 from worker.tuning.base_model import BaseModel
 from worker.tuning.process.events import Events

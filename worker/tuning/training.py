@@ -13,8 +13,8 @@ import torch
 import transformers
 
 from contract.errors import UsageError
-from contract.prepared_corpus import PreparedCorpus
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
+from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.engine.load.loading import select_device
 from worker.tuning.base_model import BaseModel, load_base, set_dropout, with_adapter
 from worker.tuning.blocks import Blocks

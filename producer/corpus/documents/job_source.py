@@ -14,8 +14,8 @@ import orjson
 
 from common.wording import counted
 from contract.errors import BadLine, UsageError
-from contract.prepared_corpus import OUTPUTS
 from contract.spec import FINISHED_JOBS
+from contract.tunings.prepared_corpus import OUTPUTS
 from db.jobs.jobs import get_job
 from db.results.corpus_rows import CorpusRow, corpus_rows
 from db.session.engine import Database

@@ -1,4 +1,4 @@
-"""Writes the files of a part of a prepared corpus, as `contract.prepared_corpus` says what they hold."""
+"""Writes the files of a part of a prepared corpus, as `contract.tunings.prepared_corpus` says what they hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from contract.prepared_corpus import documents_file, loss_file, tokens_file
+from contract.tunings.prepared_corpus import documents_file, loss_file, tokens_file
 
 BLOCK = 1 << 20
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from contract.errors import UsageError
-from contract.prepared_corpus import (
+from contract.tunings.prepared_corpus import (
     DESCRIPTION,
     TRAIN,
     VALIDATION,

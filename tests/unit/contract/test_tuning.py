@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.errors import SettingsError
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 
 
 def test_an_order_survives_its_file() -> None:

@@ -8,10 +8,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import inkmill.commands.corpus_options as corpus_options
+import inkmill.tuning.corpus_options as corpus_options
 from contract.errors import UsageError
-from inkmill.commands.corpus_options import Corpora, CorpusOrder, corpus_order
 from inkmill.commands.options import gather_options
+from inkmill.tuning.corpus_options import Corpora, CorpusOrder, corpus_order
 from producer.corpus.order import CorpusDataset, CorpusJob, CorpusPath
 
 DATABASE = cast(Any, object())

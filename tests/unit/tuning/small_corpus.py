@@ -1,5 +1,7 @@
-"""A small prepared corpus, written as `contract.prepared_corpus` reads it: tales that the demonstration model's own
-grammar composes, so that it learns something of them in seconds."""
+"""A small prepared corpus, as `contract.tunings.prepared_corpus` reads it.
+
+Its tales are composed by the demonstration model's own grammar, so that it learns something of them in seconds.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.prepared_corpus import DESCRIPTION, TRAIN, VALIDATION, documents_file, loss_file, tokens_file
+from contract.tunings.prepared_corpus import DESCRIPTION, TRAIN, VALIDATION, documents_file, loss_file, tokens_file
 from worker.engine.load.checkpoint import find_checkpoint
 from worker.engine.load.from_transformers import read_tokenizer
 

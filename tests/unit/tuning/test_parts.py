@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract.prepared_corpus import Part
+from contract.tunings.prepared_corpus import Part
 from worker.tuning.blocks import IGNORED, Blocks
 from worker.tuning.callbacks import remarks
 from worker.tuning.checkpoints import Checkpoints, disk_is_full

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contract.errors import UsageError
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from worker.tuning.settled import Settled, Sizes, settle
 
 GPT2 = Sizes(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bench.chaos.disk import can_mount, small_disk
-from contract.tuning import TuningExit
+from contract.tunings.order import TuningExit
 from tests.unit.tuning.tuning_run import TuningRun, small_tuning
 
 OVERFITTING: dict[str, Any] = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from tests.unit.tuning.small_corpus import tales, write_corpus
 
 SERVER = multiprocessing.get_context("forkserver")

@@ -9,7 +9,7 @@ from typing import Any
 
 from contract.model_kinds.hub_model import is_hub_id
 from contract.model_kinds.own_model import BUILT_IN, OwnModel
-from contract.prepared_corpus import PreparedCorpus
+from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.tuning.callbacks import perplexity
 from worker.tuning.result.measuring import Measured
 from worker.tuning.settled import Settled

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from contract.prepared_corpus import Part, PreparedCorpus
+from contract.tunings.prepared_corpus import Part, PreparedCorpus
 from worker.evaluation.perplexity import evaluate
 from worker.tuning.base_model import BaseModel
 from worker.tuning.callbacks import finite

@@ -9,7 +9,7 @@ from typing import Any
 
 from contract.model_kinds import adapter
 from contract.model_kinds.model_folders import weights_files
-from contract.prepared_corpus import PreparedCorpus
+from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.engine.load.adapter import merged
 from worker.engine.load.checkpoint import Checkpoint as ModelFiles
 from worker.engine.load.from_transformers import read_network

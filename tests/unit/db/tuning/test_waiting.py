@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import update
 
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from db.jobs.status import snapshot
 from db.jobs.waiting import waiting_for
 from db.models import Worker

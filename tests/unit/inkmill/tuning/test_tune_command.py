@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.settings import Settings, settings
-from contract.tuning_folder import is_here
+from contract.tunings.folder import is_here
 from db.session.engine import Database, open_database
 from db.tuning.claims import claim_tuning, fail_tuning
 from db.tuning.tunings import find_tuning, list_tunings
@@ -112,7 +112,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
 
 
 def test_a_drawn_seed_tells_nothing_apart_and_a_given_one_does(home: Path) -> None:
-    from contract.tuning import TuningOrder
+    from contract.tunings.order import TuningOrder
     from producer.corpus.order import CorpusPath, PrepareOptions
 
     def name(seed: int, *, given: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from contract.prepared_corpus import Part, PreparedCorpus
+from contract.tunings.prepared_corpus import Part, PreparedCorpus
 from producer.corpus.order import CorpusPath, CorpusSource, PrepareOptions, Report
 from producer.corpus.prepare import prepare_corpus
 from worker.demo import GPT2_DIR

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import producer.corpus.fates as fates
 import producer.corpus.prepare as preparing
 from contract.errors import BadCorpus, InkmillError, UsageError
-from contract.prepared_corpus import DESCRIPTION, PreparedCorpus
+from contract.tunings.prepared_corpus import DESCRIPTION, PreparedCorpus
 from producer.corpus.order import CorpusPath, PrepareOptions
 from producer.corpus.prepare import prepare_corpus
 from tests.examples import examples

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from contract.tuning import TuningOrder
+from contract.tunings.order import TuningOrder
 from db.session.engine import Database
 from db.tuning.claims import TuningClaim, claim_tuning, fail_tuning
 from db.tuning.progress import Point, save_progress

@@ -17,8 +17,8 @@ import pytest
 
 from contract.settings import Settings, settings
 from contract.spec import TuningStatus
-from contract.tuning import TuningOrder
-from contract.tuning_folder import tuning_folder
+from contract.tunings.folder import tuning_folder
+from contract.tunings.order import TuningOrder
 from db.session.engine import Database, open_database
 from db.tuning.claims import claim_tuning
 from db.tuning.models import find_model

@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 
 from contract.errors import DatabaseUnreachable
 from contract.spec import JobStatus, Safety
-from contract.tuning import TuningOrder
-from contract.tuning_folder import tuning_folder
+from contract.tunings.folder import tuning_folder
+from contract.tunings.order import TuningOrder
 from db.jobs.jobs import cancel_job, pause_job, resume_job
 from db.jobs.reflag import reflag_job
 from db.jobs.status import snapshot
