@@ -43,7 +43,7 @@ class Model(Protocol):
 class SlotEngine(SteppingEngine):
     """See SteppingEngine. Only one thread may call it, but for `read`."""
 
-    name = "inkmill-slots 3"
+    name = "inkmill-slots 4"
 
     def __init__(self, model: Model, vocabulary: Vocabulary, slots: int) -> None:
         super().__init__(vocabulary, ModelLimits(model.vocabulary, model.positions), slots)
