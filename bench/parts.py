@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from contract.spec import SamplingSettings
-from worker.engine.cpu.attention import CacheRows, attend, no_rotation, plain_rules, share_out
+from worker.engine.cpu.attention import NOT_ROTATED, CacheRows, attend, plain_rules, share_out
 from worker.engine.cpu.linear import Activations, Products, activations, linear
 from worker.engine.forward import Logits
 from worker.engine.kv_cache import CacheShape, KVCache
@@ -99,7 +99,7 @@ def attentions() -> list[Pair]:
     positions = random.integers(48, 160, ROWS)
     projected = torch.randn(ROWS, 3 * WIDTH).bfloat16()
     attended = Activations(torch.empty(ROWS, WIDTH).bfloat16())
-    not_rotated, rules = no_rotation("bf16"), plain_rules(HEAD_DIM**-0.5, HEADS)
+    rules = plain_rules(HEAD_DIM**-0.5, HEADS)
 
     def ours(dtype: torch.dtype) -> Callable[[], None]:
         cache = _filled_cache(positions, dtype)
@@ -108,7 +108,7 @@ def attentions() -> list[Pair]:
         def run() -> None:
             for layer in range(LAYERS):
                 products = Products(projected).arrays
-                attend(products, not_rotated, cache.layer(layer), rows, rules, attended.arrays)
+                attend(products, NOT_ROTATED, cache.layer(layer), rows, rules, attended.arrays)
 
         return run
 

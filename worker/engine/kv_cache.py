@@ -57,7 +57,7 @@ class LayerCache(NamedTuple):
 
     keys: Any  # [blocks, heads, BLOCK, head_dim], float32, uint16, which stands for bfloat16, or int8
     key_scales: Any  # [blocks, heads, BLOCK], float32
-    values: Any  # as keys
+    values: Any  # as keys; on a CPU a block's keys lie the other way round, [head_dim, BLOCK] in the same memory
     value_scales: Any  # as key_scales
 
 

@@ -11,6 +11,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 GROUPED: dict[str, Any] = {"num_key_value_heads": 2}
 GPT2_NAMES: dict[str, Any] = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 128}
+FAR_QUERIES: dict[str, Any] = {
+    "rope_type": "default",
+    "rope_theta": 10000.0,
+    "llama_4_scaling_beta": 0.5,
+    "original_max_position_embeddings": 16,
+}
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": GROUPED,
     "qwen2": GROUPED,
@@ -22,6 +28,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "opt": {"ffn_dim": 96, "word_embed_proj_dim": 48},
     "olmo2": GROUPED,
+    "olmo": GROUPED | {"clip_qkv": 1.0},  # which most numbers reach
+    "ministral3": GROUPED | {"rope_parameters": FAR_QUERIES},  # far queries are enlarged
     "smollm3": GROUPED,
     "stablelm": GROUPED | {"hidden_size": 64},  # a quarter of each head is rotated
     "starcoder2": GROUPED,

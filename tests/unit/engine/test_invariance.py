@@ -109,10 +109,15 @@ def test_neighbours_that_come_and_go_change_no_byte(model: Tiny, alone: dict[Any
     assert {key: report for key, report in reports.items() if isinstance(key, int)} == alone
 
 
-def test_the_number_of_threads_changes_no_byte(model: Tiny, alone: dict[Any, Any]) -> None:
-    torch.set_num_threads(1)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_number_of_threads_changes_no_byte(
+    model: Tiny, alone: dict[Any, Any], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = model.engine(13)
+    monkeypatch.setattr(engine.model, "threads", threads)
+    torch.set_num_threads(threads)
     try:
-        assert run_all(model.engine(13), mixed_requests()) == alone
+        assert run_all(engine, mixed_requests()) == alone
     finally:
         torch.set_num_threads(2)
 

@@ -100,7 +100,7 @@ def test_help_cuts_no_name(
         hidden, option = getattr(param, "hidden", False), param.param_type_name == "option"
         if option:
             assert set(param.opts) <= words or hidden
-    assert "…" not in said.replace("OUTPUT…", "").replace("COMMAND …", "")
+    assert "…" not in re.sub("OUTPUT…|CORPUS…|COMMAND …", "", said)
     assert max(map(len, said.splitlines())) <= max(columns, 45)
     assert helped(capsys, "help", *command.split()) == said
 

@@ -18,6 +18,8 @@ from worker.engine.cpu.quantise import dequantise, store_row, store_scale
 from worker.engine.kv_cache import BLOCK
 
 NOT_SEEN = np.float32(-np.inf)
+if BLOCK % LANES:
+    raise ImportError("a block of the cache has to hold whole vectors")
 EVERYTHING = np.iinfo(np.int64).max // 2  # a window that ends nowhere
 
 
@@ -33,7 +35,7 @@ class Rotation(NamedTuple):
     """By how much the first numbers of each query and key are rotated (Su et al. 2021), the first half of them with
     the second; no numbers where they are not, or were before."""
 
-    cosines: Any  # [rows, rotated], float32, or uint16, which stands for bfloat16
+    cosines: Any  # [rows, rotated], float32
     sines: Any  # the same
 
 
@@ -46,10 +48,7 @@ class Rules(NamedTuple):
     sinks: Any  # [heads], float32: a score for each head that takes weight and has no value; minus infinity = none
 
 
-def no_rotation(dtype: str) -> Rotation:
-    """dtype: one of contract.spec.DTYPES."""
-    nothing = np.empty((0, 0), np.uint16 if dtype == "bf16" else np.float32)
-    return Rotation(nothing, nothing)
+NOT_ROTATED = Rotation(np.empty((0, 0), np.float32), np.empty((0, 0), np.float32))
 
 
 def plain_rules(scale: float, heads: int) -> Rules:
@@ -63,8 +62,8 @@ def rotate(numbers: Any, cosines: Any, sines: Any, factor: Any, result: Any, hea
     half = len(cosines) // 2
     for i in range(half):
         first, second = widen(numbers[i]), widen(numbers[half + i])
-        result[i] = factor * (first * widen(cosines[i]) - second * widen(sines[i]))
-        result[half + i] = factor * (second * widen(cosines[half + i]) + first * widen(sines[half + i]))
+        result[i] = factor * (first * cosines[i] - second * sines[i])
+        result[half + i] = factor * (second * cosines[half + i] + first * sines[half + i])
     for i in range(2 * half, head_dim):
         result[i] = factor * widen(numbers[i])
 
@@ -177,7 +176,11 @@ def attend_rows(
                 keys_at = (block * groups + group) * size
                 for i in range(BLOCK):
                     flat_scores[at + i] = np.float32(0)
-                add_weighted_vectors(query, head * head_dim, head_dim, keys, keys_at, BLOCK, flat_scores, at)
+                for place in range(0, BLOCK, LANES):
+                    at_query = head * head_dim
+                    add_weighted_vectors(
+                        query, at_query, head_dim, keys, keys_at + place, BLOCK, flat_scores, at + place
+                    )
                 for i in range(BLOCK):
                     flat_scores[at + i] *= key_scales[block, group, i]
         for head in range(heads):

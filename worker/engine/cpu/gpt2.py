@@ -13,7 +13,7 @@ import torch
 
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.compiled.float_bits import as_array
-from worker.engine.cpu.attention import CacheRows, attend, no_rotation, plain_rules, share_out
+from worker.engine.cpu.attention import NOT_ROTATED, CacheRows, attend, plain_rules, share_out
 from worker.engine.cpu.batch_invariant import batch_invariant
 from worker.engine.cpu.linear import CHUNK, Activations, Linear, Products, activations, empty_activations
 from worker.engine.cpu.norm import add_and_norm, dot_products, embed
@@ -56,7 +56,6 @@ class GPT2:
         cached = torch.int8 if dtype == "int8" else stored
         self.cache_shape = CacheShape(config.n_layer, self.heads, self.positions, self.width // self.heads, cached)
         ensure_compiled(dtype)
-        self._not_rotated = no_rotation(dtype)
         builder = _CPUBuilder(config, weights, dtype, self.threads)
         self._token_embedding = builder.token_embedding(stored)
         self._position_embedding = builder.position_embedding(stored)
@@ -82,7 +81,7 @@ class GPT2:
             self._add_and_norm(hidden, addition, layer.attention_norm, normed)
             projected = layer.qkv(normed).first(count)  # [rows, 3 * width]
             rules = plain_rules(layer.attention_scale, self.heads)
-            attend(projected.arrays, self._not_rotated, cache.layer(index), places, rules, attended.arrays)
+            attend(projected.arrays, NOT_ROTATED, cache.layer(index), places, rules, attended.arrays)
             if layer is self._layers[-1]:  # of the other rows only the keys and values matter
                 chosen = self._chosen(rows.wanted)
                 hidden, attended, normed = hidden[chosen], attended.chosen(chosen), normed.first(len(chosen))

@@ -19,6 +19,7 @@ from worker.engine.decoder.served_attention import Step, layer_attentions, serve
 from worker.engine.decoder.survey import survey
 from worker.engine.forward import Indices, Logits, Rows
 from worker.engine.kv_cache import CacheShape, KVCache
+from worker.engine.load.casting import cast
 from worker.engine.sampling.sampler import Choice, sample
 from worker.engine.sampling.state import SamplingState
 from worker.padding import filled_up
@@ -47,13 +48,15 @@ class Decoder:
         self.cache_shape = CacheShape(len(found.calls), first.groups, found.positions, first.head_dim, cached)
         ensure_compiled(dtype, "decoder")
         self._step = Step()
-        attentions = layer_attentions(found.calls, dtype, self._step)
+        attentions = layer_attentions(found.calls, self._step)
         examples = examples_of(network, found.calls, found.positions)
         replacement = Replacement(dtype, found.positions, attentions, examples)
         replacement.apply(network)
         self.multiple = replacement.multiple
         serve(network, attentions)
-        self._network = network.to(torch.bfloat16) if dtype == "bf16" else network
+        if dtype == "bf16":
+            cast(network, torch.device("cpu"), torch.bfloat16)
+        self._network = network
 
     def new_cache(self, slots: int) -> KVCache:
         return KVCache(self.cache_shape, slots, torch.device("cpu"))

@@ -6,20 +6,19 @@ what it computes, and is replaced where that is just this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, NamedTuple
 
 import torch
 
-from worker.engine.compiled.float_bits import as_array
 from worker.engine.cpu.attention import Rotation
 from worker.engine.cpu.linear import Linear, activations, empty_activations
 from worker.engine.decoder.elementwise import as_numbers
 from worker.engine.decoder.served_attention import LayerAttention
 from worker.engine.decoder.survey import TOKENS, AttentionCall, recording, run_once
-from worker.engine.decoder.trying import linears_of, same_numbers
+from worker.engine.decoder.trying import LARGE, linears_of, same_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +34,17 @@ class Example:
     returned: Any
 
 
+Examples = Mapping[torch.nn.Module, list[Example]]
+
+
 @torch.inference_mode()
-def examples_of(network: Any, calls: tuple[AttentionCall, ...], positions: int) -> Mapping[torch.nn.Module, Example]:
-    """Of every layer's attention module, by one short forward pass."""
+def examples_of(network: Any, calls: tuple[AttentionCall, ...], positions: int) -> Examples:
+    """Of every layer's attention module, by two short forward passes, at the window's beginning and at its end.
+
+    What the layers read is far too large: a module that does something else with large numbers shows it, too.
+    """
     asked: dict[torch.nn.Module, tuple[Any, Any]] = {}
-    examples: dict[torch.nn.Module, Example] = {}
+    examples: dict[torch.nn.Module, list[Example]] = {call.module: [] for call in calls}
 
     def attend(module: torch.nn.Module, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> tuple[Any, None]:
         attended = torch.randn(1, TOKENS, query.shape[1], value.shape[3], generator=torch.Generator().manual_seed(0))
@@ -48,16 +53,26 @@ def examples_of(network: Any, calls: tuple[AttentionCall, ...], positions: int) 
 
     def keep(module: torch.nn.Module, others: Any, named: Mapping[str, Any], returned: Any) -> None:
         hidden = named.get("hidden_states", others[0] if others else None)
-        examples[module] = Example(hidden, named.get("position_embeddings"), *asked[module], returned)
+        examples[module].append(Example(hidden, named.get("position_embeddings"), *asked[module], returned))
 
     hooks = [call.module.register_forward_hook(keep, with_kwargs=True) for call in calls]
+    hooks += [call.module.register_forward_pre_hook(_enlarged, with_kwargs=True) for call in calls]
     try:
         with recording(network, attend, positions):
-            run_once(network)
+            for first in (0, positions - TOKENS):
+                run_once(network, first)
     finally:
         for hook in hooks:
             hook.remove()
     return examples
+
+
+def _enlarged(_: torch.nn.Module, others: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    if isinstance(hidden := named.get("hidden_states"), torch.Tensor):
+        return others, named | {"hidden_states": LARGE * hidden}
+    return tuple(
+        LARGE * other if at == 0 and isinstance(other, torch.Tensor) else other for at, other in enumerate(others)
+    ), named
 
 
 class Projections(NamedTuple):
@@ -75,16 +90,16 @@ class Projections(NamedTuple):
 
 
 @torch.inference_mode()
-def projections_of(module: torch.nn.Module, example: Example) -> Projections | None:
+def projections_of(module: torch.nn.Module, examples: Sequence[Example]) -> Projections | None:
     """The projections of a module that computes just that, found by trying; None where it does not."""
     linears, others = linears_of(module)
     plain = len(linears) == 4 and not any(True for other in others for _ in other.parameters())
-    if not plain or not isinstance(example.hidden, torch.Tensor):
+    if not plain or not all(isinstance(example.hidden, torch.Tensor) for example in examples):
         return None
-    ways = (True, False) if example.rotation is not None else (False,)
+    ways = (False,) if any(example.rotation is None for example in examples) else (True, False)
     orders = permutations(linears, 4)
     possible = (Projections(*order, rotated=rotated) for order in orders for rotated in ways)
-    return next((found for found in possible if _fits(found, example)), None)
+    return next((found for found in possible if all(_fits(found, example) for example in examples)), None)
 
 
 def _fits(found: Projections, example: Example) -> bool:
@@ -92,9 +107,10 @@ def _fits(found: Projections, example: Example) -> bool:
     projected = _projected(found, example)
     if projected is None or not isinstance(example.returned, tuple) or len(example.returned) != 2:
         return False
+    theirs, weights = example.returned
     returned = found.out(example.attended.flatten(2))
-    pairs = zip((query, key, value, example.returned[0]), (*projected, returned), strict=True)
-    return all(same_numbers(theirs, ours) for theirs, ours in pairs)
+    pairs = zip((query, key, value, theirs), (*projected, returned), strict=True)
+    return weights is None and all(same_numbers(theirs, ours) for theirs, ours in pairs)
 
 
 def _projected(found: Projections, example: Example) -> list[torch.Tensor] | None:
@@ -135,7 +151,9 @@ class FusedAttention(torch.nn.Module):
         threads: int,
     ) -> None:
         super().__init__()
-        self.__dict__.update({name: value for name, value in vars(module).items() if not name.startswith("_")})
+        self.__dict__.update(
+            {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "forward"}
+        )
         self._wide, self._out, self._attention = wide, out, attention
         self._rotated, self._dtype, self._threads = rotated, dtype, threads
 
@@ -147,4 +165,4 @@ class FusedAttention(torch.nn.Module):
         return as_numbers(self._out(attended), self._threads).view(hidden_states.shape), None
 
     def _rotation(self, embeddings: tuple[torch.Tensor, torch.Tensor]) -> Rotation | None:
-        return Rotation(*(as_array(part[0]) for part in embeddings)) if self._rotated else None
+        return Rotation(*(part[0].float().numpy() for part in embeddings)) if self._rotated else None

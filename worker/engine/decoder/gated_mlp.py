@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from worker.engine.cpu.activation import ERF_GELU, QUICK_GELU, SILU, TANH_GELU, activate
 from worker.engine.cpu.linear import Linear, activations, empty_activations
 from worker.engine.decoder.elementwise import as_numbers
-from worker.engine.decoder.trying import alike, linears_of, random_rows
+from worker.engine.decoder.trying import LARGE, alike, linears_of, random_rows
 
 FUNCTIONS: dict[int, Callable[[torch.Tensor], torch.Tensor]] = {
     SILU: F.silu,
@@ -40,10 +40,13 @@ def parts_of(module: torch.nn.Module) -> Parts | None:
     linears, others = linears_of(module)
     if len(linears) != 3 or any(True for other in others for _ in other.parameters()):
         return None
-    possible = (
-        parts for parts in _possible(linears) if alike(module, parts.compute, random_rows(parts.gate.in_features))
-    )
-    return next(possible, None)
+    return next((parts for parts in _possible(linears) if _fits(module, parts)), None)
+
+
+def _fits(module: torch.nn.Module, parts: Parts) -> bool:
+    """With numbers that are far too large as well: a module that clips them shows it."""
+    rows = random_rows(parts.gate.in_features)
+    return alike(module, parts.compute, rows) and alike(module, parts.compute, LARGE * rows)
 
 
 def _possible(linears: list[torch.nn.Linear]) -> Iterator[Parts]:

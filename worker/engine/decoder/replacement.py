@@ -14,11 +14,11 @@ from transformers.pytorch_utils import Conv1D
 
 from worker.engine.cpu.batch_invariant import batch_invariant
 from worker.engine.cpu.linear import Linear
-from worker.engine.decoder.fused_attention import Example, FusedAttention, projections_of
+from worker.engine.decoder.fused_attention import Examples, FusedAttention, projections_of
 from worker.engine.decoder.gated_mlp import FUNCTIONS, GatedMLP, parts_of
 from worker.engine.decoder.row_wise import RotaryTable, RowWiseActivation, RowWiseLinear, RowWiseNorm
 from worker.engine.decoder.served_attention import LayerAttention
-from worker.engine.decoder.trying import alike, random_rows
+from worker.engine.decoder.trying import alike, is_linear, random_rows
 
 
 class Replacement:
@@ -29,7 +29,7 @@ class Replacement:
         dtype: str,
         positions: int,
         attentions: Mapping[torch.nn.Module, LayerAttention],
-        examples: Mapping[torch.nn.Module, Example],
+        examples: Examples,
     ) -> None:
         """
         Args:
@@ -53,7 +53,7 @@ class Replacement:
                 setattr(module, name, self._replaced[child])
 
     def _replacement(self, module: torch.nn.Module) -> torch.nn.Module:
-        if isinstance(module, torch.nn.Linear | Conv1D):
+        if is_linear(module) or isinstance(module, Conv1D):
             return RowWiseLinear(self._product([module]), self._dtype, self._threads)
         if any(name.endswith("inv_freq") for name, _ in module.named_buffers(recurse=False)):
             return RotaryTable(module, self._positions)

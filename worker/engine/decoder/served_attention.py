@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from worker.engine.cpu.attention import EVERYTHING, CacheRows, Rotation, Rules, attend, no_rotation
+from worker.engine.cpu.attention import EVERYTHING, NOT_ROTATED, CacheRows, Rotation, Rules, attend
 from worker.engine.cpu.linear import Activations, Products
 from worker.engine.decoder.survey import AttentionCall
 from worker.engine.kv_cache import KVCache
@@ -39,10 +39,9 @@ class Step:
 class LayerAttention:
     """One layer's. Rows beyond those of the step are padding, and get zeros."""
 
-    def __init__(self, index: int, call: AttentionCall, dtype: str, step: Step) -> None:
+    def __init__(self, index: int, call: AttentionCall, step: Step) -> None:
         self._index, self._step = index, step
         self.width = call.heads * call.head_dim
-        self._not_rotated = no_rotation(dtype)
         sinks = np.full(call.heads, -np.inf) if call.sinks is None else call.sinks.detach().float().numpy()
         window = EVERYTHING if call.window is None else call.window
         self._rules = Rules(np.float32(call.scale), np.int64(window), np.float32(call.cap), sinks.astype(np.float32))
@@ -60,7 +59,7 @@ class LayerAttention:
         count = len(places.positions)
         attended.values[count:].zero_()
         products, layer = projected.first(count).arrays, cache.layer(self._index)
-        attend(products, rotation or self._not_rotated, layer, places, self._rules, attended.arrays)
+        attend(products, rotation or NOT_ROTATED, layer, places, self._rules, attended.arrays)
 
     def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """query: [1, heads, rows, head_dim]; key and value: [1, groups, rows, head_dim].
@@ -74,9 +73,9 @@ class LayerAttention:
         return attended.values.view(1, rows, heads, head_dim)
 
 
-def layer_attentions(calls: Sequence[AttentionCall], dtype: str, step: Step) -> dict[torch.nn.Module, LayerAttention]:
+def layer_attentions(calls: Sequence[AttentionCall], step: Step) -> dict[torch.nn.Module, LayerAttention]:
     """By the modules that call them."""
-    return {call.module: LayerAttention(index, call, dtype, step) for index, call in enumerate(calls)}
+    return {call.module: LayerAttention(index, call, step) for index, call in enumerate(calls)}
 
 
 def serve(network: Any, attentions: Mapping[torch.nn.Module, LayerAttention]) -> None:

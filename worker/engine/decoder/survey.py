@@ -110,9 +110,13 @@ def _refuse_other_weights(network: Any) -> None:
                     raise Unsupported(f"{name}.{part} is no linear layer's (experts, convolutions, recurrent layers)")
 
 
-def run_once(network: Any) -> torch.Tensor:
-    """The logits of a few tokens' last, [1, 1, vocabulary], with whatever attention is set."""
-    tokens, places = torch.arange(TOKENS)[None], torch.arange(TOKENS)[None]
+def run_once(network: Any, first: int = 0) -> torch.Tensor:
+    """The logits of a few tokens' last, [1, 1, vocabulary], with whatever attention is set.
+
+    Args:
+        first: the first one's position.
+    """
+    tokens, places = torch.arange(TOKENS)[None], torch.arange(first, first + TOKENS)[None]
     kept = torch.tensor([TOKENS - 1])
     logits: torch.Tensor = network(input_ids=tokens, position_ids=places, use_cache=False, logits_to_keep=kept).logits
     return logits

@@ -64,10 +64,12 @@ def _texts(found: Survey) -> list[Indices]:
 
 
 def _shallow_error(network: Any, found: Survey, texts: Sequence[Indices]) -> float:
-    """How far we are from transformers in fp32, by the first layers and the head."""
+    """How far we are from transformers in fp32, by the first layers and the head, at the window's beginning and end."""
+    places = (0, found.positions - max(map(len, texts)))
     with _shallow(network, _layers_needed(found), len(found.calls)):
-        theirs = [_own_logits(network, text) for text in texts]
-        ours = _logits(Decoder(copy.deepcopy(network), "fp32"), texts)
+        theirs = [_own_logits(network, text, place) for place in places for text in texts]
+        decoder = Decoder(copy.deepcopy(network), "fp32")
+        ours = [logits for place in places for logits in _logits(decoder, texts, [place] * len(texts))]
     largest = max(float(logits.abs().max()) for logits in theirs)
     return max(float((one - other).abs().max()) for one, other in zip(ours, theirs, strict=True)) / largest
 
@@ -97,10 +99,11 @@ def _shallow(network: Any, kept: int, layers: int) -> Any:
 
 
 @torch.inference_mode()
-def _own_logits(network: Any, text: Indices) -> torch.Tensor:
-    """[tokens, vocabulary]."""
+def _own_logits(network: Any, text: Indices, place: int = 0) -> torch.Tensor:
+    """[tokens, vocabulary], for a text whose first token has that position."""
     network.set_attn_implementation("eager")
-    logits: torch.Tensor = network(input_ids=torch.from_numpy(text)[None], use_cache=False).logits[0]
+    tokens, places = torch.from_numpy(text)[None], torch.arange(place, place + len(text))[None]
+    logits: torch.Tensor = network(input_ids=tokens, position_ids=places, use_cache=False).logits[0]
     return logits
 
 

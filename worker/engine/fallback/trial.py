@@ -16,9 +16,9 @@ import transformers
 from worker.engine.compiled.kept_results import kept_result
 from worker.engine.decoder.survey import Unsupported
 from worker.engine.decoder.trial import EXACT
-from worker.engine.fallback.casting import cast
 from worker.engine.fallback.experts import EXPERTS
 from worker.engine.fallback.group import ROWS, Group, PaddedModel, Shape
+from worker.engine.load.casting import cast
 
 SHAPE = Shape(ROWS, 64)  # two chunks of prompts
 STEPS = 4

@@ -67,6 +67,12 @@ def test_what_is_known_is_replaced_and_the_rest_stays() -> None:
     assert (type(second.mlp.act_fn), type(second.self_attn.q_proj[0])) == (Rounding, RowWiseLinear)
 
 
+@pytest.mark.parametrize("family", ["olmo", "ministral3"])
+def test_a_layer_that_clips_or_looks_at_far_positions_is_not_fused(family: str) -> None:
+    for layer in Decoder(make_network(family), "fp32")._network.model.layers:
+        assert isinstance(layer.mlp, GatedMLP) and not isinstance(layer.self_attn, FusedAttention)
+
+
 def test_layers_that_compute_something_else_are_not_fused() -> None:
     """Each has the parts of the usual one, and would pass for it by their shapes."""
 
