@@ -59,6 +59,7 @@ def tune(
     from contract.model_kinds.own_model import check_own_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
+    from inkmill.own_models.leftovers import sweep
     from inkmill.startup import settings_and_database
     from inkmill.tuning.command import TuneCommand
 
@@ -69,6 +70,7 @@ def tune(
     model = o.model_to_load(o.or_default(base, config.model), revision)
     order = _order(name, model, device, training, train_on_prompts=corpus.options.train_on_prompts)
     config, database = settings_and_database()
+    sweep(database, config.models_folder)
     command = TuneCommand(config, database, order, seed_was_given="seed" in training)
     sources = corpus.sources(files, database)
     raise typer.Exit(command.run(sources, corpus.options, again=again, detach=detach, json=json))
