@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 from contract.tunings.order import TuningOrder
 from contract.tunings.prepared_corpus import PreparedCorpus
@@ -28,17 +27,30 @@ def submit_tuning(
         name=order.name, base=order.base, device=order.device, dtype=order.dtype, order=order.to_json(), folder=folder,
         owner=owner,
     )  # fmt: skip
-    return find_tuning(database, insert_tuning(database, new, _sources(corpus.outputs)))
+    return find_tuning(database, insert_tuning(database, new, _sources(corpus)))
 
 
-def _sources(outputs: Path | None) -> Iterator[TuningSource]:
-    """The outputs that a corpus was made of, where it came from a job."""
-    if outputs is None:
+def _sources(corpus: PreparedCorpus) -> Iterator[TuningSource]:
+    """The outputs that a corpus from a job teaches, or measures by."""
+    if corpus.outputs is None:
         return
-    with outputs.open() as lines:
+    used = _used_outputs(corpus)
+    with corpus.outputs.open() as lines:
         for line in lines:
             said = json.loads(line)
-            yield TuningSource(output_id=said["output"], revision=said["revision"], decision_id=said.get("decision"))
+            if said["output"] in used:
+                yield TuningSource(
+                    output_id=said["output"], revision=said["revision"], decision_id=said.get("decision")
+                )
+
+
+def _used_outputs(corpus: PreparedCorpus) -> set[int]:
+    """Those of which there is a document: the others were empty, the same as another text, or could not be used."""
+    job = max(index for index, file in enumerate(corpus.files) if file.name == f"job {corpus.job}")
+    used: set[int] = set()
+    for part in (corpus.train, corpus.validation):
+        used.update(part.documents[part.documents[:, 1] == job, 2].tolist())
+    return used
 
 
 def queue_tuning_hints(database: Database, tuning: StoredTuning) -> str | None:

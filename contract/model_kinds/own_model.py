@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelUnavailable, UsageError
-from contract.settings import settings
+from contract.settings import private_folder, settings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -53,6 +53,12 @@ class OwnModel:
         return f"{self.name}@{self.version}"
 
 
+def make_models_folder(models: Path) -> Path:
+    """INKMILL_MODELS, made where it is missing, for its owner alone: models hold what they were taught (`copied/`). The
+    rights of a folder that is there already, which may be shared on purpose, stay as they are."""
+    return private_folder(models)
+
+
 def own_models() -> list[OwnModel]:
     """Every version that is here, by name and version."""
     return sorted(_found(), key=lambda model: (model.name, model.version))
@@ -66,6 +72,12 @@ def versions(name: str) -> list[OwnModel]:
 def newest(name: str) -> OwnModel | None:
     """The newest version of a model that is here."""
     return next(reversed(versions(name)), None)
+
+
+def last_version(name: str) -> int:
+    """The number of a model's newest version that is here; 0 = none."""
+    model = newest(name)
+    return model.version if model else 0
 
 
 def find_own_model(text: str) -> OwnModel | None:

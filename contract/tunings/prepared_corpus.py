@@ -19,7 +19,8 @@ from contract.errors import UsageError
 DESCRIPTION = "corpus.json"
 """Written last: a folder without it holds no corpus, whatever else is in it."""
 OUTPUTS = "outputs.jsonl"
-"""Where a corpus came from a job: {"output", "revision", "decision"} of each of its texts, one a line."""
+"""Where a corpus came from a job: {"output", "revision", "decision"} of each text that was read of it, one a line.
+Which of them are in it is for the tables of documents to say."""
 TRAIN, VALIDATION = "train", "validation"
 PARTS = (TRAIN, VALIDATION)
 NARROW, WIDE = "uint16", "uint32"

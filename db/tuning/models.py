@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from contract.errors import NoSuchModel, UsageError
 from contract.spec import FINISHED_JOBS, TUNINGS_UNDER_WAY, JobStatus, TuningStatus
@@ -19,6 +19,9 @@ from db.tuning_models import Model, Tuning
 from db.work.lease import NO_LEASE
 
 Place = Callable[[int], str]
+Newest = Callable[[], int]
+"""The newest version that the store has, recorded or not. It is asked within the transaction: between looking before it
+and taking a version, somebody else's folder could appear and its row be lost with a killed process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +58,14 @@ _COLUMNS = [Model.__table__.c[name] for name in StoredModel.__dataclass_fields__
 
 
 def add_model(
-    database: Database, new: NewModel, place: Place, *, after: int = 0, version: int | None = None
+    database: Database, new: NewModel, place: Place, *, after: Newest = lambda: 0, version: int | None = None
 ) -> StoredModel:
     """Records a model under the next version of its name: its row is stored once its folder is in its place.
 
     Args:
         place: given the version, puts the folder where it belongs and returns its whole path. Nobody else has that
             version; where it raises, nothing is stored.
-        after: the newest version that the store has, recorded or not.
+        after: says which version is the newest in the store.
         version: that of a folder that is in its place already, as a killed process left it; None = the next one.
 
     Raises:
@@ -73,7 +76,13 @@ def add_model(
 
 
 def complete_tuning(
-    database: Database, claim: TuningClaim, new: NewModel, place: Place, *, after: int = 0, version: int | None = None
+    database: Database,
+    claim: TuningClaim,
+    new: NewModel,
+    place: Place,
+    *,
+    after: Newest = lambda: 0,
+    version: int | None = None,
 ) -> StoredModel:
     """Records the model that came of a tuning, as `add_model` does, and ends the tuning, in one go. One that was
     cancelled when its model was there already is completed.
@@ -91,7 +100,12 @@ def complete_tuning(
 
 
 def _add(
-    connection: Connection, new: NewModel, place: Place, after: int, version: int | None, tuning_id: int | None = None
+    connection: Connection,
+    new: NewModel,
+    place: Place,
+    after: Newest,
+    version: int | None,
+    tuning_id: int | None = None,
 ) -> StoredModel:
     number, version = _reserve(connection, new, after, version, tuning_id)
     connection.execute(update(Model).where(Model.id == number).values(folder=place(version)))
@@ -99,20 +113,27 @@ def _add(
 
 
 def _reserve(
-    connection: Connection, new: NewModel, after: int, wanted: int | None, tuning_id: int | None
+    connection: Connection, new: NewModel, after: Newest, wanted: int | None, tuning_id: int | None
 ) -> tuple[int, int]:
     """Takes the next version; whoever takes the same at the same time waits here for the other's transaction."""
-    values = {name: getattr(new, name) for name in NewModel.__dataclass_fields__}
-    values |= {"corpus": [dict(file) for file in new.corpus], "settings": dict(new.settings), "tuning_id": tuning_id}
+    values = _values(new) | {"tuning_id": tuning_id}
     while True:
         newest = connection.scalar(select(func.max(Model.version)).where(Model.name == new.name)) or 0
-        version = wanted or max(newest, after) + 1
+        version = wanted or max(newest, after()) + 1
         added = insert_or(connection, Model).values(**values, version=version, folder="", created_at=now())
         added = added.on_conflict_do_nothing(index_elements=["name", "version"]).returning(Model.id)
         if (number := connection.execute(added).scalar()) is not None:
-            return number, version
-        if wanted:
+            if wanted or after() < version:
+                return number, version
+            # Whoever had it before was waited for, and was killed when its folder was there already.
+            connection.execute(delete(Model).where(Model.id == number))
+        elif wanted:
             raise UsageError(f"{new.name}@{wanted} is recorded already; 'inkmill models' lists what there is")
+
+
+def _values(new: NewModel) -> dict[str, Any]:
+    values = {name: getattr(new, name) for name in NewModel.__dataclass_fields__}
+    return values | {"corpus": [dict(file) for file in new.corpus], "settings": dict(new.settings)}
 
 
 def find_model(database: Database, name: str, version: int | None = None, *, removed: bool = False) -> StoredModel:
@@ -146,22 +167,38 @@ def newest_version(database: Database, name: str) -> int:
         return connection.scalar(select(func.max(Model.version)).where(Model.name == name)) or 0
 
 
-def remove_model(database: Database, model: str, set_aside: Callable[[], object] = lambda: None) -> list[str]:
+def remove_model(
+    database: Database,
+    model: str,
+    set_aside: Callable[[], object] = lambda: None,
+    *,
+    unrecorded: NewModel | None = None,
+) -> list[str]:
     """Marks a model as removed; its row stays, as texts still name it. Returns what needs it: then nothing is done.
 
     Args:
-        model: as jobs name it, NAME@VERSION; SQL need not know it.
+        model: as jobs name it, NAME@VERSION.
         set_aside: takes its folder out of the store; where it raises, nothing is marked.
+        unrecorded: what its folder tells, where SQL may not know it: a row is made of that, so that its version is
+            never given again either.
     """
     name, _, version = model.partition("@")
     named = (Model.name == name, Model.version == int(version), Model.removed_at.is_(None))
     with database.write() as connection:
-        connection.execute(update(Model).where(*named).values(removed_at=now()))
+        marked = connection.execute(update(Model).where(*named).values(removed_at=now()))
+        if unrecorded and not marked.rowcount:
+            _insert_removed(connection, unrecorded, int(version))
         if needs := _needed_by(connection, model):
             connection.rollback()
             return needs
         set_aside()
     return []
+
+
+def _insert_removed(connection: Connection, gone: NewModel, version: int) -> None:
+    values = _values(gone) | {"version": version, "folder": "", "created_at": now(), "removed_at": now()}
+    added = insert_or(connection, Model).values(**values)
+    connection.execute(added.on_conflict_do_nothing(index_elements=["name", "version"]))
 
 
 def needed_by(database: Database, model: str) -> list[str]:

@@ -32,7 +32,10 @@ def jobs(
         int, typer.Option("--limit", metavar="N", min=1, max=2**31, help="List at most this many, the newest.")
     ] = 100,
 ) -> None:
-    """List the jobs, newest first, and what tells those of one file apart."""
+    """List the jobs, newest first, and what tells those of one file apart; then tunings under way or of the last day.
+
+    With --json jobs alone; 'inkmill tunings --json' lists tunings.
+    """
     from contract.waiting.surroundings import Surroundings
     from db.insights.pace import read_pace
     from db.job_differences import as_words, differences
@@ -57,6 +60,18 @@ def jobs(
         print_table(jobs_table(list(zip(listed, paces, strict=True)), said))
     else:
         messages.print("no jobs yet; submit one: inkmill run FILE")
+    if not json:
+        _list_tunings(database, limit)
+
+
+def _list_tunings(database: Database, limit: int) -> None:
+    from inkmill.show.display import print_table
+    from inkmill.show.terminal import output
+    from inkmill.tuning.listing import current_tunings, tunings_table
+
+    if current := current_tunings(database, limit):
+        output.print()
+        print_table(tunings_table(current))
 
 
 def status(job: WorkId, json: o.Json = False) -> None:

@@ -16,6 +16,7 @@ from inkmill.tuning.training_options import flag_of, training_options
 def register(app: typer.Typer) -> None:
     ordering = o.gather_options("training", training_options())
     app.command()(o.gather_options("corpus", corpus_order)(ordering(tune)))
+    app.command()(tunings)
 
 
 def tune(
@@ -58,6 +59,7 @@ def tune(
     from contract.model_kinds.own_model import check_own_name
     from contract.settings import settings
     from inkmill.commands.submitting import check_device
+    from inkmill.own_models.leftovers import sweep
     from inkmill.startup import settings_and_database
     from inkmill.tuning.command import TuneCommand
 
@@ -68,9 +70,37 @@ def tune(
     model = o.model_to_load(o.or_default(base, config.model), revision)
     order = _order(name, model, device, training, train_on_prompts=corpus.options.train_on_prompts)
     config, database = settings_and_database()
+    sweep(database, config.models_folder)
     command = TuneCommand(config, database, order, seed_was_given="seed" in training)
     sources = corpus.sources(files, database)
     raise typer.Exit(command.run(sources, corpus.options, again=again, detach=detach, json=json))
+
+
+def tunings(
+    json: o.Json = False,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=2**31, help="List at most this many, the newest.")
+    ] = 100,
+) -> None:
+    """List the tunings, newest first, by the numbers that 'status', 'watch', 'cancel' and 'retry' take."""
+    from contract.waiting.surroundings import Surroundings
+    from db.tuning.tunings import list_tunings
+    from db.tuning.waiting import tuning_waits_for
+    from inkmill.show.display import print_json, print_table
+    from inkmill.show.terminal import messages
+    from inkmill.startup import settings_and_database
+    from inkmill.tuning.listing import tunings_table
+    from inkmill.tuning.status import tuning_json
+
+    _, database = settings_and_database()
+    listed = list_tunings(database, limit)
+    if json:
+        around = Surroundings()
+        print_json([tuning_json(one, tuning_waits_for(database, one, around)) for one in listed])
+    elif listed:
+        print_table(tunings_table(listed))
+    else:
+        messages.print("no tunings yet; teach a model texts: inkmill tune FILE --name NAME")
 
 
 def _order(name: str, base: str, device: str, training: dict[str, Any], *, train_on_prompts: bool) -> Any:

@@ -80,7 +80,7 @@ def recorded_model(stored: StoredModel, *, here: bool) -> KnownModel:
     same = ("name", "version", "base", "base_revision", "revision", "perplexity_before", "perplexity_after", "corpus",
             "settings", "source", "created_at")  # fmt: skip
     return KnownModel(
-        **{name: getattr(stored, name) for name in same},
+        **{name: getattr(stored, name) for name in same} | {"revision": stored.revision or None},
         tuning=None if stored.tuning_id is None else tuning_reference(stored.tuning_id),
         folder=own.folder if here else Path(stored.folder),
         here=here,

@@ -5,22 +5,21 @@ How a checkpoint is read is not known here.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from contract.errors import ModelUnavailable
-from contract.model_kinds.own_model import OwnModel, check_own_name, newest
-from contract.settings import private_folder
+from contract.model_kinds.own_model import OwnModel, check_own_name, last_version, make_models_folder
 from db.session.engine import Database
 from db.tuning.models import NewModel, StoredModel, add_model
-
-WORK = ".import-"  # what the names of unfinished folders begin with
+from inkmill.own_models.folder_lock import locked
+from inkmill.own_models.leftovers import IMPORT, swept
 
 
 def import_model(
@@ -45,7 +44,7 @@ def import_model(
     from worker.importing.model_card import import_settings, write_card
 
     source = source.expanduser().absolute()
-    with _new_folder(models) as folder:
+    with _new_folder(database, models) as folder:
         imported = import_checkpoint(source, folder, tokenizer, say)
         _keep(folder)  # before the database is locked, since it may take long
 
@@ -58,13 +57,12 @@ def import_model(
             return str(target)
 
         placed: list[Path] = []
-        here = newest(name)
         new = NewModel(
             name=name, base=None, base_revision=None, revision=imported.revision, source=str(source),
             settings=import_settings(imported),
         )  # fmt: skip
         try:
-            return add_model(database, new, place, after=here.version if here else 0)
+            return add_model(database, new, place, after=partial(last_version, name))
         except BaseException:
             for target in placed:  # nobody knows of it
                 target.rename(folder)
@@ -72,45 +70,17 @@ def import_model(
 
 
 @contextmanager
-def _new_folder(models: Path) -> Iterator[Path]:
+def _new_folder(database: Database, models: Path) -> Iterator[Path]:
     """A folder for unfinished work, locked while it is worked on, and gone afterwards unless it was renamed."""
-    with _locked(private_folder(models)):
-        _remove_abandoned(models)
-        folder = Path(tempfile.mkdtemp(prefix=WORK, dir=models))
-        folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
-        lock = _lock(folder)
-    try:
-        yield folder
-    finally:
-        os.close(lock)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_abandoned(models: Path) -> None:
-    """Removes what imports left that were killed. Those that are at work hold a lock."""
-    for folder in models.glob(f"{WORK}*"):
-        with suppress(BlockingIOError), _locked(folder, fcntl.LOCK_NB):
+    with ExitStack() as held:
+        with swept(database, make_models_folder(models)):
+            folder = Path(tempfile.mkdtemp(prefix=IMPORT, dir=models))
+            folder.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+            held.enter_context(locked(folder))
+        try:
+            yield folder
+        finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path, how: int = 0) -> Iterator[None]:
-    lock = _lock(folder, how)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def _lock(folder: Path, how: int = 0) -> int:
-    """Locks a folder until what is returned is closed."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | how)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import sys
+from contextlib import nullcontext
 
 import typer
 
@@ -12,8 +13,9 @@ from common.wording import counted
 from contract.errors import InkmillError, UsageError
 from contract.settings import settings
 from db.session.engine import Database
-from db.tuning.models import needed_by, outputs_made_with, remove_model
+from db.tuning.models import NewModel, needed_by, outputs_made_with, remove_model
 from inkmill.own_models.catalogue import KnownModel, catalogue
+from inkmill.own_models.leftovers import REMOVED, swept
 from inkmill.show.display import command_line
 from inkmill.show.terminal import messages
 
@@ -77,16 +79,24 @@ def remove(database: Database, model: KnownModel) -> None:
         UsageError: a job or a tuning has come to need it; nothing was removed.
         InkmillError: its folder cannot be removed; then it stays whole.
     """
-    aside = settings().models_folder / f".removed-{model}-{secrets.token_hex(4)}"
+    models = settings().models_folder
+    aside = models / f"{REMOVED}{model}-{secrets.token_hex(4)}"
 
     def set_aside() -> None:
         if model.here:
             model.folder.rename(aside)
 
-    try:
-        needs = remove_model(database, str(model), set_aside)
-    except OSError as error:
-        raise InkmillError(f"{model.folder} cannot be removed: {error.strerror}; nothing was removed") from None
-    if needs:
-        raise needed(model, needs)
-    shutil.rmtree(aside, ignore_errors=True)
+    with swept(database, models) if models.is_dir() else nullcontext():
+        try:
+            needs = remove_model(database, str(model), set_aside, unrecorded=_as_new(model))
+        except OSError as error:
+            raise InkmillError(f"{model.folder} cannot be removed: {error.strerror}; nothing was removed") from None
+        if needs:
+            raise needed(model, needs)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _as_new(model: KnownModel) -> NewModel:
+    """What is known of a model, as SQL would record it."""
+    known = {name: getattr(model, name) for name in NewModel.__dataclass_fields__}
+    return NewModel(**known | {"revision": model.revision or ""})

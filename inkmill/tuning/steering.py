@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contract.errors import DatabaseUnreachable, ExitCode
 from contract.settings import Settings
 from contract.spec import TuningStatus
+from contract.waiting.stack_state import WantedWorker
 from contract.waiting.surroundings import Surroundings
 from db.session.engine import Database
 from db.tuning.claims import sweep_tunings
 from db.tuning.tunings import StoredTuning, cancel_tuning, find_tuning, retry_tuning
 from db.tuning.waiting import tuning_waits_for
+from inkmill.local.stack import Stack
 from inkmill.show.display import ProgressLine, print_json
 from inkmill.show.terminal import messages
 from inkmill.tuning.status import print_tuning, progress_line, tuning_json
@@ -80,10 +82,17 @@ def cancel(database: Database, number: int, *, json: bool) -> None:
 
 
 def retry(config: Settings, database: Database, number: int, *, json: bool) -> None:
-    """Queues a tuning again; it goes on from its last checkpoint."""
+    """Queues a tuning again, and starts what is missing, as `tune` does; it goes on from its last checkpoint.
+
+    Raises:
+        QueueUnreachable: what is missing does not start; the tuning is queued all the same.
+    """
     retry_tuning(database, number, owner=config.installation if config.embedded else None)
     messages.print(f"tuning t{number}: queued again; it goes on from its last checkpoint")
-    error = queue_tuning_hints(database, find_tuning(database, number))
+    tuning = find_tuning(database, number)
+    if config.embedded:
+        Stack(config).ensure_running(WantedWorker.for_tuning(tuning.device, tuning.order.get("threads")))
+    error = queue_tuning_hints(database, tuning)
     if error and not config.embedded:
         messages.print(f"warning: {error}; the work starts automatically once Redis is back", markup=False)
     show_status(database, number, json=json)

@@ -5,6 +5,7 @@ The lease is renewed while that process gives signs of life, and only then. Whic
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from db.tuning.claims import (
     release_tuning,
     renew_tuning,
 )
+from db.tuning.models import StoredModel
 from db.tuning.progress import save_progress
 from db.tuning.tunings import find_tuning, tuning_reference
 from db.work.lease import LeaseLost
@@ -41,6 +43,9 @@ RENEW_SECONDS = 5.0
 """Between two renewals at most: with one, a worker hears that its tuning was cancelled."""
 HANG_STEPS = 5
 """A micro-batch may take longer than a step of writing: so many times INKMILL_STEP_SECONDS without a word is a hang."""
+TRIES, TRY_SECONDS = 10, 1.0
+"""So often what the system refuses is tried, in case it was short of memory or a network's file system was away."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 FAILED = "failed"
 """The code of a failure that has no name."""
 T = TypeVar("T")
@@ -92,6 +97,9 @@ class Attempt:
         except UsageError as error:
             self._end(fail_tuning, f"its order cannot be used: {error}")
             return
+        except OSError as error:
+            self._give_up("its training process cannot be started", error)
+            return
         if process is None:
             self._patiently(lambda: release_tuning(self._database, self._claim))
             return
@@ -103,22 +111,34 @@ class Attempt:
         self._settle(status)
 
     def _started(self) -> TrainingProcess | None:
-        """The process; None where this worker is told to stop, or the tuning is unwanted, before there could be one."""
-        told = ""
+        """The process; None where this worker is told to stop, or the tuning is unwanted, before there could be one.
+
+        Raises:
+            UsageError: its order is not one that this version understands.
+            OSError: the disk is full, or the system refuses it again and again.
+        """
+        told, refused = "", 0
         while not self._trainer.stopping() and self._wanted:
             try:
                 return self._trainer.start(self._claim, self._folder)
             except FolderInUse:
                 why = "that of an earlier worker has not ended yet"
-            except OSError as error:  # no memory for a process, or no space for its order
+            except OSError as error:  # no memory for a process, say
+                refused += 1
+                if error.errno in DISK_FULL or refused == TRIES:
+                    raise
                 why = str(error)
             if why != told:
                 self._log.warning("cannot start the training process; trying again every second", why=why)
                 told = why
-            time.sleep(1.0)
-            self._trainer.tend()
-            self._renew()
+            self._wait()
         return None
+
+    def _wait(self) -> None:
+        """Before the next try; the lease is kept meanwhile."""
+        time.sleep(TRY_SECONDS)
+        self._trainer.tend()
+        self._renew()
 
     def _follow(self, process: TrainingProcess) -> int:
         """Listens until the process has ended. Returns its exit status."""
@@ -194,19 +214,46 @@ class Attempt:
         """The reason that the process gave for its end."""
         return str((self._progress.error or {}).get("text") or otherwise)
 
-    def _end(self, end: Callable[..., None], reason: str) -> None:
+    def _give_up(self, what: str, error: OSError) -> None:
+        """The system refuses something: a full disk pauses the tuning, anything else ends it."""
+        if error.errno in DISK_FULL:
+            retry = f"inkmill retry {tuning_reference(self._claim.tuning_id)}"
+            self._end(pause_tuning, f"{what}: {error}; make room, and go on with it: {retry}", "disk_full")
+        else:
+            self._end(fail_tuning, f"{what}: {error}")
+
+    def _end(self, end: Callable[..., None], reason: str, code: str | None = None) -> None:
         """Ends the tuning, or sets it aside."""
-        code = str((self._progress.error or {}).get("code") or FAILED)
+        code = code or str((self._progress.error or {}).get("code") or FAILED)
         self._log.warning("the tuning cannot go on", why=reason)
         self._patiently(lambda: end(self._database, self._claim, reason, code))
 
     def _store(self) -> None:
         try:
-            stored = self._patiently(lambda: store_model(self._database, self._claim, self._folder))
-        except (ModelUnavailable, UsageError, OSError, ValueError, KeyError) as error:
+            stored = self._stored()
+        except OSError as error:
+            self._give_up("its model cannot be put into the store", error)
+        except (ModelUnavailable, UsageError, ValueError, KeyError) as error:
             self._end(fail_tuning, f"its model cannot be put into the store: {error}")
         else:
             self._log.info("completed", model=str(stored))
+
+    def _stored(self) -> StoredModel:
+        """The model in the store.
+
+        Raises:
+            OSError: the disk is full, or the system refuses it again and again.
+        """
+        refused = 0
+        while True:
+            try:
+                return self._patiently(lambda: store_model(self._database, self._claim, self._folder))
+            except OSError as error:
+                refused += 1
+                if error.errno in DISK_FULL or refused == TRIES:
+                    raise
+                self._log.warning("cannot store the model; trying again every second", why=str(error))
+            self._wait()
 
     def _patiently(self, act: Callable[[], T]) -> T:
         """Acts, waiting for a database that is away for as long as this worker is not told to stop."""

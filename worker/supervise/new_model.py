@@ -6,13 +6,12 @@ A kill between the two leaves a folder that SQL does not know; whoever has the t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from contract.model_kinds.own_model import OwnModel, newest
+from contract.model_kinds.own_model import OwnModel, last_version
 from contract.settings import write_private
 from db.session.engine import Database
 from db.tuning.claims import TuningClaim
@@ -37,10 +36,10 @@ def store_model(database: Database, claim: TuningClaim, folder: Path) -> StoredM
         OSError: it cannot be moved.
     """
     moved = _moved(claim.name, folder)
-    place: Callable[[int], str]
     if moved is None:
-        source, place, after = folder / RESULT, partial(_move, claim.name, folder), newest(claim.name)
-        stored = complete_tuning(database, claim, _described(claim, source), place, after=after.version if after else 0)
+        place = partial(_move, claim.name, folder)
+        here = partial(last_version, claim.name)
+        stored = complete_tuning(database, claim, _described(claim, folder / RESULT), place, after=here)
     else:
         described = _described(claim, moved.folder)
         stored = complete_tuning(database, claim, described, lambda _: str(moved.folder), version=moved.version)

@@ -25,6 +25,8 @@ TRAINING = (sys.executable, "-P", "-m", "worker.tuning.main")
 LONGEST_LINE = 1 << 20
 """Bytes. A genuine event has some thousands, with the samples in it."""
 READ_BYTES = 1 << 16
+STARTING_SECONDS = 60.0
+"""What an interpreter has for its first sign of life on a busy machine. From then on it says that it loads."""
 Event = dict[str, Any]
 
 
@@ -61,13 +63,13 @@ class TrainingProcess:
         self._pipe = self._process.stdout.fileno()
         os.set_blocking(self._pipe, False)
         self._unread, self._said_all = b"", False
-        self._heard_at: float | None = None  # since the first sign of life; before, it loads
         self._looked_at = time.monotonic()
+        self._heard_at = self._looked_at + STARTING_SECONDS
 
     def events(self, patience: float) -> list[Event]:
         """What it has said since the last look; waits so many seconds for something."""
         away = time.monotonic() - self._looked_at
-        if self._heard_at is not None and away > 2 * patience + 1.0:
+        if away > 2 * patience + 1.0:
             self._heard_at += away  # this process stood still, or waited for the database: nobody listened
         if self._said_all:
             time.sleep(patience)
@@ -92,8 +94,8 @@ class TrainingProcess:
         return self._process.poll()
 
     def silent_seconds(self) -> float:
-        """How long it has given no sign of life; 0 before the first one, for loading is no step."""
-        return 0.0 if self._heard_at is None else time.monotonic() - self._heard_at
+        """How long it has given no sign of life; before the first one, how long that is overdue."""
+        return max(0.0, time.monotonic() - self._heard_at)
 
     def send_signal(self, number: signal.Signals) -> None:
         """Sends it a signal, if it still runs."""

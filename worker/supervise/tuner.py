@@ -76,18 +76,20 @@ class Tuner:
         """
         sweep_tunings(database)
         here = tunings_here(database, self.config.models_folder, self.device)
+        resting = "stopped" if self._options.model else "ready"
         if here or not self._options.model:
-            self._announce(database, "tuning" if here else "ready")
-        claim = (
-            claim_tuning(database, self.worker, self.device, self.config.lease_seconds, among=here) if here else None
-        )
-        if claim is None:
+            self._announce(database, "tuning" if here else resting)
+        if not here:
+            return False
+        claim = claim_tuning(database, self.worker, self.device, self.config.lease_seconds, among=here)
+        if claim is None:  # another worker was quicker
+            record_heartbeat(database, self.worker, state=resting)
             return False
         try:
             Attempt(self, database, claim).run()
         except LeaseLost as reason:
             log.info("stopped", tuning=tuning_reference(claim.tuning_id), why=str(reason))
-        record_heartbeat(database, self.worker, state="stopped" if self._options.model else "ready")
+        record_heartbeat(database, self.worker, state=resting)
         return True
 
     def leave(self, database: Database) -> None:

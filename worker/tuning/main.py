@@ -24,6 +24,7 @@ def main() -> int:
     events, interruption = Events.to_standard_output(), Interruption()
     try:
         interruption.listen()
+        events.loading()
         _set_environment(folder)
         from worker.tuning.training import train  # loads torch, which reads the environment
 

@@ -15,7 +15,7 @@ import pytest
 
 from contract.settings import Settings
 from db.session.engine import open_database
-from db.tuning.models import list_models
+from db.tuning.models import StoredModel, add_model, list_models
 from inkmill.cli import run
 from tests.unit.inkmill.conftest import Told
 from worker.engine.load.checkpoint import in_folder
@@ -116,6 +116,18 @@ def test_what_a_killed_import_left_is_removed_and_what_is_at_work_is_not(told: T
     told("models", "import", str(DATA / "openai"), "--name", "tales")
     os.close(lock)
     assert not abandoned.exists() and (at_work / "model.safetensors").is_file()
+
+
+def test_a_folder_that_a_killed_process_left_at_the_last_moment_costs_no_model(
+    told: Told, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*words: Any, **how: Any) -> StoredModel:
+        shutil.copytree(DATA / "openai", store / "tales", dirs_exist_ok=True)
+        return add_model(*words, **how)
+
+    monkeypatch.setattr("inkmill.own_models.importing.add_model", late)
+    told("models", "import", str(DATA / "openai"), "--name", "tales")
+    assert (store / "tales@2" / "config.json").is_file()
 
 
 def test_a_relative_folder_counts_from_here_and_stays_as_it_is(told: Told, folder: Path, store: Path) -> None:

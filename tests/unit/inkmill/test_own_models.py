@@ -157,6 +157,15 @@ def test_removing_says_what_is_lost_and_needs_a_yes(told: Told, database: Databa
     assert "there is no model tales" in told("models", "rm", "tales", "--yes", code=2)
 
 
+def test_a_version_that_was_removed_is_never_given_again_even_where_only_its_folder_was_known(
+    told: Told, printed: Printed, database: Database
+) -> None:
+    place(1)
+    told("models", "rm", "tales", "--yes")
+    assert printed("models") == []
+    assert str(add_model(database, new(), place)) == "tales@2"
+
+
 def test_a_model_that_a_job_or_a_tuning_needs_is_not_removed(told: Told, database: Database) -> None:
     folder = add_model(database, new(), place).folder
     told("submit", "p.jsonl", "--model", "tales", "--safety", "demo")

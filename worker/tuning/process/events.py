@@ -9,12 +9,15 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
 BUSY_SECONDS = 5.0
 """How often a sign of life is given while something runs that has no steps: loading, saving, sampling."""
+LOADING_SECONDS = 3600.0
+"""A base that is not fetched and read by then is taken for one that never will be."""
 
 
 class Events:
@@ -22,6 +25,7 @@ class Events:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say, self._lock = say, threading.Lock()
+        self._loaded = threading.Event()  # something was said by the training itself
 
     @classmethod
     def to_standard_output(cls) -> Events:
@@ -33,6 +37,10 @@ class Events:
 
     def say(self, kind: str, **values: object) -> None:
         """One event; values are JSON-ready."""
+        self._loaded.set()
+        self._write(kind, **values)
+
+    def _write(self, kind: str, **values: object) -> None:
         line = json.dumps({"kind": kind, **values}, ensure_ascii=False, allow_nan=False)
         with self._lock:
             self._say(line)
@@ -44,6 +52,19 @@ class Events:
     def note(self, text: str) -> None:
         """A sentence for the user."""
         self.say("note", text=text)
+
+    def loading(self) -> None:
+        """From now on signs of life are given by the clock, until something else is said: importing libraries, fetching
+        a base and reading it have no steps. They end after a while, so that a fetch that hangs is noticed."""
+        self._loaded.clear()
+        self._write("alive")
+        until = time.monotonic() + LOADING_SECONDS
+
+        def breathe() -> None:
+            while time.monotonic() < until and not self._loaded.wait(BUSY_SECONDS):
+                self._write("alive")
+
+        threading.Thread(target=breathe, daemon=True, name="signs of loading").start()
 
     @contextmanager
     def busy(self) -> Iterator[None]:

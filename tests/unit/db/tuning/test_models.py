@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ CORPUS = [{"name": "a.txt", "sha256": "ab" * 32, "documents": 3, "tokens": 90}]
 TALES = NewModel(name="tales", base="demo", base_revision="d" * 16, revision="a" * 16, corpus=CORPUS)
 
 
-def add(database: Database, new: NewModel = TALES, **how: int) -> StoredModel:
+def add(database: Database, new: NewModel = TALES, **how: Any) -> StoredModel:
     return add_model(database, new, lambda version: f"/models/{new.name}@{version}", **how)
 
 
@@ -41,7 +42,7 @@ def test_versions_count_up_and_none_is_given_twice(database: Database) -> None:
     for _ in range(2):  # twice is once
         assert remove_model(database, "tales@2") == []
     assert str(add(database)) == "tales@3"
-    assert str(add(database, after=7)) == "tales@8"  # the store had more than SQL knew
+    assert str(add(database, after=lambda: 7)) == "tales@8"  # the store had more than SQL knew
     assert newest_version(database, "tales") == 8
     assert newest_version(database, "poems") == 0
 
@@ -133,3 +134,16 @@ def test_the_outputs_of_a_model_are_counted(database: Database) -> None:
     mill.submit(3, n=2)
     mill.work_off()
     assert (outputs_made_with(database, "demo"), outputs_made_with(database, "tales@1")) == (6, 0)
+
+
+def test_a_folder_that_appears_while_a_version_is_waited_for_gets_another(database: Database) -> None:
+    newest = [0, 1]  # its process was killed between its folder and its row
+    assert str(add(database, after=lambda: newest.pop(0) if len(newest) > 1 else newest[0])) == "tales@2"
+    assert [str(one) for one in list_models(database)] == ["tales@2"]
+
+
+def test_a_version_of_a_folder_that_nobody_recorded_is_never_given_again(database: Database) -> None:
+    for _ in range(2):  # as after a folder was put back by hand
+        assert remove_model(database, "tales@1", unrecorded=TALES) == []
+    assert (list_models(database), newest_version(database, "tales")) == ([], 1)
+    assert str(add(database)) == "tales@2"

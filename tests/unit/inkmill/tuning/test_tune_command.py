@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from contract.settings import Settings, settings
 from contract.tunings.folder import is_here
+from contract.waiting.stack_state import WantedWorker
 from db.session.engine import Database, open_database
 from db.tuning.claims import claim_tuning, fail_tuning
-from db.tuning.tunings import find_tuning, list_tunings
+from db.tuning.tunings import fail_unclaimed, find_tuning, list_tunings
+from db.tuning_models import Tuning
 from inkmill.cli import run
+from inkmill.local.stack import Stack
 from inkmill.tuning.command import TuneCommand
 from inkmill.tuning.fingerprint import folder_name
 
@@ -28,6 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("INKMILL_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(TuneCommand, "_start_work", lambda *_: None)  # no stack: nobody trains here
+    monkeypatch.setattr(Stack, "ensure_running", lambda *_: None)
     Path("tales.txt").write_text(TALES)
     settings.cache_clear()
     yield tmp_path / "home"
@@ -86,6 +91,38 @@ def test_status_cancel_and_retry_take_t1(database: Database, capsys: pytest.Capt
     assert find_tuning(database, 1).status == "queued"
     assert run(["status", "t7"]) == 2
     assert "there is no tuning t7" in capsys.readouterr().err
+
+
+def test_a_retry_starts_what_is_missing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    run([*TUNE, "--device", "cpu"])
+    run(["cancel", "t1"])
+    started: list[WantedWorker] = []
+    monkeypatch.setattr(Stack, "ensure_running", lambda _, worker: started.append(worker))
+    assert run(["retry", "t1"]) == 0
+    assert started == [WantedWorker(model="", device="cpu")]
+
+
+def test_a_tunings_number_is_found_in_the_terminal(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (TUNE, (*TUNE, "--again")):
+        run([*words])
+    fail_unclaimed(database, 1, "no base", owner=find_tuning(database, 1).owner)
+    with database.write() as connection:
+        connection.execute(update(Tuning).where(Tuning.id == 1).values(finished_at=1.0))  # long ago
+    capsys.readouterr()
+    assert run(["tunings", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [(one["id"], one["kind"], one["status"]) for one in listed] == [
+        ("t2", "tuning", "queued"), ("t1", "tuning", "failed"),
+    ]  # fmt: skip
+    assert listed[0]["waiting_for"] and not listed[1]["waiting_for"]
+    assert run(["tunings"]) == 0
+    said = capsys.readouterr().out
+    assert "t1" in said and "t2" in said
+    assert run(["jobs"]) == 0
+    said = capsys.readouterr().out
+    assert "t2" in said and "t1" not in said, "only what is under way or recent"
+    assert run(["jobs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
 
 
 @pytest.mark.parametrize(

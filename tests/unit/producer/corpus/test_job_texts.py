@@ -10,10 +10,13 @@ import pytest
 
 from contract.errors import NoSuchJob, UsageError
 from contract.spec import PromptRow
+from contract.tunings.order import TuningOrder
 from db.jobs.jobs import get_job
 from db.results.corpus_rows import corpus_rows
+from db.tuning.lineage import learned_outputs
 from producer.corpus.order import CorpusJob
 from producer.export import export_job
+from producer.tuning import submit_tuning
 from tests.unit.producer.corpus.conftest import Prepared
 from tests.unit.producer.exports.conftest import any_mill, mill, mixed, postgres_mill  # noqa: F401  (fixtures)
 
@@ -88,3 +91,14 @@ def test_rows_come_in_the_order_of_the_prompts(any_mill: Any) -> None:  # noqa: 
     rows = list(corpus_rows(any_mill.database, get_job(any_mill.database, job), ["approved", "flagged"]))
     assert [(row.prompt, row.text, row.revision) for row in rows] == [("Once", " better", 1), ("Twice", " bad 1", 0)]
     assert rows[0].decision is not None and rows[1].decision is None
+
+
+def test_a_tuning_names_the_outputs_that_were_used_and_no_others(prepare: Prepare, mill: Any) -> None:  # noqa: F811
+    job = mill.submit(["a", "b", "a", "c"])
+    mill.generate(lambda work, sample: " " if work.position == 1 else " the Elbe")
+    mill.score()
+    prepared = prepare({"more.txt": "More."}, CorpusJob(mill.database, job, "all"), validation=0.3)
+    corpus, order = prepared.corpus, TuningOrder(name="tales", base="demo")
+    assert (corpus.empty, corpus.duplicates) == (1, 1)
+    tuning = submit_tuning(mill.database, order, corpus, "work", None)
+    assert [learned.id for learned in learned_outputs(mill.database, tuning.id)] == [1, 4]

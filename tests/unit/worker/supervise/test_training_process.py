@@ -76,10 +76,18 @@ def test_two_never_train_in_one_folder_even_where_the_parent_of_the_first_is_gon
     start()
 
 
-def test_silence_counts_from_the_first_sign_of_life(start: Start) -> None:
-    loading = start((sys.executable, "-c", "import time; time.sleep(100)"))
+def test_a_process_that_never_says_anything_is_silent_once_an_interpreter_would_have_started(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = (sys.executable, "-c", "import time; time.sleep(100)")
+    starting = start(silent)
     time.sleep(0.1)
-    assert loading.silent_seconds() == 0
+    assert starting.silent_seconds() == 0
+    starting.close()
+    monkeypatch.setattr("worker.supervise.training_process.STARTING_SECONDS", 0.05)
+    hanging = start(silent)
+    time.sleep(0.1)
+    assert hanging.silent_seconds() > 0.04
 
 
 def test_a_hanging_process_is_silent(start: Start, folder: Path) -> None:

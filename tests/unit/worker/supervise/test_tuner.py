@@ -5,13 +5,16 @@ The training process is a stand-in that trains nothing; all around it is real.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import copytree
+from typing import Any
 
 import pytest
 
@@ -26,6 +29,7 @@ from db.tuning.progress import curve
 from db.tuning.tunings import NewTuning, StoredTuning, cancel_tuning, find_tuning, insert_tuning, retry_tuning
 from db.work.workers import list_workers
 from worker.supervise import new_model
+from worker.supervise import tuner as tuner_module
 from worker.supervise.spawn import WorkerOptions
 from worker.supervise.tuner import Tuner
 
@@ -97,6 +101,7 @@ def trained_a_step(database: Database) -> Callable[[], bool]:
 def saves_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.supervise.attempt.SAVE_SECONDS", 0.0)
     monkeypatch.setattr("worker.supervise.attempt.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("worker.supervise.attempt.TRY_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +183,83 @@ def test_a_full_disk_pauses_and_a_retry_goes_on(database: Database, order: Calla
     retry_tuning(database, 1)
     parent.train_next(database)
     assert stands(database).status == TuningStatus.COMPLETED
+
+
+def refusing(number: int) -> Callable[..., None]:
+    """A system call that fails with an error of that number."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize(("where", "number"), [("tuner", errno.ENOSPC), ("new_model", errno.EDQUOT)])
+def test_a_full_disk_in_the_parent_pauses_and_a_retry_goes_on(
+    database: Database,
+    order: Callable[..., Path],
+    tuner: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    number: int,
+) -> None:
+    order()
+    parent = tuner()
+    with monkeypatch.context() as full:
+        full.setattr(f"worker.supervise.{where}.write_private", refusing(number))
+        parent.train_next(database)
+    now = stands(database)
+    assert (now.status, now.code, now.model) == (TuningStatus.PAUSED, "disk_full", None)
+    assert now.error is not None and os.strerror(number) in now.error and "inkmill retry t1" in now.error
+    retry_tuning(database, 1)
+    parent.train_next(database)
+    assert stands(database).model == "tales@1"
+
+
+@pytest.mark.parametrize("where", ["tuner", "new_model"])
+def test_what_the_system_refuses_again_and_again_fails_with_its_reason(
+    database: Database, order: Callable[..., Path], tuner: Make, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    order()
+    monkeypatch.setattr(f"worker.supervise.{where}.write_private", refusing(errno.EIO))
+    tuner().train_next(database)
+    now = stands(database)
+    assert now.status == TuningStatus.FAILED
+    assert now.error is not None and os.strerror(errno.EIO) in now.error
+
+
+def test_what_the_system_refuses_once_is_tried_again(
+    database: Database, order: Callable[..., Path], tuner: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order()
+    left = [errno.EAGAIN, errno.EIO]
+    for where in (tuner_module, new_model):
+        write = where.write_private
+
+        def once(*words: Any, write: Any = write) -> None:
+            if left:
+                refusing(left.pop())()
+            write(*words)
+
+        monkeypatch.setattr(where, "write_private", once)
+    tuner().train_next(database)
+    assert (stands(database).status, left) == (TuningStatus.COMPLETED, [])
+
+
+def test_a_folder_that_a_killed_process_left_at_the_last_moment_costs_no_model(
+    database: Database, order: Callable[..., Path], tuner: Make, config: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order()
+    complete = new_model.complete_tuning
+
+    def late(*words: Any, **how: Any) -> Any:
+        (config.models_folder / "tales").mkdir(exist_ok=True)
+        (config.models_folder / "tales" / "config.json").write_text("{}")
+        return complete(*words, **how)
+
+    monkeypatch.setattr(new_model, "complete_tuning", late)
+    tuner().train_next(database)
+    assert (stands(database).status, stands(database).model) == (TuningStatus.COMPLETED, "tales@2")
 
 
 @pytest.mark.parametrize(("misbehave", "code"), [("fail 3", "bad_corpus"), ("unreachable 0", "unreachable")])
@@ -286,6 +368,22 @@ def test_while_it_trains_others_see_a_worker_that_trains(
     look = when(trained_a_step(database), lambda: seen.append(list_workers(database)[0].state))
     tuner(tend=look).train_next(database)
     assert seen == ["tuning"] and list_workers(database)[0].state == "stopped"
+
+
+def test_a_worker_that_another_one_outruns_does_not_look_as_if_it_trained(
+    database: Database, order: Callable[..., Path], tuner: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order()
+    look = tuner_module.tunings_here
+
+    def outrun(*words: Any) -> list[int]:
+        found = look(*words)
+        claim_tuning(database, "another", "cpu", 60)
+        return found
+
+    monkeypatch.setattr(tuner_module, "tunings_here", outrun)
+    assert not tuner().train_next(database)
+    assert [worker.state for worker in list_workers(database)] == ["stopped"]
 
 
 def test_a_worker_without_a_model_says_what_it_refuses(
