@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Select, Text, cast, or_, select
+from sqlalchemy import Text, cast, or_, select
 
 from contract.spec import Messages
 from db.jobs.jobs import JobRow
@@ -60,8 +60,9 @@ def selection_digest(database: Database, job: JobRow, only: Sequence[str]) -> st
     Args:
         only: names of `SELECTIONS`.
     """
-    query: Select[Any] = (
-        select(Output.id, REVISION, Review.decision_id)
+    columns: list[Any] = [Output.id, REVISION, Review.decision_id]
+    query = (
+        select(*columns)
         .join(Prompt, Prompt.id == Output.prompt_id)
         .outerjoin(Review, Review.output_id == Output.id)
         .where(Prompt.job_id == job.id, or_(*(SELECTIONS[name] for name in only)))
