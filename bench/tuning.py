@@ -172,9 +172,10 @@ def _prepared(folder: Path, base: BaseModel, train: Sequence[str], held_back: Se
         np.array(those, "<u4").tofile(tokens_file(folder, part))
         documents_file(folder, part).touch()
     told = {
-        "files": [], "vocabulary": base.vocabulary, "end_of_text": base.tokenizer.eos_token_id, "tokenizer": "",
-        "dtype": "uint32", "duplicates": 0, "empty": 0, "job": None, "outputs": None,
-        "documents": {TRAIN: 0, VALIDATION: 0}, "tokens": {part: len(those) for part, those in tokens.items()},
+        "files": [], "vocabulary": base.vocabulary, "end_of_text": base.tokenizer.eos_token_id,
+        "tokenizer": base.tokenizer_digest(), "dtype": "uint32", "duplicates": 0, "empty": 0, "job": None,
+        "outputs": None, "documents": {TRAIN: 0, VALIDATION: 0},
+        "tokens": {part: len(those) for part, those in tokens.items()},
     }  # fmt: skip
     (folder / DESCRIPTION).write_text(json.dumps(told))
     return PreparedCorpus.open(folder)

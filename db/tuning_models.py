@@ -21,7 +21,7 @@ class Tuning(Base):
     name: Mapped[str] = mapped_column(Text)  # of the model that it makes, without a version
     status: Mapped[str] = mapped_column(Text)  # a contract.spec.TuningStatus
     base: Mapped[str] = mapped_column(Text)  # as contract.names.model_name gives it
-    device: Mapped[str] = mapped_column(Text)  # asked for: auto, cpu, cuda, cuda:N
+    device: Mapped[str] = mapped_column(Text)  # asked for: auto, cpu, cuda, cuda:N; not auto once it has begun
     dtype: Mapped[str] = mapped_column(Text)
     order: Mapped[dict[str, Any]] = mapped_column(Json)  # a contract.tunings.order.TuningOrder
     folder: Mapped[str] = mapped_column(Text)  # of its corpus and checkpoints

@@ -77,10 +77,17 @@ def start_token(folder: Path) -> str | None:
 def local_window(model: str) -> Window | None:
     """The window of a model whose configuration and tokenizer are on this machine; None if they are not, or odd."""
     with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
-        folder, place = model_folder(model), tokenizer_folder(model)
-        base = folder and _base(folder)
-        tokens = base and _positions(base)
+        tokens, place = local_positions(model), tokenizer_folder(model)
         return Window(tokens, place) if tokens and place and (place / "tokenizer.json").is_file() else None
+    return None
+
+
+def local_positions(model: str) -> int | None:
+    """How many tokens a model reads at once, where its configuration is on this machine; None if it is not, or odd."""
+    with suppress(Exception):  # whatever is wrong with a model's files, the worker says it
+        folder = model_folder(model)
+        base = folder and _base(folder)
+        return _positions(base) if base else None
     return None
 
 

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any, Self
 
-from contract.errors import Problem, SettingsError
+from contract.errors import Problem, SettingsError, UsageError
 from contract.spec import SEED_LIMIT
 
 TUNING_DTYPES = ("auto", "fp32", "bf16")
 """What products are computed in; weights, gradients and the optimizer's moments are float32 in any case."""
+LEAST_TOKENS = 2
+"""One that is read, and one that is predicted."""
 
 
 class TuningExit(IntEnum):
@@ -24,6 +26,7 @@ class TuningExit(IntEnum):
     DONE = 0
     FAILED = 1  # an event of kind "error" said why
     UNREACHABLE = 4  # the base model cannot be found, fetched or trained
+    ELSEWHERE = 69  # it began on another kind of device, and is for a worker that has that one
     DISK_FULL = 28  # paused: started again, it goes on from the last checkpoint
     INTERRUPTED = 75  # by SIGTERM; a checkpoint was saved
 
@@ -84,6 +87,23 @@ class TuningOrder:
     def to_text(self) -> str:
         """`to_json` as a file holds it."""
         return json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n"
+
+
+def check_sizes(order: TuningOrder, train_tokens: int, positions: int | None) -> None:
+    """Whether a corpus and a base have room for what is asked.
+
+    Args:
+        positions: of the base; None = not known here.
+
+    Raises:
+        UsageError: the corpus is too short, or a block longer than the base can read.
+    """
+    if train_tokens < LEAST_TOKENS:
+        raise UsageError(
+            f"the corpus has {train_tokens} tokens to learn from; give at least two documents of some length"
+        )
+    if order.block and positions is not None and order.block > positions:
+        raise UsageError(f"--block is {order.block}, but the base model has {positions} positions; give less")
 
 
 def _problems(order: TuningOrder) -> Iterator[Problem]:

@@ -90,7 +90,7 @@ class PreparedCorpus:
     files: tuple[CorpusFile, ...]
     vocabulary: int  # every token is below it
     end_of_text: int  # the token behind each document
-    tokenizer: str  # SHA-256 of the tokenizer's files
+    tokenizer: str  # SHA-256 of the tokenizer's files: `contract.tunings.base_files.tokenizer_digest`
     duplicates: int  # documents left out because the same text was there before
     empty: int  # documents left out because they hold nothing
     job: int | None  # whose outputs it was made of

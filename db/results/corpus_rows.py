@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy import Text, cast, or_, select
@@ -49,3 +51,25 @@ def corpus_rows(database: Database, job: JobRow, only: Sequence[str]) -> Iterato
                 output=output, revision=revision, decision=decision, prompt=prompt,
                 messages=None if messages is None else orjson.loads(messages), text=text,
             )  # fmt: skip
+
+
+def selection_digest(database: Database, job: JobRow, only: Sequence[str]) -> str:
+    """SHA-256 of which outputs `corpus_rows` would give now, each with its revision and its decision: it changes with
+    every review that changes them.
+
+    Args:
+        only: names of `SELECTIONS`.
+    """
+    columns: list[Any] = [Output.id, REVISION, Review.decision_id]
+    query = (
+        select(*columns)
+        .join(Prompt, Prompt.id == Output.prompt_id)
+        .outerjoin(Review, Review.output_id == Output.id)
+        .where(Prompt.job_id == job.id, or_(*(SELECTIONS[name] for name in only)))
+        .order_by(Prompt.position, Output.sample_index)
+    )
+    digest = hashlib.sha256()
+    with reading_judged_results(database, job) as results:
+        for output, revision, decision in results.by_position(query):
+            digest.update(f"{output} {revision} {decision}\n".encode())
+    return digest.hexdigest()

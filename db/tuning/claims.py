@@ -109,6 +109,19 @@ def fence(connection: Connection, claim: TuningClaim, **values: Any) -> None:
         raise LeaseLost(f"tuning t{claim.tuning_id} was taken over by another worker, or nobody wants it any more")
 
 
+def settle_device(database: Database, claim: TuningClaim, kind: str) -> None:
+    """A tuning that any device might have taken has begun on one: from now on only such a one goes on with it.
+
+    Args:
+        kind: "cpu" or "cuda".
+
+    Raises:
+        LeaseLost: where the claim is not this worker's any more.
+    """
+    with database.write() as connection:
+        fence(connection, claim, device=case((Tuning.device == "auto", kind), else_=Tuning.device))
+
+
 def release_tuning(database: Database, claim: TuningClaim) -> None:
     """Gives a tuning back unfinished: the next claim goes on from its last checkpoint; a cancelled one ends. Stale
     claims change nothing."""

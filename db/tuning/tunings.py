@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, insert, not_, or_, select, update
 
 from contract.errors import NoSuchTuning, UsageError
 from contract.spec import FINISHED_TUNINGS, TUNINGS_UNDER_WAY, TuningStatus
@@ -19,6 +19,8 @@ _REFERENCE = re.compile(r"t?([1-9][0-9]{0,17})")
 CHUNK_ROWS = 1000
 RETRIED = (TuningStatus.FAILED, TuningStatus.CANCELLED, TuningStatus.PAUSED)
 """What `retry_tuning` queues again."""
+ORDER_AT_FAULT = "usage"
+"""The code of a failure that the same order would meet again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,15 @@ def tuning_in_folder(database: Database, folder: str) -> StoredTuning | None:
     """The tuning whose folder has that name."""
     found = _read(database, _QUERY.where(Tuning.folder == folder).order_by(Tuning.id.desc()).limit(1))
     return next(iter(found), None)
+
+
+def unfinished_in_folders(database: Database, folder: str) -> StoredTuning | None:
+    """The newest tuning that has no model yet and could get one, of those whose folder has that name, or that name and
+    something behind a dash: tunings that were asked for alike. One whose order was at fault never gets one."""
+    alike = or_(Tuning.folder == folder, Tuning.folder.startswith(f"{folder}-", autoescape=True))
+    hopeless = and_(Tuning.status == TuningStatus.FAILED, func.coalesce(Tuning.code, "") == ORDER_AT_FAULT)
+    open_ = and_(alike, Tuning.status != TuningStatus.COMPLETED, not_(hopeless))
+    return next(iter(_read(database, _QUERY.where(open_).order_by(Tuning.id.desc()).limit(1))), None)
 
 
 def list_tunings(database: Database, limit: int = 100, *, before: int | None = None) -> list[StoredTuning]:

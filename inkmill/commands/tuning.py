@@ -27,13 +27,14 @@ def tune(
     training: dict[str, Any],
     files: Corpora = None,
     base: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--base",
             help="The model to start from: demo, a Hub id, one of your own, or a folder; for example --base gpt2. "
-            "[default: gpt2]",
+            "[default: gpt2, whatever INKMILL_MODEL says]",
+            show_default=False,
         ),
-    ] = None,
+    ] = "gpt2",
     revision: Annotated[
         str | None,
         typer.Option(
@@ -47,7 +48,7 @@ def tune(
         str | None, typer.Option("--device", help=f"{DEVICE_CHOICES}; for example --device cpu. [default: auto]")
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Train another version even if the same was asked for before.")
+        bool, typer.Option("--again", help="Train another version once the one asked for before is completed.")
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Print the tuning's name, and do not wait for it.")] = False,
     json: o.Json = False,
@@ -67,7 +68,7 @@ def tune(
     config = settings()
     device = o.or_default(device, config.device)
     check_device(device, "auto")
-    model = o.model_to_load(o.or_default(base, config.model), revision)
+    model = o.model_to_load(base, revision)
     order = _order(name, model, device, training, train_on_prompts=corpus.options.train_on_prompts)
     config, database = settings_and_database()
     sweep(database, config.models_folder)

@@ -7,20 +7,22 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 
 from common.long_waits import told_when_long
 from common.wording import counted
-from contract.errors import ExitCode, InkmillError, QueueUnreachable
+from contract.errors import ExitCode, InkmillError, QueueUnreachable, UsageError
 from contract.settings import Settings
 from contract.spec import TuningStatus
 from contract.tunings.folder import CORPUS, new_tuning_folder, tuning_folder
-from contract.tunings.order import TuningOrder
-from contract.tunings.prepared_corpus import DESCRIPTION, PreparedCorpus
+from contract.tunings.order import TuningOrder, check_sizes
+from contract.tunings.prepared_corpus import PreparedCorpus
 from contract.waiting.stack_state import WantedWorker
 from db.session.engine import Database
 from db.tuning.models import find_model
 from db.tuning.progress import curve
-from db.tuning.tunings import StoredTuning, find_tuning, retry_tuning, tuning_in_folder
+from db.tuning.tunings import StoredTuning, find_tuning, retry_tuning, tuning_in_folder, unfinished_in_folders
+from db.tuning.waiting import worker_command
 from inkmill.local.stack import Stack
 from inkmill.show.display import ProgressLine, command_line, print_json
 from inkmill.show.terminal import messages, output
@@ -29,6 +31,7 @@ from inkmill.tuning.status import print_samples, tuning_json
 from inkmill.tuning.steering import exit_status, follow
 from producer.corpus.order import CorpusSource, PrepareOptions, Report
 from producer.corpus.prepare import prepare_corpus
+from producer.long_prompts import local_positions
 from producer.tuning import queue_tuning_hints, submit_tuning
 
 
@@ -43,8 +46,9 @@ class TuneCommand:
         self, sources: Sequence[CorpusSource], reading: PrepareOptions, *, again: bool, detach: bool, json: bool
     ) -> int:
         """Returns the exit status."""
-        name = folder_name(self._order, sources, reading, seed_was_given=self._seeded)
-        tuning = self._find_or_submit(another_name(name) if again else name, sources, reading)
+        with told_when_long(lambda: "corpus and base to be read, to see whether this was asked for before"):
+            name = folder_name(self._order, sources, reading, seed_was_given=self._seeded)
+        tuning = self._find_or_submit(name, sources, reading, again=again)
         if tuning.status == TuningStatus.COMPLETED:
             return self._tell(tuning, json=json)
         self._start_work(tuning)
@@ -57,12 +61,16 @@ class TuneCommand:
             return ExitCode.INTERRUPTED
         return self._tell(ended, json=json)
 
-    def _find_or_submit(self, name: str, sources: Sequence[CorpusSource], reading: PrepareOptions) -> StoredTuning:
+    def _find_or_submit(
+        self, name: str, sources: Sequence[CorpusSource], reading: PrepareOptions, *, again: bool
+    ) -> StoredTuning:
         """The tuning that this command asks for: the one that it asked for before, or a new one."""
+        find = unfinished_in_folders if again else tuning_in_folder
         with _only_here(new_tuning_folder(self._config.models_folder, name)):
-            earlier = tuning_in_folder(self._database, name)
+            earlier = find(self._database, name)
             if earlier is not None:
                 return self._resume(earlier)
+            name = another_name(name) if again else name
             corpus = self._prepare(tuning_folder(self._config.models_folder, name) / CORPUS, sources, reading)
             owner = self._config.installation if self._config.embedded else None
             tuning = submit_tuning(self._database, self._order, corpus, name, owner)
@@ -83,11 +91,21 @@ class TuneCommand:
         return find_tuning(self._database, tuning.id)
 
     def _prepare(self, folder: Path, sources: Sequence[CorpusSource], reading: PrepareOptions) -> PreparedCorpus:
-        """The corpus as tokens: what an earlier command had finished is used again."""
-        if (folder / DESCRIPTION).exists():
-            return PreparedCorpus.open(folder)
+        """The corpus as tokens. What a command left there that was killed before it stored the tuning may be of
+        another day, and is replaced.
+
+        Raises:
+            UsageError: it is too short, or the base cannot read such blocks, as far as that is known here.
+        """
+        new_tuning_folder(self._config.models_folder, folder.parent.name)
         with ProgressLine() as line:
-            return prepare_corpus(sources, self._order.base, folder, reading, _Preparation(line))
+            corpus = prepare_corpus(sources, self._order.base, folder, reading, _Preparation(line))
+        try:
+            check_sizes(self._order, len(corpus.train.tokens), local_positions(self._order.base))
+        except UsageError:
+            rmtree(folder, ignore_errors=True)
+            raise
+        return corpus
 
     def _start_work(self, tuning: StoredTuning) -> None:
         if self._config.embedded:
@@ -96,7 +114,7 @@ class TuneCommand:
         if error and not self._config.embedded:  # an embedded one's worker finds the tuning within seconds
             raise QueueUnreachable(
                 f"{error}; tuning {tuning.reference} is stored and starts automatically once Redis is back; "
-                "run the same command to follow it"
+                f"'inkmill watch {tuning.reference}' follows it"
             )
 
     def _check_stack(self, tuning: StoredTuning) -> None:
@@ -105,7 +123,8 @@ class TuneCommand:
         state = self._stack.read()
         if state.stopped:
             raise InkmillError(
-                f"the stack was stopped; tuning {tuning.reference} keeps its checkpoints; run the same command to go on"
+                f"the stack was stopped; tuning {tuning.reference} keeps its checkpoints; run the same command to go "
+                f"on, or '{worker_command(tuning)}' where its corpus came from standard input"
             )
         if not state.runs or not state.trains(tuning.device):
             self._start_work(tuning)  # it was killed, or the worker that was to train could not load its model
@@ -124,10 +143,19 @@ class TuneCommand:
             print_json(tuning_json(tuning, None))
         if tuning.status != TuningStatus.COMPLETED or tuning.model is None:
             messages.print(f"inkmill: tuning {tuning.reference} {tuning.status}: {tuning.error or ''}", markup=False)
-            messages.print("Its checkpoints are kept: run the same command to go on from the last one.", markup=False)
+            messages.print(
+                f"Its checkpoints are kept: 'inkmill retry {tuning.reference}' goes on from the last one, and 'inkmill "
+                f"watch {tuning.reference}' follows it.", markup=False,
+            )  # fmt: skip
             return exit_status(tuning)
         name, _, version = tuning.model.partition("@")
         model = find_model(self._database, name, int(version), removed=True)
+        if model.removed_at is not None:
+            messages.print(
+                f"inkmill: tuning {tuning.reference} made {model}, which was removed; the same command with --again "
+                "trains another version", markup=False,
+            )  # fmt: skip
+            return ExitCode.FAILED
         messages.print(f"\n[bold]{model}[/bold] from {tuning.base}", highlight=False)
         if model.perplexity_before and model.perplexity_after:
             messages.print(
@@ -138,8 +166,8 @@ class TuneCommand:
         print_samples(curve(self._database, tuning.id, ["samples"]))
         messages.print("\n  next", markup=False)
         for purpose, words in (
-            ("write with it", ("run", "prompts.jsonl", "--model", name)),
-            ("try it", ("try", "Once", "--model", name)),
+            ("write with it", ("run", "prompts.jsonl", "--model", str(model))),
+            ("try it", ("try", "Once", "--model", str(model))),
         ):
             messages.print(f"    {purpose}:\n      {command_line(*words)}", markup=False)
         return ExitCode.DONE

@@ -1,4 +1,5 @@
-"""What tells one `inkmill tune` from another: the corpus' bytes, how it is read, and what is asked of the training.
+"""What tells one `inkmill tune` from another: what the corpus and a base's folder hold now, how the corpus is read, and
+what is asked of the training.
 
 The same again is the same tuning, which is taken up where it was.
 """
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import UsageError
+from contract.tunings.base_files import base_digest
 from contract.tunings.order import TuningOrder
+from producer.corpus.documents.dataset_source import dataset_digest
+from producer.corpus.documents.job_source import job_digest
 from producer.corpus.order import CorpusDataset, CorpusJob, CorpusPath, CorpusSource, PrepareOptions
 
 DIGITS = 12
@@ -30,12 +34,22 @@ def folder_name(
         seed_was_given: a seed that was drawn tells nothing apart.
 
     Raises:
-        UsageError: a file cannot be read.
+        UsageError: a file cannot be read, or there is no such data set or selection of a job.
+        NoSuchJob: there is no such job.
+        Unreachable: a data set cannot be fetched.
     """
     asked = order.to_json() | ({} if seed_was_given else {"seed": None})
     reading = asdict(options) | {"validation_files": [_of_file(path) for path in options.validation_files]}
-    said = json.dumps([asked, reading, [_of_source(source) for source in sources]], sort_keys=True)
+    read = [_of_source(source, options) for source in sources]
+    said = json.dumps([asked, _of_base(order.base), reading, read], sort_keys=True)
     return f"{order.name}-{hashlib.sha256(said.encode()).hexdigest()[:DIGITS]}"
+
+
+def _of_base(base: str) -> str | None:
+    try:
+        return base_digest(base)
+    except OSError as error:
+        raise UsageError(f"--base {base}: cannot be read: {error.strerror or error}") from None
 
 
 def another_name(name: str) -> str:
@@ -43,14 +57,15 @@ def another_name(name: str) -> str:
     return f"{name}-{secrets.token_hex(4)}"
 
 
-def _of_source(source: CorpusSource) -> Any:
+def _of_source(source: CorpusSource, options: PrepareOptions) -> Any:
+    """A source by its name and by what it holds now: a job is reviewed further, a data set gets another version."""
     match source:
         case CorpusPath(path):
             return _of_file(path)
         case CorpusDataset(name, config, split):
-            return ["dataset", name, config, split]
-        case CorpusJob(_, job, only):
-            return ["job", job, only]
+            return ["dataset", name, config, split, dataset_digest(name, config, split, options.text_column)]
+        case CorpusJob(database, job, only):
+            return ["job", job, only, job_digest(database, job, only)]
 
 
 def _of_file(path: str) -> list[str]:

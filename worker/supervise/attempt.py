@@ -26,6 +26,7 @@ from db.tuning.claims import (
     pause_tuning,
     release_tuning,
     renew_tuning,
+    settle_device,
 )
 from db.tuning.models import StoredModel
 from db.tuning.progress import save_progress
@@ -59,6 +60,7 @@ class Trainer(Protocol):
     worker: str  # the id under which the tuning was claimed
     stopping: Callable[[], bool]  # whether it was told to stop
     tend: Callable[[], object]  # what else it has to see to, several times a second
+    refused: set[int]  # the tunings that cannot go on with its device
 
     def start(self, claim: TuningClaim, folder: Path) -> TrainingProcess:
         """Starts the process that trains under a claim.
@@ -187,6 +189,8 @@ class Attempt:
         if unsaved is None:
             return
         try:
+            if self._progress.device is not None:
+                settle_device(self._database, self._claim, self._progress.device)
             save_progress(self._database, self._claim, *unsaved)
             self._progress.saved()
         except DatabaseUnreachable as error:
@@ -198,6 +202,10 @@ class Attempt:
         """What becomes of the tuning now that its process has ended."""
         if status == TuningExit.DONE and is_trained(self._folder):
             self._store()
+        elif status == TuningExit.ELSEWHERE:  # a note of its process says why
+            self._log.warning("it began on another kind of device; left to another worker")
+            self._trainer.refused.add(self._claim.tuning_id)
+            self._patiently(lambda: release_tuning(self._database, self._claim))
         elif status == TuningExit.DISK_FULL:
             said = self._said("the disk is full; free some space, and go on with it")
             self._end(pause_tuning, f"{said}: inkmill retry {tuning_reference(self._claim.tuning_id)}")

@@ -33,15 +33,22 @@ class TrainingProgress:
         self._pace = StepPace()
         self._changed = False
         self.error: Event | None = None  # why it ends, in its own words
+        self.device: str | None = None  # the kind of device that it is bound to by now, until that is saved
 
     def hear(self, event: Event) -> None:
         """Takes note of an event; one that this version does not know is a sign of life, and no more."""
-        hear = {"train": self._train, "validation": self._validation, "samples": self._samples, "note": self._note}
+        hear = {
+            "train": self._train, "validation": self._validation, "samples": self._samples, "note": self._note,
+            "settled": self._settled,
+        }  # fmt: skip
         if event["kind"] == "error":
             self.error = event
         elif event["kind"] in hear:
             hear[event["kind"]](event)
             self._changed = True
+
+    def _settled(self, event: Event) -> None:
+        self.device = str(event["device"])
 
     def _train(self, event: Event) -> None:
         self._figures |= {name: event[name] for name in SHOWN if name in event}
@@ -77,7 +84,7 @@ class TrainingProgress:
     def saved(self) -> None:
         """What `unsaved` returned is stored."""
         self._points.clear()
-        self._changed = False
+        self._changed, self.device = False, None
 
 
 class StepPace:

@@ -62,6 +62,7 @@ class Tuner:
         self._options, self._program = options, program
         self.device = options.device if options.device != "auto" else likely_device()
         self.worker = uuid.uuid4().hex
+        self.refused: set[int] = set()
         self._registered = False
 
     def train_next(self, database: Database) -> bool:
@@ -75,13 +76,13 @@ class Tuner:
             DatabaseUnreachable: where it does not answer, though it was waited for.
         """
         sweep_tunings(database)
-        here = tunings_here(database, self.config.models_folder, self.device)
+        device, here = self._waiting(database)
         resting = "stopped" if self._options.model else "ready"
         if here or not self._options.model:
             self._announce(database, "tuning" if here else resting)
         if not here:
             return False
-        claim = claim_tuning(database, self.worker, self.device, self.config.lease_seconds, among=here)
+        claim = claim_tuning(database, self.worker, device, self.config.lease_seconds, among=here)
         if claim is None:  # another worker was quicker
             record_heartbeat(database, self.worker, state=resting)
             return False
@@ -91,6 +92,16 @@ class Tuner:
             log.info("stopped", tuning=tuning_reference(claim.tuning_id), why=str(reason))
         record_heartbeat(database, self.worker, state=resting)
         return True
+
+    def _waiting(self, database: Database) -> tuple[str, list[int]]:
+        """What this worker could take, and the device for which it waits. One that was told no device takes what
+        belongs on a CPU too, once nothing else waits."""
+        devices = [self.device, *(["cpu"] if self._options.device == "auto" and self.device != "cpu" else [])]
+        for device in devices:
+            waiting = tunings_here(database, self.config.models_folder, device)
+            if here := [number for number in waiting if number not in self.refused]:
+                return device, here
+        return self.device, []
 
     def leave(self, database: Database) -> None:
         """This worker ends in order."""
@@ -129,4 +140,6 @@ class Tuner:
 
 def likely_device() -> str:
     """The kind of device that a worker will have that was told none, as far as is known before torch is loaded."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):  # they are hidden
+        return "cpu"
     return "cuda" if any(Path(name).exists() for name in GPU_DEVICES) else "cpu"

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from contract.errors import ModelUnavailable, UsageError
+from contract.model_kinds.model_folders import TOKENIZER_FILES
 from contract.model_kinds.own_model import own_model_folder
+from contract.tunings.base_files import tokenizer_digest
 from contract.tunings.order import TuningOrder
 from worker.engine.load.checkpoint import Checkpoint, find_checkpoint
 from worker.engine.load.from_transformers import read_network, read_tokenizer
@@ -43,6 +45,11 @@ class BaseModel:
     @property
     def vocabulary(self) -> int:
         return int(self.network.get_input_embeddings().num_embeddings)
+
+    def tokenizer_digest(self) -> str | None:
+        """As a corpus says it of the tokenizer that it was prepared with; None where that is no file of its own."""
+        paths = [path for path in self.checkpoint.tokenizer_paths if path.name in TOKENIZER_FILES]
+        return tokenizer_digest(paths[0].parent) if paths else None
 
 
 def load_base(order: TuningOrder) -> BaseModel:
@@ -74,14 +81,17 @@ def set_dropout(network: Any, share: float) -> None:
                 setattr(module, name, share)
 
 
-def with_adapter(network: Any, rank: int) -> Any:
-    """The network with an untrained adapter on every linear layer, which alone is trained.
-
-    Raises:
-        UsageError: peft is not installed.
+def check_packages(order: TuningOrder) -> None:
     """
-    if find_spec("peft") is None:
-        raise UsageError("--lora needs the package peft: pip install 'inkmill[tune]'")
+    Raises:
+        UsageError: an adapter is asked for, and peft is not installed.
+    """
+    if order.lora_rank and find_spec("peft") is None:
+        raise UsageError("--lora needs the package peft where the worker is: pip install 'inkmill[tune]'")
+
+
+def with_adapter(network: Any, rank: int) -> Any:
+    """The network with an untrained adapter on every linear layer, which alone is trained."""
     library: Any = import_module("peft")  # untyped
     adapter = library.LoraConfig(
         r=rank, lora_alpha=LORA_ALPHA * rank, target_modules="all-linear", task_type="CAUSAL_LM"

@@ -17,6 +17,7 @@ from worker.tuning.checkpoints import disk_is_full
 from worker.tuning.process.events import Events
 from worker.tuning.process.folder import TuningFolder, read_json
 from worker.tuning.process.interruption import Interrupted, Interruption
+from worker.tuning.process.other_device import OtherDevice
 
 
 def main() -> int:
@@ -31,6 +32,9 @@ def main() -> int:
         train(folder, events, interruption)
     except Interrupted:
         return TuningExit.INTERRUPTED
+    except OtherDevice as reason:
+        events.note(str(reason))
+        return TuningExit.ELSEWHERE
     except BaseException as error:
         return _failed(error, folder, events)
     return TuningExit.DONE
@@ -45,8 +49,21 @@ def _set_environment(folder: TuningFolder) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     device = str(read_json(folder.order).get("device", "auto"))
     number = int(device.partition(":")[2]) if device.partition(":")[2].isdecimal() else 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")  # the Trainer would use all of them
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible[number] if visible[0] and number < len(visible) else str(number)
+    # The Trainer would use all of them.
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(os.environ.get("CUDA_VISIBLE_DEVICES"), number)
+
+
+def visible_gpu(visible: str | None, number: int) -> str:
+    """The one GPU that the process may see, as CUDA_VISIBLE_DEVICES names it; "" = none.
+
+    Args:
+        visible: that variable as it is: "" hides every GPU, and is to go on doing so; None = all are there.
+        number: which of those that are visible.
+    """
+    if visible is None:
+        return str(number)
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    return names[number] if number < len(names) else ""
 
 
 def _failed(error: BaseException, folder: TuningFolder, events: Events) -> int:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from contract.errors import UsageError
-from contract.tunings.order import TuningOrder
+from contract.tunings.order import TuningOrder, check_sizes
 
 LONGEST_BLOCK = 1024
 MICRO_BATCH = {"cpu": 2048, "cuda": 16384}
@@ -91,14 +91,9 @@ def settle(order: TuningOrder, sizes: Sizes, machine: dict[str, Any]) -> Settled
     Raises:
         UsageError: the corpus is too short, or the model too large for this machine.
     """
-    if sizes.train_tokens < 2:
-        raise UsageError(
-            f"the corpus has {sizes.train_tokens} tokens to learn from; give at least two documents of some length"
-        )
+    check_sizes(order, sizes.train_tokens, sizes.positions)
     _check_memory(order, sizes)
     block = min(order.block or LONGEST_BLOCK, sizes.positions, sizes.train_tokens - 1)
-    if order.block and order.block > sizes.positions:
-        raise UsageError(f"block is {order.block}, but the base model has {sizes.positions} positions; give less")
     blocks = -(-(sizes.train_tokens - 1) // block)
     budget = order.tokens_per_update or min(LARGEST_UPDATE, max(block, sizes.train_tokens // UPDATES_PER_EPOCH))
     checkpointing, fitting = _fitting_rows(order, sizes, block)

@@ -13,31 +13,52 @@ import torch
 import transformers
 
 from common.processes import cores
-from contract.errors import ModelUnavailable
 from contract.tunings.order import TuningOrder
 from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.processor import has_bfloat16, instruction_set, kernel_variables, onednn_version, processor
 from worker.tuning.base_model import BaseModel
 from worker.tuning.process.events import Events
 from worker.tuning.process.folder import TuningFolder, read_json, write_json
+from worker.tuning.process.other_device import OtherDevice
 from worker.tuning.settled import Settled, Sizes, settle
 
 library: Any = transformers  # untyped
+
+
+def settled_before(folder: TuningFolder) -> Settled | None:
+    """What was settled at the first start; None where this is the first."""
+    return Settled.from_json(read_json(folder.settled)) if folder.settled.exists() else None
+
+
+def check_device(began: Settled | None, device: str, events: Events) -> None:
+    """Tells where the tuning belongs, once that is settled.
+
+    Raises:
+        OtherDevice: elsewhere.
+    """
+    if began is None:
+        return
+    events.say("settled", device=began.order.device)
+    if began.order.device != device:
+        raise OtherDevice(
+            f"this tuning began on {began.order.device}, and goes on there only; here it would run on {device}, so it "
+            "is left to another worker"
+        )
 
 
 def settled_order(
     folder: TuningFolder, order: TuningOrder, base: BaseModel, corpus: PreparedCorpus, device: str, events: Events
 ) -> Settled:
     """What was settled at the first start, or is now."""
-    if folder.settled.exists():
-        settled = Settled.from_json(read_json(folder.settled))
-        _check_machine(settled, device, events)
-        return settled
+    if (began := settled_before(folder)) is not None:
+        _compare_machine(began, device, events)
+        return began
     sizes = measured_sizes(base, corpus, device)
     threads = order.threads or cores()
     chosen = replace(order, device=device, base_revision=base.revision, threads=threads)
     settled = settle(chosen, sizes, machine(device, threads))
     write_json(folder.settled, settled.to_json())
+    events.say("settled", device=device)
     for text in _notes(settled, corpus):
         events.note(text)
     return settled
@@ -55,15 +76,8 @@ def _notes(settled: Settled, corpus: PreparedCorpus) -> list[str]:
     return said
 
 
-def _check_machine(settled: Settled, device: str, events: Events) -> None:
-    """
-    Raises:
-        ModelUnavailable: it began on a GPU, and there is none.
-    """
-    if settled.order.device != device:
-        raise ModelUnavailable(
-            f"this tuning began on {settled.order.device}, and goes on there only; here it would run on {device}"
-        )
+def _compare_machine(settled: Settled, device: str, events: Events) -> None:
+    """Says where the bits will no longer be those of an undisturbed run."""
     here = machine(device, settled.order.threads or cores())
     differing = [name for name in here if here[name] != settled.machine.get(name)]
     if differing:

@@ -16,7 +16,7 @@ from contract.errors import UsageError
 from contract.tunings.order import TuningOrder
 from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.engine.load.loading import select_device
-from worker.tuning.base_model import BaseModel, load_base, set_dropout, with_adapter
+from worker.tuning.base_model import BaseModel, check_packages, load_base, set_dropout, with_adapter
 from worker.tuning.blocks import Blocks
 from worker.tuning.callbacks import Reporter, Samples
 from worker.tuning.checkpoints import Checkpoint, Checkpoints
@@ -26,7 +26,7 @@ from worker.tuning.process.interruption import Interruption
 from worker.tuning.result.measuring import Measured, fixed_prompts, measure, sampled
 from worker.tuning.result.model_folder import finish
 from worker.tuning.settled import Settled
-from worker.tuning.settling import settled_order
+from worker.tuning.settling import check_device, settled_before, settled_order
 from worker.tuning.trainer import TuningTrainer
 
 library: Any = transformers  # untyped
@@ -35,7 +35,8 @@ library: Any = transformers  # untyped
 def train(folder: TuningFolder, events: Events, interruption: Interruption) -> None:
     """
     Raises:
-        ModelUnavailable: the base model cannot be had, or not on this device.
+        ModelUnavailable: the base model cannot be had, or there is no such device.
+        OtherDevice: it began on another kind of device, and goes on there only.
         UsageError: the order or the corpus cannot be used.
         Interrupted: SIGTERM came.
         Exception: whatever keeps a library from its work.
@@ -43,15 +44,31 @@ def train(folder: TuningFolder, events: Events, interruption: Interruption) -> N
     if folder.finished.exists():
         return
     order = TuningOrder.from_json(read_json(folder.order))
-    if folder.settled.exists():  # it began with that very base, which an adapter needs
-        began_with = Settled.from_json(read_json(folder.settled)).order.base_revision
-        order = replace(order, base_revision=began_with)
-    device = select_device("auto" if order.device == "auto" else order.device.partition(":")[0]).type
+    check_packages(order)
+    began = settled_before(folder)
+    if began is not None:  # it began with that very base, which an adapter needs
+        order = replace(order, base_revision=began.order.base_revision)
+    device = device_kind(order.device, None if began is None else began.order.device)
+    check_device(began, device, events)
     corpus = PreparedCorpus.open(folder.corpus)
     base = load_base(order)
-    _check_vocabulary(corpus, base)
+    check_tokens(corpus, base)
     settled = settled_order(folder, order, base, corpus, device, events)
     _Training(folder, settled, base, corpus, events, interruption).run()
+
+
+def device_kind(asked: str, began_on: str | None) -> str:
+    """Where to train: where it is asked for, else where it began, as far as that is here, else where it is fastest.
+
+    Args:
+        asked: "auto", "cpu", "cuda" or "cuda:N".
+        began_on: "cpu" or "cuda"; None = it begins now.
+
+    Raises:
+        ModelUnavailable: what is asked for is not here.
+    """
+    kind = asked.partition(":")[0]
+    return select_device("cpu" if kind == "auto" and began_on == "cpu" else kind).type
 
 
 class _Training:
@@ -167,7 +184,17 @@ class _Training:
         )
 
 
-def _check_vocabulary(corpus: PreparedCorpus, base: BaseModel) -> None:
+def check_tokens(corpus: PreparedCorpus, base: BaseModel) -> None:
+    """
+    Raises:
+        UsageError: the corpus' tokens are not those of the base.
+    """
+    if (found := base.tokenizer_digest()) not in (None, corpus.tokenizer):
+        raise UsageError(
+            f"the corpus was prepared with another tokenizer (SHA-256 {corpus.tokenizer[:12]}…) than the base model "
+            f"has now ({found[:12]}…): its files were replaced since; prepare the corpus once more, with the same "
+            "command and --again"
+        )
     if corpus.vocabulary > base.vocabulary:
         raise UsageError(
             f"the corpus was prepared for a vocabulary of {corpus.vocabulary:,} tokens, and the base model has "

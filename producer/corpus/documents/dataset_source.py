@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
+
+import orjson
 
 from contract.errors import BadLine, InkmillError, Unreachable, UsageError
 from producer.corpus.documents.pieces import Piece
 from producer.corpus.documents.plain_text import OnBadLine
-from producer.corpus.documents.rows import RowDocuments
+from producer.corpus.documents.rows import RowDocuments, columns_looked_at
 from producer.read.row_parser import BadRow
 
 ROWS_AT_ONCE = 256
@@ -56,6 +59,20 @@ class DatasetSource:
 
     def close(self) -> None:
         del self._dataset
+
+
+def dataset_digest(name: str, config: str | None, split: str, text_column: str | None) -> str:
+    """SHA-256 of the rows that a data set has now, as far as they are looked at.
+
+    Raises:
+        UsageError: there is none of that name.
+        Unreachable: it cannot be fetched.
+    """
+    loaded = _load(name, config, split)
+    digest = hashlib.sha256()
+    for batch in loaded.select_columns(columns_looked_at(loaded.column_names, text_column)).iter(ROWS_AT_ONCE):
+        digest.update(orjson.dumps(batch, default=str, option=orjson.OPT_SORT_KEYS) + b"\n")
+    return digest.hexdigest()
 
 
 def _load(name: str, config: str | None, split: str) -> Any:

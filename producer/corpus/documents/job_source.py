@@ -17,7 +17,7 @@ from contract.errors import BadLine, UsageError
 from contract.spec import FINISHED_JOBS
 from contract.tunings.prepared_corpus import OUTPUTS
 from db.jobs.jobs import get_job
-from db.results.corpus_rows import CorpusRow, corpus_rows
+from db.results.corpus_rows import CorpusRow, corpus_rows, selection_digest
 from db.session.engine import Database
 from producer.corpus.documents.pieces import Piece
 from producer.corpus.documents.plain_text import OnBadLine
@@ -26,6 +26,17 @@ from producer.export import parse_only
 from producer.read.columns import MESSAGES
 from producer.read.row_parser import BadRow
 from producer.source import Cursor, spool
+
+
+def job_digest(database: Database, job: int, only: str) -> str:
+    """SHA-256 of what a job's texts are now: which outputs, in which revision, by which decision.
+
+    Raises:
+        NoSuchJob: there is no such job.
+        UsageError: there is no such selection of its outputs.
+    """
+    found = get_job(database, job)
+    return selection_digest(database, found, parse_only(only, found.safety))
 
 
 class JobSource:

@@ -35,6 +35,16 @@ class Template(Protocol):
         ...
 
 
+def columns_looked_at(names: Sequence[str], text_column: str | None) -> list[str]:
+    """Those of a table's columns in which its documents are; all of them where no name tells.
+
+    Args:
+        text_column: the one that was named; None = none was.
+    """
+    wanted = (*KNOWN_COLUMNS, *OF_AN_EXPORT) if text_column is None else (text_column,)
+    return [name for name in names if name in wanted] or list(names)
+
+
 class RowDocuments:
     """Makes documents of rows.
 
@@ -59,8 +69,7 @@ class RowDocuments:
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """Those of a table's columns that are looked at."""
-        wanted = (*KNOWN_COLUMNS, *OF_AN_EXPORT) if self._text_column is None else (self._text_column,)
-        return [name for name in names if name in wanted] or list(names)
+        return columns_looked_at(names, self._text_column)
 
     def pieces(self, line: int, fields: Mapping[str, Any]) -> Iterator[Piece]:
         """The documents in a row.

@@ -5,7 +5,6 @@ Knows the package tokenizers and not transformers, which is a worker's.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,13 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelUnavailable, UsageError
-from contract.model_kinds.model_folders import TOKENIZER_FILES
+from contract.tunings.base_files import TEMPLATE_FILES, TOKENIZER, VOCABULARY_AND_MERGES, tokenizer_digest
 from producer.long_prompts import start_token, tokenizer_folder
 
-TOKENIZER = "tokenizer.json"
-VOCABULARY_AND_MERGES = ("vocab.json", "merges.txt")
-TEMPLATE_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-HASHED = (*TOKENIZER_FILES, "merges.txt", *TEMPLATE_FILES)
 WANTED = (TOKENIZER, *VOCABULARY_AND_MERGES, *TEMPLATE_FILES, "config.json")
 """What is fetched of a model of the Hub."""
 
@@ -46,12 +41,8 @@ class CorpusTokenizer:
         self.prefix_written = str(self._tokenizer.id_to_token(self.prefix[0])) if self.prefix else ""
 
     def digest(self) -> str:
-        """SHA-256 of the tokenizer's files, each by its name, size and bytes."""
-        digest = hashlib.sha256()
-        for path in (self.folder / name for name in sorted(HASHED)):
-            if path.is_file():
-                digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
-        return digest.hexdigest()
+        """SHA-256 of the files that it is read from."""
+        return tokenizer_digest(self.folder)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of each text, without any that would be put before or behind it."""

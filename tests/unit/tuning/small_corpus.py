@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from contract.tunings.base_files import tokenizer_digest
 from contract.tunings.prepared_corpus import DESCRIPTION, TRAIN, VALIDATION, documents_file, loss_file, tokens_file
 from worker.engine.load.checkpoint import find_checkpoint
 from worker.engine.load.from_transformers import read_tokenizer
@@ -44,7 +45,8 @@ def write_corpus(
     Args:
         prompt: what every document begins with, and is not to be learned.
     """
-    tokenizer = read_tokenizer(find_checkpoint(base))
+    checkpoint = find_checkpoint(base)
+    tokenizer = read_tokenizer(checkpoint)
     folder.mkdir(parents=True)
     counts: dict[str, dict[str, int]] = {"tokens": {}, "documents": {}}
     for part, texts in ((TRAIN, train), (VALIDATION, validation)):
@@ -62,7 +64,9 @@ def write_corpus(
         if prompt and texts:
             np.array(loss, np.uint8).tofile(loss_file(folder, part))
         counts["tokens"][part], counts["documents"][part] = len(tokens), len(texts)
-    (folder / DESCRIPTION).write_text(json.dumps(_description(train, tokenizer, counts)))
+    (folder / DESCRIPTION).write_text(
+        json.dumps(_description(train, tokenizer, counts) | {"tokenizer": tokenizer_digest(checkpoint.folder)})
+    )
     return folder
 
 
@@ -70,6 +74,6 @@ def _description(texts: Sequence[str], tokenizer: Any, counts: dict[str, dict[st
     digest = hashlib.sha256("".join(texts).encode()).hexdigest()
     file = {"name": "tales.txt", "sha256": digest, "documents": len(texts), "tokens": counts["tokens"][TRAIN]}
     return {
-        "files": [file], "vocabulary": len(tokenizer), "end_of_text": tokenizer.eos_token_id, "tokenizer": "",
+        "files": [file], "vocabulary": len(tokenizer), "end_of_text": tokenizer.eos_token_id,
         "dtype": "uint16", "duplicates": 0, "empty": 0, "job": None, "outputs": None, **counts,
     }  # fmt: skip

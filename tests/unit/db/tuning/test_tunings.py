@@ -21,6 +21,7 @@ from db.tuning.claims import (
     release_tuning,
     release_worker_tunings,
     renew_tuning,
+    settle_device,
     sweep_tunings,
     waiting_tunings,
 )
@@ -34,6 +35,7 @@ from db.tuning.tunings import (
     is_reference,
     list_tunings,
     retry_tuning,
+    unfinished_in_folders,
     unfinished_tunings,
 )
 from db.tuning_models import Tuning
@@ -90,6 +92,40 @@ def test_a_tuning_is_claimed_by_workers_of_its_device_alone(database: Database) 
     assert (taken.tuning_id, taken.name, taken.base, taken.folder) == (number, "tales", "demo", "/x/.tunings/1")
     assert (status(database, number), waiting_tunings(database, "cuda:1")) == (TuningStatus.RUNNING, [])
     assert find_tuning(database, number).started_at is not None
+
+
+def test_a_tuning_that_began_on_some_device_is_for_workers_of_that_kind_alone(database: Database) -> None:
+    number = order(database)
+    held = claim(database, device="cuda:0")
+    settle_device(database, held, "cuda")
+    release_tuning(database, held)
+    assert (find_tuning(database, number).device, waiting_tunings(database, "cpu")) == ("cuda", [])
+    assert claim(database, device="cuda:1").tuning_id == number
+    with pytest.raises(LeaseLost):
+        settle_device(database, held, "cpu")
+    asked = order(database, device="cuda:1")
+    settle_device(database, claim(database, device="cuda:1"), "cuda")
+    assert find_tuning(database, asked).device == "cuda:1"
+
+
+def test_the_newest_one_without_a_model_is_found_among_those_that_were_asked_for_alike(database: Database) -> None:
+    def ordered(folder: str) -> int:
+        return insert_tuning(database, NewTuning(name="my_tales", base="demo", order={}, folder=folder))
+
+    def found() -> int | None:
+        tuning = unfinished_in_folders(database, "my_tales-00ff")
+        return None if tuning is None else tuning.id
+
+    first, second = ordered("my_tales-00ff"), ordered("my_tales-00ff-1234")
+    for other in ("my-tales-00ff-1234", "my_tales-00ff0", "my_tales-00"):
+        ordered(other)
+    assert found() == second
+    fail_tuning(database, claim(database), "killed", "killed-worker")
+    fail_tuning(database, claim(database), "the corpus is of another base", "usage")
+    assert [status(database, one) for one in (first, second)] == [TuningStatus.FAILED] * 2
+    assert found() == first  # what is at fault with the second would be again
+    cancel_tuning(database, ordered("my_tales-00ff-5678"))
+    assert found() == 6
 
 
 def test_a_worker_takes_only_what_lies_on_its_machine(database: Database) -> None:

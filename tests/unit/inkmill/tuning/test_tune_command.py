@@ -10,16 +10,21 @@ import pytest
 from sqlalchemy import update
 
 from contract.settings import Settings, settings
-from contract.tunings.folder import is_here
+from contract.tunings.folder import CORPUS, is_here, tuning_folder
+from contract.tunings.order import TuningOrder
 from contract.waiting.stack_state import WantedWorker
 from db.session.engine import Database, open_database
 from db.tuning.claims import claim_tuning, fail_tuning
-from db.tuning.tunings import fail_unclaimed, find_tuning, list_tunings
+from db.tuning.models import NewModel, complete_tuning, remove_model
+from db.tuning.tunings import StoredTuning, fail_unclaimed, find_tuning, list_tunings
 from db.tuning_models import Tuning
 from inkmill.cli import run
 from inkmill.local.stack import Stack
 from inkmill.tuning.command import TuneCommand
 from inkmill.tuning.fingerprint import folder_name
+from producer.corpus.order import CorpusPath, PrepareOptions
+from tests.unit.producer.exports.conftest import Mill
+from worker.demo import GPT2_DIR
 
 TALES = "\n<|endoftext|>\n".join(
     f"The captain sold {number} red kites in the harbour of the old town." for number in range(40)
@@ -58,10 +63,10 @@ def test_a_corpus_becomes_a_tuning_and_the_same_again_takes_it_up(
     assert run([*TUNE]) == 0
     assert "it is queued" in capsys.readouterr().err
     assert run([*TUNE, "--learning-rate", "1e-4"]) == 0, "another one"
-    assert run([*TUNE, "--again"]) == 0
+    assert run([*TUNE, "--again"]) == 0, "there is nothing completed yet"
     Path("tales.txt").write_text(TALES + " It rained.")
     assert run([*TUNE]) == 0
-    assert len(list_tunings(database)) == 4
+    assert len(list_tunings(database)) == 3
 
 
 def test_one_that_failed_goes_on_with_the_same_command(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,12 +154,140 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
 
 
 def test_a_drawn_seed_tells_nothing_apart_and_a_given_one_does(home: Path) -> None:
-    from contract.tunings.order import TuningOrder
-    from producer.corpus.order import CorpusPath, PrepareOptions
-
     def name(seed: int, *, given: bool) -> str:
         order = TuningOrder(name="tales", base="demo", seed=seed)
         return folder_name(order, [CorpusPath("tales.txt")], PrepareOptions(), seed_was_given=given)
 
     assert name(1, given=False) == name(2, given=False)
     assert name(1, given=True) != name(2, given=True)
+
+
+def complete(database: Database, number: int = 1) -> str:
+    """What a worker does in the end; returns the model's name."""
+    claim = claim_tuning(database, "w", "cpu", 60, among=[number])
+    assert claim is not None
+    new = NewModel(name=claim.name, base=claim.base, base_revision="d" * 16, revision="a" * 16)
+    return str(complete_tuning(database, claim, new, lambda version: f"/models/{version}"))
+
+
+def test_again_goes_on_with_what_is_unfinished_and_makes_another_only_where_nothing_is(database: Database) -> None:
+    run([*TUNE])
+    complete(database)
+    for _ in range(2):
+        assert run([*TUNE, "--again"]) == 0
+        assert [one.status for one in list_tunings(database)] == ["queued", "completed"]
+        claim = claim_tuning(database, "w", "cpu", 60)
+        assert claim is not None
+        fail_tuning(database, claim, "the process was killed", "killed-worker")
+    assert run([*TUNE, "--again"]) == 0
+    complete(database, 2)
+    assert run([*TUNE, "--again"]) == 0
+    assert len(list_tunings(database)) == 3
+
+
+def test_what_came_of_an_old_one_names_its_version_and_a_removed_one_is_said_to_be(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([*TUNE])
+    complete(database)
+    run([*TUNE, "--again"])
+    assert complete(database, 2) == "tales@2"
+    capsys.readouterr()
+    assert run([*TUNE]) == 0
+    assert " run prompts.jsonl --model tales@1\n" in capsys.readouterr().err
+    remove_model(database, "tales@1")
+    assert run([*TUNE]) == 1
+    said = capsys.readouterr().err
+    assert "made tales@1, which was removed" in said and "--again" in said and "--model" not in said
+
+
+def test_how_to_go_on_is_said_by_the_tunings_name(
+    database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command would be another tuning, where the corpus came from standard input."""
+
+    def fails(database: Database, number: int, check: object) -> StoredTuning:
+        claim = claim_tuning(database, "w", "cpu", 60)
+        assert claim is not None
+        fail_tuning(database, claim, "the process was killed")
+        return find_tuning(database, number)
+
+    monkeypatch.setattr("inkmill.tuning.command.follow", fails)
+    assert run([word for word in TUNE if word != "--detach"]) == 1
+    said = capsys.readouterr().err
+    assert "'inkmill retry t1'" in said and "'inkmill watch t1'" in said and "same command" not in said
+
+
+def test_a_job_that_was_reviewed_further_is_another_corpus(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mill = Mill(database)
+    job = mill.mixed()
+    words = ["tune", "--from-job", str(job), *TUNE[2:]]
+    mill.decide("approve", 1)
+    for _ in range(2):
+        assert run(words) == 0
+    assert len(list_tunings(database)) == 1
+    mill.edit(2, " better")
+    assert run(words) == 0
+    assert len(list_tunings(database)) == 2
+    mill.edit(2, " best")
+    assert run(words) == 0
+    assert len(list_tunings(database)) == 3
+    capsys.readouterr()
+    assert run(["tune", "--from-job", "9", *TUNE[2:]]) == 2
+    assert "9" in capsys.readouterr().err and len(list_tunings(database)) == 3
+
+
+def named(order: TuningOrder) -> str:
+    return folder_name(order, [CorpusPath("tales.txt")], PrepareOptions(), seed_was_given=True)
+
+
+def test_a_corpus_that_a_killed_command_left_is_prepared_anew(home: Path, database: Database) -> None:
+    run([*TUNE])
+    stored = find_tuning(database, 1)
+    left = tuning_folder(Settings(home=home).models_folder, stored.folder) / CORPUS / "train.tokens"
+    whole = left.read_bytes()
+    left.write_bytes(bytes(len(whole)))
+    with database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM tunings")
+    assert run([*TUNE]) == 0
+    assert left.read_bytes() == whole
+
+
+def test_a_base_in_a_folder_that_was_replaced_is_another_base(home: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (base / name).write_text(name)
+    order = TuningOrder(name="tales", base=str(base))
+    before = named(order)
+    (base / "README.md").write_text("A note.")
+    assert named(order) == before
+    (base / "model.safetensors").write_text("another")
+    assert named(order) != before
+
+
+def test_a_block_that_the_base_cannot_read_is_said_before_anything_is_stored(
+    home: Path, database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    positions = json.loads((GPT2_DIR / "config.json").read_bytes())["n_positions"]
+    assert run([*TUNE, "--block", str(positions + 1)]) == 2
+    assert f"the base model has {positions} positions" in capsys.readouterr().err
+    assert not list_tunings(database) and not list((home / "models").rglob("corpus"))
+    assert run([*TUNE, "--block", str(positions)]) == 0
+
+
+def test_the_base_is_gpt2_whatever_jobs_are_written_with(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With INKMILL_MODEL=tales, each evening would teach what the evening before made."""
+    asked: list[str] = []
+
+    def notes(self: TuneCommand, *_: object, **__: object) -> int:
+        asked.append(self._order.base)
+        return 0
+
+    monkeypatch.setenv("INKMILL_MODEL", "demo")
+    monkeypatch.setattr(TuneCommand, "run", notes)
+    assert run(["tune", "tales.txt", "--name", "tales"]) == 0
+    assert run(["tune", "tales.txt", "--name", "tales", "--base", "demo"]) == 0
+    assert asked == ["gpt2", "demo"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import BadCorpus, UsageError
+from producer.corpus.documents.dataset_source import dataset_digest
 from producer.corpus.order import CorpusDataset
 from tests.unit.producer.corpus.conftest import Prepared, jsonl
 
@@ -64,3 +65,12 @@ def test_a_missing_package_is_named(prepare: Prepare, tales: str, monkeypatch: p
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UsageError, match="pip install datasets; or give the texts as a file"):
         prepare({}, CorpusDataset(tales))
+
+
+def test_the_hash_of_a_data_set_is_that_of_its_texts_as_they_are_now(tales: str) -> None:
+    before = dataset_digest(tales, None, "train", None)
+    path = Path(tales) / "train.jsonl"
+    path.write_text(path.read_text().replace('"year": 1}', '"year": 2}'))
+    assert dataset_digest(tales, None, "train", None) == before  # nobody looks at that column
+    path.write_text(path.read_text().replace("Tale 7.", "Story 7."))
+    assert dataset_digest(tales, None, "train", None) != before

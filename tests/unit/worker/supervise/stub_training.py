@@ -49,6 +49,9 @@ def misbehave(folder: Path, step: int) -> None:
     if what == "full":
         say("error", text="no space left on device; make room, and start it again", code="disk_full")
         sys.exit(28)
+    if what == "elsewhere":
+        say("note", text="this tuning began on cuda, and goes on there only")
+        sys.exit(69)
     if what == "unreachable":
         say("error", text="the base cannot be fetched", code="unreachable")
         sys.exit(4)
@@ -61,12 +64,17 @@ def save(folder: Path, step: int) -> None:
     part.rename(folder / "checkpoints" / f"checkpoint-{step}")
 
 
+def begun_elsewhere(folder: Path) -> bool:
+    return (folder / "misbehave").exists() and (folder / "misbehave").read_text().startswith("elsewhere")
+
+
 def last_step(folder: Path) -> int:
     return max((int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoints/c*")), default=0)
 
 
 def train(folder: Path, steps: int) -> None:
     step = last_step(folder)
+    say("settled", device="cuda" if begun_elsewhere(folder) else "cpu")
     say("note", text=f"goes on after step {step}" if step else "begins")
     try:
         while step < steps:

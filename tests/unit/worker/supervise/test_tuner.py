@@ -31,7 +31,7 @@ from db.work.workers import list_workers
 from worker.supervise import new_model
 from worker.supervise import tuner as tuner_module
 from worker.supervise.spawn import WorkerOptions
-from worker.supervise.tuner import Tuner
+from worker.supervise.tuner import Tuner, likely_device
 
 STUB = (sys.executable, "-IS", str(Path(__file__).with_name("stub_training.py")))
 STEPS = 6
@@ -270,6 +270,44 @@ def test_an_error_ends_it_in_the_words_of_the_process(
     tuner().train_next(database)
     now = stands(database)
     assert (now.status, now.code, bool(now.error)) == (TuningStatus.FAILED, code, True)
+
+
+def test_one_that_began_on_another_kind_of_device_is_left_to_others_and_never_fails(
+    database: Database, order: Callable[..., Path], tuner: Make
+) -> None:
+    order("elsewhere 0", device="auto")
+    parent = tuner()
+    assert parent.train_next(database)
+    now = stands(database)
+    assert (now.status, now.device, now.worker, now.error) == (TuningStatus.QUEUED, "cuda", None, None)
+    assert now.progress is not None and "began on cuda" in now.progress["notes"][-1]["text"]
+    assert not parent.train_next(database)
+    assert claim_tuning(database, "another", "cuda:0", 60) is not None
+
+
+def test_a_worker_that_was_told_no_device_goes_on_with_what_began_on_a_cpu(
+    database: Database, order: Callable[..., Path], config: Settings
+) -> None:
+    order(device="cpu")
+    worker = Tuner(WorkerOptions(model=""), config, stopping=lambda: False, tend=lambda: None, program=STUB)
+    worker.device = "cuda"
+    assert worker.train_next(database)
+    assert stands(database).status == TuningStatus.COMPLETED
+
+
+def test_hidden_gpus_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.supervise.tuner.GPU_DEVICES", ("/dev/null",))
+    assert likely_device() == "cuda"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert likely_device() == "cpu"
+
+
+def test_where_any_device_would_do_the_one_that_it_began_on_is_kept(
+    database: Database, order: Callable[..., Path], tuner: Make
+) -> None:
+    order("die 3", device="auto")
+    tuner().train_next(database)
+    assert (stands(database).status, stands(database).device) == (TuningStatus.QUEUED, "cpu")
 
 
 def test_a_cancelled_one_ends_with_a_checkpoint_and_a_retry_goes_on(
