@@ -108,7 +108,7 @@ def test_a_retry_starts_what_is_missing(database: Database, monkeypatch: pytest.
 
 
 def test_a_tunings_number_is_found_in_the_terminal(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (TUNE, (*TUNE, "--again")):
+    for words in (TUNE, (*TUNE, "--seed", "7")):  # another training
         run([*words])
     fail_unclaimed(database, 1, "no base", owner=find_tuning(database, 1).owner)
     with database.write() as connection:

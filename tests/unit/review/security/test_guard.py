@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from db.models import Base
 from db.session.engine import Database
+from db.tuning.tunings import NewTuning, insert_tuning
 from review.security.access import OneTimeToken
 from review.security.body import REVIEWERS
 from review.security.cookie import COOKIE_SECONDS, CookieSigner
@@ -19,6 +20,9 @@ from tests.unit.review.site import HERE, JSON, KEY, PORT, Site
 DECIDE = "/outputs/3/decisions"
 WRITES = [DECIDE, "/undo", "/bulk/confirm", "/bulk/decisions", "/bulk/undo", "/claims", "/claims/release",
           "/queue/next", "/outputs/3/words", "/outputs/3/score-again", "/preferences", "/sign-out"]  # fmt: skip
+
+
+WORK = ("/jobs", "/workers", "/tunings")  # whose forms are tried together
 
 
 def everything(database: Database) -> dict[str, list[object]]:
@@ -60,13 +64,13 @@ def test_every_form_refuses_a_missing_or_wrong_token(site: Site, path: str, csrf
 
 def test_the_parametrized_forms_are_all_there_are(site: Site) -> None:
     ours = {re.sub(r"{\w+}", "3", path) for path in routes(site, "POST")}
-    jobs = {path for path in ours if path.startswith(("/jobs", "/workers"))}
+    jobs = {path for path in ours if path.startswith(WORK)}
     assert ours - jobs == {*WRITES, "/sign-in"}
 
 
-def test_the_forms_of_the_jobs_pages_refuse_a_missing_token_too(site: Site) -> None:
+def test_the_forms_of_the_pages_of_work_refuse_a_missing_token_too(site: Site) -> None:
     for path in routes(site, "POST"):
-        if path.startswith(("/jobs", "/workers")):
+        if path.startswith(WORK):
             assert site.browser.post(re.sub(r"{\w+}", "1", path)).status_code == 403, path
 
 
@@ -120,6 +124,7 @@ def test_another_site_cannot_sign_somebody_in(site: Site) -> None:
 
 def test_no_get_changes_anything(site: Site) -> None:
     site.ask("/outputs/2/decisions", {"action": "reject"})
+    insert_tuning(site.database, NewTuning(name="tales", base="gpt2", order={}, folder="tales"))
     before = everything(site.database)
     streams = {path for path in routes(site, "GET") if path.endswith(("/events", "/changes"))}
     for path in sorted(routes(site, "GET") - streams):

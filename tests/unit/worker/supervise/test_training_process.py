@@ -57,7 +57,7 @@ def test_all_that_it_says_is_heard_in_order_and_a_librarys_words_are_not(start: 
     said, status = to_the_end(start())
     assert status == 0
     assert [event["step"] for event in said if event["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
-    assert {event["kind"] for event in said} == {"note", "alive", "train", "validation", "samples"}
+    assert {event["kind"] for event in said} == {"note", "alive", "settled", "train", "validation", "samples"}
 
 
 def test_it_is_told_to_stop_and_saves_first(start: Start, folder: Path) -> None:
