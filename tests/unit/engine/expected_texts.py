@@ -20,7 +20,8 @@ def expected_text(vocabulary: Vocabulary, prompt: list[int], tokens: list[int]) 
         text = decoded(vocabulary, tokens)
         text = text[:-1] if unfinished(b"".join(map(pieces.piece, written))) else text
     else:
-        run = [*takewhile(pieces.is_single_byte, reversed(written))][::-1]
+        heard = [token for token in tokens if pieces.piece(token) or pieces.interrupts(token)]
+        run = [*takewhile(pieces.is_single_byte, reversed(heard))][::-1]
         for _ in range(unfinished(b"".join(map(pieces.piece, run)))):
             del tokens[max(place for place, token in enumerate(tokens) if pieces.is_single_byte(token))]
         text = behind(vocabulary, prompt, tokens)

@@ -19,16 +19,22 @@ class Pieces:
     """Every token that adds something to a text, with its bytes."""
 
     def __init__(
-        self, pieces: Mapping[int, bytes], single_bytes: Iterable[int] = (), *, spares_characters: bool = False
+        self,
+        pieces: Mapping[int, bytes],
+        single_bytes: Iterable[int] = (),
+        *,
+        interrupting: Iterable[int] = (),
+        spares_characters: bool = False,
     ) -> None:
         """
         Args:
             single_bytes: the tokens of which a ByteRun is made.
+            interrupting: those that end one, and add nothing.
             spares_characters: of such a run; see there.
         """
         self.spares_characters = spares_characters
         self._of = {token: piece for token, piece in pieces.items() if piece}
-        self._single_bytes = frozenset(single_bytes)
+        self._single_bytes, self._interrupting = frozenset(single_bytes), frozenset(interrupting)
         self._sorted = sorted((piece, token) for token, piece in self._of.items())
         self._joined = SEPARATOR.join(piece for piece, _ in self._sorted)
         self._longest = max(map(len, self._of.values()), default=0)
@@ -40,6 +46,10 @@ class Pieces:
 
     def is_single_byte(self, token: int) -> bool:
         return token in self._single_bytes
+
+    def interrupts(self, token: int) -> bool:
+        """Whether it adds nothing and yet ends a run of single bytes."""
+        return token in self._interrupting
 
     def broken(self) -> Iterator[int]:
         """Every token whose bytes alone are not shown as they are: no whole characters, or U+0000."""

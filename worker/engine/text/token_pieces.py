@@ -59,6 +59,10 @@ class TokenPieces:
         """Whether it stands for a byte and goes into a run of such tokens; see `ByteRun`."""
         return token in self._single_bytes
 
+    def interrupts(self, token: int) -> bool:
+        """Control tokens of SentencePiece that transformers does not know as special: decoding is told of them."""
+        return self.has(token) and token not in self._special and not self.piece(token)
+
     @cached_property
     def spares_characters(self) -> bool:
         """Whether a byte that is no UTF-8 leaves characters beside it as they are; see `ByteRun`."""
@@ -98,7 +102,8 @@ class TokenPieces:
                 "around it; remove bad_words"
             )
         pieces = {token: self.piece(token) for token in self._ids}
-        return Pieces(pieces, self._single_bytes, spares_characters=self.spares_characters)
+        interrupting = filter(self.interrupts, self._ids)
+        return Pieces(pieces, self._single_bytes, interrupting=interrupting, spares_characters=self.spares_characters)
 
     def _decoded_first(self, token: int) -> bytes:
         return self.decode([token]).encode("utf-8", "replace")

@@ -40,6 +40,9 @@ class PieceSource(Protocol):
     def is_single_byte(self, token: int) -> bool:
         """Whether it stands for a byte as those do of which a ByteRun is made."""
 
+    def interrupts(self, token: int) -> bool:
+        """Whether it adds nothing and yet ends a ByteRun."""
+
 
 class WrittenText:
     """The pieces of tokens, joined."""
@@ -65,7 +68,7 @@ class WrittenText:
     def append(self, token: int) -> int:
         piece = self._pieces.piece(token)
         if not piece:
-            return len(self)
+            return self._close_run() if self._pieces.interrupts(token) else len(self)
         opening, self._opening = self._opening, None
         if self._pieces.is_single_byte(token):
             return self._extend_run(piece, loses_space=opening is not None and piece == SPACE != opening(token))
