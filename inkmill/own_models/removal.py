@@ -11,7 +11,6 @@ import typer
 
 from common.wording import counted
 from contract.errors import InkmillError, UsageError
-from contract.settings import settings
 from db.session.engine import Database
 from db.tuning.models import NewModel, needed_by, outputs_made_with, remove_model
 from inkmill.own_models.catalogue import KnownModel, catalogue
@@ -79,7 +78,7 @@ def remove(database: Database, model: KnownModel) -> None:
         UsageError: a job or a tuning has come to need it; nothing was removed.
         InkmillError: its folder cannot be removed; then it stays whole.
     """
-    models = settings().models_folder
+    models = model.folder.parent
     aside = models / f"{REMOVED}{model}-{secrets.token_hex(4)}"
 
     def set_aside() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_a_rotary_embedding_that_looks_at_the_longest_row_is_for_the_fallback(tm
 
 
 def test_a_verdict_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_checkpoint(tmp_path, "llama", seed=11)
+    folder = make_checkpoint(tmp_path, "llama", seed=random.getrandbits(30))  # what was tried before is known
     trials: list[str] = []
     monkeypatch.setattr(slot_model, "verdict", lambda *_: trials.append("tried") or "somebody said so")
     for _ in range(2):
@@ -125,7 +126,7 @@ def test_a_verdict_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_failed_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_checkpoint(tmp_path, "llama", seed=12)
+    folder = make_checkpoint(tmp_path, "llama", seed=random.getrandbits(30))
     with monkeypatch.context() as patch:
         patch.setattr(slot_model, "Reference", lambda _: (_ for _ in ()).throw(OSError("no space left on device")))
         loaded = load_engine(str(folder), "cpu", "fp32")
