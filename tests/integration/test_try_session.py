@@ -63,6 +63,7 @@ def typist(tmp_path: Path) -> Iterator[Typist]:
     os.close(terminal)
 
 
+@pytest.mark.long
 def test_a_session_on_a_terminal(typist: Typist, tmp_path: Path) -> None:
     typist.see("demo is loaded. Type a prompt, or :help; Ctrl-D ends.")
     typist.see("> ")
