@@ -17,18 +17,17 @@ from contract.errors import ExitCode, InkmillError, UsageError
 from contract.model_kinds.paths import check_utf8
 from inkmill.command_line import HELP, PROGRAM, CommandLine, Group
 from inkmill.commands import (
-    deciding,
     exporting,
     following,
     health,
     models,
     reporting,
     reproducing,
+    reviewing,
     serving,
     steering,
     submitting,
     tuning,
-    web,
 )
 from inkmill.quiet_libraries import quiet_libraries
 from inkmill.show.help import command_help, group_help
@@ -46,7 +45,7 @@ app = CommandLine(
     "5 the job finished with dead prompts, 130 Ctrl-C (the work continues).",
 )
 for group in (
-    submitting, tuning, following, steering, serving, models, exporting, reporting, web, deciding, reproducing, health,
+    submitting, tuning, following, steering, serving, models, exporting, reporting, reviewing, reproducing, health,
 ):  # fmt: skip
     group.register(app)
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from contract.model_kinds.own_model import OwnModel, last_version
+from contract.model_kinds.own_model import DESCRIPTION, OwnModel, last_version
 from contract.settings import write_private
 from db.session.engine import Database
 from db.tuning.claims import TuningClaim
 from db.tuning.models import NewModel, StoredModel, complete_tuning
 
-CARD = "inkmill.json"
 RESULT, DONE, MOVED = "result", "result.json", "moved.json"
 """In a tuning's folder: the new model, what says that it is whole, and which version it was given."""
 
@@ -57,7 +56,7 @@ def _moved(name: str, folder: Path) -> OwnModel | None:
 def _move(name: str, folder: Path, version: int) -> str:
     """Gives the model its folder in the store: whole or not at all, and never over another one."""
     model = OwnModel(name, version)
-    card = folder / RESULT / CARD
+    card = folder / RESULT / DESCRIPTION
     write_private(card, json.dumps(_card(folder / RESULT) | {"version": version}, ensure_ascii=False, indent=2) + "\n")
     card.chmod((folder / RESULT).stat().st_mode & 0o666)
     write_private(folder / MOVED, json.dumps({"version": version}))
@@ -87,5 +86,5 @@ def revision_of(folder: Path) -> str:
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    card: dict[str, Any] = json.loads((folder / CARD).read_bytes())
+    card: dict[str, Any] = json.loads((folder / DESCRIPTION).read_bytes())
     return card

@@ -12,6 +12,7 @@ from contract.errors import BadLine, InkmillError, Unreachable, UsageError
 from producer.corpus.documents.pieces import Piece
 from producer.corpus.documents.plain_text import OnBadLine
 from producer.corpus.documents.rows import RowDocuments, columns_looked_at
+from producer.corpus.documents.source import Unchanging
 from producer.read.row_parser import BadRow
 
 ROWS_AT_ONCE = 256
@@ -19,7 +20,7 @@ UNREACHABLE = ("ConnectionError", "OfflineModeIsEnabled", "ConnectTimeout", "HfH
 """Errors, by their names, that say that the Hub cannot be reached."""
 
 
-class DatasetSource:
+class DatasetSource(Unchanging):
     """One split of a data set, which is on this disk once it is open.
 
     Raises:
@@ -47,15 +48,6 @@ class DatasetSource:
                     on_bad(BadLine(number, error.problem))
                 else:
                     yield from pieces
-
-    def digest(self) -> None:
-        return None
-
-    def check_stat(self) -> None:
-        """It is a file of the package's own, which is never changed."""
-
-    def check_contents(self) -> None:
-        """Likewise."""
 
     def close(self) -> None:
         del self._dataset

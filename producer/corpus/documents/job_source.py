@@ -22,6 +22,7 @@ from db.session.engine import Database
 from producer.corpus.documents.pieces import Piece
 from producer.corpus.documents.plain_text import OnBadLine
 from producer.corpus.documents.rows import COMPLETION, PROMPT, RowDocuments
+from producer.corpus.documents.source import Unchanging
 from producer.export import parse_only
 from producer.read.columns import MESSAGES
 from producer.read.row_parser import BadRow
@@ -39,7 +40,7 @@ def job_digest(database: Database, job: int, only: str) -> str:
     return selection_digest(database, found, parse_only(only, found.safety))
 
 
-class JobSource:
+class JobSource(Unchanging):
     """The texts of one job. Which they are is written to a list beside the corpus.
 
     Args:
@@ -88,15 +89,6 @@ class JobSource:
                 on_bad(BadLine(output, error.problem))
             else:
                 yield from pieces
-
-    def digest(self) -> None:
-        return None
-
-    def check_stat(self) -> None:
-        """What was read of the job is a copy."""
-
-    def check_contents(self) -> None:
-        """Likewise."""
 
     def close(self) -> None:
         self._file.close()

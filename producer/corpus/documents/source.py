@@ -38,3 +38,16 @@ class DocumentSource(Protocol):
     def close(self) -> None:
         """Frees what it holds."""
         ...
+
+
+class Unchanging:
+    """What a source reads that is a copy of its own: nobody changes it, and it has no bytes but its documents'."""
+
+    def digest(self) -> None:
+        return None
+
+    def check_stat(self) -> None:
+        """Nothing to check."""
+
+    def check_contents(self) -> None:
+        """Likewise."""

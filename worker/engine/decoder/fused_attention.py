@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from worker.engine.cpu.attention import Rotation
 from worker.engine.cpu.linear import Linear, activations, empty_activations
 from worker.engine.decoder.elementwise import as_numbers
 from worker.engine.decoder.served_attention import LayerAttention
@@ -161,8 +160,6 @@ class FusedAttention(torch.nn.Module):
         rows = hidden_states.reshape(-1, hidden_states.shape[-1])
         projected = self._wide(activations(rows, self._dtype, self._threads))
         attended = empty_activations((len(rows), self._attention.width), self._dtype)
-        self._attention.attend(projected, self._rotation(position_embeddings), attended)
+        rotation = self._attention.rotation(position_embeddings) if self._rotated else None
+        self._attention.attend(projected, rotation, attended)
         return as_numbers(self._out(attended), self._threads).view(hidden_states.shape), None
-
-    def _rotation(self, embeddings: tuple[torch.Tensor, torch.Tensor]) -> Rotation | None:
-        return Rotation(*(part[0].float().numpy() for part in embeddings)) if self._rotated else None

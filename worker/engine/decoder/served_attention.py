@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class Step:
 
     places: CacheRows | None = None
     cache: KVCache | None = None
+    _rotations: list[tuple[Any, Rotation]] = field(default_factory=list)
 
     @contextmanager
     def of(self, places: CacheRows, cache: KVCache) -> Iterator[None]:
@@ -34,6 +35,15 @@ class Step:
             yield
         finally:
             self.places = self.cache = None
+            self._rotations.clear()
+
+    def rotation(self, embeddings: tuple[torch.Tensor, torch.Tensor]) -> Rotation:
+        """Cosines and sines, [1, rows, rotated] each, as attention reads them; layers share them."""
+        known = next((rotation for given, rotation in self._rotations if given is embeddings), None)
+        if known is None:
+            known = Rotation(*(part[0].float().numpy() for part in embeddings))
+            self._rotations.append((embeddings, known))
+        return known
 
 
 class LayerAttention:
@@ -60,6 +70,9 @@ class LayerAttention:
         attended.values[count:].zero_()
         products, layer = projected.first(count).arrays, cache.layer(self._index)
         attend(products, rotation or NOT_ROTATED, layer, places, self._rules, attended.arrays)
+
+    def rotation(self, embeddings: tuple[torch.Tensor, torch.Tensor]) -> Rotation:
+        return self._step.rotation(embeddings)
 
     def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         """query: [1, heads, rows, head_dim]; key and value: [1, groups, rows, head_dim].

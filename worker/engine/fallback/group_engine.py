@@ -13,13 +13,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from contract.spec import IN_GROUPS, SamplingSettings
+from contract.spec import IN_GROUPS
 from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.encoded_prompt import ModelLimits, Rejected
 from worker.engine.fallback.group import ROWS, Group, PaddedModel, Shape
 from worker.engine.forward import Logits
-from worker.engine.sampling.sampler import sample
-from worker.engine.sampling.state import SamplingState
+from worker.engine.sampling.sampler import sample, warm_sampling
 from worker.engine.sequence import Request
 from worker.engine.stepping import Report, SteppingEngine
 from worker.engine.tokenizer import Vocabulary
@@ -41,9 +40,8 @@ class GroupEngine(SteppingEngine):
         super().add([self._with_prompt_read(request) for request in requests])
 
     def warm(self) -> None:
-        """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
-        state = SamplingState(SamplingSettings(), 0, [0])
-        sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [state])
+        """As the slot engine's."""
+        warm_sampling()
 
     def _with_prompt_read(self, request: Request) -> Request:
         with suppress(Rejected):  # which it is charged with when its turn comes

@@ -26,8 +26,7 @@ from worker.engine.compiled.compiling import ensure_compiled
 from worker.engine.encoded_prompt import Alive, EncodedPrompt, ModelLimits, Rejected, read
 from worker.engine.forward import Logits
 from worker.engine.memory_blame import Shortage, out_of_memory
-from worker.engine.sampling.sampler import sample
-from worker.engine.sampling.state import SamplingState
+from worker.engine.sampling.sampler import sample, warm_sampling
 from worker.engine.sequence import Completion, Fault, Request
 from worker.engine.tokenizer import Vocabulary
 
@@ -114,9 +113,8 @@ class FallbackEngine:
         return writing.so_far() if writing and writing.request.key == key else ""
 
     def warm(self) -> None:
-        """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
-        state = SamplingState(SamplingSettings(), 0, [0])
-        sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [state])
+        """As the slot engine's."""
+        warm_sampling()
 
     def step(self) -> list[Report]:
         """Write one whole text."""

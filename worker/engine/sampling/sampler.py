@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from contract.spec import SamplingSettings
 from worker.engine.compiled.compiling import called, each_thread, threaded
 from worker.engine.compiled.float_bits import as_array, float_of_rank, widen
 from worker.engine.forward import Logits
@@ -108,6 +109,11 @@ def sample(logits: Logits, states: Sequence[SamplingState]) -> list[Choice | Exc
         draws,
     )
     return [_choice(draws, row, state) for row, state in enumerate(states)]
+
+
+def warm_sampling() -> None:
+    """Draw a token that nobody asked for, so that no later step waits for code to be loaded."""
+    sample(Logits(torch.zeros(1, 2), np.zeros(1, np.float32)), [SamplingState(SamplingSettings(), 0, [0])])
 
 
 def _choice(draws: Draws, row: int, state: SamplingState) -> Choice | Exception:

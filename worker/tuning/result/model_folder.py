@@ -9,11 +9,12 @@ from typing import Any
 
 from contract.model_kinds import adapter
 from contract.model_kinds.model_folders import weights_files
+from contract.model_kinds.own_model import DESCRIPTION
 from contract.tunings.prepared_corpus import PreparedCorpus
 from worker.engine.load.adapter import merged
 from worker.engine.load.checkpoint import Checkpoint as ModelFiles
 from worker.engine.load.from_transformers import read_network
-from worker.evaluation.copied import CopiedIndex
+from worker.evaluation.copied import FOLDER, CopiedIndex
 from worker.tuning.base_model import BaseModel, copy_companions
 from worker.tuning.checkpoints import Checkpoint, Checkpoints
 from worker.tuning.process.events import Events
@@ -23,10 +24,6 @@ from worker.tuning.result.measuring import Measured, Prompt, measure
 from worker.tuning.samples import draw
 from worker.tuning.settled import Settled
 
-DESCRIPTION = "inkmill.json"
-"""What the folder alone tells of its way."""
-COPIED_INDEX = "copied"
-"""The folder beside the weights with the index of the training text."""
 COPY_SAMPLES, COPY_LENGTH = 32, 128
 COPIED_TEXT = 400  # characters of the longest copy that are shown
 ANOTHER_SEED = 1
@@ -93,7 +90,7 @@ def _copied(
     """What samples of the new model repeat of the training text, JSON-ready."""
     index = CopiedIndex.build(
         corpus.train.tokens,
-        place / COPIED_INDEX,
+        place / FOLDER,
         corpus.train.documents,
         [file.name for file in corpus.files],
         events.alive,
